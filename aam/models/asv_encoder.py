@@ -1,0 +1,90 @@
+"""ASV encoder: nucleotide tokens of single ASVs to one embedding each, and back to nucleotides."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from aam import vocab
+from aam.config import ModelConfig
+from aam.models.attention_pooling import AttentionPooling
+from aam.models.layers import Transformer
+
+CHUNK_TOKENS = 4096
+"""Transformer positions encoded at once on a CPU: past the caches, larger matrix products get slower."""
+
+
+class Encoded(NamedTuple):
+    """`states` [U, P, D] per transformer position and `embeddings` [U, D]."""
+
+    states: Tensor
+    embeddings: Tensor
+
+
+class ASVEncoder(nn.Module):
+    """Transformer over the nucleotides of one ASV, with attention pooling and a nucleotide head.
+
+    `patch` neighbouring bases share a transformer position: their token embeddings are concatenated and projected, as
+    image transformers do with pixels, and the head predicts every base of a patch separately.
+    """
+
+    def __init__(self, config: ModelConfig | None = None):
+        super().__init__()
+        config = config or ModelConfig()
+        self.patch, self.max_bp, self.dim = config.patch, config.max_bp, config.dim
+        patches = -(-config.max_bp // config.patch)
+        self.token = nn.Embedding(vocab.VOCAB_SIZE, config.dim)
+        self.stem = nn.Linear(config.patch * config.dim, config.dim)
+        self.position = nn.Parameter(torch.empty(1 + patches, config.dim))
+        self.transformer = Transformer(config.dim, config.heads, config.asv_layers, config.ffn_ratio, config.asv_dropout)
+        self.pooling = AttentionPooling(config.dim, config.pool_queries)
+        self.nucleotide_head = nn.Linear(config.dim, config.patch * vocab.OUTPUT_SIZE)
+        nn.init.normal_(self.token.weight, std=1.0)
+        nn.init.normal_(self.position, std=0.5)
+
+    def forward(self, tokens: Tensor, return_nucleotides: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """tokens [B, S, L] -> embeddings [B, S, D], on request with nucleotide logits [B, S, L, 6].
+
+        Slots that hold only PAD never reach the transformer; their embeddings and logits are zeros.
+        """
+        present = (tokens != vocab.PAD).any(dim=-1)
+        states, packed = self.encode(tokens[present])
+        embeddings = packed.new_zeros(*present.shape, self.dim)
+        embeddings[present] = packed
+        if not return_nucleotides:
+            return embeddings
+        logits = self.nucleotides(states, tokens.shape[-1])
+        nucleotides = logits.new_zeros(*tokens.shape, vocab.OUTPUT_SIZE)
+        nucleotides[present] = logits
+        return embeddings, nucleotides
+
+    def encode(self, tokens: Tensor) -> Encoded:
+        """tokens [U, L] -> states [U, P, D] and embeddings [U, D]; every row holds at least one token."""
+        states, valid = self._embed(tokens.long())
+        states = self.transformer(states, valid)
+        return Encoded(states, self.pooling(states, valid))
+
+    def _embed(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """tokens [U, L] -> input states [U, P, D] and which of them are real, None where all are."""
+        rows, length = tokens.shape
+        patches = -(-(length - 1) // self.patch)
+        if 1 + patches > self.position.shape[0]:
+            raise ValueError(f"sequences of {length - 1} bases; this encoder takes at most {self.max_bp} (max_bp)")
+        bases = nn.functional.pad(tokens[:, 1:], (0, patches * self.patch - (length - 1)), value=vocab.PAD)
+        embedded = self.stem(self.token(bases).view(rows, patches, self.patch * self.dim))
+        states = torch.cat([self.token(tokens[:, :1]), embedded], dim=1) + self.position[: 1 + patches]
+        real = (bases != vocab.PAD).view(rows, patches, self.patch).any(dim=-1)
+        valid = torch.cat([tokens[:, :1] != vocab.PAD, real], dim=1)
+        if tokens.device.type == "cpu" and bool(valid.all()):
+            return states, None
+        return states, valid
+
+    def nucleotides(self, states: Tensor, length: int) -> Tensor:
+        """states [U, P, D] -> logits of every position [U, L, 6]."""
+        rows = states.shape[0]
+        start = self.nucleotide_head(states[:, :1]).view(rows, self.patch, vocab.OUTPUT_SIZE)[:, :1]
+        bases = self.nucleotide_head(states[:, 1:]).view(rows, -1, vocab.OUTPUT_SIZE)
+        return torch.cat([start, bases], dim=1)[:, :length]

@@ -1,0 +1,41 @@
+"""Attention pooling: from a row of vectors to one, over valid positions only."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class AttentionPooling(nn.Module):
+    """Weighted means of the valid positions, one per learned query: [B, S, D] and valid [B, S] -> [B, D].
+
+    With several queries their means are concatenated and projected back to D: one mean forgets where in the row a
+    vector stood. A row without a valid position gives the zero vector and zero gradients, in every dtype and mode;
+    what stands at invalid positions, NaN included, changes nothing.
+    """
+
+    def __init__(self, hidden_dim: int, num_queries: int = 1):
+        super().__init__()
+        self.query = nn.Linear(hidden_dim, num_queries, bias=False)
+        self.merge = nn.Linear(num_queries * hidden_dim, hidden_dim) if num_queries > 1 else nn.Identity()
+        self.norm = nn.LayerNorm(hidden_dim)
+
+    def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return self._pool(embeddings, self._scores(embeddings))
+        valid = mask.bool()
+        some = valid.any(dim=-1, keepdim=True)
+        embeddings = torch.where(valid[..., None], embeddings, 0.0)
+        # A row without a key scores its zeros instead of -inf, so neither softmax nor its backward meets NaN.
+        scores = self._scores(embeddings).masked_fill(~(valid | ~some)[..., None], float("-inf"))
+        return torch.where(some, self._pool(embeddings, scores), 0.0)
+
+    def _scores(self, embeddings: Tensor) -> Tensor:
+        return self.query(embeddings) / math.sqrt(embeddings.shape[-1])
+
+    def _pool(self, embeddings: Tensor, scores: Tensor) -> Tensor:
+        weights = torch.softmax(scores, dim=1)
+        means = weights.transpose(1, 2) @ embeddings  # [B, queries, D]
+        return self.norm(self.merge(means.flatten(1)))
