@@ -1,0 +1,35 @@
+"""Fixtures that every area of the tests shares.
+
+The real studies are not part of the project. They are looked for in the folder that AAM_TEST_DATA names, else in
+`shared/data` beside the checkout; each is a folder with `table.biom`, `tree.nwk` and `metadata.tsv`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+STUDIES = Path(os.environ.get("AAM_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def study() -> Callable[[str], Path]:
+    """`study(name)` is the folder of a real study; the test is skipped, with the reason, where it is absent."""
+
+    def folder(name: str) -> Path:
+        if not (STUDIES / name).is_dir():
+            pytest.skip(f"real study {name} is not in {STUDIES} (set AAM_TEST_DATA to the folder of the studies)")
+        return STUDIES / name
+
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A run without the real studies says so at its end, even when quiet."""
+    if not STUDIES.is_dir():
+        terminalreporter.write_line(
+            f"NOT TESTED on real studies: {STUDIES} is absent (set AAM_TEST_DATA)", yellow=True, bold=True
+        )
