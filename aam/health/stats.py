@@ -1,0 +1,126 @@
+"""Statistics of tensors of any dtype and shape: many in one host read, or one as a line for an error message.
+
+Minimum, maximum, mean and largest magnitude are taken over the finite values, so that a single NaN does not hide the
+range of the others; how many NaN and Inf there are is counted apart. Complex tensors are described by their absolute values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FIELDS = 7  # minimum, maximum, mean, absmax, nan, inf, zeros
+
+
+@dataclass(frozen=True)
+class TensorSummary:
+    """What one tensor holds. `minimum` to `absmax` are NaN where the tensor has no finite value."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    minimum: float
+    maximum: float
+    mean: float
+    absmax: float
+    nan: int
+    inf: int
+    zeros: int
+
+    @property
+    def finite(self) -> bool:
+        """True where the tensor holds neither NaN nor Inf (an empty tensor is finite)."""
+        return self.nan == 0 and self.inf == 0
+
+
+def summarise(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
+    """Summaries of (name, tensor) pairs, in their order, with one device-to-host copy per device.
+
+    Integers beyond 2**53 are rounded, because the figures travel as float64. Any dtype and any shape, empty and 0-d
+    included, is accepted.
+    """
+    named = [(name, tensor.detach()) for name, tensor in tensors]
+    rows: list[list[float]] = [[] for _ in named]
+    by_device: dict[torch.device, list[int]] = defaultdict(list)
+    for index, (_, tensor) in enumerate(named):
+        by_device[tensor.device].append(index)
+    for indices in by_device.values():
+        block = torch.stack([_figures(named[index][1]) for index in indices]).cpu()  # the one host read
+        for index, row in zip(indices, block.tolist(), strict=True):
+            rows[index] = row
+    return [
+        TensorSummary(name, tuple(tensor.shape), tensor.dtype, *row[:4], *(int(count) for count in row[4:]))
+        for (name, tensor), row in zip(named, rows, strict=True)
+    ]
+
+
+def real_values(tensor: Tensor) -> Tensor:
+    """The tensor as real numbers that every reduction understands: stored values of sparse ones, |x| of complex ones."""
+    tensor = tensor.detach()
+    if tensor.layout is torch.sparse_coo:
+        tensor = tensor._values()
+    elif tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.is_complex():
+        return tensor.abs()
+    if tensor.is_floating_point():
+        return tensor if tensor.element_size() > 1 else tensor.float()
+    return tensor.long() if tensor.dtype is not torch.uint64 else tensor.double()
+
+
+def _figures(tensor: Tensor) -> Tensor:
+    """The `FIELDS` figures of one tensor as a float64 vector on its own device; nothing is read by the host."""
+    values = real_values(tensor)
+    if values.numel() == 0:
+        return values.new_tensor([math.nan] * 4 + [0.0] * 3, dtype=torch.float64)
+    zeros = (values == 0).sum().double()
+    if not values.is_floating_point():
+        low, high = (bound.double() for bound in torch.aminmax(values))
+        mean = values.sum(dtype=torch.float64) / values.numel()
+        none = torch.zeros_like(zeros)
+        return torch.stack([low, high, mean, torch.maximum(low.abs(), high.abs()), none, none, zeros])
+    finite, nan = torch.isfinite(values), torch.isnan(values).sum().double()
+    count = finite.sum().double()
+    some = count > 0
+    hole = torch.full_like(count, math.nan)
+    low = torch.where(some, torch.where(finite, values, math.inf).amin().double(), hole)
+    high = torch.where(some, torch.where(finite, values, -math.inf).amax().double(), hole)
+    mean = torch.where(finite, values, 0).sum(dtype=torch.float64) / count  # 0 / 0 is the wanted NaN
+    return torch.stack(
+        [low, high, mean, torch.maximum(low.abs(), high.abs()), nan, values.numel() - count - nan, zeros]
+    )
+
+
+def format_stats(tensor: Tensor) -> str:
+    """`min=…, max=… (integer tensor)` for integers and bools, `min=…, max=…, mean=…` with six decimals for floats.
+
+    Says how many NaN and Inf there are where there are any, and never raises: it is called while another error is being
+    written, and must not replace it.
+    """
+    try:
+        return _describe(tensor)
+    except Exception as error:  # noqa: BLE001 - a tensor without readable values, e.g. on the meta device
+        return f"no statistics ({type(error).__name__})"
+
+
+def _describe(tensor: Tensor) -> str:
+    integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized)
+    values = real_values(tensor)
+    if values.numel() == 0:
+        return "min=nan, max=nan" + (" (integer tensor)" if integer else ", mean=nan") + ", empty"
+    if integer:
+        return f"min={int(values.min())}, max={int(values.max())} (integer tensor)"
+    (summary,) = summarise([("", values)])
+    text = f"min={summary.minimum:.6f}, max={summary.maximum:.6f}, mean={summary.mean:.6f}"
+    if tensor.is_complex():
+        text += " of absolute values"
+    if not summary.finite:
+        text += f" over finite values, {summary.nan} NaN and {summary.inf} Inf of {values.numel()}"
+    return text
