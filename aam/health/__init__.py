@@ -9,9 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aam.health.groups import parameter_groups as parameter_groups
     from aam.health.stats import format_stats as format_stats
 
 _HOME = {
+    "parameter_groups": "groups",
     "format_stats": "stats",
 }
 
