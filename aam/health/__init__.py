@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aam.health.groups import parameter_groups as parameter_groups
+    from aam.health.guards import assert_finite as assert_finite
+    from aam.health.guards import check_gradients as check_gradients
+    from aam.health.guards import clamp_and_check as clamp_and_check
     from aam.health.stats import format_stats as format_stats
 
 _HOME = {
-    "parameter_groups": "groups",
+    "assert_finite": "guards",
+    "check_gradients": "guards",
+    "clamp_and_check": "guards",
     "format_stats": "stats",
+    "parameter_groups": "groups",
 }
 
 __all__ = list(_HOME)

@@ -1,7 +1,8 @@
 """Statistics of tensors of any dtype and shape: many in one host read, or one as a line for an error message.
 
 Minimum, maximum, mean and largest magnitude are taken over the finite values, so that a single NaN does not hide the
-range of the others; how many NaN and Inf there are is counted apart. Complex tensors are described by their absolute values.
+range of the others; how many NaN and Inf there are is counted apart. Complex tensors are described by their absolute
+values.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def summarise(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
 
 
 def real_values(tensor: Tensor) -> Tensor:
-    """The tensor as real numbers that every reduction understands: stored values of sparse ones, |x| of complex ones."""
+    """The tensor as real numbers that every reduction understands: stored values if sparse, |x| if complex."""
     tensor = tensor.detach()
     if tensor.layout is torch.sparse_coo:
         tensor = tensor._values()

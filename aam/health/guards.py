@@ -1,0 +1,100 @@
+"""Guards for single tensors and for the gradients of a model. None of them makes a NaN disappear."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aam.errors import NonFiniteError
+from aam.health.interventions import Interventions
+from aam.health.stats import TensorSummary, format_stats, real_values, summarise
+
+
+def assert_finite(name: str, tensor: Tensor) -> None:
+    """Raise `NonFiniteError` with name, shape and statistics of a tensor that holds NaN or Inf. One host read."""
+    (summary,) = summarise([(name, tensor)])
+    if not summary.finite:
+        kind = "NaN" if summary.nan else "Inf"
+        raise NonFiniteError(f"{kind} values found in {name} with shape {tensor.shape}: {format_stats(tensor)}")
+
+
+def clamp_and_check(
+    tensor: Tensor, low: float, high: float, name: str = "tensor", interventions: Interventions | None = None
+) -> Tensor:
+    """The tensor with its values clamped to [low, high]; a NaN raises `NonFiniteError`: a clamp would only pass it on.
+
+    Saturated values get gradient 0. Where `interventions` is given, a call that changed anything counts as one "clamp".
+    One host read.
+    """
+    values = real_values(tensor)
+    outside = ((values < low) | (values > high)).sum()
+    nan, changed = torch.stack([torch.isnan(values).sum(), outside]).tolist()
+    if nan:
+        raise NonFiniteError(f"NaN values found in {name} with shape {tensor.shape}: {format_stats(tensor)}")
+    if interventions is not None and changed:
+        interventions.add("clamp")
+    return tensor.clamp(low, high)
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """State of the gradients of a model, by parameter name."""
+
+    norm: float  # Euclidean norm over all gradients; NaN or Inf where any of them is
+    bad: tuple[TensorSummary, ...]  # gradients that hold NaN or Inf
+    missing: tuple[str, ...]  # trainable parameters without a gradient
+    zero: tuple[str, ...]  # gradients that are 0 everywhere
+    checked: int
+
+    @property
+    def ok(self) -> bool:
+        """True where every gradient is finite."""
+        return not self.bad
+
+    def __str__(self) -> str:
+        lines = [f"{self.checked} gradients, norm {self.norm:.6g}: {len(self.bad)} non-finite, {len(self.zero)} zero"]
+        lines += [
+            f"  {row.name} {list(row.shape)}: {row.nan} NaN, {row.inf} Inf, finite part to {row.absmax:.3g}"
+            for row in self.bad
+        ]
+        if self.missing:
+            lines.append(f"  no gradient: {', '.join(self.missing)}")
+        return "\n".join(lines)
+
+
+def check_gradients(model: nn.Module) -> GradientReport:
+    """Which gradients hold NaN or Inf, which are missing or zero. One host read; call it before clipping.
+
+    After `clip_grad_norm_` it is too late: one NaN in one gradient makes every gradient NaN there.
+    """
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    with_gradient = [(name, parameter.grad) for name, parameter in trainable if parameter.grad is not None]
+    # The norm travels with the statistics as one more 0-d tensor, so that there is still a single read.
+    norms = [torch.linalg.vector_norm(real_values(grad).float()) for _, grad in with_gradient if grad.numel()]
+    total = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+    *rows, norm_row = summarise([*with_gradient, ("norm", total)])
+    return GradientReport(
+        norm=norm_row.maximum if norm_row.finite else (math.nan if norm_row.nan else math.inf),
+        bad=tuple(row for row in rows if not row.finite),
+        missing=tuple(name for name, parameter in trainable if parameter.grad is None),
+        zero=tuple(row.name for row in rows if row.zeros == math.prod(row.shape)),
+        checked=len(rows),
+    )
+
+
+def sanitize_gradients(model: nn.Module, interventions: Interventions) -> GradientReport:
+    """Replace non-finite gradient values by 0 and count each touched tensor; for emergencies, off by default.
+
+    Returns the report from before the repair. The step that follows is made with invented zeros.
+    """
+    report = check_gradients(model)
+    parameters = dict(model.named_parameters())
+    for row in report.bad:
+        gradient = parameters[row.name].grad
+        assert gradient is not None  # it was just read
+        torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        interventions.add("sanitised gradient")
+    return report

@@ -1,0 +1,73 @@
+"""Environment aliases of the debug switches of `HealthConfig`.
+
+`AAM_NAN_DEBUG=1` is `nan_debug: true` of the configuration, and so on for every switch. The environment wins over the
+configuration, both are recorded, and any other `AAM_*` variable is refused: a misspelt switch that does nothing costs
+days.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from aam.config import HealthConfig
+from aam.errors import ConfigError
+
+SWITCHES = {
+    f"AAM_{field.name.upper()}": field.name for field in fields(HealthConfig) if isinstance(field.default, bool)
+}
+# Variables of the same prefix that are no switches: where the tests find real studies.
+OTHER_VARIABLES = frozenset({"AAM_TEST_DATA"})
+WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The health settings in force, and which of them came from the environment."""
+
+    config: HealthConfig
+    from_environment: dict[str, str]  # variable -> its text
+
+    def record(self) -> dict[str, dict[str, object]]:
+        """For the manifest: {switch: {"value": bool, "source": "config" or "AAM_…=text"}}."""
+        sources = {SWITCHES[name]: f"{name}={text}" for name, text in self.from_environment.items()}
+        return {
+            field: {"value": getattr(self.config, field), "source": sources.get(field, "config")}
+            for field in SWITCHES.values()
+        }
+
+    def notes(self, asked: HealthConfig) -> list[str]:
+        """One line for each switch where the environment overrode the configuration `asked` for."""
+        return [
+            f"{name}={text} overrides {SWITCHES[name]}={getattr(asked, SWITCHES[name])} of the configuration"
+            for name, text in self.from_environment.items()
+            if getattr(self.config, SWITCHES[name]) != getattr(asked, SWITCHES[name])
+        ]
+
+
+def read_switches(environment: Mapping[str, str], config: HealthConfig) -> Switches:
+    """The configuration with the `AAM_*` switches of the environment applied.
+
+    Raises `ConfigError` for a value that is not one of 1, 0, true, false, yes, no, on, off, and for an unknown name.
+    """
+    found = {name: text for name, text in sorted(environment.items()) if name.startswith("AAM_")}
+    values = {}
+    for name, text in list(found.items()):
+        if name in OTHER_VARIABLES:
+            del found[name]
+            continue
+        if name not in SWITCHES:
+            raise ConfigError(_unknown(name))
+        if text.strip().lower() not in WORDS:
+            raise ConfigError(
+                f"environment variable {name}={text!r} is neither on nor off; set it to 1 or 0, or unset it"
+            )
+        values[SWITCHES[name]] = WORDS[text.strip().lower()]
+    return Switches(replace(config, **values), found)
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, SWITCHES, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known switches: {', '.join(SWITCHES)}"
+    return f"unknown environment variable {name}: {hint} Unset it or correct it"

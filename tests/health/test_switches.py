@@ -1,0 +1,50 @@
+"""Environment switches: aliases of the configuration, refused when misspelt, recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from aam.config import HealthConfig
+from aam.errors import ConfigError
+from aam.health.switches import SWITCHES, read_switches
+
+
+def test_the_switches_users_know():
+    assert set(SWITCHES) == {
+        "AAM_NAN_DEBUG", "AAM_DEBUG_FINITE", "AAM_ANOMALY_DETECT", "AAM_SAFE_CLAMP", "AAM_SANITIZE_GRADS",
+        "AAM_SKIP_STEP_ON_NAN",
+    }  # fmt: skip
+
+
+def test_environment_wins_and_is_recorded():
+    asked = HealthConfig(safe_clamp=True)
+    switches = read_switches({"AAM_NAN_DEBUG": "1", "AAM_SAFE_CLAMP": "off", "PATH": "/bin"}, asked)
+    assert switches.config.nan_debug and not switches.config.safe_clamp
+    record = switches.record()
+    assert record["nan_debug"] == {"value": True, "source": "AAM_NAN_DEBUG=1"}
+    assert record["sanitize_grads"] == {"value": False, "source": "config"}
+    assert set(record) == set(SWITCHES.values())
+    assert "AAM_SAFE_CLAMP=off overrides safe_clamp=True of the configuration" in switches.notes(asked)
+    assert not read_switches({"AAM_SAFE_CLAMP": "1"}, asked).notes(asked)  # they agree
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("TRUE", True), ("yes", True), ("0", False), (" No ", False)])
+def test_words(text, value):
+    assert read_switches({"AAM_NAN_DEBUG": text}, HealthConfig()).config.nan_debug is value
+
+
+@pytest.mark.parametrize("text", ["", "2", "maybe"])
+def test_other_values_are_refused(text):
+    with pytest.raises(ConfigError, match="AAM_DEBUG_FINITE=.* neither on nor off"):
+        read_switches({"AAM_DEBUG_FINITE": text}, HealthConfig())
+
+
+def test_unknown_names_are_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match="AAM_NAN_DEBGU: did you mean AAM_NAN_DEBUG?"):
+        read_switches({"AAM_NAN_DEBGU": "1"}, HealthConfig())
+    with pytest.raises(ConfigError, match="known switches: AAM_NAN_DEBUG"):
+        read_switches({"AAM_XYZZY": "1"}, HealthConfig())
+
+
+def test_variables_that_are_no_switches_pass():
+    assert read_switches({"AAM_TEST_DATA": "/data"}, HealthConfig()).from_environment == {}
