@@ -13,8 +13,11 @@ from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.layers import Transformer
 
-CHUNK_TOKENS = 4096
-"""Transformer positions encoded at once on a CPU: past the caches, larger matrix products get slower."""
+CHUNK_POSITIONS = 8192
+"""Transformer positions encoded at once: past the caches, larger matrix products get slower on CPUs."""
+KEPT_POSITIONS = 65536
+"""Positions whose activations are kept for the backward pass, about 1.5 GB in the default size; with more, every chunk
+is encoded again in the backward pass, a third more work in memory that does not grow with the number of ASVs."""
 
 
 class Encoded(NamedTuple):
@@ -24,7 +27,38 @@ class Encoded(NamedTuple):
     embeddings: Tensor
 
 
-class ASVEncoder(nn.Module):
+class ChunkedEncoder(nn.Module):
+    """What the encoders of distinct ASVs share: chunks, recomputation and the contract of `embed` and `predict`."""
+
+    positions: int
+    """Transformer positions of the longest sequence."""
+
+    def encode(self, tokens: Tensor) -> Encoded:
+        """tokens [U, L] -> states and embeddings; every row holds at least one token."""
+        raise NotImplementedError
+
+    def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
+        """Nucleotide logits [T, 6] at (row, position) pairs `at` [T, 2]."""
+        raise NotImplementedError
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks."""
+        rows = max(1, CHUNK_POSITIONS // self.positions)
+        if torch.is_grad_enabled() and len(tokens) * self.positions > KEPT_POSITIONS:
+            parts = [checkpoint(self._embed_chunk, chunk, use_reentrant=False) for chunk in tokens.split(rows)]
+        else:
+            parts = [self._embed_chunk(chunk) for chunk in tokens.split(rows)]
+        return torch.cat(parts)
+
+    def _embed_chunk(self, tokens: Tensor) -> Tensor:
+        return self.encode(tokens).embeddings
+
+    def predict(self, tokens: Tensor, at: Tensor) -> Tensor:
+        """Logits [T, 6] of the bases hidden in tokens [M, L] at (row, position) pairs `at` [T, 2], row by row sorted."""
+        return self.logits_at(self.encode(tokens), at)
+
+
+class ASVEncoder(ChunkedEncoder):
     """Transformer over the nucleotides of one ASV, with attention pooling and a nucleotide head.
 
     `patch` neighbouring bases share a transformer position: their token embeddings are concatenated and projected, as
@@ -36,6 +70,7 @@ class ASVEncoder(nn.Module):
         config = config or ModelConfig()
         self.patch, self.max_bp, self.dim = config.patch, config.max_bp, config.dim
         patches = -(-config.max_bp // config.patch)
+        self.positions = 1 + patches
         self.token = nn.Embedding(vocab.VOCAB_SIZE, config.dim)
         self.stem = nn.Linear(config.patch * config.dim, config.dim)
         self.position = nn.Parameter(torch.empty(1 + patches, config.dim))
@@ -62,7 +97,6 @@ class ASVEncoder(nn.Module):
         return embeddings, nucleotides
 
     def encode(self, tokens: Tensor) -> Encoded:
-        """tokens [U, L] -> states [U, P, D] and embeddings [U, D]; every row holds at least one token."""
         states, valid = self._embed(tokens.long())
         states = self.transformer(states, valid)
         return Encoded(states, self.pooling(states, valid))
@@ -82,9 +116,49 @@ class ASVEncoder(nn.Module):
             return states, None
         return states, valid
 
+    def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
+        base = (at[:, 1] - 1).clamp_min(0)  # START stands alone at position 0 and is never asked
+        states = encoded.states[at[:, 0], 1 + base // self.patch]
+        logits = self.nucleotide_head(states).view(-1, self.patch, vocab.OUTPUT_SIZE)
+        return logits[torch.arange(len(at), device=at.device), base % self.patch]
+
     def nucleotides(self, states: Tensor, length: int) -> Tensor:
         """states [U, P, D] -> logits of every position [U, L, 6]."""
         rows = states.shape[0]
         start = self.nucleotide_head(states[:, :1]).view(rows, self.patch, vocab.OUTPUT_SIZE)[:, :1]
         bases = self.nucleotide_head(states[:, 1:]).view(rows, -1, vocab.OUTPUT_SIZE)
         return torch.cat([start, bases], dim=1)[:, :length]
+
+
+class MLPEncoder(ChunkedEncoder):
+    """One-hot MLP over aligned positions: the fast baseline that the transformer has to beat."""
+
+    HIDDEN = 256
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.max_bp, self.positions = config.max_bp, 1
+        self.layers = nn.Sequential(
+            nn.Linear(config.max_bp * vocab.VOCAB_SIZE, self.HIDDEN),
+            nn.GELU(),
+            nn.Linear(self.HIDDEN, self.HIDDEN),
+            nn.GELU(),
+            nn.Linear(self.HIDDEN, config.dim),
+        )
+        self.nucleotide_head = nn.Linear(config.dim, config.max_bp * vocab.OUTPUT_SIZE)
+
+    def encode(self, tokens: Tensor) -> Encoded:
+        bases = nn.functional.pad(tokens[:, 1:].long(), (0, self.max_bp - (tokens.shape[1] - 1)), value=vocab.PAD)
+        onehot = nn.functional.one_hot(bases, vocab.VOCAB_SIZE).to(self.nucleotide_head.weight.dtype)
+        onehot = onehot * (bases != vocab.PAD)[..., None]
+        embeddings = self.layers(onehot.flatten(1))
+        return Encoded(embeddings[:, None], embeddings)
+
+    def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
+        logits = self.nucleotide_head(encoded.embeddings).view(-1, self.max_bp, vocab.OUTPUT_SIZE)
+        return logits[at[:, 0], (at[:, 1] - 1).clamp_min(0)]
+
+
+def build_asv_encoder(config: ModelConfig) -> ChunkedEncoder:
+    """The encoder that the configuration names."""
+    return MLPEncoder(config) if config.asv_encoder == "mlp" else ASVEncoder(config)

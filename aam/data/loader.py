@@ -1,0 +1,61 @@
+"""Batches by number: batch m of a run is a pure function of (seed, m), so a run resumes exactly by starting at m."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from aam.data.dataset import ASVDataset, Batch, Hiding, collate_fn
+from aam.errors import ConfigError
+
+SHUFFLE, MASKING = 1, 2
+"""Streams of random numbers that one seed feeds."""
+
+
+class TrainingBatches(Dataset):
+    """Endless shuffled batches; an epoch is every sample once, less the few that do not fill a last batch."""
+
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: Any | None, hiding: Hiding):
+        if batch_size > len(samples):
+            raise ConfigError(
+                f"batch size {batch_size} is larger than the {len(samples)} training samples; use --batch-size {len(samples)} or less"
+            )
+        self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
+        self.per_epoch = len(samples) // batch_size
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, place = divmod(number, self.per_epoch)
+        seed = self.samples.draw.seed
+        order = np.random.default_rng((seed, SHUFFLE, epoch)).permutation(len(self.samples))
+        rows = order[place * self.batch_size : (place + 1) * self.batch_size]
+        drawn = [self.samples[epoch, int(row)] for row in rows]
+        return collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
+
+    def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
+        """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead."""
+        numbers = range(start, 2**62)
+        loader = DataLoader(self, batch_size=None, sampler=numbers, num_workers=num_workers, in_order=True)
+        return iter(loader)
+
+
+class ValidationBatches(Dataset):
+    """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same at every evaluation."""
+
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: Any | None, hiding: Hiding):
+        self.samples, self.targets, self.hiding = samples, targets, hiding
+        # Pairs need two samples, so a lone last one joins the batch before it.
+        count = max(1, round(len(samples) / batch_size))
+        self.parts = np.array_split(np.arange(len(samples)), count)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: int) -> Batch:
+        if number >= len(self):
+            raise IndexError(number)
+        drawn = [self.samples[0, int(row)] for row in self.parts[number]]
+        rng = np.random.default_rng((self.samples.draw.seed, MASKING, number))
+        return collate_fn(drawn, self.targets, self.hiding, rng)

@@ -1,0 +1,109 @@
+"""The model of `aam pretrain`: encoders and heads composed; returns everything the losses score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aam.config import ModelConfig
+from aam.models.asv_encoder import build_asv_encoder
+from aam.models.heads import EuclideanUnifrac, HiddenASVs, SampleScalars
+from aam.models.latent_tree import LatentTree
+from aam.models.sample_encoder import EncodedSamples, SampleEncoder
+
+
+@dataclass(frozen=True)
+class PretrainInputs:
+    """Tensors of one batch that the model may see; fields as in `aam.data.dataset.Batch`.
+
+    `abundance` [B, S] is relative; `seen` [B, S] marks slots open to the sample encoder, `counted` those whose abundance
+    is; `masked_at` [T, 2] points into `masked_tokens` [M, L].
+    """
+
+    tokens: Tensor
+    index: Tensor
+    valid: Tensor
+    abundance: Tensor
+    seen: Tensor
+    counted: Tensor
+    masked_tokens: Tensor
+    masked_at: Tensor
+    patristic_rows: Tensor | None
+
+
+@dataclass(frozen=True)
+class PretrainOutput:
+    """Predictions; None where a head is off or nothing was asked.
+
+    | field | shape |
+    |---|---|
+    | nucleotides | [T, 6] logits at masked positions |
+    | unifrac, euclidean | [B, B] |
+    | patristic | [Q, Q] |
+    | membership | [B, U] logits |
+    | hidden_abundance, slot_abundance | [B, S] log relative abundance |
+    | faith_pd | [B] log branch length |
+    | asvs, samples | [U, D], [B, D] embeddings |
+    """
+
+    nucleotides: Tensor
+    unifrac: Tensor | None
+    euclidean: Tensor | None
+    patristic: Tensor | None
+    membership: Tensor
+    hidden_abundance: Tensor
+    slot_abundance: Tensor
+    faith_pd: Tensor
+    asvs: Tensor
+    samples: Tensor
+
+
+class PretrainModel(nn.Module):
+    """ASV encoder, sample encoder and the heads; `forward` is a function of its inputs (and of dropout)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.asv_encoder = build_asv_encoder(config)
+        self.sample_encoder = SampleEncoder(config)
+        self.latent_tree = LatentTree(config) if config.unifrac_head != "euclidean" else None
+        self.euclidean = EuclideanUnifrac(config) if config.unifrac_head != "latent-tree" else None
+        self.hidden_asvs = HiddenASVs(config)
+        self.scalars = SampleScalars(config)
+
+    def forward(self, inputs: PretrainInputs) -> PretrainOutput:
+        asvs = self.asv_encoder.embed(inputs.tokens)
+        slots = asvs[inputs.index]
+        encoded = self.sample_encoder(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
+        unifrac, patristic = self._tree(asvs, inputs)
+        points = self.euclidean.coordinates(encoded.embeddings) if self.euclidean is not None else None
+        return PretrainOutput(
+            nucleotides=self.asv_encoder.predict(inputs.masked_tokens, inputs.masked_at),
+            unifrac=unifrac,
+            euclidean=None if points is None else self.euclidean(points, points),
+            patristic=patristic,
+            membership=self.hidden_asvs.membership(encoded.embeddings, asvs),
+            hidden_abundance=self.hidden_asvs.hidden_abundance(encoded.embeddings, slots),
+            slot_abundance=self.scalars.abundance(encoded.states)[..., 0],
+            faith_pd=self.scalars.faith_pd(encoded.embeddings)[:, 0],
+            asvs=asvs,
+            samples=encoded.embeddings,
+        )
+
+    def _tree(self, asvs: Tensor, inputs: PretrainInputs) -> tuple[Tensor | None, Tensor | None]:
+        if self.latent_tree is None:
+            return None, None
+        branches = self.latent_tree(asvs)
+        placed = self.latent_tree.place(branches, inputs.index, inputs.valid, inputs.abundance)
+        unifrac = self.latent_tree.unifrac(branches, placed, placed)
+        if inputs.patristic_rows is None:
+            return unifrac, None
+        some = branches._replace(
+            members=branches.members[inputs.patristic_rows], tips=branches.tips[inputs.patristic_rows]
+        )
+        return unifrac, self.latent_tree.patristic(some)
+
+    def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
+        """Embed samples whose distinct ASVs are embedded already: asvs [U, D], the rest [B, S]."""
+        return self.sample_encoder(asvs[index], abundance, valid)
