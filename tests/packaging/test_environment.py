@@ -1,0 +1,121 @@
+"""setup.cfg, environment.yml, constraints.txt, README, Makefile, CI and CHANGELOG say the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import aam
+
+ROOT = Path(__file__).parents[2]
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+"""Where conda-forge calls a package otherwise than PyPI."""
+IMPORT_NAMES = {"biom": "biom-format", "skbio": "scikit-bio", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+"""Where a module is called otherwise than its package."""
+
+
+def requirements(text: str) -> dict[str, Requirement]:
+    """One requirement a line, by canonical name; comments and channels dropped."""
+    lines = (line.split("#")[0].split("::")[-1].strip() for line in text.splitlines())
+    return {canonicalize_name(found.name): found for found in map(Requirement, filter(None, lines))}
+
+
+def lower_bound(requirement: Requirement) -> Version:
+    """The version after `>=`."""
+    return max(Version(part.version) for part in requirement.specifier if part.operator in {">=", "=="})
+
+
+SETUP = ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+RUNTIME = requirements(SETUP["options"]["install_requires"])
+EXTRAS = {name: requirements(text) for name, text in SETUP["options.extras_require"].items()}
+PINS = requirements((ROOT / "constraints.txt").read_text())
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+CONDA = requirements("\n".join(line for line in ENVIRONMENT["dependencies"] if isinstance(line, str)))
+
+
+def test_environment_has_the_two_channels_in_order_and_installs_the_package() -> None:
+    assert set(ENVIRONMENT) == {"name", "channels", "dependencies"}
+    assert ENVIRONMENT["channels"] == ["conda-forge", "bioconda"]
+    assert {"pip": ["-e ."]} in ENVIRONMENT["dependencies"] and "pip" in CONDA
+
+
+@pytest.mark.parametrize("name", sorted(RUNTIME))
+def test_environment_has_every_runtime_dependency_in_a_compatible_range(name: str) -> None:
+    conda = CONDA[CONDA_NAMES.get(name, name)]
+    assert lower_bound(conda) in RUNTIME[name].specifier, "conda would accept a version that setup.cfg refuses"
+    assert lower_bound(PINS[name]) in conda.specifier, "conda would refuse the version that was tested"
+
+
+def test_python_of_the_environment_is_one_setup_accepts() -> None:
+    assert Requirement(f"python{SETUP['options']['python_requires']}").specifier.contains(lower_bound(CONDA["python"]))
+
+
+def test_unifrac_comes_from_conda_and_never_from_a_plain_install() -> None:
+    assert "bioconda::unifrac" in (ROOT / "environment.yml").read_text()
+    assert "unifrac" in CONDA and "unifrac" not in RUNTIME and "iow" not in RUNTIME
+    assert "unifrac" in EXTRAS["unifrac"]
+    assert "82" not in CONDA["setuptools"].specifier, "unifrac needs pkg_resources, which setuptools 82 dropped"
+
+
+@pytest.mark.parametrize("extra", ["test", "docs", "dev", "use"])
+def test_what_is_tested_is_pinned_within_the_bounds(extra: str) -> None:
+    for name, requirement in (RUNTIME | EXTRAS[extra]).items():
+        assert lower_bound(PINS[name]) in requirement.specifier, name
+
+
+def test_every_import_of_the_package_is_declared() -> None:
+    declared = set(RUNTIME) | set(EXTRAS["use"]) | set(EXTRAS["unifrac"])
+    undeclared = set()
+    for path in (ROOT / "aam").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module]
+            else:
+                continue
+            for module in {module.split(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"aam"}:
+                if canonicalize_name(IMPORT_NAMES.get(module, module)) not in declared:
+                    undeclared.add(f"{path.relative_to(ROOT)}: {module}")
+    assert not undeclared
+
+
+def readme_commands() -> list[str]:
+    """The lines of the README's first code block."""
+    block = re.search(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [line.split("#")[0].strip() for line in block[1].splitlines() if line.strip()]
+
+
+def test_readme_begins_with_the_two_commands_and_the_makefile_has_them() -> None:
+    assert readme_commands()[:2] == ["make demo", "make test"]
+    for command in readme_commands()[:2]:
+        plan = subprocess.run(
+            [*command.split(), "--dry-run", "VENV=/nonexistent"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert plan.returncode == 0, plan.stderr
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert script.startswith("#!") and "set -euo pipefail" in script
+    assert readme_commands()[1] in script.splitlines()
+
+
+def test_readme_names_the_real_environment_file() -> None:
+    assert "conda env create -f environment.yml" in (ROOT / "README.md").read_text()
+
+
+def test_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert aam.__version__ in versions
