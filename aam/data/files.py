@@ -1,0 +1,82 @@
+"""What kind of file a path leads to, decided by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from aam.errors import InputError
+
+Kind = Literal["hdf5", "zip", "gzip", "npy", "json", "text", "binary"]
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_LINE = 1 << 26
+"""Bytes of one line of text; a longer one is no table, FASTA or list of ids."""
+
+
+MAX_UNPACKED = 32 << 30
+"""Bytes that the data of one file may take once unpacked."""
+FREE_UNPACKED = 64 << 20
+"""Bytes up to which nobody asks for a ratio."""
+MAX_RATIO = 200
+"""Unpacked over stored bytes. Real tables and artifacts stay below 20; a single deflate can reach 1,032."""
+
+
+def is_inflated(unpacked: int, stored: int) -> bool:
+    """Whether data is out of proportion to what is stored, as in a file made to exhaust memory; both in bytes."""
+    return unpacked > FREE_UNPACKED and unpacked > MAX_RATIO * stored
+
+
+def check_file(path: Path, option: str, error: type[InputError]) -> None:
+    """Raise `error` unless `path` is a readable file with something in it; `option` is what the user gave it as."""
+    if path.is_dir():
+        raise error(f"{path} is a directory, expected a file; give {option} the path of the file itself")
+    if not path.exists():
+        raise error(f"{path} does not exist; check the path given as {option}")
+    try:
+        with path.open("rb") as handle:
+            first = handle.read(1)
+    except OSError as fault:
+        raise error(f"{path} cannot be read ({fault.strerror}); check its permissions") from fault
+    if not first:
+        raise error(f"{path} is an empty file (0 bytes); write or fetch it again")
+
+
+def sniff(path: Path) -> Kind:
+    """Kind of a file by its first 512 bytes."""
+    with path.open("rb") as handle:
+        head = handle.read(512)
+    if head.startswith(HDF5_SIGNATURE):
+        return "hdf5"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if b"\0" in head:
+        return "binary"
+    return "json" if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else "text"
+
+
+def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
+    """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
+
+    Raises `error`, naming the line, where the text is not UTF-8 or a line is longer than `MAX_LINE`.
+    """
+    with path.open("rb") as handle:
+        for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE + 1), b""), 1):
+            if len(line) > MAX_LINE:
+                raise error(
+                    f"{name}: line {number} is longer than {MAX_LINE:,} bytes; this is not the text expected here"
+                )
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield number, line.rstrip(b"\r\n").decode("utf-8")
+            except UnicodeDecodeError as fault:
+                raise error(
+                    f"{name}: line {number} is not UTF-8 (byte 0x{line[fault.start]:02x} at column {fault.start + 1}); "
+                    "save the file as UTF-8"
+                ) from fault

@@ -1,0 +1,63 @@
+"""Ids are text: compared as written, shown quoted, never used as paths and never read as numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from aam.data.files import check_file, read_lines
+from aam.errors import ConfigError, InputError
+
+MAX_SAMPLE_ID = 1024
+MAX_FEATURE_ID = 65536
+"""Characters; a feature id may be a whole sequence."""
+
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, line separators and lone surrogates: they would break every text file an id is written to."""
+
+
+def quote(text: str, limit: int = 40) -> str:
+    """An id as it stands in a message: quoted, control characters escaped, cut to about `limit` characters."""
+    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+
+
+def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError], longest: int = MAX_SAMPLE_ID) -> None:
+    """Raise `error` unless the ids of file `name` are unique, not empty, printable and at most `longest` characters.
+
+    `kind` is the noun of the message, e.g. "sample id".
+    """
+    for row, text in enumerate(ids, 1):
+        if not text:
+            raise error(f"{name}: {kind} number {row} is empty; give each one an id")
+        if len(text) > longest:
+            raise error(
+                f"{name}: {kind} {quote(text)} (number {row}) has {len(text):,} characters, at most {longest:,} are "
+                "allowed"
+            )
+        if found := _FORBIDDEN.search(text):
+            raise error(
+                f"{name}: {kind} {quote(text)} (number {row}) holds the control character {found.group()!r}; rename it"
+            )
+    if len(set(ids)) < len(ids):
+        repeated = [text for text, times in Counter(ids).items() if times > 1]
+        raise error(
+            f"{name}: {len(repeated)} {kind}{'s' * (len(repeated) > 1)} found more than once, first "
+            f"{quote(repeated[0])}; "
+            "ids must be unique: rename or merge them"
+        )
+
+
+def read_ids(path: Path, error: type[InputError] = ConfigError, option: str = "--validation-samples") -> list[str]:
+    """Ids of a UTF-8 text file, one a line, in its order; blank lines are skipped and spaces around an id are dropped.
+
+    Raises `error` for a missing or empty file, ids that repeat, and ids that no table could hold.
+    """
+    path = Path(path)
+    check_file(path, option, error)
+    ids = [line.strip() for _, line in read_lines(path, str(path), error) if line.strip()]
+    if not ids:
+        raise error(f"{path} holds no ids; expected one id a line")
+    check_ids(ids, "id", str(path), error)
+    return ids

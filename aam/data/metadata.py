@@ -1,0 +1,60 @@
+"""Sample metadata by the conventions of QIIME 2, read by scikit-bio; ids stay text."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from pathlib import Path
+
+import pandas as pd
+
+from aam.data.files import check_file, read_lines
+from aam.errors import MetadataError
+
+
+def read_metadata(path: Path | str, text_column: str | None = None) -> pd.DataFrame:
+    """Columns of a metadata file, indexed by sample id (text); numbers are float64, the rest text, missing is NaN.
+
+    `text_column` is read as text even where all its values are numbers. Raises `MetadataError`, in one line, for
+    whatever scikit-bio refuses: no id column, ids or columns that repeat, rows longer than the header; and for text
+    that is not UTF-8.
+    """
+    from skbio.metadata import SampleMetadata
+    from skbio.metadata.io import MetadataFileError
+
+    path = Path(path)
+    check_file(path, "--metadata", MetadataError)
+    for _ in read_lines(path, str(path), MetadataError):  # names the line that is not UTF-8, which scikit-bio does not
+        pass
+    try:
+        types = None if text_column is None else {text_column: "categorical"}
+        frame = SampleMetadata.load(str(path), column_types=types).to_dataframe()
+    except (MetadataFileError, csv.Error) as fault:
+        reason = " ".join(str(fault).split("\n\nThere may be more errors")[0].split())
+        raise MetadataError(
+            f"{path}: {reason.rstrip('.')}; correct the file (tab-separated, QIIME 2 conventions)"
+        ) from fault
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
+    """One column of the metadata that came from `path`; a name that is not there is answered with those that are."""
+    if name in frame.columns:
+        return frame[name]
+    known = [str(other) for other in frame.columns]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"it has {', '.join(map(repr, known[:10]))}" + ", …" * (len(known) > 10)
+    )
+    raise MetadataError(f"{path} has no column {name!r}; {hint}")
+
+
+def read_groups(path: Path | str, name: str) -> dict[str, str]:
+    """Value of a metadata column for each sample that has one, as written: `01` and `1` are different subjects."""
+    values = column(read_metadata(path), name, path)
+    if values.dtype.kind == "f":
+        values = column(read_metadata(path, text_column=name), name, path)
+    return {str(sample): str(value) for sample, value in values.dropna().items()}

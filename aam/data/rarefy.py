@@ -1,0 +1,51 @@
+"""Rarefaction: reads drawn without replacement, the same for the same (seed, epoch, sample) in whatever process."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.errors import ConfigError, TableError
+
+AUTO_DEPTH = 5000
+"""Reads beyond which "auto" does not go."""
+AUTO_LOSS = 10
+"""Of so many samples "auto" may lose one."""
+
+
+def sample_rng(seed: int, epoch: int, sample: int) -> np.random.Generator:
+    """Generator of one sample in one epoch, a pure function of three whole numbers >= 0.
+
+    Philox is counter-based: the seed is its key, epoch and sample are the upper half of its 256-bit counter, so no two
+    streams of a seed overlap before 2**128 draws. Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3.
+    """
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, epoch, sample]))
+
+
+def rarefy(counts: NDArray[np.int64], depth: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Counts [n] of `depth` reads drawn without replacement from `counts` [n].
+
+    Raises `ValueError` where there are fewer than `depth` reads; which samples stay is decided before (`choose_depth`).
+    """
+    return rng.multivariate_hypergeometric(counts, depth, method="marginals")
+
+
+def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
+    """Reads to draw per sample, for samples that have `depths` [samples] reads; None draws nothing and keeps all reads.
+
+    `setting` is "auto" (the largest depth, at most `AUTO_DEPTH`, that nine of ten samples reach), "none", or a number.
+    Raises `ConfigError` for any other setting and `TableError` for a depth that no sample reaches.
+    """
+    if setting == "none":
+        return None
+    if setting == "auto":
+        return min(AUTO_DEPTH, int(np.sort(depths)[len(depths) // AUTO_LOSS]))
+    depth = int(setting) if setting.isdecimal() else 0
+    if depth < 1:
+        raise ConfigError(f"--rarefy-depth is {setting!r}, expected a whole number >= 1, 'auto' or 'none'")
+    if depth > depths.max():
+        raise TableError(
+            f"--rarefy-depth {depth:,} drops all {len(depths):,} samples, the deepest has {depths.max():,} reads; "
+            "give a smaller depth or 'auto'"
+        )
+    return depth

@@ -1,0 +1,114 @@
+"""Which samples are held out: given by file, or drawn at random, single or in whole groups."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from aam.config import DataConfig
+from aam.data.ids import quote, read_ids
+from aam.errors import ConfigError, MetadataError
+
+MIN_SIDE = 2
+"""Samples on each side: UniFrac needs a pair."""
+
+
+class Split(NamedTuple):
+    """Sample ids of both sides, each in table order."""
+
+    train: list[str]
+    validation: list[str]
+
+
+def split_samples(
+    sample_ids: Sequence[str],
+    config: DataConfig,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+    dropped: Collection[str] = (),
+) -> Split:
+    """Split samples by `config.validation_samples` if given, else at random by `config.validation_fraction`.
+
+    `groups` (sample id -> group) keeps whole groups on one side; the fraction then counts groups, and a sample without
+    a group is refused, because nobody could promise on which side its group is. `dropped` are ids that the table had
+    and that are no longer used (too shallow): the file may name them. A random split depends on the seed and the ids,
+    not on their order.
+
+    Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
+    samples; `MetadataError` where groups are missing.
+    """
+    if groups is not None:
+        _refuse_missing(sample_ids, groups, config.group_column)
+    if config.validation_samples is not None:
+        held_out = _given(sample_ids, config, dropped)
+        if groups is not None:
+            _refuse_cut_groups(sample_ids, held_out, groups, config)
+    else:
+        held_out = _drawn(sample_ids, config.validation_fraction, seed, groups)
+    split = Split([s for s in sample_ids if s not in held_out], [s for s in sample_ids if s in held_out])
+    for side, ids in split._asdict().items():
+        if len(ids) < MIN_SIDE:
+            raise ConfigError(
+                f"the {side} side of the split has {len(ids)} of {len(sample_ids)} samples, expected at least "
+                f"{MIN_SIDE}; give "
+                "more samples, another --validation-fraction or other --validation-samples"
+            )
+    return split
+
+
+def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str] | None) -> set[str]:
+    """Random whole groups (single samples without `groups`), about `fraction` of them, at least `MIN_SIDE` samples."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for sample in sorted(sample_ids):
+        members[groups[sample] if groups is not None else sample].append(sample)
+    names = sorted(members)
+    wanted = round(fraction * len(names))
+    held_out: set[str] = set()
+    for taken, place in enumerate(np.random.default_rng(seed).permutation(len(names))):
+        if taken >= wanted and len(held_out) >= MIN_SIDE:
+            break
+        group = members[names[place]]
+        if len(sample_ids) - len(held_out) - len(group) >= MIN_SIDE:
+            held_out.update(group)
+    return held_out
+
+
+def _given(sample_ids: Sequence[str], config: DataConfig, dropped: Collection[str]) -> set[str]:
+    """Ids of the file that are samples in use; ids that the table never had are refused."""
+    assert config.validation_samples is not None
+    named = read_ids(config.validation_samples)
+    used, gone = set(sample_ids), set(dropped)
+    unknown = [sample for sample in named if sample not in used and sample not in gone]
+    if unknown:
+        raise ConfigError(
+            f"{config.validation_samples}: {len(unknown)} of {len(named)} ids are not samples of the table, first "
+            f"{quote(unknown[0])}; expected sample ids as the table has them, one a line"
+        )
+    return used.intersection(named)
+
+
+def _refuse_missing(sample_ids: Sequence[str], groups: Mapping[str, str], column: str | None) -> None:
+    """Raise unless each sample has a group."""
+    missing = [sample for sample in sample_ids if not groups.get(sample)]
+    if missing:
+        raise MetadataError(
+            f"metadata column {column!r} has no value for {len(missing)} of {len(sample_ids)} samples, first "
+            f"{quote(missing[0])}; fill the column in, or take these samples out of the table"
+        )
+
+
+def _refuse_cut_groups(
+    sample_ids: Sequence[str], held_out: Collection[str], groups: Mapping[str, str], config: DataConfig
+) -> None:
+    """Raise where a given split has a group on both sides."""
+    inside = {groups[sample] for sample in sample_ids if sample in held_out}
+    outside = {groups[sample] for sample in sample_ids if sample not in held_out}
+    if both := sorted(inside & outside):
+        raise ConfigError(
+            f"{config.validation_samples} puts {len(both)} groups of column {config.group_column!r} on both sides, "
+            "first "
+            f"{quote(both[0])}; list all samples of a group or none, or leave --group-column away"
+        )

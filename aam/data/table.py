@@ -1,0 +1,115 @@
+"""The feature table of a run: counts of samples x ASVs, their ids and the DNA of each ASV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.data.biom_file import read_biom_hdf5, read_biom_json
+from aam.data.files import check_file, sniff
+from aam.data.ids import MAX_FEATURE_ID, check_ids
+from aam.data.qza import open_artifact
+from aam.data.raw_table import RawTable, whole_counts
+from aam.data.sequences import sequences_of
+from aam.data.tokenizer import is_dna
+from aam.data.tsv import read_table_tsv
+from aam.errors import TableError
+
+ARTIFACT = "FeatureTable[Frequency]"
+"""QIIME 2 type that holds counts."""
+
+STORED_ZEROS = "samples with stored zeros, which were removed"
+EMPTY_SAMPLES = "samples without reads"
+EMPTY_ASVS = "ASVs without reads"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Counts [samples, ASVs] without stored zeros, row and column ids in file order, and the ASVs' upper-case DNA.
+
+    `dropped` tells what reading left out: reason -> ids (`STORED_ZEROS`, `EMPTY_SAMPLES`, `EMPTY_ASVS`).
+    """
+
+    counts: sparse.csr_array
+    sample_ids: list[str]
+    asv_ids: list[str]
+    sequences: list[str]
+    source: Path
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+
+    def select(self, samples: NDArray[np.integer] | None = None, asvs: NDArray[np.integer] | None = None) -> Table:
+        """The table of some samples and ASVs, given by number, in that order; None keeps all. Empty ones stay."""
+        counts = self.counts
+        rows = range(len(self.sample_ids)) if samples is None else samples
+        columns = range(len(self.asv_ids)) if asvs is None else asvs
+        counts = counts if samples is None else counts[np.asarray(samples, dtype=np.int64)]
+        if asvs is not None:
+            counts = counts[:, np.asarray(asvs, dtype=np.int64)]
+            counts.sort_indices()
+        return replace(
+            self,
+            counts=counts,
+            sample_ids=[self.sample_ids[row] for row in rows],
+            asv_ids=[self.asv_ids[column] for column in columns],
+            sequences=[self.sequences[column] for column in columns],
+        )
+
+
+def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
+    """Read BIOM (HDF5 or JSON), a QIIME 2 `FeatureTable[Frequency]`, or classic TSV; the content decides, not the name.
+
+    Feature ids must be DNA, or `sequences` (FASTA or .qza) must hold the sequence of each. Stored zeros, samples and
+    ASVs without reads are left out and listed in `dropped`. Raises `TableError` or `SequenceError`, in one line, for
+    everything else that is not a table of counts with unique ids.
+    """
+    path = Path(path)
+    check_file(path, "--table", TableError)
+    raw = _read_raw(path)
+    check_ids(raw.sample_ids, "sample id", str(path), TableError)
+    check_ids(raw.feature_ids, "feature id", str(path), TableError, MAX_FEATURE_ID)
+    if sequences is None and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids):
+        raise TableError(
+            f"{path}: the sample ids are DNA and the feature ids are not; transpose the table (ASVs are rows)"
+        )
+    counts = whole_counts(raw, str(path))
+    zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
+    counts.eliminate_zeros()
+    reads = np.diff(counts.indptr) > 0
+    seen = np.bincount(counts.indices, minlength=len(raw.feature_ids)) > 0
+    if not reads.any():
+        raise TableError(f"{path}: all {len(raw.sample_ids)} samples are empty (no count > 0); give a table with reads")
+    asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
+    dropped = {
+        STORED_ZEROS: [raw.sample_ids[row] for row in zero_rows],
+        EMPTY_SAMPLES: [raw.sample_ids[row] for row in np.flatnonzero(~reads)],
+        EMPTY_ASVS: [raw.feature_ids[column] for column in np.flatnonzero(~seen)],
+    }
+    return Table(
+        counts=counts if reads.all() and seen.all() else counts[reads][:, seen],
+        sample_ids=[raw.sample_ids[row] for row in np.flatnonzero(reads)],
+        asv_ids=asv_ids,
+        sequences=sequences_of(asv_ids, None if sequences is None else Path(sequences), str(path)),
+        source=path,
+        dropped={reason: ids for reason, ids in dropped.items() if ids},
+    )
+
+
+def _read_raw(path: Path) -> RawTable:
+    """Content of a table file of any known kind."""
+    kind = sniff(path)
+    if kind == "zip":
+        with open_artifact(path, ARTIFACT) as payload:
+            if sniff(payload) != "hdf5":
+                raise TableError(f"{path} does not hold a BIOM 2.1 (HDF5) table; export it from QIIME 2 again")
+            return read_biom_hdf5(payload, str(path))
+    if kind in ("gzip", "npy", "binary"):
+        advice = "unpack it first (gunzip)" if kind == "gzip" else "if it should be BIOM, it is damaged: write it again"
+        raise TableError(
+            f"{path} is {kind} data, expected BIOM (HDF5 or JSON), QIIME 2 .qza or tab-separated text; {advice}"
+        )
+    readers = {"hdf5": read_biom_hdf5, "json": read_biom_json, "text": read_table_tsv}
+    return readers[kind](path, str(path))
