@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aam.health.guards import assert_finite as assert_finite
     from aam.health.guards import check_gradients as check_gradients
     from aam.health.guards import clamp_and_check as clamp_and_check
+    from aam.health.locator import locate as locate
     from aam.health.stats import format_stats as format_stats
 
 _HOME = {
@@ -20,6 +21,7 @@ _HOME = {
     "check_gradients": "guards",
     "clamp_and_check": "guards",
     "format_stats": "stats",
+    "locate": "locator",
     "parameter_groups": "groups",
 }
 

@@ -1,0 +1,115 @@
+"""Which module of a model is running, and how large the outputs of each module were."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
+
+from aam.health.stats import real_values
+
+ROOT = "(model)"
+OUTSIDE = "(outside the model)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A module that is running: its path, how many times it ran before, and whether backward is recomputing it."""
+
+    path: str
+    call: int
+    recomputed: bool
+
+
+@dataclass(frozen=True)
+class Size:
+    """Largest magnitude a module put out, in the order of execution; NaN or Inf where it was not finite."""
+
+    module: str
+    call: int
+    absmax: float
+
+
+class ModuleStack:
+    """Context manager that follows the modules of a model as they run, in forward and in recomputation.
+
+    Modules that are not part of the model (a loss module beside it) appear as `(ClassName)`. `paused` is set while the
+    hooks compute, so that a dispatch mode can ignore their own operations.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.paths = {module: path or ROOT for path, module in model.named_modules()}
+        self.entries: list[Entry] = []
+        self.paused = False
+        self._calls: dict[str, int] = {}
+        self._sizes: list[tuple[str, int, Tensor]] = []
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> ModuleStack:
+        self._handles = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @property
+    def top(self) -> Entry | None:
+        """The innermost running module."""
+        return self.entries[-1] if self.entries else None
+
+    def sizes(self) -> list[Size]:
+        """Largest magnitude of every module output so far, in one host read per device."""
+        if not self._sizes:
+            return []
+        devices = {value.device for *_, value in self._sizes}
+        read: dict[int, float] = {}
+        for device in devices:
+            mine = [index for index, (*_, value) in enumerate(self._sizes) if value.device == device]
+            values = torch.stack([self._sizes[index][2] for index in mine]).tolist()
+            read.update(zip(mine, values, strict=True))
+        return [Size(path, call, read[index]) for index, (path, call, _) in enumerate(self._sizes)]
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        path = self.paths.get(module, f"({type(module).__name__})")
+        call = self._calls.get(path, 0)
+        self._calls[path] = call + 1
+        self.entries.append(Entry(path, call, torch._C._current_autograd_node() is not None))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        entry = self.entries.pop()
+        tensor = first_float(output)
+        if tensor is None or tensor.numel() == 0:
+            return
+        self.paused = True
+        with torch.no_grad():
+            low, high = torch.aminmax(real_values(tensor))
+            self._sizes.append((entry.path, entry.call, torch.maximum(low.abs(), high.abs()).double()))
+        self.paused = False
+
+
+def first_float(value: Any) -> Tensor | None:
+    """The first floating-point or complex tensor in nested tuples, lists, mappings and dataclasses."""
+    return next(iter(float_tensors(value)), None)
+
+
+def float_tensors(value: Any) -> list[Tensor]:
+    """All floating-point and complex tensors in nested tuples, lists, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() or value.is_complex() else []
+    if dataclasses.is_dataclass(value):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    elif isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in float_tensors(item)]
+    return []

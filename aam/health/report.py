@@ -1,0 +1,179 @@
+"""What the locator found: the producer of a fault, apart from what merely passed it on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aam.health.events import Event, Origin, Tensors
+from aam.health.modules import Size
+from aam.health.source import Line, read_lines
+
+REACHED_RESULT = "the result"
+REACHED_GRADIENT = "a gradient"
+CONTAINED = "neither the result nor a gradient"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One origin of non-finite values. For a parameter or an input, module and op are where it was first used."""
+
+    index: int
+    origin: Origin
+    module: str
+    call: int
+    phase: str
+    op: str
+    kernel: str
+    nan: int
+    inf: int
+    reach: str
+    name: str = ""
+    lines: tuple[Line, ...] = ()
+    output: Tensors | None = None
+    inputs: tuple[Tensors, ...] = ()
+
+    @staticmethod
+    def of(event: Event, reach: str) -> Finding:
+        site, counts = event.site, event.counts
+        return Finding(
+            event.index, event.origin, site.module, site.call, site.phase, site.op, site.kernel, counts.nan, counts.inf,
+            reach, event.name, read_lines(site.spots), event.output, event.inputs,
+        )  # fmt: skip
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Names of the samples of the bad rows; where all rows are bad, of the rows that stand out in an operand."""
+        for tensor in (self.output, *self.inputs):
+            if tensor is not None and tensor.labels and (len(tensor.rows) == 1 or not _all_rows(tensor)):
+                return tensor.labels
+        return ()
+
+    @property
+    def line(self) -> Line | None:
+        """The innermost source line outside torch."""
+        return self.lines[0] if self.lines else None
+
+    @property
+    def pattern(self) -> str:
+        """`row`, `element`, … (see `patterns.classify`), or `unknown`."""
+        return self.output.pattern.kind if self.output and self.output.pattern else "unknown"
+
+    def headline(self) -> str:
+        """One line: what, by which operation, in which module and phase, where in the source."""
+        what = "NaN" if self.nan else "Inf"
+        where = f"in {self.module} ({self.phase}{f', call {self.call}' if self.call else ''})"
+        if self.origin is Origin.PARAMETER:
+            return f"{what} already in parameter or buffer {self.name}, first used by {self.op} {where}"
+        if self.origin is Origin.INPUT:
+            return f"{what} already in a tensor handed in, first used by {self.op} {where}"
+        if self.origin is Origin.UNINITIALISED:
+            return f"{what} read from uninitialised memory by {self.op} {where}"
+        return f"{what} {self.origin.value} by {self.op} {where}" + (f" at {self.line}" if self.line else "")
+
+    def __str__(self) -> str:
+        rows = [self.headline()]
+        if self.phase == "backward":
+            rows.append(f"  kernel   {self.kernel}, in the gradient of {self.op}")
+        rows += [f"  called from {line}" for line in self.lines[1:]]
+        if self.output is not None:
+            rows.append(f"  values   {_tensor(self.output)}")
+        rows += [f"  operand  {_tensor(tensor)}" for tensor in self.inputs]
+        if self.samples:
+            rows.append(f"  samples  {', '.join(self.samples)}")
+        rows.append(f"  reached  {self.reach}")
+        return "\n".join(rows)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one traced call.
+
+    `findings` are the origins, those that reached the result or a gradient first, then by time; the first one is the
+    `producer`. `passed_on` are the (module, phase) pairs that only handed bad values on, in order of time.
+    """
+
+    findings: tuple[Finding, ...]
+    passed_on: tuple[tuple[str, str], ...]
+    bad_parameters: tuple[str, ...]
+    bad_gradients: tuple[str, ...]
+    bad_result: bool
+    history: tuple[Size, ...]
+    operations: int
+    error: str = ""  # what the call raised, if it did
+    context: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None  # what the call returned
+
+    @property
+    def ok(self) -> bool:
+        """True where nothing went wrong: no NaN was made, and no Inf reached the result or a gradient."""
+        return not (self.findings or self.bad_parameters or self.bad_gradients or self.bad_result)
+
+    @property
+    def producer(self) -> Finding | None:
+        """The finding to look at first."""
+        return self.findings[0] if self.findings else None
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The samples at fault, where the producer can name them."""
+        return self.producer.samples if self.producer else ()
+
+    def headline(self) -> str:
+        """One line for a log."""
+        if self.producer is not None:
+            return self.producer.headline()
+        if self.bad_parameters:
+            return f"non-finite values in {', '.join(self.bad_parameters)}, which no traced operation used"
+        if not self.ok:
+            return "non-finite result or gradient that no traced operation made (a compiled or custom kernel?)"
+        return f"all finite in {self.operations:,} operations"
+
+    def __str__(self) -> str:
+        rows = ["fault: " + self.headline() if not self.ok else self.headline()]
+        rows += [f"  {key}: {value}" for key, value in self.context.items()]
+        if self.error:
+            rows.append(f"  the call raised {self.error}")
+        if self.bad_parameters:
+            rows.append(f"  bad before the call: {_few(self.bad_parameters)}")
+        if self.bad_gradients:
+            rows.append(f"  bad gradients: {_few(self.bad_gradients)}")
+        rows += [str(finding) for finding in self.findings]
+        if self.passed_on:
+            rows.append("passed on by " + _few([f"{module} ({phase})" for module, phase in self.passed_on]))
+        if not self.ok and self.history:
+            rows.append("largest |x| of module outputs: " + ", ".join(_size(size) for size in self.recent()))
+        return "\n".join(rows)
+
+    def recent(self, shown: int = 12) -> list[Size]:
+        """The history of max |x| up to the first output that was not finite, the last `shown` of it."""
+        first_bad = next(
+            (i for i, size in enumerate(self.history) if not math.isfinite(size.absmax)), len(self.history)
+        )
+        return list(self.history[: first_bad + 1][-shown:])
+
+
+def _all_rows(tensor: Tensors) -> bool:
+    return tensor.pattern is not None and any(len(tensor.rows) == size for size in tensor.shape)
+
+
+def _tensor(tensor: Tensors) -> str:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    text = f"{dtype} {list(tensor.shape)}: "
+    if tensor.pattern is None:
+        return text + f"finite, max |x| {tensor.absmax:.4g}"
+    counts = tensor.counts
+    figures = ((counts.nan, "NaN"), (counts.positive, "+Inf"), (counts.negative, "-Inf"))
+    kinds = ", ".join(f"{count:,} {kind}" for count, kind in figures if count)
+    return text + f"{kinds}; {tensor.pattern.text}; others to {tensor.absmax:.4g}"
+
+
+def _few(items: Any, shown: int = 8) -> str:
+    items = list(items)
+    return ", ".join(items[:shown]) + (f" and {len(items) - shown} more" if len(items) > shown else "")
+
+
+def _size(size: Size) -> str:
+    return f"{size.module} {size.absmax:.3g}"

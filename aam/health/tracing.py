@@ -1,0 +1,181 @@
+"""A dispatch mode that looks at the output of every operation and records where non-finite values are made and go.
+
+Forward operations are remembered by the sequence number that autograd gives their node, so that an operation of the
+backward pass knows the module and the source line of the forward operation whose gradient it computes.
+"""
+
+from __future__ import annotations
+
+import cmath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from aam.health.describe import Describer
+from aam.health.events import Counts, Event, Origin, Site, count_bad
+from aam.health.modules import OUTSIDE, ROOT, ModuleStack, float_tensors
+from aam.health.operations import Operation
+from aam.health.source import spots
+from aam.health.stats import real_values
+
+DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
+BEFORE = "(forward ran before the trace)"
+
+Found = list[tuple[Tensor, Counts]]  # tensors that hold NaN or Inf
+
+
+class Tracer(TorchDispatchMode):
+    """Records an `Event` for each operation with a non-finite output.
+
+    A sum over the output is the tripwire: it cannot be finite where a value is not. Where it trips, counts decide.
+    """
+
+    def __init__(self, model: nn.Module, stack: ModuleStack, describer: Describer):
+        super().__init__()
+        self.events: list[Event] = []
+        self.operations = 0
+        self.saw_backward = False
+        self._stack = stack
+        self._describer = describer
+        self._described = 0
+        self._known: dict[Any, Operation] = {}
+        self._sites: dict[int, Site] = {}  # sequence number of an autograd node -> its forward operation
+        self._first_node = torch.autograd._get_sequence_nr()
+        # storage -> the event it holds, or what is known about it; the weak reference keeps its address from reuse
+        self._holders: dict[int, tuple[StorageWeakRef, int | Origin]] = {}
+        self._parameters = {id(parameter): name for name, parameter in model.named_parameters()}
+        owned = (*model.named_parameters(), *model.named_buffers())
+        self._owned = {_storage(tensor).cdata: (name, tensor) for name, tensor in owned}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._stack.paused:
+            return func(*args, **kwargs)
+        operation = self._known.get(func)
+        if operation is None:
+            operation = self._known[func] = Operation.of(func)
+        self.operations += 1
+        self._remember(operation)
+        written = operation.written_tensors(args, kwargs) if operation.written else []
+        before = _bad_among(written) if operation.reads_written else []
+        out = func(*args, **kwargs)
+        if operation.uninitialised:
+            self._hold(float_tensors(out), Origin.UNINITIALISED)
+        elif operation.name == "lift_fresh":
+            if out.dim() == 0:  # a number in the code, e.g. torch.tensor(-math.inf)
+                self._hold(float_tensors(out), Origin.SPELT)
+        elif not operation.view:
+            outputs = float_tensors(out) or written
+            bad = _bad_among(outputs)
+            if bad:
+                replaced = {id(tensor) for tensor in written}
+                given = [tensor for tensor in float_tensors((args, kwargs)) if id(tensor) not in replaced]
+                event = self._event(operation, before + _bad_among(given), bad, operation.spelt_out(args, kwargs))
+                event.auxiliary = bad[0][0] is not outputs[0]
+                self._describe(event, bad[0], given)
+        return out
+
+    def holding(self, tensor: Tensor) -> int | None:
+        """The event whose values a tensor holds, where one is known."""
+        holder = self._holders.get(_storage(tensor).cdata)
+        return holder[1] if holder is not None and isinstance(holder[1], int) else None
+
+    def _hold(self, tensors: list[Tensor], what: int | Origin) -> None:
+        for tensor in tensors:
+            reference = _storage(tensor)
+            self._holders[reference.cdata] = (reference, what)
+
+    def _remember(self, operation: Operation) -> None:
+        """Note a forward operation under the node that autograd just made for it."""
+        node, top = torch._C._current_autograd_node(), self._stack.top
+        if node is not None:
+            self.saw_backward = True
+            if top is None or not top.recomputed:
+                return
+        number = torch.autograd._get_sequence_nr() - 1
+        if number >= self._first_node and number not in self._sites:
+            self._sites[number] = self._forward_site(operation)
+
+    def _forward_site(self, operation: Operation) -> Site:
+        top = self._stack.top
+        update = self.saw_backward and top is None and not torch.is_grad_enabled()
+        module, call = (top.path, top.call) if top is not None else (OUTSIDE, 0)
+        return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, spots())
+
+    def _site(self, operation: Operation) -> Site:
+        """Where the operation that just ran was asked for."""
+        node, top = torch._C._current_autograd_node(), self._stack.top
+        if node is None or (top is not None and top.recomputed):
+            return self._forward_site(operation)
+        if node.name().endswith("AccumulateGrad"):
+            path = self._parameters.get(id(node.variable), "")
+            return Site(path.rpartition(".")[0] or ROOT, 0, "backward", "accumulate gradient", operation.kernel)
+        forward = self._sites.get(node._sequence_nr())
+        if isinstance(node, BackwardCFunction):  # a backward pass written in Python: its own line says more
+            module, call = (forward.module, forward.call) if forward else (BEFORE, 0)
+            return Site(module, call, "backward", operation.name, operation.kernel, spots())
+        if forward is None:
+            return Site(BEFORE, 0, "backward", node.name(), operation.kernel)
+        return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.spots)
+
+    def _event(self, operation: Operation, given: Found, bad: Found, spelt_out: bool) -> Event:
+        site = self._site(operation)
+        parents = tuple(dict.fromkeys(self._source(tensor, counts, site) for tensor, counts in given))
+        total = sum((counts for _, counts in bad), Counts())
+        if not parents:
+            origin = Origin.SPELT if spelt_out else Origin.MADE
+        else:
+            nan_given = any(counts.nan for _, counts in given)
+            origin = Origin.TURNED if total.nan and not nan_given else Origin.PASSED
+        event = Event(len(self.events), origin, site, total, parents)
+        self.events.append(event)
+        self._hold([tensor for tensor, _ in bad], event.index)
+        return event
+
+    def _source(self, tensor: Tensor, counts: Counts, site: Site) -> int:
+        """The event that put these values into an operand; a new one where they come from outside of the trace."""
+        reference = _storage(tensor)
+        held = self._holders.get(reference.cdata, (reference, Origin.INPUT))[1]
+        if isinstance(held, int):
+            return held
+        name, tensor = self._owned.get(reference.cdata, ("", tensor))  # not a view of the parameter but itself
+        origin = Origin.PARAMETER if name else held
+        event = Event(len(self.events), origin, site, counts, (), name=name)
+        self.events.append(event)
+        self._holders[reference.cdata] = (reference, event.index)
+        self._describe(event, (tensor, counts), [])
+        return event.index
+
+    def _describe(self, event: Event, output: tuple[Tensor, Counts], given: list[Tensor]) -> None:
+        if event.origin is Origin.PASSED or self._described >= DESCRIBED:
+            return
+        self._described += 1
+        event.output = self._describer.tensor(*output, event.site)
+        counts = count_bad(given)
+        event.inputs = tuple(
+            self._describer.tensor(tensor, count, event.site) for tensor, count in zip(given, counts, strict=True)
+        )
+
+
+def _storage(tensor: Tensor) -> StorageWeakRef:
+    values = tensor if tensor.layout is torch.strided else real_values(tensor)
+    return StorageWeakRef(values.untyped_storage())
+
+
+def _bad_among(tensors: list[Tensor]) -> Found:
+    """Those of the tensors that hold NaN or Inf; one host read each, which on a CPU costs nothing."""
+    suspects = [tensor for tensor in tensors if tensor.numel() and _trips(tensor)]
+    return [(tensor, counts) for tensor, counts in zip(suspects, count_bad(suspects), strict=True) if counts.bad]
+
+
+def _trips(tensor: Tensor) -> bool:
+    """True where the sum of a tensor is not finite: necessary for a bad value, not sufficient."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.element_size() == 1:
+        tensor = real_values(tensor)
+    if tensor.dtype is torch.float16:  # its own sum overflows from 65,504 on
+        return not cmath.isfinite(tensor.sum(dtype=torch.float32).item())
+    return not cmath.isfinite(tensor.sum().item())
