@@ -1,0 +1,62 @@
+"""Which ASVs of a table are tips of a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aam.errors import TreeError
+from aam.phylogeny.tree import Tree
+
+EXAMPLES = 3
+"""Names quoted in a message."""
+WIDTH = 40
+"""Characters of a name quoted in a message; ids that are sequences are longer."""
+
+
+@dataclass(frozen=True)
+class TipMatch:
+    """`columns` int64 [K]: the ASVs of the table that are tips, in table order; `tips`: their names in the tree.
+
+    `missing`: ids of the ASVs that are no tips. `by`: "id" or "sequence", what the tips are named after.
+    """
+
+    columns: np.ndarray
+    tips: list[str]
+    missing: list[str]
+    by: str
+
+
+def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max_missing: float) -> TipMatch:
+    """Find the tip of each ASV by its id or, where no id is a tip, by its sequence (tables with hashed ids).
+
+    Raises `TreeError` where no ASV is a tip, or more than the fraction `max_missing` of them is not.
+    """
+    tips = set(tree.tip_names)
+    by, names = next(
+        ((by, names) for by, names in (("id", asv_ids), ("sequence", sequences)) if not tips.isdisjoint(names)),
+        ("", ()),
+    )
+    if not by:
+        raise TreeError(
+            f"{tree.source}: none of the {len(asv_ids):,} ASVs is a tip of the tree, neither by id "
+            f"(e.g. {_quote(asv_ids)}) nor by sequence; its tips are e.g. {_quote(tree.tip_names)}; "
+            "use the tree that was made from these ASVs"
+        )
+    present = np.fromiter((name in tips for name in names), dtype=bool, count=len(names))
+    columns = np.flatnonzero(present)
+    missing = [name for name, found in zip(asv_ids, present.tolist(), strict=True) if not found]
+    fraction = len(missing) / len(asv_ids)
+    if fraction > max_missing:
+        raise TreeError(
+            f"{tree.source}: {len(missing):,} of {len(asv_ids):,} ASVs ({fraction:.1%}, allowed {max_missing:.1%}) "
+            f"are no tips of the tree, e.g. {_quote(missing)}; use the tree made from these ASVs, insert them "
+            "(`qiime fragment-insertion sepp`), or allow it with --max-missing"
+        )
+    return TipMatch(columns, [names[column] for column in columns.tolist()], missing, by)
+
+
+def _quote(names: Sequence[str]) -> str:
+    return ", ".join(name if len(name) <= WIDTH else name[:WIDTH] + "..." for name in names[:EXAMPLES])

@@ -1,0 +1,116 @@
+"""The characters of a Newick file: which of them carry structure, what a name says, and where a fault stands."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+
+from aam.errors import TreeError
+
+MAX_BYTES = 2**30
+"""Largest Newick text that is parsed: one GiB holds about 20 million tips; what is longer is a mistake or an attack."""
+OPEN, CLOSE, COMMA, COLON, END, QUOTE, BRACKET_OPEN, BRACKET_CLOSE = (ord(character) for character in "(),:;'[]")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+HIDDEN = ord("x")
+"""Stands in the skeleton for each byte of a quoted name; any byte without a meaning of its own would do."""
+
+
+class NewickText:
+    """The bytes of a tree, comments blanked, with the one way to complain about a place in them.
+
+    `data` uint8; `skeleton` uint8, in which quoted names hold no character that has a meaning; `text`: `data` as one
+    character a byte, so that positions stay true.
+    """
+
+    def __init__(self, raw: bytes, source: str):
+        _refuse_other_formats(raw, source)
+        self.raw, self.source = raw.removeprefix(BYTE_ORDER_MARK), source
+        self.data = np.frombuffer(self.raw, dtype=np.uint8).copy()
+        quoted = self._blank_comments()
+        self.skeleton = self.data.copy()
+        for begin, end in quoted:
+            self.skeleton[begin:end] = HIDDEN
+        self.text = self.data.tobytes().decode("latin-1")
+
+    def fail(self, at: int, problem: str) -> NoReturn:
+        """Raise `TreeError` at byte `at`, given to the user as a 1-based character position."""
+        raise TreeError(f"{self.source}, character {character(self.raw, at):,}: {problem}")
+
+    def name(self, begin: int, end: int) -> str:
+        """The name written in bytes [begin, end): outer white space and quotes removed, decoded as UTF-8."""
+        name = self.text[begin:end].strip()
+        if not name.isascii():
+            try:
+                name = name.encode("latin-1").decode("utf-8")
+            except UnicodeDecodeError:
+                self.fail(begin, "the name is not UTF-8 text; save the tree as UTF-8")
+        if not name.startswith("'"):
+            return name
+        if not name.endswith("'"):
+            self.fail(begin, f"found text after the closing quote of {name[:30]!r}; quote the whole name")
+        return name[1:-1].replace("''", "'")
+
+    def _blank_comments(self) -> list[tuple[int, int]]:
+        """Overwrite comments in `data` with spaces; return the byte ranges of quoted names."""
+        special = np.flatnonzero((self.data == QUOTE) | (self.data == BRACKET_OPEN) | (self.data == BRACKET_CLOSE))
+        quoted, resume, comment, depth = [], 0, 0, 0
+        for at in special.tolist():
+            found = self.raw[at]
+            if at < resume:
+                continue
+            if found == BRACKET_OPEN:
+                comment = at if depth == 0 else comment
+                depth += 1
+            elif found == BRACKET_CLOSE and depth > 0:
+                depth -= 1
+                if depth == 0:
+                    self.data[comment : at + 1] = ord(" ")
+            elif found == QUOTE and depth == 0 and self._begins_name(at):
+                resume = self._quote_end(at)
+                quoted.append((at, resume))
+        if depth:
+            self.fail(comment, "a comment begins here and never ends; add the closing ']'")
+        return quoted
+
+    def _begins_name(self, at: int) -> bool:
+        """Whether the quote at byte `at` opens a quoted name; inside a name, as in 5'-end, it is an ordinary letter."""
+        before = at - 1
+        while before >= 0 and chr(self.data[before]).isspace():
+            before -= 1
+        return before < 0 or self.data[before] in (OPEN, CLOSE, COMMA, COLON)
+
+    def _quote_end(self, at: int) -> int:
+        """Byte after the quote that closes the one at `at`; a doubled quote does not close."""
+        closing = self.raw.find(b"'", at + 1)
+        while closing >= 0 and self.raw[closing + 1 : closing + 2] == b"'":
+            closing = self.raw.find(b"'", closing + 2)
+        if closing < 0:
+            self.fail(at, "a quoted name begins here and never ends; add the closing single quote")
+        return closing + 1
+
+
+def character(raw: bytes, at: int) -> int:
+    """The 1-based number of the character that begins at byte `at`, not counting a byte order mark."""
+    return len(raw.removeprefix(BYTE_ORDER_MARK)[:at].decode("utf-8", errors="replace")) + 1
+
+
+def check_size(size: int, source: str) -> None:
+    """Refuse a tree of more than `MAX_BYTES` bytes; raises `TreeError`."""
+    if size > MAX_BYTES:
+        raise TreeError(
+            f"{source}: the tree is {size / 2**30:.1f} GiB of text, more than {MAX_BYTES / 2**30:.0f} GiB; "
+            "reduce it to the features of the table first (`qiime phylogeny filter-tree`)"
+        )
+
+
+def _refuse_other_formats(data: bytes, source: str) -> None:
+    check_size(len(data), source)
+    head = data.removeprefix(BYTE_ORDER_MARK)[:512].lstrip()
+    if not head:
+        raise TreeError(f"{source}: the file is empty; expected a Newick tree such as ((a:1,b:1):1,c:2);")
+    for magic, what in ((b"PK\x03\x04", "a zip archive"), (b"#NEXUS", "a NEXUS file"), (b"<", "an XML file")):
+        if head.upper().startswith(magic):
+            raise TreeError(f"{source}: this is {what}, not Newick text; export the tree as Newick")
+    if b"\x00" in head:
+        raise TreeError(f"{source}: this is a binary file, not Newick text; export the tree as Newick")

@@ -1,0 +1,166 @@
+"""A rooted phylogeny as arrays: no node objects, no recursion, cheap to hand to worker processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aam.errors import TreeError
+from aam.phylogeny.newick import Newick, format_newick, parse_newick
+from aam.phylogeny.newick_text import character, check_size
+
+HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """N nodes in postorder (children before parents, root last); leaves numbered from left to right, as in `tip_names`.
+
+    Leaves below node k are `first[k] <= leaf < last[k]` (int32 [N]), so whatever a sample carries below a branch is
+    one difference of cumulative sums over leaves. `length` float64 [N] is the branch above the node, finite and >= 0;
+    that of the root is the stem, which every sample shares. `parent` int32 [N], -1 for the root. `source` names it in
+    messages.
+    """
+
+    tip_names: list[str]
+    first: np.ndarray
+    last: np.ndarray
+    length: np.ndarray
+    parent: np.ndarray
+    source: str = "tree"
+
+    def shear(self, names: Iterable[str]) -> Tree:
+        """The tree of the given tips alone (any order): nodes above none of them vanish, chains of only children merge.
+
+        What lies above the last common ancestor stays as the root's stem, so UniFrac and Faith PD of these tips are
+        those of the whole tree. Raises `TreeError` for no names and for names that are not tips.
+        """
+        keep = np.zeros(len(self.tip_names), dtype=bool)
+        keep[self.leaves_of(list(names))] = True
+        if not keep.any():
+            raise TreeError(f"{self.source}: no tips to keep were named; name at least one")
+        before = np.r_[0, np.cumsum(keep)].astype(np.int32)
+        nodes = np.flatnonzero(before[self.first] < before[self.last])
+        first, last = before[self.first[nodes]], before[self.last[nodes]]
+        starts, length = merge_equal_ranges(first, last, self.length[nodes])
+        merged = np.zeros(len(self.first), dtype=np.int32)
+        merged[nodes[starts]] = 1
+        merged = np.cumsum(merged, dtype=np.int32) - 1  # old node -> new node, for the nodes that stay
+        tops = nodes[np.r_[starts[1:], len(nodes)] - 1]
+        above = self.parent[tops]
+        parent = np.where(above < 0, -1, merged[above]).astype(np.int32)
+        tip_names = [name for name, kept in zip(self.tip_names, keep.tolist(), strict=True) if kept]
+        return Tree(tip_names, first[starts], last[starts], length, parent, self.source)
+
+    def leaves_of(self, names: Sequence[str]) -> np.ndarray:
+        """Leaf numbers of tips, int64, in the order of `names`; raises `TreeError` for a name that is no tip."""
+        number = {name: leaf for leaf, name in enumerate(self.tip_names)}
+        absent = [name for name in names if name not in number]
+        if absent:
+            raise TreeError(
+                f"{self.source}: names that are no tips: {len(absent):,} of {len(names):,}, e.g. {absent[0]!r}; "
+                "drop these ASVs or use the tree made from them"
+            )
+        return np.fromiter((number[name] for name in names), dtype=np.int64, count=len(names))
+
+    def tips(self) -> np.ndarray:
+        """The node of each leaf, int64: in postorder the first that ends with it."""
+        return np.searchsorted(self.last, np.arange(1, len(self.tip_names) + 1))
+
+    def depths(self) -> np.ndarray:
+        """Distance from the top of the stem to each node, float64 [N], in about log2(levels) vectorised rounds."""
+        depth, above = self.length.copy(), self.parent.astype(np.int64)
+        while (inner := above >= 0).any():
+            # Jumping over the stretch already summed doubles it each round; additions stay pairwise, so rounding
+            # stays small.
+            depth[inner] += depth[above[inner]]
+            above[inner] = above[above[inner]]
+        return depth
+
+    def to_newick(self, names: list[str] | None = None) -> str:
+        """Newick text, lengths to the last digit, the stem as the root's length; `names` replace those of the tips."""
+        return format_newick(names or self.tip_names, self.first, self.last, self.length)
+
+
+def merge_equal_ranges(first: np.ndarray, last: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Merge neighbouring postorder nodes above the same leaves: first row and summed length of each branch."""
+    new = np.ones(len(first), dtype=bool)
+    new[1:] = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
+    starts = np.flatnonzero(new)
+    return starts, np.add.reduceat(length, starts) if len(starts) else np.zeros(0)
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a rooted Newick tree with branch lengths; raises `TreeError` naming file, place, finding and remedy."""
+    try:
+        check_size(Path(path).stat().st_size, str(path))
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise TreeError(
+            f"{path}: the tree cannot be read: {error.strerror or error}; give an existing Newick file"
+        ) from error
+    return parse_tree(data, str(path))
+
+
+def parse_tree(data: bytes, source: str) -> Tree:
+    """As `read_tree`, from Newick text in memory; `source` names it in messages."""
+    newick = parse_newick(data, source)
+    _check_names(newick, source)
+    _check_lengths(newick, data, source)
+    children_of_root = int((newick.parent == len(newick.parent) - 1).sum())
+    if children_of_root > 2:
+        raise TreeError(
+            f"{source}: the tree is unrooted: its outermost parentheses hold {children_of_root:,} branches, expected "
+            f"2; {HOW_TO_ROOT}"
+        )
+    first, last, parent = (ranks.astype(np.int32) for ranks in (newick.first, newick.last, newick.parent))
+    return Tree(newick.tip_names, first, last, np.where(newick.given, newick.length, 0.0), parent, source)
+
+
+def _check_names(newick: Newick, source: str) -> None:
+    if len(set(newick.tip_names)) < len(newick.tip_names):
+        repeated = {name: times for name, times in Counter(newick.tip_names).items() if times > 1}
+        name, times = next(iter(repeated.items()))
+        raise TreeError(
+            f"{source}: tip names that occur more than once: {len(repeated):,}, e.g. {name!r} {times} times; "
+            "make them unique"
+        )
+
+
+def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
+    """Every branch but the stem needs a finite length >= 0, and not all may be 0."""
+    given, length, root = newick.given, newick.length, len(newick.length) - 1
+    if not given[:root].any():
+        raise TreeError(
+            f"{source}: the tree has no branch lengths, and UniFrac is a sum of them; write it with lengths, "
+            "e.g. (a:0.1,b:0.2);"
+        )
+    if not given[:root].all():
+        missing = np.flatnonzero(~given[:root])
+        tips = int(np.isin(missing, newick.tips).sum())
+        raise TreeError(
+            f"{source}: branches without a length: {len(missing):,} of {root:,} ({tips:,} of them tips), first "
+            f"{_where(newick, missing[0], data)}; write the tree with all its lengths"
+        )
+    for wrong, what in ((~np.isfinite(length), "not finite"), (length < 0, "negative")):
+        if (wrong := wrong & given).any():
+            node = int(np.argmax(wrong))
+            raise TreeError(
+                f"{source}: branch lengths that are {what}: {int(wrong.sum()):,}, first {_where(newick, node, data)} "
+                f"({length[node]:g}); rebuild the tree or set them to 0"
+            )
+    if not length[given].any():
+        raise TreeError(
+            f"{source}: all branch lengths are 0, so every distance would be 0; rebuild the tree with lengths"
+        )
+
+
+def _where(newick: Newick, node: int, data: bytes) -> str:
+    tip = np.searchsorted(newick.tips, node)
+    is_tip = tip < len(newick.tips) and newick.tips[tip] == node
+    name = f"tip {newick.tip_names[tip]!r}" if is_tip else "an inner node"
+    return f"{name} at character {character(data, newick.start[node]):,}"
