@@ -7,11 +7,10 @@ import difflib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
-from aam.cli import main as aam
+from aam.cli import group
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
@@ -32,30 +31,30 @@ def commands(command: click.Command, context: click.Context) -> Iterator[tuple[c
             yield from commands(child, click.Context(child, info_name=name, parent=context))
 
 
-def shown(value: Any) -> str:
-    """A default as it would be typed; nothing for options without one."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
-        return ""
-    return f"`{value}`"
-
-
-def row(option: click.Option, context: click.Context) -> str:
-    """One line of the table of options."""
+def row(option: click.Option) -> str:
+    """One line of the table of options; the default, which the help text ends with, has a column of its own."""
     names = ", ".join(f"`{name}`" for name in option.opts + option.secondary_opts)
-    kind = option.type
-    values = ", ".join(map(str, kind.choices)) if isinstance(kind, click.Choice) else ""
-    text = " ".join((option.help or "").split())
-    note = " Required." if option.required else f" One of {values}." if values else ""
-    return f"| {names} | {shown(option.get_default(context, call=False))} | {(text + note).strip().replace('|', '/')} |"
+    text, _, default = " ".join((option.help or "").split()).removesuffix("]").partition(" [default: ")
+    values = f" One of {', '.join(map(str, option.type.choices))}." if isinstance(option.type, click.Choice) else ""
+    note = " Required." if option.required else values
+    return f"| {names} | {default and f'`{default}`'} | {(text + note).replace('|', '/')} |"
+
+
+def prose(text: str) -> str:
+    """Help text as Markdown: paragraphs that click is told not to wrap become code."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        "```\n" + part.removeprefix("\b\n") + "\n```" if part.startswith("\b") else part for part in paragraphs
+    )
 
 
 def section(command: click.Command, context: click.Context) -> str:
     """One command: what it does, how it is called, its options."""
     options = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
     pieces = command.collect_usage_pieces(context)
-    lines = [f"## {context.command_path}", "", inspect.cleandoc(command.help or "").replace("\b\n", "").split("\f")[0]]
+    lines = [f"## {context.command_path}", "", prose(command.help or "")]
     lines += ["", "```", f"{context.command_path} {' '.join(pieces)}", "```", ""]
-    lines += ["| option | default | |", "|---|---|---|", *(row(option, context) for option in options)]
+    lines += ["| option | default | |", "|---|---|---|", *(row(option) for option in options)]
     return "\n".join(lines) + "\n"
 
 
@@ -63,17 +62,16 @@ def section(command: click.Command, context: click.Context) -> str:
 @click.option("--check", is_flag=True, help="Exit with 1 where the page differs, and show how.")
 def main(check: bool) -> None:
     """Write the page of commands."""
-    context = click.Context(aam, info_name="aam")
-    text = "\n".join([HEAD, *(section(*found) for found in commands(aam, context))])
+    context = click.Context(group, info_name="aam")
+    text = "\n".join([HEAD, *(section(*found) for found in commands(group, context))])
     if not check:
         PAGE.write_text(text)
         return
     current = PAGE.read_text() if PAGE.exists() else ""
     if current != text:
-        difference = difflib.unified_diff(
-            current.splitlines(), text.splitlines(), str(PAGE), "the options", lineterm=""
-        )
-        raise click.ClickException("docs/commands.md is not up to date; run `make docs`\n" + "\n".join(difference))
+        changed = difflib.unified_diff(current.splitlines(), text.splitlines(), "the page", "the options", lineterm="")
+        hint = "docs/commands.md is not up to date; run scripts/make_command_page.py"
+        raise click.ClickException("\n".join([hint, *changed]))
 
 
 if __name__ == "__main__":
