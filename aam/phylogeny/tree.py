@@ -94,16 +94,20 @@ def merge_equal_ranges(first: np.ndarray, last: np.ndarray, length: np.ndarray) 
     return starts, np.add.reduceat(length, starts) if len(starts) else np.zeros(0)
 
 
-def read_tree(path: Path) -> Tree:
-    """Read a rooted Newick tree with branch lengths; raises `TreeError` naming file, place, finding and remedy."""
+def read_tree(path: Path, source: str | None = None) -> Tree:
+    """Read a rooted Newick tree with branch lengths; raises `TreeError` naming file, place, finding and remedy.
+
+    `source` names the file in messages where it is not `path`, as for a tree unpacked from an archive.
+    """
+    source = source or str(path)
     try:
-        check_size(Path(path).stat().st_size, str(path))
+        check_size(Path(path).stat().st_size, source)
         data = Path(path).read_bytes()
     except OSError as error:
         raise TreeError(
-            f"{path}: the tree cannot be read: {error.strerror or error}; give an existing Newick file"
+            f"{source}: the tree cannot be read: {error.strerror or error}; give an existing Newick file"
         ) from error
-    return parse_tree(data, str(path))
+    return parse_tree(data, source)
 
 
 def parse_tree(data: bytes, source: str) -> Tree:

@@ -1,0 +1,99 @@
+"""The command line: `aam COMMAND ...`.
+
+A command is a module of this package with an attribute `command`. It is imported only when it runs, and its help line
+stands here, because importing torch for `aam --help` would take seconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from aam import __version__
+from aam.errors import AamError
+
+COMMANDS = {
+    "pretrain": "Learn from a feature table and a tree, without labels.",
+    "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
+}
+"""Name of each command, which is the name of its module, and its line in `aam --help`."""
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+"""Exit codes beside those of `AamError`: an error nobody foresaw, wrong options, Ctrl-C with nothing to go on from."""
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""What the machine may refuse: full disks, missing permissions, broken drives."""
+
+
+class LazyGroup(click.Group):
+    """Commands by name, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    "aam", cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="aam")
+@click.option("--debug", is_flag=True, help="Show the full traceback of an error.")
+@click.pass_context
+def group(ctx: click.Context, debug: bool) -> None:
+    """Attention All Microbes: a transformer for microbiome amplicon data.
+
+    \b
+    A first look: aam pretrain --example --output-dir aam-example --max-minutes 3
+    """
+    ctx.obj["debug"] = debug
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (default: that of the process); return the exit code. Errors are one line on stderr."""
+    options = {"debug": False}
+    try:
+        code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the user gets one line and a code
+        if options["debug"]:
+            traceback.print_exc()
+        message, code = explain(error)
+        click.echo(message, err=True)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """One line for the user, and the exit code; what neither the user nor the machine did is a bug of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AamError):
+        return f"Error: {text}", error.exit_code
+    if isinstance(error, click.Abort):
+        return "Interrupted.", INTERRUPTED
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        where = f" See `{context.command_path} --help`." if context else ""
+        return f"Error: {' '.join(error.format_message().split())}{where}", REFUSED
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+        return f"Error: {error.strerror}: {error.filename or 'unknown file'}", FAILED
+    if isinstance(error, MemoryError):
+        return "Error: not enough memory; use a smaller batch or table, or a machine with more", FAILED
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"Error: this is a bug in aam {__version__}: {type(error).__name__}: {text} ({Path(frame.filename).name}, line "
+        f"{frame.lineno}); please report it with the output of `aam --debug ...`"
+    ), FAILED

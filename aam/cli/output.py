@@ -1,0 +1,93 @@
+"""Files that a command leaves behind: written whole or not at all, and never over another file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from aam.errors import ConfigError
+
+MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
+VECTOR_SUFFIXES = (".tsv",)
+
+
+def check_output(path: Path, suffixes: Sequence[str]) -> None:
+    """Raise `ConfigError` before any work is done for a file that is there, has no folder or no known kind of name."""
+    if path.suffix not in suffixes:
+        raise ConfigError(f"--output {path}: found the ending {path.suffix!r}, expected {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
+    for file in [path, *companions(path)]:
+        refuse_existing(file)
+
+
+def companions(path: Path) -> list[Path]:
+    """The further files that are written with a matrix: the ids of a .npy."""
+    from aam.data.matrix import ids_path
+
+    return [ids_path(path)] if path.suffix == ".npy" else []
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `ConfigError` for a path that leads to something."""
+    if os.path.lexists(path):
+        raise ConfigError(f"--output {path}: the file exists and is not overwritten; remove it or give another name")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A path in the same folder to write to: after the block the file takes the name `path`, after an error it goes.
+
+    Raises `ConfigError` where `path` has come to exist meanwhile.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        refuse_existing(path)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
+    """Write distances [n, n]: text as scikit-bio does (.tsv), HDF5 as `ssu` does (.h5), or .npy with the ids beside it.
+
+    `aam.data.matrix.read_matrix` reads all three.
+    """
+    for text in companions(path):
+        with new_file(text) as partial:
+            partial.write_text("".join(f"{sample_id}\n" for sample_id in ids), encoding="utf-8")
+    with new_file(path) as partial:
+        {".npy": _write_npy, ".h5": _write_hdf5, ".tsv": _write_tsv}[path.suffix](partial, ids, values)
+
+
+def _write_npy(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
+    with path.open("wb") as handle:
+        np.save(handle, values, allow_pickle=False)
+
+
+def _write_hdf5(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("order", data=list(ids), dtype=h5py.string_dtype())
+        file.create_dataset("matrix", data=values)
+
+
+def _write_tsv(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
+    from skbio import DistanceMatrix
+
+    DistanceMatrix(values, ids).write(str(path), format="lsmat")
+
+
+def write_vector(path: Path, name: str, ids: Sequence[str], values: np.ndarray) -> None:
+    """Write one number per sample as metadata that QIIME 2 reads: columns `sample-id` and `name`."""
+    with new_file(path) as partial:
+        rows = "".join(f"{sample_id}\t{value!r}\n" for sample_id, value in zip(ids, values.tolist(), strict=True))
+        partial.write_text(f"sample-id\t{name}\n{rows}", encoding="utf-8")

@@ -1,0 +1,126 @@
+"""`aam unifrac`: distances between all samples of a table, from the table and a tree alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from aam.cli.options import given, one_option
+from aam.config import DataConfig, RunConfig, UnifracConfig, from_dict, options
+from aam.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy import sparse
+
+    from aam.data.table import Table
+    from aam.phylogeny.community import Community
+
+INPUTS = ("table", "tree", "sequences", "example", "max_missing")
+"""The options of `DataConfig` that matter here."""
+SHOWN = 3
+"""Ids of what was left out that are named."""
+STEPS = 1000
+"""Parts of the progress bar."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(function: F) -> F:
+    """One option for each field that this command reads."""
+    known = {name: options(DataConfig)[name] for name in INPUTS} | options(UnifracConfig)
+    for name, (field, hint) in reversed((known | {"seed": options(RunConfig)["seed"]}).items()):
+        function = one_option(name, field, hint)(function)
+    return function
+
+
+@click.command("unifrac")
+@_options
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write: .tsv, .h5 or .npy."
+)
+def command(output: Path, **values: Any) -> None:
+    """Compute UniFrac between all samples of a table, or Faith PD of each.
+
+    The ending of the output says what is written: .tsv is text as scikit-bio and QIIME 2 read it, .h5 is HDF5 as the
+    unifrac package writes it (`matrix`, `order`), .npy is the matrix alone with the ids in a text file beside it. Faith
+    PD is always .tsv.
+
+    \b
+    Example: aam unifrac --table table.biom --tree tree.nwk --metric weighted_normalized -o distances.h5
+    """
+    from aam.cli.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_matrix, write_vector
+
+    started, values = time.monotonic(), given(values, None)
+    seed = values.pop("seed", RunConfig.seed)
+    data = from_dict(DataConfig, {name: value for name, value in values.items() if name in INPUTS})
+    job = from_dict(UnifracConfig, {name: value for name, value in values.items() if name not in INPUTS})
+    diversity = job.metric == "faith_pd"
+    check_output(output, VECTOR_SUFFIXES if diversity else MATRIX_SUFFIXES)
+    table, samples = read_samples(data, job.rarefy_depth, seed)
+    result = compute(samples, job)
+    if diversity:
+        write_vector(output, job.metric, table.sample_ids, result)
+    else:
+        write_matrix(output, table.sample_ids, result)
+    click.echo(
+        f"{job.metric} of {len(table.sample_ids):,} samples with {len(table.asv_ids):,} ASVs by {job.engine}: {output} "
+        f"({time.monotonic() - started:.1f} s)"
+    )
+
+
+def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table, Community]:
+    """The table less what tree or depth leave out (told on stderr), and its samples, rarefied, on the tree."""
+    from aam import corpus
+    from aam.cli.progress import status
+    from aam.data.rarefy import choose_depth
+    from aam.data.table import read_table
+    from aam.phylogeny.community import community
+
+    with status("reading the data"):
+        data, files = corpus.with_example(data)
+        if data.tree is None:
+            raise ConfigError("no tree; give --tree FILE, a rooted phylogeny whose tips are the features of the table")
+        table = read_table(files["table"], data.sequences)
+        dropped = dict(table.dropped)
+        tree, table, tips = corpus.match_tree(table, corpus.read_any_tree(data.tree), data.max_missing, dropped)
+        depth = choose_depth(corpus.sample_depths(table), rarefy_depth)
+        table = corpus.drop_shallow(table, depth, dropped)
+        counts = table.counts if depth is None else rarefied(table.counts, depth, seed)
+    for reason, ids in dropped.items():
+        click.echo(
+            f"left out: {len(ids):,} {reason} ({', '.join(ids[:SHOWN])}{', ...' * (len(ids) > SHOWN)})", err=True
+        )
+    return table, community(counts, tips, tree)
+
+
+def rarefied(counts: sparse.csr_array, depth: int, seed: int) -> sparse.csr_array:
+    """Counts [samples, ASVs] with `depth` reads drawn of each sample, as training draws them in its first epoch."""
+    from aam.data.rarefy import rarefy, sample_rng
+
+    drawn = counts.copy()
+    for sample in range(counts.shape[0]):
+        row = slice(*counts.indptr[sample : sample + 2])
+        drawn.data[row] = rarefy(counts.data[row], depth, sample_rng(seed, 0, sample))
+    drawn.eliminate_zeros()
+    return drawn
+
+
+def compute(samples: Community, job: UnifracConfig) -> np.ndarray:
+    """Distances [n, n], or diversities [n], with a progress bar on stderr."""
+    from aam.phylogeny.engines import full_faith_pd, full_matrix
+    from aam.phylogeny.unifrac import Measure
+
+    with click.progressbar(length=STEPS, label=job.metric, file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(STEPS * done // total - bar.pos)
+
+        if job.metric == "faith_pd":
+            return full_faith_pd(samples, job.engine, progress)
+        return full_matrix(samples, Measure(job.metric, job.alpha), job.engine, progress)
