@@ -20,7 +20,8 @@ What counts as a fault: NaN made by an operation, even where it is hidden later 
 Inf that reaches the result or a gradient; a parameter that is already bad. What does not: -inf written as a mask and
 absorbed by a softmax, an overflow that is absorbed (1 / (1 + exp(1000))), NaN in the data that no result depends on.
 
-Gradients of the model are as they were afterwards. Random state is the caller's: restore it first to replay a step.
+Gradients and buffers of the model are as they were afterwards. Random state is the caller's: restore it first to
+replay a step.
 `call` may raise; the report then holds the error, unless nothing was wrong with the numbers: then it propagates.
 """
 
@@ -37,7 +38,7 @@ from torch import Tensor, nn
 from aam.health.describe import Describer, Label, SampleAxis
 from aam.health.events import Event, Origin, ancestors, blame
 from aam.health.modules import ModuleStack, float_tensors
-from aam.health.report import CONTAINED, REACHED_GRADIENT, REACHED_RESULT, Finding, Report
+from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Finding, Report
 from aam.health.stats import summarise
 from aam.health.tracing import Tracer
 
@@ -54,26 +55,22 @@ def locate(
     stack = ModuleStack(model)
     shapes = frozenset(shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1])))
     tracer = Tracer(model, stack, Describer(SampleAxis.of(sample_ids, sample_axis, label), shapes))
-    bad_parameters = _bad_parameters(model)
-    result, error = None, None
-    with _own_gradients(model), _eager():
-        try:
-            with stack, tracer:
-                result = call()
-                if _wants_backward(result, tracer):
-                    result.backward()
-        except Exception as caught:  # noqa: BLE001 - guards inside the call raise at the fault that is being located
-            error = caught
-        gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-        bad_gradients = dict(_not_finite(gradients))
-    bad_results = [tensor for _, tensor in _not_finite([("", tensor) for tensor in float_tensors(result)])]
-    sinks = _sinks(tracer, bad_results, list(bad_gradients.values()), error)
+    bad_before = {row.name: row for row in summarise(_state(model)) if not row.finite}
+    with _set_aside(model), _eager():
+        result, error = _traced(call, stack, tracer)
+        ends = _ends(model, result, set(bad_before))
+    held = [(tracer.holding(tensor), reach) for reach, named in ends.items() for _, tensor in named]
+    sinks = {index: reach for index, reach in held if index is not None}  # None: no traced operation made it
+    if error is not None and not sinks:
+        sinks = _last_fault(tracer.events)
+    parameters = {name for name, _ in model.named_parameters()}  # a -inf in a buffer is an ordinary mask
     report = Report(
         findings=_findings(tracer.events, sinks),
         passed_on=_passed_on(tracer.events),
-        bad_parameters=bad_parameters,
-        bad_gradients=tuple(bad_gradients),
-        bad_result=bool(bad_results),
+        bad_parameters=tuple(name for name, row in bad_before.items() if row.nan or name in parameters),
+        bad_gradients=tuple(name for name, _ in ends[REACHED_GRADIENT]),
+        spoilt_parameters=tuple(name for name, _ in ends[SPOILT]),
+        bad_result=bool(ends[REACHED_RESULT]),
         history=tuple(stack.sizes()),
         operations=tracer.operations,
         error=f"{type(error).__name__}: {error}" if error else "",
@@ -85,34 +82,51 @@ def locate(
     return report
 
 
-def _wants_backward(result: Any, tracer: Tracer) -> bool:
-    scalar = isinstance(result, Tensor) and result.numel() == 1 and result.requires_grad
-    return scalar and not tracer.saw_backward
+def _traced(call: Callable[[], Any], stack: ModuleStack, tracer: Tracer) -> tuple[Any, Exception | None]:
+    """What the call returned, or what it raised; a scalar gets its backward pass where the call ran none."""
+    try:
+        with stack, tracer:
+            result = call()
+            scalar = isinstance(result, Tensor) and result.numel() == 1 and result.requires_grad
+            if scalar and not tracer.saw_backward:
+                result.backward()
+    except Exception as error:  # noqa: BLE001 - guards inside the call raise at the very fault that is being located
+        return None, error
+    return result, None
 
 
-def _not_finite(named: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+def _ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list[tuple[str, Tensor]]]:
+    """The bad tensors that a fault ended in, by how much it matters."""
+    state = [pair for pair in _state(model) if pair[0] not in bad_before]
+    gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    results = [("result", tensor) for tensor in float_tensors(result)]
+    return {SPOILT: _bad(state), REACHED_GRADIENT: _bad(gradients), REACHED_RESULT: _bad(results)}
+
+
+def _bad(named: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
     return [pair for pair, row in zip(named, summarise(named), strict=True) if not row.finite]
 
 
-def _bad_parameters(model: nn.Module) -> tuple[str, ...]:
-    """Names of parameters with NaN or Inf and of buffers with NaN (a -inf in a buffer is an ordinary mask)."""
-    parameters = {name for name, _ in model.named_parameters()}
-    rows = summarise((*model.named_parameters(), *model.named_buffers()))
-    return tuple(row.name for row in rows if row.nan or (row.inf and row.name in parameters))
+def _state(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
 
 
 @contextmanager
-def _own_gradients(model: nn.Module) -> Iterator[None]:
-    """Set the gradients of the model aside, and put them back afterwards."""
+def _set_aside(model: nn.Module) -> Iterator[None]:
+    """Put gradients and buffers back afterwards: a fault would poison the running statistics of a batch norm."""
     parameters = list(model.parameters())
-    kept = [parameter.grad for parameter in parameters]
+    gradients = [parameter.grad for parameter in parameters]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     for parameter in parameters:
         parameter.grad = None
     try:
         yield
     finally:
-        for parameter, gradient in zip(parameters, kept, strict=True):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
 
 
 def _eager() -> Any:
@@ -120,17 +134,12 @@ def _eager() -> Any:
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
-def _sinks(tracer: Tracer, results: list[Tensor], gradients: list[Tensor], error: Exception | None) -> dict[int, str]:
-    """Events whose values ended in the result or in a gradient; where the call raised, the last event stands for it."""
-    sinks = {}
-    for tensors, reach in ((gradients, REACHED_GRADIENT), (results, REACHED_RESULT)):
-        for tensor in tensors:
-            index = tracer.holding(tensor)
-            if index is not None:
-                sinks[index] = reach
-    if error is not None and not sinks and tracer.events:
-        sinks[len(tracer.events) - 1] = REACHED_RESULT
-    return sinks
+def _last_fault(events: list[Event]) -> dict[int, str]:
+    """Where the call raised, the end is the last event that is more than an infinity someone spelt out."""
+    for event in reversed(events):
+        if any(events[culprit].origin is not Origin.SPELT for culprit in blame(events, event.index)):
+            return {event.index: REACHED_RESULT}
+    return {}
 
 
 def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Finding, ...]:
@@ -138,14 +147,14 @@ def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Finding, ...]
     reach: dict[int, str] = {}
     for sink, where in sinks.items():
         for culprit in blame(events, sink):
-            reach[culprit] = REACHED_RESULT if REACHED_RESULT in (where, reach.get(culprit)) else where
+            reach[culprit] = max(where, reach.get(culprit, where), key=RANK.index)
     reached = ancestors(events, sinks)
     for event in events:
         made_nan = event.counts.nan and event.origin in (Origin.MADE, Origin.TURNED) and not event.auxiliary
         if made_nan and event.index not in reached:
             for culprit in blame(events, event.index):
                 reach.setdefault(culprit, CONTAINED)
-    order = sorted(reach, key=lambda index: (reach[index] == CONTAINED, index))
+    order = sorted(reach, key=lambda index: (reach[index] == CONTAINED, index))  # what did harm first, then by time
     return tuple(Finding.of(events[index], reach[index]) for index in order)
 
 

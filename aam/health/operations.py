@@ -18,6 +18,8 @@ OVERWRITES = frozenset(
     {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_", "log_normal_",
      "cauchy_", "geometric_", "_foreach_copy_", "_foreach_zero_"}
 )  # fmt: skip
+# Operations that write their running statistics (fourth and fifth argument) without saying so in their schema.
+KEEPS_STATISTICS = frozenset({"native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_impl_index"})
 # Operations that write a number the author spelt out; an infinity among them is meant, e.g. in an attention mask.
 FILLS = frozenset(
     {"fill", "fill_", "full", "full_like", "new_full", "masked_fill", "masked_fill_", "where", "scalar_tensor",
@@ -54,6 +56,8 @@ class Operation:
             for position, argument in enumerate(arguments)
             if argument.alias_info is not None and argument.alias_info.is_write
         )
+        if name in KEEPS_STATISTICS:
+            written = (3, 4)
         out_variant = any(isinstance(argument, str) for argument in written)
         return Operation(
             name=name,

@@ -13,7 +13,9 @@ from aam.health.source import Line, read_lines
 
 REACHED_RESULT = "the result"
 REACHED_GRADIENT = "a gradient"
+SPOILT = "a parameter"
 CONTAINED = "neither the result nor a gradient"
+RANK = (CONTAINED, SPOILT, REACHED_GRADIENT, REACHED_RESULT)  # the last one that holds is reported
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Report:
     passed_on: tuple[tuple[str, str], ...]
     bad_parameters: tuple[str, ...]
     bad_gradients: tuple[str, ...]
+    spoilt_parameters: tuple[str, ...]  # finite before the call, not after it
     bad_result: bool
     history: tuple[Size, ...]
     operations: int
@@ -109,7 +112,8 @@ class Report:
     @property
     def ok(self) -> bool:
         """True where nothing went wrong: no NaN was made, and no Inf reached the result or a gradient."""
-        return not (self.findings or self.bad_parameters or self.bad_gradients or self.bad_result)
+        bad = (*self.findings, *self.bad_parameters, *self.bad_gradients, *self.spoilt_parameters)
+        return not (bad or self.bad_result)
 
     @property
     def producer(self) -> Finding | None:
@@ -140,8 +144,10 @@ class Report:
             rows.append(f"  bad before the call: {_few(self.bad_parameters)}")
         if self.bad_gradients:
             rows.append(f"  bad gradients: {_few(self.bad_gradients)}")
+        if self.spoilt_parameters:
+            rows.append(f"  spoilt by the call: {_few(self.spoilt_parameters)}")
         rows += [str(finding) for finding in self.findings]
-        if self.passed_on:
+        if self.passed_on and not self.ok:
             rows.append("passed on by " + _few([f"{module} ({phase})" for module, phase in self.passed_on]))
         if not self.ok and self.history:
             rows.append("largest |x| of module outputs: " + ", ".join(_size(size) for size in self.recent()))

@@ -55,8 +55,8 @@ def summarise(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
         for index, row in zip(indices, block.tolist(), strict=True):
             rows[index] = row
     return [
-        TensorSummary(name, tuple(tensor.shape), tensor.dtype, *row[:4], *(int(count) for count in row[4:]))
-        for (name, tensor), row in zip(named, rows, strict=True)
+        TensorSummary(name, tuple(tensor.shape), tensor.dtype, low, high, mean, top, int(nan), int(inf), int(zeros))
+        for (name, tensor), (low, high, mean, top, nan, inf, zeros) in zip(named, rows, strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from aam.config import HealthConfig
 from aam.errors import ConfigError
@@ -52,7 +53,7 @@ def read_switches(environment: Mapping[str, str], config: HealthConfig) -> Switc
     Raises `ConfigError` for a value that is not one of 1, 0, true, false, yes, no, on, off, and for an unknown name.
     """
     found = {name: text for name, text in sorted(environment.items()) if name.startswith("AAM_")}
-    values = {}
+    values: dict[str, Any] = {}
     for name, text in list(found.items()):
         if name in OTHER_VARIABLES:
             del found[name]

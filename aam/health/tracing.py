@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -19,8 +18,8 @@ from aam.health.describe import Describer
 from aam.health.events import Counts, Event, Origin, Site, count_bad
 from aam.health.modules import OUTSIDE, ROOT, ModuleStack, float_tensors
 from aam.health.operations import Operation
-from aam.health.source import spots
-from aam.health.stats import real_values
+from aam.health.source import is_guard, spots
+from aam.health.stats import real_values, summarise
 
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
 BEFORE = "(forward ran before the trace)"
@@ -48,8 +47,13 @@ class Tracer(TorchDispatchMode):
         # storage -> the event it holds, or what is known about it; the weak reference keeps its address from reuse
         self._holders: dict[int, tuple[StorageWeakRef, int | Origin]] = {}
         self._parameters = {id(parameter): name for name, parameter in model.named_parameters()}
+        # A tensor of the model that was finite at the start is no source: batch norm, for one, writes its running
+        # statistics without saying so in its schema, so that they look like a bad operand afterwards.
         owned = (*model.named_parameters(), *model.named_buffers())
-        self._owned = {_storage(tensor).cdata: (name, tensor) for name, tensor in owned}
+        self._owned = {
+            _storage(tensor).cdata: (name, tensor) if not row.finite else None
+            for (name, tensor), row in zip(owned, summarise(owned), strict=True)
+        }
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -69,12 +73,14 @@ class Tracer(TorchDispatchMode):
             if out.dim() == 0:  # a number in the code, e.g. torch.tensor(-math.inf)
                 self._hold(float_tensors(out), Origin.SPELT)
         elif not operation.view:
-            outputs = float_tensors(out) or written
+            outputs = [*float_tensors(out), *written]
             bad = _bad_among(outputs)
-            if bad:
+            site = self._site(operation) if bad else None
+            if site is not None and not is_guard(site.spots):
                 replaced = {id(tensor) for tensor in written}
                 given = [tensor for tensor in float_tensors((args, kwargs)) if id(tensor) not in replaced]
-                event = self._event(operation, before + _bad_among(given), bad, operation.spelt_out(args, kwargs))
+                spelt_out = operation.spelt_out(args, kwargs)
+                event = self._event(site, before + _bad_among(given), bad, spelt_out)
                 event.auxiliary = bad[0][0] is not outputs[0]
                 self._describe(event, bad[0], given)
         return out
@@ -112,39 +118,41 @@ class Tracer(TorchDispatchMode):
         if node is None or (top is not None and top.recomputed):
             return self._forward_site(operation)
         if node.name().endswith("AccumulateGrad"):
-            path = self._parameters.get(id(node.variable), "")
+            path = self._parameters.get(id(node.variable), "")  # type: ignore[attr-defined]
             return Site(path.rpartition(".")[0] or ROOT, 0, "backward", "accumulate gradient", operation.kernel)
-        forward = self._sites.get(node._sequence_nr())
-        if isinstance(node, BackwardCFunction):  # a backward pass written in Python: its own line says more
-            module, call = (forward.module, forward.call) if forward else (BEFORE, 0)
-            return Site(module, call, "backward", operation.name, operation.kernel, spots())
-        if forward is None:
-            return Site(BEFORE, 0, "backward", node.name(), operation.kernel)
+        forward = self._sites.get(node._sequence_nr(), Site(BEFORE, 0, "forward", node.name(), ""))
+        by_hand = spots(backward=True)
+        if by_hand:  # a hook, or a backward pass written in Python: its own line and operation say more
+            return Site(forward.module, forward.call, "backward", operation.name, operation.kernel, by_hand)
         return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.spots)
 
-    def _event(self, operation: Operation, given: Found, bad: Found, spelt_out: bool) -> Event:
-        site = self._site(operation)
-        parents = tuple(dict.fromkeys(self._source(tensor, counts, site) for tensor, counts in given))
+    def _event(self, site: Site, given: Found, bad: Found, spelt_out: bool) -> Event:
+        sources = [(self._source(tensor, counts, site), counts) for tensor, counts in given]
+        parents = tuple(dict.fromkeys(source for source, _ in sources if source is not None))
         total = sum((counts for _, counts in bad), Counts())
         if not parents:
             origin = Origin.SPELT if spelt_out else Origin.MADE
         else:
-            nan_given = any(counts.nan for _, counts in given)
+            nan_given = any(counts.nan for source, counts in sources if source is not None)
             origin = Origin.TURNED if total.nan and not nan_given else Origin.PASSED
         event = Event(len(self.events), origin, site, total, parents)
         self.events.append(event)
         self._hold([tensor for tensor, _ in bad], event.index)
         return event
 
-    def _source(self, tensor: Tensor, counts: Counts, site: Site) -> int:
+    def _source(self, tensor: Tensor, counts: Counts, site: Site) -> int | None:
         """The event that put these values into an operand; a new one where they come from outside of the trace."""
         reference = _storage(tensor)
         held = self._holders.get(reference.cdata, (reference, Origin.INPUT))[1]
         if isinstance(held, int):
             return held
-        name, tensor = self._owned.get(reference.cdata, ("", tensor))  # not a view of the parameter but itself
-        origin = Origin.PARAMETER if name else held
-        event = Event(len(self.events), origin, site, counts, (), name=name)
+        name = ""
+        if reference.cdata in self._owned:
+            owner = self._owned[reference.cdata]
+            if owner is None:
+                return None
+            held, (name, tensor) = Origin.PARAMETER, owner  # describe the parameter, not a view of it
+        event = Event(len(self.events), held, site, counts, (), name=name)
         self.events.append(event)
         self._holders[reference.cdata] = (reference, event.index)
         self._describe(event, (tensor, counts), [])
