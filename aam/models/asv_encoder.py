@@ -61,8 +61,8 @@ class ChunkedEncoder(nn.Module):
 class ASVEncoder(ChunkedEncoder):
     """Transformer over the nucleotides of one ASV, with attention pooling and a nucleotide head.
 
-    `patch` neighbouring bases share a transformer position: their token embeddings are concatenated and projected, as
-    image transformers do with pixels, and the head predicts every base of a patch separately.
+    `patch` neighbouring bases share a transformer position, as pixels do in image transformers: each base adds the row
+    that belongs to it and to its place in the patch. The head predicts every base of a patch separately.
     """
 
     def __init__(self, config: ModelConfig | None = None):
@@ -71,13 +71,14 @@ class ASVEncoder(ChunkedEncoder):
         self.patch, self.max_bp, self.dim = config.patch, config.max_bp, config.dim
         patches = -(-config.max_bp // config.patch)
         self.positions = 1 + patches
-        self.token = nn.Embedding(vocab.VOCAB_SIZE, config.dim)
-        self.stem = nn.Linear(config.patch * config.dim, config.dim)
+        self.start = nn.Embedding(vocab.VOCAB_SIZE, config.dim)
+        self.base = nn.Embedding(config.patch * vocab.VOCAB_SIZE, config.dim)
         self.position = nn.Parameter(torch.empty(1 + patches, config.dim))
         self.transformer = Transformer(config.dim, config.heads, config.asv_layers, config.ffn_ratio, config.asv_dropout)
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
         self.nucleotide_head = nn.Linear(config.dim, config.patch * vocab.OUTPUT_SIZE)
-        nn.init.normal_(self.token.weight, std=1.0)
+        nn.init.normal_(self.start.weight)
+        nn.init.normal_(self.base.weight, std=config.patch**-0.5)
         nn.init.normal_(self.position, std=0.5)
 
     def forward(self, tokens: Tensor, return_nucleotides: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -108,9 +109,11 @@ class ASVEncoder(ChunkedEncoder):
         if 1 + patches > self.position.shape[0]:
             raise ValueError(f"sequences of {length - 1} bases; this encoder takes at most {self.max_bp} (max_bp)")
         bases = nn.functional.pad(tokens[:, 1:], (0, patches * self.patch - (length - 1)), value=vocab.PAD)
-        embedded = self.stem(self.token(bases).view(rows, patches, self.patch * self.dim))
-        states = torch.cat([self.token(tokens[:, :1]), embedded], dim=1) + self.position[: 1 + patches]
-        real = (bases != vocab.PAD).view(rows, patches, self.patch).any(dim=-1)
+        bases = bases.reshape(rows, patches, self.patch)
+        place = torch.arange(self.patch, device=tokens.device) * vocab.VOCAB_SIZE
+        embedded = self.base(bases + place).sum(dim=2)
+        states = torch.cat([self.start(tokens[:, :1]), embedded], dim=1) + self.position[: 1 + patches]
+        real = (bases != vocab.PAD).any(dim=-1)
         valid = torch.cat([tokens[:, :1] != vocab.PAD, real], dim=1)
         if tokens.device.type == "cpu" and bool(valid.all()):
             return states, None

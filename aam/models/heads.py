@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -9,28 +11,37 @@ from aam.config import ModelConfig
 
 
 class EuclideanUnifrac(nn.Module):
-    """UniFrac as a squared distance, sample embeddings [B, D] -> [B, B'].
+    """UniFrac as half a squared Euclidean distance, sample embeddings [B, D] -> [B, B'].
 
-    Every UniFrac variant is a squared Euclidean distance exactly (PCoA of its square root has no negative eigenvalue);
-    as a plain distance it is not. Divided by D it begins near 1 for normalised vectors.
+    Every UniFrac variant is a squared Euclidean distance exactly (PCoA of its square root has no negative eigenvalue); as
+    a plain distance it is not. Point i is (a_i, r_i e_i): shared coordinates a_i and an axis of its own that brings its
+    squared length to a learned size s, so half the squared distance of two points is s - a_i . a_j. In that form the
+    gradient does not vanish where all samples are alike, as they nearly are under a fresh encoder; squared differences of
+    free points, and of points on a sphere, stayed there.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.project = nn.Linear(config.dim, config.dim)
-        self.norm = nn.LayerNorm(config.dim, elementwise_affine=False)
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_size = nn.Parameter(torch.zeros(()))
 
     def coordinates(self, samples: Tensor) -> Tensor:
-        """Points [B, D] whose squared distances are UniFrac."""
+        """Shared coordinates [B, D], in float32 whatever the autocast."""
         with torch.autocast(samples.device.type, enabled=False):
-            points = self.norm(self.project(samples.float()))
-            return points * torch.exp(self.log_scale / 2) / points.shape[-1] ** 0.5
+            return self.project(samples.float())
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Squared distances of points; through products, so no [B, B', D] array and no square root at zero."""
-        squares = (left**2).sum(1)[:, None] + (right**2).sum(1)[None]
-        return (squares - 2 * left @ right.T).clamp_min(0.0)
+        """UniFrac of every left sample with every right one; of a sample with itself it is 0, not what stands here."""
+        return self.log_size.exp() - left @ right.T
+
+    @torch.no_grad()
+    def calibrate(self, samples: Tensor, mean: float, largest: float) -> None:
+        """Predict `mean` for all pairs of these samples [B, D]; `largest` is the largest distance to expect."""
+        size = max(1.0, 1.5 * largest)
+        self.log_size.fill_(math.log(size))
+        self.project.weight.mul_(0.1)
+        length = ((size - mean) / self.project.bias.numel()) ** 0.5  # of each coordinate
+        self.project.bias += length - self.coordinates(samples).mean(0)
 
 
 class HiddenASVs(nn.Module):

@@ -1,0 +1,106 @@
+"""Checkpoints: safetensors plus JSON, written atomically, and the one way to rebuild a model from its path.
+
+A run directory holds `best/` and `last/`; each has `model.safetensors`, `config.json` and, to go on with the run,
+`training.safetensors` and `state.json`. No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from aam.config import PretrainConfig, from_dict, to_dict
+from aam.errors import CheckpointError
+from aam.models.pretrain_model import PretrainModel
+
+MODEL, TRAINING = "model.safetensors", "training.safetensors"
+CONFIG, STATE = "config.json", "state.json"
+LAST, BEST = "last", "best"
+FORMAT = 1
+"""Raised when a checkpoint can no longer be read by older code."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is stored: the model's tensors and config; `training` tensors and a JSON `state` only where a run can go on."""
+
+    config: PretrainConfig
+    model: dict[str, Tensor]
+    training: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as handle:
+        json.dump(value, handle, indent=2, allow_nan=True)
+        handle.write("\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(path)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace `folder` by a complete checkpoint; a crash at any point leaves the old one, or the new one, readable."""
+    partial, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.model.items()}, partial / MODEL)
+    save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.training.items()}, partial / TRAINING)
+    write_json(partial / CONFIG, {"format": FORMAT, **to_dict(checkpoint.config)})
+    write_json(partial / STATE, checkpoint.state)
+    for name in (MODEL, TRAINING):
+        with (partial / name).open("rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder; `folder.old`, left by a crash between two renames, stands in for a missing one."""
+    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
+        folder = folder.with_name(folder.name + ".old")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        model, training = load_file(folder / MODEL), load_file(folder / TRAINING)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/") from error
+    if config.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam")
+    for name, tensor in model.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{folder / MODEL}: {name} holds NaN or Inf; use an earlier checkpoint")
+    return Checkpoint(from_dict(PretrainConfig, config), model, training, state)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder meant by a run directory (its best, else its last) or by a checkpoint folder itself."""
+    for folder in (path, path / BEST, path / LAST):
+        if (folder / CONFIG).exists() or (folder.with_name(folder.name + ".old") / CONFIG).exists():
+            return folder
+    raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
+
+
+def open_model(path: Path | str) -> tuple[PretrainModel, PretrainConfig]:
+    """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder."""
+    checkpoint = load_checkpoint(find_checkpoint(Path(path)))
+    model = PretrainModel(checkpoint.config.model)
+    try:
+        model.load_state_dict(checkpoint.model)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: weights and configuration disagree: {error}") from error
+    return model.eval(), checkpoint.config

@@ -1,0 +1,71 @@
+"""From config fields to click options and back: the only bridge between the two."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+
+from aam import config as settings
+from aam.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(cls: type) -> Callable[[F], F]:
+    """Decorate a command with one option for every option field of a whole-run config class, and --config."""
+
+    def decorate(function: F) -> F:
+        for group in reversed(settings.groups(cls).values()):
+            for name, (field, hint) in reversed(settings.options(group).items()):
+                function = one_option(name, field, hint)(function)
+        text = "YAML file with option names as keys; the command line wins."
+        return click.option("--config", "config_file", type=click.Path(path_type=Path), help=text)(function)
+
+    return decorate
+
+
+def one_option(name: str, field: dataclasses.Field, hint: Any) -> Callable[[F], F]:
+    """The click option of one field; its value is None where it was not given."""
+    shown = describe_default(field.default)
+    text = field.metadata["help"] + shown
+    if isinstance(hint, types.UnionType):
+        hint = next(choice for choice in typing.get_args(hint) if choice is not types.NoneType)
+    if hint is bool:
+        spelling = settings.flag(name) if field.default is False else f"{settings.flag(name)}/--no-{name.replace('_', '-')}"
+        return click.option(spelling, name, is_flag=True, default=None, help=text)
+    kind: Any = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}.get(hint)
+    if typing.get_origin(hint) is Literal:
+        kind = click.Choice(typing.get_args(hint))
+    return click.option(settings.flag(name), name, type=kind, default=None, help=text)
+
+
+def describe_default(default: Any) -> str:
+    return "" if default is None or isinstance(default, bool) else f"  [default: {default}]"
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Option values of a YAML file; raises ConfigError for a file that is missing, broken or not a mapping."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror or error}; give an existing YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--config {path}: not YAML ({reason}); expected lines like 'token_limit: 512'") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"--config {path}: expected lines like 'token_limit: 512', found {type(values).__name__}")
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def given(options: dict[str, Any], config_file: Path | None) -> dict[str, Any]:
+    """The option values a user gave: the config file's, overruled by the command line's."""
+    from_file = {} if config_file is None else read_config_file(config_file)
+    return from_file | {name: value for name, value in options.items() if value is not None}

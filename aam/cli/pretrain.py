@@ -1,0 +1,53 @@
+"""`aam pretrain`: learn from a feature table and a tree, without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aam.cli.options import config_options, given
+from aam.config import PretrainConfig, from_options
+
+
+@click.command("pretrain")
+@config_options(PretrainConfig)
+def command(config_file: Path | None, **options: Any) -> None:
+    """Pretrain an encoder of ASVs and samples on a feature table and a phylogeny.
+
+    \b
+    Try it:        aam pretrain --example --max-minutes 3
+    Your own data: aam pretrain --table table.biom --tree tree.nwk --output-dir run
+    """
+    from aam.cli.progress import status
+
+    values = given(options, config_file)
+    with status("starting"):
+        from aam.training import manifest
+        from aam.training.resume import resumed
+
+        config = from_options(PretrainConfig, values)
+        if not config.run.dry_run:
+            manifest.claim(config.run.output_dir, config.run.resume)
+        config = resumed(values) if config.run.resume else config
+    pretrain(config)
+
+
+def pretrain(config: PretrainConfig) -> None:
+    """Open the data, then print the plan or train and report."""
+    from aam.cli.progress import status
+    from aam.corpus import open_corpus
+    from aam.training.plan import plan_text
+
+    with status("reading the data"):
+        model = config.model
+        corpus = open_corpus(config.data, model.unifrac_metric, model.unifrac_alpha, config.run.seed)
+    if config.run.dry_run:
+        with status("measuring one step"):
+            text = plan_text(config, corpus)
+        click.echo(text)
+        return
+    from aam.cli.pretrain_run import run_and_report
+
+    run_and_report(config, corpus)

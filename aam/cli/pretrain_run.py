@@ -1,0 +1,124 @@
+"""The sequence of a pretraining: build, train, score the best checkpoint, write figures and say where everything is."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from aam.checkpoint import BEST, open_model, write_json
+from aam.cli.progress import status
+from aam.config import PretrainConfig
+from aam.corpus import Corpus
+from aam.evaluation.heldout import HeldOut
+from aam.evaluation.validation import validate
+from aam.training.loop import Run, train
+from aam.training.manifest import write_manifest
+from aam.training.run import Seams, build_run, draw_of, hiding_of
+from aam.training.signals import StopRequest
+from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
+from aam.training.state import TrainState
+from aam.training.step import score
+
+METRICS, SUMMARY = "metrics.json", "summary.txt"
+
+
+def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
+    """Train as configured; what was reached stands in metrics.json, curves.png, unifrac.png and on the terminal."""
+    folder = config.run.output_dir
+    held_out = HeldOut(corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    sinks = [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
+    seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), sinks)
+    run, state = build_run(config, corpus, seams)
+    write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
+    try:
+        with StopRequest() as stop:
+            train(run, state, stop)
+    finally:
+        for sink in run.sinks:
+            sink.close()
+    with status("scoring held-out samples"):
+        metrics = final_metrics(run, state, held_out)
+    write_json(folder / METRICS, metrics)
+    with status("drawing"):
+        draw(folder, held_out, metrics)
+    text = summary(folder, metrics)
+    (folder / SUMMARY).write_text(text, encoding="utf-8")
+    click.echo(text)
+
+
+def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, Any]:
+    """Figures of the best checkpoint beside the baselines and the cost of the run."""
+    started = time.perf_counter()
+    model, _ = open_model(run.config.run.output_dir / BEST)
+    samples = state.batches * run.config.optim.batch_size
+    corpus = held_out.corpus
+    return {
+        **held_out.figures(model.to(run.learner.device)),
+        **held_out.baselines(run.config.model, run.config.run.seed),
+        "samples_train": len(corpus.split.train),
+        "samples_validation": len(corpus.split.validation),
+        "steps": state.step,
+        "best_step": state.best_step,
+        "seconds": state.seconds,
+        "seconds_scoring": time.perf_counter() - started,
+        "samples_per_second": samples / max(state.seconds, 1e-9),
+        "peak_memory_bytes": peak_memory(run.learner.device),
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory the run held, in bytes: of the device on GPUs, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
+
+
+def draw(folder: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
+    """curves.png from the log, unifrac.png from the best checkpoint."""
+    import json
+
+    from aam.evaluation.plots import plot_curves, plot_unifrac
+
+    lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    plot_curves([json.loads(line) for line in lines], folder / "curves.png")
+    model, _ = open_model(folder / BEST)
+    with torch.inference_mode():
+        embedded = held_out.predict(model)
+    predicted = embedded.unifrac if embedded.unifrac is not None else embedded.euclidean
+    plot_unifrac(predicted.numpy(), held_out.true, metrics, folder / "unifrac.png")
+
+
+def summary(folder: Path, m: dict[str, Any]) -> str:
+    """The last thing on the terminal: what was learned, against what, and where it lies."""
+    rows = [
+        f"Held-out figures, {m['samples_validation']} samples, after {m['steps']} steps in {m['seconds'] / 60:.1f} minutes",
+        "",
+        f"  {'UniFrac of pairs':<34}{'R2':>8}{'MAE':>9}{'Pearson':>9}",
+        f"  {'  this model':<34}{m['unifrac_r2']:>8.3f}{m['unifrac_mae']:>9.4f}{m['unifrac_pearson']:>9.3f}",
+    ]
+    for name, label in (("jaccard", "calibrated Jaccard"), ("upgma", "calibrated UPGMA on Hamming")):
+        if f"baseline_{name}_r2" in m:
+            scores = [m[f"baseline_{name}_{key}"] for key in ("r2", "mae", "pearson")]
+            rows.append(f"  {'  ' + label:<34}{scores[0]:>8.3f}{scores[1]:>9.4f}{scores[2]:>9.3f}")
+        else:
+            rows.append(f"  {'  ' + label:<34}not computed: {m[f'baseline_{name}_skipped']}")
+    rows += [
+        "",
+        f"  {'masked nucleotides':<34}{'accuracy':>8}{'  cross-entropy':>15}",
+        f"  {'  this model':<34}{m['nucleotide_accuracy']:>8.3f}{m['nucleotide_cross_entropy']:>15.3f}",
+        f"  {'  per-position consensus':<34}{m['nucleotide_consensus_accuracy']:>8.3f}{m['nucleotide_consensus_cross_entropy']:>15.3f}",
+        "",
+        f"  checkpoint   {folder / BEST}",
+        f"  curves       {folder / 'curves.png'}, {folder / 'unifrac.png'}",
+        f"  figures      {folder / METRICS}",
+        f"  summary      {folder / SUMMARY}",
+    ]
+    return "\n".join(rows) + "\n"

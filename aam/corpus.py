@@ -1,0 +1,147 @@
+"""From files to what training and evaluation draw from: table, tokens, targets and split, checked against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from aam import datasets
+from aam.config import DataConfig, Metric
+from aam.data.dataset import ASVDataset, Draw
+from aam.data.matrix import read_matrix
+from aam.data.metadata import read_groups
+from aam.data.qza import open_artifact
+from aam.data.rarefy import choose_depth
+from aam.data.split import Split, split_samples
+from aam.data.table import Table, read_table
+from aam.data.tokenizer import tokenize
+from aam.errors import ConfigError, MatrixError
+from aam.phylogeny.match import match_tips
+from aam.phylogeny.targets import MatrixTargets, TreeTargets
+from aam.phylogeny.tree import Tree, read_tree
+
+SHALLOW = "samples with fewer reads than the rarefaction depth"
+NOT_IN_TREE = "ASVs absent from the tree"
+ONLY_ABSENT_ASVS = "samples all of whose ASVs are absent from the tree"
+NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Everything a run draws from: `table`, its `tokens` [A, L] uint8, `targets` of drawn samples, `split`, `depth`.
+
+    `dropped` tells what was left out and why: reason -> ids. `tree` is pruned to the table; None with a given matrix.
+    """
+
+    table: Table
+    tokens: np.ndarray
+    targets: TreeTargets | MatrixTargets | None
+    tree: Tree | None
+    split: Split
+    depth: int | None
+    files: dict[str, Path]
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+
+    def samples(self, ids: list[str], draw: Draw) -> ASVDataset:
+        """The samples of these ids, drawn as told."""
+        place = {sample_id: row for row, sample_id in enumerate(self.table.sample_ids)}
+        rows = np.array([place[sample_id] for sample_id in ids], dtype=np.int64)
+        return ASVDataset(self.table.counts[rows], self.tokens, ids, draw)
+
+
+def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Corpus:
+    """Read, check and match the files of `data`; raises an InputError for whatever does not fit."""
+    data, files = with_example(data)
+    if (data.tree is None) == (data.unifrac_matrix is None):
+        given = "both" if data.tree is not None else "neither"
+        raise ConfigError(f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it")
+    table = read_table(files["table"], data.sequences)
+    dropped = dict(table.dropped)
+    names, tree = table.asv_ids, None
+    if data.tree is not None:
+        tree, table, names = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
+        targets: TreeTargets | MatrixTargets = TreeTargets(tree, names, metric, alpha)
+    else:
+        record = read_matrix(files["unifrac_matrix"], at_most_one=metric != "weighted")
+        table = match_matrix(table, record.ids, files["unifrac_matrix"], dropped)
+        targets = MatrixTargets(record.ids, record.values)
+    depth = choose_depth(sample_depths(table), data.rarefy_depth)
+    table = drop_shallow(table, depth, dropped)
+    groups = None
+    if data.group_column is not None:
+        if data.metadata is None:
+            raise ConfigError("--group-column names a metadata column, but no --metadata file was given; give one")
+        groups = read_groups(data.metadata, data.group_column)
+    used = set(table.sample_ids)
+    gone = [sample for ids in dropped.values() for sample in ids if sample not in used]
+    split = split_samples(table.sample_ids, data, seed, groups, gone)
+    tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
+    return Corpus(table, tokens, targets, tree, split, depth, files, dropped)
+
+
+def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
+    """The data options with the embedded example filled in where asked, and the input files by option name."""
+    if data.example:
+        if data.table is not None:
+            raise ConfigError("found both --example and --table, expected one of them")
+        example = datasets.example()
+        data = replace(data, table=example.table, tree=data.tree or example.tree, metadata=data.metadata or example.metadata)
+        if data.unifrac_matrix is not None:
+            data = replace(data, tree=None)
+    if data.table is None:
+        raise ConfigError("no feature table; give --table FILE, or --example for the embedded one")
+    names = ("table", "tree", "sequences", "unifrac_matrix", "metadata", "validation_samples")
+    files = {name: Path(value) for name in names if (value := getattr(data, name)) is not None}
+    return data, files
+
+
+def read_any_tree(path: Path) -> Tree:
+    """A tree from Newick or from a QIIME 2 rooted phylogeny."""
+    if path.suffix == ".qza":
+        with open_artifact(path, "Phylogeny[Rooted]") as payload:
+            return read_tree(payload)
+    return read_tree(path)
+
+
+def sample_depths(table: Table) -> np.ndarray:
+    """Reads per sample, int64 [samples]."""
+    return np.asarray(table.counts.sum(axis=1), dtype=np.int64).ravel()
+
+
+def match_tree(table: Table, tree: Tree, max_missing: float, dropped: dict[str, list[str]]) -> tuple[Tree, Table, list[str]]:
+    """Keep the ASVs that are tips, and the samples left with reads; the tree is pruned to them."""
+    match = match_tips(table.asv_ids, table.sequences, tree, max_missing)
+    if match.missing:
+        dropped[NOT_IN_TREE] = match.missing
+        table = keep_samples(table.select(asvs=match.columns), 1, dropped, ONLY_ABSENT_ASVS)
+    return tree.shear(match.tips), table, match.tips
+
+
+def match_matrix(table: Table, ids: list[str], path: Path, dropped: dict[str, list[str]]) -> Table:
+    """Keep the samples that the matrix knows."""
+    known = set(ids)
+    rows = np.array([row for row, sample in enumerate(table.sample_ids) if sample in known], dtype=np.int64)
+    if rows.size == 0:
+        raise MatrixError(
+            f"{path}: none of the {len(table.sample_ids)} samples of the table is among its {len(ids)} ids "
+            f"(table: {table.sample_ids[0]}, matrix: {ids[0]}); use the matrix computed from this table"
+        )
+    if rows.size < len(table.sample_ids):
+        dropped[NOT_IN_MATRIX] = [sample for sample in table.sample_ids if sample not in known]
+    return table.select(samples=rows)
+
+
+def drop_shallow(table: Table, depth: int | None, dropped: dict[str, list[str]]) -> Table:
+    """Keep the samples that a rarefaction to `depth` keeps."""
+    return table if depth is None else keep_samples(table, depth, dropped, SHALLOW)
+
+
+def keep_samples(table: Table, least: int, dropped: dict[str, list[str]], reason: str) -> Table:
+    """Keep the samples with at least `least` reads and note the others under `reason`."""
+    deep = sample_depths(table) >= least
+    if deep.all():
+        return table
+    dropped[reason] = [sample for sample, kept in zip(table.sample_ids, deep, strict=True) if not kept]
+    return table.select(samples=np.flatnonzero(deep))

@@ -1,0 +1,179 @@
+"""Held-out figures of a pretrained model: masked nucleotides and UniFrac of pairs, beside baselines without learning."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aam.config import LossConfig, ModelConfig
+from aam.corpus import Corpus
+from aam.data.dataset import Batch, Draw, Hiding, Sample, collate_fn
+from aam.data.loader import ValidationBatches
+from aam.evaluation import consensus
+from aam.evaluation.baselines import DrawnSamples, Skipped, choose_fit_samples, jaccard_baseline, upgma_baseline
+from aam.evaluation.metrics import pair_scores, upper_triangle
+from aam.models.pretrain_model import PretrainModel
+
+MAX_SAMPLES = 1000
+"""Most held-out samples whose pairs are scored: half a million pairs; more are drawn down to this, seeded."""
+ASV_ROWS = 512
+SAMPLE_ROWS = 64
+"""Rows encoded at once in evaluation; bound memory, change nothing."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Whole samples under a model: `unifrac` and `euclidean` [N, N] predictions, None where a head is off."""
+
+    unifrac: Tensor | None
+    euclidean: Tensor | None
+
+
+class HeldOut:
+    """The validation side of a corpus, drawn and masked once, so that every evaluation sees the same."""
+
+    def __init__(self, corpus: Corpus, draw: Draw, hiding: Hiding, batch_size: int):
+        self.corpus, self.draw = corpus, draw
+        samples = corpus.samples(corpus.split.validation, draw)
+        all_masked = Hiding(hiding.mask_ratio, 1.0, hiding.hidden_asvs, hiding.patristic_asvs)
+        self.batches = list(ValidationBatches(samples, batch_size, corpus.targets, all_masked))
+        whole = Draw(draw.depth, None, draw.selection, draw.seed)
+        self.samples = self._draw_some(corpus.split.validation, whole, MAX_SAMPLES)
+        self.true = self._unifrac(self.samples)
+        self.seen = self._training_asvs()
+
+    def _draw_some(self, ids: list[str], draw: Draw, most: int) -> list[Sample]:
+        rows = np.sort(np.random.default_rng(draw.seed).permutation(len(ids))[:most])
+        dataset = self.corpus.samples(ids, draw)
+        return [dataset[int(row)] for row in rows]
+
+    def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
+        targets = self.corpus.targets([s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples])
+        return targets.unifrac
+
+    def _training_asvs(self) -> NDArray[np.bool_]:
+        """Which ASVs [A] training samples carry; the others are new to the model."""
+        carried = set(self.corpus.split.train)
+        rows = [row for row, sample in enumerate(self.corpus.table.sample_ids) if sample in carried]
+        return np.bincount(self.corpus.table.counts[rows].indices, minlength=len(self.corpus.tokens)) > 0
+
+    def predict(self, model: PretrainModel) -> Embedded:
+        """UniFrac of all pairs of the held-out samples, each with all its ASVs, whatever the token limit."""
+        batch = collate_fn(self.samples).to(next(model.parameters()).device)
+        asvs = torch.cat([model.asv_encoder.embed(chunk) for chunk in batch.tokens.split(ASV_ROWS)])
+        euclidean = unifrac = None
+        if model.euclidean is not None:
+            limit = self.draw.token_limit or batch.index.shape[1]
+            points = torch.cat([self._points(model, asvs, part) for part in row_parts(batch, limit)])
+            euclidean = model.euclidean(points, points)
+        if model.latent_tree is not None:
+            branches = model.latent_tree(asvs)
+            placed = [
+                model.latent_tree.place(branches, part.index, part.valid, part.abundance) for part in row_parts(batch)
+            ]
+            unifrac = torch.cat(
+                [torch.cat([model.latent_tree.unifrac(branches, a, b) for b in placed], dim=1) for a in placed]
+            )
+        return Embedded(unifrac, euclidean)
+
+    def _points(self, model: PretrainModel, asvs: Tensor, part: Batch) -> Tensor:
+        encoded = model.encode_samples(asvs, part.index, part.valid, part.abundance)
+        return model.euclidean.coordinates(encoded.embeddings)
+
+    def nucleotides(self, model: PretrainModel) -> dict[str, float]:
+        """Accuracy and cross-entropy (nats) of hidden bases: over all held-out ASVs, and over those new to the model."""
+        hits, losses, novel = [], [], []
+        for batch in self.batches:
+            batch = batch.to(next(model.parameters()).device)
+            logits = predict_masked(model, batch)
+            hits.append((logits.argmax(1) == batch.masked_bases).double())
+            losses.append(torch.nn.functional.cross_entropy(logits.double(), batch.masked_bases, reduction="none"))
+            rows = batch.asvs[batch.masked_rows[batch.masked_at[:, 0]]].cpu().numpy()
+            novel.append(torch.from_numpy(~self.seen[rows]))
+        hit, loss, new = torch.cat(hits).cpu(), torch.cat(losses).cpu(), torch.cat(novel)
+        figures = {"nucleotide_accuracy": hit.mean().item(), "nucleotide_cross_entropy": loss.mean().item()}
+        if new.any():
+            figures["nucleotide_accuracy_new_asvs"] = hit[new].mean().item()
+        return figures
+
+    @torch.inference_mode()
+    def figures(self, model: PretrainModel) -> dict[str, float]:
+        """What the model alone reaches; see `baselines` for what it has to beat."""
+        training = model.training
+        model.eval()
+        embedded = self.predict(model)
+        found = self.nucleotides(model)
+        heads = {"unifrac": embedded.unifrac, "euclidean": embedded.euclidean}
+        scored = {name: predicted for name, predicted in heads.items() if predicted is not None}
+        main = next(iter(scored))
+        for name, predicted in scored.items():
+            scores = pair_scores(upper_triangle(predicted.cpu().numpy()), upper_triangle(self.true))
+            label = "unifrac" if name == main else name
+            found |= {f"{label}_r2": scores.r2, f"{label}_mae": scores.mae, f"{label}_pearson": scores.pearson}
+        model.train(training)
+        return found
+
+    def baselines(self, model: ModelConfig, seed: int) -> dict[str, float | str]:
+        """Consensus for nucleotides; calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
+        train = self.corpus.split.train
+        whole = Draw(self.draw.depth, None, self.draw.selection, self.draw.seed)
+        dataset = self.corpus.samples(train, whole)
+        fit = drawn([dataset[int(row)] for row in choose_fit_samples(len(train), seed)], self._unifrac)
+        held_out = drawn(self.samples, self._unifrac)
+        frequencies = consensus.consensus(self.corpus.tokens[self.seen])
+        scores = defaultdict(float)
+        for batch in self.batches:
+            mask = np.zeros(batch.masked_tokens.shape, bool)
+            mask[tuple(batch.masked_at.numpy().T)] = True
+            one = consensus.score(frequencies, batch.tokens[batch.masked_rows].numpy(), mask)
+            scores["hits"] += one.accuracy * one.positions
+            scores["nats"] += one.cross_entropy * one.positions
+            scores["positions"] += one.positions
+        found: dict[str, float | str] = {
+            "nucleotide_consensus_accuracy": scores["hits"] / max(scores["positions"], 1),
+            "nucleotide_consensus_cross_entropy": scores["nats"] / max(scores["positions"], 1),
+        }
+        results = {
+            "jaccard": jaccard_baseline(fit, held_out),
+            "upgma": upgma_baseline(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha),
+        }
+        for name, result in results.items():
+            if isinstance(result, Skipped):
+                found[f"baseline_{name}_skipped"] = result.reason
+            else:
+                found |= {f"baseline_{name}_{key}": value for key, value in result.scores._asdict().items()}
+        return found
+
+
+def drawn(samples: list[Sample], unifrac: object) -> DrawnSamples:
+    """Samples in the form the baselines take."""
+    return DrawnSamples([s.asvs for s in samples], [s.counts for s in samples], unifrac(samples))
+
+
+def predict_masked(model: PretrainModel, batch: Batch) -> Tensor:
+    """Logits [T, 6] of the masked bases of a batch, in chunks of ASVs."""
+    parts, row_of = [], batch.masked_at[:, 0]
+    for start in range(0, len(batch.masked_tokens), ASV_ROWS):
+        inside = (row_of >= start) & (row_of < start + ASV_ROWS)
+        at = batch.masked_at[inside] - torch.tensor([start, 0], device=row_of.device)
+        parts.append(model.asv_encoder.predict(batch.masked_tokens[start : start + ASV_ROWS], at))
+    return torch.cat(parts)
+
+
+def row_parts(batch: Batch, limit: int | None = None) -> list[Batch]:
+    """A batch in blocks of samples, each cut to its own longest sample, or to the `limit` most abundant ASVs."""
+    import dataclasses
+
+    parts = []
+    for start in range(0, len(batch.sample_ids), SAMPLE_ROWS):
+        rows = slice(start, start + SAMPLE_ROWS)
+        slots = int(batch.valid[rows].sum(1).max())
+        order = batch.counts[rows].argsort(dim=1, descending=True, stable=True)[:, : min(slots, limit or slots)]
+        moved = {name: getattr(batch, name)[rows].gather(1, order) for name in ("index", "valid", "counts")}
+        parts.append(dataclasses.replace(batch, sample_ids=batch.sample_ids[rows], **moved))
+    return parts

@@ -1,0 +1,1 @@
+"""Losses score, steps update, the loop sequences, sinks write."""

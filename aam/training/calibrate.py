@@ -1,0 +1,37 @@
+"""Start every head at the mean of its target, so that the first steps are not spent on offsets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aam.data.dataset import Batch
+from aam.models.pretrain_model import PretrainModel
+from aam.models.sample_encoder import log_abundance
+from aam.training.losses import above_diagonal
+from aam.training.step import model_inputs
+
+
+@torch.no_grad()
+def calibrate(model: PretrainModel, batch: Batch) -> None:
+    """Set scales and biases of the heads on sample embeddings and of the patristic distances from one batch.
+
+    In training mode: between samples of a fresh encoder there is more dropout noise than signal.
+    """
+    output = model.train()(model_inputs(batch))
+    if model.euclidean is not None and batch.unifrac is not None:
+        true = above_diagonal(batch.unifrac)
+        model.euclidean.calibrate(output.samples, true.mean().item(), true.max().item())
+    if model.latent_tree is not None and batch.patristic is not None:
+        model.latent_tree.log_scale += log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic))
+    if batch.faith_pd is not None:
+        model.scalars.faith_pd.bias += batch.faith_pd.log().mean() - output.faith_pd.mean()
+    amount = log_abundance(batch.abundance)[batch.valid].mean()
+    model.scalars.abundance.bias += amount - output.slot_abundance[batch.valid].mean()
+    model.hidden_asvs.amount.bias += amount - output.hidden_abundance[batch.valid].mean()
+
+
+def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
+    """log(mean wanted / mean found); 0 where either mean is not positive."""
+    ratio = wanted.mean() / found.mean()
+    return ratio.log() if bool(ratio > 0) and bool(torch.isfinite(ratio)) else torch.zeros(())

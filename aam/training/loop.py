@@ -1,0 +1,83 @@
+"""The training loop: the whole story on one screen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aam.config import PretrainConfig
+from aam.data.dataset import Batch
+from aam.errors import Interrupted
+from aam.training.meter import Meter
+from aam.training.signals import StopRequest
+from aam.training.sinks import Sink
+from aam.training.state import EVALUATIONS, Budget, TrainState
+from aam.training.step import Learner, step
+
+LOG_SECONDS = 2.0
+"""Time between readings of the meter; each is a host read."""
+
+
+@dataclass
+class Run:
+    """Everything a run needs beside its state; `evaluate` scores held-out samples, `save` writes a checkpoint."""
+
+    config: PretrainConfig
+    learner: Learner
+    batches: Callable[[int], Iterator[Batch]]
+    budget: Budget
+    steps_per_epoch: int
+    evaluate: Callable[[Learner], dict[str, float]]
+    save: Callable[[TrainState, str], Path]
+    sinks: list[Sink]
+    meter: Meter = field(default_factory=Meter)
+
+    def write(self, kind: str, state: TrainState, values: dict[str, float]) -> None:
+        for sink in self.sinks:
+            sink.write(kind, state.step, values, self.budget.share(state))
+
+    def eval_due(self, state: TrainState) -> bool:
+        """At the end, every `eval_every` steps, or else about `EVALUATIONS` times in the run."""
+        every = self.config.run.eval_every
+        if state.done or every is not None:
+            return state.done or state.step % (every or 1) == 0
+        return state.step >= 5 and state.step % max(1, state.horizon // EVALUATIONS) == 0
+
+
+def train(run: Run, state: TrainState, stop: StopRequest) -> None:
+    """Train from `state` until a budget is spent, patience runs out or `stop` is asked for; the state is advanced."""
+    stream = run.batches(state.batches)
+    before, read = time.perf_counter(), time.perf_counter()
+    state.horizon = run.budget.horizon(state)
+    while not state.done:
+        microbatches = [next(stream) for _ in range(run.config.optim.accumulate)]
+        result = step(run.learner, microbatches, state.step, state.horizon)
+        run.meter.add(result)
+        now = time.perf_counter()
+        state.step, state.batches = state.step + 1, state.batches + result.batches
+        state.seconds, before = state.seconds + now - before, now
+        state.done = run.budget.spent(state)
+        if state.done or now - read > LOG_SECONDS:
+            read = now
+            state.horizon = run.budget.horizon(state)
+            run.write("train", state, run.meter.read())
+        if run.eval_due(state):
+            judge(run, state)
+            run.save(state, "last")
+        if stop.requested and not state.done:
+            folder = run.save(state, "last")
+            raise Interrupted(f"interrupted by {stop.name} after step {state.step}; go on with --resume ({folder})")
+
+
+def judge(run: Run, state: TrainState) -> None:
+    """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
+    values = run.evaluate(run.learner)
+    run.write("validation", state, values)
+    if values["loss"] < state.best_loss:
+        state.best_loss, state.best_step, state.stale_evaluations = values["loss"], state.step, 0
+        run.save(state, "best")
+    else:
+        state.stale_evaluations += 1
+    state.done = state.done or 0 < run.config.run.patience <= state.stale_evaluations

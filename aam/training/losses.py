@@ -1,0 +1,154 @@
+"""Loss terms of pretraining, each a dimensionless scalar, and errors that say what a bad tensor held.
+
+Regressions are divided by the variance of their target (`TargetScale`), so each reads as the fraction of variance
+unexplained and a weight means the same on every study; the nucleotide term is a cross-entropy in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aam.config import LossConfig
+from aam.health.guards import assert_finite
+from aam.health.stats import format_stats
+
+
+def _format_tensor_stats(tensor: Tensor) -> str:
+    """`min=…, max=… (integer tensor)`, or min, max and mean with six decimals and how many NaN and Inf; never raises."""
+    return format_stats(tensor)
+
+
+def check_pair(name: str, pred: Tensor, true: Tensor, check: bool = True) -> None:
+    """Raise ValueError where prediction and target differ in shape and, with `check`, where either is not finite."""
+    if pred.shape != true.shape:
+        raise ValueError(
+            f"{name}_pred has shape {tuple(pred.shape)} but {name}_true has {tuple(true.shape)}: "
+            f"{_format_tensor_stats(pred)} against {_format_tensor_stats(true)}"
+        )
+    if check:
+        assert_finite(f"{name}_pred", pred)
+        assert_finite(f"{name}_true", true)
+
+
+def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> Tensor:
+    """Cross-entropy of masked bases: logits [T, 6] and tokens [T]; 0 where nothing was masked, never 0 / 0."""
+    if nuc_pred.shape[:-1] != nuc_true.shape:
+        raise ValueError(f"nuc_pred has shape {tuple(nuc_pred.shape)} but nuc_true has {tuple(nuc_true.shape)}")
+    if check:
+        assert_finite("nuc_pred", nuc_pred)
+    total = F.cross_entropy(nuc_pred.float().flatten(0, -2), nuc_true.flatten(), reduction="sum")
+    return total / max(nuc_true.numel(), 1)
+
+
+def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
+    """Squared error over the variance of the target, mean of the pairs above the diagonal of [B, B].
+
+    Beyond one standard deviation it grows linearly (Huber): a head that starts far off must not own the clipped gradient.
+    """
+    check_pair(name, pred, true, check)
+    deviation = variance**0.5
+    error = above_diagonal(pred.float() - true) / deviation
+    return 2 * F.huber_loss(error, torch.zeros_like(error))
+
+
+def above_diagonal(matrix: Tensor) -> Tensor:
+    """The pairs of a square matrix [B, B], each once -> [B (B - 1) / 2]."""
+    left, right = torch.triu_indices(*matrix.shape, offset=1, device=matrix.device)
+    return matrix[left, right]
+
+
+def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
+    """Mean squared error over the variance of the target; any shape."""
+    check_pair(name, pred, true, check)
+    return F.mse_loss(pred.float(), true) / variance
+
+
+def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
+    """Tell a sample's hidden ASVs from ASVs of the batch that it lacks; logits [B, U], the rest [B, S].
+
+    Binary cross-entropy in which hidden and absent ASVs of a sample weigh the same; visible ones do not count.
+    """
+    if check:
+        assert_finite("membership_pred", logits)
+    zeros = torch.zeros_like(logits, dtype=torch.float32)
+    present = zeros.scatter_add(1, index, valid.float()) > 0
+    wanted = zeros.scatter_add(1, index, (hidden & valid).float()) > 0
+    scored = wanted | ~present
+    weight = wanted / wanted.sum(1, keepdim=True).clamp_min(1) + ~present / (~present).sum(1, keepdim=True).clamp_min(1)
+    terms = F.binary_cross_entropy_with_logits(logits.float(), wanted.float(), reduction="none")
+    weight = weight * scored * wanted.any(1, keepdim=True)
+    return (terms * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Variances by which regressions are divided; measured on the first training batches."""
+
+    unifrac: float = 1.0
+    patristic: float = 1.0
+    faith_pd: float = 1.0
+    abundance: float = 1.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the losses compare predictions with; fields as in `aam.data.dataset.Batch`, log abundance [B, S] added."""
+
+    masked_bases: Tensor
+    unifrac: Tensor | None
+    faith_pd: Tensor | None
+    patristic: Tensor | None
+    index: Tensor
+    valid: Tensor
+    hidden: Tensor
+    uncounted: Tensor
+    log_abundance: Tensor
+
+
+@dataclass(frozen=True)
+class PretrainLosses:
+    """Weighted terms of one batch; `terms` holds each unweighted, `total` [] is what is differentiated."""
+
+    terms: dict[str, Tensor]
+    total: Tensor
+
+
+def pretrain_losses(output: Mapping[str, Tensor | None], asked: Asked, weights: LossConfig, scale: TargetScale) -> PretrainLosses:
+    """Score a model output (the fields of `PretrainOutput`); terms without prediction or target are left out.
+
+    Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.
+    """
+    terms = {"nucleotide": nucleotide_loss(output["nucleotides"], asked.masked_bases, check=False)}
+    if asked.unifrac is not None:
+        for term, pred in (("unifrac", output["unifrac"]), ("euclidean", output["euclidean"])):
+            if pred is not None:
+                terms[term] = pair_loss(term, pred, asked.unifrac, scale.unifrac, check=False)
+    if asked.patristic is not None and output["patristic"] is not None:
+        terms["patristic"] = pair_loss("patristic", output["patristic"], asked.patristic, scale.patristic, check=False)
+    if asked.faith_pd is not None:
+        true = asked.faith_pd.clamp_min(1e-9).log()
+        terms["faith_pd"] = scaled_mse("faith_pd", output["faith_pd"], true, scale.faith_pd, check=False)
+    terms["masked_asv"] = membership_loss(output["membership"], asked.index, asked.valid, asked.hidden, check=False)
+    terms["count"] = count_loss(output, asked, scale.abundance)
+    weight = {name: getattr(weights, f"{name}_weight") for name in terms}
+    return PretrainLosses(terms, sum(weight[name] * term for name, term in terms.items()))
+
+
+def count_loss(output: Mapping[str, Tensor | None], asked: Asked, variance: float) -> Tensor:
+    """Squared error of log abundance where it was hidden: of whole slots and of counts alone, [B, S] each."""
+    pred = torch.where(asked.hidden, output["hidden_abundance"], output["slot_abundance"]).float()
+    scored = (asked.hidden | asked.uncounted) & asked.valid
+    error = torch.where(scored, pred - asked.log_abundance, 0.0)
+    return (error**2).sum() / scored.sum().clamp_min(1) / variance
+
+
+def explain(named: Iterable[tuple[str, Tensor | None]]) -> None:
+    """Raise for the first of these tensors that is not finite, in the order given; return where all are finite."""
+    for name, tensor in named:
+        if tensor is not None:
+            assert_finite(name, tensor)

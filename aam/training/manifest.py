@@ -1,0 +1,65 @@
+"""What a run was: command, resolved configuration, versions, data checksums, split and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aam
+from aam.checkpoint import CONFIG, LAST, write_json
+from aam.config import PretrainConfig, to_dict
+from aam.corpus import Corpus
+from aam.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "safetensors")
+
+
+def claim(folder: Path, resume: bool) -> None:
+    """Refuse an output directory that holds another run, is a file, or, to resume, holds no checkpoint."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"--output-dir {folder} is a file, expected a folder; give another path")
+    started = (folder / MANIFEST).exists() or (folder / LAST / CONFIG).exists()
+    if started and not resume:
+        raise CheckpointError(f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder")
+    if resume and not (folder / LAST).exists() and not (folder / f"{LAST}.old").exists():
+        raise CheckpointError(f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> None:
+    """Write the manifest and the two lists of sample ids, which --validation-samples takes."""
+    folder = config.run.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
+        (folder / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
+    record: dict[str, Any] = {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": config.run.seed,
+        "config": to_dict(config),
+        "versions": {"aam": aam.__version__, "python": platform.python_version(), **versions()},
+        "data": {name: {"path": str(path), "sha256": checksum(path)} for name, path in corpus.files.items()},
+        "rarefy_depth": corpus.depth,
+        "samples": {"train": len(corpus.split.train), "validation": len(corpus.split.validation)},
+        "dropped": {reason: len(ids) for reason, ids in corpus.dropped.items()},
+        "asvs": len(corpus.tokens),
+        "parameters": parameters,
+    }
+    write_json(folder / MANIFEST, record)
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that results depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

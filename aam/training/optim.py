@@ -1,0 +1,37 @@
+"""AdamW over two parameter groups, and the learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from aam.config import OptimConfig
+from aam.health.groups import parameter_groups
+
+FLOOR = 0.0
+"""Learning rate at the end of the run, as a fraction of the peak."""
+
+
+def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
+    """Rate of update `step` (from 0) of `horizon`: linear warm-up, then a half cosine down to the floor.
+
+    Warm-up is a fraction of the run, so it is never longer than it; the first update already moves the weights.
+    """
+    warmup = config.warmup_fraction * horizon
+    if step < warmup:
+        return config.lr * min(1.0, (step + 1) / warmup)
+    progress = min(1.0, (step - warmup) / max(1.0, horizon - warmup))
+    return config.lr * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only."""
+    groups = parameter_groups(model, config.weight_decay)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,51 @@
+"""What a run would do, before it does it: data kept and dropped, size, steps, memory and time."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import numpy as np
+
+from aam.config import PretrainConfig
+from aam.corpus import Corpus
+from aam.training.run import build_learner, resolve_device, training_batches
+from aam.training.state import Budget
+from aam.training.step import step
+
+TRIALS = 3
+"""Steps measured; the first pays for memory that later ones reuse and is left out."""
+
+
+def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
+    """The plan as text; measures a few real steps of a model that is then thrown away."""
+    batches = training_batches(config, corpus)
+    learner = build_learner(config, batches, resolve_device(config.run.device))
+    per_step = config.optim.accumulate
+    seconds, asvs = [], []
+    for trial in range(TRIALS):
+        micro = [batches[trial * per_step + place] for place in range(per_step)]
+        start = time.perf_counter()
+        result = step(learner, micro, trial, TRIALS)
+        seconds.append(time.perf_counter() - start)
+        asvs.append(result.asvs)
+    pace = float(np.median(seconds[1:]))
+    budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))
+    steps = budget.steps if budget.steps is not None else int(budget.seconds / pace)
+    if budget.seconds is not None:
+        steps = min(steps, int(budget.seconds / pace))
+    richness = np.diff(corpus.table.counts.indptr)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rows = [
+        ("samples", f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, {len(corpus.split.validation)} held out"),
+        *(("dropped", f"{len(ids)} {reason}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}") for reason, ids in corpus.dropped.items()),
+        ("ASVs", f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest"),
+        ("reads per sample", "all" if corpus.depth is None else f"{corpus.depth}, drawn anew each epoch"),
+        ("token limit", f"{config.data.token_limit}: cuts {(richness > config.data.token_limit).sum()} samples"),
+        ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
+        ("batch", f"{config.optim.batch_size} samples x {per_step}, about {int(np.median(asvs))} distinct ASVs a step"),
+        ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),
+        ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {learner.device}"),
+        ("memory", f"{memory:.1f} GB so far"),
+    ]
+    return "\n".join(f"{name:<18}{text}" for name, text in rows)

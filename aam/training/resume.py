@@ -1,0 +1,35 @@
+"""Options of a run that goes on: those it began with, and new budgets."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from aam.checkpoint import LAST, load_checkpoint
+from aam.config import PretrainConfig, RunConfig, flag, from_options, groups, options
+from aam.errors import ConfigError
+
+MAY_CHANGE = {"output_dir", "resume", "epochs", "max_steps", "max_minutes", "patience", "eval_every", "device", "num_workers", "preset"}
+"""What may differ in a resumed run without making it another one."""
+
+
+def resumed(given: dict[str, Any]) -> PretrainConfig:
+    """The stored configuration with what was given now; raises ConfigError where that would make it another run."""
+    folder = Path(given.get("output_dir", RunConfig.output_dir))
+    stored = load_checkpoint(folder / LAST).config
+    values = {
+        name: getattr(getattr(stored, part), name)
+        for part, group in groups(PretrainConfig).items()
+        for name in options(group)
+    }
+    config = from_options(PretrainConfig, values | given)
+    for part in groups(PretrainConfig):
+        for field in dataclasses.fields(getattr(config, part)):
+            before, now = (getattr(getattr(c, part), field.name) for c in (stored, config))
+            if before != now and field.name not in MAY_CHANGE:
+                raise ConfigError(
+                    f"--resume: {flag(field.name)} is {now}, but the run in {folder} began with {before}; "
+                    f"leave it out, or start another run"
+                )
+    return config

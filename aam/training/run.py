@@ -1,0 +1,149 @@
+"""Put a run together from its configuration: model, optimiser, batches, sinks; save it and take it up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aam.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint
+from aam.config import DataConfig, LossConfig, PretrainConfig
+from aam.corpus import Corpus
+from aam.data.dataset import Draw, Hiding
+from aam.data.loader import TrainingBatches
+from aam.errors import CheckpointError, ConfigError
+from aam.models.pretrain_model import PretrainModel
+from aam.models.sample_encoder import log_abundance
+from aam.training.calibrate import calibrate
+from aam.training.loop import Run
+from aam.training.losses import TargetScale, above_diagonal
+from aam.training.optim import build_optimizer
+from aam.training.sinks import Sink
+from aam.training.state import Budget, TrainState
+from aam.training.step import Learner
+
+SCALE_BATCHES = 8
+"""Batches on which the variances of the targets are measured."""
+RANDOM_STATE = "random_state"
+
+
+def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
+    return Draw(depth, data.token_limit, data.asv_selection, seed)
+
+
+def hiding_of(loss: LossConfig) -> Hiding:
+    return Hiding(loss.mask_ratio, loss.masked_asvs, loss.hidden_asvs, loss.patristic_asvs)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; `auto` prefers CUDA. Raises ConfigError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device is {name!r}, expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device is {name!r}, but torch {torch.__version__} finds no CUDA device; use --device cpu or auto")
+    return device
+
+
+def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
+    samples = corpus.samples(corpus.split.train, draw_of(config.data, corpus.depth, config.run.seed))
+    return TrainingBatches(samples, config.optim.batch_size, corpus.targets, hiding_of(config.loss))
+
+
+def measure_scale(batches: TrainingBatches) -> TargetScale:
+    """Variances of the targets over the first training batches; 1 where a target is missing or constant."""
+    some = [batches[number] for number in range(min(SCALE_BATCHES, batches.per_epoch))]
+    pairs = {name: [above_diagonal(getattr(b, name)) for b in some if getattr(b, name) is not None] for name in ("unifrac", "patristic")}
+    pairs["faith_pd"] = [b.faith_pd.clamp_min(1e-9).log() for b in some if b.faith_pd is not None]
+    pairs["abundance"] = [log_abundance(b.abundance)[b.valid] for b in some]
+    return TargetScale(**{name: variance(values) for name, values in pairs.items()})
+
+
+def variance(values: list[Tensor]) -> float:
+    joined = torch.cat(values).double() if values else torch.ones(1)
+    found = float(joined.var()) if joined.numel() > 1 else 0.0
+    return found if found > 0 else 1.0
+
+
+def build_learner(config: PretrainConfig, batches: TrainingBatches, device: torch.device) -> Learner:
+    """A fresh model, its heads at the mean of their targets, and its optimiser; a function of config and data."""
+    torch.manual_seed(config.run.seed)
+    model = PretrainModel(config.model)
+    calibrate(model, batches[0])
+    model.to(device)
+    optimizer = build_optimizer(model, config.optim)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
+    if config.optim.compile:
+        model.asv_encoder.compile(dynamic=True)
+    return Learner(model, optimizer, scaler, config.optim, config.loss, measure_scale(batches), device)
+
+
+@dataclass(frozen=True)
+class Seams:
+    """What the caller plugs into a run: how held-out samples are scored, and where readings go."""
+
+    evaluate: Callable[[Learner], dict[str, float]]
+    sinks: list[Sink]
+
+
+def build_run(config: PretrainConfig, corpus: Corpus, seams: Seams) -> tuple[Run, TrainState]:
+    """A run at its start, or, with `resume`, where its last checkpoint left it."""
+    batches = training_batches(config, corpus)
+    device = resolve_device(config.run.device)
+    learner = build_learner(config, batches, device)
+    state = TrainState()
+    if config.run.resume:
+        state = restore(learner, config.run.output_dir / LAST)
+    steps_per_epoch = max(1, batches.per_epoch // config.optim.accumulate)
+    budget = Budget.of(config.run, steps_per_epoch)
+    state.done = budget.spent(state)
+
+    def save(state: TrainState, name: str) -> Path:
+        folder = config.run.output_dir / name
+        save_checkpoint(folder, snapshot(config, learner, state))
+        return folder
+
+    def stream(start: int) -> Any:
+        return batches.stream(start, config.run.num_workers)
+
+    return Run(config, learner, stream, budget, steps_per_epoch, seams.evaluate, save, seams.sinks), state
+
+
+def snapshot(config: PretrainConfig, learner: Learner, state: TrainState) -> Checkpoint:
+    """Everything that the rest of the run depends on."""
+    training = {RANDOM_STATE: torch.get_rng_state()}
+    if learner.device.type == "cuda":
+        training[f"{RANDOM_STATE}_cuda"] = torch.cuda.get_rng_state(learner.device)
+    for index, tensors in learner.optimizer.state_dict()["state"].items():
+        training |= {f"optimizer.{index}.{name}": tensor for name, tensor in tensors.items()}
+    record = {"train": state.to_dict(), "scaler": learner.scaler.state_dict()}
+    return Checkpoint(config, learner.model.state_dict(), training, record)
+
+
+def restore(learner: Learner, folder: Path) -> TrainState:
+    """Set model, optimiser, scaler and random state as `snapshot` found them."""
+    checkpoint = load_checkpoint(folder)
+    try:
+        learner.model.load_state_dict(checkpoint.model)
+        optimizer = learner.optimizer.state_dict()
+        optimizer["state"] = {}
+        for key, tensor in checkpoint.training.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                optimizer["state"].setdefault(int(index), {})[name] = tensor
+        learner.optimizer.load_state_dict(optimizer)
+        learner.scaler.load_state_dict(checkpoint.state["scaler"])
+        torch.set_rng_state(checkpoint.training[RANDOM_STATE])
+        if learner.device.type == "cuda":
+            torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"], learner.device)
+        return TrainState(**checkpoint.state["train"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: the run cannot go on from here ({error}); start anew in another --output-dir") from error
+

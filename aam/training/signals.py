@@ -1,0 +1,28 @@
+"""A polite stop: the first SIGINT or SIGTERM ends the run after the current step, a second one at once."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+
+class StopRequest:
+    """Context in which signals set `requested` instead of killing the process; outside the main thread it does nothing."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested, self.name = False, ""
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.requested, self.name = True, signal.Signals(number).name
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,99 @@
+"""Where readings go: a JSONL log, TensorBoard, and the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LOG = "log.jsonl"
+PLAIN_SECONDS = 15.0
+"""Time between progress lines where the output is no terminal, e.g. in a SLURM log."""
+
+
+class Sink(Protocol):
+    """Takes readings: `kind` is "train" or "validation", `share` the part of the run that is done."""
+
+    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None: ...
+    def close(self) -> None: ...
+
+
+class JsonlSink:
+    """One JSON object a line, appended, so a resumed run goes on in the same file."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
+        self._file.write(json.dumps({"kind": kind, "step": step, "time": time.time(), **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoardSink:
+    """Curves for `tensorboard --logdir`."""
+
+    def __init__(self, folder: Path):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class ConsoleSink:
+    """A progress bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = sys.stderr.isatty()
+        self._last, self._start = 0.0, time.monotonic()
+        if self._live:
+            columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.percentage:3.0f} %")]
+            columns += [TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.description}")]
+            self._bar = Progress(*columns, console=self._console)
+            self._task = self._bar.add_task("starting", total=1.0)
+            self._bar.start()
+
+    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
+        if kind == "validation":
+            self._console.print(f"step {step:>6}  held out: {summary(values)}", highlight=False)
+        elif self._live:
+            self._bar.update(self._task, completed=share, description=f"step {step}  {summary(values)}")
+        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            self._last = time.monotonic()
+            left = (self._last - self._start) * (1 / share - 1) if share > 0 else float("nan")
+            self._console.print(f"step {step:>6}  {share:4.0%}  ETA {left:5.0f} s  {summary(values)}", highlight=False)
+
+    def close(self) -> None:
+        if self._live:
+            self._bar.stop()
+
+
+SHOWN = {
+    "loss": "loss {:.4f}",
+    "nucleotide": "nucleotide {:.3f}",
+    "unifrac": "unifrac {:.4f}",
+    "euclidean": "euclidean {:.4f}",
+    "unifrac_r2": "UniFrac R2 {:.3f}",
+    "nucleotide_accuracy": "nucleotide accuracy {:.3f}",
+    "samples_per_second": "{:.1f} samples/s",
+    "asvs_per_second": "{:.0f} ASVs/s",
+}
+"""Figures shown on the terminal; all of them are in the log."""
+
+
+def summary(values: dict[str, float]) -> str:
+    return "  ".join(text.format(values[name]) for name, text in SHOWN.items() if name in values)

@@ -1,0 +1,74 @@
+"""Where a run stands: a few numbers that, with weights, optimiser and random state, let it go on exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from aam.config import RunConfig
+
+DEFAULT_EPOCHS = 100
+"""Budget of a run that was given none."""
+TIMED_STEPS = 5
+"""Updates before the first guess of how many fit into a time budget."""
+EVALUATIONS = 10
+"""Evaluations of a run that was not told how often."""
+
+
+@dataclass
+class TrainState:
+    """`step` updates done, `batches` consumed, `seconds` trained; `horizon` is the update at which the schedule ends."""
+
+    step: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    horizon: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    stale_evaluations: int = 0
+    done: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a run ends: after `steps` updates or `seconds` of training, whichever comes first; None is no bound."""
+
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, run: RunConfig, steps_per_epoch: int) -> Budget:
+        """The tightest of the budgets that were given, or 100 epochs."""
+        bounds = [run.max_steps] if run.max_steps is not None else []
+        if run.epochs is not None or (run.max_steps is None and run.max_minutes is None):
+            bounds.append((run.epochs or DEFAULT_EPOCHS) * steps_per_epoch)
+        return cls(min(bounds, default=None), None if run.max_minutes is None else 60.0 * run.max_minutes)
+
+    def spent(self, state: TrainState) -> bool:
+        return (self.steps is not None and state.step >= self.steps) or (
+            self.seconds is not None and state.seconds >= self.seconds
+        )
+
+    def horizon(self, state: TrainState) -> int:
+        """Updates until the end: exact for a budget of steps, else what the pace so far makes of the time left.
+
+        The guess is part of the state, so the learning rate stays a pure function of step and state.
+        """
+        steps = self.steps if self.steps is not None else 2**31
+        if self.seconds is None:
+            return steps
+        if state.step < TIMED_STEPS:
+            return min(steps, max(state.horizon, 10**6))
+        pace = state.seconds / state.step
+        return min(steps, state.step + max(0, int((self.seconds - state.seconds) / pace)))
+
+    def share(self, state: TrainState) -> float:
+        """Part of the run that is done, 0 … 1."""
+        by_step = 0.0 if self.steps is None else state.step / self.steps
+        by_time = 0.0 if self.seconds is None else state.seconds / self.seconds
+        return min(1.0, max(by_step, by_time))
