@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from aam.data.hdf5_check import Source, check_size, check_sparse, dataset, open_hdf5, read_strings
+from aam.data.hdf5_check import Source, check_size, check_sparse, dataset, open_hdf5
+from aam.data.hdf5_strings import read_strings
 from aam.data.ids import quote
 from aam.data.raw_table import RawTable, check_shape
 from aam.errors import TableError

@@ -18,20 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.data.files import MAX_RATIO, MAX_UNPACKED, is_inflated
-from aam.data.ids import quote
 from aam.errors import InputError
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters that biom, h5py and ssu write; others need plug-ins or are rare enough to be untested."""
-_STRING_BUDGET = 256 << 20
-"""Bytes that one read of strings may take if each of them were as long as the file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open HDF5 file, its name in messages, its size in bytes and the error that its faults raise."""
+    """An open HDF5 file, where it lies, its name in messages, its size in bytes and the error that its faults raise."""
 
     file: h5py.File
+    path: Path
     name: str
     size: int
     error: type[InputError]
@@ -48,7 +46,7 @@ def open_hdf5(path: Path, name: str, error: type[InputError]) -> Iterator[Source
     """Open for reading; whatever HDF5 itself trips over inside the block becomes an `error` naming the file."""
     try:
         with h5py.File(path, "r") as file:
-            yield Source(file, name, path.stat().st_size, error)
+            yield Source(file, path, name, path.stat().st_size, error)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as fault:
@@ -114,23 +112,6 @@ def check_size(source: Source, datasets: Sequence[h5py.Dataset]) -> None:
         )
     if is_inflated(unpacked, stored):
         raise source.fail(f"claims {unpacked:,} bytes of data in {stored:,} stored bytes (more than {MAX_RATIO} to 1)")
-
-
-def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
-    """UTF-8 strings of a checked dataset; read in pieces, since many entries may point to one huge string."""
-    step = min(max(_STRING_BUDGET // source.size, 64), 4096)
-    strings: list[str] = []
-    for start in range(0, data.size, step):
-        for raw in data[start : start + step]:
-            try:
-                strings.append(raw.decode("utf-8"))
-            except UnicodeDecodeError as fault:
-                found = quote(raw.decode("utf-8", "backslashreplace"))
-                raise source.error(
-                    f"{source.name}: id number {len(strings) + 1} of {data.name[1:]!r} is not UTF-8 ({found}); "
-                    "rename it or write the file in UTF-8"
-                ) from fault
-    return strings
 
 
 def check_sparse(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.data.files import check_file, sniff
-from aam.data.hdf5_check import check_size, dataset, open_hdf5, read_strings
+from aam.data.hdf5_check import check_size, dataset, open_hdf5
+from aam.data.hdf5_strings import read_strings
 from aam.data.ids import check_ids, quote, read_ids
 from aam.data.qza import open_artifact
 from aam.data.tsv import read_square_tsv

@@ -71,9 +71,9 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     raw = _read_raw(path)
     check_ids(raw.sample_ids, "sample id", str(path), TableError)
     check_ids(raw.feature_ids, "feature id", str(path), TableError, MAX_FEATURE_ID)
-    if sequences is None and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids):
+    if sequences is None and _is_transposed(raw):
         raise TableError(
-            f"{path}: the sample ids are DNA and the feature ids are not; transpose the table (ASVs are rows)"
+            f"{path}: sample ids are DNA and feature ids are not; transpose the table, ASVs are the rows of its file"
         )
     counts = whole_counts(raw, str(path))
     zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
@@ -96,6 +96,11 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
         source=path,
         dropped={reason: ids for reason, ids in dropped.items() if ids},
     )
+
+
+def _is_transposed(raw: RawTable) -> bool:
+    """Whether the samples have the sequences, as in tables written by R packages; short names are DNA by chance."""
+    return min(map(len, raw.sample_ids)) >= 20 and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids)
 
 
 def _read_raw(path: Path) -> RawTable:

@@ -68,7 +68,7 @@ def _header(path: Path, name: str, error: type[InputError]) -> tuple[list[str], 
             break
     if not columns:
         raise error(
-            f"{name} is not a table: no header with tab-separated ids found; expected BIOM (HDF5 or JSON), QIIME 2 .qza, "
+            f"{name} is not a table: no header of tab-separated ids found; expected BIOM (HDF5 or JSON), QIIME 2 .qza, "
             "or tab-separated text with ids in the first row and column"
         )
     return columns, skip
