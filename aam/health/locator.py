@@ -39,7 +39,7 @@ from aam.health.describe import Describer, Label, SampleAxis
 from aam.health.events import Event, Origin, ancestors, blame
 from aam.health.modules import ModuleStack, float_tensors
 from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Finding, Report
-from aam.health.stats import summarise
+from aam.health.stats import not_finite
 from aam.health.tracing import Tracer
 
 
@@ -55,7 +55,7 @@ def locate(
     stack = ModuleStack(model)
     shapes = frozenset(shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1])))
     tracer = Tracer(model, stack, Describer(SampleAxis.of(sample_ids, sample_axis, label), shapes))
-    bad_before = {row.name: row for row in summarise(_state(model)) if not row.finite}
+    bad_before = {row.name: row for row, _ in not_finite(_state(model))}
     with _set_aside(model), _eager():
         result, error = _traced(call, stack, tracer)
         ends = _ends(model, result, set(bad_before))
@@ -100,11 +100,8 @@ def _ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list
     state = [pair for pair in _state(model) if pair[0] not in bad_before]
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     results = [("result", tensor) for tensor in float_tensors(result)]
-    return {SPOILT: _bad(state), REACHED_GRADIENT: _bad(gradients), REACHED_RESULT: _bad(results)}
-
-
-def _bad(named: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
-    return [pair for pair, row in zip(named, summarise(named), strict=True) if not row.finite]
+    ends = {SPOILT: state, REACHED_GRADIENT: gradients, REACHED_RESULT: results}
+    return {reach: [(row.name, tensor) for row, tensor in not_finite(named)] for reach, named in ends.items()}
 
 
 def _state(model: nn.Module) -> list[tuple[str, Tensor]]:

@@ -19,7 +19,7 @@ from aam.health.events import Counts, Event, Origin, Site, count_bad
 from aam.health.modules import OUTSIDE, ROOT, ModuleStack, float_tensors
 from aam.health.operations import Operation
 from aam.health.source import is_guard, spots
-from aam.health.stats import real_values, summarise
+from aam.health.stats import not_finite, real_values, tripwire
 
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
 BEFORE = "(forward ran before the trace)"
@@ -50,10 +50,8 @@ class Tracer(TorchDispatchMode):
         # A tensor of the model that was finite at the start is no source: batch norm, for one, writes its running
         # statistics without saying so in its schema, so that they look like a bad operand afterwards.
         owned = (*model.named_parameters(), *model.named_buffers())
-        self._owned = {
-            _storage(tensor).cdata: (name, tensor) if not row.finite else None
-            for (name, tensor), row in zip(owned, summarise(owned), strict=True)
-        }
+        self._owned: dict[int, tuple[str, Tensor] | None] = {_storage(tensor).cdata: None for _, tensor in owned}
+        self._owned |= {_storage(tensor).cdata: (row.name, tensor) for row, tensor in not_finite(owned)}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -176,14 +174,5 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
 
 def _bad_among(tensors: list[Tensor]) -> Found:
     """Those of the tensors that hold NaN or Inf; one host read each, which on a CPU costs nothing."""
-    suspects = [tensor for tensor in tensors if tensor.numel() and _trips(tensor)]
+    suspects = [tensor for tensor in tensors if tensor.numel() and not cmath.isfinite(tripwire(tensor).item())]
     return [(tensor, counts) for tensor, counts in zip(suspects, count_bad(suspects), strict=True) if counts.bad]
-
-
-def _trips(tensor: Tensor) -> bool:
-    """True where the sum of a tensor is not finite: necessary for a bad value, not sufficient."""
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.element_size() == 1:
-        tensor = real_values(tensor)
-    if tensor.dtype is torch.float16:  # its own sum overflows from 65,504 on
-        return not cmath.isfinite(tensor.sum(dtype=torch.float32).item())
-    return not cmath.isfinite(tensor.sum().item())
