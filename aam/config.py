@@ -283,8 +283,8 @@ def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> Non
     low, high, above = (bounds.get(key) for key in ("low", "high", "above"))
     fits = math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
     if not fits or (above is not None and value <= above):
-        limits = [f"at least {low:g}"] * (low is not None) + [f"more than {above:g}"] * (above is not None)
-        limits += [f"at most {high:g}"] * (high is not None)
+        words = {"at least": low, "more than": above, "at most": high}
+        limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
         raise ConfigError(f"{flag(name)} is {value:g}, expected {' and '.join(limits) or 'a finite number'}")
 
 
