@@ -80,8 +80,8 @@ def shares(ranges: Ranges, leaves: Sequence[np.ndarray], counts: Sequence[np.nda
     samples, rows = len(leaves), int(ranges.rank[-1]) + 1
     column = np.repeat(np.arange(samples), [len(part) for part in leaves])
     cells = (ranges.rank[leaf] + 1).astype(np.int64) * samples + column
-    below = np.bincount(cells, weights=reads, minlength=rows * samples).reshape(rows, samples)
-    np.cumsum(below, axis=0, out=below)
+    below = np.bincount(cells, weights=reads, minlength=rows * samples).astype(np.float64, copy=False)  # no cells: int
+    below = np.cumsum(below.reshape(rows, samples), axis=0)
     share = below[ranges.last]
     share -= below[ranges.first]
     share /= np.maximum(below[-1], 1.0)

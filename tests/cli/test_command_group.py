@@ -1,0 +1,117 @@
+"""The `aam` command itself: quick to answer, one line for an error, and the right exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from aam import cli
+from aam.errors import ConfigError, EmptySampleError, Interrupted, NonFiniteError
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "aam", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command_and_imports_none():
+    loaded = "import sys, aam.cli; aam.cli.main(['--help']); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in done.stdout for name in cli.COMMANDS)
+    assert not any(f"'{heavy}'" in done.stdout for heavy in ("torch", "numpy", "skbio", "biom", "aam.cli.pretrain"))
+
+
+def test_help_is_quick(capsys: pytest.CaptureFixture[str]):
+    start = time.perf_counter()
+    done = run("--help")
+    seconds = time.perf_counter() - start
+    with capsys.disabled():
+        print(f"\naam --help: {seconds:.2f} s", end=" ")
+    assert done.returncode == 0
+    assert seconds < 2  # 0.1 s on a quiet machine; torch alone would take longer than this
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_can_be_found_and_has_help(name: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.main([name, "--help"]) == 0
+    assert f"Usage: aam {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "Error: No such command 'nonsense'. See `aam --help`."),
+        (["unifrac", "--tabel", "x"], "Error: No such option '--tabel'."),
+        (
+            ["unifrac", "--metric", "euclidean", "-o", "x.tsv"],
+            "Error: Invalid value for '--metric': 'euclidean' is not",
+        ),
+        (["unifrac"], "Error: Missing option '-o' / '--output'. See `aam unifrac --help`."),
+        (["unifrac", "--table", "absent.biom", "--tree", "t.nwk", "-o", "x.tsv"], "Error: absent.biom does not exist"),
+    ],
+)
+def test_wrong_use_is_one_line_and_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(arguments) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(message)
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]):
+    assert cli.main([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "code"),
+    [
+        (ConfigError("--lr is\n0"), "Error: --lr is 0", 2),
+        (EmptySampleError("s1", 0, 0), "Error: Sample s1 has no ASVs with count > 0 (num_asvs=0, counts_sum=0)", 2),
+        (NonFiniteError("NaN in loss"), "Error: NaN in loss", 3),
+        (Interrupted("stopped; checkpoint in run/last"), "Error: stopped; checkpoint in run/last", 4),
+        (click.Abort(), "Interrupted.", 130),
+        (OSError(28, "No space left on device", "run/last"), "Error: No space left on device: run/last", 1),
+        (MemoryError(), "Error: not enough memory", 1),
+    ],
+)
+def test_what_an_error_tells(error: Exception, text: str, code: int):
+    said, returned = cli.explain(error)
+    assert said.startswith(text)
+    assert returned == code
+
+
+def test_an_error_nobody_foresaw_is_called_a_bug_with_its_place():
+    try:
+        {}["key"]
+    except KeyError as error:
+        said, code = cli.explain(error)
+    assert said.startswith("Error: this is a bug in aam ")
+    assert "KeyError: 'key' (test_command_group.py, line " in said
+    assert "\n" not in said
+    assert code == 1
+
+
+def test_a_traceback_is_shown_with_debug_alone(capsys: pytest.CaptureFixture[str]):
+    arguments = ["unifrac", "--table", "absent.biom", "--tree", "t.nwk", "-o", "x.tsv"]
+    assert cli.main(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert cli.main(["--debug", *arguments]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    pipe = subprocess.run(
+        ["bash", "-c", f"'{sys.executable}' -m aam unifrac --help | head -n 1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert pipe.stdout.startswith("Usage:")
+    assert pipe.stderr == ""
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("aam, version ")

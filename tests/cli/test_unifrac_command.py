@@ -1,0 +1,104 @@
+"""`aam unifrac` from files to files: what it writes, what it refuses, and that it leaves nothing half done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from skbio import DistanceMatrix
+
+from aam.cli import main
+from aam.data.matrix import read_matrix
+
+TREE = "((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3):0.5;"
+TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
+# s1 {A, C} and s2 {C, G}: alone A 1, G 4 and 3 above it; in both C 2, 1 above it, stem 0.5
+S1_S2 = 8 / 11.5
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with table.tsv and tree.nwk, which is the current one."""
+    (tmp_path / "table.tsv").write_text(TABLE)
+    (tmp_path / "tree.nwk").write_text(TREE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def aam_unifrac(*options: str) -> int:
+    return main(["unifrac", "--table", "table.tsv", "--tree", "tree.nwk", *options])
+
+
+@pytest.mark.parametrize("name", ["d.tsv", "d.h5", "d.npy"])
+def test_a_matrix_reads_back_by_id(folder: Path, name: str):
+    assert aam_unifrac("-o", name) == 0
+    record = read_matrix(folder / name)
+    assert record.ids == ["s1", "s2", "s3"]
+    assert record.values[0, 1] == record.values[1, 0] == pytest.approx(S1_S2, abs=1e-15)
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith((".", "d"))) == (
+        ["d.ids.txt", "d.npy"] if name == "d.npy" else [name]
+    )
+
+
+def test_text_is_what_scikit_bio_reads(folder: Path):
+    assert aam_unifrac("-o", "d.tsv") == 0
+    assert DistanceMatrix.read(str(folder / "d.tsv"))["s1", "s2"] == pytest.approx(S1_S2, abs=1e-15)
+
+
+def test_faith_pd_is_a_metadata_column(folder: Path):
+    assert aam_unifrac("--metric", "faith_pd", "-o", "pd.tsv") == 0
+    values = pd.read_csv(folder / "pd.tsv", sep="\t", index_col="sample-id")["faith_pd"]
+    assert values.to_dict() == {"s1": 4.5, "s2": 10.5, "s3": 1 + 1 + 4 + 5 + 3 + 0.5}
+
+
+@pytest.mark.parametrize("engine", ["torch", "skbio"])
+def test_engines_and_metrics_reach_the_kernel(folder: Path, engine: str):
+    assert aam_unifrac("--metric", "weighted_normalized", "--engine", engine, "-o", "d.npy") == 0
+    assert read_matrix(folder / "d.npy").values[0, 1] == pytest.approx(5.25 / 8.25, abs=1e-12)
+
+
+def test_rarefaction_drops_shallow_samples_by_name_and_repeats_with_the_seed(folder: Path, capsys):
+    for name, seed in (("a.npy", "1"), ("b.npy", "1"), ("c.npy", "2")):
+        assert aam_unifrac("--metric", "weighted", "--rarefy-depth", "4", "--seed", seed, "-o", name) == 0
+    assert "left out: 1 samples with fewer reads than the rarefaction depth (s2)" in capsys.readouterr().err
+    a, b, c = (read_matrix(folder / f"{name}.npy") for name in "abc")
+    assert a.ids == ["s1", "s3"]
+    assert np.array_equal(a.values, b.values)
+    assert not np.array_equal(a.values, c.values)
+
+
+def test_asvs_absent_from_the_tree_are_told_or_refused(folder: Path, capsys):
+    (folder / "tree.nwk").write_text("((AAAA:1,CCCC:2):1,GGGG:4):0.5;")
+    assert aam_unifrac("-o", "d.npy") == 2
+    assert "1 of 4 ASVs (25.0%, allowed 10.0%) are no tips of the tree, e.g. TTTT" in capsys.readouterr().err
+    assert not (folder / "d.npy").exists()
+    assert aam_unifrac("--max-missing", "0.25", "-o", "d.npy") == 0
+    assert "left out: 1 ASVs absent from the tree (TTTT)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "d.xlsx"], "--output d.xlsx: found the ending '.xlsx', expected .tsv or .h5 or .npy"),
+        (["-o", "nowhere/d.tsv"], "the folder nowhere does not exist"),
+        (["-o", "table.tsv"], "--output table.tsv: the file exists and is not overwritten"),
+        (["-o", "ids.npy"], "--output ids.ids.txt: the file exists and is not overwritten"),
+        (["--metric", "faith_pd", "-o", "d.h5"], "found the ending '.h5', expected .tsv"),
+        (["--rarefy-depth", "1000", "-o", "d.tsv"], "--rarefy-depth 1,000 drops all 3 samples"),
+        (["--alpha", "1.5", "-o", "d.tsv"], "--alpha is 1.5, expected at least 0 and at most 1"),
+        (["--metric", "generalized", "--engine", "skbio", "-o", "d.tsv"], "scikit-bio has no generalized UniFrac"),
+    ],
+)
+def test_refused_with_code_2_and_nothing_written(folder: Path, options: list[str], message: str, capsys):
+    (folder / "ids.ids.txt").write_text("x\n")
+    before = {path: path.read_text() for path in folder.iterdir()}
+    assert aam_unifrac(*options) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert {path: path.read_text() for path in folder.iterdir()} == before
+
+
+def test_a_tree_is_needed(folder: Path, capsys):
+    assert main(["unifrac", "--table", "table.tsv", "-o", "d.tsv"]) == 2
+    assert "no tree; give --tree FILE" in capsys.readouterr().err
