@@ -9,7 +9,8 @@
     │   ├── MatrixError                  precomputed distances
     │   ├── MetadataError                sample metadata
     │   ├── ConfigError                  options, config files, environment switches
-    │   └── CheckpointError              run directories and checkpoints
+    │   ├── CheckpointError              run directories and checkpoints
+    │   └── LedgerError                  quarantine ledgers
     ├── NonFiniteError (ValueError)  3   a tensor holds NaN or Inf, or a health rule stopped the run
     └── Interrupted                  4   stopped by a signal after a checkpoint was written
 
@@ -64,6 +65,10 @@ class ConfigError(InputError):
 
 class CheckpointError(InputError):
     """A run directory or a checkpoint cannot be read or must not be overwritten."""
+
+
+class LedgerError(InputError):
+    """A quarantine ledger cannot be read, or an entry does not add up."""
 
 
 class NonFiniteError(AamError, ValueError):

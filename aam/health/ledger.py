@@ -1,0 +1,182 @@
+"""The quarantine ledger of a run: who entered each stage, who was kept, who was lost and why. One JSON object a line.
+
+At every stage, entered = kept + quarantined, exactly, or the ledger refuses the entry. Lines are appended and synced to
+disk one by one, so that the account survives a crash, and a resumed run goes on in the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aam.errors import LedgerError, NonFiniteError
+
+FILE_NAME = "ledger.jsonl"
+ENTRIES = ({"enter", "item", "ids"}, {"quarantine", "item", "id", "reason", "planned"})
+Item = Literal["sample", "asv"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One sample or ASV that left a run."""
+
+    stage: str
+    item: Item
+    id: str
+    reason: str
+    planned: bool  # asked for by an option, e.g. too few reads for the rarefaction depth; not charged to the budget
+    facts: Mapping[str, Any]  # what else is known: step, module, operation, count of NaN, ...
+
+
+@dataclass(frozen=True)
+class Account:
+    """One stage: entered = kept + quarantined."""
+
+    stage: str
+    item: Item
+    entered: int
+    quarantined: int
+
+    @property
+    def kept(self) -> int:
+        return self.entered - self.quarantined
+
+
+class Ledger:
+    """Accounts and losses of one run. `path` None keeps them in memory only."""
+
+    def __init__(self, path: Path | None = None, budget: float = 0.0):
+        self.path = path
+        self.budget = budget
+        self.losses: list[Loss] = []
+        self._entered: dict[tuple[str, Item], frozenset[str]] = {}
+        if path is not None and path.exists():
+            _repair(path)
+            self._replay(_records(path))
+
+    @staticmethod
+    def read(path: Path) -> Ledger:
+        """The ledger of another run, to look at; its file is not touched, so it may still be in use."""
+        ledger = Ledger()
+        ledger._replay(_records(path))
+        return ledger
+
+    def enter(self, stage: str, item: Item, ids: Iterable[str]) -> None:
+        """Open the account of a stage with everything that enters it; the same stage may be opened again alike."""
+        entered = list(ids)
+        if repeated := [name for name, count in Counter(entered).items() if count > 1]:
+            raise LedgerError(f"ledger stage {stage}: {item} {repeated[0]!r} enters twice; ids must be unique")
+        key = (stage, item)
+        if key in self._entered:
+            if self._entered[key] != frozenset(entered):
+                raise LedgerError(
+                    f"ledger stage {stage}: reopened with other {item}s than before; use a new run directory"
+                )
+            return
+        self._write({"enter": stage, "item": item, "ids": entered})
+        self._entered[key] = frozenset(entered)
+
+    def quarantine(
+        self, stage: str, item: Item, ids: Iterable[str], reason: str, planned: bool = False, **facts: Any
+    ) -> None:
+        """Take samples or ASVs out of a stage that they entered; one that is out already stays as it was recorded."""
+        entered = self._entered.get((stage, item), frozenset())
+        gone = {loss.id for loss in self.losses if (loss.stage, loss.item) == (stage, item)}
+        for name in dict.fromkeys(ids):
+            if name not in entered:
+                raise LedgerError(f"ledger stage {stage}: {item} {name!r} was never there, so it cannot be quarantined")
+            if name not in gone:
+                loss = Loss(stage, item, name, reason, planned, facts)
+                self._write(
+                    {"quarantine": stage, "item": item, "id": name, "reason": reason, "planned": planned, **facts}
+                )
+                self.losses.append(loss)
+
+    def close(self, stage: str, item: Item, kept: Iterable[str]) -> Account:
+        """Check that what a stage kept is what entered it less what was quarantined, exactly; return the account."""
+        entered = self._entered.get((stage, item))
+        if entered is None:
+            raise LedgerError(f"ledger stage {stage}: closed before any {item} entered it")
+        kept = list(kept)
+        expected = entered - self.lost(item, stage)
+        if len(kept) != len(set(kept)) or set(kept) != expected:
+            wrong = sorted((set(kept) ^ expected) or {name for name in kept if kept.count(name) > 1})
+            raise LedgerError(
+                f"ledger stage {stage}: {len(entered)} {item}s entered, {len(entered) - len(expected)} quarantined, but "
+                f"{len(kept)} are kept; unaccounted: {', '.join(wrong[:5])}"
+            )
+        return self._account(stage, item)
+
+    def lost(self, item: Item = "sample", stage: str | None = None) -> set[str]:
+        """Ids of the samples or ASVs quarantined in one stage, or in any."""
+        return {loss.id for loss in self.losses if loss.item == item and stage in (None, loss.stage)}
+
+    def accounts(self) -> list[Account]:
+        """All stages, in the order in which they were opened."""
+        return [self._account(stage, item) for stage, item in self._entered]
+
+    def total(self, item: Item = "sample") -> int:
+        """How many samples or ASVs entered the run at all."""
+        return len(frozenset().union(*(ids for (_, kind), ids in self._entered.items() if kind == item)))
+
+    def check(self) -> None:
+        """Raise `NonFiniteError` (exit code 3) where more samples were lost, unplanned, than the budget allows."""
+        charged = {loss.id for loss in self.losses if loss.item == "sample" and not loss.planned}
+        total = self.total()
+        if len(charged) > self.budget * total:
+            raise NonFiniteError(
+                f"{len(charged)} of {total} samples are quarantined, above the budget of {self.budget:.2%}: "
+                f"{', '.join(sorted(charged)[:5])}; see `aam ledger show`, or raise the quarantine budget"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Figures for the manifest."""
+        return {
+            "accounts": [vars(account) | {"kept": account.kept} for account in self.accounts()],
+            "reasons": dict(Counter(loss.reason for loss in self.losses)),
+        }
+
+    def _account(self, stage: str, item: Item) -> Account:
+        return Account(stage, item, len(self._entered[stage, item]), len(self.lost(item, stage)))
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if self.path is None:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _replay(self, records: Iterable[dict[str, Any]]) -> None:
+        for record in records:
+            item = record.pop("item")
+            if "enter" in record:
+                self._entered[record["enter"], item] = frozenset(record["ids"])
+            else:
+                stage, name, reason = record.pop("quarantine"), record.pop("id"), record.pop("reason")
+                self.losses.append(Loss(stage, item, name, reason, record.pop("planned"), record))
+
+
+def _repair(path: Path) -> None:
+    """Cut off a last line that a crash left without its end, so that the next entry starts on a line of its own."""
+    data = path.read_bytes()
+    if not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Entries of a ledger file; a last line without its end is left out."""
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if not isinstance(record, dict) or not any(fields <= record.keys() for fields in ENTRIES):
+            raise LedgerError(f"{path}, line {number}: not an entry of a ledger; expected one JSON object a line")
+        yield record
