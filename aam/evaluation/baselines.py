@@ -1,0 +1,150 @@
+"""UniFrac without learning: what any model of it has to beat.
+
+Jaccard    1 - shared ASVs / all ASVs of a pair, by identity alone;
+UPGMA      the same UniFrac as the target's, on a tree clustered from Hamming distances between the sequences.
+
+Each is put through one line, fitted by least squares on pairs of training samples, because neither comes in the
+target's units (a Hamming distance is not a branch length). The same two serve every metric: for abundance-weighted
+UniFrac UPGMA is weighted the same way, while Jaccard stays presence alone and is the weaker for it.
+Nothing of the held-out samples enters the line; their sequences do enter the UPGMA tree, as they would a model.
+B samples, P = B (B - 1) / 2 pairs, A ASVs, L positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.config import Metric
+from aam.evaluation.metrics import PairScores, pair_scores, upper_triangle
+from aam.evaluation.upgma import MAX_ASVS, hamming_tree
+from aam.phylogeny.targets import TreeTargets
+
+FIT_SAMPLES = 300
+"""Most training samples the lines are fitted on: 44,850 pairs for two parameters."""
+MIN_FIT_SAMPLES = 3
+"""Fewer samples make fewer than three pairs, and a line through two points says nothing."""
+
+Pairwise = Callable[["DrawnSamples"], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class DrawnSamples:
+    """B samples as drawn from a table, in one order: `asvs` (column numbers) and `counts` of each, int64 [n].
+
+    `unifrac` float64 [B, B] is their true distance, of these very draws.
+    """
+
+    asvs: Sequence[NDArray[np.int64]]
+    counts: Sequence[NDArray[np.int64]]
+    unifrac: NDArray[np.float64]
+
+    def head(self, samples: int) -> DrawnSamples:
+        """The first `samples` of them."""
+        return DrawnSamples(self.asvs[:samples], self.counts[:samples], self.unifrac[:samples, :samples])
+
+
+@dataclass(frozen=True)
+class UnifracBaseline:
+    """`predicted` float64 [P] and `scores` on the held-out pairs after the line `slope * raw + intercept`."""
+
+    scores: PairScores
+    predicted: NDArray[np.float64]
+    slope: float
+    intercept: float
+    fit_samples: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A baseline that could not be computed within its bounds, and why."""
+
+    reason: str
+
+
+def choose_fit_samples(available: int, seed: int) -> NDArray[np.int64]:
+    """Rows of the training samples to fit on, at most `FIT_SAMPLES`, in a seeded random order."""
+    return np.random.default_rng(seed).permutation(available)[:FIT_SAMPLES]
+
+
+def jaccard_baseline(fit: DrawnSamples, held_out: DrawnSamples) -> UnifracBaseline | Skipped:
+    """Calibrated Jaccard distance of ASV sets; `Skipped` with fewer than three samples to fit on."""
+    return _calibrate(fit, held_out, lambda drawn: jaccard(drawn.asvs))
+
+
+def upgma_baseline(
+    fit: DrawnSamples, held_out: DrawnSamples, tokens: NDArray[np.uint8], metric: Metric, alpha: float
+) -> UnifracBaseline | Skipped:
+    """Calibrated UniFrac on a UPGMA tree of the ASVs that occur in these samples; tokens uint8 [all ASVs, L].
+
+    The tree is bounded by `MAX_ASVS`: as many of the first `fit` samples are used as keep within it beside the held-out
+    ones (`fit_samples` says how many). `Skipped` where that leaves fewer than three.
+    """
+    used = _samples_within(fit.asvs, _distinct(held_out.asvs, len(tokens)), MAX_ASVS)
+    if used < MIN_FIT_SAMPLES <= len(fit.asvs):
+        carried = int(_distinct(held_out.asvs, len(tokens)).sum())
+        return Skipped(
+            f"the held-out samples carry {carried:,} ASVs, which leaves no room for training samples in a "
+            f"UPGMA tree of at most {MAX_ASVS:,}"
+        )
+    fit = fit.head(used)
+    present = np.flatnonzero(_distinct([*fit.asvs, *held_out.asvs], len(tokens)))
+    names = [str(column) for column in present]
+    targets = TreeTargets(hamming_tree(tokens[present], names), names, metric, alpha)
+
+    def on_the_tree(drawn: DrawnSamples) -> NDArray[np.float64]:
+        ids = [str(row) for row in range(len(drawn.asvs))]
+        return targets(ids, [np.searchsorted(present, asvs) for asvs in drawn.asvs], drawn.counts).unifrac
+
+    return _calibrate(fit, held_out, on_the_tree)
+
+
+def jaccard(asvs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Jaccard distances float64 [B, B] between ASV sets (column numbers without repeats); two empty sets are at 0."""
+    from scipy.sparse import csr_array
+
+    sizes = np.array([len(columns) for columns in asvs])
+    columns = np.concatenate(asvs)
+    width = int(columns.max(initial=-1)) + 1
+    member = csr_array((np.ones(len(columns)), columns, np.r_[0, np.cumsum(sizes)]), shape=(len(asvs), max(width, 1)))
+    shared = (member @ member.T).toarray()
+    union = sizes[:, None] + sizes[None, :] - shared
+    return np.where(union > 0, 1.0 - shared / np.maximum(union, 1), 0.0)
+
+
+def _calibrate(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -> UnifracBaseline | Skipped:
+    if len(fit.asvs) < MIN_FIT_SAMPLES:
+        return Skipped(f"{len(fit.asvs)} training samples to fit a line on: at least {MIN_FIT_SAMPLES} are needed")
+    slope, intercept = fit_line(upper_triangle(distances(fit)), upper_triangle(fit.unifrac))
+    predicted = slope * upper_triangle(distances(held_out)) + intercept
+    scores = pair_scores(predicted, upper_triangle(held_out.unifrac))
+    return UnifracBaseline(scores, predicted, slope, intercept, len(fit.asvs))
+
+
+def fit_line(raw: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, float]:
+    """Least-squares slope and intercept of `true` on `raw`; a constant `raw` gives slope 0 and the mean."""
+    spread = raw - raw.mean()
+    scale = float(spread @ spread)
+    slope = float(spread @ true) / scale if scale > 0 else 0.0
+    return slope, float(true.mean() - slope * raw.mean())
+
+
+def _distinct(asvs: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.bool_]:
+    """Which of `width` ASVs occur in any of the samples."""
+    present = np.zeros(width, dtype=bool)
+    for columns in asvs:
+        present[columns] = True
+    return present
+
+
+def _samples_within(asvs: Sequence[NDArray[np.int64]], present: NDArray[np.bool_], limit: int) -> int:
+    """How many of the first samples can join those `present` before more than `limit` ASVs are present."""
+    present = present.copy()
+    for used, columns in enumerate(asvs):
+        present[columns] = True
+        if present.sum() > limit:
+            return used
+    return len(asvs)

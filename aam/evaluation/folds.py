@@ -1,0 +1,89 @@
+"""Which samples train and which are tested, fold by fold, with scikit-learn's splitters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.errors import ConfigError
+
+Scheme = Literal["k-fold", "stratified", "grouped", "stratified-grouped", "leave-one-group-out"]
+
+
+class Fold(NamedTuple):
+    """Row numbers of one split, sorted; `name` is its number from 1, or the group left out."""
+
+    name: str
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def make_folds(
+    scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None, count: int, seed: int
+) -> list[Fold]:
+    """Folds over the rows of `target` [N]; each row is tested exactly once.
+
+    `groups` [N] names what must not sit on both sides (subjects, studies); the schemes without "group" in their name
+    ignore it. `count` folds are made, except that leave-one-group-out makes one for each group. Where the scheme is
+    stratified each fold holds about the same share of every class of `target`.
+
+    Raises ConfigError for a scheme that needs groups and has none, and for more folds than rows, groups or, where
+    stratified, members of the rarest class.
+    """
+    names = _numbered(groups) if "group" in scheme else None
+    if "group" in scheme and names is None:
+        raise ConfigError(f"folds '{scheme}' need groups: name a metadata column with --group-column")
+    _check_count(scheme, target, groups, count)
+    splitter = _splitter(scheme, count, seed)
+    rows = np.zeros((len(target), 1))
+    folds = []
+    for number, (train, test) in enumerate(splitter.split(rows, _numbered(target), names), start=1):
+        left_out = scheme == "leave-one-group-out" and groups is not None
+        folds.append(Fold(str(groups[test[0]]) if left_out else str(number), np.sort(train), np.sort(test)))
+    return folds
+
+
+def groups_on_both_sides(fold: Fold, groups: Sequence[Hashable]) -> list[Hashable]:
+    """Groups with samples in the training and in the test part of a fold, in order of appearance; a reason to warn."""
+    trained = {groups[row] for row in fold.train}
+    return [group for group in dict.fromkeys(groups[row] for row in fold.test) if group in trained]
+
+
+def _splitter(scheme: Scheme, count: int, seed: int) -> Any:
+    from sklearn import model_selection as splitters
+
+    if scheme == "leave-one-group-out":
+        return splitters.LeaveOneGroupOut()
+    kinds = {
+        "k-fold": splitters.KFold,
+        "stratified": splitters.StratifiedKFold,
+        "grouped": splitters.GroupKFold,
+        "stratified-grouped": splitters.StratifiedGroupKFold,
+    }
+    return kinds[scheme](n_splits=count, shuffle=True, random_state=seed)
+
+
+def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None, count: int) -> None:
+    units, what = len(target), "samples"
+    if "group" in scheme and groups is not None:
+        units, what = len(set(groups)), "groups"
+    elif scheme == "stratified" and len(target):
+        label, units = min(Counter(target).items(), key=lambda entry: entry[1])
+        what = f"samples of class '{label}'"
+    needed = 2 if scheme == "leave-one-group-out" else count
+    if needed < 2:
+        raise ConfigError(f"{count} folds asked for: at least 2 are needed, or nothing is held out")
+    if units < needed:
+        raise ConfigError(f"{needed} folds of {units} {what}: at least one in each fold is needed; ask for fewer folds")
+
+
+def _numbered(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:
+    """Labels as numbers in order of first appearance: scikit-learn sorts labels, and cannot sort mixed types."""
+    if labels is None:
+        return None
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.int64)

@@ -1,0 +1,159 @@
+"""Scores of predicted against true distances, and bootstrap intervals that respect what is independent.
+
+N is a number of samples, P = N (N - 1) / 2 the number of their pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aam.errors import NonFiniteError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+class PairScores(NamedTuple):
+    """How close predictions come to the truth; see `pair_scores`."""
+
+    r2: float
+    mae: float
+    pearson: float
+
+
+class Interval(NamedTuple):
+    """Bounds of a bootstrap interval, in the units of the statistic."""
+
+    low: float
+    high: float
+
+
+def upper_triangle(matrix: ArrayLike) -> NDArray:
+    """The pairs above the diagonal of a square matrix [N, N], row by row (scipy's condensed order) -> [P]."""
+    square = np.asarray(matrix)
+    if square.ndim != 2 or square.shape[0] != square.shape[1]:
+        raise ValueError(f"expected a square matrix, found shape {square.shape}")
+    return square[np.triu_indices(len(square), 1)]
+
+
+def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
+    """R2, mean absolute error and Pearson r of two equally long arrays.
+
+    R2 = 1 - sum (true - predicted)^2 / sum (true - mean(true))^2, so offset and scale count, which r would forgive.
+    Always finite, so that it can be written as JSON: where `true` is constant R2 is 1 for exact predictions and else 0
+    (scikit-learn's convention), and where either side is constant Pearson r, being undefined, is 0.
+
+    Raises ValueError for empty or unequal arrays and NonFiniteError for NaN or Inf.
+    """
+    predicted, true = _checked(predicted, "predicted"), _checked(true, "true")
+    if predicted.shape != true.shape:
+        raise ValueError(f"predicted has shape {predicted.shape}, true has {true.shape}: expected one value for each")
+    error = predicted - true
+    return PairScores(_r2(error, true), float(np.abs(error).mean()), _pearson(predicted, true))
+
+
+def bootstrap_interval(
+    statistic: Callable[[IntArray], float], groups: Sequence[Hashable] | int, seed: int, *, resamples: int = RESAMPLES
+) -> Interval:
+    """Percentile interval (95 %) of `statistic(rows)` when whole groups of rows are drawn with replacement.
+
+    `groups` names the group of each row (rows of one subject are not independent), or is the number of rows where each
+    stands alone. `statistic` gets row numbers, repeated where a group was drawn twice, and returns a finite number.
+    With a single group nothing can be resampled: both bounds are the statistic itself.
+    """
+    from scipy.stats import bootstrap
+
+    members = _members(groups)
+    if len(members) == 1:
+        value = float(statistic(members[0]))
+        return Interval(value, value)
+
+    def resampled(units: IntArray) -> float:
+        return float(statistic(np.concatenate([members[unit] for unit in units])))
+
+    draws = bootstrap(
+        (np.arange(len(members)),),
+        resampled,
+        vectorized=False,
+        method="percentile",
+        n_resamples=resamples,
+        confidence_level=LEVEL,
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(float(draws.confidence_interval.low), float(draws.confidence_interval.high))
+
+
+def matrix_interval(
+    score: Callable[[FloatArray, FloatArray], float],
+    predicted: ArrayLike,
+    true: ArrayLike,
+    seed: int,
+    *,
+    resamples: int = 200,
+) -> Interval:
+    """Interval of `score(predicted pairs, true pairs)` of two distance matrices [N, N].
+
+    Samples are resampled, not pairs: N samples make P pairs that are far from independent, and an interval over pairs
+    would be several times too narrow. A sample drawn twice makes a pair with itself, which is left out.
+    """
+    predicted, true = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
+    everything = score(upper_triangle(predicted), upper_triangle(true))
+
+    def of_samples(rows: IntArray) -> float:
+        left, right = np.triu_indices(len(rows), 1)
+        first, second = rows[left], rows[right]
+        distinct = first != second
+        if not distinct.any():  # one sample drawn N times; happens for a handful of samples only
+            return everything
+        return score(predicted[first[distinct], second[distinct]], true[first[distinct], second[distinct]])
+
+    return bootstrap_interval(of_samples, len(true), seed, resamples=resamples)
+
+
+def _checked(values: ArrayLike, name: str) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if not array.size:
+        raise ValueError(f"{name} is empty: at least one value is needed")
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise NonFiniteError(f"{bad} of {array.size} values of {name} are NaN or infinite: expected finite numbers")
+    return array
+
+
+def _centred(values: FloatArray) -> FloatArray:
+    # Zero for a constant by definition: in floating point 0.1 minus the mean of many 0.1 is not.
+    return np.zeros_like(values) if values.max() == values.min() else values - values.mean()
+
+
+def _r2(error: FloatArray, true: FloatArray) -> float:
+    spread = float(np.square(_centred(true)).sum())
+    if spread == 0.0:
+        return 0.0 if error.any() else 1.0
+    return float(1.0 - (error @ error) / spread)
+
+
+def _pearson(predicted: FloatArray, true: FloatArray) -> float:
+    left, right = _centred(predicted), _centred(true)
+    scale = float(np.linalg.norm(left) * np.linalg.norm(right))
+    return 0.0 if scale == 0.0 else float(np.clip(left @ right / scale, -1.0, 1.0))
+
+
+def _members(groups: Sequence[Hashable] | int) -> list[IntArray]:
+    """Row numbers of each group, groups in order of first appearance."""
+    if isinstance(groups, int):
+        if groups < 1:
+            raise ValueError("there is nothing to resample: 0 rows")
+        return [np.array([row]) for row in range(groups)]
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    if not rows:
+        raise ValueError("there is nothing to resample: 0 rows")
+    return [np.array(of_group) for of_group in rows.values()]

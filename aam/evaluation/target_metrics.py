@@ -1,0 +1,105 @@
+"""How well a metadata column is predicted: errors in the column's own units, with bootstrap intervals.
+
+Rows of one group (a subject, a study) are resampled together, because they are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.evaluation.metrics import Interval, bootstrap_interval, pair_scores
+
+Metric = Callable[[NDArray[Any], NDArray[Any]], float]
+
+
+class Estimate(NamedTuple):
+    """A figure and its 95 % bootstrap interval."""
+
+    value: float
+    interval: Interval
+
+
+def regression_metrics() -> dict[str, Metric]:
+    """Functions of (predicted [N], true [N]): `mae`, `rmse`, `median_error` in units of the target; `r2`, `pearson`."""
+    return {
+        "mae": lambda predicted, true: float(np.abs(predicted - true).mean()),
+        "rmse": lambda predicted, true: float(np.sqrt(np.square(predicted - true).mean())),
+        "median_error": lambda predicted, true: float(np.median(np.abs(predicted - true))),
+        "r2": lambda predicted, true: pair_scores(predicted, true).r2,
+        "pearson": lambda predicted, true: pair_scores(predicted, true).pearson,
+    }
+
+
+def classification_metrics() -> dict[str, Metric]:
+    """Functions of (predicted [N], true [N]) labels: `accuracy`, `balanced_accuracy`, `macro_f1`."""
+    return {
+        "accuracy": lambda predicted, true: float((predicted == true).mean()),
+        "balanced_accuracy": lambda predicted, true: float(np.mean(_per_class(predicted, true).recall)),
+        "macro_f1": lambda predicted, true: float(np.mean(_per_class(predicted, true).f1)),
+    }
+
+
+def estimate(
+    metrics: Mapping[str, Metric],
+    predicted: Sequence[Any] | NDArray[Any],
+    true: Sequence[Any] | NDArray[Any],
+    groups: Sequence[Hashable] | None,
+    seed: int,
+) -> dict[str, Estimate]:
+    """Each metric over all rows at once, with its interval; rows are those of all folds together, each tested once."""
+    predicted, true = np.asarray(predicted), np.asarray(true)
+    if predicted.shape != true.shape or predicted.ndim != 1:
+        raise ValueError(f"predicted has shape {predicted.shape}, true has {true.shape}: expected one value a sample")
+    units = len(true) if groups is None else groups
+    found = {}
+    for name, metric in metrics.items():
+        on_rows = partial(_on_rows, metric, predicted, true)
+        found[name] = Estimate(metric(predicted, true), bootstrap_interval(on_rows, units, seed))
+    return found
+
+
+def paired_difference(
+    metric: Metric,
+    predictions: tuple[Sequence[Any], Sequence[Any]],
+    true: Sequence[Any],
+    groups: Sequence[Hashable] | None,
+    seed: int,
+) -> Estimate:
+    """`metric` of the first predictions less that of the second, both on the same rows of the same draws.
+
+    What makes a row hard is common to both, so this interval is far narrower than those of the two figures suggest.
+    """
+    first, second, truth = (np.asarray(values) for values in (*predictions, true))
+    if not first.shape == second.shape == truth.shape:
+        raise ValueError(f"shapes {first.shape}, {second.shape}, {truth.shape}: expected the same rows three times")
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return metric(first[rows], truth[rows]) - metric(second[rows], truth[rows])
+
+    units = len(truth) if groups is None else groups
+    return Estimate(difference(np.arange(len(truth))), bootstrap_interval(difference, units, seed))
+
+
+def _on_rows(metric: Metric, predicted: NDArray[Any], true: NDArray[Any], rows: NDArray[np.int64]) -> float:
+    return metric(predicted[rows], true[rows])
+
+
+class _PerClass(NamedTuple):
+    recall: list[float]
+    f1: list[float]
+
+
+def _per_class(predicted: NDArray[Any], true: NDArray[Any]) -> _PerClass:
+    """Recall and F1 of each class in `true`; written out because scikit-learn warns where a resample lacks a class."""
+    scores = _PerClass([], [])
+    for label in np.unique(true):
+        hits = int(((predicted == label) & (true == label)).sum())
+        members, said = int((true == label).sum()), int((predicted == label).sum())
+        scores.recall.append(hits / members)
+        scores.f1.append(2 * hits / (members + said))
+    return scores
