@@ -19,6 +19,7 @@ from aam.errors import AamError
 
 COMMANDS = {
     "pretrain": "Learn from a feature table and a tree, without labels.",
+    "ledger": "Show what a run lost, or compare what two runs lost.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""

@@ -107,8 +107,8 @@ class Ledger:
         if len(kept) != len(set(kept)) or set(kept) != expected:
             wrong = sorted((set(kept) ^ expected) or {name for name in kept if kept.count(name) > 1})
             raise LedgerError(
-                f"ledger stage {stage}: {len(entered)} {item}s entered, {len(entered) - len(expected)} quarantined, but "
-                f"{len(kept)} are kept; unaccounted: {', '.join(wrong[:5])}"
+                f"ledger stage {stage}: {len(entered)} {item}s entered, {len(entered) - len(expected)} quarantined, "
+                f"but {len(kept)} are kept; unaccounted: {', '.join(wrong[:5])}"
             )
         return self._account(stage, item)
 

@@ -1,0 +1,146 @@
+"""`aam ledger`: what a run lost, and whether two runs lost the same."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aam.errors import InputError
+
+if TYPE_CHECKING:
+    from aam.health.ledger import Ledger, Loss
+    from aam.health.overlap import Lost
+
+SHOWN = 8
+"""Ids of one reason, and counts of NaN of one run, that are listed."""
+ITEM = click.option(
+    "--item", type=click.Choice(["sample", "asv"]), default="sample", show_default=True, help="What was lost."
+)
+
+
+@click.group("ledger")
+def command() -> None:
+    """Who was kept and who was lost in a run, and whether two runs lost the same."""
+
+
+@command.command("show")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--table", type=click.Path(path_type=Path), help="Feature table: tests whether depth or richness differ.")
+@click.option("--metadata", type=click.Path(path_type=Path), help="Sample metadata: tests each column for a bias.")
+def show(run: Path, table: Path | None, metadata: Path | None) -> None:
+    """Accounts of every stage of RUN, the reasons, and a test of bias on who was lost.
+
+    \b
+    Example: aam ledger show aam-run --table table.biom --metadata metadata.tsv
+    """
+    from aam.health.ledger import FILE_NAME, Ledger
+
+    file = run / FILE_NAME if run.is_dir() else run
+    if not file.is_file():
+        raise InputError(f"{run}: no {FILE_NAME} here; give the output directory of a run, or the ledger itself")
+    ledger = Ledger.read(file)
+    for row in ledger.accounts():
+        click.echo(f"{row.stage:<12} {row.item:<7} {row.entered:>8,} = {row.kept:,} kept + {row.quarantined:,} lost")
+    _show_reasons(ledger)
+    if table is not None or metadata is not None:
+        _show_bias(ledger, covariates(table, metadata))
+
+
+@command.command("compare")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option(
+    "--total", type=click.IntRange(min=0), help="Items that both runs saw; needed for p where A and B are lists."
+)
+@ITEM
+def compare_command(a: Path, b: Path, total: int | None, item: Any) -> None:
+    """Overlap of what A and B lost, and its probability by chance.
+
+    A and B are output directories of runs, ledgers, or plain lists: one id a line, a count of NaN may follow a tab.
+
+    \b
+    Example: aam ledger compare run-12b run-27b.txt --total 100
+    """
+    from aam.health.overlap import compare, read_lost
+
+    lost_a, lost_b = read_lost(a, item), read_lost(b, item)
+    result = compare(lost_a.ids, lost_b.ids, common_total(lost_a, lost_b, total))
+    for name, lost in (("A", lost_a), ("B", lost_b)):
+        of = f" of {lost.total:,}" if lost.total is not None else ""
+        click.echo(f"{name}: {len(lost.ids):,} {item}s lost{of} ({lost.source})")
+    expected = "" if result.expected is None else f" ({result.expected:.1f} expected by chance)"
+    click.echo(f"overlap: {result.both:,}{expected}")
+    click.echo(f"containment: {result.containment:.0%} of the smaller set".replace("%", " %"))
+    click.echo(f"Jaccard: {result.jaccard:.2f}")
+    if result.p is None:
+        click.echo("hypergeometric p: unknown; say with --total how many items both runs saw")
+    else:
+        click.echo(f"hypergeometric p: {result.p:.1e} (chance of an overlap at least this large)")
+    for name, lost in (("A", lost_a), ("B", lost_b)):
+        _show_nan(f"NaN in {name}", lost.nan_counts)
+
+
+def common_total(a: Lost, b: Lost, total: int | None) -> int | None:
+    """The number of items that both runs saw: as told, or as both ledgers agree; `InputError` where they do not."""
+    known = {lost.total for lost in (a, b) if lost.total is not None}
+    if total is None and len(known) > 1:
+        raise InputError(f"{a.source} saw {a.total} items and {b.source} {b.total}; say with --total how many both saw")
+    return total if total is not None else next(iter(known), None)
+
+
+def covariates(table: Path | None, metadata: Path | None) -> dict[str, Mapping[str, Any]]:
+    """Depth and richness of each sample of a table, and each column of metadata, by sample id."""
+    columns: dict[str, Mapping[str, Any]] = {}
+    if table is not None:
+        from aam.data.table import read_table
+
+        read = read_table(table)
+        columns["depth"] = dict(zip(read.sample_ids, read.counts.sum(axis=1).tolist(), strict=True))
+        columns["richness"] = dict(zip(read.sample_ids, (read.counts > 0).sum(axis=1).tolist(), strict=True))
+    if metadata is not None:
+        from aam.data.metadata import read_metadata
+
+        frame = read_metadata(metadata)
+        columns |= {str(name): frame[name].to_dict() for name in frame.columns}
+    return columns
+
+
+def _show_reasons(ledger: Ledger) -> None:
+    by_reason: dict[tuple[str, str, str], list[Loss]] = defaultdict(list)
+    for loss in ledger.losses:
+        by_reason[loss.stage, loss.item, loss.reason].append(loss)
+    for (stage, item, reason), losses in by_reason.items():
+        ids = ", ".join(loss.id for loss in losses[:SHOWN]) + ", ..." * (len(losses) > SHOWN)
+        planned = " (asked for)" if losses[0].planned else ""
+        click.echo(f"{stage}: {len(losses):,} {item}s: {reason}{planned}: {ids}")
+        _show_nan("  NaN", {loss.id: int(loss.facts["nan"]) for loss in losses if "nan" in loss.facts})
+
+
+def _show_nan(title: str, counts: Mapping[str, int]) -> None:
+    """What a count of NaN amounts to, e.g. whole rows of the hidden size."""
+    from aam.health.patterns import explain_count
+
+    for name, count in list(counts.items())[:SHOWN]:
+        click.echo(f"{title}: {name}: {count:,} = {explain_count(count, counts.values())}")
+    if len(counts) > SHOWN:
+        click.echo(f"{title}: and {len(counts) - SHOWN:,} more")
+
+
+def _show_bias(ledger: Ledger, columns: dict[str, Mapping[str, Any]]) -> None:
+    from aam.health.bias import bias
+
+    lost = {loss.id for loss in ledger.losses if loss.item == "sample"}
+    everyone = set().union(*(values for values in columns.values()))
+    rows = bias(lost, everyone - lost, columns)
+    if not rows:
+        click.echo("bias: nothing to compare (no sample was lost, or no column has values on both sides)")
+    for row in rows:
+        verdict = "BIASED" if row.adjusted < 0.05 else "no sign of a bias"
+        click.echo(
+            f"bias: {row.column:<20} effect {row.effect:+.2f}  p {row.p:.2g}, adjusted {row.adjusted:.2g}  "
+            f"({row.test}, {row.lost} lost, {row.kept} kept)  {verdict}"
+        )
