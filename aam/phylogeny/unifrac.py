@@ -79,9 +79,10 @@ def shares(ranges: Ranges, leaves: Sequence[np.ndarray], counts: Sequence[np.nda
         raise ValueError(f"counts are {reads.dtype}, expected integers; pass reads, not fractions")
     samples, rows = len(leaves), int(ranges.rank[-1]) + 1
     column = np.repeat(np.arange(samples), [len(part) for part in leaves])
-    cells = (ranges.rank[leaf] + 1).astype(np.int64) * samples + column
-    below = np.bincount(cells, weights=reads, minlength=rows * samples).astype(np.float64, copy=False)  # no cells: int
-    below = np.cumsum(below.reshape(rows, samples), axis=0)
+    cells = column * rows + ranges.rank[leaf] + 1
+    read = np.bincount(cells, weights=reads, minlength=rows * samples).astype(np.float64, copy=False)  # no cells: int
+    # Summed along rows of memory and turned round after: numpy is slow to sum across them.
+    below = np.ascontiguousarray(np.cumsum(read.reshape(samples, rows), axis=1).T)
     share = below[ranges.last]
     share -= below[ranges.first]
     share /= np.maximum(below[-1], 1.0)
