@@ -84,7 +84,7 @@ class LossConfig:
     nucleotide_weight: float = option(0.1, "Weight of masked nucleotides.", low=0.0)
     unifrac_weight: float = option(1.0, "Weight of UniFrac by the latent tree.", low=0.0)
     euclidean_weight: float = option(0.1, "Weight of UniFrac by sample embeddings.", low=0.0)
-    patristic_weight: float = option(0.03, "Weight of tip-to-tip tree distances.", low=0.0)
+    patristic_weight: float = option(0.4, "Weight of tip-to-tip tree distances.", low=0.0)
     masked_asv_weight: float = option(0.01, "Weight of telling hidden ASVs of a sample from absent ones.", low=0.0)
     count_weight: float = option(0.01, "Weight of hidden log abundances.", low=0.0)
     faith_pd_weight: float = option(0.01, "Weight of Faith's phylogenetic diversity.", low=0.0)

@@ -50,6 +50,9 @@ class ChunkedEncoder(nn.Module):
             parts = [self._embed_chunk(chunk) for chunk in tokens.split(rows)]
         return torch.cat(parts)
 
+    def calibrate(self, tokens: Tensor) -> None:
+        """Spread the embeddings of a fresh encoder over these ASVs, tokens [U, L]."""
+
     def _embed_chunk(self, tokens: Tensor) -> Tensor:
         return self.encode(tokens).embeddings
 
@@ -101,6 +104,10 @@ class ASVEncoder(ChunkedEncoder):
         states, valid = self._embed(tokens.long())
         states = self.transformer(states, valid)
         return Encoded(states, self.pooling(states, valid))
+
+    def calibrate(self, tokens: Tensor) -> None:
+        states, valid = self._embed(tokens.long())
+        self.pooling.calibrate(self.transformer(states, valid), valid)
 
     def _embed(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """tokens [U, L] -> input states [U, P, D] and which of them are real, None where all are."""

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 class AttentionPooling(nn.Module):
     """Weighted means of the valid positions, one per learned query: [B, S, D] and valid [B, S] -> [B, D].
 
-    With several queries their means are concatenated and projected back to D: one mean forgets where in the row a
-    vector stood. A row without a valid position gives the zero vector and zero gradients, in every dtype and mode;
+    The means of the queries are concatenated and projected to D; one mean forgets where in the row a vector stood. A row without a valid position gives the zero vector and zero gradients, in every dtype and mode;
     what stands at invalid positions, NaN included, changes nothing.
     """
 
     def __init__(self, hidden_dim: int, num_queries: int = 1):
         super().__init__()
         self.query = nn.Linear(hidden_dim, num_queries, bias=False)
-        self.merge = nn.Linear(num_queries * hidden_dim, hidden_dim) if num_queries > 1 else nn.Identity()
+        self.merge = nn.Linear(num_queries * hidden_dim, hidden_dim)
         self.norm = nn.LayerNorm(hidden_dim)
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -31,6 +30,20 @@ class AttentionPooling(nn.Module):
         # A row without a key scores its zeros instead of -inf, so neither softmax nor its backward meets NaN.
         scores = self._scores(embeddings).masked_fill(~(valid | ~some)[..., None], float("-inf"))
         return torch.where(some, self._pool(embeddings, scores), 0.0)
+
+    @torch.no_grad()
+    def calibrate(self, embeddings: Tensor, mask: Tensor | None = None) -> None:
+        """Centre and scale the projection so that its outputs over these rows [B, S, D] have mean 0 and deviation 1.
+
+        Means over many positions are nearly the same for every row; without this the heads of a fresh model see a
+        constant and learn nothing from it for hundreds of steps.
+        """
+        closing, self.norm = self.norm, nn.Identity()
+        found = self(embeddings, mask)
+        self.norm = closing
+        gain = 1.0 / found.std(0).clamp_min(1e-6)
+        self.merge.weight *= gain[:, None]
+        self.merge.bias.copy_((self.merge.bias - found.mean(0)) * gain)
 
     def _scores(self, embeddings: Tensor) -> Tensor:
         return self.query(embeddings) / math.sqrt(embeddings.shape[-1])

@@ -104,6 +104,13 @@ class PretrainModel(nn.Module):
         )
         return unifrac, self.latent_tree.patristic(some)
 
+    @torch.no_grad()
+    def calibrate(self, inputs: PretrainInputs) -> None:
+        """Give the embeddings of a fresh model mean 0 and deviation 1 over a batch, ASVs first, then samples."""
+        self.asv_encoder.calibrate(inputs.tokens)
+        slots = self.asv_encoder.embed(inputs.tokens)[inputs.index]
+        self.sample_encoder.calibrate(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
+
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are embedded already: asvs [U, D], the rest [B, S]."""
         return self.sample_encoder(asvs[index], abundance, valid)

@@ -47,3 +47,7 @@ class SampleEncoder(nn.Module):
             amount = torch.where(counted[..., None], amount, self.unknown)
         states = self.transformer(self.norm(asvs) + amount, valid)
         return EncodedSamples(states, self.pooling(states, valid))
+
+    def calibrate(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:
+        """Spread the embeddings of a fresh encoder over these samples; arguments as in `forward`."""
+        self.pooling.calibrate(self(asvs, abundance, valid, counted).states, valid)

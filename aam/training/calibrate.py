@@ -14,11 +14,13 @@ from aam.training.step import model_inputs
 
 @torch.no_grad()
 def calibrate(model: PretrainModel, batch: Batch) -> None:
-    """Set scales and biases of the heads on sample embeddings and of the patristic distances from one batch.
+    """Spread ASV and sample embeddings, then set scales and biases of the heads, all from one batch.
 
     In training mode: between samples of a fresh encoder there is more dropout noise than signal.
     """
-    output = model.train()(model_inputs(batch))
+    inputs = model_inputs(batch)
+    model.train().calibrate(inputs)
+    output = model(inputs)
     if model.euclidean is not None and batch.unifrac is not None:
         true = above_diagonal(batch.unifrac)
         model.euclidean.calibrate(output.samples, true.mean().item(), true.max().item())
