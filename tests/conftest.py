@@ -11,8 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 STUDIES = Path(os.environ.get("AAM_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+settings.register_profile("aam", deadline=None)  # how long an example takes is for benchmarks to say
+settings.load_profile("aam")
 
 
 @pytest.fixture(scope="session")

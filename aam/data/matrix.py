@@ -101,13 +101,14 @@ def _check_values(ids: list[str], values: NDArray[np.float64], name: str, at_mos
     """Raise for the first row block with a value that no distance has."""
     for start in range(0, len(ids), _ROWS):
         block = values[start : start + _ROWS]
+        mirror = values[:, start : start + _ROWS].T
         own = np.arange(start, start + len(block))
         wrong = {
             "not finite": ~np.isfinite(block),
             "negative": block < 0,
             "above 1, which this UniFrac cannot be": (block > 1 + TOLERANCE) & at_most_one,
-            "not the same in both directions": np.abs(block - values[:, start : start + _ROWS].T) > TOLERANCE,
-            "not 0 from a sample to itself": (np.abs(block) > TOLERANCE) & (np.arange(len(ids)) == own[:, None]),
+            "not the same in both directions": ~np.isclose(block, mirror, rtol=0, atol=TOLERANCE),
+            "not 0 from a sample to itself": (block > TOLERANCE) & (np.arange(len(ids)) == own[:, None]),
         }
         for what, where in wrong.items():
             if where.any():

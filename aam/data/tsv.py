@@ -79,27 +79,25 @@ def _rows(
 ) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
     """Pieces of (row ids, values [rows, columns]); `extra` says that a column to leave out follows the named ones."""
     fields = 1 + len(columns) + extra
-    row = 0
+    types = {0: str, fields - 1: str} if extra else {0: str}
     try:
-        reader = pd.read_csv(
+        with pd.read_csv(
             path, sep="\t", header=None, skiprows=skip, quoting=csv.QUOTE_NONE, na_filter=False, low_memory=False,
-            dtype={0: str, **({fields - 1: str} if extra else {})}, chunksize=max(1, _CELLS // fields),
-            encoding="utf-8-sig",
-        )  # fmt: skip
-        for frame in reader:
-            if frame.shape[1] != fields:
-                raise error(
-                    f"{name}: rows of {frame.shape[1]} fields under a header of {fields}; every row needs all columns"
-                )
-            ids = frame[0].tolist()
-            yield ids, _numbers(frame.iloc[:, 1 : 1 + len(columns)], ids, columns, name, error)
-            row += len(ids)
+            dtype=types, chunksize=max(1, _CELLS // fields), encoding="utf-8-sig",
+        ) as reader:  # fmt: skip
+            for frame in reader:
+                if frame.shape[1] != fields:
+                    raise error(
+                        f"{name}: rows of {frame.shape[1]} fields under a header of {fields}; give rows all columns"
+                    )
+                ids = frame[0].tolist()
+                yield ids, _numbers(frame.iloc[:, 1 : 1 + len(columns)], ids, columns, name, error)
     except pd.errors.EmptyDataError:
         return
     except pd.errors.ParserError as fault:
         raise error(f"{name}: {' '.join(str(fault).split())}; every row needs as many fields as the header") from fault
     except UnicodeDecodeError:
-        for _ in read_lines(path, name, error):
+        for _ in read_lines(path, name, error):  # raises with the number of the line
             pass
         raise
 

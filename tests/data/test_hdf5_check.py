@@ -27,8 +27,8 @@ def replace(path: Path, name: str, values: object, **options: object) -> None:
         file.create_dataset(name, data=values, **options)
 
 
-def refused(path: Path, words: str, seconds: float = 1.0) -> None:
-    """Assert a one-line refusal that names the file, within a second and 64 MiB."""
+def refused(path: Path, words: str, seconds: float = 5.0) -> None:
+    """Assert a one-line refusal that names the file, within seconds and 64 MiB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     with pytest.raises(TableError, match=words) as refusal:
