@@ -31,7 +31,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is stored: the model's tensors and config; `training` tensors and a JSON `state` only where a run can go on."""
+    """What is stored: the model's tensors and config, and what the run needs to go on."""
 
     config: PretrainConfig
     model: dict[str, Tensor]
@@ -78,9 +78,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         model, training = load_file(folder / MODEL), load_file(folder / TRAINING)
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/") from error
+        raise CheckpointError(
+            f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/"
+        ) from error
     if config.pop("format", None) != FORMAT:
-        raise CheckpointError(f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam")
+        raise CheckpointError(
+            f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam"
+        )
     for name, tensor in model.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{folder / MODEL}: {name} holds NaN or Inf; use an earlier checkpoint")

@@ -1,4 +1,4 @@
-"""From files to what training and evaluation draw from: table, tokens, targets and split, checked against each other."""
+"""From files to what training and evaluation draw from: table, tokens, targets and split that fit each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Co
     data, files = with_example(data)
     if (data.tree is None) == (data.unifrac_matrix is None):
         given = "both" if data.tree is not None else "neither"
-        raise ConfigError(f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it")
+        raise ConfigError(
+            f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
+        )
     table = read_table(files["table"], data.sequences)
     dropped = dict(table.dropped)
     names, tree = table.asv_ids, None
@@ -87,7 +89,9 @@ def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
         if data.table is not None:
             raise ConfigError("found both --example and --table, expected one of them")
         example = datasets.example()
-        data = replace(data, table=example.table, tree=data.tree or example.tree, metadata=data.metadata or example.metadata)
+        data = replace(
+            data, table=example.table, tree=data.tree or example.tree, metadata=data.metadata or example.metadata
+        )
         if data.unifrac_matrix is not None:
             data = replace(data, tree=None)
     if data.table is None:
@@ -101,7 +105,7 @@ def read_any_tree(path: Path) -> Tree:
     """A tree from Newick or from a QIIME 2 rooted phylogeny."""
     if path.suffix == ".qza":
         with open_artifact(path, "Phylogeny[Rooted]") as payload:
-            return read_tree(payload)
+            return read_tree(payload, str(path))
     return read_tree(path)
 
 
@@ -110,7 +114,9 @@ def sample_depths(table: Table) -> np.ndarray:
     return np.asarray(table.counts.sum(axis=1), dtype=np.int64).ravel()
 
 
-def match_tree(table: Table, tree: Tree, max_missing: float, dropped: dict[str, list[str]]) -> tuple[Tree, Table, list[str]]:
+def match_tree(
+    table: Table, tree: Tree, max_missing: float, dropped: dict[str, list[str]]
+) -> tuple[Tree, Table, list[str]]:
     """Keep the ASVs that are tips, and the samples left with reads; the tree is pruned to them."""
     match = match_tips(table.asv_ids, table.sequences, tree, max_missing)
     if match.missing:

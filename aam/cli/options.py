@@ -37,7 +37,9 @@ def one_option(name: str, field: dataclasses.Field, hint: Any) -> Callable[[F], 
     if isinstance(hint, types.UnionType):
         hint = next(choice for choice in typing.get_args(hint) if choice is not types.NoneType)
     if hint is bool:
-        spelling = settings.flag(name) if field.default is False else f"{settings.flag(name)}/--no-{name.replace('_', '-')}"
+        spelling = (
+            settings.flag(name) if field.default is False else f"{settings.flag(name)}/--no-{name.replace('_', '-')}"
+        )
         return click.option(spelling, name, is_flag=True, default=None, help=text)
     kind: Any = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}.get(hint)
     if typing.get_origin(hint) is Literal:

@@ -31,7 +31,9 @@ METRICS, SUMMARY = "metrics.json", "summary.txt"
 def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
     """Train as configured; what was reached stands in metrics.json, curves.png, unifrac.png and on the terminal."""
     folder = config.run.output_dir
-    held_out = HeldOut(corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size)
+    held_out = HeldOut(
+        corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size
+    )
     folder.mkdir(parents=True, exist_ok=True)
     sinks = [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
     seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), sinks)
@@ -98,8 +100,9 @@ def draw(folder: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
 
 def summary(folder: Path, m: dict[str, Any]) -> str:
     """The last thing on the terminal: what was learned, against what, and where it lies."""
+    consensus = [m[f"nucleotide_consensus_{key}"] for key in ("accuracy", "cross_entropy")]
     rows = [
-        f"Held-out figures, {m['samples_validation']} samples, after {m['steps']} steps in {m['seconds'] / 60:.1f} minutes",
+        f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {m['seconds'] / 60:.1f} minutes",
         "",
         f"  {'UniFrac of pairs':<34}{'R2':>8}{'MAE':>9}{'Pearson':>9}",
         f"  {'  this model':<34}{m['unifrac_r2']:>8.3f}{m['unifrac_mae']:>9.4f}{m['unifrac_pearson']:>9.3f}",
@@ -114,7 +117,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         "",
         f"  {'masked nucleotides':<34}{'accuracy':>8}{'  cross-entropy':>15}",
         f"  {'  this model':<34}{m['nucleotide_accuracy']:>8.3f}{m['nucleotide_cross_entropy']:>15.3f}",
-        f"  {'  per-position consensus':<34}{m['nucleotide_consensus_accuracy']:>8.3f}{m['nucleotide_consensus_cross_entropy']:>15.3f}",
+        f"  {'  per-position consensus':<34}{consensus[0]:>8.3f}{consensus[1]:>15.3f}",
         "",
         f"  checkpoint   {folder / BEST}",
         f"  curves       {folder / 'curves.png'}, {folder / 'unifrac.png'}",

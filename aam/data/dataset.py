@@ -54,7 +54,9 @@ class ASVDataset(Dataset):
 
     def __init__(self, counts: csr_array, tokens: np.ndarray, sample_ids: Sequence[str], draw: Draw):
         if draw.token_limit is not None and draw.token_limit < 1:
-            raise ConfigError(f"token limit {draw.token_limit}: a sample needs at least 1 ASV; use --token-limit 1 or more")
+            raise ConfigError(
+                f"token limit {draw.token_limit}: a sample needs at least 1 ASV; use --token-limit 1 or more"
+            )
         self.counts, self.tokens, self.sample_ids, self.draw = counts, tokens, list(sample_ids), draw
 
     def __len__(self) -> int:
@@ -177,11 +179,15 @@ def check_sample(sample: Sample) -> None:
     """Refuse a sample that would give the model a row without a key, or counts that are no counts."""
     counts = np.asarray(sample.counts)
     if not np.isfinite(counts).all() or (counts < 0).any():
-        raise ValueError(f"Sample {sample.sample_id} has counts that are negative, NaN or infinite; read it with aam.data.table")
+        raise ValueError(
+            f"Sample {sample.sample_id} has counts that are negative, NaN or infinite; read it with aam.data.table"
+        )
     if counts.size == 0 or not (counts > 0).any():
         raise EmptySampleError(sample.sample_id, counts.size, float(counts.sum()))
     if not (counts > 0).all() or not (sample.tokens != vocab.PAD).any(axis=1).all():
-        raise ValueError(f"Sample {sample.sample_id} carries ASVs with count 0 or without a sequence; drop them before the collate")
+        raise ValueError(
+            f"Sample {sample.sample_id} carries ASVs with count 0 or without a sequence; drop them before the collate"
+        )
 
 
 def hide_slots(valid: np.ndarray, hiding: Hiding | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,8 @@ class TrainingBatches(Dataset):
     def __init__(self, samples: ASVDataset, batch_size: int, targets: Any | None, hiding: Hiding):
         if batch_size > len(samples):
             raise ConfigError(
-                f"batch size {batch_size} is larger than the {len(samples)} training samples; use --batch-size {len(samples)} or less"
+                f"batch size {batch_size} is larger than the {len(samples)} training samples; "
+                f"use --batch-size {len(samples)} or less"
             )
         self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
         self.per_epoch = len(samples) // batch_size

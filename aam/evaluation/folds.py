@@ -34,16 +34,17 @@ def make_folds(
     Raises ConfigError for a scheme that needs groups and has none, and for more folds than rows, groups or, where
     stratified, members of the rarest class.
     """
-    names = _numbered(groups) if "group" in scheme else None
-    if "group" in scheme and names is None:
+    grouped = "group" in scheme
+    if grouped and groups is None:
         raise ConfigError(f"folds '{scheme}' need groups: name a metadata column with --group-column")
     _check_count(scheme, target, groups, count)
-    splitter = _splitter(scheme, count, seed)
-    rows = np.zeros((len(target), 1))
+    parts = _splitter(scheme, count, seed).split(
+        np.zeros((len(target), 1)), _numbered(target), _numbered(groups) if grouped else None
+    )
     folds = []
-    for number, (train, test) in enumerate(splitter.split(rows, _numbered(target), names), start=1):
-        left_out = scheme == "leave-one-group-out" and groups is not None
-        folds.append(Fold(str(groups[test[0]]) if left_out else str(number), np.sort(train), np.sort(test)))
+    for number, (train, test) in enumerate(parts, start=1):
+        name = str(groups[test[0]]) if groups is not None and scheme == "leave-one-group-out" else str(number)
+        folds.append(Fold(name, np.sort(train), np.sort(test)))
     return folds
 
 

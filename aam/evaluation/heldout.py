@@ -1,4 +1,4 @@
-"""Held-out figures of a pretrained model: masked nucleotides and UniFrac of pairs, beside baselines without learning."""
+"""Held-out figures of a pretrained model: masked nucleotides and UniFrac of pairs, beside baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam.config import LossConfig, ModelConfig
+from aam.config import ModelConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Batch, Draw, Hiding, Sample, collate_fn
 from aam.data.loader import ValidationBatches
@@ -53,7 +53,9 @@ class HeldOut:
         return [dataset[int(row)] for row in rows]
 
     def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
-        targets = self.corpus.targets([s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples])
+        targets = self.corpus.targets(
+            [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
+        )
         return targets.unifrac
 
     def _training_asvs(self) -> NDArray[np.bool_]:
@@ -86,7 +88,7 @@ class HeldOut:
         return model.euclidean.coordinates(encoded.embeddings)
 
     def nucleotides(self, model: PretrainModel) -> dict[str, float]:
-        """Accuracy and cross-entropy (nats) of hidden bases: over all held-out ASVs, and over those new to the model."""
+        """Accuracy and cross-entropy (nats) of hidden bases: of all held-out ASVs, and of those new to the model."""
         hits, losses, novel = [], [], []
         for batch in self.batches:
             batch = batch.to(next(model.parameters()).device)

@@ -30,7 +30,7 @@ FOREST_FEATURES = {"regression": 1 / 3, "classification": "sqrt"}
 in error (2.86 against 2.93 months on one infant study) and in half its time."""
 NEIGHBOURS = 10
 MIN_PREVALENCE = 0.05
-"""ASVs in a smaller part of the training samples stay out of the linear baseline: after the logarithm they are noise."""
+"""ASVs in a smaller part of the training samples stay out of the linear baseline: their logarithms are noise."""
 PSEUDOCOUNT = 0.5
 """Added to counts before the logarithm."""
 PENALTIES = tuple(10.0**power for power in range(-1, 7))
@@ -54,7 +54,7 @@ class Study:
 
 @dataclass(frozen=True)
 class FoldPrediction:
-    """Predictions of one baseline for the test rows of one fold; `probabilities` [tests, C] in the order of `classes`."""
+    """Predictions of one baseline for a fold's test rows; `probabilities` [tests, C] in the order of `classes`."""
 
     fold: Fold
     predicted: NDArray[Any]

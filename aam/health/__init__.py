@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aam.health.guards import check_gradients as check_gradients
     from aam.health.guards import clamp_and_check as clamp_and_check
     from aam.health.locator import locate as locate
+    from aam.health.monitor import watch as watch
     from aam.health.stats import format_stats as format_stats
 
 _HOME = {
@@ -23,6 +24,7 @@ _HOME = {
     "format_stats": "stats",
     "locate": "locator",
     "parameter_groups": "groups",
+    "watch": "monitor",
 }
 
 __all__ = list(_HOME)

@@ -57,7 +57,7 @@ class ChunkedEncoder(nn.Module):
         return self.encode(tokens).embeddings
 
     def predict(self, tokens: Tensor, at: Tensor) -> Tensor:
-        """Logits [T, 6] of the bases hidden in tokens [M, L] at (row, position) pairs `at` [T, 2], row by row sorted."""
+        """Logits [T, 6] of the bases hidden in tokens [M, L] at (row, position) pairs `at` [T, 2]."""
         return self.logits_at(self.encode(tokens), at)
 
 
@@ -77,7 +77,9 @@ class ASVEncoder(ChunkedEncoder):
         self.start = nn.Embedding(vocab.VOCAB_SIZE, config.dim)
         self.base = nn.Embedding(config.patch * vocab.VOCAB_SIZE, config.dim)
         self.position = nn.Parameter(torch.empty(1 + patches, config.dim))
-        self.transformer = Transformer(config.dim, config.heads, config.asv_layers, config.ffn_ratio, config.asv_dropout)
+        self.transformer = Transformer(
+            config.dim, config.heads, config.asv_layers, config.ffn_ratio, config.asv_dropout
+        )
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
         self.nucleotide_head = nn.Linear(config.dim, config.patch * vocab.OUTPUT_SIZE)
         nn.init.normal_(self.start.weight)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 class AttentionPooling(nn.Module):
     """Weighted means of the valid positions, one per learned query: [B, S, D] and valid [B, S] -> [B, D].
 
-    The means of the queries are concatenated and projected to D; one mean forgets where in the row a vector stood. A row without a valid position gives the zero vector and zero gradients, in every dtype and mode;
-    what stands at invalid positions, NaN included, changes nothing.
+    The means of the queries are concatenated and projected to D; one mean forgets where in the row a vector stood. A row
+    without a valid position gives the zero vector and zero gradients, in every dtype and mode; what stands at invalid
+    positions, NaN included, changes nothing.
     """
 
     def __init__(self, hidden_dim: int, num_queries: int = 1):

@@ -35,13 +35,11 @@ class SampleEncoder(nn.Module):
         self.abundance = nn.Sequential(nn.Linear(1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
         self.unknown = nn.Parameter(torch.zeros(config.dim))
         self.norm = nn.LayerNorm(config.dim)
-        self.transformer = Transformer(
-            config.dim, config.heads, config.sample_layers, config.ffn_ratio, config.dropout
-        )
+        self.transformer = Transformer(config.dim, config.heads, config.sample_layers, config.ffn_ratio, config.dropout)
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
 
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
-        """asvs [B, S, D], relative abundance [B, S], valid [B, S]; where `counted` is False the abundance stays unknown."""
+        """asvs [B, S, D], relative abundance [B, S], valid [B, S]; the abundance is unknown where not `counted`."""
         amount = self.abundance(log_abundance(abundance)[..., None] / 5.0)  # about unit size
         if counted is not None:
             amount = torch.where(counted[..., None], amount, self.unknown)

@@ -19,7 +19,7 @@ from aam.health.stats import format_stats
 
 
 def _format_tensor_stats(tensor: Tensor) -> str:
-    """`min=…, max=… (integer tensor)`, or min, max and mean with six decimals and how many NaN and Inf; never raises."""
+    """`min=…, max=… (integer tensor)`, or min, max, mean and how many NaN and Inf; never raises."""
     return format_stats(tensor)
 
 
@@ -48,7 +48,7 @@ def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> T
 def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
     """Squared error over the variance of the target, mean of the pairs above the diagonal of [B, B].
 
-    Beyond one standard deviation it grows linearly (Huber): a head that starts far off must not own the clipped gradient.
+    Beyond one standard deviation it grows linearly (Huber): a head that starts far off must not own the gradient.
     """
     check_pair(name, pred, true, check)
     deviation = variance**0.5
@@ -118,7 +118,9 @@ class PretrainLosses:
     total: Tensor
 
 
-def pretrain_losses(output: Mapping[str, Tensor | None], asked: Asked, weights: LossConfig, scale: TargetScale) -> PretrainLosses:
+def pretrain_losses(
+    output: Mapping[str, Tensor | None], asked: Asked, weights: LossConfig, scale: TargetScale
+) -> PretrainLosses:
     """Score a model output (the fields of `PretrainOutput`); terms without prediction or target are left out.
 
     Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.

@@ -27,9 +27,13 @@ def claim(folder: Path, resume: bool) -> None:
         raise CheckpointError(f"--output-dir {folder} is a file, expected a folder; give another path")
     started = (folder / MANIFEST).exists() or (folder / LAST / CONFIG).exists()
     if started and not resume:
-        raise CheckpointError(f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder")
+        raise CheckpointError(
+            f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder"
+        )
     if resume and not (folder / LAST).exists() and not (folder / f"{LAST}.old").exists():
-        raise CheckpointError(f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume")
+        raise CheckpointError(
+            f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume"
+        )
 
 
 def checksum(path: Path) -> str:

@@ -37,9 +37,19 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
     richness = np.diff(corpus.table.counts.indptr)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows = [
-        ("samples", f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, {len(corpus.split.validation)} held out"),
-        *(("dropped", f"{len(ids)} {reason}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}") for reason, ids in corpus.dropped.items()),
-        ("ASVs", f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest"),
+        (
+            "samples",
+            f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
+            f"{len(corpus.split.validation)} held out",
+        ),
+        *(
+            ("dropped", f"{len(ids)} {reason}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}")
+            for reason, ids in corpus.dropped.items()
+        ),
+        (
+            "ASVs",
+            f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
+        ),
         ("reads per sample", "all" if corpus.depth is None else f"{corpus.depth}, drawn anew each epoch"),
         ("token limit", f"{config.data.token_limit}: cuts {(richness > config.data.token_limit).sum()} samples"),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),

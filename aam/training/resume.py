@@ -10,7 +10,18 @@ from aam.checkpoint import LAST, load_checkpoint
 from aam.config import PretrainConfig, RunConfig, flag, from_options, groups, options
 from aam.errors import ConfigError
 
-MAY_CHANGE = {"output_dir", "resume", "epochs", "max_steps", "max_minutes", "patience", "eval_every", "device", "num_workers", "preset"}
+MAY_CHANGE = {
+    "output_dir",
+    "resume",
+    "epochs",
+    "max_steps",
+    "max_minutes",
+    "patience",
+    "eval_every",
+    "device",
+    "num_workers",
+    "preset",
+}
 """What may differ in a resumed run without making it another one."""
 
 

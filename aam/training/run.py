@@ -48,7 +48,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         raise ConfigError(f"--device is {name!r}, expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device is {name!r}, but torch {torch.__version__} finds no CUDA device; use --device cpu or auto")
+        raise ConfigError(
+            f"--device is {name!r}, but torch {torch.__version__} finds no CUDA device; use --device cpu or auto"
+        )
     return device
 
 
@@ -60,7 +62,10 @@ def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
 def measure_scale(batches: TrainingBatches) -> TargetScale:
     """Variances of the targets over the first training batches; 1 where a target is missing or constant."""
     some = [batches[number] for number in range(min(SCALE_BATCHES, batches.per_epoch))]
-    pairs = {name: [above_diagonal(getattr(b, name)) for b in some if getattr(b, name) is not None] for name in ("unifrac", "patristic")}
+    pairs = {
+        name: [above_diagonal(getattr(b, name)) for b in some if getattr(b, name) is not None]
+        for name in ("unifrac", "patristic")
+    }
     pairs["faith_pd"] = [b.faith_pd.clamp_min(1e-9).log() for b in some if b.faith_pd is not None]
     pairs["abundance"] = [log_abundance(b.abundance)[b.valid] for b in some]
     return TargetScale(**{name: variance(values) for name, values in pairs.items()})
@@ -145,5 +150,6 @@ def restore(learner: Learner, folder: Path) -> TrainState:
             torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"], learner.device)
         return TrainState(**checkpoint.state["train"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: the run cannot go on from here ({error}); start anew in another --output-dir") from error
-
+        raise CheckpointError(
+            f"{folder}: the run cannot go on from here ({error}); start anew in another --output-dir"
+        ) from error

@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """Context in which signals set `requested` instead of killing the process; outside the main thread it does nothing."""
+    """Context, for the main thread, in which signals set `requested` instead of killing the process."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -19,7 +19,7 @@ EVALUATIONS = 10
 
 @dataclass
 class TrainState:
-    """`step` updates done, `batches` consumed, `seconds` trained; `horizon` is the update at which the schedule ends."""
+    """`step` updates done, `batches` consumed, `seconds` trained; `horizon` is where the schedule ends."""
 
     step: int = 0
     batches: int = 0
