@@ -1,0 +1,123 @@
+"""Replay bundles: everything a step depended on, in one safetensors file, without pickle.
+
+The content is any nesting of dicts, lists and tuples over tensors, text, numbers, booleans and None: weights, optimiser
+state, random states, batch, configuration. Tensors go to the tensor part of the file, the rest as JSON into its
+metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from aam.errors import CheckpointError
+
+FORMAT = "1"
+TENSOR, TUPLE, PAIRS = "$tensor", "$tuple", "$pairs"  # how JSON marks what it has no notation for
+
+
+def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write a bundle so that a reader sees the old file or the complete new one; return its path.
+
+    Raises `TypeError` for a value that is none of the kinds above, naming where it stands.
+    """
+    tensors: dict[str, Tensor] = {}
+    record = _pack(dict(content), "", tensors)
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(tensors, partial, metadata={"format": FORMAT, "content": json.dumps(record)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def load_bundle(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """The content of a bundle as it was saved, its tensors on `device`. Nothing in the file is executed.
+
+    Raises `CheckpointError` where the file is missing, damaged or no bundle.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"format {metadata.get('format')!r}, expected {FORMAT!r}")
+        return _unpack(json.loads(metadata["content"]), tensors)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable replay bundle ({error}); give a .safetensors file written at a fault"
+        ) from error
+
+
+def _pack(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON of a value; tensors are moved to `tensors` under the path `where`."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        # A copy of its own: tied and sliced tensors share memory, which the format refuses.
+        tensors[where] = value.detach().cpu().contiguous().clone()
+        return {TENSOR: where}
+    if isinstance(value, Mapping):
+        plain = all(isinstance(key, str) and not key.startswith("$") for key in value)
+        if plain:
+            return {key: _pack(item, f"{where}/{key}", tensors) for key, item in value.items()}
+        return {
+            PAIRS: [[_pack(key, where, tensors), _pack(item, f"{where}/{key}", tensors)] for key, item in value.items()]
+        }
+    if isinstance(value, (list, tuple)):
+        items = [_pack(item, f"{where}/{index}", tensors) for index, item in enumerate(value)]
+        return {TUPLE: items} if isinstance(value, tuple) else items
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"replay bundle: {where or 'the content'} is a {type(value).__name__}, which cannot be stored")
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if TENSOR in value:
+        return tensors[value[TENSOR]]
+    if TUPLE in value:
+        return tuple(_unpack(item, tensors) for item in value[TUPLE])
+    if PAIRS in value:
+        return {_unpack(key, tensors): _unpack(item, tensors) for key, item in value[PAIRS]}
+    return {key: _unpack(item, tensors) for key, item in value.items()}
+
+
+def random_state() -> dict[str, Any]:
+    """State of every global generator a step may draw from: torch on CPU and on all CUDA devices, numpy, Python."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (kind, keys, position, has_gauss, cached),
+        "python": random.getstate(),
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Set the generators to a state that `random_state` returned; states of absent CUDA devices are left out."""
+    torch.set_rng_state(state["torch"].cpu())
+    for device, cuda in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(cuda.cpu(), device)
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, np.asarray(keys), position, has_gauss, cached))
+    random.setstate(state["python"])

@@ -1,0 +1,147 @@
+"""The watch: is every step finite, and does anything leave its usual range? It costs less than 1 % of a step.
+
+    watcher = watch(model, names=("loss", "unifrac"), config=config)
+    for step in ...:
+        ...                                             # forward, backward
+        reading = watcher.record(step, terms, grad_norm, rate)     # terms [n] and the norm before clipping, on device
+        if reading is not None and not reading.finite:  # None between reads, where config.watch_every > 1
+            ...                                         # weights are still intact: replay, report, policy
+        with watcher.update(step):
+            optimizer.step()
+
+With `watch_every` = k the host waits for the device once in k steps; a fault is then noticed up to k - 1 updates late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aam.config import HealthConfig
+
+WINDOW = 128  # steps from which the usual range is taken
+SETTLED = 16  # steps before which nothing is called a spike
+RATIO_EVERY = 100  # steps between measurements of update against weight, which need a copy of the weights
+NORM = "gradient norm"
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A finite value far above its recent mean."""
+
+    step: int
+    name: str
+    value: float
+    mean: float
+    sigmas: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one host read showed of the steps since the last one."""
+
+    step: int  # the newest
+    bad: tuple[tuple[int, str, float], ...]  # (step, term, value) of what was not finite, in order of time
+    spikes: tuple[Spike, ...]
+    ratios: dict[str, float]  # parameter -> |update| / |weight|, where it was measured since the last read
+
+    @property
+    def finite(self) -> bool:
+        """True where all loss terms and gradient norms were finite."""
+        return not self.bad
+
+    def __str__(self) -> str:
+        if self.bad:
+            step, name, value = self.bad[0]
+            more = f" and {len(self.bad) - 1} more" if len(self.bad) > 1 else ""
+            return f"step {step}: {name} is {value}{more}"
+        rows = [
+            f"step {s.step}: {s.name} {s.value:.4g} is {s.sigmas:.1f} sigma above {s.mean:.4g}" for s in self.spikes
+        ]
+        return "; ".join(rows) or f"step {self.step}: all finite"
+
+
+class Watch:
+    """Keeps loss terms and gradient norms on the device and reads them once in a while; see the module's text."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str], config: HealthConfig):
+        self.spikes = 0
+        self.sum_of_rates = 0.0  # no weight can have moved further than this under AdamW, weight decay aside
+        self._names = (*names, NORM)
+        self._every, self._sigma = config.watch_every, config.spike_sigma
+        self._rows: list[tuple[int, Tensor]] = []
+        self._recent: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in self._names}
+        self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self._ratios: Tensor | None = None
+
+    def record(self, step: int, terms: Tensor, grad_norm: Tensor, rate: float = 0.0) -> Reading | None:
+        """Take in one step: loss terms [n] in the order of the names, the gradient norm before clipping, both on the
+        device, and the learning rate. Returns a reading when one is due, else None."""
+        self.sum_of_rates += rate
+        if terms.numel() != len(self._names) - 1:
+            raise ValueError(
+                f"expected the {len(self._names) - 1} loss terms {self._names[:-1]}, found {terms.numel()}"
+            )
+        row = torch.cat([terms.detach().reshape(-1), grad_norm.detach().reshape(1).to(terms.device, terms.dtype)])
+        self._rows.append((step, row))
+        return self.read() if len(self._rows) >= self._every else None
+
+    def read(self) -> Reading:
+        """Read what was recorded since the last read: the one host read."""
+        if not self._rows:
+            return Reading(0, (), (), {})
+        steps, rows = zip(*self._rows, strict=True)
+        ratios = [] if self._ratios is None else [self._ratios.to(rows[0].device)]
+        flat = torch.cat([*(row.double() for row in rows), *ratios]).tolist()
+        self._rows, self._ratios = [], None
+        bad: list[tuple[int, str, float]] = []
+        spikes: list[Spike] = []
+        terms = [(step, name) for step in steps for name in self._names]
+        for (step, name), value in zip(terms, flat, strict=False):
+            if not math.isfinite(value):
+                bad.append((step, name, value))
+            elif (spike := self._judge(step, name, value)) is not None:
+                spikes.append(spike)
+        self.spikes += len(spikes)
+        names = (name for name, _ in self._parameters)
+        return Reading(steps[-1], tuple(bad), tuple(spikes), dict(zip(names, flat[len(terms) :], strict=False)))
+
+    @contextmanager
+    def update(self, step: int) -> Iterator[None]:
+        """Around `optimizer.step()`: every `RATIO_EVERY` steps, how far each weight moved against its size."""
+        if step % RATIO_EVERY:
+            yield
+            return
+        before = [parameter.detach().clone() for _, parameter in self._parameters]
+        yield
+        with torch.no_grad():
+            after = [parameter.detach() for _, parameter in self._parameters]
+            moved = torch.stack(torch._foreach_norm(torch._foreach_sub(after, before)))
+            self._ratios = (moved / torch.stack(torch._foreach_norm(before)).clamp(min=1e-12)).double()
+
+    def _judge(self, step: int, name: str, value: float) -> Spike | None:
+        """A spike, where the value is that many standard deviations above the mean of the last steps.
+
+        Spikes stay out of the window, or one would hide the next. A window that is nearly constant has no scale of its
+        own: deviations below 1 % of the mean are never spikes.
+        """
+        recent = self._recent[name]
+        if len(recent) >= SETTLED:
+            mean = sum(recent) / len(recent)
+            deviation = math.sqrt(sum((x - mean) ** 2 for x in recent) / (len(recent) - 1))
+            scale = max(deviation, 0.01 * abs(mean) / self._sigma)
+            if value - mean > self._sigma * scale:
+                return Spike(step, name, value, mean, (value - mean) / scale)
+        recent.append(value)
+        return None
+
+
+def watch(model: nn.Module, names: Sequence[str] = ("loss",), config: HealthConfig | None = None) -> Watch:
+    """A watch over a model's steps; `names` are those of the loss terms that `record` will be given, in their order."""
+    return Watch(model, names, config or HealthConfig())
