@@ -1,0 +1,303 @@
+"""The figures of a run; the only file that imports matplotlib. No pyplot: nothing is left open, no display is needed.
+
+Colours are Okabe and Ito's, told apart by readers of every colour vision, or viridis where they encode a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from aam.evaluation.metrics import upper_triangle
+from aam.evaluation.pcoa import Ordination
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
+TRAIN, HELD_OUT, OTHER, MISSING = "#0072B2", "#D55E00", "#8C8C8C", "#C8C8C8"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+DPI = 150
+FEW_PAIRS = 3000
+"""Up to this many pairs are drawn as points, more as hexagons coloured by how many fall in them."""
+SCORES = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
+
+Target = Path | BinaryIO
+Paint = Callable[[Axes, Ordination], None]
+
+
+class Panel(NamedTuple):
+    """One small multiple: its title and the value of the log it shows.
+
+    `log` allows a logarithmic axis; `floor` is the lowest value worth showing once the curve has risen above it.
+    """
+
+    title: str
+    name: str
+    log: bool = True
+    floor: float | None = None
+
+
+PANELS = (
+    Panel("Total loss", "loss"),
+    Panel("UniFrac, latent tree: loss", "unifrac"),
+    Panel("UniFrac, embedding: loss", "euclidean"),
+    Panel("Masked nucleotides: loss", "nucleotide"),
+    Panel("Tree distances of ASVs: loss", "patristic"),
+    Panel("Hidden ASVs: loss", "masked_asv"),
+    Panel("Hidden abundances: loss", "count"),
+    Panel("Faith's PD: loss", "faith_pd"),
+    Panel("UniFrac: R²", "unifrac_r2", False, -0.1),
+    Panel("UniFrac: mean absolute error", "unifrac_mae"),
+    Panel("UniFrac by embedding: R²", "euclidean_r2", False, -0.1),
+    Panel("Masked nucleotides: accuracy", "nucleotide_accuracy", False),
+    Panel("Gradient norm before clipping", "grad_norm"),
+    Panel("Learning rate", "learning_rate", False),
+    Panel("Samples per second", "samples_per_second", False),
+)
+"""What `plot_curves` shows, in this order, as far as the log holds it; other values stay in the log."""
+
+
+def plot_curves(records: Sequence[Mapping[str, Any]], target: Target) -> None:
+    """Draw a run's log: one small panel a term, training and held-out samples in each.
+
+    A record holds `kind` ("train" or "validation"), `step` and values by name; those that are not finite are left out.
+    Where a step stands twice, as after a resumption, the later record counts. The number in a panel's corner is the
+    last held-out value. `target` is a path or a binary file; it receives PNG.
+    """
+    panels = [panel for panel in PANELS if any(panel.name in record for record in records)]
+    columns = min(4, max(len(panels), 1))
+    rows = max(math.ceil(len(panels) / columns), 1)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(3.6 * columns, 2.5 * rows + 0.6)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        last = max((record["step"] for record in records), default=1)
+        for axes, panel in zip(grid, panels, strict=False):
+            _draw_panel(axes, panel, records)
+            axes.set_xlim(-0.02 * last, 1.02 * last)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        figure.supxlabel("optimiser step", fontsize=11)
+        handles = [
+            grid[0].plot([], [], color=colour, linewidth=2.5, label=label)[0]
+            for colour, label in ((TRAIN, "training"), (HELD_OUT, "held-out samples"))
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=11)
+        _save(figure, target)
+
+
+def plot_unifrac(
+    predicted: NDArray[np.floating], true: NDArray[np.floating], metrics: Mapping[str, Any], target: Target
+) -> None:
+    """Predicted against true distance of each pair of held-out samples [N, N], with what the baselines reach beneath.
+
+    `metrics` are those of metrics.json: `unifrac_*` and `baseline_jaccard_*`, `baseline_upgma_*` with r2, mae and
+    pearson, or `baseline_*_skipped` with the reason. Missing ones are shown as a dash.
+    """
+    found, truth = upper_triangle(predicted), upper_triangle(true)
+    low, high = _limits(np.concatenate([found, truth]))
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(7.0, 7.0)
+        figure.set_layout_engine("none")  # table and scatter are to share their edges, whatever stands beside them
+        axes, caption = figure.add_axes((0.12, 0.24, 0.71, 0.71)), figure.add_axes((0.12, 0.01, 0.71, 0.14))
+        if len(truth) <= FEW_PAIRS:
+            axes.scatter(truth, found, s=12, color=TRAIN, alpha=0.4, linewidths=0)
+        else:
+            extent = (low, high, low, high)
+            cells = axes.hexbin(truth, found, gridsize=70, extent=extent, mincnt=1, norm=LogNorm(), linewidths=0.1)
+            bar = figure.add_axes((0.85, 0.3, 0.03, 0.59))
+            figure.colorbar(cells, cax=bar, label="pairs of samples", format="{x:,.0f}")
+        axes.plot([low, high], [low, high], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel="true UniFrac", ylabel="predicted UniFrac")
+        axes.set_title(f"UniFrac of {len(truth):,} held-out pairs ({len(true):,} samples)")
+        _score_table(caption, metrics)
+        _save(figure, target)
+
+
+def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label: str, target: Target) -> None:
+    """First two principal coordinates of one or several matrices side by side, coloured by a metadata column.
+
+    `panels` maps titles to ordinations; `values` maps sample ids to numbers (then a colour bar) or to classes (then a
+    legend of the seven most frequent, the rest together); samples without a value, None or NaN, are grey.
+    """
+    present = [value for value in values.values() if _present(value)]
+    numeric = bool(present) and all(isinstance(value, Real) and not isinstance(value, bool) for value in present)
+    paint = _by_number(values) if numeric else _by_class(values)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.4 * len(panels) + 1.6, 4.6)
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, ordination) in zip(row, panels.items(), strict=True):
+            paint(axes, ordination)
+            shares = [*ordination.explained, 0.0][:2]
+            axes.set(xlabel=f"PC1 ({shares[0]:.1%})", ylabel=f"PC2 ({shares[1]:.1%})", title=title)
+            axes.set_aspect("equal", adjustable="datalim")
+            axes.set(xticks=[], yticks=[])  # an axis has no unit; only distances between points mean something
+        if numeric:
+            figure.colorbar(row[0].collections[-1], ax=list(row), label=label, shrink=0.85, pad=0.02)
+        else:
+            handles, names = row[0].get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside right upper", title=label, markerscale=1.6, alignment="left")
+        _save(figure, target)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, target: Target) -> None:
+    figure.savefig(target, format="png", dpi=DPI)
+
+
+def _draw_panel(axes: Axes, panel: Panel, records: Sequence[Mapping[str, Any]]) -> None:
+    lines = []
+    for kind, colour in (("train", TRAIN), ("validation", HELD_OUT)):
+        steps, values = _series(records, kind, panel.name)
+        if not len(steps):
+            continue
+        if kind == "train":
+            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
+            values = _smoothed(values)
+            axes.plot(steps, values, color=colour, linewidth=1.8)
+        else:
+            axes.plot(steps, values, color=colour, linewidth=1.8, marker="o", markersize=3.5)
+            axes.set_title(f"{values[-1]:#.3g}", loc="right", color=colour, fontsize=10, fontweight="normal")
+        lines.append(values)
+    if lines:
+        _scale(axes, np.concatenate(lines), panel)
+    axes.set_title(panel.title, fontsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _series(records: Sequence[Mapping[str, Any]], kind: str, name: str) -> tuple[NDArray, NDArray]:
+    """Steps and finite values of one curve, by step."""
+    points = {record["step"]: record[name] for record in records if record.get("kind") == kind and name in record}
+    steps = [step for step in sorted(points) if points[step] is not None and math.isfinite(points[step])]
+    return np.array(steps), np.array([points[step] for step in steps], dtype=np.float64)
+
+
+def _smoothed(values: NDArray) -> NDArray:
+    """Centred running mean over a 25th of the curve, narrower at its ends."""
+    window = np.ones(max(len(values) // 25, 1))
+    return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
+
+
+def _scale(axes: Axes, values: NDArray, panel: Panel) -> None:
+    """A logarithmic axis for positive values over a factor of ten or more; no room for what lies below the floor."""
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    low, high = values.min(), values.max()
+    if panel.log and low > 0 and high / low >= 10:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 100 else (1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif panel.floor is not None and high > panel.floor > low:
+        axes.set_ylim(panel.floor, high + 0.05 * (high - panel.floor))
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _limits(values: NDArray) -> tuple[float, float]:
+    """Both axes of a scatter share these: the range of the values with a small margin, never empty."""
+    margin = max(0.03 * float(np.ptp(values)), 1e-3)
+    return float(values.min()) - margin, float(values.max()) + margin
+
+
+def _score_table(axes: Axes, metrics: Mapping[str, Any]) -> None:
+    """The model's figures above those of the baselines, in columns."""
+    axes.set_axis_off()
+    rows = (
+        ("this model", "unifrac"),
+        ("calibrated UPGMA", "baseline_upgma"),
+        ("calibrated Jaccard", "baseline_jaccard"),
+    )
+    columns = dict(zip(SCORES, (0.62, 0.8, 1.0), strict=True))
+    for name, x in columns.items():
+        axes.text(x, 1.0, SCORES[name], ha="right", va="top", color="#666666", transform=axes.transAxes)
+    for number, (label, key) in enumerate(rows, start=1):
+        y, weight = 1.0 - 0.27 * number, "bold" if key == "unifrac" else "normal"
+        axes.text(0.0, y, label, va="top", fontweight=weight, transform=axes.transAxes)
+        if f"{key}_skipped" in metrics:
+            axes.text(1.0, y, "not computed", ha="right", va="top", color="#666666", transform=axes.transAxes)
+            continue
+        for name, x in columns.items():
+            value = metrics.get(f"{key}_{name}")
+            text = "–" if value is None else f"{value:.4f}" if name == "mae" else f"{value:.3f}"
+            axes.text(x, y, text, ha="right", va="top", fontweight=weight, transform=axes.transAxes)
+
+
+def _by_number(values: Mapping[str, Any]) -> Paint:
+    number = {name: float(value) for name, value in values.items() if _present(value)}
+    low, high = min(number.values()), max(number.values())
+
+    def paint(axes: Axes, ordination: Ordination) -> None:
+        (x, y), has = _plane(ordination), np.array([name in number for name in ordination.ids])
+        axes.scatter(x[~has], y[~has], s=18, color=MISSING, linewidths=0)
+        shade = [number[name] for name in ordination.ids if name in number]
+        axes.scatter(x[has], y[has], s=24, c=shade, vmin=low, vmax=high, edgecolors="white", linewidths=0.3)
+
+    return paint
+
+
+def _by_class(values: Mapping[str, Any]) -> Paint:
+    label = {name: str(value) for name, value in values.items() if _present(value)}
+    frequent = [kind for kind, _ in Counter(label.values()).most_common()]
+    named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
+    looks: dict[str | None, tuple[str, str]] = {
+        kind: (colour, kind) for kind, colour in zip(named, OKABE_ITO, strict=False)
+    }
+    looks |= {kind: (OTHER, f"{len(frequent) - len(named)} others") for kind in frequent[len(named) :]}
+    looks[None] = (MISSING, "no value")
+
+    def paint(axes: Axes, ordination: Ordination) -> None:
+        x, y = _plane(ordination)
+        of_sample = np.array([looks[label.get(name)] for name in ordination.ids])
+        for order, (colour, text) in enumerate(dict.fromkeys(looks.values())):
+            here = of_sample[:, 1] == text
+            if here.any():  # later in the legend, further back in the picture
+                axes.scatter(
+                    x[here],
+                    y[here],
+                    s=24,
+                    color=colour,
+                    edgecolors="white",
+                    linewidths=0.3,
+                    label=text,
+                    zorder=3 - order / 10,
+                )
+
+    return paint
+
+
+def _present(value: Any) -> bool:
+    return value is not None and value == value and str(value) != ""  # NaN is not equal to itself
+
+
+def _plane(ordination: Ordination) -> NDArray:
+    """The first two axes [2, N]; a second of zeros where there is one alone."""
+    return np.pad(ordination.coordinates, ((0, 0), (0, 1)))[:, :2].T
