@@ -7,13 +7,16 @@ import math
 import torch
 from torch import Tensor, nn
 
+SAME = 1e-4
+"""Deviation over rows below which an output is the same for all of them; fresh encoders reach 0.01 and more."""
+
 
 class AttentionPooling(nn.Module):
     """Weighted means of the valid positions, one per learned query: [B, S, D] and valid [B, S] -> [B, D].
 
-    The means of the queries are concatenated and projected to D; one mean forgets where in the row a vector stood. A row
-    without a valid position gives the zero vector and zero gradients, in every dtype and mode; what stands at invalid
-    positions, NaN included, changes nothing.
+    The means of the queries are concatenated and projected to D; one mean forgets where in the row a vector stood. A
+    row without a valid position gives the zero vector and zero gradients, in every dtype and mode; what stands at
+    invalid positions, NaN included, changes nothing.
     """
 
     def __init__(self, hidden_dim: int, num_queries: int = 1):
@@ -37,12 +40,16 @@ class AttentionPooling(nn.Module):
         """Centre and scale the projection so that its outputs over these rows [B, S, D] have mean 0 and deviation 1.
 
         Means over many positions are nearly the same for every row; without this the heads of a fresh model see a
-        constant and learn nothing from it for hundreds of steps.
+        constant and learn nothing from it for hundreds of steps. Outputs that are the same in every row have nothing
+        to be scaled to and stay as they are.
         """
+        if len(embeddings) < 2:
+            return
         closing, self.norm = self.norm, nn.Identity()
         found = self(embeddings, mask)
         self.norm = closing
-        gain = 1.0 / found.std(0).clamp_min(1e-6)
+        deviation = found.std(0)
+        gain = torch.where(deviation > SAME, 1.0 / deviation, 1.0)
         self.merge.weight *= gain[:, None]
         self.merge.bias.copy_((self.merge.bias - found.mean(0)) * gain)
 

@@ -76,12 +76,14 @@ class PretrainModel(nn.Module):
         asvs = self.asv_encoder.embed(inputs.tokens)
         slots = asvs[inputs.index]
         encoded = self.sample_encoder(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
-        unifrac, patristic = self._tree(asvs, inputs)
-        points = self.euclidean.coordinates(encoded.embeddings) if self.euclidean is not None else None
+        # Small differences of large sums: in bfloat16 UniFrac would be wrong by up to 0.01.
+        with torch.autocast(asvs.device.type, enabled=False):
+            unifrac, patristic = self._tree(asvs, inputs)
+            euclidean = self._euclidean(encoded.embeddings)
         return PretrainOutput(
             nucleotides=self.asv_encoder.predict(inputs.masked_tokens, inputs.masked_at),
             unifrac=unifrac,
-            euclidean=None if points is None else self.euclidean(points, points),
+            euclidean=euclidean,
             patristic=patristic,
             membership=self.hidden_asvs.membership(encoded.embeddings, asvs),
             hidden_abundance=self.hidden_asvs.hidden_abundance(encoded.embeddings, slots),
@@ -90,6 +92,12 @@ class PretrainModel(nn.Module):
             asvs=asvs,
             samples=encoded.embeddings,
         )
+
+    def _euclidean(self, samples: Tensor) -> Tensor | None:
+        if self.euclidean is None:
+            return None
+        points = self.euclidean.coordinates(samples)
+        return self.euclidean(points, points)
 
     def _tree(self, asvs: Tensor, inputs: PretrainInputs) -> tuple[Tensor | None, Tensor | None]:
         if self.latent_tree is None:

@@ -40,6 +40,8 @@ class SampleEncoder(nn.Module):
 
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
         """asvs [B, S, D], relative abundance [B, S], valid [B, S]; the abundance is unknown where not `counted`."""
+        # What stands in padding must not reach the layers below: 0 * NaN would poison the gradients of their weights.
+        asvs, abundance = torch.where(valid[..., None], asvs, 0.0), torch.where(valid, abundance, 1.0)
         amount = self.abundance(log_abundance(abundance)[..., None] / 5.0)  # about unit size
         if counted is not None:
             amount = torch.where(counted[..., None], amount, self.unknown)

@@ -53,7 +53,7 @@ def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: boo
     check_pair(name, pred, true, check)
     deviation = variance**0.5
     error = above_diagonal(pred.float() - true) / deviation
-    return 2 * F.huber_loss(error, torch.zeros_like(error))
+    return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="sum") / max(error.numel(), 1)  # no pairs: 0
 
 
 def above_diagonal(matrix: Tensor) -> Tensor:
