@@ -65,6 +65,8 @@ class ASVDataset(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """Draw one sample; raises EmptySampleError where it holds no ASV with a positive count."""
         epoch, row = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= row < len(self):
+            raise IndexError(f"sample {row} of {len(self)}; samples are numbered from 0")
         start, stop = self.counts.indptr[row], self.counts.indptr[row + 1]
         asvs, counts = self.counts.indices[start:stop], self.counts.data[start:stop]
         rng = sample_rng(self.draw.seed, epoch, row)
@@ -72,7 +74,7 @@ class ASVDataset(Dataset):
             counts = rarefy(counts, self.draw.depth, rng)
         present = np.flatnonzero(counts > 0)
         if present.size == 0:
-            raise EmptySampleError(self.sample_ids[row], 0, float(counts.sum()))
+            raise EmptySampleError(self.sample_ids[row], asvs.size, float(counts.sum()))
         kept = present[select(counts[present], self.draw, rng)]
         asvs = asvs[kept].astype(np.int64)
         return Sample(self.sample_ids[row], asvs, self.tokens[asvs], counts[kept].astype(np.int64))
@@ -135,7 +137,8 @@ class Batch:
     @property
     def abundance(self) -> Tensor:
         """Relative abundance [B, S] of each slot within its sample; 0 in padding."""
-        return self.counts / self.counts.sum(dim=1, keepdim=True)
+        counts = torch.where(self.valid, self.counts, 0.0)
+        return counts / counts.sum(dim=1, keepdim=True)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""

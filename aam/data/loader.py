@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from aam.data.dataset import ASVDataset, Batch, Hiding, collate_fn
@@ -38,8 +40,23 @@ class TrainingBatches(Dataset):
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
         """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead."""
         numbers = range(start, 2**62)
-        loader = DataLoader(self, batch_size=None, sampler=numbers, num_workers=num_workers, in_order=True)
+        # A generator of its own: else each loader takes a number from torch's, and a resumed run would drop out others.
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=num_workers,
+            in_order=True,
+            generator=torch.Generator(),
+            worker_init_fn=leave_signals_to_parent,
+        )
         return iter(loader)
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C and SLURM signal all processes of a run; the training process decides, and its last step needs batches."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ValidationBatches(Dataset):
@@ -47,8 +64,8 @@ class ValidationBatches(Dataset):
 
     def __init__(self, samples: ASVDataset, batch_size: int, targets: Any | None, hiding: Hiding):
         self.samples, self.targets, self.hiding = samples, targets, hiding
-        # Pairs need two samples, so a lone last one joins the batch before it.
-        count = max(1, round(len(samples) / batch_size))
+        # Parts of about the same size, each of two samples or more, because UniFrac needs pairs.
+        count = max(1, min(-(-len(samples) // batch_size), len(samples) // 2))
         self.parts = np.array_split(np.arange(len(samples)), count)
 
     def __len__(self) -> int:
