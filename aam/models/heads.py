@@ -13,11 +13,11 @@ from aam.config import ModelConfig
 class EuclideanUnifrac(nn.Module):
     """UniFrac as half a squared Euclidean distance, sample embeddings [B, D] -> [B, B'].
 
-    Every UniFrac variant is a squared Euclidean distance exactly (PCoA of its square root has no negative eigenvalue);
-    as a plain distance it is not. Point i is (a_i, r_i e_i): shared coordinates a_i and an axis of its own that brings its
-    squared length to a learned size s, so half the squared distance of two points is s - a_i . a_j. In that form the
-    gradient does not vanish where all samples are alike, as they nearly are under a fresh encoder; squared differences
-    of free points, and of points on a sphere, stayed there.
+    Every UniFrac variant is a squared Euclidean distance exactly (PCoA of its root has no negative eigenvalue);
+    as a plain distance it is not. Point i is (a_i, r_i e_i): shared coordinates a_i and an axis of its own that brings
+    its squared length to a learned size s, so half the squared distance of two points is s - a_i . a_j. In that form
+    the gradient does not vanish where all samples are alike, as they nearly are under a fresh encoder; squared
+    differences of free points, and of points on a sphere, stayed there.
     """
 
     def __init__(self, config: ModelConfig):

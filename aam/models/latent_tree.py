@@ -3,7 +3,8 @@
 UniFrac is a sum over branches, and a branch belongs to a sample if any of its ASVs descends from it. Each ASV
 embedding gives memberships p_k under K latent branches of length l_k and a private tip length t. A sample's presence on
 a branch is the maximum over its ASVs (memberships are nested sets, so union is max and intersection is min); tips are
-shared exactly where ASVs are. The same branches reproduce tip-to-tip distances, c * (sum_k l_k |p_k(a) - p_k(b)| + t_a + t_b).
+shared exactly where ASVs are. The same branches reproduce tip-to-tip distances,
+c * (sum_k l_k |p_k(a) - p_k(b)| + t_a + t_b).
 """
 
 from __future__ import annotations

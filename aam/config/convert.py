@@ -1,0 +1,122 @@
+"""Config objects from option values, YAML and checkpoint records, and back; every value is checked on the way in."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from aam.config.fields import Preset
+from aam.config.pretrain import PRESETS, ModelConfig, RunConfig
+from aam.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def options(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
+    """Name -> (field, type) of every user option of a config class."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: (f, hints[f.name]) for f in fields(cls) if "help" in f.metadata}
+
+
+def groups(cls: type) -> dict[str, type]:
+    """Name -> config class of the groups that a whole-run config is made of."""
+    return {name: hint for name, hint in typing.get_type_hints(cls).items() if dataclasses.is_dataclass(hint)}
+
+
+def from_options(cls: type[C], given: dict[str, Any]) -> C:
+    """A whole-run config from flat option values; what is not given has its default, the model that of the preset.
+
+    Raises ConfigError for a name that is no option, a wrong type or a value out of bounds.
+    """
+    parts = groups(cls)
+    known = {name: part for part, group in parts.items() for name in options(group)}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
+    by_part = {part: {n: v for n, v in given.items() if known[n] == part} for part in parts}
+    preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
+    built = {part: from_dict(group, by_part[part]) for part, group in parts.items() if part != "model"}
+    start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
+    return check_together(cls(**built, model=from_dict(parts["model"], start | by_part["model"])))
+
+
+def check_together(config: C) -> C:
+    """Refuse values that are fine alone and wrong together."""
+    model: ModelConfig = config.model  # type: ignore[attr-defined]
+    if model.dim % model.heads:
+        raise ConfigError(f"--dim {model.dim} is not a multiple of --heads {model.heads}; change one of them")
+    return config
+
+
+def from_dict(cls: type[C], values: dict[str, Any]) -> C:
+    """A config object from plain values, checked; the inverse of `to_dict`. Raises ConfigError naming the key."""
+    hints = typing.get_type_hints(cls)
+    bounds = {f.name: f.metadata for f in fields(cls)}  # type: ignore[arg-type]
+    found = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigError(f"unknown key {name!r}{suggest(name, hints)}")
+        nested = dataclasses.is_dataclass(hints[name])
+        found[name] = from_dict(hints[name], value) if nested else convert(name, value, hints[name])
+        check_bounds(name, found[name], bounds[name])
+    return cls(**found)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain JSON values of a config object."""
+    return {
+        f.name: to_dict(value) if dataclasses.is_dataclass(value) else str(value) if isinstance(value, Path) else value
+        for f in fields(config)
+        for value in (getattr(config, f.name),)
+    }
+
+
+def suggest(name: str, known: typing.Iterable[str]) -> str:
+    """`; did you mean …?`, or nothing where no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def convert(name: str, value: Any, hint: Any) -> Any:
+    """A value as the type of its field; numbers may come as text, because YAML reads 1e-4 as text."""
+    choices = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return None if value is None else convert(name, value, next(c for c in choices if c is not types.NoneType))
+    if typing.get_origin(hint) is Literal:
+        if value not in choices:
+            raise ConfigError(f"{flag(name)} is {value!r}, expected one of {', '.join(choices)}")
+        return value
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{flag(name)} is {value!r}, expected true or false")
+        return value
+    try:
+        if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        return hint(value)
+    except (TypeError, ValueError):
+        expected = {int: "a whole number", float: "a number", Path: "a path", str: "text"}[hint]
+        raise ConfigError(f"{flag(name)} is {value!r}, expected {expected}") from None
+
+
+def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> None:
+    """Raise ConfigError for a number that is not finite or out of the bounds of its field."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    low, high, above = (bounds.get(key) for key in ("low", "high", "above"))
+    fits = math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+    if not fits or (above is not None and value <= above):
+        words = {"at least": low, "more than": above, "at most": high}
+        limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
+        raise ConfigError(f"{flag(name)} is {value:g}, expected {' and '.join(limits) or 'a finite number'}")
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a field name."""
+    return "--" + name.replace("_", "-")
