@@ -25,6 +25,10 @@ _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
 
 
+_PIECE = 1 << 20
+"""Entries of the second copy of a matrix that are in memory at a time."""
+
+
 def read_biom_hdf5(path: Path, name: str) -> RawTable:
     """Table of a BIOM 2.1 file; `name` stands for the file in messages. Raises `TableError`."""
     with open_hdf5(path, name, TableError) as source:
@@ -41,9 +45,7 @@ def read_biom_hdf5(path: Path, name: str) -> RawTable:
                 raise source.fail(f"{ids[axis].size} {axis} ids for a shape of {features} x {samples}")
         sample_ids, feature_ids = (read_strings(source, ids[axis]) for axis in ("sample", "observation"))
         by_sample = _compressed(source, "sample", arrays["sample"], (samples, features))
-        by_feature = _compressed(source, "observation", arrays["observation"], (features, samples))
-        if not _same(by_sample, by_feature.T.tocsr()):
-            raise source.fail("the matrices stored by sample and by observation disagree")
+        _check_other_axis(source, arrays["observation"], by_sample)
         return RawTable(by_sample, sample_ids, feature_ids)
 
 
@@ -84,14 +86,32 @@ def _compressed(source: Source, axis: str, arrays: dict[str, Any], shape: tuple[
     return matrix
 
 
-def _same(one: sparse.csr_array, other: sparse.csr_array) -> bool:
-    """Equal entry for entry, stored zeros and NaN included; both with sorted columns."""
-    other.sort_indices()
-    return (
-        np.array_equal(one.indptr, other.indptr)
-        and np.array_equal(one.indices, other.indices)
-        and np.array_equal(one.data, other.data, equal_nan=one.data.dtype.kind == "f")
-    )
+def _check_other_axis(source: Source, arrays: dict[str, Any], by_sample: sparse.csr_array) -> None:
+    """Refuse a file whose second copy of the matrix, by observation, is another one.
+
+    The copy is compared piece by piece and only taken into memory where its columns are not sorted.
+    """
+    expected = by_sample.T.tocsr()
+    if arrays["indptr"].size == expected.indptr.size and arrays["data"].size == arrays["indices"].size == expected.nnz:
+        pieces = [slice(start, start + _PIECE) for start in range(0, expected.nnz, _PIECE)]
+        if np.array_equal(arrays["indptr"][:], expected.indptr) and all(
+            np.array_equal(arrays["indices"][piece], expected.indices[piece])
+            and _equal(arrays["data"][piece], expected.data[piece])
+            for piece in pieces
+        ):
+            return
+    other = _compressed(source, "observation", arrays, expected.shape)
+    if not (
+        np.array_equal(other.indptr, expected.indptr)
+        and np.array_equal(other.indices, expected.indices)
+        and _equal(other.data, expected.data)
+    ):
+        raise source.fail("the matrices stored by sample and by observation disagree")
+
+
+def _equal(one: NDArray[np.number], other: NDArray[np.number]) -> bool:
+    """Equal value for value; NaN equals NaN, since it gets a refusal of its own."""
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == other.dtype.kind == "f")
 
 
 def read_biom_json(path: Path, name: str) -> RawTable:

@@ -70,6 +70,27 @@ def test_unsorted_columns_and_narrow_types_are_fine(write_biom):
 
 
 @pytest.mark.parametrize(
+    ("part", "values", "words"),
+    [
+        ("indices", [2, 0, 1, 2, 0, 2, 0, 2, 1], None),  # unsorted, and so are its counts
+        ("indices", [0, 2, 1, 2, 0, 2, 0, 2, 1], "stored by sample and by observation disagree"),
+        ("indices", [0, 2, 1, 2, 0, 2, 0, 1, 7], "observation/matrix/indices holds 1 numbers outside 0..2, first 7"),
+        ("indptr", [0, 2, 4, 3, 9], "observation/matrix/indptr falls at entry 3"),
+        ("data", [5.0, 1], "observation/matrix has 2 values, 9 indices"),
+    ],
+)
+def test_the_copy_by_observation(part, values, words, write_biom):
+    path = write_biom()
+    # by feature: ACGT 5 in s1, 1 in s3; TTTT 7 in s2, 1 in s3; GGCC 2 in s1, 1 in s3; AACC 1, 3, 1
+    replace(path, f"observation/matrix/{part}", values)
+    if words is None:
+        replace(path, "observation/matrix/data", [1.0, 5, 7, 1, 2, 1, 1, 1, 3])
+        assert read_table(path).counts.toarray().tolist() == [[5, 0, 2, 1], [0, 7, 0, 3], [1, 1, 1, 1]]
+    else:
+        refused(path, words)
+
+
+@pytest.mark.parametrize(
     ("shape", "words"),
     [
         ([10**9, 10**9], "4 observation ids for a shape of|3 sample ids for a shape of"),
