@@ -136,9 +136,9 @@ class ASVEncoder(ChunkedEncoder):
 
     def nucleotides(self, states: Tensor, length: int) -> Tensor:
         """states [U, P, D] -> logits of every position [U, L, 6]."""
-        rows = states.shape[0]
+        rows, patches = states.shape[0], states.shape[1] - 1
         start = self.nucleotide_head(states[:, :1]).view(rows, self.patch, vocab.OUTPUT_SIZE)[:, :1]
-        bases = self.nucleotide_head(states[:, 1:]).view(rows, -1, vocab.OUTPUT_SIZE)
+        bases = self.nucleotide_head(states[:, 1:]).view(rows, patches * self.patch, vocab.OUTPUT_SIZE)
         return torch.cat([start, bases], dim=1)[:, :length]
 
 
