@@ -68,7 +68,7 @@ def test_unifrac_comes_from_conda_and_never_from_a_plain_install() -> None:
     assert "82" not in CONDA["setuptools"].specifier, "unifrac needs pkg_resources, which setuptools 82 dropped"
 
 
-@pytest.mark.parametrize("extra", ["test", "docs", "dev", "use"])
+@pytest.mark.parametrize("extra", ["test", "docs", "lint", "dev", "use"])
 def test_what_is_tested_is_pinned_within_the_bounds(extra: str) -> None:
     for name, requirement in (RUNTIME | EXTRAS[extra]).items():
         assert lower_bound(PINS[name]) in requirement.specifier, name
