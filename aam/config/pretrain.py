@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from aam.config.fields import Metric, Precision, Preset, Selection, UnifracHead, derived, option
 
@@ -147,6 +147,15 @@ class PretrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+
+class RunnableConfig(Protocol):
+    """What loop and step need of a configuration, whatever is learned."""
+
+    @property
+    def optim(self) -> OptimConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
 
 
 def tiny() -> ModelConfig:

@@ -9,7 +9,7 @@ from aam.data.dataset import Batch
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import log_abundance
 from aam.training.losses import above_diagonal
-from aam.training.step import model_inputs
+from aam.training.objective import model_inputs
 
 
 @torch.no_grad()

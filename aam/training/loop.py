@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aam.config import PretrainConfig
+from aam.config import RunnableConfig
 from aam.data.dataset import Batch
 from aam.errors import Interrupted
 from aam.training.meter import Meter
@@ -22,9 +22,12 @@ LOG_SECONDS = 2.0
 
 @dataclass
 class Run:
-    """Everything a run needs beside its state; `evaluate` scores held-out samples, `save` writes a checkpoint."""
+    """Everything a run needs beside its state; `evaluate` scores held-out samples, `save` writes a checkpoint.
 
-    config: PretrainConfig
+    Where not `selects`, scores are only written down: the last model counts, and no score may choose among the earlier.
+    """
+
+    config: RunnableConfig
     learner: Learner
     batches: Callable[[int], Iterator[Batch]]
     budget: Budget
@@ -32,6 +35,7 @@ class Run:
     evaluate: Callable[[Learner], dict[str, float]]
     save: Callable[[TrainState, str], Path]
     sinks: list[Sink]
+    selects: bool = True
     meter: Meter = field(default_factory=Meter)
 
     def write(self, kind: str, state: TrainState, values: dict[str, float]) -> None:
@@ -75,6 +79,8 @@ def judge(run: Run, state: TrainState) -> None:
     """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
     values = run.evaluate(run.learner)
     run.write("validation", state, values)
+    if not run.selects:
+        return
     if values["loss"] < state.best_loss:
         state.best_loss, state.best_step, state.stale_evaluations = values["loss"], state.step, 0
         run.save(state, "best")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aam.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint
-from aam.config import DataConfig, LossConfig, PretrainConfig
+from aam.config import DataConfig, LossConfig, PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Draw, Hiding
 from aam.data.loader import TrainingBatches
@@ -21,6 +21,7 @@ from aam.models.sample_encoder import log_abundance
 from aam.training.calibrate import calibrate
 from aam.training.loop import Run
 from aam.training.losses import TargetScale, above_diagonal
+from aam.training.objective import PretrainObjective
 from aam.training.optim import build_optimizer
 from aam.training.sinks import Sink
 from aam.training.state import Budget, TrainState
@@ -87,22 +88,30 @@ def build_learner(config: PretrainConfig, batches: TrainingBatches, device: torc
     scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
     if config.optim.compile:
         model.asv_encoder.compile(dynamic=True)
-    return Learner(model, optimizer, scaler, config.optim, config.loss, measure_scale(batches), device)
+    objective = PretrainObjective(config.loss, measure_scale(batches))
+    return Learner(model, optimizer, scaler, config.optim, objective, device)
 
 
 @dataclass(frozen=True)
 class Seams:
-    """What the caller plugs into a run: how held-out samples are scored, and where readings go."""
+    """What the caller plugs into a run: how held-out samples are scored, where readings go, whether scores choose."""
 
     evaluate: Callable[[Learner], dict[str, float]]
     sinks: list[Sink]
+    selects: bool = True
 
 
 def build_run(config: PretrainConfig, corpus: Corpus, seams: Seams) -> tuple[Run, TrainState]:
-    """A run at its start, or, with `resume`, where its last checkpoint left it."""
+    """A pretraining at its start, or, with `resume`, where its last checkpoint left it."""
     batches = training_batches(config, corpus)
-    device = resolve_device(config.run.device)
-    learner = build_learner(config, batches, device)
+    learner = build_learner(config, batches, resolve_device(config.run.device))
+    return assemble(config, learner, batches, seams)
+
+
+def assemble(
+    config: RunnableConfig, learner: Learner, batches: TrainingBatches, seams: Seams
+) -> tuple[Run, TrainState]:
+    """A run of any objective at its start, or, with `resume`, where its last checkpoint left it."""
     state = TrainState()
     if config.run.resume:
         state = restore(learner, config.run.output_dir / LAST)
@@ -118,10 +127,11 @@ def build_run(config: PretrainConfig, corpus: Corpus, seams: Seams) -> tuple[Run
     def stream(start: int) -> Any:
         return batches.stream(start, config.run.num_workers)
 
-    return Run(config, learner, stream, budget, steps_per_epoch, seams.evaluate, save, seams.sinks), state
+    run = Run(config, learner, stream, budget, steps_per_epoch, seams.evaluate, save, seams.sinks, seams.selects)
+    return run, state
 
 
-def snapshot(config: PretrainConfig, learner: Learner, state: TrainState) -> Checkpoint:
+def snapshot(config: RunnableConfig, learner: Learner, state: TrainState) -> Checkpoint:
     """Everything that the rest of the run depends on."""
     training = {RANDOM_STATE: torch.get_rng_state()}
     if learner.device.type == "cuda":

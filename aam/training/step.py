@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam.config import LossConfig, OptimConfig
+from aam.config import OptimConfig
 from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.guards import check_gradients
-from aam.models.pretrain_model import PretrainInputs, PretrainOutput
-from aam.models.sample_encoder import log_abundance
-from aam.training.losses import Asked, PretrainLosses, TargetScale, explain, pretrain_losses
+from aam.training.losses import explain
+from aam.training.objective import Losses, Objective
 from aam.training.optim import learning_rate, set_learning_rate
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -42,8 +41,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     optim: OptimConfig
-    loss: LossConfig
-    scale: TargetScale
+    objective: Objective
     device: torch.device
 
     def autocast(self) -> torch.autocast:
@@ -51,47 +49,17 @@ class Learner:
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.optim.precision != "fp32")
 
 
-def model_inputs(batch: Batch) -> PretrainInputs:
-    """What the model may see of a batch."""
-    return PretrainInputs(
-        tokens=batch.tokens,
-        index=batch.index,
-        valid=batch.valid,
-        abundance=batch.abundance,
-        seen=~batch.hidden,
-        counted=~batch.uncounted,
-        masked_tokens=batch.masked_tokens,
-        masked_at=batch.masked_at,
-        patristic_rows=batch.patristic_rows,
-    )
-
-
-def asked_of(batch: Batch) -> Asked:
-    """What the losses compare with."""
-    return Asked(
-        masked_bases=batch.masked_bases,
-        unifrac=batch.unifrac,
-        faith_pd=batch.faith_pd,
-        patristic=batch.patristic,
-        index=batch.index,
-        valid=batch.valid,
-        hidden=batch.hidden,
-        uncounted=batch.uncounted,
-        log_abundance=log_abundance(batch.abundance),
-    )
-
-
-def named_outputs(output: PretrainOutput) -> dict[str, Any]:
+def named_outputs(output: Any) -> dict[str, Any]:
     """The predictions by field name, without copying them."""
     return {f.name: getattr(output, f.name) for f in fields(output)}
 
 
-def score(learner: Learner, batch: Batch) -> tuple[PretrainOutput, PretrainLosses]:
+def score(learner: Learner, batch: Batch) -> tuple[Any, Losses]:
     """Forward pass and losses of one batch, under the precision of the run, on its device."""
     batch = batch.to(learner.device)
     with learner.autocast():
-        output = learner.model(model_inputs(batch))
-    return output, pretrain_losses(named_outputs(output), asked_of(batch), learner.loss, learner.scale)
+        output = learner.model(learner.objective.inputs(batch))
+    return output, learner.objective.losses(output, batch)
 
 
 def step(learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> StepResult:
@@ -121,11 +89,11 @@ def step(learner: Learner, microbatches: Sequence[Batch], number: int, horizon: 
     return StepResult(("loss", *losses.terms), sums, norm, rate, samples, asvs, len(microbatches))
 
 
-def blame(learner: Learner, batch: Batch, output: PretrainOutput, number: int) -> None:
+def blame(learner: Learner, batch: Batch, output: Any, number: int) -> None:
     """Raise NonFiniteError naming the first tensor of the last batch of step `number` that is not finite."""
     parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
     outputs = [(f"{'nuc' if name == 'nucleotides' else name}_pred", t) for name, t in named_outputs(output).items()]
-    targets = [("unifrac_true", batch.unifrac), ("faith_pd_true", batch.faith_pd), ("patristic_true", batch.patristic)]
+    targets = learner.objective.targets(batch)
     where = f"step {number + 1}, samples {', '.join(batch.sample_ids[:3])}, …"
     try:
         explain([*parameters, *targets, *outputs])
