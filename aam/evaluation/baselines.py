@@ -76,19 +76,24 @@ def jaccard_baseline(fit: DrawnSamples, held_out: DrawnSamples) -> UnifracBaseli
 
 
 def upgma_baseline(
-    fit: DrawnSamples, held_out: DrawnSamples, tokens: NDArray[np.uint8], metric: Metric, alpha: float
+    fit: DrawnSamples,
+    held_out: DrawnSamples,
+    tokens: NDArray[np.uint8],
+    metric: Metric,
+    alpha: float,
+    max_asvs: int = MAX_ASVS,
 ) -> UnifracBaseline | Skipped:
     """Calibrated UniFrac on a UPGMA tree of the ASVs that occur in these samples; tokens uint8 [all ASVs, L].
 
-    The tree is bounded by `MAX_ASVS`: as many of the first `fit` samples are used as keep within it beside the held-out
+    The tree is bounded by `max_asvs`: as many of the first `fit` samples are used as keep within it beside the held-out
     ones (`fit_samples` says how many). `Skipped` where that leaves fewer than three.
     """
-    used = _samples_within(fit.asvs, _distinct(held_out.asvs, len(tokens)), MAX_ASVS)
+    used = _samples_within(fit.asvs, _distinct(held_out.asvs, len(tokens)), max_asvs)
     if used < MIN_FIT_SAMPLES <= len(fit.asvs):
         carried = int(_distinct(held_out.asvs, len(tokens)).sum())
         return Skipped(
             f"the held-out samples carry {carried:,} ASVs, which leaves no room for training samples in a "
-            f"UPGMA tree of at most {MAX_ASVS:,}"
+            f"UPGMA tree of at most {max_asvs:,}"
         )
     fit = fit.head(used)
     present = np.flatnonzero(_distinct([*fit.asvs, *held_out.asvs], len(tokens)))

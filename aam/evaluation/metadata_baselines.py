@@ -35,8 +35,8 @@ PSEUDOCOUNT = 0.5
 """Added to counts before the logarithm."""
 PENALTIES = tuple(10.0**power for power in range(-1, 7))
 """Ridge penalties tried by leave-one-out within the training fold."""
-LOGISTIC_C = 0.01
-"""Inverse penalty of logistic regression on standardised CLR: hundreds of correlated columns need a strong one."""
+LOGISTIC_C = 10.0
+"""Inverse penalty of logistic regression on standardised CLR, shared by all columns: the more of them the stronger."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def _predict(baseline: Baseline, study: Study, fold: Fold, seed: int) -> FoldPre
     known = study.target[fold.train]
     if study.task == "classification" and (known == known[0]).all():
         baseline = "constant"  # grouped folds may leave one class to train on, and logistic regression refuses that
-    model = _estimator(baseline, study.task, len(fold.train), seed)
     train, test = _features(baseline, study, fold)
+    model = _estimator(baseline, study.task, train.shape, seed)
     model.fit(train, known)
     predicted = model.predict(test)
     if study.task == "regression":
@@ -126,7 +126,8 @@ def _carried_by(counts: csr_array, samples: float) -> NDArray[np.int64]:
     return np.flatnonzero(carriers >= min(samples, carriers.max()))
 
 
-def _estimator(baseline: Baseline, task: Task, samples: int, seed: int) -> Any:
+def _estimator(baseline: Baseline, task: Task, shape: tuple[int, int], seed: int) -> Any:
+    """An unfitted scikit-learn estimator for a training matrix of this shape."""
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
     from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -139,11 +140,11 @@ def _estimator(baseline: Baseline, task: Task, samples: int, seed: int) -> Any:
         forest = RandomForestRegressor if regression else RandomForestClassifier
         return forest(TREES, max_features=FOREST_FEATURES[task], random_state=seed, n_jobs=1)
     if baseline == "linear":
-        line = RidgeCV(PENALTIES) if regression else LogisticRegression(C=LOGISTIC_C, max_iter=1000)
+        line = RidgeCV(PENALTIES) if regression else LogisticRegression(C=LOGISTIC_C / shape[1], max_iter=1000)
         return make_pipeline(StandardScaler(), line)
     if baseline == "knn":
         neighbours = KNeighborsRegressor if regression else KNeighborsClassifier
-        return neighbours(min(NEIGHBOURS, samples), metric="precomputed")
+        return neighbours(min(NEIGHBOURS, shape[0]), metric="precomputed")
     return DummyRegressor(strategy="median") if regression else DummyClassifier(strategy="most_frequent")
 
 

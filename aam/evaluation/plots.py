@@ -96,7 +96,7 @@ def plot_curves(records: Sequence[Mapping[str, Any]], target: Target) -> None:
     with matplotlib.rc_context(STYLE):
         figure = _figure(3.6 * columns, 2.5 * rows + 0.6)
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        last = max((record["step"] for record in records), default=1)
+        last = max([1, *(record["step"] for record in records)])
         for axes, panel in zip(grid, panels, strict=False):
             _draw_panel(axes, panel, records)
             axes.set_xlim(-0.02 * last, 1.02 * last)
