@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aam import vocab
 from aam.config import ModelConfig
-from aam.models.attention_pooling import AttentionPooling
+from aam.models.attention_pooling import AttentionPooling, standardise
 from aam.models.layers import Transformer
 
 CHUNK_POSITIONS = 8192
@@ -51,7 +51,8 @@ class ChunkedEncoder(nn.Module):
         return torch.cat(parts)
 
     def calibrate(self, tokens: Tensor) -> None:
-        """Spread the embeddings of a fresh encoder over these ASVs, tokens [U, L]."""
+        """Start from these ASVs, tokens [U, L]: embeddings spread out, nucleotides at their frequencies."""
+        raise NotImplementedError
 
     def _embed_chunk(self, tokens: Tensor) -> Tensor:
         return self.encode(tokens).embeddings
@@ -65,7 +66,8 @@ class ASVEncoder(ChunkedEncoder):
     """Transformer over the nucleotides of one ASV, with attention pooling and a nucleotide head.
 
     `patch` neighbouring bases share a transformer position, as pixels do in image transformers: each base adds the row
-    that belongs to it and to its place in the patch. The head predicts every base of a patch separately.
+    that belongs to it and to its place in the patch. The head predicts every base of a patch separately, as a change
+    to what is usual at its position.
     """
 
     def __init__(self, config: ModelConfig | None = None):
@@ -82,6 +84,8 @@ class ASVEncoder(ChunkedEncoder):
         )
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
         self.nucleotide_head = nn.Linear(config.dim, config.patch * vocab.OUTPUT_SIZE)
+        self.prior = nn.Embedding(1 + config.max_bp, vocab.OUTPUT_SIZE)
+        nn.init.zeros_(self.prior.weight)
         nn.init.normal_(self.start.weight)
         nn.init.normal_(self.base.weight, std=config.patch**-0.5)
         nn.init.normal_(self.position, std=0.5)
@@ -107,9 +111,12 @@ class ASVEncoder(ChunkedEncoder):
         states = self.transformer(states, valid)
         return Encoded(states, self.pooling(states, valid))
 
+    @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
         states, valid = self._embed(tokens.long())
         self.pooling.calibrate(self.transformer(states, valid), valid)
+        self.nucleotide_head.weight *= 0.1
+        self.prior.weight[: tokens.shape[1]] = log_frequencies(tokens)
 
     def _embed(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """tokens [U, L] -> input states [U, P, D] and which of them are real, None where all are."""
@@ -132,14 +139,14 @@ class ASVEncoder(ChunkedEncoder):
         base = (at[:, 1] - 1).clamp_min(0)  # START stands alone at position 0 and is never asked
         states = encoded.states[at[:, 0], 1 + base // self.patch]
         logits = self.nucleotide_head(states).view(-1, self.patch, vocab.OUTPUT_SIZE)
-        return logits[torch.arange(len(at), device=at.device), base % self.patch]
+        return logits[torch.arange(len(at), device=at.device), base % self.patch] + self.prior(at[:, 1])
 
     def nucleotides(self, states: Tensor, length: int) -> Tensor:
         """states [U, P, D] -> logits of every position [U, L, 6]."""
         rows, patches = states.shape[0], states.shape[1] - 1
         start = self.nucleotide_head(states[:, :1]).view(rows, self.patch, vocab.OUTPUT_SIZE)[:, :1]
         bases = self.nucleotide_head(states[:, 1:]).view(rows, patches * self.patch, vocab.OUTPUT_SIZE)
-        return torch.cat([start, bases], dim=1)[:, :length]
+        return torch.cat([start, bases], dim=1)[:, :length] + self.prior.weight[:length]
 
 
 class MLPEncoder(ChunkedEncoder):
@@ -159,6 +166,13 @@ class MLPEncoder(ChunkedEncoder):
         )
         self.nucleotide_head = nn.Linear(config.dim, config.max_bp * vocab.OUTPUT_SIZE)
 
+    @torch.no_grad()
+    def calibrate(self, tokens: Tensor) -> None:
+        standardise(self.layers[-1], self.encode(tokens).embeddings)
+        self.nucleotide_head.weight *= 0.1
+        usual = log_frequencies(tokens[:, 1:]).flatten()
+        self.nucleotide_head.bias[: len(usual)] = usual
+
     def encode(self, tokens: Tensor) -> Encoded:
         bases = nn.functional.pad(tokens[:, 1:].long(), (0, self.max_bp - (tokens.shape[1] - 1)), value=vocab.PAD)
         onehot = nn.functional.one_hot(bases, vocab.VOCAB_SIZE).to(self.nucleotide_head.weight.dtype)
@@ -169,6 +183,12 @@ class MLPEncoder(ChunkedEncoder):
     def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
         logits = self.nucleotide_head(encoded.embeddings).view(-1, self.max_bp, vocab.OUTPUT_SIZE)
         return logits[at[:, 0], (at[:, 1] - 1).clamp_min(0)]
+
+
+def log_frequencies(tokens: Tensor) -> Tensor:
+    """Log frequency [L, 6] of each token at each position of tokens [U, L], every token counted once more than seen."""
+    seen = torch.stack([(tokens == token).sum(0) for token in range(vocab.OUTPUT_SIZE)], dim=1) + 1.0
+    return (seen / seen.sum(1, keepdim=True)).log()
 
 
 def build_asv_encoder(config: ModelConfig) -> ChunkedEncoder:

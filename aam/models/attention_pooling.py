@@ -11,6 +11,17 @@ SAME = 1e-4
 """Deviation over rows below which an output is the same for all of them; fresh encoders reach 0.01 and more."""
 
 
+@torch.no_grad()
+def standardise(layer: nn.Linear, outputs: Tensor) -> None:
+    """Change a layer so that these outputs of it [B, D] get mean 0 and deviation 1; constant ones stay at scale."""
+    if len(outputs) < 2:
+        return
+    deviation = outputs.std(0)
+    gain = torch.where(deviation > SAME, 1.0 / deviation, 1.0)
+    layer.weight *= gain[:, None]
+    layer.bias.copy_((layer.bias - outputs.mean(0)) * gain)
+
+
 class AttentionPooling(nn.Module):
     """Weighted means of the valid positions, one per learned query: [B, S, D] and valid [B, S] -> [B, D].
 
@@ -43,15 +54,9 @@ class AttentionPooling(nn.Module):
         constant and learn nothing from it for hundreds of steps. Outputs that are the same in every row have nothing
         to be scaled to and stay as they are.
         """
-        if len(embeddings) < 2:
-            return
         closing, self.norm = self.norm, nn.Identity()
-        found = self(embeddings, mask)
+        standardise(self.merge, self(embeddings, mask))
         self.norm = closing
-        deviation = found.std(0)
-        gain = torch.where(deviation > SAME, 1.0 / deviation, 1.0)
-        self.merge.weight *= gain[:, None]
-        self.merge.bias.copy_((self.merge.bias - found.mean(0)) * gain)
 
     def _scores(self, embeddings: Tensor) -> Tensor:
         return self.query(embeddings) / math.sqrt(embeddings.shape[-1])

@@ -61,7 +61,7 @@ class LatentTree(nn.Module):
 
     def place(self, branches: Branches, index: Tensor, valid: Tensor, abundance: Tensor) -> SampleBranches:
         """Samples by their slots, index, valid and relative abundance [B, S], on the branches."""
-        weight = valid.to(abundance.dtype) if self.metric == "unweighted" else abundance * valid
+        weight = valid.to(abundance.dtype) if self.metric == "unweighted" else torch.where(valid, abundance, 0.0)
         tips = weight.new_zeros(len(index), len(branches.tips)).scatter_add(1, index, weight)
         if self.metric == "unweighted":
             return SampleBranches(reach(branches, index, valid), tips)
