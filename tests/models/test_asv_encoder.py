@@ -12,13 +12,13 @@ from torch import Tensor
 from aam import vocab
 from aam.config import ModelConfig
 from aam.models import asv_encoder
-from aam.models.asv_encoder import ASVEncoder, MLPEncoder, build_asv_encoder
+from aam.models.asv_encoder import ASVEncoder, ChunkedEncoder, MLPEncoder, build_asv_encoder
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 LENGTH = 12
 
 
-def encoder(dtype: torch.dtype = torch.float32, kind: str = "transformer", **changes: object) -> ASVEncoder | MLPEncoder:
+def encoder(dtype: torch.dtype = torch.float32, kind: str = "transformer", **changes: object) -> ChunkedEncoder:
     torch.manual_seed(0)
     return build_asv_encoder(tiny_model(LENGTH, asv_encoder=kind, **changes)).to(dtype)
 
