@@ -20,7 +20,7 @@ Cause = Literal["none", "parameter", "input", "transient", "precision", "data", 
 
 ADVICE: dict[Cause, str] = {
     "none": "nothing to do",
-    "parameter": "the weights were spoilt earlier: go back to the last good checkpoint, look at the step that wrote them",
+    "parameter": "the weights were spoilt earlier: take the last good checkpoint, look at the step that wrote them",
     "input": "the batch came in bad: fix or quarantine the named data, and check values where they are read",
     "transient": "the same step is sound when repeated: suspect hardware, a race, or random state not restored",
     "precision": "run this part in fp32 or bf16, or scale it down; `aam precision` says which part",

@@ -1,0 +1,156 @@
+"""Preflight checks of how a run starts: what is trained, how fast, on what, and from which loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from aam.health.trial import IGNORED, Finding, Head, Make, Skipped, few_names
+
+NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
+SMALL = 0.25  # a perfect prediction must score below this part of the untrained model's loss
+MOVES = 0.01  # the learning rates of a whole run must sum to this part of the size of a typical weight
+
+
+def frozen(make: Make, left: float) -> str:
+    """Parameters that nothing will train, though nobody said so."""
+    trial = make()
+    names = [name for name, p in trial.model.named_parameters() if not p.requires_grad and name not in trial.frozen]
+    if names:
+        raise Finding(f"frozen: {few_names(names)}; set requires_grad, or name them as frozen on purpose")
+    return f"{sum(p.requires_grad for p in trial.model.parameters())} trainable tensors"
+
+
+def optimizer_holds_the_model(make: Make, left: float) -> str:
+    """Every trainable tensor of the model is in the optimiser exactly once, and no other tensor is."""
+    trial = make()
+    held = [id(p) for group in trial.optimizer.param_groups for p in group["params"]]
+    names = {id(p): name for name, p in trial.model.named_parameters() if p.requires_grad}
+    missing = [name for key, name in names.items() if key not in held]
+    if missing:
+        raise Finding(f"not in the optimiser: {few_names(missing)} ({len(missing)} of {len(names)} tensors)")
+    if len(held) != len(set(held)):
+        raise Finding("the optimiser holds a tensor twice; its updates would be applied twice")
+    foreign = len(set(held) - {id(p) for p in trial.model.parameters()})
+    if foreign:
+        raise Finding(f"the optimiser holds {foreign} tensors that are not of the model")
+    return f"{len(names)} tensors in {len(trial.optimizer.param_groups)} groups"
+
+
+def learning_rates(make: Make, left: float) -> str:
+    """Rates are finite and above 0, and those of the whole run can move a weight at all.
+
+    AdamW moves no weight further than the sum of the learning rates, so a run whose rates sum to less than 1 % of the
+    size of a typical weight cannot learn, whatever its loss does.
+    """
+    trial = make()
+    rates = list(trial.rates) or [float(group["lr"]) for group in trial.optimizer.param_groups]
+    if bad := [rate for rate in rates if not math.isfinite(rate) or rate < 0]:
+        raise Finding(f"learning rate {bad[0]} among {len(rates)}; expected finite and above 0")
+    if not any(rates):
+        raise Finding("every learning rate is 0")
+    matrices = [p.detach() for p in trial.model.parameters() if p.dim() > 1 and p.numel()]
+    if not trial.rates or not matrices:
+        return f"peak {max(rates):.3g}"
+    sizes = torch.stack([matrix.float().square().mean().sqrt() for matrix in matrices])
+    size, bound = float(sizes.median()), math.fsum(rates)
+    if bound < MOVES * size:
+        raise Finding(
+            f"all {len(rates)} rates sum to {bound:.3g}, but a typical weight is {size:.3g}: nothing can move"
+        )
+    return f"peak {max(rates):.3g}, sum {bound:.3g} against weights of {size:.3g}"
+
+
+def batches_differ(make: Make, left: float) -> str:
+    """Two batches in a row are not the same."""
+    trial = make()
+    first, second = (_leaves(batch) for batch in list(trial.batches)[:2])
+    if first and len(first) == len(second) and all(map(_equal, first, second)):
+        raise Finding("the first two batches are equal; the loader hands out the same batch again")
+    return f"{len(trial.batches)} batches seen"
+
+
+def initial_loss(make: Make, left: float) -> str:
+    """The untrained loss is finite, and each classification head starts where chance says: ln V + var(logits) / 2.
+
+    For logits that do not depend on the target, the expected cross-entropy is E[log sum exp] - E[logit], which is
+    ln V + variance / 2 for normal logits. Targets must be in range and not all ignored; what goes into the loss must be
+    logits, not probabilities.
+    """
+    trial = make()
+    trial.model.train()
+    batch = trial.batches[0]
+    output = trial.predict(batch)
+    loss = float(trial.score(output, batch).detach())
+    if not math.isfinite(loss):
+        raise Finding(f"the first loss is {loss}")
+    if trial.heads is None:
+        return f"loss {loss:.4g}; no classification head to compare with chance"
+    return "; ".join(_head(name, head) for name, head in trial.heads(output, batch).items())
+
+
+def perfect_prediction(make: Make, left: float) -> str:
+    """Right answers, made from the data on another path, score far better than the untrained model."""
+    trial = make()
+    if trial.perfect is None:
+        raise Skipped("no perfect prediction given")
+    batch = trial.batches[0]
+    with torch.no_grad():
+        found, untrained = (
+            float(trial.score(output, batch)) for output in (trial.perfect(batch), trial.predict(batch))
+        )
+    if not found < SMALL * untrained:
+        raise Finding(
+            f"right answers score {found:.4g}, the untrained model {untrained:.4g}: loss and targets disagree"
+        )
+    return f"right answers {found:.3g}, untrained model {untrained:.3g}"
+
+
+START: tuple[tuple[str, Callable[[Make, float], str]], ...] = (
+    ("trainable", frozen),
+    ("optimiser", optimizer_holds_the_model),
+    ("learning rate", learning_rates),
+    ("batches", batches_differ),
+    ("initial loss", initial_loss),
+    ("perfect prediction", perfect_prediction),
+)
+
+
+def _head(name: str, head: Head) -> str:
+    logits, targets = head.logits.detach().float().flatten(0, -2), head.targets.flatten()
+    kept = targets != IGNORED
+    if not bool(kept.any()):
+        raise Finding(f"{name}: every target is ignored, so the loss is a mean of nothing")
+    logits, targets, classes = logits[kept], targets[kept], logits.shape[-1]
+    allowed = head.classes if head.classes is not None else frozenset(range(classes))
+    if strange := sorted(set(targets.unique().tolist()) - allowed):
+        raise Finding(f"{name}: targets {strange[:4]} occur, expected {sorted(allowed)[:8]}; labels off by one?")
+    if bool((logits >= 0).all()) and bool((logits.sum(-1) - 1).abs().max() < 1e-3):
+        raise Finding(f"{name}: each row sums to 1: probabilities go into a loss that applies softmax itself")
+    found = float(cross_entropy(logits, targets))
+    chance = math.log(classes) + float(logits.var(dim=-1, correction=0).mean()) / 2
+    # A head with few targets has noise of its own, which is no fault.
+    noise = (
+        3 * float(cross_entropy(logits, targets, reduction="none").std()) / math.sqrt(len(targets))
+        if len(targets) > 1
+        else math.inf
+    )
+    if abs(found - chance) > NATS + noise:
+        raise Finding(f"{name}: starts at {found:.3f} nats, chance is {chance:.3f} (ln {classes} + var/2)")
+    return f"{name} {found:.3f} nats, chance {chance:.3f}"
+
+
+def _leaves(value: Any) -> list[Any]:
+    """Tensors of a batch, whatever its nesting."""
+    return torch.utils._pytree.tree_leaves(value)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.equal(a, b)
+    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor))

@@ -1,0 +1,67 @@
+"""What a training loop hands to the preflight checks, and what a check says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+IGNORED = -100  # target value that a cross-entropy leaves out
+
+
+class Head(NamedTuple):
+    """A classification head: logits [n, V] as they go into the cross-entropy, and targets [n]."""
+
+    logits: Tensor
+    targets: Tensor
+    classes: frozenset[int] | None = None  # the targets that make sense, where not all V do
+
+
+@dataclass
+class Trial:
+    """The parts of one training run, freshly built. Batches are whatever `predict`, `score` and `step` understand."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    batches: Sequence[Any]  # at least two, different, in training order
+    predict: Callable[[Any], Any]  # batch -> output of the model
+    score: Callable[[Any, Any], Tensor]  # (output, batch) -> scalar loss
+    step: Callable[[Any], object]  # batch -> the loop's own update: forward, backward, clip, optimiser
+    few: Any = None  # a batch of four samples that can be learned by heart
+    held_out: Sequence[Any] = ()  # batches of other samples
+    heads: Callable[[Any, Any], Mapping[str, Head]] | None = None  # (output, batch) -> classification heads
+    perfect: Callable[[Any], Any] | None = None  # batch -> the output of a model that knows the answers
+    shuffled: Callable[[Any], Any] | None = None  # batch -> the same with the targets of other samples
+    junk: Callable[[Any], Any] | None = None  # batch -> the same with other values in all padding
+    frozen: frozenset[str] = field(default_factory=frozenset)  # parameters that are not trained, on purpose
+    rates: Sequence[float] = ()  # learning rates of the whole run
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table. `ok` is None where the check was skipped."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    seconds: float = 0.0
+
+
+Make = Callable[[], Trial]
+
+
+class Finding(Exception):
+    """Raised by a check that found a fault; its text is the detail."""
+
+
+class Skipped(Exception):
+    """Raised by a check that the trial gives no means for; its text is the reason."""
+
+
+def few_names(names: Sequence[str], shown: int = 4) -> str:
+    """`a, b, c and 5 more`."""
+    text = ", ".join(names[:shown])
+    return text + (f" and {len(names) - shown} more" if len(names) > shown else "")
