@@ -104,7 +104,7 @@ class OptimConfig:
 
     batch_size: int = option(32, "Samples of one forward pass.", low=2)
     accumulate: int = option(1, "Forward passes summed into one optimiser step.", low=1)
-    lr: float = option(2e-3, "Peak learning rate.", above=0.0)
+    lr: float = option(1e-3, "Peak learning rate.", above=0.0)
     weight_decay: float = option(0.1, "AdamW weight decay, on matrices only.", low=0.0)
     warmup_fraction: float = option(
         0.1, "Part of the run over which the learning rate rises; then it falls as a cosine.", low=0.0, high=1.0

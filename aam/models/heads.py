@@ -1,4 +1,9 @@
-"""Heads on the sample embedding: Euclidean UniFrac, Faith PD, and hidden ASVs."""
+"""Heads on the sample embedding: Euclidean UniFrac, Faith PD, and hidden ASVs.
+
+Embeddings have D entries of size 1, so an update of all weights by the learning rate moves an output by D times that.
+Outputs that are small, coordinates and logarithms, are scaled down by that (Yang and Hu 2021); unscaled they swung by
+several deviations a step.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +33,7 @@ class EuclideanUnifrac(nn.Module):
     def coordinates(self, samples: Tensor) -> Tensor:
         """Shared coordinates [B, D], in float32 whatever the autocast."""
         with torch.autocast(samples.device.type, enabled=False):
-            return self.project(samples.float())
+            return self.project(samples.float()) / samples.shape[-1]
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """UniFrac of every left sample with every right one; of a sample with itself it is 0, not what stands here."""
@@ -39,9 +44,9 @@ class EuclideanUnifrac(nn.Module):
         """Predict `mean` for all pairs of these samples [B, D]; `largest` is the largest distance to expect."""
         size = max(1.0, 1.5 * largest)
         self.log_size.fill_(math.log(size))
-        self.project.weight.mul_(0.1)
-        length = ((size - mean) / self.project.bias.numel()) ** 0.5  # of each coordinate
-        self.project.bias += length - self.coordinates(samples).mean(0)
+        dim = samples.shape[-1]
+        length = ((size - mean) / dim) ** 0.5  # of each coordinate
+        self.project.bias += dim * (length - self.coordinates(samples).mean(0))
 
 
 class HiddenASVs(nn.Module):
@@ -69,9 +74,17 @@ class HiddenASVs(nn.Module):
 
 
 class SampleScalars(nn.Module):
-    """Numbers read off single vectors: log Faith PD off samples [B, D], log abundance off slot states [B, S, D]."""
+    """Numbers read off single vectors: log Faith PD off samples, log relative abundance off slots."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.faith_pd = nn.Linear(config.dim, 1)
-        self.abundance = nn.Linear(config.dim, 1)
+        self.pd = nn.Linear(config.dim, 1)
+        self.amount = nn.Linear(config.dim, 1)
+
+    def faith_pd(self, samples: Tensor) -> Tensor:
+        """Log Faith PD, samples [B, D] -> [B]."""
+        return self.pd(samples / samples.shape[-1] ** 0.5)[:, 0]
+
+    def abundance(self, states: Tensor) -> Tensor:
+        """Log relative abundance, slot states [B, S, D] -> [B, S]."""
+        return self.amount(states / states.shape[-1] ** 0.5)[..., 0]

@@ -21,6 +21,10 @@ TINY = 1e-12
 """Keeps quotients of two empty sums at zero; far below any branch length."""
 
 
+TIP_RANGE = 6.0
+"""Tip biases tried at the start: tips from 1/400 to 6 times the initial length of a latent branch, about."""
+
+
 class Branches(NamedTuple):
     """`members` [U, K] in 0…1 and private `tips` [U] >= 0 of ASVs, with the `lengths` [K] of the latent branches."""
 
@@ -75,6 +79,20 @@ class LatentTree(nn.Module):
         private = weighted(left.tips, right.tips, branches.tips, self.metric, self.alpha)
         distance, total = latent[0] + private[0], latent[1] + private[1]
         return distance * self.log_scale.exp() if self.metric == "weighted" else distance / (total + TINY)
+
+    @torch.no_grad()
+    def calibrate(self, embeddings: Tensor, index: Tensor, valid: Tensor, abundance: Tensor, mean: float) -> None:
+        """Choose the size of the private tips so that these samples' mean UniFrac, raw weighted excepted, is `mean`.
+
+        It grows with the tips, which few samples share, so halving the interval finds it.
+        """
+        low, high = -TIP_RANGE, TIP_RANGE
+        while high - low > 0.01:
+            self.tip.bias.fill_((low + high) / 2)
+            branches = self(embeddings)
+            placed = self.place(branches, index, valid, abundance)
+            pairs = self.unifrac(branches, placed, placed).triu(diagonal=1).sum() * 2 / (len(index) * (len(index) - 1))
+            low, high = ((low + high) / 2, high) if float(pairs) < mean else (low, (low + high) / 2)
 
     def patristic(self, branches: Branches) -> Tensor:
         """Tree distances between ASVs [U, U]; the diagonal is meaningless."""

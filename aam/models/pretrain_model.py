@@ -87,8 +87,8 @@ class PretrainModel(nn.Module):
             patristic=patristic,
             membership=self.hidden_asvs.membership(encoded.embeddings, asvs),
             hidden_abundance=self.hidden_asvs.hidden_abundance(encoded.embeddings, slots),
-            slot_abundance=self.scalars.abundance(encoded.states)[..., 0],
-            faith_pd=self.scalars.faith_pd(encoded.embeddings)[:, 0],
+            slot_abundance=self.scalars.abundance(encoded.states),
+            faith_pd=self.scalars.faith_pd(encoded.embeddings),
             asvs=asvs,
             samples=encoded.embeddings,
         )

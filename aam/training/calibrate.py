@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aam.data.dataset import Batch
-from aam.models.pretrain_model import PretrainModel
+from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
 from aam.training.losses import above_diagonal
 from aam.training.objective import model_inputs
@@ -21,16 +21,26 @@ def calibrate(model: PretrainModel, batch: Batch) -> None:
     inputs = model_inputs(batch)
     model.train().calibrate(inputs)
     output = model(inputs)
-    if model.euclidean is not None and batch.unifrac is not None:
-        true = above_diagonal(batch.unifrac)
-        model.euclidean.calibrate(output.samples, true.mean().item(), true.max().item())
+    if batch.unifrac is not None:
+        calibrate_unifrac(model, batch, output)
+        output = model(inputs)
     if model.latent_tree is not None and batch.patristic is not None:
         model.latent_tree.log_scale += log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic))
     if batch.faith_pd is not None:
-        model.scalars.faith_pd.bias += batch.faith_pd.log().mean() - output.faith_pd.mean()
+        model.scalars.pd.bias += batch.faith_pd.log().mean() - output.faith_pd.mean()
     amount = log_abundance(batch.abundance)[batch.valid].mean()
-    model.scalars.abundance.bias += amount - output.slot_abundance[batch.valid].mean()
+    model.scalars.amount.bias += amount - output.slot_abundance[batch.valid].mean()
     model.hidden_asvs.amount.bias += amount - output.hidden_abundance[batch.valid].mean()
+
+
+def calibrate_unifrac(model: PretrainModel, batch: Batch, output: PretrainOutput) -> None:
+    """Set both UniFrac heads, where they are on, to the mean of the batch."""
+    true = above_diagonal(batch.unifrac)
+    mean, largest = true.mean().item(), true.max().item()
+    if model.euclidean is not None:
+        model.euclidean.calibrate(output.samples, mean, largest)
+    if model.latent_tree is not None and model.latent_tree.metric != "weighted":
+        model.latent_tree.calibrate(output.asvs, batch.index, batch.valid, batch.abundance, mean)
 
 
 def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
