@@ -9,5 +9,5 @@ Nothing here knows the network. Predictions and truth come in as arrays; small n
     metadata_baselines   random forest, linear, k nearest neighbours and constant on a metadata column
     target_metrics       errors in the target's units, balanced accuracy, paired differences
     pcoa, agreement      ordination of a distance matrix; Mantel, Procrustes, neighbour recall, stress
-    plots                the figures; the only file that imports matplotlib
+    plots, curves        the figures; `plots` is the only file that imports matplotlib
 """

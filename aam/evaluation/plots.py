@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from aam.evaluation.curves import PANELS, Panel, series, smoothed
 from aam.evaluation.metrics import upper_triangle
 from aam.evaluation.pcoa import Ordination
 
@@ -49,38 +50,6 @@ SCORES = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
 
 Target = Path | BinaryIO
 Paint = Callable[[Axes, Ordination], None]
-
-
-class Panel(NamedTuple):
-    """One small multiple: its title and the value of the log it shows.
-
-    `log` allows a logarithmic axis; `floor` is the lowest value worth showing once the curve has risen above it.
-    """
-
-    title: str
-    name: str
-    log: bool = True
-    floor: float | None = None
-
-
-PANELS = (
-    Panel("Total loss", "loss"),
-    Panel("UniFrac, latent tree: loss", "unifrac"),
-    Panel("UniFrac, embedding: loss", "euclidean"),
-    Panel("Masked nucleotides: loss", "nucleotide"),
-    Panel("Tree distances of ASVs: loss", "patristic"),
-    Panel("Hidden ASVs: loss", "masked_asv"),
-    Panel("Hidden abundances: loss", "count"),
-    Panel("Faith's PD: loss", "faith_pd"),
-    Panel("UniFrac: R²", "unifrac_r2", False, -0.1),
-    Panel("UniFrac: mean absolute error", "unifrac_mae"),
-    Panel("UniFrac by embedding: R²", "euclidean_r2", False, -0.1),
-    Panel("Masked nucleotides: accuracy", "nucleotide_accuracy", False),
-    Panel("Gradient norm before clipping", "grad_norm"),
-    Panel("Learning rate", "learning_rate", False),
-    Panel("Samples per second", "samples_per_second", False),
-)
-"""What `plot_curves` shows, in this order, as far as the log holds it; other values stay in the log."""
 
 
 def plot_curves(records: Sequence[Mapping[str, Any]], target: Target) -> None:
@@ -178,12 +147,12 @@ def _save(figure: Figure, target: Target) -> None:
 def _draw_panel(axes: Axes, panel: Panel, records: Sequence[Mapping[str, Any]]) -> None:
     lines = []
     for kind, colour in (("train", TRAIN), ("validation", HELD_OUT)):
-        steps, values = _series(records, kind, panel.name)
+        steps, values = series(records, kind, panel.name)
         if not len(steps):
             continue
         if kind == "train":
             axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
-            values = _smoothed(values)
+            values = smoothed(values)
             axes.plot(steps, values, color=colour, linewidth=1.8)
         else:
             axes.plot(steps, values, color=colour, linewidth=1.8, marker="o", markersize=3.5)
@@ -194,19 +163,6 @@ def _draw_panel(axes: Axes, panel: Panel, records: Sequence[Mapping[str, Any]]) 
     axes.set_title(panel.title, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def _series(records: Sequence[Mapping[str, Any]], kind: str, name: str) -> tuple[NDArray, NDArray]:
-    """Steps and finite values of one curve, by step."""
-    points = {record["step"]: record[name] for record in records if record.get("kind") == kind and name in record}
-    steps = [step for step in sorted(points) if points[step] is not None and math.isfinite(points[step])]
-    return np.array(steps), np.array([points[step] for step in steps], dtype=np.float64)
-
-
-def _smoothed(values: NDArray) -> NDArray:
-    """Centred running mean over a 25th of the curve, narrower at its ends."""
-    window = np.ones(max(len(values) // 25, 1))
-    return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
 
 
 def _scale(axes: Axes, values: NDArray, panel: Panel) -> None:
