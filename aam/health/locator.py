@@ -40,7 +40,7 @@ from aam.health.events import Event, Origin, ancestors, blame
 from aam.health.modules import ModuleStack, float_tensors
 from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Finding, Report
 from aam.health.stats import not_finite
-from aam.health.tracing import Tracer
+from aam.health.tracing import Listener, Tracer
 
 
 def locate(
@@ -52,9 +52,20 @@ def locate(
     context: Mapping[str, Any] | None = None,
 ) -> Report:
     """Run `call` under the locator and report what made non-finite values, and where; see the module's text."""
+    return examine(model, call, SampleAxis.of(sample_ids, sample_axis, label), context)
+
+
+def examine(
+    model: nn.Module,
+    call: Callable[[], Any],
+    samples: SampleAxis,
+    context: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+) -> Report:
+    """`locate`, with a listener that is told of every operation."""
     stack = ModuleStack(model)
     shapes = frozenset(shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1])))
-    tracer = Tracer(model, stack, Describer(SampleAxis.of(sample_ids, sample_axis, label), shapes))
+    tracer = Tracer(model, stack, Describer(samples, shapes), listener)
     bad_before = {row.name: row for row, _ in not_finite(_state(model))}
     with _set_aside(model), _eager():
         result, error = _traced(call, stack, tracer)

@@ -47,14 +47,14 @@ def summarise(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
     included, is accepted.
     """
     named = [(name, tensor.detach()) for name, tensor in tensors]
-    rows = _read([_figures(tensor) for _, tensor in named])
+    rows = read_together([_figures(tensor) for _, tensor in named])
     return [
         TensorSummary(name, tuple(tensor.shape), tensor.dtype, low, high, mean, top, int(nan), int(inf), int(zeros))
         for (name, tensor), (low, high, mean, top, nan, inf, zeros) in zip(named, rows, strict=True)
     ]
 
 
-def _read(values: list[Tensor]) -> list[Any]:
+def read_together(values: list[Tensor]) -> list[Any]:
     """Small tensors of one shape as Python numbers, with one device-to-host copy per device."""
     read: list[Any] = [None] * len(values)
     by_device: dict[torch.device, list[int]] = defaultdict(list)
@@ -81,7 +81,7 @@ def tripwire(tensor: Tensor) -> Tensor:
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[TensorSummary, Tensor]]:
     """Those of the (name, tensor) pairs that hold NaN or Inf: one host read where there are none."""
     named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
-    finite = _read([tripwire(tensor).isfinite() for _, tensor in named])
+    finite = read_together([tripwire(tensor).isfinite() for _, tensor in named])
     suspects = [pair for pair, fine in zip(named, finite, strict=True) if not fine]
     return [(row, tensor) for row, (_, tensor) in zip(summarise(suspects), suspects, strict=True) if not row.finite]
 

@@ -7,6 +7,7 @@ backward pass knows the module and the source line of the forward operation whos
 from __future__ import annotations
 
 import cmath
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from aam.health.stats import not_finite, real_values, tripwire
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
 BEFORE = "(forward ran before the trace)"
 
+Listener = Callable[[Operation, str, Sequence[Tensor]], None]  # (operation, module, results) of everything that runs
 Found = list[tuple[Tensor, Counts]]  # tensors that hold NaN or Inf
 
 
@@ -33,8 +35,9 @@ class Tracer(TorchDispatchMode):
     A sum over the output is the tripwire: it cannot be finite where a value is not. Where it trips, counts decide.
     """
 
-    def __init__(self, model: nn.Module, stack: ModuleStack, describer: Describer):
+    def __init__(self, model: nn.Module, stack: ModuleStack, describer: Describer, listener: Listener | None = None):
         super().__init__()
+        self._listener = listener
         self.events: list[Event] = []
         self.operations = 0
         self.saw_backward = False
@@ -72,6 +75,9 @@ class Tracer(TorchDispatchMode):
                 self._hold(float_tensors(out), Origin.SPELT)
         elif not operation.view:
             outputs = [*float_tensors(out), *written]
+            if self._listener is not None:
+                top = self._stack.top
+                self._listener(operation, top.path if top is not None else OUTSIDE, outputs)
             bad = _bad_among(outputs)
             site = self._site(operation) if bad else None
             if site is not None and not is_guard(site.spots):
