@@ -1,0 +1,136 @@
+"""Eigen-decompositions that survive degenerate matrices, and principal coordinates on top of them.
+
+`torch.linalg.eigh` has two weak points: its backward pass divides by differences of eigenvalues, so a repeated one (any
+symmetric graph, any constant block) gives NaN gradients; and its iteration can fail on ill-conditioned input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aam.errors import NonFiniteError
+from aam.health.interventions import Interventions
+from aam.health.stats import format_stats
+
+FALLBACK = "eigen-decomposition fallback"
+
+
+class _Eigh(torch.autograd.Function):
+    """Eigenvalues and vectors of symmetric matrices, with the gradient of repeated eigenvalues damped.
+
+    The exact gradient of eigenvectors holds 1 / (l_j - l_i). Here it is d / (d^2 + e^2) with d the difference and e
+    `gap` times the largest magnitude: the same where eigenvalues are apart, 0 where they are equal. There a single
+    eigenvector is not defined, only its space is, and functions of the space get the right gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, gap: float) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(matrix)
+        ctx.save_for_backward(values, vectors)
+        ctx.gap = gap
+        return values, vectors
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        grad_values, grad_vectors = gradients
+        values, vectors = ctx.saved_tensors
+        apart = values.unsqueeze(-2) - values.unsqueeze(-1)  # [.., i, j] = l_j - l_i
+        scale = ctx.gap * values.abs().amax(-1, keepdim=True).unsqueeze(-1).clamp(
+            min=torch.finfo(values.dtype).tiny ** 0.25
+        )
+        inner = (vectors.mT @ grad_vectors) * (apart / (apart.square() + scale.square()))
+        gradient = vectors @ (inner + torch.diag_embed(grad_values)) @ vectors.mT
+        return (gradient + gradient.mT) / 2, None
+
+
+@dataclass(frozen=True)
+class Eigen:
+    """Eigenvalues [.., n], ascending, of the matrix as given, and eigenvectors [.., n, n] in columns."""
+
+    values: Tensor
+    vectors: Tensor
+    condition: float  # largest over smallest magnitude of the eigenvalues, the worst of the batch
+
+
+def robust_eigh(
+    matrix: Tensor, ridge: float = 0.0, gap: float = 1e-6, interventions: Interventions | None = None
+) -> Eigen:
+    """Eigen-decomposition of symmetric matrices [.., n, n] with finite gradients, in at least fp32.
+
+    The matrix is made exactly symmetric; `ridge` times its mean |diagonal| is added to the diagonal before and taken
+    off the eigenvalues after. Where the solver gives up, the same is tried in float64, then with a growing ridge, and
+    each such retry is counted in `interventions`. Raises `NonFiniteError` for NaN or Inf in the matrix, and where
+    nothing helps: a stale or made-up result is never returned.
+    """
+    wide = matrix if matrix.dtype in (torch.float32, torch.float64) else matrix.float()
+    if not bool(torch.isfinite(wide).all()):
+        raise NonFiniteError(f"eigen-decomposition of a matrix with shape {matrix.shape}: {format_stats(matrix)}")
+    symmetric = (wide + wide.mT) / 2
+    size = symmetric.detach().diagonal(dim1=-2, dim2=-1).double().abs().mean(-1)
+    for attempt, (dtype, factor) in enumerate(
+        [(symmetric.dtype, ridge), *((torch.float64, max(ridge, extra)) for extra in (ridge, 1e-10, 1e-6, 1e-3))]
+    ):
+        if attempt and interventions is not None:
+            interventions.add(FALLBACK)
+        shift = (factor * size).to(dtype)
+        shifted = symmetric.to(dtype) + shift[..., None, None] * torch.eye(
+            matrix.shape[-1], dtype=dtype, device=matrix.device
+        )
+        try:
+            values, vectors = _Eigh.apply(shifted, gap)
+        except torch.linalg.LinAlgError:
+            continue
+        if bool(torch.isfinite(values).all()) and bool(torch.isfinite(vectors).all()):
+            values = (values - shift[..., None]).to(wide.dtype)
+            return Eigen(values, vectors.to(wide.dtype), _condition(values))
+    raise NonFiniteError(f"eigen-decomposition failed in float64 with any ridge; matrix: {format_stats(matrix)}")
+
+
+def _condition(values: Tensor) -> float:
+    """Worst ratio of the largest to the smallest magnitude; infinite for a singular matrix."""
+    magnitude = values.detach().abs().double()
+    if magnitude.numel() == 0:
+        return 1.0
+    ratio = magnitude.amax(-1) / magnitude.amin(-1)
+    return float(torch.nan_to_num(ratio, nan=1.0, posinf=torch.inf).max())  # the zero matrix is 0 / 0
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Principal coordinates [n, k] of n objects, and the share of the positive variance that each axis explains [k]."""
+
+    values: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    negative: float  # sum of |negative eigenvalues| over that of the positive ones; 0 for Euclidean distances
+
+
+def principal_coordinates(distances: NDArray[np.floating], dimensions: int = 2, squared: bool = False) -> Coordinates:
+    """Classical scaling (PCoA, Gower 1966) of a symmetric distance matrix [n, n] in float64.
+
+    With `squared` the entries already are squared Euclidean distances, which UniFrac is. Axes beyond the positive
+    eigenvalues are 0. The sign of each axis is fixed: its entry of largest magnitude is positive.
+    """
+    d = torch.from_numpy(np.array(distances, dtype=np.float64))
+    gram = -0.5 * (d if squared else d.square())
+    gram = gram - gram.mean(0, keepdim=True) - gram.mean(1, keepdim=True) + gram.mean()
+    eigen = robust_eigh(gram)
+    values, vectors = eigen.values.flip(0), eigen.vectors.flip(1)
+    noise = float(values.abs().max()) * len(d) * torch.finfo(torch.float64).eps if len(d) else 0.0
+    positive = torch.where(values > noise, values, 0.0)
+    total = float(positive.sum())
+    kept = min(dimensions, len(d))
+    axes = torch.zeros(len(d), dimensions, dtype=torch.float64)
+    axes[:, :kept] = vectors[:, :kept] * positive[:kept].sqrt()
+    if len(d):
+        peak = axes.gather(0, axes.abs().argmax(0, keepdim=True))
+        axes = axes * torch.where(peak < 0, -1.0, 1.0)
+    explained = torch.zeros(dimensions, dtype=torch.float64)
+    explained[:kept] = positive[:kept] / total if total else 0.0
+    below = float(torch.where(values < -noise, values, 0.0).abs().sum())
+    return Coordinates(axes.numpy(), explained.numpy(), below / total if total else 0.0)
