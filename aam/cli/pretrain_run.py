@@ -58,6 +58,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
 def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, Any]:
     """Figures of the best checkpoint beside the baselines and the cost of the run."""
     started = time.perf_counter()
+    peak = peak_memory(run.learner.device)  # before the baselines, which hold trees of their own
     model, _ = open_model(run.config.run.output_dir / BEST)
     samples = state.batches * run.config.optim.batch_size
     corpus = held_out.corpus
@@ -71,7 +72,7 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, A
         "seconds": state.seconds,
         "seconds_scoring": time.perf_counter() - started,
         "samples_per_second": samples / max(state.seconds, 1e-9),
-        "peak_memory_bytes": peak_memory(run.learner.device),
+        "peak_memory_bytes": peak,
     }
 
 
