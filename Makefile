@@ -26,7 +26,7 @@ $(VENV)/.installed-%: $(SETTINGS)
 
 demo: $(VENV)/.installed
 	rm -rf aam-example
-	$(BIN)/aam pretrain --example --output-dir aam-example --max-minutes 3
+	$(BIN)/aam pretrain --example --output-dir aam-example --preset tiny --max-minutes 3
 
 # One arithmetic thread per worker: more of them only wait for each other.
 test: $(VENV)/.installed-test

@@ -32,9 +32,10 @@ def commands(command: click.Command, context: click.Context) -> Iterator[tuple[c
 
 
 def row(option: click.Option) -> str:
-    """One line of the table of options; the default, which the help text ends with, has a column of its own."""
+    """One line of the table of options; the default has a column of its own, also where the help text ends with it."""
     names = ", ".join(f"`{name}`" for name in option.opts + option.secondary_opts)
     text, _, default = " ".join((option.help or "").split()).removesuffix("]").partition(" [default: ")
+    default = default or (str(option.default) if option.show_default else "")
     values = f" One of {', '.join(map(str, option.type.choices))}." if isinstance(option.type, click.Choice) else ""
     note = " Required." if option.required else values
     return f"| {names} | {default and f'`{default}`'} | {(text + note).replace('|', '/')} |"

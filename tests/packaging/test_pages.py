@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aam.cli import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 EVERY_PAGE = [ROOT / "README.md", *PAGES]
@@ -36,6 +38,10 @@ def test_links_between_files_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", path.read_text())
     missing = [target for target in targets if not (path.parent / target).exists()]
     assert not missing
+
+
+def test_readme_lists_the_commands_in_the_order_of_the_help() -> None:
+    assert re.findall(r"^\| `aam ([a-z-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE) == list(COMMANDS)
 
 
 def test_command_page_is_that_of_the_options() -> None:
