@@ -68,14 +68,14 @@ IDS = ("ann", "bob", "cyd", "dan")
 def transformer() -> Subject:
     torch.manual_seed(0)
     model, tokens, target = Transformer(), torch.randint(0, 11, (4, 6)), torch.randint(0, 5, (4,))
-    spots = ("embed", "blocks.0.norm", "blocks.1.mlp", "blocks.1", "head")
+    spots = ("embed", "blocks.0.norm", "blocks.1.mlp", "blocks.1")
     return Subject(model, lambda: nn.functional.cross_entropy(model(tokens), target), spots, IDS)
 
 
 def convolutional() -> Subject:
     torch.manual_seed(0)
     model, x, target = Convolutional(), torch.randn(4, 3, 20), torch.randint(0, 5, (4,))
-    spots = ("stem.0", "stem.1", "stem", "body", "head")
+    spots = ("stem.0", "stem.1", "stem", "body")
     return Subject(model, lambda: nn.functional.cross_entropy(model(x), target), spots, IDS)
 
 
@@ -88,10 +88,7 @@ def gemma() -> Subject:
     )  # fmt: skip
     model, tokens, mask = transformers.Gemma3ForCausalLM(config), torch.randint(1, 50, (4, 8)), torch.ones(4, 8).long()
     mask[1, :3] = 0  # left padding: rows of -inf in the mask that must not raise an alarm
-    spots = (
-        "model.layers.0.self_attn.q_proj", "model.layers.0.mlp", "model.layers.1.post_attention_layernorm",
-        "model.layers.1.mlp.act_fn", "model.norm", "lm_head",
-    )  # fmt: skip
+    spots = ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.act_fn", "lm_head")
     return Subject(model, lambda: model(input_ids=tokens, attention_mask=mask, labels=tokens).loss, spots, IDS)
 
 

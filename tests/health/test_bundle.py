@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -51,6 +51,7 @@ NESTED = st.recursive(
 )
 
 
+@settings(max_examples=30, deadline=None)  # each writes and syncs a file
 @given(NESTED)
 def test_any_nesting_survives(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("bundle") / "b.safetensors"
