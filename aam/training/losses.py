@@ -25,20 +25,24 @@ def _format_tensor_stats(tensor: Tensor) -> str:
 
 def check_pair(name: str, pred: Tensor, true: Tensor, check: bool = True) -> None:
     """Raise ValueError where prediction and target differ in shape and, with `check`, where either is not finite."""
-    if pred.shape != true.shape:
-        raise ValueError(
-            f"{name}_pred has shape {tuple(pred.shape)} but {name}_true has {tuple(true.shape)}: "
-            f"{_format_tensor_stats(pred)} against {_format_tensor_stats(true)}"
-        )
+    check_shapes(f"{name}_pred", pred, pred.shape, f"{name}_true", true)
     if check:
         assert_finite(f"{name}_pred", pred)
         assert_finite(f"{name}_true", true)
 
 
+def check_shapes(name: str, pred: Tensor, wanted: torch.Size, other: str, true: Tensor) -> None:
+    """Raise ValueError, naming both tensors and what they hold, where `true` has not the shape `wanted` by `pred`."""
+    if true.shape != wanted:
+        raise ValueError(
+            f"{name} has shape {tuple(pred.shape)} but {other} has {tuple(true.shape)}: "
+            f"{_format_tensor_stats(pred)} against {_format_tensor_stats(true)}"
+        )
+
+
 def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> Tensor:
     """Cross-entropy of masked bases: logits [T, 6] and tokens [T]; 0 where nothing was masked, never 0 / 0."""
-    if nuc_pred.shape[:-1] != nuc_true.shape:
-        raise ValueError(f"nuc_pred has shape {tuple(nuc_pred.shape)} but nuc_true has {tuple(nuc_true.shape)}")
+    check_shapes("nuc_pred", nuc_pred, nuc_pred.shape[:-1], "nuc_true", nuc_true)
     if check:
         assert_finite("nuc_pred", nuc_pred)
     total = F.cross_entropy(nuc_pred.float().flatten(0, -2), nuc_true.flatten(), reduction="sum")
@@ -73,6 +77,7 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
 
     Binary cross-entropy in which hidden and absent ASVs of a sample weigh the same; visible ones do not count.
     """
+    check_shapes("membership_pred", logits, torch.Size([len(logits), index.shape[1]]), "membership_true", hidden)
     if check:
         assert_finite("membership_pred", logits)
     zeros = torch.zeros_like(logits, dtype=torch.float32)
@@ -143,6 +148,8 @@ def pretrain_losses(
 
 def count_loss(output: Mapping[str, Tensor | None], asked: Asked, variance: float) -> Tensor:
     """Squared error of log abundance where it was hidden: of whole slots and of counts alone, [B, S] each."""
+    check_pair("hidden_abundance", output["hidden_abundance"], asked.log_abundance, check=False)
+    check_pair("slot_abundance", output["slot_abundance"], asked.log_abundance, check=False)
     pred = torch.where(asked.hidden, output["hidden_abundance"], output["slot_abundance"]).float()
     scored = (asked.hidden | asked.uncounted) & asked.valid
     error = torch.where(scored, pred - asked.log_abundance, 0.0)

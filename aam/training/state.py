@@ -64,7 +64,7 @@ class Budget:
             return steps
         if state.step < TIMED_STEPS:
             return min(steps, max(state.horizon, 10**6))
-        pace = state.seconds / state.step
+        pace = max(state.seconds, 1e-9) / state.step
         return min(steps, state.step + max(0, int((self.seconds - state.seconds) / pace)))
 
     def share(self, state: TrainState) -> float:
