@@ -9,31 +9,53 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aam.config import PretrainConfig, from_dict, to_dict
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, from_dict, to_dict
 from aam.errors import CheckpointError
+from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
 LAST, BEST = "last", "best"
+FOLD = "fold-"
 FORMAT = 1
 """Raised when a checkpoint can no longer be read by older code."""
+
+
+AnyConfig = PretrainConfig | FinetuneConfig
+AnyModel = PretrainModel | FinetuneModel
+
+
+class Kind(NamedTuple):
+    """What a checkpoint says it is: its configuration, how its model is built, and where the encoder in it is."""
+
+    config: type[Any]
+    build: Callable[[Any], Any]
+    encoder: Callable[[Any], PretrainModel]
+
+
+KINDS = {
+    "pretrain": Kind(PretrainConfig, lambda config: PretrainModel(config.model), lambda model: model),
+    "finetune": Kind(FinetuneConfig, FinetuneModel, lambda model: model.encoder),
+}
+KIND_OF = {kind.config: name for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What is stored: the model's tensors and config, and what the run needs to go on."""
 
-    config: PretrainConfig
+    config: AnyConfig
     model: dict[str, Tensor]
     training: dict[str, Tensor]
     state: dict[str, Any]
@@ -57,7 +79,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     partial.mkdir(parents=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.model.items()}, partial / MODEL)
     save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.training.items()}, partial / TRAINING)
-    write_json(partial / CONFIG, {"format": FORMAT, **to_dict(checkpoint.config)})
+    write_json(
+        partial / CONFIG, {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], **to_dict(checkpoint.config)}
+    )
     write_json(partial / STATE, checkpoint.state)
     for name in (MODEL, TRAINING):
         with (partial / name).open("rb") as handle:
@@ -88,7 +112,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     for name, tensor in model.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{folder / MODEL}: {name} holds NaN or Inf; use an earlier checkpoint")
-    return Checkpoint(from_dict(PretrainConfig, config), model, training, state)
+    kind = config.pop("kind", "pretrain")
+    if kind not in KINDS:
+        raise CheckpointError(f"{folder / CONFIG}: kind {kind!r}, expected {' or '.join(KINDS)}; update aam")
+    return Checkpoint(from_dict(KINDS[kind].config, config), model, training, state)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -99,10 +126,26 @@ def find_checkpoint(path: Path) -> Path:
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
 
 
-def open_model(path: Path | str) -> tuple[PretrainModel, PretrainConfig]:
-    """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder."""
+def find_members(path: Path) -> list[Path]:
+    """The checkpoints of the models that predict together: one a fold of a cross-validated run, else the only one."""
+    folds = sorted(path.glob(f"{FOLD}*"), key=lambda folder: (len(folder.name), folder.name))
+    return [find_checkpoint(folder) for folder in folds] if folds else [find_checkpoint(path)]
+
+
+def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
+    """The encoder of any checkpoint, pretrained or fine-tuned (of a cross-validated run, that of its first fold)."""
+    model, config = open_model(find_members(Path(path))[0])
+    return KINDS[KIND_OF[type(config)]].encoder(model), config.model
+
+
+def open_model(path: Path | str) -> tuple[AnyModel, AnyConfig]:
+    """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder.
+
+    What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run
+    has one in each of its folders `fold-…`.
+    """
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    model = PretrainModel(checkpoint.config.model)
+    model = KINDS[KIND_OF[type(checkpoint.config)]].build(checkpoint.config)
     try:
         model.load_state_dict(checkpoint.model)
     except RuntimeError as error:

@@ -19,6 +19,8 @@ from aam.errors import AamError
 
 COMMANDS = {
     "pretrain": "Learn from a feature table and a tree, without labels.",
+    "train": "Learn a metadata column, from a pretrained encoder or from scratch.",
+    "predict": "Predict what a model was trained on, for the samples of a table.",
     "ledger": "Show what a run lost, or compare what two runs lost.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }

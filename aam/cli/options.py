@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,13 +17,17 @@ from aam.errors import ConfigError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def config_options(cls: type) -> Callable[[F], F]:
-    """Decorate a command with one option for every option field of a whole-run config class, and --config."""
+def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]:
+    """Decorate a command with one option for every option field of a whole-run config class, and --config.
+
+    Options named in `without` mean nothing to the command.
+    """
 
     def decorate(function: F) -> F:
         for group in reversed(settings.groups(cls).values()):
             for name, (field, hint) in reversed(settings.options(group).items()):
-                function = one_option(name, field, hint)(function)
+                if name not in without:
+                    function = one_option(name, field, hint)(function)
         text = "YAML file with option names as keys; the command line wins."
         return click.option("--config", "config_file", type=click.Path(path_type=Path), help=text)(function)
 
@@ -41,13 +45,18 @@ def one_option(name: str, field: dataclasses.Field, hint: Any) -> Callable[[F], 
             settings.flag(name) if field.default is False else f"{settings.flag(name)}/--no-{name.replace('_', '-')}"
         )
         return click.option(spelling, name, is_flag=True, default=None, help=text)
+    several = typing.get_origin(hint) is tuple
+    if several:
+        hint = typing.get_args(hint)[0]
     kind: Any = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}.get(hint)
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
-    return click.option(settings.flag(name), name, type=kind, default=None, help=text)
+    return click.option(settings.flag(name), name, type=kind, multiple=several, default=None, help=text)
 
 
 def describe_default(default: Any) -> str:
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default)) or None
     return "" if default is None or isinstance(default, bool) else f"  [default: {default}]"
 
 
@@ -70,4 +79,4 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def given(options: dict[str, Any], config_file: Path | None) -> dict[str, Any]:
     """The option values a user gave: the config file's, overruled by the command line's."""
     from_file = {} if config_file is None else read_config_file(config_file)
-    return from_file | {name: value for name, value in options.items() if value is not None}
+    return from_file | {name: value for name, value in options.items() if value is not None and value != ()}

@@ -28,7 +28,22 @@ from aam.config.fields import (
     derived,
     option,
 )
+from aam.config.finetune import (
+    NUMERIC_TASKS,
+    Covariate,
+    FinetuneConfig,
+    FinetuneOptimConfig,
+    FoldConfig,
+    HeadConfig,
+    NumericTarget,
+    TargetConfig,
+    TargetLoss,
+    TargetSchema,
+    Task,
+    Transform,
+)
 from aam.config.health import HealthConfig
+from aam.config.predict import PredictConfig
 from aam.config.pretrain import (
     PRESETS,
     DataConfig,
@@ -46,20 +61,33 @@ from aam.config.pretrain import (
 from aam.config.unifrac import UnifracConfig
 
 __all__ = [
+    "Covariate",
     "DataConfig",
+    "FinetuneConfig",
+    "FinetuneOptimConfig",
+    "FoldConfig",
+    "HeadConfig",
     "HealthConfig",
     "LossConfig",
     "Metric",
     "ModelConfig",
+    "NUMERIC_TASKS",
+    "NumericTarget",
     "OnFault",
     "OptimConfig",
     "PRESETS",
+    "PredictConfig",
     "Precision",
     "Preset",
     "PretrainConfig",
     "RunConfig",
     "RunnableConfig",
     "Selection",
+    "TargetConfig",
+    "TargetLoss",
+    "TargetSchema",
+    "Task",
+    "Transform",
     "UnifracConfig",
     "UnifracEngine",
     "UnifracHead",

@@ -62,19 +62,24 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     for name, value in values.items():
         if name not in hints:
             raise ConfigError(f"unknown key {name!r}{suggest(name, hints)}")
-        nested = dataclasses.is_dataclass(hints[name])
-        found[name] = from_dict(hints[name], value) if nested else convert(name, value, hints[name])
-        check_bounds(name, found[name], bounds[name])
+        found[name] = convert(name, value, hints[name])
+        for each in found[name] if isinstance(found[name], tuple) else (found[name],):
+            check_bounds(name, each, bounds[name])
     return cls(**found)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain JSON values of a config object."""
-    return {
-        f.name: to_dict(value) if dataclasses.is_dataclass(value) else str(value) if isinstance(value, Path) else value
-        for f in fields(config)
-        for value in (getattr(config, f.name),)
-    }
+    return {f.name: plain(getattr(config, f.name)) for f in fields(config)}
+
+
+def plain(value: Any) -> Any:
+    """A field's value as JSON has it."""
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def suggest(name: str, known: typing.Iterable[str]) -> str:
@@ -86,6 +91,12 @@ def suggest(name: str, known: typing.Iterable[str]) -> str:
 def convert(name: str, value: Any, hint: Any) -> Any:
     """A value as the type of its field; numbers may come as text, because YAML reads 1e-4 as text."""
     choices = typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value)
+    if typing.get_origin(hint) is tuple:  # one value, as YAML may have it, is a list of one
+        return tuple(
+            convert(name, each, choices[0]) for each in (value if isinstance(value, list | tuple) else [value])
+        )
     if isinstance(hint, types.UnionType):
         return None if value is None else convert(name, value, next(c for c in choices if c is not types.NoneType))
     if typing.get_origin(hint) is Literal:

@@ -19,6 +19,16 @@ def read_metadata(path: Path | str, text_column: str | None = None) -> pd.DataFr
     whatever scikit-bio refuses: no id column, ids or columns that repeat, rows longer than the header; and for text
     that is not UTF-8.
     """
+    return _load(path, None if text_column is None else {text_column: "categorical"})
+
+
+def read_text(path: Path | str) -> pd.DataFrame:
+    """As `read_metadata`, but all columns are text as written: `1.10` and `00123` stay what they are."""
+    return _load(path, dict.fromkeys(map(str, read_metadata(path).columns), "categorical"))
+
+
+def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
+    """What scikit-bio reads, with the columns of `types` read as told."""
     from skbio.metadata import SampleMetadata
     from skbio.metadata.io import MetadataFileError
 
@@ -27,7 +37,6 @@ def read_metadata(path: Path | str, text_column: str | None = None) -> pd.DataFr
     for _ in read_lines(path, str(path), MetadataError):  # names the line that is not UTF-8, which scikit-bio does not
         pass
     try:
-        types = None if text_column is None else {text_column: "categorical"}
         frame = SampleMetadata.load(str(path), column_types=types).to_dataframe()
     except (MetadataFileError, csv.Error) as fault:
         reason = " ".join(str(fault).split("\n\nThere may be more errors")[0].split())

@@ -1,9 +1,9 @@
 """Head of fine-tuning: from ASV and sample embeddings, abundances and covariates to labels.
 
-Small studies have hundreds of samples, and a random forest on abundances is hard to beat there. The head therefore sees a
-sample at several grains: its embedding, pools of its ASVs' embeddings, how much of it and whether any of it lies under
-each latent branch (clades, as far as pretraining learned them), and its diversity. All are scaled on the training samples;
-a linear path and a small network read them together.
+Small studies have hundreds of samples, and a random forest on abundances is hard to beat there. The head therefore sees
+a sample at several grains: its embedding, pools of its ASVs' embeddings, how much of it and whether any of it lies
+under each latent branch (clades, as far as pretraining learned them), and its diversity. All are scaled on the training
+samples; a linear path and a small network read them together.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from aam.models.latent_tree import LatentTree, reach
 RARE = 1e-4
 """Relative abundance of one read in 10,000: logarithms of masses bend there, so that absence is no cliff."""
 DIVERSITIES = 3
+FAR = 8.0
+"""Standard deviations at which features end: a sample unlike any of training must not send the linear path anywhere."""
 
 
 @dataclass(frozen=True)
 class SampleView:
-    """What the head reads of a batch: asvs [U, D], samples [B, D]; index, valid, abundance [B, S]; covariates [B, …]."""
+    """What the head reads of a batch: asvs [U, D], samples [B, D]; slots [B, S]; covariates [B, …]."""
 
     asvs: Tensor
     samples: Tensor
@@ -55,7 +57,7 @@ class TargetHead(nn.Module):
         width = 5 * config.model.dim + 3 * branches + DIVERSITIES
         self.covariates = CovariateEncoder(config)
         self.register_buffer("center", torch.zeros(width))
-        self.register_buffer("spread", torch.ones(width))
+        self.register_buffer("gain", torch.ones(width))
         self.drop = nn.Dropout(head.head_dropout)
         total, wanted = width + self.covariates.width, 1 if self.task == "ordinal" else self.outputs * self.quantiles
         self.linear = nn.Linear(total, wanted)
@@ -67,7 +69,7 @@ class TargetHead(nn.Module):
 
     def forward(self, view: SampleView, tree: LatentTree | None) -> Tensor:
         with torch.autocast(view.samples.device.type, enabled=False):
-            features = (sample_features(view, tree) - self.center) / self.spread
+            features = ((sample_features(view, tree) - self.center) * self.gain).clamp(-FAR, FAR)
             states = self.drop(torch.cat([features, self.covariates(view.numeric, view.categories)], dim=1))
             raw = self.linear(states) + self.top(self.drop(F.gelu(self.hidden(states))))
             if self.task == "ordinal":
@@ -80,7 +82,7 @@ class TargetHead(nn.Module):
         """Scale by these training samples' features [N, F]; what never varies is left out."""
         spread = features.std(dim=0)
         self.center.copy_(features.mean(dim=0))
-        self.spread.copy_(torch.where(spread > 1e-5, spread, math.inf))
+        self.gain.copy_(torch.where(spread > 1e-5, 1.0 / spread, 0.0))
 
 
 class CovariateEncoder(nn.Module):
@@ -101,7 +103,9 @@ class CovariateEncoder(nn.Module):
             hidden = torch.rand(pairs.shape[:2], device=numeric.device) < self.hide
             missing = torch.tensor([0.0, 1.0], device=numeric.device)
             numeric = torch.where(hidden[..., None], missing, pairs).flatten(1)
-        return torch.cat([numeric, *(table(column) for table, column in zip(self.tables, categories.T, strict=True))], 1)
+        return torch.cat(
+            [numeric, *(table(column) for table, column in zip(self.tables, categories.T, strict=True))], 1
+        )
 
 
 def sample_features(view: SampleView, tree: LatentTree | None) -> Tensor:
@@ -139,7 +143,7 @@ def rising(raw: Tensor) -> Tensor:
 def ordinal_log_probabilities(score: Tensor, steps: Tensor) -> Tensor:
     """Log-probabilities [B, C] of ordered classes from one score [B]: the proportional-odds model (McCullagh 1980).
 
-    P(class > k) = sigmoid(score - threshold_k); thresholds rise, because each lies a positive step above the one before.
+    P(class > k) = sigmoid(score - threshold_k); thresholds rise: each lies a positive step above the one before.
     """
     rises = torch.cat([steps[:1], F.softplus(steps[1:] + 1.0)])
     thresholds = rises.cumsum(0)

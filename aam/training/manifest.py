@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 import sys
 import time
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import aam
-from aam.checkpoint import CONFIG, LAST, write_json
-from aam.config import PretrainConfig, to_dict
+from aam.checkpoint import CONFIG, FOLD, LAST, write_json
+from aam.config import PretrainConfig, RunnableConfig, to_dict
 from aam.corpus import Corpus
 from aam.errors import CheckpointError
 
@@ -30,7 +31,8 @@ def claim(folder: Path, resume: bool) -> None:
         raise CheckpointError(
             f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder"
         )
-    if resume and not (folder / LAST).exists() and not (folder / f"{LAST}.old").exists():
+    parts = [folder, *folder.glob(f"{FOLD}*")]
+    if resume and not any((part / name).exists() for part in parts for name in (LAST, f"{LAST}.old")):
         raise CheckpointError(
             f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume"
         )
@@ -42,19 +44,43 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any]:
+    """What the manifest of any run says: command, configuration, versions and data."""
+    return {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": config.run.seed,
+        "config": to_dict(config),
+        "versions": {"aam": aam.__version__, "python": platform.python_version(), **versions()},
+        "data": {name: {"path": str(path), "sha256": checksum(path)} for name, path in files.items()},
+    }
+
+
+def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str, Any]) -> None:
+    """Write the manifest of a run that has more to say than `base_record`; a resumed one keeps its own."""
+    folder = config.run.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    if not config.run.resume:
+        write_json(folder / MANIFEST, base_record(config, files) | more)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration that a run's manifest records."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / MANIFEST}: not readable ({error}); give the output directory of a run"
+        ) from error
+
+
 def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> None:
     """Write the manifest and the two lists of sample ids, which --validation-samples takes."""
     folder = config.run.output_dir
     folder.mkdir(parents=True, exist_ok=True)
     for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
         (folder / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
-    record: dict[str, Any] = {
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seed": config.run.seed,
-        "config": to_dict(config),
-        "versions": {"aam": aam.__version__, "python": platform.python_version(), **versions()},
-        "data": {name: {"path": str(path), "sha256": checksum(path)} for name, path in corpus.files.items()},
+    record = base_record(config, corpus.files) | {
         "rarefy_depth": corpus.depth,
         "samples": {"train": len(corpus.split.train), "validation": len(corpus.split.validation)},
         "dropped": {reason: len(ids) for reason, ids in corpus.dropped.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,11 @@ def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW with decay on matrices only."""
-    groups = parameter_groups(model, config.weight_decay)
+    return adamw(parameter_groups(model, config.weight_decay), config)
+
+
+def adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over parameter groups that say how they decay."""
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
 
 

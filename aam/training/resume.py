@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aam.checkpoint import LAST, load_checkpoint
-from aam.config import PretrainConfig, RunConfig, flag, from_options, groups, options
+from aam.config import PretrainConfig, RunConfig, RunnableConfig, flag, from_options, groups, options
 from aam.errors import ConfigError
 
 MAY_CHANGE = {
@@ -24,18 +24,23 @@ MAY_CHANGE = {
 }
 """What may differ in a resumed run without making it another one."""
 
+C = TypeVar("C", bound=RunnableConfig)
+
 
 def resumed(given: dict[str, Any]) -> PretrainConfig:
     """The stored configuration with what was given now; raises ConfigError where that would make it another run."""
     folder = Path(given.get("output_dir", RunConfig.output_dir))
-    stored = load_checkpoint(folder / LAST).config
+    return continued(load_checkpoint(folder / LAST).config, given, folder)
+
+
+def continued(stored: C, given: dict[str, Any], folder: Path) -> C:
+    """A stored configuration of any command, with what was given now."""
+    kind = type(stored)
     values = {
-        name: getattr(getattr(stored, part), name)
-        for part, group in groups(PretrainConfig).items()
-        for name in options(group)
+        name: getattr(getattr(stored, part), name) for part, group in groups(kind).items() for name in options(group)
     }
-    config = from_options(PretrainConfig, values | given)
-    for part in groups(PretrainConfig):
+    config = from_options(kind, values | given)
+    for part in groups(kind):
         for field in dataclasses.fields(getattr(config, part)):
             before, now = (getattr(getattr(c, part), field.name) for c in (stored, config))
             if before != now and field.name not in MAY_CHANGE:

@@ -89,6 +89,9 @@ SHOWN = {
     "euclidean": "euclidean {:.4f}",
     "unifrac_r2": "UniFrac R2 {:.3f}",
     "nucleotide_accuracy": "nucleotide accuracy {:.3f}",
+    "mae": "MAE {:.3f}",
+    "r2": "R2 {:.3f}",
+    "balanced_accuracy": "balanced accuracy {:.3f}",
     "samples_per_second": "{:.1f} samples/s",
     "asvs_per_second": "{:.0f} ASVs/s",
 }

@@ -14,6 +14,7 @@ FLOORS = [
     {"config"},
     {"data", "phylogeny", "models", "health", "datasets"},
     {"corpus", "checkpoint", "training.losses"},
+    {"study"},
     {"training", "evaluation"},
     {"cli", "__main__"},
 ]

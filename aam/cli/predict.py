@@ -1,0 +1,55 @@
+"""`aam predict`: what a fine-tuned model says of the samples of any table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from aam.cli.options import given, one_option
+from aam.config import DataConfig, PredictConfig, RunConfig, from_dict, options
+from aam.errors import ConfigError
+
+INPUTS = ("table", "sequences", "example", "metadata")
+"""The options of `DataConfig` that matter here."""
+RUN = ("seed", "device")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(function: F) -> F:
+    """One option for each field that this command reads."""
+    known = options(PredictConfig) | {name: options(DataConfig)[name] for name in INPUTS}
+    for name, (field, hint) in reversed((known | {name: options(RunConfig)[name] for name in RUN}).items()):
+        function = one_option(name, field, hint)(function)
+    return function
+
+
+@click.command("predict")
+@_options
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write: .tsv.")
+def command(output: Path, **values: Any) -> None:
+    """Predict the samples of a table: the target, its spread over draws and models, and how far to trust it.
+
+    Numbers come with an interval, classes with calibrated probabilities, both from samples that training never saw.
+    Metadata is needed only for covariates; where it also has the target, the predictions are scored. Samples that
+    cannot be predicted are listed with the reason in a file beside the output.
+
+    \b
+    Example: aam predict --model age-model --table new.biom -o predictions.tsv
+    """
+    from aam.cli.output import check_output
+    from aam.cli.progress import status
+
+    asked = given(values, None)
+    job = from_dict(PredictConfig, {name: value for name, value in asked.items() if name not in (*INPUTS, *RUN)})
+    data = from_dict(DataConfig, {name: value for name, value in asked.items() if name in INPUTS})
+    run = from_dict(RunConfig, {name: value for name, value in asked.items() if name in RUN})
+    if job.model is None:
+        raise ConfigError("no model; give --model RUN, the output directory of `aam train`")
+    check_output(output, (".tsv",))
+    with status("starting"):
+        from aam.cli.predict_run import predict_and_report
+    predict_and_report(job, data, run, output)

@@ -1,0 +1,102 @@
+"""The sequence of a prediction: open the models, keep the samples they can take, predict, calibrate, write."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from aam.checkpoint import find_members, open_model
+from aam.cli.output import new_file, refuse_existing
+from aam.cli.progress import status
+from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
+from aam.data.dataset import ASVDataset, Draw
+from aam.data.label_schema import encode
+from aam.errors import CheckpointError, ConfigError
+from aam.evaluation.calibration import Calibration, read_calibration
+from aam.evaluation.predictions import Predictions, average, decode, predict_draws
+from aam.evaluation.target_tables import SAMPLE_ID, flat, prediction_table, target_figures
+from aam.models.finetune_model import FinetuneModel
+from aam.study import NewSamples, open_new_samples
+from aam.training.run import resolve_device
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the models that predict together."""
+
+    model: FinetuneModel
+    config: FinetuneConfig
+
+
+def predict_and_report(job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
+    """Write the predictions, and beside them the samples that were refused; say what was done."""
+    assert job.model is not None
+    members, calibration = open_members(job.model), read_calibration(job.model)
+    config = members[0].config
+    with status("reading the data"):
+        data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.model.max_bp)
+        new = open_new_samples(data, config.target)
+    refused_path = output.with_name(f"{output.stem}.refused.tsv")
+    refuse_existing(refused_path)
+    with status(f"predicting {len(new.table.sample_ids)} samples"):
+        found = predict_all(members, new, job, run)
+    config = dataclasses.replace(config, fold=dataclasses.replace(config.fold, coverage=job.coverage))
+    table = prediction_table(new.table.sample_ids, found, config, calibration)
+    with new_file(output) as partial:
+        table.to_csv(partial, sep="\t", float_format="%.6g")
+    if new.refused:
+        refused = pd.DataFrame({"reason": new.refused}).rename_axis(SAMPLE_ID)
+        with new_file(refused_path) as partial:
+            refused.to_csv(partial, sep="\t")
+        click.echo(f"{len(refused)} samples refused, with reasons in {refused_path}", err=True)
+    tell(table, new, members, calibration)
+    click.echo(f"{len(table)} samples predicted by {len(members)} model{'s' * (len(members) > 1)}: {output}")
+
+
+def open_members(path: Path) -> list[Member]:
+    """The models of a run of `aam train`; raises CheckpointError for another kind of run."""
+    members = []
+    for folder in find_members(path):
+        model, config = open_model(folder)
+        if not isinstance(config, FinetuneConfig):
+            raise CheckpointError(f"{path}: a pretrained encoder, which predicts no column; give a run of `aam train`")
+        members.append(Member(model, config))
+    return members
+
+
+def depth_setting(job: PredictConfig, config: FinetuneConfig) -> str:
+    """Reads per sample as an option value: as asked, else as in training."""
+    if job.rarefy_depth is None:
+        return "none" if config.schema.depth is None else str(config.schema.depth)
+    if job.rarefy_depth != "none" and not job.rarefy_depth.isdecimal():
+        raise ConfigError(f"--rarefy-depth is {job.rarefy_depth!r}, expected a whole number or 'none'")
+    return job.rarefy_depth
+
+
+def predict_all(members: list[Member], new: NewSamples, job: PredictConfig, run: RunConfig) -> Predictions:
+    """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
+    device, repeats = resolve_device(run.device), []
+    for member in members:
+        data = member.config.data
+        draw = Draw(new.depth, data.token_limit, data.asv_selection, run.seed)
+        samples = ASVDataset(new.table.counts, new.tokens, new.table.sample_ids, draw)
+        raw = predict_draws(member.model.to(device), samples, encode(new.labels, member.config.schema), job.draws)
+        repeats.append(decode(raw, member.config))
+    return average(repeats, members[0].config)
+
+
+def tell(table: pd.DataFrame, new: NewSamples, members: list[Member], calibration: Calibration | None) -> None:
+    """What a user should know of these predictions, on stderr: scores where the truth is known, and what is missing."""
+    config = members[0].config
+    if calibration is None:
+        click.echo("no calibration beside this checkpoint: no intervals, uncalibrated probabilities", err=True)
+    for name, count in new.unseen(config.schema).items():
+        click.echo(f"covariate {name!r}: {count} samples with a missing or new value, taken as unknown", err=True)
+    if new.truth is not None:
+        for name, value in flat(target_figures(table, new.truth, config, None)).items():
+            if not name.endswith(("_low", "_high")):
+                click.echo(f"{name:<24}{value:.4f}", err=True)

@@ -1,0 +1,72 @@
+"""Which samples of a study train and which test, as `aam train` and `aam baseline` both have it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
+from aam.data.split import split_samples
+from aam.errors import ConfigError
+from aam.evaluation.folds import Fold, Scheme, groups_on_both_sides, make_folds
+from aam.study import Study, likely_groups
+
+HELD_OUT = "held-out"
+"""Name of the only fold where nothing is cross-validated."""
+
+
+def scheme_of(config: FinetuneConfig) -> Scheme:
+    """How the folds are made: by group where there are groups, by class where there are classes."""
+    grouped = config.data.group_column is not None
+    stratified = config.fold.stratify and config.target.task not in NUMERIC_TASKS
+    if config.fold.leave_one_group_out:
+        return "leave-one-group-out"
+    if grouped:
+        return "stratified-grouped" if stratified else "grouped"
+    return "stratified" if stratified else "k-fold"
+
+
+def study_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
+    """The folds asked for; one, called `held-out`, where nothing is cross-validated."""
+    labels, seed = study.labels, config.run.seed
+    target = labels.classes if config.target.task not in NUMERIC_TASKS else [0] * len(labels.sample_ids)
+    if config.fold.folds is not None or config.fold.leave_one_group_out:
+        if config.data.validation_samples is not None:
+            raise ConfigError("found both folds and --validation-samples, expected one of them")
+        return make_folds(scheme_of(config), target, labels.groups, config.fold.folds or 0, seed)
+    count = round(1 / config.data.validation_fraction)
+    if config.data.validation_samples is None and scheme_of(config).startswith("stratified") and count > 1:
+        return [make_folds(scheme_of(config), target, labels.groups, count, seed)[0]._replace(name=HELD_OUT)]
+    groups = None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
+    gone = [sample for ids in study.dropped.values() for sample in ids]
+    split = split_samples(labels.sample_ids, config.data, seed, groups, gone)
+    held_out = np.isin(labels.sample_ids, split.validation)
+    return [Fold(HELD_OUT, np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+
+
+def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
+    """The training part of a fold without, and the part held back to choose the best checkpoint; rows of the study."""
+    fraction = config.fold.selection_fraction
+    if fraction == 0:
+        return Fold(fold.name, fold.train, fold.train[:0])
+    labels = study.labels.rows(fold.train)
+    groups = None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
+    split = split_samples(labels.sample_ids, DataConfig(validation_fraction=fraction), config.run.seed, groups)
+    back = np.isin(labels.sample_ids, split.validation)
+    return Fold(fold.name, fold.train[~back], fold.train[back])
+
+
+def warnings(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+    """Reasons to doubt the figures: samples of one subject on both sides."""
+    if config.data.group_column is not None:
+        return []
+    found = likely_groups(study.files["metadata"], study.labels.sample_ids)
+    if found is None:
+        return []
+    name, groups = found
+    both = max(len(groups_on_both_sides(fold, groups)) for fold in folds)
+    if both == 0:
+        return []
+    return [
+        f"samples of {both} values of {name!r} sit on both sides of a split, which flatters the figures; "
+        f"--group-column {name} keeps them together"
+    ]

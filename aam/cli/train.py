@@ -1,0 +1,85 @@
+"""`aam train`: learn a metadata column from a table, with or without a pretrained encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aam.cli.options import config_options, given
+from aam.config import (
+    FinetuneConfig,
+    ModelConfig,
+    RunConfig,
+    flag,
+    from_dict,
+    from_options,
+    options,
+)
+from aam.errors import ConfigError
+
+OF_PRETRAINING = ("tree", "unifrac_matrix", "max_missing", "unifrac_head", "unifrac_metric", "unifrac_alpha")
+"""Options that matter only where UniFrac is learned."""
+
+
+@click.command("train")
+@config_options(FinetuneConfig, without=OF_PRETRAINING)
+def command(config_file: Path | None, **values: Any) -> None:
+    """Learn a metadata column: numbers, classes, ordered classes or quantiles, with honest figures and intervals.
+
+    \b
+    Try it:        aam train --example --target age_months --task classification --max-steps 200
+    Your own data: aam train --table table.biom --metadata samples.tsv --target age --group-column subject \\
+                             --pretrained RUN --freeze --folds 5 --output-dir age-model
+    """
+    from aam.cli.progress import status
+
+    asked = given(values, config_file)
+    with status("starting"):
+        from aam.training import manifest
+        from aam.training.target_losses import loss_name
+
+        config = from_options(FinetuneConfig, asked)
+        loss_name(config.target)
+        if not config.run.dry_run:
+            manifest.claim(config.run.output_dir, config.run.resume)
+        config = resumed(asked) if config.run.resume else with_encoder(config, asked)
+    from aam.cli.train_run import plan, train_and_report
+    from aam.study import open_study
+
+    with status("reading the data"):
+        study = open_study(config.data, config.target)
+    if config.run.dry_run:
+        click.echo(plan(config, study))
+    else:
+        train_and_report(config, study)
+
+
+def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfig:
+    """The configuration with the size of the pretrained encoder; raises ConfigError where options contradict it."""
+    if config.head.pretrained is None:
+        if config.head.freeze or config.head.freeze_asvs:
+            raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
+        return config
+    own = [name for name in (*options(ModelConfig), "preset", "max_bp") if name in asked and name != "dropout"]
+    if own:
+        raise ConfigError(
+            f"{flag(own[0])} is fixed by the encoder of --pretrained {config.head.pretrained}; leave it out"
+        )
+    from aam.checkpoint import open_encoder
+
+    _, model = open_encoder(config.head.pretrained)
+    model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
+    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, max_bp=model.max_bp))
+
+
+def resumed(asked: dict[str, Any]) -> FinetuneConfig:
+    """The configuration the run began with, from its manifest, with new budgets."""
+    from aam.training.manifest import read_config
+    from aam.training.resume import continued
+
+    folder = Path(asked.get("output_dir", RunConfig.output_dir))
+    stored = from_dict(FinetuneConfig, read_config(folder))
+    return continued(stored, asked, folder)

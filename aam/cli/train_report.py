@@ -1,0 +1,130 @@
+"""What a fine-tuning leaves behind: predictions of samples never trained on, figures, calibration and a summary."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.checkpoint import write_json
+from aam.config import NUMERIC_TASKS, FinetuneConfig
+from aam.data.label_schema import encode
+from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals
+from aam.evaluation.folds import Fold
+from aam.evaluation.predictions import Predictions, average
+from aam.evaluation.target_tables import class_figures, flat, prediction_table, target_figures
+from aam.study import Study
+
+METRICS, SUMMARY, OUT_OF_FOLD = "metrics.json", "summary.txt", "predictions.tsv"
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Decoded predictions [R, n, O, Q] of a fold's test rows, and what the fold cost."""
+
+    fold: Fold
+    repeats: NDArray[np.float64]
+    steps: int
+    seconds: float
+
+
+def truth(config: FinetuneConfig, study: Study) -> pd.DataFrame:
+    """True targets by sample, in the target's units or as classes; missing is NaN."""
+    labels, names = study.labels, list(config.target.target)
+    if config.target.task in NUMERIC_TASKS:
+        return pd.DataFrame(labels.numbers, index=labels.sample_ids, columns=names)
+    return pd.DataFrame({names[0]: pd.Series(labels.classes, index=labels.sample_ids, dtype=object)})
+
+
+def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> str:
+    """Write out-of-fold predictions, calibration, metrics and the summary; return the summary."""
+    rows = np.concatenate([result.fold.test for result in results])
+    config = dataclasses.replace(config, schema=dataclasses.replace(config.schema, classes=study.classes))
+    each = [average([result.repeats], config) for result in results]
+    found = Predictions(*(np.concatenate([getattr(one, name) for one in each]) for name in ("values", "spread")))
+    true, folder = truth(config, study).iloc[rows], config.run.output_dir
+    calibration, metrics = calibrate(config, study, found, rows)
+    table = prediction_table(list(true.index), found, config, calibration)
+    groups = None if study.labels.groups is None else [study.labels.groups[row] for row in rows]
+    metrics |= flat(target_figures(table, true, config, groups)) | coverage(config, each, true, results)
+    table = table.assign(**{f"{name}_true": column.to_numpy() for name, column in true.items()})
+    table["fold"] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
+    table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
+    write_json(folder / CALIBRATION, calibration.to_dict())
+    trained = {row for result in results for row in result.fold.train.tolist()}
+    metrics |= {
+        "samples_train": len(trained),
+        "samples_tested": len(rows),
+        "folds": len(results),
+        "steps": sum(result.steps for result in results),
+        "seconds": sum(result.seconds for result in results),
+    }
+    write_json(folder / METRICS, metrics)
+    text = summary(config, metrics)
+    (folder / SUMMARY).write_text(text, encoding="utf-8")
+    return text
+
+
+def calibrate(
+    config: FinetuneConfig, study: Study, found: Predictions, rows: NDArray[np.int64]
+) -> tuple[Calibration, dict[str, Any]]:
+    """What these predictions of unseen samples say about later ones, and how well classes were calibrated."""
+    if config.target.task in NUMERIC_TASKS:
+        return Calibration(interval_scores(found.values, study.labels.numbers[rows])), {}
+    classes = encode(study.labels.rows(rows), config.schema).classes
+    temperature = fit_temperature(found.values[:, 0], classes)
+    return Calibration((), temperature), class_figures(found.values, classes, temperature)
+
+
+def coverage(
+    config: FinetuneConfig, each: list[Predictions], true: pd.DataFrame, results: list[FoldResult]
+) -> dict[str, float]:
+    """How many truths the intervals cover, and how wide they are: each fold with the residuals of the others."""
+    if config.target.task not in NUMERIC_TASKS or len(each) < 2:
+        return {}
+    inside, width = [], []
+    ends = np.cumsum([len(result.fold.test) for result in results])[:-1]
+    truths = np.split(true.to_numpy(np.float64), ends)
+    for place, one in enumerate(each):
+        others = [k for k in range(len(each)) if k != place]
+        values = np.concatenate([each[k].values for k in others])
+        known = Calibration(interval_scores(values, np.concatenate([truths[k] for k in others])))
+        bounds = intervals(one.values, known, config.fold.coverage)
+        inside.append(((bounds[..., 0] <= truths[place]) & (truths[place] <= bounds[..., 1]))[~np.isnan(truths[place])])
+        width.append(bounds[..., 1] - bounds[..., 0])
+    return {
+        "interval_nominal": config.fold.coverage,
+        "interval_coverage": float(np.concatenate(inside).mean()),
+        "interval_width": float(np.concatenate(width).mean()),
+    }
+
+
+def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
+    """The last thing on the terminal: how well samples were predicted that the model had never seen."""
+    shown = [name for name in metrics if f"{name}_low" in metrics]
+    rows = [
+        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} samples, predicted by models that never "
+        "saw them",
+        "",
+    ]
+    rows += [
+        f"  {name:<34}{metrics[name]:>9.3f}   {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
+        for name in shown
+    ]
+    for name in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
+        if name in metrics:
+            rows.append(f"  {name:<34}{metrics[name]:>9.3f}")
+    folder = config.run.output_dir
+    rows += [
+        "",
+        "  (95 % bootstrap intervals" + (" over groups)" if config.data.group_column else ")"),
+        "",
+        f"  predictions  {folder / OUT_OF_FOLD}",
+        f"  figures      {folder / METRICS}",
+        f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
+    ]
+    return "\n".join(rows) + "\n"

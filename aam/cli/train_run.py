@@ -1,0 +1,185 @@
+"""The sequence of a fine-tuning: fold by fold build, train and predict; then figures and where all of it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aam.checkpoint import BEST, FOLD, LAST, open_encoder, open_model
+from aam.cli.progress import status
+from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings
+from aam.cli.train_report import FoldResult, report, truth
+from aam.config import FinetuneConfig
+from aam.data.dataset import Draw
+from aam.data.label_schema import EncodedLabels, encode, fit_schema
+from aam.data.labelled import LabelledBatches
+from aam.evaluation.folds import Fold
+from aam.evaluation.predictions import average, decode, embed_asvs, predict_draws
+from aam.evaluation.target_tables import point_figures
+from aam.models.finetune_model import FinetuneModel
+from aam.study import Study
+from aam.training.finetune import build_target_learner
+from aam.training.loop import train
+from aam.training.manifest import write_record
+from aam.training.run import Seams, assemble, resolve_device
+from aam.training.signals import StopRequest
+from aam.training.sinks import LOG, ConsoleSink, JsonlSink, Sink, TensorBoardSink
+from aam.training.state import Budget
+from aam.training.step import Learner
+
+
+@dataclass(frozen=True)
+class Start:
+    """What all folds begin with: weights of the encoder (None: fresh), embeddings [A, D] where they never change."""
+
+    weights: dict[str, Tensor] | None
+    embedded: Tensor | None
+
+
+def draw_of(config: FinetuneConfig, depth: int | None) -> Draw:
+    return Draw(depth, config.data.token_limit, config.data.asv_selection, config.run.seed)
+
+
+def train_and_report(config: FinetuneConfig, study: Study) -> None:
+    """Train each fold; what was reached stands in metrics.json, predictions.tsv and on the terminal."""
+    folds = study_folds(config, study)
+    tell(config, study, folds)
+    config.run.output_dir.mkdir(parents=True, exist_ok=True)
+    write_record(config, study.files, record(study, folds))
+    start = open_start(config, study)
+    with StopRequest() as stop:
+        results = []
+        for number, fold in enumerate(folds, start=1):
+            own = fold_config(config, study, fold, number)
+            results.append(train_fold(own, study, fold, start, stop))
+    with status("scoring"):
+        text = report(config, study, results)
+    click.echo(text)
+
+
+def tell(config: FinetuneConfig, study: Study, folds: list[Fold]) -> None:
+    """How metadata and table meet, what is left out, and reasons to doubt, on stderr."""
+    click.echo(study.overlap.text(), err=True)
+    for reason, ids in study.dropped.items():
+        click.echo(f"left out: {len(ids)} {reason}", err=True)
+    for text in warnings(config, study, folds):
+        click.echo(f"Warning: {text}", err=True)
+
+
+def record(study: Study, folds: list[Fold]) -> dict[str, Any]:
+    """What the manifest says beside the configuration."""
+    ids = study.labels.sample_ids
+    return {
+        "rarefy_depth": study.depth,
+        "overlap": dataclasses.asdict(study.overlap),
+        "dropped": {reason: len(gone) for reason, gone in study.dropped.items()},
+        "classes": list(study.classes),
+        "folds": {fold.name: [ids[row] for row in fold.test] for fold in folds},
+    }
+
+
+def open_start(config: FinetuneConfig, study: Study) -> Start:
+    """The pretrained encoder, and, where it stays fixed, the embeddings of all ASVs of the table, each made once."""
+    if config.head.pretrained is None:
+        return Start(None, None)
+    encoder, _ = open_encoder(config.head.pretrained)
+    if not (config.head.freeze or config.head.freeze_asvs):
+        return Start(encoder.state_dict(), None)
+    with status(f"embedding {len(study.tokens)} ASVs"):
+        return Start(
+            encoder.state_dict(), embed_asvs(encoder.to(resolve_device(config.run.device)).eval(), study.tokens)
+        )
+
+
+def fold_config(config: FinetuneConfig, study: Study, fold: Fold, number: int) -> FinetuneConfig:
+    """The configuration of one fold's model: its own folder, and scales fitted on its training samples alone."""
+    folder = config.run.output_dir if fold.name == HELD_OUT else config.run.output_dir / f"{FOLD}{number}"
+    schema = fit_schema(study.labels.rows(fold.train), config.target, study.classes, study.depth)
+    resume = config.run.resume and (folder / LAST).exists()
+    run = dataclasses.replace(config.run, output_dir=folder, resume=resume)
+    return dataclasses.replace(config, schema=schema, run=run)
+
+
+def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, stop: StopRequest) -> FoldResult:
+    """Train one model and predict the samples that it has never seen; nothing of them chose anything."""
+    folder, device = config.run.output_dir, resolve_device(config.run.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    inner = inner_split(config, study, fold)
+    selects = len(inner.test) > 0
+    labels = encode(study.labels, config.schema)
+    batches = LabelledBatches(
+        study.samples(inner.train, draw_of(config, study.depth)), config.optim.batch_size, part(labels, inner.train)
+    )
+    learner = build_target_learner(config, batches, start.weights, device)
+    learner.model.embedded = start.embedded
+    watched = inner.test if selects else fold.test
+    seams = Seams(lambda learner: watch(learner, config, study, watched), open_sinks(folder, fold), selects)
+    run, state = assemble(config, learner, batches, seams)
+    try:
+        train(run, state, stop)
+    finally:
+        for sink in run.sinks:
+            sink.close()
+    best = folder / (BEST if selects else LAST)
+    with status(f"predicting {fold.name}"):
+        model, _ = open_model(best)
+        raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
+    return FoldResult(fold, decode(raw, config), state.step, state.seconds)
+
+
+def open_sinks(folder: Path, fold: Fold) -> list[Sink]:
+    """Where the readings of a fold go."""
+    click.echo(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test", err=True)
+    return [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
+
+
+def part(labels: EncodedLabels, rows: NDArray[np.int64]) -> EncodedLabels:
+    """The labels of some rows."""
+    return EncodedLabels(**{name: values[rows] for name, values in vars(labels).items()})
+
+
+def predict_rows(
+    model: FinetuneModel, config: FinetuneConfig, study: Study, rows: NDArray[np.int64], draws: int
+) -> NDArray[np.float64]:
+    """Raw outputs [R, n, O, Q] of some samples of a study."""
+    labels = encode(study.labels.rows(rows), config.schema)
+    return predict_draws(model, study.samples(rows, draw_of(config, study.depth)), labels, draws)
+
+
+def watch(learner: Learner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Loss and main figures of some samples under the model as it is, for the log and, where asked, the choice."""
+    labels = encode(study.labels.rows(rows), config.schema)
+    raw = predict_draws(learner.model, study.samples(rows, draw_of(config, study.depth)), labels, 1)
+    found = average([decode(raw, config)], config)
+    batch = [torch.from_numpy(values).to(learner.device) for values in (labels.numbers, labels.known, labels.classes)]
+    losses = learner.objective.score(torch.from_numpy(raw[0]).float().to(learner.device), *batch)
+    return {"loss": losses.total.item()} | point_figures(found, truth(config, study).iloc[rows], config)
+
+
+def plan(config: FinetuneConfig, study: Study) -> str:
+    """What a run would do, as text: samples, classes, folds, size and steps."""
+    folds = study_folds(config, study)
+    own = fold_config(config, study, folds[0], 1)
+    model = FinetuneModel(own)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    steps = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)).steps for fold in folds]
+    labels = [label for label in study.labels.classes if label is not None]
+    rows = [
+        ("samples", study.overlap.text()),
+        *(("left out", f"{len(ids)} {reason}") for reason, ids in study.dropped.items()),
+        *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
+        *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),
+        ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
+        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}, {learned:,} of them learn"),
+        ("steps", f"{', '.join(str(count or 'until the time is over') for count in steps)}"),
+        *(("warning", text) for text in warnings(config, study, folds)),
+    ]
+    return "\n".join(f"{name:<18}{text}" for name, text in rows)

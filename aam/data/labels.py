@@ -1,0 +1,146 @@
+"""Labels of samples from a metadata file: targets, covariates and groups, checked column by column.
+
+Values are read as written, so ids, subjects and classes such as `1.10` and `00123` stay what they are; columns that
+must be numbers are turned into numbers here. N samples, T numeric targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.config import NUMERIC_TASKS, TargetConfig
+from aam.data.ids import quote
+from aam.data.metadata import column, read_text
+from aam.errors import ConfigError, MetadataError
+
+MISSING = {"", "na", "nan", "n/a", "not applicable", "not collected", "not provided", "missing",
+           "restricted access"}  # fmt: skip
+"""What stands for no value, in any case: blanks, the words of INSDC, and what R and pandas write."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of N samples; rows as in `sample_ids`.
+
+    `numbers` [N, T] float64, NaN is missing; `classes` N texts or None; `covariates` N rows of text or NaN; `groups` N
+    texts or None, or None where nothing groups the samples.
+    """
+
+    sample_ids: list[str]
+    numbers: NDArray[np.float64]
+    classes: list[str | None]
+    covariates: pd.DataFrame
+    groups: list[str | None] | None
+
+    def rows(self, chosen: NDArray[np.int64]) -> Labels:
+        """The labels of some rows."""
+        return Labels(
+            [self.sample_ids[row] for row in chosen],
+            self.numbers[chosen],
+            [self.classes[row] for row in chosen],
+            self.covariates.iloc[chosen],
+            None if self.groups is None else [self.groups[row] for row in chosen],
+        )
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Which samples have a class, or at least one number [N]."""
+        return ~np.isnan(self.numbers).all(axis=1) | np.array([label is not None for label in self.classes])
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How a metadata file and a table meet: counts of samples."""
+
+    table: int
+    metadata: int
+    both: int
+    matching: int
+    """Of both, those that `--where` keeps."""
+    labelled: int
+    """Of the matching, those with a target."""
+
+    def text(self) -> str:
+        return (
+            f"{self.table} samples in the table, {self.metadata} in the metadata, {self.both} in both, "
+            f"{self.matching} of the kind asked for, {self.labelled} of them with a target"
+        )
+
+
+def read_labels(
+    path: Path, config: TargetConfig, group_column: str | None, table_ids: Sequence[str]
+) -> tuple[Labels, Overlap]:
+    """Labels of the samples that are in table and metadata and fit `--where`, in table order, unlabelled ones included.
+
+    Raises `MetadataError` or `ConfigError` for columns that are missing or are not what the task needs, and where
+    table and metadata have no sample in common.
+    """
+    if not config.target:
+        raise ConfigError("no target; give --target COLUMN, a column of the metadata")
+    if len(set(config.target)) > 1 and config.task not in NUMERIC_TASKS:
+        found = len(config.target)
+        raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
+    frame = blank_missing(read_text(path))
+    known = set(frame.index)
+    both = [sample for sample in table_ids if sample in known]
+    if not both:
+        raise MetadataError(
+            f"{path}: none of its {len(frame)} samples is among the {len(table_ids)} of the table (metadata: "
+            f"{quote(str(frame.index[0]))}, table: {quote(table_ids[0])}); use the metadata of this table"
+        )
+    kept = frame.loc[both]
+    for condition in config.where:
+        kept = fitting(kept, condition, path)
+    numeric = config.task in NUMERIC_TASKS
+    numbers = [to_numbers(column(kept, name, path), path) for name in config.target if numeric]
+    classes = [None] * len(kept) if numeric else texts(column(kept, config.target[0], path))
+    labels = Labels(
+        [str(sample) for sample in kept.index],
+        np.column_stack(numbers) if numbers else np.full((len(kept), 0), np.nan),
+        classes,
+        pd.DataFrame({name: column(kept, name, path) for name in config.covariate}, index=kept.index),
+        None if group_column is None else texts(column(kept, group_column, path)),
+    )
+    return labels, Overlap(len(table_ids), len(frame), len(both), len(kept), int(labels.labelled.sum()))
+
+
+def blank_missing(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of text with NaN for whatever stands for no value."""
+    return frame.map(lambda value: np.nan if str(value).strip().lower() in MISSING else value)
+
+
+def fitting(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
+    """The rows of a metadata frame that a `COLUMN=VALUE` holds for; refuses a condition that none meets."""
+    name, equals, wanted = condition.partition("=")
+    if not equals:
+        raise ConfigError(f"--where is {condition!r}, expected COLUMN=VALUE")
+    values = column(frame, name, path)
+    found = frame[values == wanted]
+    if found.empty:
+        shown = ", ".join(map(repr, values.dropna().unique()[:5].tolist()))
+        raise MetadataError(f"{path}: no sample of the table has {name} = {wanted!r}; found {shown}")
+    return found
+
+
+def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
+    """A column as float64, NaN where missing; refuses text and infinities."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(values.notna().to_numpy() & ~np.isfinite(numbers))
+    if len(wrong):
+        raise MetadataError(
+            f"{path}: column {values.name!r} has {len(wrong)} values that are not numbers, first "
+            f"{quote(str(values.iloc[wrong[0]]))} of sample {quote(str(values.index[wrong[0]]))}; correct them, leave "
+            f"them blank, or use --task classification"
+        )
+    return numbers
+
+
+def texts(values: pd.Series) -> list[str | None]:
+    """A column as written, None where missing."""
+    return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]

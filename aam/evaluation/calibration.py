@@ -1,0 +1,101 @@
+"""Honest uncertainty from out-of-fold predictions: intervals that cover, probabilities that mean what they say.
+
+N samples, O targets, Q quantiles, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from aam.errors import CheckpointError
+
+CALIBRATION = "calibration.json"
+TEMPERATURES = (0.05, 20.0)
+"""Where the temperature is looked for."""
+BINS = 10
+"""Of confidence, for the expected calibration error."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What out-of-fold predictions tell about later ones: sorted `scores` of each numeric target (NaN-free), and the
+    `temperature` of the classes' log-probabilities."""
+
+    scores: tuple[NDArray[np.float64], ...] = ()
+    temperature: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"scores": [column.tolist() for column in self.scores], "temperature": self.temperature}
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """What the run in this folder left, or the run that this checkpoint belongs to; None where there is nothing."""
+    for place in (folder, folder.parent):
+        if (place / CALIBRATION).exists():
+            try:
+                record = json.loads((place / CALIBRATION).read_text(encoding="utf-8"))
+                scores = tuple(np.array(column, np.float64) for column in record["scores"])
+                return Calibration(scores, float(record["temperature"]))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(f"{place / CALIBRATION}: not readable ({error}); train again") from error
+    return None
+
+
+def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """How far each known truth [N, O] lies outside values [N, O, Q]: absolute residuals, or beyond the outer quantiles.
+
+    Quantiles: conformalised quantile regression (Romano, Patterson and Candès 2019); scores inside are negative.
+    """
+    scores = np.maximum(values[..., 0] - true, true - values[..., -1])
+    return tuple(np.sort(column[~np.isnan(column)]) for column in scores.T)
+
+
+def margin(scores: NDArray[np.float64], coverage: float) -> float:
+    """The score that `coverage` of later samples stay below: the ceil((n + 1) coverage)-th smallest of n.
+
+    Split conformal prediction (Lei et al. 2018); infinite where n is too small to promise that much. With an ensemble
+    of folds it follows the CV+ idea (Barber et al. 2021), whose guarantee is weaker than its usual coverage.
+    """
+    rank = math.ceil((len(scores) + 1) * coverage)
+    return float(scores[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def intervals(values: NDArray[np.float64], calibration: Calibration, coverage: float) -> NDArray[np.float64]:
+    """Lower and upper ends [N, O, 2] around values [N, O, Q]."""
+    widths = np.array([margin(scores, coverage) for scores in calibration.scores])
+    lower, upper = values[..., 0] - widths, values[..., -1] + widths
+    middle = values[..., values.shape[-1] // 2]  # a negative margin must not turn an interval inside out
+    return np.stack([np.minimum(lower, middle), np.maximum(upper, middle)], axis=-1)
+
+
+def fit_temperature(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
+    """The temperature that makes the known classes [N] likeliest under log-probabilities [N, C] (Guo et al. 2017)."""
+    low, high = (math.log(bound) for bound in TEMPERATURES)
+    found = minimize_scalar(
+        lambda log: nll(log_probabilities, classes, math.exp(log)), bounds=(low, high), method="bounded"
+    )
+    return math.exp(float(found.x))
+
+
+def nll(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood, nats a sample."""
+    scaled = log_softmax(log_probabilities / temperature, axis=-1)
+    return float(-scaled[np.arange(len(classes)), classes].mean())
+
+
+def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
+    """Mean gap between confidence and accuracy over bins of confidence, weighted by samples; 0 is perfect."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
+    return float(sum(gaps) / len(classes))

@@ -1,0 +1,101 @@
+"""Predictions of a metadata column as a table people read, and as figures with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.config import NUMERIC_TASKS, FinetuneConfig
+from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
+from aam.evaluation.predictions import Predictions, probabilities
+from aam.evaluation.target_metrics import Estimate, classification_metrics, estimate, regression_metrics
+
+SAMPLE_ID = "sample-id"
+
+
+def prediction_table(
+    sample_ids: Sequence[str], found: Predictions, config: FinetuneConfig, calibration: Calibration | None
+) -> pd.DataFrame:
+    """One row a sample, indexed by id.
+
+    Numbers: the target's column, its `_sd` over repeats, with a calibration `_lower` and `_upper`; of quantiles also
+    each as `_q0.05`. Classes: the likeliest, its `_sd`, and a probability of each class as `p_NAME`.
+    """
+    index = pd.Index(sample_ids, name=SAMPLE_ID)
+    if config.target.task not in NUMERIC_TASKS:
+        return class_table(index, found, config, calibration)
+    ends = None if calibration is None else intervals(found.values, calibration, config.fold.coverage)
+    columns: dict[str, Any] = {}
+    for place, name in enumerate(config.target.target):
+        values = found.values[:, place]
+        columns |= {name: values[:, values.shape[1] // 2], f"{name}_sd": found.spread[:, place]}
+        if config.target.task == "quantiles":
+            columns |= {f"{name}_q{q:g}": values[:, k] for k, q in enumerate(config.target.quantiles)}
+        if ends is not None:
+            columns |= {f"{name}_lower": ends[:, place, 0], f"{name}_upper": ends[:, place, 1]}
+    return pd.DataFrame(columns, index=index)
+
+
+def class_table(
+    index: pd.Index, found: Predictions, config: FinetuneConfig, calibration: Calibration | None
+) -> pd.DataFrame:
+    """Likeliest class and probabilities, at the calibrated temperature where there is one."""
+    name, classes = config.target.target[0], config.schema.classes
+    chance = probabilities(found.values, 1.0 if calibration is None else calibration.temperature)
+    likeliest = np.array(classes, dtype=object)[chance.argmax(axis=1)]
+    columns: dict[str, Any] = {name: likeliest, f"{name}_sd": found.spread[:, 0]}
+    return pd.DataFrame(columns | {f"p_{c}": chance[:, place] for place, c in enumerate(classes)}, index=index)
+
+
+def target_figures(
+    table: pd.DataFrame, true: pd.DataFrame, config: FinetuneConfig, groups: Sequence[Hashable] | None
+) -> dict[str, dict[str, Estimate]]:
+    """Figures of each target: predictions against `true` (columns named as the targets, missing left out)."""
+    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    figures = {}
+    for name in config.target.target:
+        known = true[name].notna().to_numpy()
+        units = None if groups is None else [group for group, there in zip(groups, known, strict=True) if there]
+        predicted, truth = table[name].to_numpy()[known], true[name].to_numpy()[known]
+        figures[name] = estimate(metrics, predicted, truth, units, config.run.seed)
+    return figures
+
+
+def point_figures(found: Predictions, true: pd.DataFrame, config: FinetuneConfig) -> dict[str, float]:
+    """The figures of `target_figures` without intervals, for watching a run; the mean over targets."""
+    table = prediction_table(list(true.index), found, config, None)
+    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    known = {name: true[name].notna().to_numpy() for name in config.target.target if true[name].notna().any()}
+    each = {
+        name: [metric(table[c].to_numpy()[rows], true[c].to_numpy()[rows]) for c, rows in known.items()]
+        for name, metric in metrics.items()
+    }
+    return {name: float(np.mean(values)) for name, values in each.items() if values}
+
+
+def class_figures(values: NDArray[np.float64], classes: NDArray[np.int64], temperature: float) -> dict[str, float]:
+    """How much the probabilities are to be believed, before and after calibration; of two classes also the AUC."""
+    known = classes >= 0
+    logs, truth = values[known, 0], classes[known]
+    found = {"temperature": temperature, "nll": nll(logs, truth, temperature), "nll_uncalibrated": nll(logs, truth)}
+    for name, t in (("ece", temperature), ("ece_uncalibrated", 1.0)):
+        found[name] = expected_calibration_error(probabilities(values[known], t), truth)
+    if logs.shape[1] == 2 and len(np.unique(truth)) == 2:
+        from sklearn.metrics import roc_auc_score
+
+        found["roc_auc"] = float(roc_auc_score(truth, logs[:, 1] - logs[:, 0]))
+    return found
+
+
+def flat(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
+    """Figures for metrics.json: `mae`, `mae_low`, `mae_high`; with several targets each after the target's name."""
+    found = {}
+    for target, estimates in figures.items():
+        before = f"{target}_" if len(figures) > 1 else ""
+        for name, (value, (low, high)) in estimates.items():
+            found |= {f"{before}{name}": value, f"{before}{name}_low": low, f"{before}{name}_high": high}
+    return found

@@ -1,0 +1,85 @@
+"""Put a fine-tuning together: one learner and one run for each fold, on the loop and the step of pretraining."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aam.config import NUMERIC_TASKS, FinetuneConfig, ModelConfig
+from aam.data.labelled import LabelledBatches
+from aam.health.groups import parameter_groups
+from aam.models.finetune_model import FinetuneModel
+from aam.training.objective import model_inputs
+from aam.training.optim import adamw
+from aam.training.step import Learner
+from aam.training.target_losses import TargetObjective, balanced_weights, target_inputs
+
+CALIBRATION_BATCHES = 8
+"""Training batches on which the features of the head are measured."""
+
+
+def build_target_learner(
+    config: FinetuneConfig, batches: LabelledBatches, start: dict[str, Tensor] | None, device: torch.device
+) -> Learner:
+    """A model whose encoder has the weights `start` (None: fresh ones), its head scaled, and its optimiser."""
+    torch.manual_seed(config.run.seed)
+    model = FinetuneModel(config)
+    if start is None:
+        model.encoder.calibrate(model_inputs(batches[0]))
+    else:
+        model.encoder.load_state_dict(start)
+    model.to(device)
+    calibrate_head(model, batches, device)
+    optimizer = adamw(rated_groups(model, config, start is not None), config.optim)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
+    return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
+
+
+def objective_of(config: FinetuneConfig, batches: LabelledBatches, device: torch.device) -> TargetObjective:
+    """The losses, with the class weights of these training samples."""
+    weights = None
+    if config.target.task not in NUMERIC_TASKS and config.target.class_weights == "balanced":
+        weights = balanced_weights(torch.from_numpy(batches.labels.classes), len(config.schema.classes)).to(device)
+    return TargetObjective(config.target, weights)
+
+
+@torch.no_grad()
+def calibrate_head(model: FinetuneModel, batches: LabelledBatches, device: torch.device) -> None:
+    """Scale the head's features, and start it at what is usual among the training samples."""
+    model.eval()
+    some = [batches[number].to(device) for number in range(min(CALIBRATION_BATCHES, max(1, batches.per_epoch)))]
+    model.head.calibrate(torch.cat([model.features(target_inputs(batch)) for batch in some]))
+    model.train()
+
+
+def rated_groups(model: FinetuneModel, config: FinetuneConfig, pretrained: bool) -> list[dict[str, Any]]:
+    """Groups for the optimiser, each with the `scale` of its learning rate: 1 for the head, less down the encoder.
+
+    Layer-wise rates after Howard and Ruder 2018 (ULMFiT); an encoder from scratch learns as fast as the head.
+    """
+    split: dict[tuple[str, float], dict[str, Any]] = {}
+    for group in parameter_groups(model, config.optim.weight_decay):
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            depth = layers_below_head(name, config.model) if pretrained else None
+            scale = 1.0 if depth is None else config.optim.encoder_rate * config.optim.layer_decay**depth
+            start = {**group, "params": [], "names": [], "scale": scale}
+            into = split.setdefault((group["name"], scale), start)
+            into["params"].append(parameter)
+            into["names"].append(name)
+    return list(split.values())
+
+
+def layers_below_head(name: str, model: ModelConfig) -> int | None:
+    """Transformer blocks between a parameter and the head, 0 for the last block; None for the head itself."""
+    if not name.startswith("encoder."):
+        return None
+    sizes = {"sample_encoder": (0, model.sample_layers), "asv_encoder": (model.sample_layers, model.asv_layers)}
+    above, layers = sizes.get(name.split(".")[1], (0, 0))
+    block = re.search(r"transformer\.blocks\.(\d+)\.", name)
+    if block:
+        return above + layers - 1 - int(block[1])
+    on_top = re.search(r"\.(pooling|transformer\.norm)\.", name) or layers == 0
+    return above + (0 if on_top else layers)
