@@ -23,8 +23,6 @@ from aam.errors import TableError
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
-
-
 _PIECE = 1 << 20
 """Entries of the second copy of a matrix that are in memory at a time."""
 
@@ -72,8 +70,7 @@ def _compressed(source: Source, axis: str, arrays: dict[str, Any], shape: tuple[
     if arrays["indices"].size != entries or arrays["indptr"].size != rows + 1 or entries > rows * columns:
         raise source.fail(
             f"{group} has {entries} values, {arrays['indices'].size} indices and {arrays['indptr'].size} row bounds "
-            "for "
-            f"{rows} rows and {columns} columns"
+            f"for {rows} rows and {columns} columns"
         )
     indptr, indices = arrays["indptr"][:], arrays["indices"][:]
     check_sparse(source, group, indptr, indices, columns)
@@ -139,8 +136,7 @@ def read_biom_json(path: Path, name: str) -> RawTable:
     if (features, samples) != (len(feature_ids), len(sample_ids)):
         raise TableError(
             f"{name}: shape {features} x {samples}, but {len(feature_ids)} rows and {len(sample_ids)} columns have "
-            "ids; "
-            "the file is damaged: write or fetch it again"
+            "ids; the file is damaged: write or fetch it again"
         )
     values = _from_dense(cells, name, features, samples) if dense else _from_cells(cells, name, feature_ids, sample_ids)
     return RawTable(values, sample_ids, feature_ids)
@@ -176,8 +172,7 @@ def _from_cells(
         row, column = place[outside.argmax()]
         raise TableError(
             f"{name}: {int(np.count_nonzero(outside))} cells lie outside the {features} x {samples} table, first row "
-            f"{row:g}, "
-            f"column {column:g}; the file is damaged: write or fetch it again"
+            f"{row:g}, column {column:g}; the file is damaged: write or fetch it again"
         )
     row, column = place.astype(np.int64).T
     order = np.argsort(row * samples + column, kind="stable")

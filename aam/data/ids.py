@@ -33,8 +33,8 @@ def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError],
             raise error(f"{name}: {kind} number {row} is empty; give each one an id")
         if len(text) > longest:
             raise error(
-                f"{name}: {kind} {quote(text)} (number {row}) has {len(text):,} characters, at most {longest:,} are "
-                "allowed"
+                f"{name}: {kind} {quote(text)} (number {row}) has {len(text):,} characters, "
+                f"at most {longest:,} are allowed"
             )
         if found := _FORBIDDEN.search(text):
             raise error(

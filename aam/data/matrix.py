@@ -91,8 +91,8 @@ def _from_text(path: Path, name: str) -> tuple[list[str], NDArray[np.float64]]:
     columns, rows, values = read_square_tsv(path, name, MatrixError)
     if columns != rows:
         raise MatrixError(
-            f"{name}: {len(rows)} row ids and {len(columns)} column ids that differ; expected the same ids in the "
-            "same order"
+            f"{name}: {len(rows)} row ids and {len(columns)} column ids that differ; "
+            "expected the same ids in the same order"
         )
     return columns, values
 

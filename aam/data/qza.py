@@ -75,8 +75,8 @@ def _root(archive: zipfile.ZipFile, path: Path, error: type[InputError]) -> str:
         roots.update(parts[:1])
     if len(roots) != 1:
         raise error(
-            f"{path} is a zip with {len(roots)} top folders, not a QIIME 2 artifact (expected one); give a .qza or "
-            "the plain file"
+            f"{path} is a zip with {len(roots)} top folders, not a QIIME 2 artifact (expected one); "
+            "give a .qza or the plain file"
         )
     return roots.pop()
 
@@ -93,8 +93,7 @@ def _entry(archive: zipfile.ZipFile, name: str, path: Path, error: type[InputErr
     if entry.file_size > limit or is_inflated(entry.file_size, stored):
         raise error(
             f"{path}: entry {quote(name)} claims {entry.file_size:,} bytes in {stored:,} stored bytes, at most "
-            f"{limit:,} and "
-            f"{MAX_RATIO} to 1 are unpacked; do not trust this file"
+            f"{limit:,} and {MAX_RATIO} to 1 are unpacked; do not trust this file"
         )
     return entry
 

@@ -57,8 +57,7 @@ def whole_counts(raw: RawTable, name: str) -> sparse.csr_array:
         worst = int(reads.argmax())
         raise TableError(
             f"{name}: sample {quote(raw.sample_ids[worst])} has {reads[worst]:,} reads in all, at most {MAX_READS:,} "
-            "are "
-            "possible; is this a count table?"
+            "are possible; is this a count table?"
         )
     return counts
 
@@ -73,6 +72,6 @@ def _refuse(raw: RawTable, name: str, wrong: NDArray[np.bool_], what: str, advic
     feature = int(raw.values.indices[first])
     raise TableError(
         f"{name}: {number:,} of {wrong.size:,} counts are {what}, first {raw.values.data[first]} in sample "
-        f"{quote(raw.sample_ids[sample])}, feature {quote(raw.feature_ids[feature])}; expected whole numbers >= 0; "
-        f"{advice}"
+        f"{quote(raw.sample_ids[sample])}, feature {quote(raw.feature_ids[feature])}; "
+        f"expected whole numbers >= 0; {advice}"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from aam.data.files import check_file, read_lines, sniff
 from aam.data.ids import quote
 from aam.data.qza import open_artifact
-from aam.data.tokenizer import encode, find_fault
+from aam.data.tokenizer import Fault, encode, find_fault
 from aam.errors import SequenceError
 
 ARTIFACT = "FeatureData[Sequence]"
@@ -53,8 +53,8 @@ def _parse_fasta(path: Path, name: str) -> dict[str, str]:
                 raise SequenceError(f"{name}: line {number} starts a record without an id; expected '>id'")
             if words[0] in records:
                 raise SequenceError(
-                    f"{name}: line {number} repeats the id {quote(words[0])}; ids must be unique: remove the second "
-                    "record"
+                    f"{name}: line {number} repeats the id {quote(words[0])}; "
+                    "ids must be unique: remove the second record"
                 )
             lines = records[words[0]] = []
         elif line and lines is None:
@@ -79,15 +79,15 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
     if path is None:
         codes, lengths = encode(ids)
         if fault := find_fault(ids, codes, lengths):
-            raise SequenceError(_not_dna(ids, fault.row, fault.position, fault.character, fault.rows, table))
+            raise SequenceError(_not_dna(ids, fault, table))
         return [_plain(text) for text in ids]
     records = read_sequences(path)
     missing = [text for text in ids if text not in records]
     if missing:
         raise SequenceError(
             f"{path} lacks the sequences of {len(missing):,} of the {len(ids):,} features of {table} "
-            f"({len(missing) / len(ids):.1%}), first {quote(missing[0])}; give the representative sequences of this "
-            "very table"
+            f"({len(missing) / len(ids):.1%}), first {quote(missing[0])}; "
+            "give the representative sequences of this very table"
         )
     found = [records[text] for text in ids]
     codes, lengths = encode(found)
@@ -105,11 +105,11 @@ def _plain(text: str) -> str:
     return text.upper().replace("U", "T")
 
 
-def _not_dna(ids: Sequence[str], row: int, position: int, character: str, rows: int, table: str) -> str:
+def _not_dna(ids: Sequence[str], fault: Fault, table: str) -> str:
     """Message for feature ids that are no sequences."""
     hashes = " (they look like MD5 hashes)" if all(map(_MD5.fullmatch, ids)) else ""
     return (
-        f"{table}: {rows:,} of {len(ids):,} feature ids are not DNA{hashes}, first {quote(ids[row])} ({character!r} "
-        "at position "
-        f"{position}); expected ASV sequences as ids; give the sequences with --sequences FILE (FASTA or .qza)"
+        f"{table}: {fault.rows:,} of {len(ids):,} feature ids are not DNA{hashes}, first {quote(ids[fault.row])} "
+        f"({fault.character!r} at position {fault.position}); expected ASV sequences as ids; "
+        "give the sequences with --sequences FILE (FASTA or .qza)"
     )

@@ -109,6 +109,5 @@ def _refuse_cut_groups(
     if both := sorted(inside & outside):
         raise ConfigError(
             f"{config.validation_samples} puts {len(both)} groups of column {config.group_column!r} on both sides, "
-            "first "
-            f"{quote(both[0])}; list all samples of a group or none, or leave --group-column away"
+            f"first {quote(both[0])}; list all samples of a group or none, or leave --group-column away"
         )

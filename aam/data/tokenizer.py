@@ -72,8 +72,7 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
         who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
         raise SequenceError(
             f"{fault.rows:,} of {len(cut):,} sequences are not DNA, first that of ASV {who}: {fault.character!r} at "
-            "position "
-            f"{fault.position}; expected A C G T U or IUPAC codes; correct the sequences"
+            f"position {fault.position}; expected A C G T U or IUPAC codes; correct the sequences"
         )
     tokens = np.full((len(cut), 1 + int(lengths.max(initial=0))), PAD, dtype=np.uint8)
     tokens[:, 0] = START
