@@ -42,3 +42,6 @@ class HealthConfig:
     skip_step_on_nan: bool = option(
         False, "Skip a step with a non-finite gradient, counted, whatever the policy for faults."
     )
+    bundle_step: int | None = option(
+        None, "Write a replay bundle of this step even though nothing is wrong with it.", low=1
+    )

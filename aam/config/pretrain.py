@@ -135,6 +135,7 @@ class RunConfig:
     device: str = option("auto", "auto, cpu, cuda or cuda:N.")
     num_workers: int = option(0, "Processes that assemble batches; 0 assembles them in the training process.", low=0)
     resume: bool = option(False, "Go on with the run in the output directory.")
+    preflight: bool = option(True, "Check that the model can learn from these data before training starts.")
     dry_run: bool = option(False, "Print the plan (samples kept, parameters, steps, memory, time) and stop.")
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from aam.checkpoint import LAST, load_checkpoint
 from aam.config import PretrainConfig, RunConfig, RunnableConfig, flag, from_options, groups, options
+from aam.config.health import HealthConfig
 from aam.errors import ConfigError
 
 MAY_CHANGE = {
@@ -21,6 +22,8 @@ MAY_CHANGE = {
     "device",
     "num_workers",
     "preset",
+    "preflight",
+    *options(HealthConfig),
 }
 """What may differ in a resumed run without making it another one."""
 

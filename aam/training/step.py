@@ -1,10 +1,11 @@
-"""One optimiser step: forward, backward, clip, finite gate, update."""
+"""One optimiser step: forward, backward, the guard's leave, clip, update."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,22 @@ class Learner:
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.optim.precision != "fp32")
 
 
+class Guard(Protocol):
+    """What stands between gradients and update: nothing that is not finite may pass."""
+
+    def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
+        """A step starts; random states are as its forward passes will find them."""
+
+    def passes(self) -> AbstractContextManager[object]:
+        """Around the forward and backward passes."""
+
+    def admit(self, learner: Learner, result: StepResult) -> Tensor:
+        """The gradient norm to clip by; raises NonFiniteError before the update where something is not finite."""
+
+    def updating(self, learner: Learner, result: StepResult) -> AbstractContextManager[object]:
+        """Around the update."""
+
+
 def named_outputs(output: Any) -> dict[str, Any]:
     """The predictions by field name, without copying them."""
     return {f.name: getattr(output, f.name) for f in fields(output)}
@@ -62,42 +79,69 @@ def score(learner: Learner, batch: Batch) -> tuple[Any, Losses]:
     return output, learner.objective.losses(output, batch)
 
 
-def step(learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> StepResult:
+def add_gradients(learner: Learner, batch: Batch, parts: int) -> tuple[tuple[str, ...], Tensor]:
+    """Forward and backward of one of `parts` batches of a step: names of the loss terms, and their share."""
+    _, losses = score(learner, batch)
+    learner.scaler.scale(losses.total / parts).backward()
+    return ("loss", *losses.terms), torch.stack([losses.total, *losses.terms.values()]).detach() / parts
+
+
+def step(
+    learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int, guard: Guard | None = None
+) -> StepResult:
     """Update the model on the mean loss of some batches; `number` counts updates from 0.
 
     Raises NonFiniteError before the update where loss or gradient is not finite, so weights and optimiser stay intact.
     """
+    guard = guard or Gate()
     rate = learning_rate(number, horizon, learner.optim)
     set_learning_rate(learner.optimizer, rate)
     learner.optimizer.zero_grad(set_to_none=True)
-    sums = None
-    for batch in microbatches:
-        output, losses = score(learner, batch)
-        learner.scaler.scale(losses.total / len(microbatches)).backward()
-        row = torch.stack([losses.total, *losses.terms.values()]).detach() / len(microbatches)
-        sums = row if sums is None else sums + row
+    guard.begin(learner, microbatches, number, horizon)
+    with guard.passes():
+        rows = [add_gradients(learner, batch, len(microbatches)) for batch in microbatches]
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(p.grad for p in parameters)
-    overflow = learner.scaler.is_enabled() and not bool(torch.isfinite(norm))  # the scaler skips and halves itself
-    if not overflow and not bool(torch.isfinite(sums[0] + norm)):  # the one host read of a step
-        blame(learner, batch, output, number)
-    nn.utils.clip_grads_with_norm_(parameters, learner.optim.clip_norm, norm)
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
     samples, asvs = sum(len(b.sample_ids) for b in microbatches), sum(len(b.asvs) for b in microbatches)
-    return StepResult(("loss", *losses.terms), sums, norm, rate, samples, asvs, len(microbatches))
+    result = StepResult(rows[0][0], sum(row for _, row in rows), norm, rate, samples, asvs, len(microbatches))
+    norm = guard.admit(learner, result)
+    with guard.updating(learner, result):
+        nn.utils.clip_grads_with_norm_(parameters, learner.optim.clip_norm, norm)
+        learner.scaler.step(learner.optimizer)
+        learner.scaler.update()
+    return result
 
 
-def blame(learner: Learner, batch: Batch, output: Any, number: int) -> None:
-    """Raise NonFiniteError naming the first tensor of the last batch of step `number` that is not finite."""
-    parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
-    outputs = [(f"{'nuc' if name == 'nucleotides' else name}_pred", t) for name, t in named_outputs(output).items()]
-    targets = learner.objective.targets(batch)
-    where = f"step {number + 1}, samples {', '.join(batch.sample_ids[:3])}, …"
-    try:
-        explain([*parameters, *targets, *outputs])
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{error} ({where}); nothing was updated") from None
-    report = check_gradients(learner.model)
-    raise NonFiniteError(f"non-finite loss or gradients at {where}: {report}; nothing was updated")
+class Gate:
+    """The guard of a step outside of a run: refuses what is not finite and says which tensor it is."""
+
+    def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
+        self.microbatches, self.number = microbatches, number
+
+    def passes(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def admit(self, learner: Learner, result: StepResult) -> Tensor:
+        scaled = learner.scaler.is_enabled() and bool(torch.isfinite(result.terms[0]))  # the scaler skips and halves
+        if not scaled and not bool(torch.isfinite(result.terms[0] + result.grad_norm)):
+            self.refuse(learner)
+        return result.grad_norm
+
+    def updating(self, learner: Learner, result: StepResult) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def refuse(self, learner: Learner) -> None:
+        """Raise NonFiniteError naming the first tensor that is not finite, on a pass of its own."""
+        gradients = check_gradients(learner.model)
+        parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
+        for batch in self.microbatches:
+            where = f"step {self.number + 1}, samples {', '.join(batch.sample_ids[:3])}, …"
+            with torch.no_grad():
+                output, _ = score(learner, batch)
+            outputs = [(f"{'nuc' if n == 'nucleotides' else n}_pred", t) for n, t in named_outputs(output).items()]
+            try:
+                explain([*parameters, *learner.objective.targets(batch), *outputs])
+            except NonFiniteError as error:
+                raise NonFiniteError(f"{error} ({where}); nothing was updated") from None
+        raise NonFiniteError(f"non-finite loss or gradients at {where}: {gradients}; nothing was updated")
