@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from aam.config.fields import Metric, Precision, Preset, Selection, UnifracHead, derived, option
+from aam.config.health import HealthConfig
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class PretrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
 
 
 class RunnableConfig(Protocol):
@@ -157,6 +159,8 @@ class RunnableConfig(Protocol):
     def optim(self) -> OptimConfig: ...
     @property
     def run(self) -> RunConfig: ...
+    @property
+    def health(self) -> HealthConfig: ...
 
 
 def tiny() -> ModelConfig:
