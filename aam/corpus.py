@@ -10,6 +10,7 @@ import numpy as np
 from aam import datasets
 from aam.config import DataConfig, Metric
 from aam.data.dataset import ASVDataset, Draw
+from aam.data.files import sniff
 from aam.data.matrix import read_matrix
 from aam.data.metadata import read_groups
 from aam.data.qza import open_artifact
@@ -103,7 +104,7 @@ def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
 
 def read_any_tree(path: Path) -> Tree:
     """A tree from Newick or from a QIIME 2 rooted phylogeny."""
-    if path.suffix == ".qza":
+    if path.is_file() and sniff(path) == "zip":
         with open_artifact(path, "Phylogeny[Rooted]") as payload:
             return read_tree(payload, str(path))
     return read_tree(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,6 +59,7 @@ class ConsoleSink:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
+        self._say = partial(self._console.print, highlight=False, soft_wrap=True)
         self._live = sys.stderr.isatty()
         self._last, self._start = 0.0, time.monotonic()
         if self._live:
@@ -69,13 +71,13 @@ class ConsoleSink:
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         if kind == "validation":
-            self._console.print(f"step {step:>6}  held out: {summary(values)}", highlight=False)
+            self._say(f"step {step:>6}  held out: {summary(values)}")
         elif self._live:
             self._bar.update(self._task, completed=share, description=f"step {step}  {summary(values)}")
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             self._last = time.monotonic()
             left = (self._last - self._start) * (1 / share - 1) if share > 0 else float("nan")
-            self._console.print(f"step {step:>6}  {share:4.0%}  ETA {left:5.0f} s  {summary(values)}", highlight=False)
+            self._say(f"step {step:>6}  {share:4.0%}  ETA {left:5.0f} s  {summary(values)}")
 
     def close(self) -> None:
         if self._live:
