@@ -28,8 +28,9 @@ replay a step.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -137,9 +138,15 @@ def _set_aside(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def _eager() -> Any:
+@contextmanager
+def _eager() -> Iterator[None]:
     """Compiled parts run eagerly, since a fused kernel cannot be looked into; nothing is imported where none exist."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+        yield
 
 
 def _last_fault(events: list[Event]) -> dict[int, str]:

@@ -44,7 +44,7 @@ class ModuleStack:
     """
 
     def __init__(self, model: nn.Module):
-        self.paths = {module: path or ROOT for path, module in model.named_modules()}
+        self.paths = {module: plain_path(path) or ROOT for path, module in model.named_modules()}
         self.entries: list[Entry] = []
         self.paused = False
         self._calls: dict[str, int] = {}
@@ -95,6 +95,11 @@ class ModuleStack:
             low, high = torch.aminmax(real_values(tensor))
             self._sizes.append((entry.path, entry.call, torch.maximum(low.abs(), high.abs()).double()))
         self.paused = False
+
+
+def plain_path(path: str) -> str:
+    """A module path without the wrapper that `torch.compile` puts around a module."""
+    return ".".join(part for part in path.split(".") if part != "_orig_mod")
 
 
 def first_float(value: Any) -> Tensor | None:

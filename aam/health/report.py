@@ -75,8 +75,9 @@ class Finding:
             return f"{what} read from uninitialised memory by {self.op} {where}"
         return f"{what} {self.origin.value} by {self.op} {where}" + (f" at {self.line}" if self.line else "")
 
-    def __str__(self) -> str:
-        rows = [self.headline()]
+    def details(self) -> list[str]:
+        """What follows the headline, line by line."""
+        rows = []
         if self.phase == "backward":
             rows.append(f"  kernel   {self.kernel}, in the gradient of {self.op}")
         rows += [f"  called from {line}" for line in self.lines[1:]]
@@ -86,7 +87,7 @@ class Finding:
         if self.samples:
             rows.append(f"  samples  {', '.join(self.samples)}")
         rows.append(f"  reached  {self.reach}")
-        return "\n".join(rows)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,10 @@ class Report:
             rows.append(f"  bad gradients: {_few(self.bad_gradients)}")
         if self.spoilt_parameters:
             rows.append(f"  spoilt by the call: {_few(self.spoilt_parameters)}")
-        rows += [str(finding) for finding in self.findings]
+        for finding in self.findings[:1]:
+            rows += finding.details()
+        for finding in self.findings[1:]:
+            rows += [f"also: {finding.headline()}", *finding.details()]
         if self.passed_on and not self.ok:
             rows.append("passed on by " + _few([f"{module} ({phase})" for module, phase in self.passed_on]))
         if not self.ok and self.history:

@@ -258,3 +258,28 @@ def test_history_ends_at_the_first_bad_output():
 
 def test_context_is_printed_with_the_report():
     assert "  step: 17" in str(look(lambda x: torch.log(x - 5), context={"step": 17}))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_compiled_modules_run_eagerly_and_keep_their_names(whole):
+    model = nn.Sequential(Linear(lambda x: torch.sqrt(x * 0)), nn.Linear(4, 4))
+    if whole:
+        model = torch.compile(model, backend="aot_eager")
+    else:
+        model[0] = torch.compile(model[0], backend="aot_eager")
+    found = locate(model, lambda: model(X).mean()).producer
+    assert (found.module, found.op, found.phase) == ("0", "sqrt", "backward")
+
+
+def test_overflow_of_a_scaled_loss_is_found_in_the_backward_pass():
+    """What a gradient scaler meets: the scale is beyond half precision."""
+    model = nn.Linear(4, 4)
+
+    def call():
+        with torch.autocast("cpu", torch.float16):
+            loss = (model(X) * 1e3).float().square().mean()
+        (loss * 65536).backward()
+
+    report = locate(model, call)
+    assert (report.producer.op, report.producer.phase) == ("_to_copy", "backward")
+    assert report.producer.output.dtype is torch.float16 and report.bad_gradients == ("weight", "bias")
