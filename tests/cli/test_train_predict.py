@@ -1,0 +1,261 @@
+"""`aam train` and `aam predict` from real command lines: every task and option is trained, reopened and used again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam import cli
+from aam.checkpoint import open_encoder, open_model
+from aam.config import FinetuneConfig
+from aam.datasets import example
+
+QUICK = ["--max-steps", "2", "--batch-size", "32", "--draws", "2", "--eval-every", "2", "--device", "cpu"]
+TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
+
+
+@pytest.fixture(scope="module")
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's ages with made-up columns beside them, all a function of the row."""
+    frame = pd.read_csv(example().metadata, sep="\t", dtype=str).set_index("sample-id")
+    age, rng = frame["age_months"].astype(float), np.random.default_rng(0)
+    frame["weight"] = (age + rng.normal(0, 1, len(frame))).round(3)
+    frame.loc[frame.index[:5], "weight"] = np.nan
+    frame["grade"] = pd.cut(
+        age.fillna(6) + rng.normal(0, 2, len(frame)), [-50, 6, 9, 99], labels=["low", "mid", "high"]
+    )
+    frame["site"] = rng.choice(["1.10", "1.1", "00123"], len(frame))
+    frame["reads"] = rng.normal(100, 10, len(frame)).round(2)
+    frame["subject"] = [f"s{row // 3}" for row in range(len(frame))]
+    frame["same"] = "7"
+    frame["alone"] = ["once"] + ["often"] * (len(frame) - 1)
+    frame["age_again"] = age * 2
+    path = tmp_path_factory.mktemp("meta") / "samples.tsv"
+    frame.to_csv(path, sep="\t")
+    return path
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained") / "run"
+    assert cli.main(["pretrain", "--example", *TINY, *QUICK[:4], "--output-dir", str(folder), "--device", "cpu"]) == 0
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path: Path, metadata: Path) -> Callable[..., Path]:
+    """Run `aam train` on the example with these options; returns its folder."""
+
+    def run(*options: str) -> Path:
+        folder = tmp_path / "run"
+        size = [] if "--pretrained" in options else TINY
+        asked = ["train", "--example", "--metadata", str(metadata), *size, *QUICK, *options]
+        assert cli.main([*asked, "--output-dir", str(folder)]) == 0
+        return folder
+
+    return run
+
+
+@pytest.fixture
+def predict(tmp_path: Path) -> Callable[..., pd.DataFrame]:
+    """Run `aam predict` on the example; returns what it wrote."""
+
+    def run(model: Path, *options: str) -> pd.DataFrame:
+        out = tmp_path / "predicted.tsv"
+        assert cli.main(["predict", "--model", str(model), "--example", "--draws", "2", *options, "-o", str(out)]) == 0
+        return pd.read_csv(out, sep="\t", index_col=0, dtype={"sample-id": str})
+
+    return run
+
+
+TASKS = {
+    "regression": ["--target", "age_months"],
+    "two columns, mae, log": [
+        *["--target", "age_months", "--target", "weight", "--loss", "mae", "--target-transform", "log-zscore"]
+    ],
+    "asymmetric, minmax": [
+        *["--target", "weight", "--loss", "asymmetric", "--over-penalty", "3", "--target-transform", "minmax"]
+    ],
+    "mse, untransformed": ["--target", "weight", "--loss", "mse", "--target-transform", "none"],
+    "quantiles": [
+        "--task",
+        "quantiles",
+        "--target",
+        "weight",
+        "--quantiles",
+        "0.1",
+        "--quantiles",
+        "0.5",
+        "--quantiles",
+        "0.8",
+    ],
+    "two classes": ["--task", "classification", "--target", "age_months"],
+    "three classes, unweighted": ["--task", "classification", "--target", "site", "--class-weights", "none"],
+    "ordinal": [
+        *["--task", "ordinal", "--target", "grade", "--class-order", "low", "--class-order", "mid"],
+        *["--class-order", "high"],
+    ],
+}
+
+
+@pytest.mark.parametrize("options", TASKS.values(), ids=TASKS)
+def test_what_was_trained_predicts(options: list[str], train, predict):
+    folder = train(*options)
+    model, config = open_model(folder)
+    assert isinstance(config, FinetuneConfig)
+    assert not model.training
+    table = predict(folder)
+    wanted = list(config.target.target)
+    assert len(table) == 188  # of 190, two have fewer reads than are drawn
+    assert table.notna().all().all()
+    if config.target.task in ("classification", "ordinal"):
+        chances = table.filter(like="p_")
+        assert chances.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
+        assert [name.removeprefix("p_") for name in chances] == list(config.schema.classes)
+    else:
+        for name in wanted:
+            assert (table[f"{name}_lower"] <= table[name]).all()
+            assert (table[name] <= table[f"{name}_upper"]).all()
+            assert 0 < table[name].mean() < 20  # in months or kilograms, whatever scale was learned
+
+
+def test_covariates_and_values_never_seen(metadata: Path, train, predict, tmp_path: Path, capsys):
+    folder = train("--target", "weight", "--covariate", "site", "--covariate", "reads")
+    plain = predict(folder, "--metadata", str(metadata))
+    assert "taken as unknown" not in capsys.readouterr().err
+    frame = pd.read_csv(metadata, sep="\t", dtype=str).set_index("sample-id")
+    frame.loc[frame.index[:50], "site"] = "elsewhere"
+    frame.to_csv(tmp_path / "new.tsv", sep="\t")
+    (tmp_path / "predicted.tsv").unlink()
+    (tmp_path / "predicted.refused.tsv").unlink()
+    strange = predict(folder, "--metadata", str(tmp_path / "new.tsv"))
+    told = f"covariate 'site': {len(set(plain.index) & set(frame.index[:50]))} samples with a missing or new value"
+    assert told in capsys.readouterr().err
+    changed = {sample for sample in plain.index if plain.loc[sample, "weight"] != strange.loc[sample, "weight"]}
+    assert changed
+    assert changed <= set(frame.index[:50])
+
+
+def test_frozen_and_free_encoders(pretrained: Path, train, predict, tmp_path: Path):
+    before = open_encoder(pretrained)[0].state_dict()
+    folder = train("--target", "age_months", "--pretrained", str(pretrained), "--freeze")
+    frozen = open_encoder(folder)[0].state_dict()
+    assert all((frozen[name] == before[name]).all() for name in before)
+    assert len(predict(folder)) == 188
+    for number, option in enumerate(([], ["--freeze-asvs"])):
+        again = tmp_path / str(number)
+        asked = ["train", "--example", "--target", "age_months", "--pretrained", str(pretrained), *QUICK]
+        assert cli.main([*asked, *option, "--output-dir", str(again)]) == 0
+        after = open_encoder(again)[0].state_dict()
+        moved = {name.split(".")[0] for name in before if not (after[name] == before[name]).all()}
+        assert moved == {"sample_encoder", "latent_tree"} | ({"asv_encoder"} if not option else set())
+
+
+def test_folds_by_group_predict_together(pretrained: Path, train, predict):
+    folder = train(
+        *["--target", "age_months", "--pretrained", str(pretrained), "--freeze", "--folds", "3"],
+        *["--group-column", "subject", "--selection-fraction", "0.2"],
+    )
+    table = pd.read_csv(folder / "predictions.tsv", sep="\t", index_col=0)
+    assert table.index.is_unique
+    assert sorted(table["fold"].unique()) == [1, 2, 3]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["samples_tested"] == len(table) == 184
+    assert metrics["mae_low"] <= metrics["mae"] <= metrics["mae_high"]
+    assert metrics["mae"] == pytest.approx((table["age_months"] - table["age_months_true"]).abs().mean(), rel=1e-4)
+    assert 0 <= metrics["interval_coverage"] <= 1
+    subjects = pd.read_csv(json.loads((folder / "manifest.json").read_text())["data"]["metadata"]["path"], sep="\t")
+    of = dict(zip(subjects["sample-id"], subjects["subject"], strict=True))
+    assert table.groupby(lambda sample: of[sample])["fold"].nunique().max() == 1
+    alone = predict(folder / "fold-2")
+    assert "age_months_lower" in alone  # calibration of the run serves its folds
+    assert set(table.index) < set(alone.index)
+
+
+def test_an_interrupted_cross_validation_goes_on(train, metadata: Path):
+    options = ["--target", "age_months", "--folds", "2"]
+    folder = train(*options)
+    before = (folder / "predictions.tsv").read_text()
+    again = ["train", "--resume", "--output-dir", str(folder)]
+    assert cli.main(again) == 0
+    assert (folder / "predictions.tsv").read_text() == before
+
+
+REFUSED = {
+    "missing column": (["--target", "age"], "has no column 'age'; it has 'age_months'"),
+    "no target": ([], "no target; give --target COLUMN"),
+    "constant": (["--target", "same"], "'same' is 7 for all 188"),
+    "not numeric": (["--target", "grade"], "190 values that are not numbers, first "),
+    "one class": (["--task", "classification", "--target", "same"], "has one class, '7'"),
+    "one sample a class": (["--task", "classification", "--target", "alone"], "classes with one sample, first 'once'"),
+    "target as covariate": (["--target", "weight", "--covariate", "weight"], "is the target itself"),
+    "leak": (["--target", "age_months", "--covariate", "age_again"], "gives the target 'age_months' away"),
+    "leaking category": (
+        ["--task", "classification", "--target", "age_months", "--covariate", "age_again"],
+        "gives the target 'age_months' away",
+    ),
+    "order unknown": (["--task", "ordinal", "--target", "grade"], "say so with --class-order"),
+    "loss of another task": (["--target", "weight", "--loss", "pinball"], "--loss pinball cannot score"),
+    "freeze nothing": (["--target", "weight", "--freeze"], "give --pretrained RUN"),
+    "nothing fits": (["--target", "weight", "--where", "site=4"], "no sample of the table has site = '4'"),
+    "no groups": (["--target", "weight", "--leave-one-group-out"], "need groups"),
+    "no checkpoint": (["--target", "weight", "--pretrained", "nowhere"], "no checkpoint here"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED.values(), ids=REFUSED)
+def test_bad_input_is_one_line_and_code_2(options, message, metadata, tmp_path, capsys):
+    folder = tmp_path / "run"
+    asked = ["train", "--example", "--metadata", str(metadata), "--preset", "tiny", "--output-dir", str(folder)]
+    if "--pretrained" in options:
+        asked = [option for option in asked if option not in ("--preset", "tiny")]
+    assert cli.main([*asked, *options]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not folder.exists()
+
+
+def test_ids_and_classes_stay_text(train, predict):
+    folder = train("--task", "classification", "--target", "site")
+    _, config = open_model(folder)
+    assert sorted(config.schema.classes) == ["00123", "1.1", "1.10"]
+    with (folder / "predictions.tsv").open(encoding="utf-8") as handle:
+        said = {row["site"] for row in csv.DictReader(handle, delimiter="\t")}
+    assert said <= {"00123", "1.1", "1.10"}
+
+
+def test_overlap_and_missing_targets_are_counted(train, capsys):
+    train("--target", "weight")
+    told = capsys.readouterr().err
+    assert "190 samples in the table, 190 in the metadata, 190 in both" in told
+    assert "181 of them with a target" in told  # five were blanked, four ages are not known
+    assert "left out: 9 samples without a target" in told
+    assert "values of 'subject' sit on both sides of a split" in told
+
+
+def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path: Path):
+    predict(train("--target", "age_months"))
+    refused = pd.read_csv(tmp_path / "predicted.refused.tsv", sep="\t", index_col=0)
+    assert list(refused.index) == ["11402.MC051", "11402.MC116"]
+    assert refused.loc["11402.MC051", "reason"] == "2921 reads, fewer than the 5000 drawn of each sample"
+
+
+def test_a_pretrained_encoder_predicts_nothing(pretrained: Path, tmp_path: Path, capsys):
+    assert cli.main(["predict", "--model", str(pretrained), "--example", "-o", str(tmp_path / "p.tsv")]) == 2
+    assert "predicts no column" in capsys.readouterr().err
+
+
+def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
+    asked = ["train", "--example", "--metadata", str(metadata), "--target", "age_months", "--task", "classification"]
+    assert cli.main([*asked, "--preset", "tiny", "--folds", "3", "--dry-run", "--output-dir", str(tmp_path / "x")]) == 0
+    told = capsys.readouterr().out
+    assert "fold 3" in told
+    assert "class             12: " in told
+    assert not (tmp_path / "x").exists()
