@@ -210,6 +210,19 @@ def test_a_fresh_head_has_finite_figures_and_gradients(metric: Metric):
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("metric", ["unweighted", "weighted_normalized", "generalized"])
+@pytest.mark.parametrize("mean", [0.45, 0.53])
+def test_calibrated_heads_start_at_the_mean_of_the_targets(metric: Metric, mean: float):
+    torch.manual_seed(0)
+    model, batch = LatentTree(tiny_model(unifrac_metric=metric)), community(6, 60, 12).batch(range(6), hiding=None)
+    embeddings = torch.randn(len(batch.asvs), 32)
+    model.calibrate(embeddings, batch.index, batch.valid, batch.abundance, mean)
+    branches = model(embeddings)
+    placed = model.place(branches, batch.index, batch.valid, batch.abundance)
+    pairs = model.unifrac(branches, placed, placed)[*torch.triu_indices(6, 6, 1)]
+    assert pairs.mean().item() == pytest.approx(mean, abs=0.01)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_branches_keep_float32_under_autocast(dtype: torch.dtype):
     torch.manual_seed(0)

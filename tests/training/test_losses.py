@@ -97,7 +97,7 @@ def test_mis_shaped_pairs_name_both_shapes_and_what_they_hold():
         "unifrac_pred has shape (2, 2) but unifrac_true has (3, 3): "
         "min=1.000000, max=1.000000, mean=1.000000 against min=0.000000, max=0.000000, mean=0.000000"
     )
-    with pytest.raises(ValueError, match=r"^nuc_pred has shape \(4, 6\) but nuc_true has \(3,\): .*\(integer tensor\)$"):
+    with pytest.raises(ValueError, match=r"nuc_pred has shape \(4, 6\) but nuc_true has \(3,\): .*\(integer tensor\)"):
         nucleotide_loss(torch.zeros(4, 6), torch.zeros(3, dtype=torch.int64))
     index, flags = torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"membership_pred has shape \(2, 5\) but membership_true has \(3, 4\)"):
