@@ -121,7 +121,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint folder meant by a run directory (its best, else its last) or by a checkpoint folder itself."""
     for folder in (path, path / BEST, path / LAST):
-        if (folder / CONFIG).exists() or (folder.with_name(folder.name + ".old") / CONFIG).exists():
+        if (folder / CONFIG).exists() or (folder.parent / f"{folder.name}.old" / CONFIG).exists():
             return folder
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Learn a metadata column, from a pretrained encoder or from scratch.",
     "predict": "Predict what a model was trained on, for the samples of a table.",
     "ledger": "Show what a run lost, or compare what two runs lost.",
+    "embed": "Embed the samples or ASVs of a table with a trained model.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""

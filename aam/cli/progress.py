@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import click
+
+STEPS = 1000
+"""Parts of a progress bar."""
 
 
 @contextmanager
@@ -18,3 +23,14 @@ def status(text: str) -> Iterator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, moved by calls with (work done, work in all)."""
+    with click.progressbar(length=STEPS, label=label, file=sys.stderr) as moving:
+
+        def progress(done: int, total: int) -> None:
+            moving.update(STEPS * done // max(total, 1) - moving.pos)
+
+        yield progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,23 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from aam.cli.model_options import tell_dropped
 from aam.cli.options import given, one_option
 from aam.config import DataConfig, RunConfig, UnifracConfig, from_dict, options
 from aam.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
-    from scipy import sparse
 
     from aam.data.table import Table
     from aam.phylogeny.community import Community
 
 INPUTS = ("table", "tree", "sequences", "example", "max_missing")
 """The options of `DataConfig` that matter here."""
-SHOWN = 3
-"""Ids of what was left out that are named."""
-STEPS = 1000
-"""Parts of the progress bar."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,7 +73,7 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table,
     """The table less what tree or depth leave out (told on stderr), and its samples, rarefied, on the tree."""
     from aam import corpus
     from aam.cli.progress import status
-    from aam.data.rarefy import choose_depth
+    from aam.data.rarefy import choose_depth, rarefy_table
     from aam.data.table import read_table
     from aam.phylogeny.community import community
 
@@ -91,36 +86,18 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table,
         tree, table, tips = corpus.match_tree(table, corpus.read_any_tree(data.tree), data.max_missing, dropped)
         depth = choose_depth(corpus.sample_depths(table), rarefy_depth)
         table = corpus.drop_shallow(table, depth, dropped)
-        counts = table.counts if depth is None else rarefied(table.counts, depth, seed)
-    for reason, ids in dropped.items():
-        click.echo(
-            f"left out: {len(ids):,} {reason} ({', '.join(ids[:SHOWN])}{', ...' * (len(ids) > SHOWN)})", err=True
-        )
+        counts = table.counts if depth is None else rarefy_table(table.counts, depth, seed)
+    tell_dropped(dropped)
     return table, community(counts, tips, tree)
-
-
-def rarefied(counts: sparse.csr_array, depth: int, seed: int) -> sparse.csr_array:
-    """Counts [samples, ASVs] with `depth` reads drawn of each sample, as training draws them in its first epoch."""
-    from aam.data.rarefy import rarefy, sample_rng
-
-    drawn = counts.copy()
-    for sample in range(counts.shape[0]):
-        row = slice(*counts.indptr[sample : sample + 2])
-        drawn.data[row] = rarefy(counts.data[row], depth, sample_rng(seed, 0, sample))
-    drawn.eliminate_zeros()
-    return drawn
 
 
 def compute(samples: Community, job: UnifracConfig) -> np.ndarray:
     """Distances [n, n], or diversities [n], with a progress bar on stderr."""
+    from aam.cli.progress import bar
     from aam.phylogeny.engines import full_faith_pd, full_matrix
     from aam.phylogeny.unifrac import Measure
 
-    with click.progressbar(length=STEPS, label=job.metric, file=sys.stderr) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.update(STEPS * done // total - bar.pos)
-
+    with bar(job.metric) as progress:
         if job.metric == "faith_pd":
             return full_faith_pd(samples, job.engine, progress)
         return full_matrix(samples, Measure(job.metric, job.alpha), job.engine, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from aam.errors import ConfigError, TableError
 
@@ -28,6 +29,16 @@ def rarefy(counts: NDArray[np.int64], depth: int, rng: np.random.Generator) -> N
     Raises `ValueError` where there are fewer than `depth` reads; which samples stay is decided before (`choose_depth`).
     """
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
+
+
+def rarefy_table(counts: sparse.csr_array, depth: int, seed: int) -> sparse.csr_array:
+    """Counts [samples, ASVs] with `depth` reads drawn of each sample, as training draws them in its first epoch."""
+    drawn = counts.copy()
+    for sample in range(counts.shape[0]):
+        row = slice(*counts.indptr[sample : sample + 2])
+        drawn.data[row] = rarefy(counts.data[row], depth, sample_rng(seed, 0, sample))
+    drawn.eliminate_zeros()
+    return drawn
 
 
 def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:

@@ -12,18 +12,16 @@ from torch import Tensor
 
 from aam.config import ModelConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Batch, Draw, Hiding, Sample, collate_fn
+from aam.data.dataset import Batch, Draw, Hiding, Sample
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
 from aam.evaluation.baselines import DrawnSamples, Skipped, choose_fit_samples, jaccard_baseline, upgma_baseline
+from aam.evaluation.embed import ASV_ROWS, Encoding, device_of, encode_asvs
 from aam.evaluation.metrics import pair_scores, upper_triangle
 from aam.models.pretrain_model import PretrainModel
 
 MAX_SAMPLES = 1000
 """Most held-out samples whose pairs are scored: half a million pairs; more are drawn down to this, seeded."""
-ASV_ROWS = 512
-SAMPLE_ROWS = 64
-"""Rows encoded at once in evaluation; bound memory, change nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +64,16 @@ class HeldOut:
 
     def predict(self, model: PretrainModel) -> Embedded:
         """UniFrac of all pairs of the held-out samples, each with all its ASVs, whatever the token limit."""
-        batch = collate_fn(self.samples).to(next(model.parameters()).device)
-        asvs = torch.cat([model.asv_encoder.embed(chunk) for chunk in batch.tokens.split(ASV_ROWS)])
-        euclidean = unifrac = None
-        if model.euclidean is not None:
-            limit = self.draw.token_limit or batch.index.shape[1]
-            points = torch.cat([self._points(model, asvs, part) for part in row_parts(batch, limit)])
-            euclidean = model.euclidean(points, points)
-        if model.latent_tree is not None:
-            branches = model.latent_tree(asvs)
-            placed = [
-                model.latent_tree.place(branches, part.index, part.valid, part.abundance) for part in row_parts(batch)
-            ]
-            unifrac = torch.cat(
-                [torch.cat([model.latent_tree.unifrac(branches, a, b) for b in placed], dim=1) for a in placed]
-            )
-        return Embedded(unifrac, euclidean)
-
-    def _points(self, model: PretrainModel, asvs: Tensor, part: Batch) -> Tensor:
-        encoded = model.encode_samples(asvs, part.index, part.valid, part.abundance)
-        return model.euclidean.coordinates(encoded.embeddings)
+        columns = np.unique(np.concatenate([sample.asvs for sample in self.samples]))
+        asvs = encode_asvs(model, self.corpus.tokens, columns)
+        encoding = Encoding(model, self.samples, asvs, self.draw.token_limit)
+        return Embedded(encoding.unifrac(), encoding.euclidean())
 
     def nucleotides(self, model: PretrainModel) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) of hidden bases: of all held-out ASVs, and of those new to the model."""
         hits, losses, novel = [], [], []
         for batch in self.batches:
-            batch = batch.to(next(model.parameters()).device)
+            batch = batch.to(device_of(model))
             logits = predict_masked(model, batch)
             hits.append((logits.argmax(1) == batch.masked_bases).double())
             losses.append(torch.nn.functional.cross_entropy(logits.double(), batch.masked_bases, reduction="none"))
@@ -165,17 +147,3 @@ def predict_masked(model: PretrainModel, batch: Batch) -> Tensor:
         at = batch.masked_at[inside] - torch.tensor([start, 0], device=row_of.device)
         parts.append(model.asv_encoder.predict(batch.masked_tokens[start : start + ASV_ROWS], at))
     return torch.cat(parts)
-
-
-def row_parts(batch: Batch, limit: int | None = None) -> list[Batch]:
-    """A batch in blocks of samples, each cut to its own longest sample, or to the `limit` most abundant ASVs."""
-    import dataclasses
-
-    parts = []
-    for start in range(0, len(batch.sample_ids), SAMPLE_ROWS):
-        rows = slice(start, start + SAMPLE_ROWS)
-        slots = int(batch.valid[rows].sum(1).max())
-        order = batch.counts[rows].argsort(dim=1, descending=True, stable=True)[:, : min(slots, limit or slots)]
-        moved = {name: getattr(batch, name)[rows].gather(1, order) for name in ("index", "valid", "counts")}
-        parts.append(dataclasses.replace(batch, sample_ids=batch.sample_ids[rows], **moved))
-    return parts

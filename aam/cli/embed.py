@@ -1,0 +1,63 @@
+"""`aam embed`: coordinates of samples and ASVs under a trained model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aam.cli.model_options import encoding_of, fields_of, model_command, open_both, sorted_values
+from aam.cli.options import given
+from aam.config import from_dict
+from aam.config.embed import EmbedConfig
+from aam.errors import ConfigError
+
+PREFIX = {"samples": "e", "asvs": "e", "branches": "b"}
+"""Columns are called by it and a number from 1."""
+
+
+@click.command("embed")
+@model_command(fields_of(EmbedConfig))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .tsv, .parquet, .h5ad or .txt.",
+)
+def command(model_path: Path, output: Path, **options: Any) -> None:
+    """Embed the samples or the ASVs of a table with a trained model.
+
+    The ending of the output says what is written: .tsv is text that QIIME 2 and pandas read, .parquet the same as
+    columns, .h5ad AnnData for scanpy, .txt a scikit-bio ordination (principal axes of the embedding, which keep all its
+    distances). ASVs that the model has never seen are embedded like any other, from their sequence.
+
+    \b
+    Example: aam embed --model aam-run --table table.biom -o samples.tsv
+    """
+    from aam.cli.embedding_files import check_embedding_output, write_embedding
+    from aam.cli.progress import bar
+
+    started, values = time.monotonic(), sorted_values(given(options, None))
+    job = from_dict(EmbedConfig, values.rest)
+    check_embedding_output(output)
+    opened = open_both(model_path, values)
+    if job.what == "branches" and opened.model.latent_tree is None:
+        raise ConfigError(
+            f"--what branches: the model in {model_path} has no latent tree (--unifrac-head "
+            f"{opened.config.model.unifrac_head}); use --what samples or asvs"
+        )
+    encoding, table = encoding_of(opened, values.apply.cache), opened.samples.table
+    ids, kind = (table.asv_ids, "asvs") if job.what == "asvs" else (table.sample_ids, "samples")
+    if job.what == "asvs":
+        found = encoding.asvs.embeddings
+    else:
+        with bar("samples") as progress:
+            found = encoding.branches(progress) if job.what == "branches" else encoding.embeddings(progress)
+    write_embedding(output, kind, ids, PREFIX[job.what], found.float().cpu().numpy())
+    click.echo(
+        f"{job.what}: {len(ids):,} rows of {found.shape[1]} columns, from {len(table.asv_ids):,} ASVs: {output} "
+        f"({time.monotonic() - started:.1f} s)"
+    )

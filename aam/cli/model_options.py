@@ -1,0 +1,124 @@
+"""What the commands that put a trained model to a table have in common: their options, and the way to its encoding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from aam.cli.options import one_option
+from aam.config import DataConfig, RunConfig, from_dict, options
+from aam.config.embed import ApplyConfig
+
+if TYPE_CHECKING:
+    from aam.config import PretrainConfig
+    from aam.evaluation.embed import Encoding, Store
+    from aam.evaluation.samples import TableSamples
+    from aam.models.pretrain_model import PretrainModel
+
+INPUTS = ("table", "sequences", "example")
+TREE_INPUTS = ("tree", "max_missing")
+RUN = ("seed", "device")
+
+F = TypeVar("F", bound=Callable[..., Any])
+Fields = dict[str, tuple[dataclasses.Field, Any]]
+
+
+def fields_of(cls: type, names: tuple[str, ...] | None = None) -> Fields:
+    """Options of a config class, all or those named."""
+    known = options(cls)
+    return {name: known[name] for name in (known if names is None else names)}
+
+
+def model_command(extra: Fields) -> Callable[[F], F]:
+    """Decorate a command with --model, the options of every such command, and `extra` ones."""
+    known = fields_of(DataConfig, INPUTS) | extra | fields_of(ApplyConfig) | fields_of(RunConfig, RUN)
+    path = click.Path(path_type=Path)
+
+    def decorate(function: F) -> F:
+        for name, (field, hint) in reversed(known.items()):
+            function = one_option(name, field, hint)(function)
+        text = "Run directory of a trained model, or a checkpoint in it."
+        return click.option("--model", "model_path", required=True, type=path, metavar="RUN", help=text)(function)
+
+    return decorate
+
+
+class Values(NamedTuple):
+    """The options of one call, by the class they belong to; `rest` are those of the command itself."""
+
+    data: DataConfig
+    apply: ApplyConfig
+    seed: int
+    device: str
+    rest: dict[str, Any]
+
+
+def sorted_values(given: dict[str, Any]) -> Values:
+    """Options that were given, checked and sorted; raises ConfigError for a value out of bounds."""
+    data = {name: given.pop(name) for name in INPUTS + TREE_INPUTS if name in given}
+    apply = {name: given.pop(name) for name in options(ApplyConfig) if name in given}
+    seed, device = given.pop("seed", RunConfig.seed), given.pop("device", RunConfig.device)
+    return Values(from_dict(DataConfig, data), from_dict(ApplyConfig, apply), seed, device, given)
+
+
+class Opened(NamedTuple):
+    """A model on its device, its configuration, and the samples it is put to."""
+
+    model: PretrainModel
+    config: PretrainConfig
+    samples: TableSamples
+
+
+def open_both(model_path: Path, values: Values, with_tree: bool = False) -> Opened:
+    """Open model and table; says on stderr what was left out or cut."""
+    from aam.cli.progress import status
+
+    with status("opening the model and reading the data"):
+        from aam.checkpoint import open_model
+        from aam.evaluation.samples import read_samples
+        from aam.training.run import resolve_device
+
+        device = resolve_device(values.device)
+        model, config = open_model(model_path)
+        limit = config.model.max_bp
+        samples = read_samples(values.data, values.apply.rarefy_depth, values.seed, limit, with_tree)
+    tell_dropped(samples.dropped)
+    if samples.cut:
+        click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)
+    return Opened(model.to(device), config, samples)
+
+
+def tell_dropped(dropped: dict[str, list[str]], shown: int = 3) -> None:
+    """One line on stderr for each reason why something was left out, with the first ids."""
+    for reason, ids in dropped.items():
+        click.echo(
+            f"left out: {len(ids):,} {reason} ({', '.join(ids[:shown])}{', ...' * (len(ids) > shown)})", err=True
+        )
+
+
+def encoding_of(opened: Opened, cache: Path | None) -> Encoding:
+    """The samples with their ASVs encoded, those that the cache holds taken from there."""
+    from aam.cli.progress import bar
+    from aam.evaluation.embed import Encoding, encode_asvs
+
+    samples = opened.samples
+    with store_of(opened, cache) as store, bar("ASVs") as progress:
+        asvs = encode_asvs(opened.model, samples.tokens, samples.columns, store, progress)
+    return Encoding(opened.model, samples.drawn(), asvs, opened.config.data.token_limit)
+
+
+@contextmanager
+def store_of(opened: Opened, cache: Path | None) -> Iterator[Store | None]:
+    """The cache in a folder, or None."""
+    if cache is None:
+        yield None
+        return
+    from aam.evaluation.asv_cache import ASVCache
+
+    with ASVCache(cache, opened.model.asv_encoder, opened.config.model.dim) as store:
+        yield store

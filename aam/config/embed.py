@@ -1,0 +1,34 @@
+"""Settings of the commands that put a trained model to a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aam.config.fields import option
+from aam.config.unifrac import UnifracConfig
+
+EmbedWhat = Literal["samples", "asvs", "branches"]
+
+
+@dataclass(frozen=True)
+class ApplyConfig:
+    """What every command with --model takes beside it and the table."""
+
+    rarefy_depth: str = option(
+        UnifracConfig.rarefy_depth,
+        "Reads drawn per sample: a number, 'none' for all reads, or 'auto'; shallower samples are dropped.",
+    )
+    cache: Path | None = option(
+        None, "Folder that keeps ASV embeddings by sequence and weights; later runs go on from what is there."
+    )
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """What `aam embed` writes."""
+
+    what: EmbedWhat = option(
+        "samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches."
+    )

@@ -1,0 +1,120 @@
+"""ASV embeddings on disk, by sequence and weights: what was encoded once is never encoded again.
+
+A folder holds one sub-folder for each ASV encoder, named by the hash of its weights, with parts in safetensors: `keys`
+uint8 [n, 16], hashes of the tokens, and `embeddings` float32 [n, D]. A part is written whole or not at all, as soon as
+it is full, so an interrupted run goes on where it was. Several processes may write: a part is named after its keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from aam import vocab
+from aam.errors import CheckpointError
+from aam.models.asv_encoder import ChunkedEncoder
+
+KEY_BYTES = 16
+PART_ROWS = 4096
+"""ASVs of a part: what an interruption loses at most."""
+
+
+def weights_hash(encoder: ChunkedEncoder) -> str:
+    """Hash of names, shapes and values of all tensors of an encoder, hexadecimal."""
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    for name, tensor in sorted(encoder.state_dict().items()):
+        values = tensor.detach().float().cpu().contiguous().numpy()
+        digest.update(f"{name} {values.shape} ".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def sequence_key(tokens: NDArray[np.uint8]) -> bytes:
+    """Hash of one ASV's tokens [L] without its padding, so that the width of a table plays no part."""
+    return hashlib.blake2b(tokens[tokens != vocab.PAD].tobytes(), digest_size=KEY_BYTES).digest()
+
+
+class ASVCache:
+    """A `Store` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
+
+    def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int):
+        self.folder, self.dim = Path(folder) / weights_hash(encoder), dim
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._where: dict[bytes, tuple[Path, int]] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._index(path)
+        self._keys: list[bytes] = []
+        self._rows: list[NDArray[np.float32]] = []
+
+    def __len__(self) -> int:
+        return len(self._where) + len(self._keys)
+
+    def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which of the ASVs, tokens [U, L], are on disk, and the embeddings [known, D] of those, in their order."""
+        places = [self._where.get(sequence_key(row)) for row in tokens]
+        known = np.array([place is not None for place in places], dtype=bool)
+        by_part: dict[Path, list[tuple[int, int]]] = {}
+        for number, place in enumerate(place for place in places if place is not None):
+            by_part.setdefault(place[0], []).append((number, place[1]))
+        found = np.zeros((int(known.sum()), self.dim), dtype=np.float32)
+        for path, wanted in by_part.items():
+            embeddings = self._read(path, "embeddings", self.dim)
+            numbers, rows = np.array(wanted).T
+            found[numbers] = embeddings[rows]
+        return known, found
+
+    def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
+        """Take the embeddings [n, D] of ASVs, tokens [n, L]; on disk once a part is full or `flush` is called."""
+        self._keys += [sequence_key(row) for row in tokens]
+        self._rows += list(embeddings.astype(np.float32))
+        if len(self._keys) >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the part that is not yet on disk."""
+        if not self._keys:
+            return
+        keys = np.frombuffer(b"".join(self._keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        path = self.folder / f"{hashlib.blake2b(keys.tobytes(), digest_size=KEY_BYTES).hexdigest()}.safetensors"
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            save_file({"keys": keys.copy(), "embeddings": np.stack(self._rows)}, partial)
+            with partial.open("rb") as handle:
+                os.fsync(handle.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._where |= {key: (path, row) for row, key in enumerate(self._keys)}
+        self._keys, self._rows = [], []
+
+    def __enter__(self) -> ASVCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()  # after an error too: what was encoded is right
+
+    def _index(self, path: Path) -> None:
+        for row, key in enumerate(self._read(path, "keys", KEY_BYTES)):
+            self._where[key.tobytes()] = (path, row)
+
+    def _read(self, path: Path, name: str, width: int) -> NDArray:
+        """One array [n, width] of a part; raises CheckpointError where the file is damaged."""
+        try:
+            with safe_open(path, framework="numpy") as part:
+                values = part.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"--cache {path}: damaged ({error}); remove this file, it is made again") from error
+        if values.ndim != 2 or values.shape[1] != width or not np.isfinite(values).all():
+            raise CheckpointError(
+                f"--cache {path}: {name} of shape {values.shape}, expected finite rows of {width}; remove this file"
+            )
+        return values

@@ -1,0 +1,226 @@
+"""ASVs and samples of a table under a trained model: the one place that embeds them, for every command that needs it.
+
+Each distinct ASV is encoded once, whatever the number of samples that carry it; samples follow in blocks. Memory is
+that of the results and of one block, not of the table. N samples, U ASVs, the other axes as in `aam.models`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aam.data.dataset import Sample, collate_fn
+from aam.models.latent_tree import Branches, LatentTree, SampleBranches
+from aam.models.pretrain_model import PretrainModel
+
+ASV_ROWS = 512
+SAMPLE_ROWS = 64
+"""Rows encoded at once; they bound memory and change nothing."""
+
+Progress = Callable[[int, int], None]
+"""Called with (work done, work in all) now and then."""
+
+
+class Samples(Protocol):
+    """Drawn samples by number: a list of them, or an `ASVDataset`, which draws each when it is asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> Sample: ...
+
+
+class Store(Protocol):
+    """Keeps ASV embeddings between calls; see `aam.evaluation.asv_cache`."""
+
+    def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which of these ASVs [U] are known, and the embeddings [known, D] of those."""
+
+    def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
+        """Keep the embeddings [n, D] of these ASVs."""
+
+
+class EncodedASVs(NamedTuple):
+    """The ASVs that are columns `columns` int64 [U] of a table, ascending, and their `embeddings` [U, D]."""
+
+    columns: NDArray[np.int64]
+    embeddings: Tensor
+
+
+class Block(NamedTuple):
+    """Some samples whose slots [B, S] point with `index` to rows of `EncodedASVs`, the most abundant ASV first."""
+
+    index: Tensor
+    valid: Tensor
+    abundance: Tensor
+
+
+class PlacedBlock(NamedTuple):
+    """Samples on the latent branches: `samples.tips` [B, R] stands for the R ASVs that are `rows` of `EncodedASVs`."""
+
+    rows: Tensor
+    tip_lengths: Tensor
+    branch_lengths: Tensor
+    samples: SampleBranches
+
+
+def no_progress(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def device_of(model: PretrainModel) -> torch.device:
+    """Where the model computes."""
+    return next(model.parameters()).device
+
+
+@torch.inference_mode()
+def encode_asvs(
+    model: PretrainModel,
+    tokens: NDArray[np.uint8],
+    columns: NDArray[np.int64],
+    store: Store | None = None,
+    progress: Progress = no_progress,
+) -> EncodedASVs:
+    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; what `store` holds is not encoded again."""
+    device, known = device_of(model), np.zeros(len(columns), dtype=bool)
+    embeddings: Tensor | None = None
+    if store is not None:
+        known, found = store.find(tokens[columns])
+        embeddings = torch.zeros(len(columns), found.shape[1])
+        embeddings[torch.from_numpy(known)] = torch.from_numpy(found)
+    missing = np.flatnonzero(~known)
+    parts = []
+    for start in range(0, len(missing), ASV_ROWS):
+        some = tokens[columns[missing[start : start + ASV_ROWS]]]
+        parts.append(model.asv_encoder.embed(torch.from_numpy(some).to(device)))
+        if store is not None:
+            store.add(some, parts[-1].float().cpu().numpy())
+        progress(min(start + ASV_ROWS, len(missing)), len(missing))
+    if embeddings is None:
+        return EncodedASVs(columns, torch.cat(parts))
+    if parts:
+        embeddings[torch.from_numpy(missing)] = torch.cat(parts).float().cpu()
+    return EncodedASVs(columns, embeddings.to(device))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Samples, their encoded ASVs and the model: everything that can be said about them.
+
+    `token_limit`: most ASVs of a sample that its embedding sees, the most abundant; UniFrac always sees all.
+    """
+
+    model: PretrainModel
+    samples: Samples
+    asvs: EncodedASVs
+    token_limit: int | None
+
+    @torch.inference_mode()
+    def embeddings(self, progress: Progress = no_progress) -> Tensor:
+        """Sample embeddings [N, D]."""
+        parts: list[Tensor] = []
+        for block in self.blocks(self.token_limit):
+            found = self.model.encode_samples(self.asvs.embeddings, block.index, block.valid, block.abundance)
+            parts.append(found.embeddings)
+            progress(sum(map(len, parts)), len(self.samples))
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def faith_pd(self) -> Tensor:
+        """Faith's phylogenetic diversity [N] in the units of the training tree, by the head on sample embeddings."""
+        return self.model.scalars.faith_pd(self.embeddings())[:, 0].exp()
+
+    @torch.inference_mode()
+    def unifrac(self, progress: Progress = no_progress) -> Tensor | None:
+        """UniFrac [N, N] by the latent tree, None where the model has none; see `as_distances`."""
+        tree = self.model.latent_tree
+        if tree is None:
+            return None
+        placed = list(self._placed(tree))
+        sizes = [len(block.samples.x) for block in placed]
+        found = torch.zeros(sum(sizes), sum(sizes), device=device_of(self.model))
+        rows = np.r_[0, np.cumsum(sizes)]
+        for i, left in enumerate(placed):
+            for j in range(i, len(placed)):
+                part = between(tree, left, placed[j])
+                found[rows[i] : rows[i + 1], rows[j] : rows[j + 1]] = part
+                found[rows[j] : rows[j + 1], rows[i] : rows[i + 1]] = part.T
+            progress((i + 1) * (2 * len(placed) - i), len(placed) * (len(placed) + 1))
+        return found
+
+    @torch.inference_mode()
+    def euclidean(self) -> Tensor | None:
+        """UniFrac [N, N] by sample embeddings, None where the model has no such head; see `as_distances`."""
+        if self.model.euclidean is None:
+            return None
+        points = self.model.euclidean.coordinates(self.embeddings())
+        return self.model.euclidean(points, points)
+
+    def best_unifrac(self, progress: Progress = no_progress) -> Tensor:
+        """UniFrac [N, N] by the better head that the model has."""
+        found = self.unifrac(progress)
+        return self.euclidean() if found is None else found
+
+    @torch.inference_mode()
+    def branches(self, progress: Progress = no_progress) -> Tensor | None:
+        """Coordinates [N, K] of samples on the latent branches: presence (or share of the reads) times branch length.
+
+        The sum of their absolute differences is the branch length that two samples do not share, private tips apart.
+        """
+        tree = self.model.latent_tree
+        if tree is None:
+            return None
+        parts: list[Tensor] = []
+        for placed in self._placed(tree):
+            parts.append(placed.samples.x * placed.branch_lengths)
+            progress(sum(map(len, parts)), len(self.samples))
+        return torch.cat(parts)
+
+    def blocks(self, limit: int | None, rows: Sequence[int] | None = None) -> Iterator[Block]:
+        """The samples (or those numbered `rows`) in blocks, each cut to its own longest sample, or to `limit` ASVs."""
+        rows, device = range(len(self.samples)) if rows is None else rows, device_of(self.model)
+        for start in range(0, len(rows), SAMPLE_ROWS):
+            batch = collate_fn([self.samples[row] for row in rows[start : start + SAMPLE_ROWS]])
+            place = torch.from_numpy(np.searchsorted(self.asvs.columns, batch.asvs.numpy()))
+            order = batch.counts.argsort(dim=1, descending=True, stable=True)[:, : limit or None]
+            counts = batch.counts.gather(1, order)
+            yield Block(
+                place[batch.index].gather(1, order).to(device),
+                batch.valid.gather(1, order).to(device),
+                (counts / counts.sum(dim=1, keepdim=True)).to(device),
+            )
+
+    def _placed(self, tree: LatentTree) -> Iterator[PlacedBlock]:
+        """The samples on the branches, in blocks that hold the tips of their own ASVs alone."""
+        for block in self.blocks(None):
+            rows, local = torch.unique(block.index, return_inverse=True)
+            branches = tree(self.asvs.embeddings[rows])
+            placed = tree.place(branches, local, block.valid, block.abundance)
+            yield PlacedBlock(rows, branches.tips, branches.lengths, placed)
+
+
+def between(tree: LatentTree, left: PlacedBlock, right: PlacedBlock) -> Tensor:
+    """UniFrac [B, B'] between the samples of two blocks, on the tips of both."""
+    rows = torch.unique(torch.cat([left.rows, right.rows]))
+    lengths = left.tip_lengths.new_zeros(len(rows))
+    sides = []
+    for side in (left, right):
+        here = torch.searchsorted(rows, side.rows)
+        lengths[here] = side.tip_lengths
+        tips = side.samples.tips.new_zeros(len(side.samples.tips), len(rows))
+        tips[:, here] = side.samples.tips
+        sides.append(SampleBranches(side.samples.x, tips))
+    members = lengths.new_zeros(0)  # samples are placed already, so nobody asks for the memberships of single ASVs
+    return tree.unifrac(Branches(members, lengths, left.branch_lengths), *sides)
+
+
+def as_distances(predicted: Tensor) -> NDArray[np.float64]:
+    """Predictions [N, N] as distances: exactly symmetric, 0 from a sample to itself, nothing below 0."""
+    found = predicted.double().cpu().numpy()
+    found = np.maximum((found + found.T) / 2, 0.0)
+    np.fill_diagonal(found, 0.0)
+    return found

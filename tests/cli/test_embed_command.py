@@ -1,0 +1,129 @@
+"""`aam embed` from files to files: every format reads back, every refusal is one line and leaves nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from skbio import OrdinationResults
+from trained_run import save_run
+
+from aam.cli import main
+
+TABLE = "#OTU ID\t1.10\t00123\tc\nACGTACGT\t3\t0\t10\nCCCCGGGG\t1\t1\t0\nGGGGTTTT\t0\t1\t20\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(tmp_path_factory.mktemp("embed") / "run")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "table.tsv").write_text(TABLE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def aam_embed(run: Path, *options: str) -> int:
+    return main(["embed", "--model", str(run), "--table", "table.tsv", *options])
+
+
+def read_tsv(path: str) -> pd.DataFrame:
+    frame = pd.read_csv(path, sep="\t", dtype={0: str})
+    return frame.set_index(frame.columns[0])
+
+
+def test_text_keeps_ids_as_text(run: Path, folder: Path):
+    assert aam_embed(run, "-o", "e.tsv") == 0
+    frame = read_tsv("e.tsv")
+    assert (frame.index.name, list(frame.index)) == ("sample-id", ["1.10", "00123", "c"])
+    assert frame.shape == (3, 32) and np.isfinite(frame.to_numpy()).all()
+
+
+def test_every_format_holds_the_same(run: Path, folder: Path):
+    assert [aam_embed(run, "-o", name) for name in ("e.tsv", "e.h5ad", "e.txt")] == [0, 0, 0]
+    text = read_tsv("e.tsv").to_numpy(dtype=np.float32)
+    with h5py.File("e.h5ad") as file:
+        assert np.array_equal(file["X"][:], text)
+        assert [name.decode() for name in file["obs/sample-id"][:]] == ["1.10", "00123", "c"]
+    ordination = OrdinationResults.read("e.txt").samples
+    assert list(ordination.index) == ["1.10", "00123", "c"]
+    for a, b in ((0, 1), (1, 2)):
+        ours = np.linalg.norm(ordination.iloc[a] - ordination.iloc[b])
+        assert ours == pytest.approx(np.linalg.norm(text[a] - text[b]), rel=1e-5)
+
+
+def test_parquet_reads_back(run: Path, folder: Path):
+    pytest.importorskip("pyarrow", reason="NOT TESTED: Parquet, because pyarrow is absent")
+    assert [aam_embed(run, "-o", name) for name in ("e.tsv", "e.parquet")] == [0, 0]
+    frame = pd.read_parquet("e.parquet")
+    assert list(frame.index) == ["1.10", "00123", "c"]
+    assert np.array_equal(frame.to_numpy(), read_tsv("e.tsv").to_numpy(dtype=np.float32))
+
+
+def test_anndata_reads_its_format(run: Path, folder: Path):
+    anndata = pytest.importorskip("anndata", reason="NOT TESTED: .h5ad read by anndata, which is absent")
+    assert aam_embed(run, "-o", "e.h5ad") == 0
+    found = anndata.read_h5ad("e.h5ad")
+    assert list(found.obs_names) == ["1.10", "00123", "c"] and found.shape == (3, 32)
+    assert found.obs.index.name == "sample-id" and list(found.var_names[:2]) == ["e1", "e2"]
+
+
+@pytest.mark.parametrize(("what", "rows", "columns"), [("asvs", 3, 32), ("branches", 3, 64)])
+def test_what_is_embedded(run: Path, folder: Path, what: str, rows: int, columns: int):
+    assert aam_embed(run, "--what", what, "-o", "e.tsv") == 0
+    assert read_tsv("e.tsv").shape == (rows, columns)
+
+
+def test_a_cache_changes_nothing_and_knows_other_tables(run: Path, folder: Path, capsys):
+    assert aam_embed(run, "-o", "plain.tsv") == 0
+    assert aam_embed(run, "--cache", "cache", "-o", "first.tsv") == 0
+    (folder / "table.tsv").write_text(TABLE.replace("GGGGTTTT", "GGGGTTTTAA"))
+    assert aam_embed(run, "--cache", "cache", "--what", "asvs", "-o", "second.tsv") == 0
+    assert (folder / "plain.tsv").read_text() == (folder / "first.tsv").read_text()
+    assert read_tsv("second.tsv").index[2] == "GGGGTTTTAA"
+
+
+def test_long_sequences_are_cut_and_counted(folder: Path, tmp_path: Path, capsys):
+    short = save_run(tmp_path / "short", max_bp=6)
+    assert aam_embed(short, "-o", "e.tsv") == 0
+    assert "cut: 3 ASVs to the 6 bases" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "e.xyz"], "found the ending '.xyz', expected .tsv or .parquet or .h5ad or .txt"),
+        (["-o", "table.tsv"], "--output table.tsv: the file exists and is not overwritten"),
+        (["-o", "no/e.tsv"], "the folder no does not exist"),
+        (["-o", "e.tsv", "--model", "."], ".: no checkpoint here"),
+        (["-o", "e.tsv", "--model", "nowhere"], "nowhere: no checkpoint here"),
+        (["-o", "e.tsv", "--what", "taxa"], "'taxa' is not one of"),
+        (["-o", "e.tsv", "--rarefy-depth", "50"], "--rarefy-depth 50 drops all 3 samples"),
+        (["-o", "e.tsv", "--table", "empty.tsv"], "empty.tsv"),
+        (["-o", "e.tsv", "--example"], "found both --example and --table"),
+    ],
+)
+def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, options: list[str], message: str, capsys):
+    (folder / "empty.tsv").write_text("#OTU ID\ta\tb\n")
+    before = {path: path.read_text() for path in folder.iterdir()}
+    assert aam_embed(run, *options) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert {path: path.read_text() for path in folder.iterdir()} == before
+
+
+def test_branches_need_a_latent_tree(folder: Path, tmp_path: Path, capsys):
+    run = save_run(tmp_path / "run", unifrac_head="euclidean")
+    assert aam_embed(run, "--what", "branches", "-o", "e.tsv") == 2
+    assert "has no latent tree" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_parquet_without_pyarrow_says_how_to_get_it(run: Path, folder: Path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert aam_embed(run, "-o", "e.parquet") == 2
+    assert "pip install 'aam[parquet]'" in capsys.readouterr().err.splitlines()[-1]
