@@ -34,11 +34,11 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
     held_out = HeldOut(
         corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    sinks = [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
-    seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), sinks)
+    seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), [])
     run, state = build_run(config, corpus, seams)
+    # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
+    run.sinks += [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
     try:
         with StopRequest() as stop:
             train(run, state, stop)

@@ -13,7 +13,7 @@ from typing import Any
 
 import aam
 from aam.checkpoint import CONFIG, FOLD, LAST, write_json
-from aam.config import PretrainConfig, RunnableConfig, to_dict
+from aam.config import PretrainConfig, RunnableConfig, flag, to_dict
 from aam.corpus import Corpus
 from aam.errors import CheckpointError
 
@@ -24,8 +24,9 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "s
 
 def claim(folder: Path, resume: bool) -> None:
     """Refuse an output directory that holds another run, is a file, or, to resume, holds no checkpoint."""
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"--output-dir {folder} is a file, expected a folder; give another path")
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise CheckpointError(f"--output-dir {folder}: {path} is a file, expected a folder; give another path")
     started = (folder / MANIFEST).exists() or (folder / LAST / CONFIG).exists()
     if started and not resume:
         raise CheckpointError(
@@ -60,14 +61,32 @@ def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str,
     """Write the manifest of a run that has more to say than `base_record`; a resumed one keeps its own."""
     folder = config.run.output_dir
     folder.mkdir(parents=True, exist_ok=True)
-    if not config.run.resume:
+    if config.run.resume:
+        refuse_changed(folder, files)
+    else:
         write_json(folder / MANIFEST, base_record(config, files) | more)
+
+
+def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
+    """Raise CheckpointError where an input file is no longer what the run in `folder` began with."""
+    before = read_part(folder, "data")
+    for name, path in files.items():
+        if name in before and checksum(path) != before[name]["sha256"]:
+            raise CheckpointError(
+                f"--resume: {flag(name)} {path} has changed since the run in {folder} began; restore it, or start "
+                "another run"
+            )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration that a run's manifest records."""
+    return read_part(folder, "config")
+
+
+def read_part(folder: Path, name: str) -> dict[str, Any]:
+    """One part of a run's manifest."""
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["config"]
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder / MANIFEST}: not readable ({error}); give the output directory of a run"
@@ -76,18 +95,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> None:
     """Write the manifest and the two lists of sample ids, which --validation-samples takes."""
-    folder = config.run.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
-        (folder / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
-    record = base_record(config, corpus.files) | {
+    more = {
         "rarefy_depth": corpus.depth,
         "samples": {"train": len(corpus.split.train), "validation": len(corpus.split.validation)},
         "dropped": {reason: len(ids) for reason, ids in corpus.dropped.items()},
         "asvs": len(corpus.tokens),
         "parameters": parameters,
     }
-    write_json(folder / MANIFEST, record)
+    write_record(config, corpus.files, more)
+    for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
+        (config.run.output_dir / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
