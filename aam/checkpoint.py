@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, from_dict, to_dict
-from aam.errors import CheckpointError
+from aam.errors import CheckpointError, ConfigError
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 
@@ -74,7 +74,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace `folder` by a complete checkpoint; a crash at any point leaves the old one, or the new one, readable."""
-    partial, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
+    partial, old = folder.with_name(folder.name + ".partial"), old_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.model.items()}, partial / MODEL)
@@ -93,10 +93,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def old_of(folder: Path) -> Path:
+    """Where a checkpoint waits while its successor takes its place."""
+    return folder.parent / f"{folder.name}.old"
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint folder; `folder.old`, left by a crash between two renames, stands in for a missing one."""
-    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
-        folder = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old_of(folder).exists():
+        folder = old_of(folder)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -105,23 +110,27 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(
             f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/"
         ) from error
-    if config.pop("format", None) != FORMAT:
+    if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
         raise CheckpointError(
             f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam"
         )
-    for name, tensor in model.items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{folder / MODEL}: {name} holds NaN or Inf; use an earlier checkpoint")
+    for file, tensors in ((MODEL, model), (TRAINING, training)):
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{folder / file}: {name} holds NaN or Inf; use an earlier checkpoint")
     kind = config.pop("kind", "pretrain")
     if kind not in KINDS:
         raise CheckpointError(f"{folder / CONFIG}: kind {kind!r}, expected {' or '.join(KINDS)}; update aam")
-    return Checkpoint(from_dict(KINDS[kind].config, config), model, training, state)
+    try:
+        return Checkpoint(from_dict(KINDS[kind].config, config), model, training, state)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}; restore the file or use another checkpoint") from error
 
 
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint folder meant by a run directory (its best, else its last) or by a checkpoint folder itself."""
     for folder in (path, path / BEST, path / LAST):
-        if (folder / CONFIG).exists() or (folder.parent / f"{folder.name}.old" / CONFIG).exists():
+        if (folder / CONFIG).exists() or (old_of(folder) / CONFIG).exists():
             return folder
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
 

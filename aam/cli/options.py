@@ -79,4 +79,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def given(options: dict[str, Any], config_file: Path | None) -> dict[str, Any]:
     """The option values a user gave: the config file's, overruled by the command line's."""
     from_file = {} if config_file is None else read_config_file(config_file)
+    for name in from_file:
+        if name not in options:
+            raise ConfigError(f"--config {config_file}: unknown option {name!r}{settings.suggest(name, options)}")
     return from_file | {name: value for name, value in options.items() if value is not None and value != ()}

@@ -56,6 +56,8 @@ def check_together(config: C) -> C:
 
 def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     """A config object from plain values, checked; the inverse of `to_dict`. Raises ConfigError naming the key."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"found {values!r}, expected a mapping with the options of {cls.__name__}")
     hints = typing.get_type_hints(cls)
     bounds = {f.name: f.metadata for f in fields(cls)}  # type: ignore[arg-type]
     found = {}
@@ -121,11 +123,12 @@ def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> Non
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     low, high, above = (bounds.get(key) for key in ("low", "high", "above"))
-    fits = math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+    fits = (isinstance(value, int) or math.isfinite(value)) and (low is None or value >= low) and (high is None or value <= high)
     if not fits or (above is not None and value <= above):
         words = {"at least": low, "more than": above, "at most": high}
         limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
-        raise ConfigError(f"{flag(name)} is {value:g}, expected {' and '.join(limits) or 'a finite number'}")
+        shown = value if isinstance(value, int) else f"{value:g}"
+        raise ConfigError(f"{flag(name)} is {shown}, expected {' and '.join(limits) or 'a finite number'}")
 
 
 def flag(name: str) -> str:

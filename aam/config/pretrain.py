@@ -132,7 +132,7 @@ class RunConfig:
     max_minutes: float | None = option(None, "Minutes of training.", above=0.0)
     patience: int = option(0, "Stop after so many evaluations without a better validation loss; 0 never does.", low=0)
     eval_every: int | None = option(None, "Steps between evaluations (default: about 10 a run).", low=1)
-    seed: int = option(0, "Seed of split, rarefaction, masking and weights.", low=0)
+    seed: int = option(0, "Seed of split, rarefaction, masking and weights.", low=0, high=2**32 - 1)
     device: str = option("auto", "auto, cpu, cuda or cuda:N.")
     num_workers: int = option(0, "Processes that assemble batches; 0 assembles them in the training process.", low=0)
     resume: bool = option(False, "Go on with the run in the output directory.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from aam.config import RunnableConfig
 from aam.data.dataset import Batch
-from aam.errors import Interrupted
+from aam.errors import Interrupted, NonFiniteError
 from aam.training.meter import Meter
 from aam.training.signals import StopRequest
 from aam.training.sinks import Sink
@@ -81,9 +82,12 @@ def judge(run: Run, state: TrainState) -> None:
     run.write("validation", state, values)
     if not run.selects:
         return
+    if not math.isfinite(values["loss"]):
+        terms = ", ".join(f"{name} {value:g}" for name, value in values.items() if not math.isfinite(value))
+        raise NonFiniteError(f"held-out samples after step {state.step}: {terms}; the checkpoints before are kept")
     if values["loss"] < state.best_loss:
         state.best_loss, state.best_step, state.stale_evaluations = values["loss"], state.step, 0
         run.save(state, "best")
     else:
         state.stale_evaluations += 1
-    state.done = state.done or 0 < run.config.run.patience <= state.stale_evaluations
+    state.done = state.done or state.impatient(run.config.run.patience)

@@ -48,9 +48,12 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"--device is {name!r}, expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device is {name!r}, expected auto, cpu, cuda or cuda:N")
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
         raise ConfigError(
-            f"--device is {name!r}, but torch {torch.__version__} finds no CUDA device; use --device cpu or auto"
+            f"--device is {name!r}, but torch {torch.__version__} finds {found} CUDA devices; use --device cpu or auto"
         )
     return device
 
@@ -117,7 +120,7 @@ def assemble(
         state = restore(learner, config.run.output_dir / LAST)
     steps_per_epoch = max(1, batches.per_epoch // config.optim.accumulate)
     budget = Budget.of(config.run, steps_per_epoch)
-    state.done = budget.spent(state)
+    state.done = budget.spent(state) or state.impatient(config.run.patience)
 
     def save(state: TrainState, name: str) -> Path:
         folder = config.run.output_dir / name

@@ -30,6 +30,10 @@ class TrainState:
     stale_evaluations: int = 0
     done: bool = False
 
+    def impatient(self, patience: int) -> bool:
+        """Whether so many evaluations have passed without a better one; a patience of 0 never ends."""
+        return 0 < patience <= self.stale_evaluations
+
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
