@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from torch.utils.hooks import RemovableHandle
 
 from aam.errors import NonFiniteError
 from aam.health.interventions import Interventions
@@ -37,6 +41,25 @@ def clamp_and_check(
     if interventions is not None and changed:
         interventions.add("clamp")
     return tensor.clamp(low, high)
+
+
+def clamp_outputs(
+    modules: Iterable[tuple[str, nn.Module]], bound: float, interventions: Interventions
+) -> list[RemovableHandle]:
+    """Clamp what these modules put out to [-bound, bound] until the handles are removed; for emergencies.
+
+    Each call of a module that had to be clamped counts; NaN raises `NonFiniteError` naming the module. One host read
+    for each output tensor.
+    """
+
+    def watched(name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def clamp(item: Any) -> Any:
+            real = isinstance(item, Tensor) and item.is_floating_point()
+            return clamp_and_check(item, -bound, bound, f"the output of {name}", interventions) if real else item
+
+        return lambda module, args, output: tree_map(clamp, output)
+
+    return [module.register_forward_hook(watched(name)) for name, module in modules]
 
 
 @dataclass(frozen=True)

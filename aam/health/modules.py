@@ -45,6 +45,7 @@ class ModuleStack:
 
     def __init__(self, model: nn.Module):
         self.paths = {module: plain_path(path) or ROOT for path, module in model.named_modules()}
+        self.by_id = {id(module): path for module, path in self.paths.items()}
         self.entries: list[Entry] = []
         self.paused = False
         self._calls: dict[str, int] = {}

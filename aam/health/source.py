@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -17,6 +18,7 @@ OWN_FILES = frozenset(HERE + name for name in ("tracing.py", "locator.py", "modu
 GUARDS = frozenset(HERE + name for name in ("stats.py", "guards.py"))
 INSTALLED = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("stdlib") + "/")
 ENGINE = torch.autograd.graph._engine_run_backward.__code__
+MODULE_CALL = torch.nn.Module._call_impl.__code__
 _skipped: dict[CodeType, bool] = {}
 
 Spot = tuple[CodeType, int]  # a place in the code, cheap to take for every operation
@@ -47,10 +49,7 @@ def spots(backward: bool = False) -> tuple[Spot, ...]:
         code = frame.f_code
         if backward and code is ENGINE:
             break
-        skip = _skipped.get(code)
-        if skip is None:
-            skip = _skipped[code] = code.co_filename.startswith((TORCH, "<frozen")) or code.co_filename in OWN_FILES
-        if not skip:
+        if not _skip(code):
             installed = code.co_filename.startswith(INSTALLED)
             if not found or not installed:
                 found.append((code, frame.f_lineno))
@@ -58,6 +57,28 @@ def spots(backward: bool = False) -> tuple[Spot, ...]:
                 break
         frame = frame.f_back
     return tuple(found)
+
+
+def running_method(paths: Mapping[int, str]) -> str | None:
+    """The module, of those in `paths` by their `id`, one of whose methods runs inside the innermost module call.
+
+    Hooks only see modules that are called; this sees `encoder.embed(x)` as well.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not MODULE_CALL:
+        code = frame.f_code
+        if code.co_varnames[:1] == ("self",) and not _skip(code) and (path := paths.get(id(frame.f_locals["self"]))):
+            return path
+        frame = frame.f_back
+    return None
+
+
+def _skip(code: CodeType) -> bool:
+    """True for code of torch and of the tracer itself."""
+    skip = _skipped.get(code)
+    if skip is None:
+        skip = _skipped[code] = code.co_filename.startswith((TORCH, "<frozen")) or code.co_filename in OWN_FILES
+    return skip
 
 
 def is_guard(places: tuple[Spot, ...]) -> bool:

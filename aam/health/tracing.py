@@ -19,7 +19,7 @@ from aam.health.describe import Describer
 from aam.health.events import Counts, Event, Origin, Site, count_bad
 from aam.health.modules import OUTSIDE, ROOT, ModuleStack, float_tensors
 from aam.health.operations import Operation
-from aam.health.source import is_guard, spots
+from aam.health.source import is_guard, running_method, spots
 from aam.health.stats import not_finite, real_values, tripwire
 
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
@@ -101,25 +101,34 @@ class Tracer(TorchDispatchMode):
 
     def _remember(self, operation: Operation) -> None:
         """Note a forward operation under the node that autograd just made for it."""
-        node, top = torch._C._current_autograd_node(), self._stack.top
-        if node is not None:
+        if not self._is_forward():
             self.saw_backward = True
-            if top is None or not top.recomputed:
-                return
+            return
         number = torch.autograd._get_sequence_nr() - 1
         if number >= self._first_node and number not in self._sites:
             self._sites[number] = self._forward_site(operation)
+
+    def _is_forward(self) -> bool:
+        """True for a forward pass, recomputation inside of backward included: that runs Python, with gradients on."""
+        if torch._C._current_autograd_node() is None:
+            return True
+        top = self._stack.top
+        recomputed_module = top is not None and top.recomputed
+        return recomputed_module or (torch.is_grad_enabled() and bool(spots(backward=True)))
 
     def _forward_site(self, operation: Operation) -> Site:
         top = self._stack.top
         update = self.saw_backward and top is None and not torch.is_grad_enabled()
         module, call = (top.path, top.call) if top is not None else (OUTSIDE, 0)
+        method = running_method(self._stack.by_id)
+        if method is not None and method != module:
+            module, call = method, 0
         return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, spots())
 
     def _site(self, operation: Operation) -> Site:
         """Where the operation that just ran was asked for."""
-        node, top = torch._C._current_autograd_node(), self._stack.top
-        if node is None or (top is not None and top.recomputed):
+        node = torch._C._current_autograd_node()
+        if node is None or self._is_forward():
             return self._forward_site(operation)
         if node.name().endswith("AccumulateGrad"):
             path = self._parameters.get(id(node.variable), "")  # type: ignore[attr-defined]

@@ -37,6 +37,7 @@ class Replays:
     in_fp32: Callable[[], Report] | None = None
     without: Callable[[Sequence[str]], Report] | None = None  # the same step less these samples
     samples: Sequence[str] = ()  # all samples of the step
+    suspects: Sequence[str] = ()  # those that the report names, where its labels are not sample ids
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,15 @@ class Verdict:
 
 
 def judge(report: Report, replays: Replays) -> Verdict:
-    """Ask the questions in order; costs one replay for a parameter or input fault, else at most 3 + log2(samples)."""
+    """Ask the questions in order; costs nothing for a parameter fault or a named input, else at most 4 + log2(samples) replays."""
     evidence = [f"parameters before the step: {', '.join(report.bad_parameters) or 'all finite'}"]
     if report.bad_parameters:
         return Verdict("parameter", tuple(evidence))
     producer = report.producer
     if producer is not None and producer.origin is Origin.INPUT:
         evidence.append(f"input: {producer.headline()}")
-        return Verdict("input", tuple(evidence), report.samples)
+        samples = report.samples or _culprits(report, replays, evidence)
+        return Verdict("input", tuple(evidence), samples)
     evidence.append("input: finite")
     again = replays.again()
     if report.ok or not same(report, again):
@@ -99,10 +101,12 @@ def _culprits(report: Report, replays: Replays, evidence: list[str]) -> tuple[st
     if without is None or len(everyone) < 2:
         evidence.append("samples: not asked")
         return ()
-    suspects = [name for name in everyone if name in report.samples] or _halve(everyone, without)
-    if suspects and len(suspects) < len(everyone) and without(suspects).ok:
-        evidence.append(f"samples: survives without {', '.join(suspects)}")
-        return tuple(suspects)
+    named = {*report.samples, *replays.suspects}
+    for find in (lambda: [name for name in everyone if name in named], lambda: _halve(everyone, without)):
+        suspects = find()
+        if suspects and len(suspects) < len(everyone) and without(suspects).ok:
+            evidence.append(f"samples: survives without {', '.join(suspects)}")
+            return tuple(suspects)
     evidence.append("samples: no single sample is to blame")
     return ()
 

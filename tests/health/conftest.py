@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from generated_samples import community, tiny_model
 from torch import Tensor, nn
+
+from aam.health.modules import float_tensors
+from aam.models.pretrain_model import PretrainModel
+from aam.training.objective import model_inputs
 
 
 class Block(nn.Module):
@@ -121,7 +126,21 @@ def graph() -> Subject:
     )
 
 
-SUBJECTS = {"transformer": transformer, "convolutional": convolutional, "gemma": gemma, "graph": graph}
+def own() -> Subject:
+    """The model of this package on a small random community, all heads on."""
+    torch.manual_seed(0)
+    batch = community(samples=4, asvs=12, richness=5).batch(range(4))
+    model = PretrainModel(tiny_model(dim=16, branches=8))
+    inputs = model_inputs(batch)
+
+    def call() -> Tensor:
+        return torch.stack([tensor.square().mean() for tensor in float_tensors(model(inputs))]).sum()
+
+    spots = ("asv_encoder.pooling", "asv_encoder.nucleotide_head", "sample_encoder.transformer")
+    return Subject(model, call, spots, tuple(batch.sample_ids))
+
+
+SUBJECTS = {"own": own, "transformer": transformer, "convolutional": convolutional, "gemma": gemma, "graph": graph}
 
 
 @pytest.fixture(params=list(SUBJECTS))

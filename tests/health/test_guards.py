@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from aam.errors import NonFiniteError
-from aam.health.guards import assert_finite, check_gradients, clamp_and_check, sanitize_gradients
+from aam.health.guards import (
+    assert_finite,
+    check_gradients,
+    clamp_and_check,
+    clamp_outputs,
+    sanitize_gradients,
+)
 from aam.health.interventions import Interventions
 
 
@@ -108,3 +114,19 @@ def test_budget_stops_the_run():
     other = Interventions(budget=0.001)
     other.load_state_dict(counter.state_dict())
     assert other.line(2000).startswith("3 interventions in 2,000 steps")
+
+
+def test_clamped_outputs_are_counted_and_nan_is_not_hidden():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    counter = Interventions(budget=0.0)
+    handles = clamp_outputs(model.named_children(), 5.0, counter)
+    model(torch.ones(1, 2))
+    assert counter.total == 0
+    model[1].bias.data[:] = 100.0
+    assert model(torch.ones(1, 2)).tolist() == [[5.0, 5.0]] and counter.state_dict() == {"clamp": 1}
+    model[0].weight.data[0, 0] = math.nan
+    with pytest.raises(NonFiniteError, match="NaN values found in the output of 0 with shape"):
+        model(torch.ones(1, 2))
+    for handle in handles:
+        handle.remove()
+    assert model(torch.ones(1, 2)).isnan().any()

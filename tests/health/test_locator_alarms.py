@@ -283,3 +283,48 @@ def test_overflow_of_a_scaled_loss_is_found_in_the_backward_pass():
     report = locate(model, call)
     assert (report.producer.op, report.producer.phase) == ("_to_copy", "backward")
     assert report.producer.output.dtype is torch.float16 and report.bad_gradients == ("weight", "bias")
+
+
+class Methods(nn.Module):
+    """An encoder that is used through a method, so that no hook of it ever runs; recomputed on request."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def encode(self, x):
+            return torch.sqrt(self.layer(x) * 0)
+
+    def __init__(self, recompute: bool):
+        super().__init__()
+        self.encoder, self.recompute = self.Encoder(), recompute
+
+    def forward(self, x):
+        if self.recompute:
+            return checkpoint(self.encoder.encode, x, use_reentrant=False)
+        return self.encoder.encode(x)
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_methods_of_a_module_belong_to_it(recompute):
+    model = Methods(recompute)
+    found = locate(model, lambda: model(X).mean()).producer
+    assert (found.module, found.op, found.phase) == ("encoder", "sqrt", "backward")
+    assert found.line.function.endswith("encode")
+
+
+def test_recomputed_forward_operations_are_forward():
+    """The second pass through a checkpoint may differ from the first; a fault in it is one of the forward pass."""
+    model = Methods(recompute=True)
+    passes = []
+
+    def encode(x):
+        passes.append(x)
+        x = model.encoder.layer(x)
+        return torch.log(x * 0 + (-1 if len(passes) > 1 else 1)).exp()
+
+    model.encoder.encode = encode
+    found = locate(model, lambda: model(X).mean()).producer
+    assert len(passes) == 2
+    assert (found.op, found.phase) == ("log", "forward")
