@@ -21,6 +21,7 @@ COMMANDS = {
     "pretrain": "Learn from a feature table and a tree, without labels.",
     "train": "Learn a metadata column, from a pretrained encoder or from scratch.",
     "predict": "Predict what a model was trained on, for the samples of a table.",
+    "baseline": "Predict a metadata column with random forests and the like, on the same folds.",
     "ledger": "Show what a run lost, or compare what two runs lost.",
     "embed": "Embed the samples or ASVs of a table with a trained model.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",

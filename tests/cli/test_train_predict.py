@@ -259,3 +259,27 @@ def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
     assert "fold 3" in told
     assert "class             12: " in told
     assert not (tmp_path / "x").exists()
+
+
+def test_baselines_on_the_folds_of_a_run(train, capsys, metadata: Path):
+    folder = train("--task", "classification", "--target", "age_months", "--folds", "2", "--group-column", "subject")
+    ours = pd.read_csv(folder / "predictions.tsv", sep="\t", index_col=0)
+    assert cli.main(["baseline", "--model", str(folder)]) == 0
+    found = json.loads((folder / "baselines.json").read_text())["age_months"]
+    assert set(found) == {"random_forest", "linear", "knn", "constant", "model"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert found["model"]["balanced_accuracy"]["value"] == pytest.approx(metrics["balanced_accuracy"])
+    difference = found["random_forest"]["model_less_this"]["balanced_accuracy"]["value"]
+    expected = metrics["balanced_accuracy"] - found["random_forest"]["balanced_accuracy"]["value"]
+    assert difference == pytest.approx(expected)
+    table = pd.read_csv(folder / "baseline_predictions.tsv", sep="\t", index_col=0)
+    assert (table["age_months_true"] == ours.loc[table.index, "age_months_true"]).all()
+    assert cli.main(["baseline", "--model", str(folder)]) == 2
+    assert "exists and is not overwritten" in capsys.readouterr().err
+
+
+def test_baselines_need_no_model(metadata: Path, tmp_path: Path):
+    asked = ["baseline", "--example", "--metadata", str(metadata), "--target", "weight", "--folds", "2"]
+    assert cli.main([*asked, "-o", str(tmp_path / "found")]) == 0
+    found = json.loads((tmp_path / "found" / "baselines.json").read_text())["weight"]
+    assert found["random_forest"]["mae"]["value"] < found["constant"]["mae"]["value"]

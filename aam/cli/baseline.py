@@ -1,0 +1,73 @@
+"""`aam baseline`: what a metadata column is predicted with when nothing is pretrained, on the same folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from aam.cli.options import given, one_option
+from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options, options
+from aam.errors import ConfigError
+
+FIELDS = {
+    DataConfig: (
+        *("table", "tree", "sequences", "example", "metadata", "group_column", "validation_fraction"),
+        *("validation_samples", "rarefy_depth", "max_missing"),
+    ),
+    TargetConfig: ("target", "task", "where", "class_order"),
+    FoldConfig: ("folds", "leave_one_group_out", "stratify"),
+    RunConfig: ("seed",),
+}
+"""The options that matter here."""
+WITH_MODEL = ("tree", "max_missing")
+"""Those that may be given beside --model."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(function: F) -> F:
+    """One option for each field that this command reads."""
+    known = {name: options(group)[name] for group, names in FIELDS.items() for name in names}
+    for name, (field, hint) in reversed(known.items()):
+        function = one_option(name, field, hint)(function)
+    return function
+
+
+@click.command("baseline")
+@_options
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Run of `aam train`: take its data and its folds, and compare with it.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder to write to (default with --model: the run)."
+)
+def command(output: Path | None, model: Path | None, **values: Any) -> None:
+    """Predict a metadata column with what every study already uses, on the folds of a run or on folds of its own.
+
+    Random forest on relative abundance, ridge or logistic regression on centred log-ratios, nearest neighbours on
+    unweighted UniFrac (with a tree), and the median or the commonest class. With a run, each is compared with the model
+    sample by sample, and the difference comes with an interval.
+
+    \b
+    Example: aam baseline --model age-model --tree tree.nwk
+             aam baseline --table table.biom --metadata samples.tsv --target age --folds 5 -o baselines
+    """
+    from aam.cli.progress import status
+
+    asked = given(values, None)
+    if model is None and output is None:
+        raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
+    if model is not None and (extra := [name for name in asked if name not in WITH_MODEL]):
+        raise ConfigError(
+            f"--model brings its own data and folds, found --{extra[0].replace('_', '-')} too; leave it out"
+        )
+    with status("starting"):
+        from aam.cli.baseline_run import compare_and_report, recorded
+
+        config = from_options(FinetuneConfig, asked) if model is None else recorded(model, asked)
+    compare_and_report(config, model, output or model)

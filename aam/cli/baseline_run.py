@@ -1,0 +1,178 @@
+"""The sequence of a comparison: folds, baselines on each, figures with intervals, differences to a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.checkpoint import write_json
+from aam.cli.output import refuse_existing
+from aam.cli.progress import bar, status
+from aam.cli.study_folds import study_folds, warnings
+from aam.cli.train_report import OUT_OF_FOLD, truth
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, from_dict, options
+from aam.corpus import read_any_tree, with_example
+from aam.data.rarefy import rarefy_table
+from aam.errors import CheckpointError
+from aam.evaluation import metadata_baselines as baselines
+from aam.evaluation.folds import Fold
+from aam.evaluation.target_metrics import classification_metrics, estimate, paired_difference, regression_metrics
+from aam.phylogeny.community import community
+from aam.phylogeny.engines import full_matrix
+from aam.phylogeny.match import match_tips
+from aam.phylogeny.unifrac import Measure
+from aam.study import Study, open_study
+from aam.training.manifest import read_config, read_part
+
+FIGURES, PREDICTIONS = "baselines.json", "baseline_predictions.tsv"
+MODEL = "model"
+
+
+def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
+    """The configuration of a run, with the tree that was asked for."""
+    config = from_dict(FinetuneConfig, read_config(model))
+    own = {name: value for name, value in asked.items() if name in options(DataConfig)}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **own))
+
+
+def compare_and_report(config: FinetuneConfig, model: Path | None, folder: Path) -> None:
+    """Write predictions and figures of every baseline and print them, beside those of the model where there is one."""
+    for name in (FIGURES, PREDICTIONS):
+        refuse_existing(folder / name)
+    with status("reading the data"):
+        study = open_study(config.data, config.target)
+        folds = study_folds(config, study) if model is None else recorded_folds(model, study)
+        counts = study.table.counts
+        counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
+        distances = unifrac_of(config, study, counts)
+    for text in warnings(config, study, folds):
+        click.echo(f"Warning: {text}", err=True)
+    rows = np.concatenate([fold.test for fold in folds])
+    said = {} if model is None else {MODEL: predictions_of(model, study, rows, config)}
+    figures, tables = {}, []
+    for target in config.target.target:
+        known, values = target_values(config, study, target)
+        predicted = predict_all(config, baselines.Study(counts, values, task_of(config), distances), folds, known)
+        for name, table in said.items():
+            predicted[name] = table[target].to_numpy()
+        kept = known[rows]
+        figures[target] = compare(config, study, rows[kept], values, {k: v[kept] for k, v in predicted.items()})
+        ids = [study.labels.sample_ids[row] for row in rows[kept]]
+        columns = {f"{target}_{name}": column[kept] for name, column in predicted.items()}
+        tables.append(pd.DataFrame({f"{target}_true": values[rows[kept]], **columns}, index=ids))
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.concat(tables, axis=1).rename_axis("sample-id").to_csv(folder / PREDICTIONS, sep="\t", float_format="%.6g")
+    write_json(folder / FIGURES, figures)
+    click.echo("\n".join(text_of(target, found) for target, found in figures.items()))
+    click.echo(f"  figures      {folder / FIGURES}")
+
+
+def task_of(config: FinetuneConfig) -> baselines.Task:
+    return "regression" if config.target.task in NUMERIC_TASKS else "classification"
+
+
+def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Which samples have this target [N], and its values [N] (where missing: something that is never used)."""
+    values = truth(config, study)[target]
+    known = values.notna().to_numpy()
+    filled = values.fillna(0.0 if config.target.task in NUMERIC_TASKS else "")
+    return known, filled.to_numpy(np.float64 if config.target.task in NUMERIC_TASKS else object)
+
+
+def predict_all(
+    config: FinetuneConfig, study: baselines.Study, folds: list[Fold], known: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """Predictions of each baseline for the test rows of all folds, in the order of the folds."""
+    trained = [fold._replace(train=fold.train[known[fold.train]]) for fold in folds]
+    found = {}
+    for name in ("random_forest", "linear", "knn", "constant"):
+        if name == "knn" and study.distances is None:
+            continue
+        with status(f"{name.replace('_', ' ')} on {len(folds)} folds"):
+            parts = baselines.predict_folds(name, study, trained, config.run.seed)
+        found[name] = np.concatenate([part.predicted for part in parts])
+    return found
+
+
+def unifrac_of(config: FinetuneConfig, study: Study, counts: Any) -> NDArray[np.float64] | None:
+    """Unweighted UniFrac of all samples [N, N], or None without a tree or where a sample has nothing on it."""
+    data, _ = with_example(config.data)
+    if data.tree is None:
+        click.echo("no nearest neighbours on UniFrac: give --tree", err=True)
+        return None
+    tree = read_any_tree(data.tree)
+    match = match_tips(study.table.asv_ids, study.table.sequences, tree, data.max_missing)
+    on_tree = counts[:, match.columns]
+    if (np.asarray(on_tree.sum(axis=1)).ravel() == 0).any():
+        click.echo("no nearest neighbours on UniFrac: a sample has no ASV on the tree", err=True)
+        return None
+    with bar("UniFrac") as progress:
+        return full_matrix(community(on_tree, match.tips, tree), Measure("unweighted", 1.0), "torch", progress)
+
+
+def recorded_folds(model: Path, study: Study) -> list[Fold]:
+    """The folds that a run trained and tested on; raises CheckpointError where the data are no longer the same."""
+    place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
+    folds = []
+    for name, ids in read_part(model, "folds").items():
+        if not set(ids) <= set(place):
+            raise CheckpointError(f"{model}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
+        test = np.sort(np.array([place[sample] for sample in ids], np.int64))
+        folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
+    return folds
+
+
+def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
+    """What a run predicted for these rows, never having trained on them."""
+    names = {"sample-id": str} | ({} if config.target.task in NUMERIC_TASKS else {config.target.target[0]: str})
+    try:
+        table = pd.read_csv(model / OUT_OF_FOLD, sep="\t", dtype=names, keep_default_na=False).set_index("sample-id")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{model / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
+    return table.loc[[study.labels.sample_ids[row] for row in rows]]
+
+
+def compare(
+    config: FinetuneConfig, study: Study, rows: NDArray[np.int64], values: NDArray[Any], predicted: dict[str, Any]
+) -> dict[str, Any]:
+    """Figures of each predictor, and of each baseline the paired difference of the model to it."""
+    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    groups = None if study.labels.groups is None else [study.labels.groups[row] for row in rows]
+    true, seed = values[rows], config.run.seed
+    found: dict[str, Any] = {}
+    for name, column in predicted.items():
+        found[name] = {key: plain(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
+        if name != MODEL and MODEL in predicted:
+            found[name]["model_less_this"] = {
+                key: plain(paired_difference(metric, (predicted[MODEL], column), true, groups, seed))
+                for key, metric in metrics.items()
+            }
+    return found
+
+
+def plain(estimate_: Any) -> dict[str, float]:
+    """An estimate as JSON has it."""
+    return {"value": estimate_.value, "low": estimate_.interval.low, "high": estimate_.interval.high}
+
+
+def text_of(target: str, found: dict[str, Any]) -> str:
+    """A table of one target for the terminal."""
+    shown = [key for key in next(iter(found.values())) if key != "model_less_this"][:3]
+    lines = [f"{target}", f"  {'':<24}" + "".join(f"{key:>32}" for key in shown)]
+    for name, figures in found.items():
+        cells = [
+            f"{figures[key]['value']:.3f} ({figures[key]['low']:.3f} to {figures[key]['high']:.3f})" for key in shown
+        ]
+        lines.append(f"  {name:<24}" + "".join(f"{cell:>32}" for cell in cells))
+    for name, figures in found.items():
+        if "model_less_this" in figures:
+            of = figures["model_less_this"]
+            cells = [f"{of[key]['value']:+.3f} ({of[key]['low']:+.3f} to {of[key]['high']:+.3f})" for key in shown]
+            lines.append(f"  {'model - ' + name:<24}" + "".join(f"{cell:>32}" for cell in cells))
+    return "\n".join(lines)
