@@ -1,0 +1,100 @@
+"""Which sample or ASV a row of a tensor inside the model belongs to, for the reports of `aam.health.locate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from aam.data.dataset import Batch
+from aam.health.describe import Place
+from aam.models.asv_encoder import CHUNK_POSITIONS, KEPT_POSITIONS
+from aam.models.layers import Block
+from aam.models.pretrain_model import PretrainModel
+
+SHOWN = 3
+"""Samples named for an ASV that more of them carry."""
+ENCODER, SAMPLES = "asv_encoder.", "sample_encoder."
+OUTSIDE_CALL = "(outside"
+"""How the locator calls code outside the model, e.g. the losses; it does not count its calls."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`count` named things, `each` consecutive rows of a tensor for each of them."""
+
+    count: int
+    name: Callable[[int], str]
+    each: int = 1
+
+
+class RowNames:
+    """The label of `locate` for a pass over these batches, one after the other; `asv_ids` by column of the table.
+
+    The ASV encoder sees the distinct ASVs of a batch in chunks, then those with masked bases, then, where memory is
+    short, the chunks again in an order of autograd's choice, which stay unnamed. A number of rows that fits two kinds
+    of things stays unnamed too: no name is better than a wrong one.
+    """
+
+    def __init__(self, batches: Sequence[Batch], asv_ids: Sequence[str] | Mapping[int, str], model: PretrainModel):
+        self.batches, self.asv_ids = batches, asv_ids
+        self.positions = model.asv_encoder.positions
+        modules = list(model.named_modules())
+        self.twice = {f"{path}.drop" for path, module in modules if isinstance(module, Block)}  # called twice a pass
+        self.heads = {module.attention.heads for _, module in modules if isinstance(module, Block)}
+        self.passes = [rows for batch in batches for rows in self._passes(batch)]
+
+    def __call__(self, place: Place) -> str | None:
+        if not place.shape:
+            return None
+        fitting = [rows for rows in self._candidates(place) if rows.count * rows.each == place.shape[0]]
+        return fitting[0].name(place.row // fitting[0].each) if len(fitting) == 1 else None
+
+    def sample(self, batch: Batch, row: int) -> str:
+        return f"sample {batch.sample_ids[row]}"
+
+    def slot(self, batch: Batch, place: int) -> str:
+        """Name of slot `place` of all [B * S]."""
+        row, slot = divmod(place, batch.index.shape[1])
+        if not batch.valid[row, slot]:
+            return f"padding of {self.sample(batch, row)}"
+        return f"ASV {self.asv_ids[int(batch.asvs[batch.index[row, slot]])]} of {self.sample(batch, row)}"
+
+    def asv(self, batch: Batch, distinct: int) -> str:
+        """Name of a distinct ASV, with the samples that carry it."""
+        carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
+        names = ", ".join(batch.sample_ids[row] for row in carriers[:SHOWN]) or "no sample"
+        more = f" and {len(carriers) - SHOWN} more" if len(carriers) > SHOWN else ""
+        return f"ASV {self.asv_ids[int(batch.asvs[distinct])]} of {names}{more}"
+
+    def _passes(self, batch: Batch) -> list[Rows | None]:
+        """What each pass through the ASV encoder holds, in order; None where it is not known."""
+        distinct = torch.arange(len(batch.asvs))
+        chunks = distinct.split(max(1, CHUNK_POSITIONS // self.positions))
+        again = len(chunks) if torch.is_grad_enabled() and len(distinct) * self.positions > KEPT_POSITIONS else 0
+        return [self._named(batch, rows) for rows in (*chunks, batch.masked_rows)] + [None] * again
+
+    def _named(self, batch: Batch, rows: Tensor) -> Rows:
+        return Rows(len(rows), lambda row: self.asv(batch, int(rows[row])))
+
+    def _candidates(self, place: Place) -> list[Rows]:
+        """What the rows of tensors in this call of this module can be."""
+        path = place.module
+        number = place.call // 2 if path in self.twice else place.call
+        if path.startswith(ENCODER) and path != f"{ENCODER}nucleotide_head":
+            rows = self.passes[number] if number < len(self.passes) else None
+            sizes = {1, self.positions, *self.heads}
+            return [] if rows is None else [Rows(rows.count, rows.name, each) for each in sizes]
+        if number >= len(self.batches) or (path.startswith(OUTSIDE_CALL) and len(self.batches) > 1):
+            return []
+        batch = self.batches[number]
+        samples, slots = batch.index.shape
+        sample, slot = partial(self.sample, batch), partial(self.slot, batch)
+        found = [Rows(samples, sample), Rows(samples * slots, slot)]
+        if path.startswith(SAMPLES):
+            return found + [Rows(samples, sample, heads) for heads in self.heads]
+        asked = batch.masked_rows[batch.masked_at[:, 0]]
+        return [*found, self._named(batch, torch.arange(len(batch.asvs))), self._named(batch, asked)]

@@ -1,0 +1,115 @@
+"""Rows of tensors get the names of the samples and ASVs they belong to, worked out by hand on two small batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from aam.config import tiny
+from aam.data.dataset import Sample, collate_fn
+from aam.health.describe import Place
+from aam.models import asv_encoder
+from aam.models.pretrain_model import PretrainModel
+from aam.training.places import RowNames
+
+IDS = ["ash", "birch", "cedar", "dogwood", "elm"]
+POOL, DROP = "asv_encoder.pooling.norm", "asv_encoder.transformer.blocks.0.drop"
+
+
+def sample(name: str, asvs: list[int]) -> Sample:
+    tokens = np.full((len(asvs), 11), 1, np.uint8)
+    tokens[:, 0] = 5
+    return Sample(name, np.array(asvs), tokens, np.ones(len(asvs), np.int64))
+
+
+@pytest.fixture(scope="module")
+def model() -> PretrainModel:
+    return PretrainModel(tiny())
+
+
+@pytest.fixture
+def first():
+    """Distinct ASVs birch, cedar, elm: 3; samples s1 and s2 in 2 slots each."""
+    return collate_fn([sample("s1", [1, 4]), sample("s2", [1, 2])])
+
+
+@pytest.fixture
+def second():
+    return collate_fn([sample("s3", [0])])
+
+
+def place(module: str, shape: tuple[int, ...], row: int, call: int = 0) -> Place:
+    return Place(module, call, "forward", shape, row)
+
+
+def test_rows_of_the_asv_encoder_are_asvs(model, first) -> None:
+    names = RowNames([first], IDS, model)
+    assert names(place(POOL, (3, 32), 0)) == "ASV birch of s1, s2"
+    assert names(place(POOL, (3, 32), 2)) == "ASV elm of s1"
+    assert names(place("asv_encoder.transformer", (3, 31, 32), 1)) == "ASV cedar of s2"
+
+
+def test_positions_and_heads_of_an_asv_share_its_name(model, first) -> None:
+    names = RowNames([first], IDS, model)
+    positions = model.asv_encoder.positions
+    assert names(place("asv_encoder.transformer.norm", (3 * positions, 32), positions)) == "ASV cedar of s2"
+    assert names(place("asv_encoder.transformer.norm", (3 * 2, 31, 31), 5)) == "ASV elm of s1"  # two heads
+
+
+def test_later_calls_belong_to_later_batches(model, first, second) -> None:
+    names = RowNames([first, second], IDS, model)
+    # calls: distinct ASVs of the first batch, its masked ones (none here), then the second batch
+    assert names(place(POOL, (1, 32), 0, call=2)) == "ASV ash of s3"
+    assert names(place(DROP, (1, 31, 32), 0, call=5)) == "ASV ash of s3"  # a block drops twice a pass
+    assert names(place("sample_encoder.pooling", (3, 1, 32), 0, call=1)) is None  # no three rows in this batch
+    assert RowNames([second, first], IDS, model)(place("sample_encoder.pooling", (2, 2, 32), 1, call=1)) == "sample s2"
+    assert names(place(POOL, (1, 32), 0, call=9)) is None
+
+
+def test_large_batches_are_named_chunk_by_chunk(model, first, second, monkeypatch) -> None:
+    monkeypatch.setattr("aam.training.places.CHUNK_POSITIONS", 2 * model.asv_encoder.positions)
+    monkeypatch.setattr("aam.training.places.KEPT_POSITIONS", model.asv_encoder.positions)
+    names = RowNames([first, second], IDS, model)
+    # chunks of two ASVs: (birch, cedar), (elm), the masked ones, both chunks again in backward, then the second batch
+    assert names(place(POOL, (2, 32), 1, call=0)) == "ASV cedar of s2"
+    assert names(place(POOL, (1, 32), 0, call=1)) == "ASV elm of s1"
+    assert names(place(POOL, (1, 32), 0, call=3)) is None
+    assert names(place(POOL, (1, 32), 0, call=5)) == "ASV ash of s3"
+    with torch.no_grad():  # nothing is encoded again
+        assert RowNames([first, second], IDS, model)(place(POOL, (1, 32), 0, call=3)) == "ASV ash of s3"
+
+
+def test_rows_of_the_sample_encoder_are_samples_or_slots(model, first) -> None:
+    names = RowNames([first], IDS, model)
+    assert names(place("sample_encoder.pooling", (2, 2, 32), 1)) == "sample s2"
+    assert names(place("hidden_asvs.sample", (2, 32), 0)) == "sample s1"
+    # [B * S, D] and [B * heads, ...] are both of four rows here, so they stay unnamed in the sample encoder
+    assert names(place("sample_encoder.norm", (4, 32), 3)) is None
+    assert names(place("scalars.abundance", (4, 1), 1)) == "ASV elm of sample s1"
+    assert names(place("latent_tree.tip", (3, 1), 1)) == "ASV cedar of s2"
+
+
+def test_padding_is_called_padding(model) -> None:
+    batch = collate_fn([sample("s1", [1, 4, 0]), sample("s3", [0])])
+    names = RowNames([batch], IDS, model)
+    assert names(place("scalars.abundance", (6, 1), 4)) == "padding of sample s3"
+
+
+def test_no_name_is_better_than_a_wrong_one(model, first, second) -> None:
+    both = RowNames([first, second], IDS, model)
+    assert both(place("(outside the model)", (2, 2), 0)) is None  # calls outside the model are not counted
+    assert RowNames([first], IDS, model)(place("(outside the model)", (2, 2), 0)) == "sample s1"
+    assert both(place(POOL, (7, 32), 0)) is None
+    assert both(place(POOL, (), 0)) is None
+
+
+def test_the_tensors_of_the_real_encoder_have_these_rows(model, first) -> None:
+    """The passes that names are given to are those the encoder makes."""
+    rows: list[int] = []
+    hook = model.asv_encoder.pooling.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    model.asv_encoder.embed(first.tokens)
+    model.asv_encoder.predict(first.masked_tokens, first.masked_at)
+    hook.remove()
+    assert rows == [named.count for named in RowNames([first], IDS, model).passes]
+    assert asv_encoder.CHUNK_POSITIONS // model.asv_encoder.positions > 3
