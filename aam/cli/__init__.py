@@ -24,6 +24,7 @@ COMMANDS = {
     "baseline": "Predict a metadata column with random forests and the like, on the same folds.",
     "ledger": "Show what a run lost, or compare what two runs lost.",
     "embed": "Embed the samples or ASVs of a table with a trained model.",
+    "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,8 +86,9 @@ def _write_tsv(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     DistanceMatrix(values, ids).write(str(path), format="lsmat")
 
 
-def write_vector(path: Path, name: str, ids: Sequence[str], values: np.ndarray) -> None:
-    """Write one number per sample as metadata that QIIME 2 reads: columns `sample-id` and `name`."""
+def write_columns(path: Path, ids: Sequence[str], columns: Mapping[str, np.ndarray]) -> None:
+    """Write numbers [n] per sample as metadata that QIIME 2 reads: `sample-id` and the columns by name."""
     with new_file(path) as partial:
-        rows = "".join(f"{sample_id}\t{value!r}\n" for sample_id, value in zip(ids, values.tolist(), strict=True))
-        partial.write_text(f"sample-id\t{name}\n{rows}", encoding="utf-8")
+        rows = zip(ids, *(values.tolist() for values in columns.values()), strict=True)
+        text = "".join("\t".join([row[0], *map(repr, row[1:])]) + "\n" for row in rows)
+        partial.write_text("\t".join(["sample-id", *columns]) + "\n" + text, encoding="utf-8")

@@ -49,7 +49,7 @@ def command(output: Path, **values: Any) -> None:
     \b
     Example: aam unifrac --table table.biom --tree tree.nwk --metric weighted_normalized -o distances.h5
     """
-    from aam.cli.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_matrix, write_vector
+    from aam.cli.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_columns, write_matrix
 
     started, values = time.monotonic(), given(values, None)
     seed = values.pop("seed", RunConfig.seed)
@@ -60,7 +60,7 @@ def command(output: Path, **values: Any) -> None:
     table, samples = read_samples(data, job.rarefy_depth, seed)
     result = compute(samples, job)
     if diversity:
-        write_vector(output, job.metric, table.sample_ids, result)
+        write_columns(output, table.sample_ids, {job.metric: result})
     else:
         write_matrix(output, table.sample_ids, result)
     click.echo(

@@ -132,7 +132,7 @@ class Encoding:
     @torch.inference_mode()
     def faith_pd(self) -> Tensor:
         """Faith's phylogenetic diversity [N] in the units of the training tree, by the head on sample embeddings."""
-        return self.model.scalars.faith_pd(self.embeddings())[:, 0].exp()
+        return self.model.scalars.faith_pd(self.embeddings()).exp()
 
     @torch.inference_mode()
     def unifrac(self, progress: Progress = no_progress) -> Tensor | None:

@@ -15,7 +15,8 @@ from aam.corpus import Corpus
 from aam.data.dataset import Batch, Draw, Hiding, Sample
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
-from aam.evaluation.baselines import DrawnSamples, Skipped, choose_fit_samples, jaccard_baseline, upgma_baseline
+from aam.evaluation.baselines import DrawnSamples, choose_fit_samples
+from aam.evaluation.distance import baseline_figures
 from aam.evaluation.embed import ASV_ROWS, Encoding, device_of, encode_asvs
 from aam.evaluation.metrics import pair_scores, upper_triangle
 from aam.models.pretrain_model import PretrainModel
@@ -122,16 +123,7 @@ class HeldOut:
             "nucleotide_consensus_accuracy": scores["hits"] / max(scores["positions"], 1),
             "nucleotide_consensus_cross_entropy": scores["nats"] / max(scores["positions"], 1),
         }
-        results = {
-            "jaccard": jaccard_baseline(fit, held_out),
-            "upgma": upgma_baseline(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha),
-        }
-        for name, result in results.items():
-            if isinstance(result, Skipped):
-                found[f"baseline_{name}_skipped"] = result.reason
-            else:
-                found |= {f"baseline_{name}_{key}": value for key, value in result.scores._asdict().items()}
-        return found
+        return found | baseline_figures(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
 
 
 def drawn(samples: list[Sample], unifrac: object) -> DrawnSamples:

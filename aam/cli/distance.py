@@ -1,0 +1,126 @@
+"""`aam distance`: UniFrac and Faith PD from sequences alone, and how far they are from a tree's where there is one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aam.cli.model_options import TREE_INPUTS, Opened, encoding_of, fields_of, model_command, open_both, sorted_values
+from aam.cli.options import given
+from aam.config import DataConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aam.evaluation.distance import Truth
+
+SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
+AGREEMENT = {
+    "r2_calibrated": "R2 after a line of its own",
+    "mantel": "Mantel r",
+    "stress": "stress (0 is best)",
+    "procrustes": "Procrustes m2 of 10 axes (0 is best)",
+    "neighbour_recall": "recall of 10 nearest neighbours",
+}
+
+
+@click.command("distance")
+@model_command(fields_of(DataConfig, TREE_INPUTS))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File of distances: .tsv, .h5 or .npy."
+)
+def command(model_path: Path, output: Path, **options: Any) -> None:
+    """Predict the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
+
+    No tree is needed; the metric is the one the model was trained on. Beside distances.tsv stands
+    distances.faith_pd.tsv, unless the model has learned no Faith PD. With a tree the true distances
+    (distances.true.tsv) are written too, and distances.json says how close the prediction comes, beside two baselines
+    that learn nothing.
+
+    \b
+    Example: aam distance --model aam-run --table table.biom -o distances.tsv
+    """
+    from aam.checkpoint import write_json
+    from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
+    from aam.cli.progress import bar
+
+    started, values = time.monotonic(), sorted_values(given(options, None))
+    files = planned(output, with_tree=values.data.tree is not None or values.data.example)
+    check_output(output, MATRIX_SUFFIXES)
+    for file in files.values():
+        check_output(file, [file.suffix])
+    opened = open_both(model_path, values, with_tree=True)
+    encoding = encoding_of(opened, values.apply.cache)
+    from aam.evaluation.embed import as_distances
+
+    with bar("UniFrac") as progress:
+        predicted = as_distances(encoding.best_unifrac(progress))
+    ids, columns = opened.samples.table.sample_ids, dict[str, Any]()
+    if learned_faith_pd(opened):
+        columns["faith_pd"] = encoding.faith_pd().double().cpu().numpy()
+    if opened.samples.tree is not None:
+        true, figures = compare(opened, predicted, columns.get("faith_pd"), values.seed)
+        columns["true_faith_pd"] = true.faith_pd
+        write_matrix(files["true"], ids, true.unifrac)
+        write_json(files["figures"], figures)
+        click.echo(figures_text(figures))
+    if columns:
+        write_columns(files["faith_pd"], ids, columns)
+    write_matrix(output, ids, predicted)
+    metric = opened.config.model.unifrac_metric
+    click.echo(f"{metric} of {len(ids):,} samples: {output} ({time.monotonic() - started:.1f} s)")
+
+
+def planned(output: Path, with_tree: bool) -> dict[str, Path]:
+    """The files beside the distances, by what they hold."""
+    files = {"faith_pd": output.with_suffix(".faith_pd.tsv")}
+    if with_tree:
+        files |= {"true": output.with_suffix(f".true{output.suffix}"), "figures": output.with_suffix(".json")}
+    return files
+
+
+def learned_faith_pd(opened: Opened) -> bool:
+    """Whether the model was trained on Faith PD: a run with a tree that gave the term a weight."""
+    return opened.config.data.unifrac_matrix is None and opened.config.loss.faith_pd_weight > 0
+
+
+def compare(
+    opened: Opened, predicted: np.ndarray, faith_pd: np.ndarray | None, seed: int
+) -> tuple[Truth, dict[str, Any]]:
+    """What the tree says, and the figures of the prediction beside the baselines."""
+    from aam.cli.progress import bar, status
+    from aam.evaluation.distance import distance_figures, diversity_figures, truth
+    from aam.phylogeny.unifrac import Measure
+
+    measure = Measure(opened.config.model.unifrac_metric, opened.config.model.unifrac_alpha)
+    with bar("true UniFrac") as progress:
+        true = truth(opened.samples, measure, progress)
+    with status("comparing"):
+        figures = distance_figures(predicted, true, opened.samples, measure, seed)
+        if faith_pd is not None:
+            figures |= diversity_figures(faith_pd, true.faith_pd)
+    return true, figures
+
+
+def figures_text(figures: dict[str, Any]) -> str:
+    """The figures as a table."""
+    if "skipped" in figures:
+        return f"not scored: {figures['skipped']}"
+    rows = [
+        f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
+        "",
+        f"  {'UniFrac of pairs':<42}" + "".join(f"{title:>9}" for title in SCORES.values()),
+    ]
+    labels = {"unifrac": "this model", "baseline_jaccard": "calibrated Jaccard"}
+    for key, label in (labels | {"baseline_upgma": "calibrated UPGMA on Hamming"}).items():
+        if f"{key}_skipped" in figures:
+            rows.append(f"    {label:<40} not computed: {figures[f'{key}_skipped']}")
+        else:
+            rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORES))
+    if "faith_pd_r2" in figures:
+        rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORES))
+    rows += ["", *(f"  {title:<42}{figures[f'unifrac_{name}']:>9.4f}" for name, title in AGREEMENT.items())]
+    return "\n".join([*rows, "", f"  {figures['calibration']}", ""])

@@ -1,0 +1,85 @@
+"""`aam distance` from files to files, with and without a tree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from trained_run import save_run
+
+from aam.cli import main
+from aam.data.matrix import read_matrix
+
+TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
+TREE = "((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3):0.5;"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(tmp_path_factory.mktemp("distance") / "run")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "table.tsv").write_text(TABLE)
+    (tmp_path / "tree.nwk").write_text(TREE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def aam_distance(run: Path, *options: str) -> int:
+    return main(["distance", "--model", str(run), "--table", "table.tsv", *options])
+
+
+@pytest.mark.parametrize("name", ["d.tsv", "d.h5", "d.npy"])
+def test_without_a_tree_there_are_distances_and_diversities(run: Path, folder: Path, name: str):
+    before = set(folder.iterdir())
+    assert aam_distance(run, "-o", name) == 0
+    record = read_matrix(folder / name, at_most_one=True)  # checks symmetry and the diagonal
+    assert record.ids == ["s1", "s2", "s3"] and record.values.max() > 0
+    written = {path.name for path in set(folder.iterdir()) - before}
+    assert written == {name, "d.faith_pd.tsv"} | ({"d.ids.txt"} if name == "d.npy" else set())
+    assert (pd.read_csv("d.faith_pd.tsv", sep="\t", index_col="sample-id")["faith_pd"] > 0).all()
+
+
+def test_with_a_tree_the_truth_and_the_figures_stand_beside(run: Path, folder: Path, capsys):
+    assert aam_distance(run, "--tree", "tree.nwk", "-o", "d.tsv") == 0
+    assert read_matrix(folder / "d.true.tsv").values[0, 1] == pytest.approx(8 / 11.5, abs=1e-12)
+    diversity = pd.read_csv("d.faith_pd.tsv", sep="\t", index_col="sample-id")
+    assert list(diversity["true_faith_pd"]) == [4.5, 10.5, 14.5]
+    figures = json.loads((folder / "d.json").read_text())
+    predicted, true = (read_matrix(folder / name).values for name in ("d.tsv", "d.true.tsv"))
+    pairs = np.triu_indices(3, 1)
+    assert figures["unifrac_mae"] == pytest.approx(np.abs(predicted - true)[pairs].mean(), rel=1e-9)
+    shown = capsys.readouterr().out
+    assert "calibrated Jaccard" in shown and "calibrated UPGMA" in shown and "fitted on these very pairs" in shown
+
+
+def test_a_run_that_learned_no_faith_pd_writes_none(folder: Path, tmp_path: Path):
+    run = save_run(tmp_path / "run", faith_pd_weight=0.0, unifrac_head="euclidean")
+    assert aam_distance(run, "-o", "d.tsv") == 0
+    assert not (folder / "d.faith_pd.tsv").exists()
+    assert read_matrix(folder / "d.tsv").values.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "d.txt"], "found the ending '.txt', expected .tsv or .h5 or .npy"),
+        (["-o", "there.tsv"], "--output there.faith_pd.tsv: the file exists"),
+        (["--tree", "tree.nwk", "-o", "scored.tsv"], "--output scored.json: the file exists"),
+        (["--tree", "other.nwk", "-o", "d.tsv"], "none of the 4 ASVs is a tip of the tree"),
+        (["--model", "nowhere", "-o", "d.tsv"], "nowhere: no checkpoint here"),
+    ],
+)
+def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, options: list[str], message: str, capsys):
+    (folder / "there.faith_pd.tsv").write_text("x\n")
+    (folder / "scored.json").write_text("x\n")
+    (folder / "other.nwk").write_text("(x:1,y:1);")
+    before = {path: path.read_text() for path in folder.iterdir()}
+    assert aam_distance(run, *options) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert {path: path.read_text() for path in folder.iterdir()} == before
