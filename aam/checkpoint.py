@@ -86,8 +86,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     for name in (MODEL, TRAINING):
         with (partial / name).open("rb") as handle:
             os.fsync(handle.fileno())
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
+    if folder.exists():  # else the old one is all there is, left by a crash, and goes last
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
