@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aam.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint
+from aam.checkpoint import LAST, Checkpoint, brief, load_checkpoint, save_checkpoint
 from aam.config import DataConfig, LossConfig, PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Draw, Hiding
@@ -164,5 +164,5 @@ def restore(learner: Learner, folder: Path) -> TrainState:
         return TrainState(**checkpoint.state["train"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder}: the run cannot go on from here ({error}); start anew in another --output-dir"
+            f"{folder}: the run cannot go on from here ({brief(error)}); start anew in another --output-dir"
         ) from error
