@@ -93,6 +93,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def brief(error: Exception) -> str:
+    """One line of an error about many tensors: the first of them and how many there are."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[0] if len(lines) < 3 else f"{lines[1]} ({len(lines) - 1} tensors in all)"
+
+
 def old_of(folder: Path) -> Path:
     """Where a checkpoint waits while its successor takes its place."""
     return folder.parent / f"{folder.name}.old"
@@ -158,5 +164,5 @@ def open_model(path: Path | str) -> tuple[AnyModel, AnyConfig]:
     try:
         model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights and configuration disagree: {error}") from error
+        raise CheckpointError(f"{path}: weights and configuration disagree: {brief(error)}") from error
     return model.eval(), checkpoint.config

@@ -1,0 +1,218 @@
+"""Checkpoints survive whatever kills the process, give the same model back, and refuse what they are not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from generated_samples import community, tiny_model
+
+from aam import checkpoint as checkpoints
+from aam.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, open_model, save_checkpoint
+from aam.config import PretrainConfig
+from aam.errors import CheckpointError
+from aam.models.pretrain_model import PretrainModel
+from aam.training.objective import model_inputs
+
+
+def filled(number: float) -> Checkpoint:
+    """A checkpoint that holds one number everywhere."""
+    tensors = {"a": torch.full((300, 50), number), "b": torch.full((7,), number)}
+    return Checkpoint(PretrainConfig(model=tiny_model()), tensors, {"c": torch.full((20,), number)}, {"n": number})
+
+
+def assert_holds(folder: Path, *numbers: float) -> None:
+    """A complete checkpoint of one of the numbers, not a mixture."""
+    found = load_checkpoint(folder)
+    assert found.state["n"] in numbers
+    for tensor in [*found.model.values(), *found.training.values()]:
+        assert (tensor == found.state["n"]).all()
+
+
+def model() -> PretrainModel:
+    torch.manual_seed(0)
+    return PretrainModel(tiny_model()).eval()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory with one checkpoint, `best/`, of a real model."""
+    config = PretrainConfig(model=tiny_model())
+    save_checkpoint(tmp_path / "run" / "best", Checkpoint(config, model().state_dict(), {}, {}))
+    return tmp_path / "run"
+
+
+def test_everything_comes_back(tmp_path: Path):
+    save_checkpoint(tmp_path / "last", filled(1.5))
+    found = load_checkpoint(tmp_path / "last")
+    assert found.config == filled(1.5).config and found.state == {"n": 1.5}
+    assert_holds(tmp_path / "last", 1.5)
+    save_checkpoint(tmp_path / "last", filled(2.5))
+    assert_holds(tmp_path / "last", 2.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_a_model_opens_from_its_path_alone_and_answers_the_same(run: Path, monkeypatch: pytest.MonkeyPatch):
+    inputs = model_inputs(community(samples=4, asvs=20, richness=6).batch(range(4)))
+    with torch.no_grad():
+        wanted = vars(model()(inputs))
+    monkeypatch.chdir(run)
+    for path in (run, run / "best", str(run), Path(), "best"):
+        opened, config = open_model(path)
+        assert not opened.training and config.model == tiny_model()
+        with torch.no_grad():
+            for name, tensor in vars(opened(inputs)).items():
+                assert torch.equal(tensor, wanted[name]), (path, name)
+
+
+def test_best_goes_before_last(tmp_path: Path):
+    for name, number in (("last", 1.0), ("best", 2.0)):
+        save_checkpoint(tmp_path / name, filled(number))
+    assert find_checkpoint(tmp_path) == tmp_path / "best"
+    assert find_checkpoint(tmp_path / "last") == tmp_path / "last"
+
+
+@pytest.mark.parametrize("crash", range(1, 12))
+def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(
+    tmp_path: Path, crash: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the crash before has left its own debris."""
+    save_checkpoint(tmp_path / "last", filled(1.0))
+    for number in (2.0, 3.0):
+        calls = iter(range(1, 100))
+
+        def dying(function: Any, calls: Any = calls) -> Any:
+            def call(*arguments: Any, **options: Any) -> Any:
+                if next(calls) == crash:
+                    raise KeyboardInterrupt
+                return function(*arguments, **options)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for owner, name in (
+                (Path, "rename"), (Path, "replace"), (checkpoints.shutil, "rmtree"), (checkpoints, "save_file")
+            ):  # fmt: skip
+                patch.setattr(owner, name, dying(getattr(owner, name)))
+            with contextlib.suppress(KeyboardInterrupt):
+                save_checkpoint(tmp_path / "last", filled(number))
+        assert_holds(find_checkpoint(tmp_path), 1.0, 2.0, 3.0)
+    save_checkpoint(tmp_path / "last", filled(4.0))
+    assert_holds(tmp_path / "last", 4.0)
+
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_checkpoint import assert_holds, filled, save_checkpoint
+folder, random = Path({folder!r}) / "last", random.Random(0)
+save_checkpoint(folder, filled(0.0))
+for round in range(25):
+    child = os.fork()
+    if not child:
+        for number in range(1000):
+            save_checkpoint(folder, filled(float(number)))
+        os._exit(0)
+    time.sleep(random.uniform(0.0, 0.05))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert_holds(folder, *range(1000))
+print("survived")
+"""
+
+
+def test_a_save_that_is_killed_leaves_a_checkpoint(tmp_path: Path):
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    path = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path.insert(0, {path!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "survived\n", done.stderr
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"absent: no checkpoint here, expected a run directory with best/ or"):
+        open_model(tmp_path / "absent")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"not a readable checkpoint \(.*; give a run directory or its best/"):
+        open_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors", "config.json", "state.json"])
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_truncated_files_are_refused(run: Path, name: str, kept: int):
+    file = run / "best" / name
+    content = file.read_bytes()
+    file.write_bytes(content.rstrip()[: int(kept * len(content.rstrip()))])
+    with pytest.raises(CheckpointError, match=r"best: not a readable checkpoint \("):
+        open_model(run)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, value: float):
+    broken = filled(1.0)
+    {"model.safetensors": broken.model["b"], "training.safetensors": broken.training["c"]}[name][3] = value
+    save_checkpoint(tmp_path / "best", broken)
+    with pytest.raises(CheckpointError, match=rf"{name}: [bc] holds NaN or Inf; use an earlier checkpoint"):
+        open_model(tmp_path)
+
+
+def test_a_later_format_is_refused(run: Path):
+    change(run, format=999)
+    with pytest.raises(CheckpointError, match=r"config.json: written by another version of aam, expected format 1"):
+        open_model(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"model": {"dimm": 3}}, "config.json: unknown key 'dimm'; did you mean 'dim'"),
+        ({"model": {"dim": "wide"}}, "config.json: --dim is 'wide', expected a whole number"),
+        ({"model": 3}, "config.json: found 3, expected a mapping"),
+    ],
+)
+def test_a_config_that_is_none_is_refused_by_its_file(run: Path, content: dict[str, Any], text: str):
+    change(run, **content)
+    with pytest.raises(CheckpointError, match=text):
+        open_model(run)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"'])
+def test_json_that_is_no_object_is_refused(run: Path, text: str):
+    (run / "best" / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config.json: written by another version of aam"):
+        open_model(run)
+
+
+def test_weights_of_another_model_are_refused(run: Path):
+    change(run, model={"dim": 64})
+    with pytest.raises(CheckpointError, match="weights and configuration disagree: size mismatch for asv") as caught:
+        open_model(run)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def change(run: Path, **content: Any) -> None:
+    """Change the stored configuration."""
+    file = run / "best" / "config.json"
+    stored = json.loads(file.read_text())
+    for key, value in content.items():
+        stored[key] = stored[key] | value if isinstance(value, dict) else value
+    file.write_text(json.dumps(stored))
+
+
+def test_nothing_is_unpickled(run: Path):
+    """A pickle in the place of the weights is not read as one."""
+    torch.save({"a": torch.ones(2)}, run / "best" / "model.safetensors")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        open_model(run)

@@ -1,0 +1,126 @@
+"""A run that was interrupted and taken up again is, to the last bit, the run that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import EveryStep
+from torch import Tensor
+
+from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
+from aam.training.loop import Run, train
+from aam.training.resume import resumed
+from aam.training.signals import StopRequest
+from aam.training.state import TrainState
+
+NewRun = Callable[..., tuple[Run, TrainState]]
+STEPS, BREAK = 6, 4
+
+
+def trained(run: Run, state: TrainState, after: int | None = None) -> list[Tensor]:
+    """Train; the loss terms of every step. Interrupted after so many steps where that is asked for."""
+    stop = StopRequest()
+    run.meter = EveryStep(stop, after)
+    if after is None:
+        train(run, state, stop)
+    else:
+        with pytest.raises(Interrupted, match=f"interrupted by SIGTERM after step {after}; go on with --resume"):
+            train(run, state, stop)
+    return run.meter.losses
+
+
+def everything(run: Run) -> dict[str, Tensor]:
+    """All tensors that a further step would depend on."""
+    state = run.learner.optimizer.state_dict()["state"]
+    moments = {f"{key}.{name}": tensor for key, entry in state.items() for name, tensor in entry.items()}
+    return {**run.learner.model.state_dict(), **moments, "random": torch.get_rng_state()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_interrupted_and_resumed_is_bitwise_the_same(new_run: NewRun, workers: int, accumulate: int):
+    options: dict[str, Any] = {"max_steps": STEPS, "num_workers": workers, "accumulate": accumulate}
+    whole = new_run("whole", **options)
+    wanted, final = trained(*whole), everything(whole[0])
+    assert len(wanted) == STEPS and whole[1].batches == STEPS * accumulate
+    broken = new_run("broken", **options)
+    first = trained(*broken, after=BREAK)
+    torch.manual_seed(123)  # another process finds another random state
+    again = new_run("broken", **options, resume=True)
+    assert again[1].step == BREAK and not again[1].done
+    rest = trained(*again)
+    assert len(first) == BREAK and len(rest) == STEPS - BREAK
+    for one, other in zip([*first, *rest], wanted, strict=True):
+        assert torch.equal(one, other)
+    for name, tensor in everything(again[0]).items():
+        assert torch.equal(tensor, final[name]), name
+
+
+def test_dropout_is_on_in_these_runs(new_run: NewRun):
+    """Else the test above would not see a random state that was lost."""
+    one, other = (trained(*new_run(str(dropout), max_steps=2, dropout=dropout)) for dropout in (0.0, 0.2))
+    assert not torch.equal(one[1], other[1])
+
+
+def test_how_often_is_evaluated_does_not_touch_the_run(new_run: NewRun):
+    often, never = (trained(*new_run(str(every), max_steps=4, eval_every=every)) for every in (1, 100))
+    assert all(torch.equal(*pair) for pair in zip(often, never, strict=True))
+
+
+def test_a_finished_run_stays_finished_and_goes_on_with_a_larger_budget(new_run: NewRun, tmp_path: Path):
+    trained(*new_run("run", max_steps=3))
+    assert trained(*new_run("run", max_steps=3, resume=True)) == []
+    folder = tmp_path / "run"
+    config = resumed({"output_dir": folder, "resume": True, "max_steps": 5})
+    assert config.run.max_steps == 5 and config.model.dropout == 0.2 and config.data.example
+    run, state = new_run("run", max_steps=5, resume=True)
+    assert len(trained(run, state)) == 2 and state.step == 5
+
+
+def test_a_run_that_lost_patience_stays_ended(new_run: NewRun):
+    _, state = first = new_run("run", max_steps=20, eval_every=1, patience=2)
+    trained(*first)  # the held-out loss never falls: best at step 1, then two stale evaluations
+    assert (state.step, state.best_step, state.done) == (3, 1, True)
+    assert trained(*new_run("run", max_steps=20, eval_every=1, patience=2, resume=True)) == []
+    assert len(trained(*new_run("run", max_steps=20, eval_every=1, patience=4, resume=True))) == 2
+
+
+def test_the_best_and_the_last_checkpoint(new_run: NewRun, tmp_path: Path):
+    losses = iter([3.0, 1.0, 2.0])
+    run, state = new_run("run", evaluate=lambda learner: {"loss": next(losses)}, max_steps=3, eval_every=1)
+    trained(run, state)
+    assert (state.best_step, state.best_loss, state.stale_evaluations) == (2, 1.0, 1)
+    states = {name: (tmp_path / "run" / name / "state.json").read_text() for name in ("best", "last")}
+    assert '"step": 2' in states["best"] and '"step": 3' in states["last"]
+
+
+def test_a_held_out_loss_that_is_no_number_ends_the_run_by_name(new_run: NewRun, tmp_path: Path):
+    values = iter([{"loss": 2.0}, {"loss": float("nan"), "unifrac": float("inf"), "count": 1.0}])
+    run, state = new_run("run", evaluate=lambda learner: next(values), max_steps=9, eval_every=1)
+    with pytest.raises(NonFiniteError, match=r"held-out samples after step 2: loss nan, unifrac inf; the checkpoints"):
+        trained(run, state)
+    assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"seed": 7}, "--resume: --seed is 7, but the run in .* began with 0; leave it out, or start another run"),
+        ({"lr": 0.5}, "--resume: --lr is 0.5, but the run in .* began with"),
+        ({"token_limit": 17}, "--resume: --token-limit is 17, but the run in .* began with 16"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(new_run: NewRun, tmp_path: Path, changed: dict, text: str):
+    trained(*new_run("run", max_steps=1))
+    with pytest.raises(ConfigError, match=text):
+        resumed({"output_dir": tmp_path / "run", "resume": True} | changed)
+
+
+def test_a_checkpoint_of_another_model_is_refused(new_run: NewRun):
+    trained(*new_run("run", max_steps=1))
+    with pytest.raises(CheckpointError, match=r"last: the run cannot go on from here \(size.*start anew in another --"):
+        new_run("run", max_steps=1, dim=64, resume=True)
