@@ -25,6 +25,7 @@ COMMANDS = {
     "ledger": "Show what a run lost, or compare what two runs lost.",
     "embed": "Embed the samples or ASVs of a table with a trained model.",
     "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
+    "explain": "Tell which ASVs drive the embeddings of samples.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""
@@ -76,14 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the user gets one line and a code
         if options["debug"]:
             traceback.print_exc()
-        message, code = explain(error)
+        message, code = explain_error(error)
         click.echo(message, err=True)
     except KeyboardInterrupt:
         code = INTERRUPTED
     return code if isinstance(code, int) else 0
 
 
-def explain(error: Exception) -> tuple[str, int]:
+def explain_error(error: Exception) -> tuple[str, int]:
     """One line for the user, and the exit code; what neither the user nor the machine did is a bug of ours."""
     text = " ".join(str(error).split())
     if isinstance(error, AamError):

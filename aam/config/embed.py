@@ -32,3 +32,10 @@ class EmbedConfig:
     what: EmbedWhat = option(
         "samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches."
     )
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """What `aam explain` looks at."""
+
+    max_samples: int = option(200, "Most samples that are explained; more are drawn down to this, seeded.", low=1)

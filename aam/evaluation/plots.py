@@ -1,4 +1,4 @@
-"""The figures of a run; the only file that imports matplotlib. No pyplot: nothing is left open, no display is needed.
+"""The figures of a run; in the style of the house. No pyplot: nothing is left open, no display is needed.
 
 Colours are Okabe and Ito's, told apart by readers of every colour vision, or viridis where they encode a number.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -131,6 +132,15 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
         else:
             handles, names = row[0].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside right upper", title=label, markerscale=1.6, alignment="left")
+        _save(figure, target)
+
+
+@contextmanager
+def drawing(width: float, height: float, target: Target) -> Iterator[Figure]:
+    """An empty figure in the house style, inches wide and high, written as PNG when the block ends."""
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(width, height)
+        yield figure
         _save(figure, target)
 
 

@@ -46,6 +46,11 @@ class AttentionPooling(nn.Module):
         scores = self._scores(embeddings).masked_fill(~(valid | ~some)[..., None], float("-inf"))
         return torch.where(some, self._pool(embeddings, scores), 0.0)
 
+    def weights(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Weights [B, S, queries] of the positions, which sum to 1 over the valid ones; every row must have one."""
+        scores = self._scores(torch.where(mask[..., None], embeddings, 0.0))
+        return torch.softmax(scores.masked_fill(~mask[..., None], float("-inf")), dim=1)
+
     @torch.no_grad()
     def calibrate(self, embeddings: Tensor, mask: Tensor | None = None) -> None:
         """Centre and scale the projection so that its outputs over these rows [B, S, D] have mean 0 and deviation 1.

@@ -77,7 +77,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_what_an_error_tells(error: Exception, text: str, code: int):
-    said, returned = cli.explain(error)
+    said, returned = cli.explain_error(error)
     assert said.startswith(text)
     assert returned == code
 
@@ -86,7 +86,7 @@ def test_an_error_nobody_foresaw_is_called_a_bug_with_its_place():
     try:
         {}["key"]
     except KeyError as error:
-        said, code = cli.explain(error)
+        said, code = cli.explain_error(error)
     assert said.startswith("Error: this is a bug in aam ")
     assert "KeyError: 'key' (test_command_group.py, line " in said
     assert "\n" not in said

@@ -1,0 +1,119 @@
+"""`aam explain`: which ASVs drive the embedding of the samples of a table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aam.cli.model_options import TREE_INPUTS, encoding_of, fields_of, model_command, open_both, sorted_values
+from aam.cli.options import given
+from aam.config import DataConfig, from_dict
+from aam.config.embed import ExplainConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from aam.evaluation.explain import Explanation
+    from aam.evaluation.samples import TableSamples
+
+SHOWN = 10
+"""Leading ASVs on the terminal."""
+WIDTH = 40
+"""Characters of an id on the terminal."""
+
+
+@click.command("explain")
+@model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(ExplainConfig))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table of ASVs to write: .tsv.")
+def command(model_path: Path, output: Path, **options: Any) -> None:
+    """Tell which ASVs drive the sample embeddings of a table.
+
+    What is explained is how far a sample lies from the mean of all samples. The table has a row for each ASV: its
+    attention, its integrated gradient and its share of the whole influence. Beside drivers.tsv stand drivers.png and
+    drivers.json, which hold the check: deleting the leading ASVs of a sample must move its embedding more than deleting
+    as many at random. With a tree the table says where on it each ASV is.
+
+    \b
+    Example: aam explain --model aam-run --table table.biom -o drivers.tsv
+    """
+    from aam.checkpoint import write_json
+    from aam.cli.output import check_output, new_file
+    from aam.cli.progress import bar
+
+    started, values = time.monotonic(), sorted_values(given(options, None))
+    job = from_dict(ExplainConfig, values.rest)
+    figure, figures = output.with_suffix(".png"), output.with_suffix(".json")
+    for file, suffix in ((output, ".tsv"), (figure, ".png"), (figures, ".json")):
+        check_output(file, [suffix])
+    opened = open_both(model_path, values, with_tree=True)
+    encoding = encoding_of(opened, values.apply.cache)
+    from aam.evaluation.explain import distance_to_mean, explain
+    from aam.evaluation.explain_plot import plot_explanation
+
+    with bar("explaining") as progress:
+        mean = encoding.embeddings().mean(dim=0).clone()
+        found = explain(encoding, distance_to_mean(opened.model, mean), job.max_samples, values.seed, progress)
+    places = tree_places(opened.samples)
+    with new_file(output) as partial:
+        partial.write_text(table_text(found, opened.samples.table.asv_ids, places), encoding="utf-8")
+    with new_file(figure) as partial:
+        plot_explanation(found, opened.samples.table.asv_ids, places, partial)
+    write_json(figures, {"explained_samples": found.explained_samples, "deletion": deletion_figures(found)})
+    click.echo(summary(found, opened.samples.table.asv_ids))
+    click.echo(f"{len(found.share):,} ASVs: {output}, {figure}, {figures} ({time.monotonic() - started:.1f} s)")
+
+
+def tree_places(samples: TableSamples) -> np.ndarray | None:
+    """Place of each ASV [A] among the leaves of the tree, None where there is no tree."""
+    return None if samples.tree is None else samples.tree.leaves_of(samples.tips)
+
+
+def table_text(found: Explanation, ids: list[str], places: np.ndarray | None) -> str:
+    """The rows of the table, the leading ASV first."""
+    columns: dict[str, np.ndarray] = {
+        "samples": found.samples,
+        "mean_abundance": found.abundance,
+        "attention": found.attention,
+        "attribution": found.attribution,
+        "influence": found.influence,
+        "share": found.share,
+    }
+    if places is not None:
+        columns["tree_position"] = places
+    lines = ["\t".join(["feature-id", "rank", *columns])]
+    for rank, row in enumerate(found.order(), 1):
+        lines.append("\t".join([ids[row], str(rank), *(f"{values[row]:.6g}" for values in columns.values())]))
+    return "\n".join(lines) + "\n"
+
+
+def deletion_figures(found: Explanation) -> dict[str, Any]:
+    """Mean change of the output by ranking and number of ASVs deleted, and the advantage over chance."""
+    from aam.evaluation.explain import DELETED, RANKINGS
+
+    by_count = {}
+    for column, count in enumerate(DELETED):
+        if found.deleted_samples[column]:
+            changes = dict(zip(RANKINGS, found.deletion[:, column].tolist(), strict=True))
+            ratio = changes["integrated gradients"] / changes["random"] if changes["random"] else None
+            by_count[str(count)] = {
+                "samples": int(found.deleted_samples[column]), "mean_change": changes, "times_random": ratio,
+            }  # fmt: skip
+    return by_count
+
+
+def summary(found: Explanation, ids: list[str]) -> str:
+    """The leading ASVs and the check, for the terminal."""
+    rows = [f"  {'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
+    for row in found.order()[:SHOWN]:
+        name = ids[row] if len(ids[row]) <= WIDTH else f"{ids[row][: WIDTH - 1]}…"
+        numbers = f"{found.samples[row]:>8}{found.abundance[row]:>11.4f}{found.attention[row]:>11.4f}"
+        rows.append(f"  {name:<{WIDTH + 2}}{numbers}{found.share[row]:>8.2%}")
+    rows += ["", "  deleting so many ASVs of a sample moves it, beside as many at random:"]
+    for count, figures in deletion_figures(found).items():
+        times = "" if figures["times_random"] is None else f" ({figures['times_random']:.1f} times)"
+        changes = figures["mean_change"]
+        rows.append(f"  {count:>4}: {changes['integrated gradients']:.4f} beside {changes['random']:.4f}{times}")
+    return "\n".join([*rows, ""])

@@ -1,0 +1,173 @@
+"""Which ASVs drive what a model says of samples: attention, integrated gradients, and a check by deletion.
+
+Any number that follows from a sample's slots can be explained: a `Scalar` is a callable from `Slots` to one number a
+sample. Here it is how far the sample embedding lies from the mean one; the output of a head is another.
+
+Integrated gradients (Sundararajan et al. 2017; averaged over backgrounds as in Erion et al. 2021): a sample x is drawn
+along straight paths from samples m that say nothing: ASVs of the table at random, each with an equal share of the
+reads. Slot s gets the mean of (x_s - m_s) . gradient over paths and places on them, summed over its embedding and the
+logarithm of its abundance; the slots add up to the scalar at x less its mean over the m. The mean ASV embedding would
+be no good m: encoders normalise, and near the mean a direction turns round at once, between two points of any path.
+
+The check deletes leading ASVs of a sample, scales the rest to 1 and measures how far the scalar moves, beside deleting
+as many by attention, by abundance and at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aam.evaluation.embed import Block, Encoding, Progress, no_progress
+from aam.models.pretrain_model import PretrainModel
+
+STEPS = 32
+"""Paths of integrated gradients; each is looked at in one place, at the middles of equal parts."""
+DELETED = (1, 2, 4, 8, 16)
+"""How many ASVs of a sample are deleted; samples with no more than that are left out of the mean."""
+RANDOM_DRAWS = 5
+"""Random deletions of each sample that are averaged."""
+RANKINGS = ("integrated gradients", "attention", "abundance", "random")
+
+
+class Slots(NamedTuple):
+    """Samples as the sample encoder takes them: asvs [B, S, D], relative abundance [B, S], valid [B, S]."""
+
+    asvs: Tensor
+    abundance: Tensor
+    valid: Tensor
+
+
+Scalar = Callable[[Slots], Tensor]
+"""What is explained: one number [B] for each sample; gradients must reach `asvs` and `abundance`."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Per ASV [U], over the samples that carry it: see the fields; `deletion` [rankings, DELETED], mean |change|.
+
+    `samples`: how many; `abundance`, `attention`: mean; `attribution`: mean integrated gradient, with its sign;
+    `influence`: mean of its size; `share`: part of the sum of sizes over all ASVs. `deleted_samples` [DELETED].
+    """
+
+    samples: NDArray[np.int64]
+    abundance: NDArray[np.float64]
+    attention: NDArray[np.float64]
+    attribution: NDArray[np.float64]
+    influence: NDArray[np.float64]
+    share: NDArray[np.float64]
+    deletion: NDArray[np.float64]
+    deleted_samples: NDArray[np.int64]
+    explained_samples: int
+
+    def order(self) -> NDArray[np.int64]:
+        """ASVs, the one with the largest share first."""
+        return np.argsort(-self.share, kind="stable")
+
+
+def distance_to_mean(model: PretrainModel, mean: Tensor) -> Scalar:
+    """Mean squared difference between a sample embedding and `mean` [D]."""
+
+    def scalar(slots: Slots) -> Tensor:
+        return (model.sample_encoder(*slots).embeddings - mean).square().mean(dim=1)
+
+    return scalar
+
+
+def explain(
+    encoding: Encoding, scalar: Scalar, most: int, seed: int = 0, progress: Progress = no_progress
+) -> Explanation:
+    """Explain `scalar` on at most `most` samples of an encoding, drawn at random, seeded."""
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(encoding.samples))[:most]).tolist()
+    width = len(encoding.asvs.columns)
+    sums = {name: np.zeros(width) for name in ("samples", "abundance", "attention", "attribution", "influence")}
+    moved, counted, done = np.zeros((len(RANKINGS), len(DELETED))), np.zeros(len(DELETED), dtype=np.int64), 0
+    asvs = encoding.asvs.embeddings.clone()  # out of inference mode, so that gradients may pass
+    for block in encoding.blocks(encoding.token_limit, rows):
+        slots = Slots(asvs[block.index], block.abundance, block.valid)
+        gradients = integrated_gradients(scalar, slots, asvs, rng)
+        attention = attention_weights(encoding.model, slots)
+        add_up(sums, block, attention, gradients)
+        for column, count in enumerate(DELETED):
+            enough = slots.valid.sum(dim=1) > count
+            if enough.any():
+                some = Slots(*(values[enough] for values in slots))
+                ranked = [gradients.abs()[enough], attention[enough], some.abundance]
+                moved[:, column] += deletion(scalar, some, ranked, count, rng)
+                counted[column] += int(enough.sum())
+        done += len(block.index)
+        progress(done, len(rows))
+    carried = np.maximum(sums["samples"], 1)
+    means = {name: sums[name] / carried for name in ("abundance", "attention", "attribution", "influence")}
+    share = sums["influence"] / max(sums["influence"].sum(), np.finfo(float).tiny)
+    return Explanation(
+        samples=sums["samples"].astype(np.int64),
+        share=share,
+        deletion=moved / np.maximum(counted, 1),
+        deleted_samples=counted,
+        explained_samples=len(rows),
+        **means,
+    )
+
+
+def integrated_gradients(
+    scalar: Scalar, slots: Slots, background: Tensor, rng: np.random.Generator, steps: int = STEPS
+) -> Tensor:
+    """Attribution of each slot [B, S], 0 in padding; `background` [U, D] are the ASVs that paths begin with."""
+    amounts = torch.where(slots.valid, slots.abundance, 1.0).log()
+    equal = -slots.valid.sum(dim=1, keepdim=True).log().expand_as(amounts)
+    moved = torch.where(slots.valid, amounts - equal, 0.0)
+    total = torch.zeros_like(amounts)
+    for step in range(steps):
+        reached = (step + 0.5) / steps
+        origin = background[torch.from_numpy(rng.integers(len(background), size=amounts.shape)).to(background.device)]
+        with torch.enable_grad():
+            point = (origin + reached * (slots.asvs - origin)).detach().requires_grad_()
+            amount = (equal + reached * moved).detach().requires_grad_()
+            output = scalar(Slots(point, torch.where(slots.valid, amount.exp(), 0.0), slots.valid)).sum()
+            by_asv, by_amount = torch.autograd.grad(output, (point, amount), materialize_grads=True)
+        total += ((slots.asvs - origin) * by_asv).sum(dim=-1) + moved * by_amount
+    return torch.where(slots.valid, total / steps, 0.0)
+
+
+@torch.no_grad()
+def attention_weights(model: PretrainModel, slots: Slots) -> Tensor:
+    """Mean over the queries of the pooling's weights [B, S], which sum to 1 for each sample."""
+    states = model.sample_encoder(*slots).states
+    return model.sample_encoder.pooling.weights(states, slots.valid).mean(dim=-1)
+
+
+@torch.no_grad()
+def deletion(
+    scalar: Scalar, slots: Slots, scores: list[Tensor], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Sum over samples of |change| of the scalar without the `count` leading slots, by each score and at random."""
+    before = scalar(slots)
+    draws = [torch.from_numpy(rng.random(slots.valid.shape)).to(slots.valid.device) for _ in range(RANDOM_DRAWS)]
+    moved = [float((scalar(without(slots, score, count)) - before).abs().sum()) for score in [*scores, *draws]]
+    return np.array([*moved[: len(scores)], np.mean(moved[len(scores) :])])
+
+
+def without(slots: Slots, score: Tensor, count: int) -> Slots:
+    """The samples less their `count` valid slots of largest score [B, S], the abundance of the rest scaled to 1."""
+    leading = torch.where(slots.valid, score, -torch.inf).argsort(dim=1, descending=True)[:, :count]
+    valid = slots.valid.scatter(1, leading, False)
+    abundance = torch.where(valid, slots.abundance, 0.0)
+    return Slots(slots.asvs, abundance / abundance.sum(dim=1, keepdim=True), valid)
+
+
+def add_up(sums: dict[str, NDArray[np.float64]], block: Block, attention: Tensor, gradients: Tensor) -> None:
+    """Add a block's slots to the sums of their ASVs."""
+    valid = block.valid.cpu().numpy()
+    place = block.index.cpu().numpy()[valid]
+    found = {"abundance": block.abundance, "attention": attention, "attribution": gradients}
+    found |= {"influence": gradients.abs(), "samples": torch.ones_like(gradients)}
+    for name, values in found.items():
+        sums[name] += np.bincount(place, weights=values.double().cpu().numpy()[valid], minlength=len(sums[name]))
