@@ -1,7 +1,7 @@
 """The quarantine ledger of a run: who entered each stage, who was kept, who was lost and why. One JSON object a line.
 
-At every stage, entered = kept + quarantined, exactly, or the ledger refuses the entry. Lines are appended and synced to
-disk one by one, so that the account survives a crash, and a resumed run goes on in the same file.
+At every stage, entered = kept + quarantined, exactly, or the ledger refuses the entry. Entries are appended and synced
+to disk at once, so that the account survives a crash, and a resumed run goes on in the same file.
 """
 
 from __future__ import annotations
@@ -87,15 +87,15 @@ class Ledger:
         """Take samples or ASVs out of a stage that they entered; one that is out already stays as it was recorded."""
         entered = self._entered.get((stage, item), frozenset())
         gone = {loss.id for loss in self.losses if (loss.stage, loss.item) == (stage, item)}
+        records = []
         for name in dict.fromkeys(ids):
             if name not in entered:
                 raise LedgerError(f"ledger stage {stage}: {item} {name!r} was never there, so it cannot be quarantined")
             if name not in gone:
-                loss = Loss(stage, item, name, reason, planned, facts)
-                self._write(
-                    {"quarantine": stage, "item": item, "id": name, "reason": reason, "planned": planned, **facts}
-                )
-                self.losses.append(loss)
+                record = {"quarantine": stage, "item": item, "id": name, "reason": reason, "planned": planned}
+                records.append(record | facts)
+        self._write(*records)
+        self.losses += [Loss(stage, item, record["id"], reason, planned, facts) for record in records]
 
     def close(self, stage: str, item: Item, kept: Iterable[str]) -> Account:
         """Check that what a stage kept is what entered it less what was quarantined, exactly; return the account."""
@@ -111,6 +111,10 @@ class Ledger:
                 f"but {len(kept)} are kept; unaccounted: {', '.join(wrong[:5])}"
             )
         return self._account(stage, item)
+
+    def entered(self, stage: str, item: Item = "sample") -> frozenset[str]:
+        """Ids of the samples or ASVs that entered a stage."""
+        return self._entered.get((stage, item), frozenset())
 
     def entered(self, stage: str, item: Item = "sample") -> frozenset[str]:
         """Ids of the samples or ASVs that entered a stage."""
@@ -148,11 +152,11 @@ class Ledger:
     def _account(self, stage: str, item: Item) -> Account:
         return Account(stage, item, len(self._entered[stage, item]), len(self.lost(item, stage)))
 
-    def _write(self, record: dict[str, Any]) -> None:
-        if self.path is None:
+    def _write(self, *records: dict[str, Any]) -> None:
+        if self.path is None or not records:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
             file.flush()
             os.fsync(file.fileno())
 

@@ -38,6 +38,7 @@ class Replays:
     without: Callable[[Sequence[str]], Report] | None = None  # the same step less these samples
     samples: Sequence[str] = ()  # all samples of the step
     suspects: Sequence[str] = ()  # those that the report names, where its labels are not sample ids
+    suspects: Sequence[str] = ()  # those that the report names, where its labels are not sample ids
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Verdict:
 
 
 def judge(report: Report, replays: Replays) -> Verdict:
-    """Ask the questions in order; costs nothing for a parameter fault or a named input, else at most 4 + log2(samples) replays."""
+    """Ask the questions in order; costs at most 4 + log2(samples) replays, none for a bad parameter."""
     evidence = [f"parameters before the step: {', '.join(report.bad_parameters) or 'all finite'}"]
     if report.bad_parameters:
         return Verdict("parameter", tuple(evidence))

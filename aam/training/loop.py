@@ -11,6 +11,8 @@ from pathlib import Path
 from aam.config import RunnableConfig
 from aam.data.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
+from aam.training.faults import RunHealth
+from aam.training.guard import Tripped
 from aam.training.meter import Meter
 from aam.training.signals import StopRequest
 from aam.training.sinks import Sink
@@ -32,16 +34,16 @@ class Run:
     learner: Learner
     batches: Callable[[int], Iterator[Batch]]
     budget: Budget
-    steps_per_epoch: int
+    health: RunHealth
     evaluate: Callable[[Learner], dict[str, float]]
     save: Callable[[TrainState, str], Path]
     sinks: list[Sink]
     selects: bool = True
     meter: Meter = field(default_factory=Meter)
 
-    def write(self, kind: str, state: TrainState, values: dict[str, float]) -> None:
+    def write(self, kind: str, state: TrainState, values: dict[str, float], step: int | None = None) -> None:
         for sink in self.sinks:
-            sink.write(kind, state.step, values, self.budget.share(state))
+            sink.write(kind, step or state.step, values, self.budget.share(state))
 
     def eval_due(self, state: TrainState) -> bool:
         """At the end, every `eval_every` steps, or else about `EVALUATIONS` times in the run."""
@@ -53,27 +55,39 @@ class Run:
 
 def train(run: Run, state: TrainState, stop: StopRequest) -> None:
     """Train from `state` until a budget is spent, patience runs out or `stop` is asked for; the state is advanced."""
+    run.health.open()
     stream = run.batches(state.batches)
     before, read = time.perf_counter(), time.perf_counter()
     state.horizon = run.budget.horizon(state)
+    if run.health.unsaved:
+        run.save(state, "last")
     while not state.done:
-        microbatches = [next(stream) for _ in range(run.config.optim.accumulate)]
-        result = step(run.learner, microbatches, state.step, state.horizon)
-        run.meter.add(result)
+        drawn = run.health.draw(stream, state)
+        try:
+            run.meter.add(step(run.learner, drawn.batches, state.step, state.horizon, run.health.guard))
+        except Tripped as trip:
+            if run.health.recover(trip, state):
+                stream = run.batches(state.batches)
+                continue
         now = time.perf_counter()
-        state.step, state.batches = state.step + 1, state.batches + result.batches
+        state.step, state.batches = state.step + 1, state.batches + len(drawn.numbers)
         state.seconds, before = state.seconds + now - before, now
         state.done = run.budget.spent(state)
         if state.done or now - read > LOG_SECONDS:
             read = now
             state.horizon = run.budget.horizon(state)
-            run.write("train", state, run.meter.read())
+            run.health.check(state)
+            run.write("train", state, run.meter.read() | run.health.values())
+            for at, values in run.health.news():
+                run.write("spike", state, values, at)
         if run.eval_due(state):
             judge(run, state)
+        if run.eval_due(state) or run.health.unsaved:
             run.save(state, "last")
         if stop.requested and not state.done:
             folder = run.save(state, "last")
             raise Interrupted(f"interrupted by {stop.name} after step {state.step}; go on with --resume ({folder})")
+    run.health.close()
 
 
 def judge(run: Run, state: TrainState) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from aam.config import DataConfig, LossConfig, PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Draw, Hiding
 from aam.data.loader import TrainingBatches
+from aam.data.table import Table
 from aam.errors import CheckpointError, ConfigError
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import log_abundance
 from aam.training.calibrate import calibrate
+from aam.training.faults import Backing, RunHealth
 from aam.training.loop import Run
 from aam.training.losses import TargetScale, above_diagonal
 from aam.training.objective import PretrainObjective
@@ -97,18 +99,23 @@ def build_learner(config: PretrainConfig, batches: TrainingBatches, device: torc
 
 @dataclass(frozen=True)
 class Seams:
-    """What the caller plugs into a run: how held-out samples are scored, where readings go, whether scores choose."""
+    """What the caller plugs into a run: how held-out samples are scored, where readings go, whether scores choose.
+
+    `table`, and what was `dropped` from it (reason -> ids), give names to reports and accounts to the ledger.
+    """
 
     evaluate: Callable[[Learner], dict[str, float]]
     sinks: list[Sink]
     selects: bool = True
+    table: Table | None = None
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def build_run(config: PretrainConfig, corpus: Corpus, seams: Seams) -> tuple[Run, TrainState]:
     """A pretraining at its start, or, with `resume`, where its last checkpoint left it."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
-    return assemble(config, learner, batches, seams)
+    return assemble(config, learner, batches, replace(seams, table=corpus.table, dropped=corpus.dropped))
 
 
 def assemble(
@@ -116,37 +123,40 @@ def assemble(
 ) -> tuple[Run, TrainState]:
     """A run of any objective at its start, or, with `resume`, where its last checkpoint left it."""
     state = TrainState()
+    last, samples = config.run.output_dir / LAST, batches.samples.sample_ids
+    backing = Backing(seams.table, seams.dropped, samples, batches.per_epoch, lambda: restore(learner, last))
+    health = RunHealth(config, learner, backing)
     if config.run.resume:
-        state = restore(learner, config.run.output_dir / LAST)
+        state = restore(learner, last, health)
     steps_per_epoch = max(1, batches.per_epoch // config.optim.accumulate)
     budget = Budget.of(config.run, steps_per_epoch)
     state.done = budget.spent(state) or state.impatient(config.run.patience)
 
     def save(state: TrainState, name: str) -> Path:
         folder = config.run.output_dir / name
-        save_checkpoint(folder, snapshot(config, learner, state))
+        save_checkpoint(folder, snapshot(config, learner, state, health))
         return folder
 
     def stream(start: int) -> Any:
         return batches.stream(start, config.run.num_workers)
 
-    run = Run(config, learner, stream, budget, steps_per_epoch, seams.evaluate, save, seams.sinks, seams.selects)
+    run = Run(config, learner, stream, budget, health, seams.evaluate, save, seams.sinks, seams.selects)
     return run, state
 
 
-def snapshot(config: RunnableConfig, learner: Learner, state: TrainState) -> Checkpoint:
+def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health: RunHealth) -> Checkpoint:
     """Everything that the rest of the run depends on."""
     training = {RANDOM_STATE: torch.get_rng_state()}
     if learner.device.type == "cuda":
         training[f"{RANDOM_STATE}_cuda"] = torch.cuda.get_rng_state(learner.device)
     for index, tensors in learner.optimizer.state_dict()["state"].items():
         training |= {f"optimizer.{index}.{name}": tensor for name, tensor in tensors.items()}
-    record = {"train": state.to_dict(), "scaler": learner.scaler.state_dict()}
+    record = {"train": state.to_dict(), "scaler": learner.scaler.state_dict(), "health": health.state_dict()}
     return Checkpoint(config, learner.model.state_dict(), training, record)
 
 
-def restore(learner: Learner, folder: Path) -> TrainState:
-    """Set model, optimiser, scaler and random state as `snapshot` found them."""
+def restore(learner: Learner, folder: Path, health: RunHealth | None = None) -> TrainState:
+    """Set model, optimiser, scaler and random state as `snapshot` found them, and `health` where it is given."""
     checkpoint = load_checkpoint(folder)
     try:
         learner.model.load_state_dict(checkpoint.model)
@@ -161,6 +171,8 @@ def restore(learner: Learner, folder: Path) -> TrainState:
         torch.set_rng_state(checkpoint.training[RANDOM_STATE])
         if learner.device.type == "cuda":
             torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"], learner.device)
+        if health is not None:
+            health.load_state_dict(checkpoint.state["health"])
         return TrainState(**checkpoint.state["train"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(

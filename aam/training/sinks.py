@@ -72,6 +72,8 @@ class ConsoleSink:
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         if kind == "validation":
             self._say(f"step {step:>6}  held out: {summary(values)}")
+        elif kind != "train":
+            return
         elif self._live:
             self._bar.update(self._task, completed=share, description=f"step {step}  {summary(values)}")
         elif time.monotonic() - self._last > PLAIN_SECONDS:

@@ -56,7 +56,7 @@ class Guard(Protocol):
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         """A step starts; random states are as its forward passes will find them."""
 
-    def passes(self) -> AbstractContextManager[object]:
+    def passes(self, learner: Learner) -> AbstractContextManager[object]:
         """Around the forward and backward passes."""
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
@@ -98,13 +98,14 @@ def step(
     set_learning_rate(learner.optimizer, rate)
     learner.optimizer.zero_grad(set_to_none=True)
     guard.begin(learner, microbatches, number, horizon)
-    with guard.passes():
+    with guard.passes(learner):
         rows = [add_gradients(learner, batch, len(microbatches)) for batch in microbatches]
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(p.grad for p in parameters)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     samples, asvs = sum(len(b.sample_ids) for b in microbatches), sum(len(b.asvs) for b in microbatches)
-    result = StepResult(rows[0][0], sum(row for _, row in rows), norm, rate, samples, asvs, len(microbatches))
+    terms = torch.stack([row for _, row in rows]).sum(0)
+    result = StepResult(rows[0][0], terms, norm, rate, samples, asvs, len(microbatches))
     norm = guard.admit(learner, result)
     with guard.updating(learner, result):
         nn.utils.clip_grads_with_norm_(parameters, learner.optim.clip_norm, norm)
@@ -119,7 +120,7 @@ class Gate:
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         self.microbatches, self.number = microbatches, number
 
-    def passes(self) -> AbstractContextManager[object]:
+    def passes(self, learner: Learner) -> AbstractContextManager[object]:
         return nullcontext()
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:

@@ -1,0 +1,168 @@
+"""A step as one file: what it depended on, and what came of it, so that any other process can make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aam.config import PretrainConfig, RunnableConfig, from_dict, to_dict
+from aam.data.dataset import Batch
+from aam.errors import CheckpointError
+from aam.health.bundle import load_bundle, save_bundle
+from aam.models.pretrain_model import PretrainModel
+from aam.training.losses import TargetScale
+from aam.training.objective import PretrainObjective
+from aam.training.optim import build_optimizer
+from aam.training.step import Learner, StepResult
+
+BUNDLE = "bundle.safetensors"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A step as it began: update `number` (from 0) on these batches, with the random states it found."""
+
+    number: int
+    horizon: int
+    microbatches: tuple[Batch, ...]
+    random: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AsvNames:
+    """Ids and sequences of the ASVs, by column of the table."""
+
+    ids: Sequence[str] | Mapping[int, str] = ()
+    sequences: Sequence[str] | Mapping[int, str] = ()
+
+    def of(self, batches: Sequence[Batch]) -> dict[str, dict[str, str]]:
+        """The part that some batches need, for a bundle."""
+        columns = sorted({int(column) for batch in batches for column in batch.asvs}) if self.ids else []
+        return {
+            name: {str(column): known[column] for column in columns}
+            for name, known in (("ids", self.ids), ("sequences", self.sequences))
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to: loss terms [n], gradient norm [] and, as SHA-256, the weights after it."""
+
+    terms: Tensor
+    grad_norm: Tensor
+    weights: str
+    updated: bool
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A step read back: `learner` and `attempt` as they were before it, `outcome` None where it was not recorded."""
+
+    config: PretrainConfig
+    learner: Learner
+    attempt: Attempt
+    names: AsvNames
+    outcome: Outcome | None
+    versions: dict[str, Any]
+
+
+def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
+    """Everything that a step depends on; raises CheckpointError for a run whose steps cannot be made again."""
+    if not isinstance(config, PretrainConfig) or not isinstance(learner.objective, PretrainObjective):
+        raise CheckpointError("replay bundles are written by aam pretrain only")
+    return {
+        "config": to_dict(config),
+        "model": learner.model.state_dict(),
+        "optimizer": learner.optimizer.state_dict()["state"],
+        "scaler": learner.scaler.state_dict(),
+        "scale": vars(learner.objective.scale),
+        "number": attempt.number,
+        "horizon": attempt.horizon,
+        "batches": [vars(batch) for batch in attempt.microbatches],
+        "random": attempt.random,
+        "asvs": names.of(attempt.microbatches),
+        "versions": versions(learner.device),
+    }
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """What the last bits of a result depend on beside its inputs."""
+    return {
+        "torch": torch.__version__,
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def outcome_of(learner: Learner, result: StepResult, updated: bool) -> Outcome:
+    """What a step came to, to be called right after it."""
+    return Outcome(result.terms.cpu(), result.grad_norm.cpu(), fingerprint(learner.model.state_dict()), updated)
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and bytes of tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Recorder:
+    """Writes a bundle of a step that is as it should be."""
+
+    def __init__(self, config: RunnableConfig, names: AsvNames, folder: Path):
+        self.config, self.names, self.folder = config, names, folder
+        self._taken: dict[str, Any] | None = None
+
+    def take(self, learner: Learner, attempt: Attempt) -> None:
+        """Copy what the step depends on, before it changes."""
+        self._taken = copied(contents(self.config, learner, attempt, self.names))
+
+    def finish(self, learner: Learner, result: StepResult) -> None:
+        """After the step: add what came of it and write the bundle; nothing where none was taken."""
+        if self._taken is not None:
+            record = {**self._taken, "outcome": vars(outcome_of(learner, result, updated=True))}
+            save_bundle(self.folder / f"step-{self._taken['number'] + 1}" / BUNDLE, record)
+            self._taken = None
+
+
+def copied(value: Any) -> Any:
+    """The same nesting with copies of its tensors."""
+    return torch.utils._pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
+
+
+def open_bundle(path: Path, device: torch.device) -> Bundle:
+    """Read a bundle and rebuild the step; sets the number of threads to that of the run, which the last bits depend on.
+
+    Raises CheckpointError where the file is damaged, no bundle, or from a version whose settings are unknown here.
+    """
+    content = load_bundle(path)
+    try:
+        config = from_dict(PretrainConfig, content["config"])
+        torch.set_num_threads(content["versions"]["threads"])
+        model = PretrainModel(config.model)
+        model.load_state_dict(content["model"])
+        model.to(device)
+        optimizer = build_optimizer(model, config.optim)
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": content["optimizer"]})
+        scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
+        scaler.load_state_dict(content["scaler"])
+        objective = PretrainObjective(config.loss, TargetScale(**content["scale"]))
+        batches = tuple(Batch(**fields) for fields in content["batches"])
+        attempt = Attempt(content["number"], content["horizon"], batches, content["random"])
+        known = {key: {int(column): text for column, text in content["asvs"][key].items()} for key in content["asvs"]}
+        outcome = Outcome(**content["outcome"]) if content.get("outcome") else None
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: the step cannot be rebuilt ({reason}); use the aam that wrote it") from error
+    learner = Learner(model.train(), optimizer, scaler, config.optim, objective, device)
+    return Bundle(config, learner, attempt, AsvNames(**known), outcome, content["versions"])

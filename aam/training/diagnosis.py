@@ -1,0 +1,154 @@
+"""Why a step was not finite: made again under the locator, micro-batch by micro-batch, then with one thing changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aam.data.dataset import Batch
+from aam.data.subset import without_samples
+from aam.health import locate
+from aam.health.bundle import random_state, restore_random_state
+from aam.health.report import Report
+from aam.health.verdict import Replays, Verdict, judge
+from aam.models.pretrain_model import PretrainModel
+from aam.training.bundles import AsvNames, Attempt
+from aam.training.places import RowNames
+from aam.training.step import Learner, add_gradients
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the name of a row stands for: samples, and the ASV's column of the table where it is one."""
+
+    samples: tuple[str, ...]
+    asv: int | None = None
+
+
+class RememberedNames(RowNames):
+    """Names for rows of tensors that can be asked later what they stood for."""
+
+    def __init__(self, batch: Batch, names: AsvNames, model: PretrainModel):
+        super().__init__([batch], names.ids, model)
+        self.meanings: dict[str, Meaning] = {}
+
+    def sample(self, batch: Batch, row: int) -> str:
+        name = super().sample(batch, row)
+        self.meanings[name] = Meaning((batch.sample_ids[row],))
+        return name
+
+    def slot(self, batch: Batch, place: int) -> str:
+        name = super().slot(batch, place)
+        row, slot = divmod(place, batch.index.shape[1])
+        if batch.valid[row, slot]:
+            self.meanings[name] = Meaning((batch.sample_ids[row],), int(batch.asvs[batch.index[row, slot]]))
+        return name
+
+    def asv(self, batch: Batch, distinct: int) -> str:
+        name = super().asv(batch, distinct)
+        carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
+        self.meanings[name] = Meaning(tuple(batch.sample_ids[row] for row in carriers), int(batch.asvs[distinct]))
+        return name
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A step that was not finite: what made it so and why. `place` counts its micro-batches from 0.
+
+    `samples` are those at fault, by id; `asvs` the ASVs named, by column.
+    """
+
+    attempt: Attempt
+    place: int
+    report: Report
+    verdict: Verdict
+    samples: tuple[str, ...] = ()
+    asvs: tuple[int, ...] = ()
+
+    @property
+    def batch(self) -> Batch:
+        return self.attempt.microbatches[self.place]
+
+
+def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Fault:
+    """Find the micro-batch, the operation and the cause; random states are afterwards as they were before."""
+    outside = random_state()
+    try:
+        restore_random_state(attempt.random)
+        for place in range(len(attempt.microbatches)):
+            start = random_state()
+            report, meanings = look(learner, attempt, place, names)
+            if not report.ok:
+                return judged(learner, attempt, place, names, start, report, meanings)
+        found = Verdict("transient", ("the same step, made again, is finite",))
+        return Fault(attempt, 0, report, found)
+    finally:
+        restore_random_state(outside)
+
+
+def look(
+    learner: Learner, attempt: Attempt, place: int, names: AsvNames, without: Sequence[str] = ()
+) -> tuple[Report, dict[str, Meaning]]:
+    """One micro-batch under the locator, less some samples; and what the names in the report stand for."""
+    batch = without_samples(attempt.microbatches[place], without)
+
+    def call() -> Tensor:
+        return add_gradients(learner, batch, len(attempt.microbatches))[1]
+
+    if isinstance(learner.model, PretrainModel) and names.ids:
+        rows = RememberedNames(batch, names, learner.model)
+        return locate(learner.model, call, label=rows), rows.meanings
+    plain = {sample: Meaning((sample,)) for sample in batch.sample_ids}
+    return locate(learner.model, call, sample_ids=batch.sample_ids), plain
+
+
+def judged(
+    learner: Learner,
+    attempt: Attempt,
+    place: int,
+    names: AsvNames,
+    start: dict[str, Any],
+    report: Report,
+    meanings: dict[str, Meaning],
+) -> Fault:
+    """Ask for the cause of a located fault by further replays, all from the random states `start`."""
+
+    def again(learner: Learner = learner, without: Sequence[str] = ()) -> Report:
+        restore_random_state(start)
+        return look(learner, attempt, place, names, without)[0]
+
+    named = {name: meanings[name] for name in report.samples if name in meanings}
+    suspects = tuple(dict.fromkeys(sample for meaning in named.values() for sample in meaning.samples))
+    batch = attempt.microbatches[place]
+    single = None if learner.optim.precision == "fp32" else (lambda: again(in_fp32(learner)))
+    replays = Replays(again, single, lambda samples: again(without=samples), batch.sample_ids, suspects)
+    verdict = judge(report, replays)
+    guilty = tuple(sample for sample in batch.sample_ids if sample in {*verdict.samples, *suspects})
+    if verdict.cause not in ("input", "data") and not verdict.samples:
+        guilty = ()
+    asvs = {meaning.asv: None for meaning in named.values() if meaning.asv is not None}
+    if verdict.cause == "input":
+        found, columns = bad_counts(batch)
+        guilty, asvs = found or guilty, dict.fromkeys(columns) or asvs
+    return Fault(attempt, place, report, verdict, guilty, tuple(asvs))
+
+
+def bad_counts(batch: Batch) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Samples (ids) and ASVs (columns) of counts that came in as NaN or Inf."""
+    places = (batch.valid & ~torch.isfinite(batch.counts)).nonzero().tolist()
+    columns = [int(batch.asvs[batch.index[row, slot]]) for row, slot in places]
+    return tuple(dict.fromkeys(batch.sample_ids[row] for row, _ in places)), tuple(dict.fromkeys(columns))
+
+
+def in_fp32(learner: Learner) -> Learner:
+    """The same learner in single precision."""
+    return dataclasses.replace(
+        learner,
+        optim=dataclasses.replace(learner.optim, precision="fp32"),
+        scaler=torch.amp.GradScaler(learner.device.type, enabled=False),
+    )

@@ -1,0 +1,232 @@
+"""What a run does about faults: looks into them, writes them down, and stops, skips or goes back, as it was told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aam.checkpoint import LAST
+from aam.config import RunnableConfig
+from aam.data.dataset import Batch
+from aam.data.subset import without_samples
+from aam.data.table import Table
+from aam.errors import CheckpointError, NonFiniteError
+from aam.health.bundle import save_bundle
+from aam.health.interventions import Interventions
+from aam.health.ledger import Ledger
+from aam.training.accounts import enter_table, open_ledger
+from aam.training.bundles import BUNDLE, AsvNames, Recorder, contents, outcome_of
+from aam.training.diagnosis import Fault, diagnose
+from aam.training.fault_text import REPORT, brief_text, full_text, headline
+from aam.training.guard import SKIPPED, StepGuard, Tripped
+from aam.training.state import TrainState
+from aam.training.step import Learner
+
+FAULTS = "faults"
+"""Folder of a run with one folder for each fault."""
+TRAINING = "training"
+"""Stage of the ledger that samples leave when a fault is theirs."""
+TAKEN_BACK = "rollback"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Micro-batches of one step, and the numbers of all batches that were taken from the stream for it."""
+
+    batches: list[Batch]
+    numbers: list[int]
+
+
+@dataclass(frozen=True)
+class Backing:
+    """What a run's health rests on.
+
+    `table` and what was `dropped` from it (reason -> ids) give names and accounts, None where there is no table;
+    `samples` enter training, `per_epoch` batches an epoch; `take_back` restores the last checkpoint.
+    """
+
+    table: Table | None
+    dropped: Mapping[str, Sequence[str]]
+    samples: Sequence[str]
+    per_epoch: int
+    take_back: Callable[[], TrainState]
+
+
+class RunHealth:
+    """Guard, interventions and ledger of one run; a part of its checkpoints."""
+
+    def __init__(self, config: RunnableConfig, learner: Learner, backing: Backing):
+        self.config, self.learner, self.backing = config, learner, backing
+        self.ledger = Ledger(budget=config.health.quarantine_budget)  # in memory until the run starts
+        table = backing.table
+        self.names = AsvNames() if table is None else AsvNames(table.asv_ids, table.sequences)
+        self.folder = config.run.output_dir / FAULTS
+        self.interventions = Interventions(config.health.intervention_budget)
+        recorder = Recorder(config, self.names, self.folder) if config.health.bundle_step else None
+        self.guard = StepGuard(learner, config.health, self.interventions, recorder)
+        self.policy = "skip" if config.health.skip_step_on_nan else config.health.on_fault
+        self.skipped: set[int] = set()  # numbers of batches that are left out
+        self._numbers: dict[int, list[int]] = {}  # step -> batches drawn for it, as far back as a fault can lie
+        self.unsaved = False  # something happened that the last checkpoint does not know
+        self._quarantined: list[str] = []  # as the checkpoint has it
+
+    def open(self) -> None:
+        """Begin to write: the ledger says who was in the table, what was left out of it, and who enters training."""
+        self.ledger = open_ledger(self.config)
+        if self.backing.table is not None:
+            enter_table(self.ledger, self.backing.table, self.backing.dropped)
+        self.ledger.enter(TRAINING, "sample", self.backing.samples)
+        self.ledger.quarantine(TRAINING, "sample", self._quarantined, "quarantined before the run was resumed")
+        fresh = not (self.config.run.output_dir / LAST).exists()
+        self.unsaved = fresh and self.policy == "rollback"  # there must be something to go back to
+
+    def draw(self, stream: Iterator[Batch], state: TrainState) -> Drawn:
+        """The micro-batches of the next step, without what is quarantined; the stream stands where the state does."""
+        lost = self.ledger.lost("sample", TRAINING)
+        drawn = Drawn([], [])
+        self._numbers[state.step] = drawn.numbers
+        self._numbers.pop(state.step - self.config.health.watch_every, None)
+        while len(drawn.batches) < self.config.optim.accumulate:
+            number, batch = state.batches + len(drawn.numbers), next(stream)
+            drawn.numbers.append(number)
+            if number not in self.skipped and not lost.issuperset(batch.sample_ids):
+                drawn.batches.append(without_samples(batch, lost))
+            elif len(drawn.numbers) > 2 * self.backing.per_epoch + self.config.optim.accumulate:
+                raise NonFiniteError("every batch is quarantined, nothing is left to train on; see `aam ledger show`")
+        return drawn
+
+    def recover(self, trip: Tripped, state: TrainState) -> bool:
+        """Deal with a step that was not finite: True where the run was taken back to its last checkpoint.
+
+        Raises `NonFiniteError` where the run must stop: by the policy, because going on cannot help, or because a
+        budget is exceeded.
+        """
+        fault = diagnose(self.learner, trip.attempt, self.names)
+        numbers = self._numbers[trip.attempt.number]
+        folder = self._write(fault, trip, numbers)
+        text = (folder / REPORT).read_text(encoding="utf-8") if self.config.health.nan_debug else None
+        print(text or brief_text(fault, self.names, folder), file=sys.stderr, flush=True)
+        hopeless = self.policy == "skip" and fault.verdict.cause == "parameter"
+        if self.policy == "stop" or hopeless:
+            why = "; skipping cannot help, the weights were bad before" if hopeless else ""
+            raise NonFiniteError(f"{headline(fault)}{why}; nothing was updated, see {folder / REPORT}")
+        if self.learner.scaler.is_enabled() and trip.result is not None:
+            self.learner.scaler.update()  # else the next step may not unscale
+        self._quarantine(fault, numbers)
+        self.interventions.add(SKIPPED if self.policy == "skip" else TAKEN_BACK)
+        self.unsaved = True
+        self.check(state)
+        if self.policy == "skip":
+            return False
+        vars(state).update(vars(self.backing.take_back()) | {"seconds": state.seconds})
+        return True
+
+    def check(self, state: TrainState) -> None:
+        """Raise `NonFiniteError` where more was lost or done than the budgets of the whole run allow."""
+        self.ledger.check()
+        if self.interventions.total:
+            self.interventions.check(max(state.step, state.horizon))
+
+    def values(self) -> dict[str, float]:
+        """Figures for the log."""
+        found: dict[str, float] = {"interventions": self.interventions.total, "spikes": self.guard.spikes}
+        found["quarantined"] = len(self.ledger.lost("sample", TRAINING))
+        ratios = sorted(self.guard.ratios.values())
+        if ratios:
+            found |= {"update_ratio": ratios[len(ratios) // 2], "update_ratio_max": ratios[-1]}
+            self.guard.ratios = {}
+        return found
+
+    def news(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Spikes since the last call: step and figures."""
+        spikes, self.guard.news = self.guard.news, []
+        for spike in spikes:
+            yield spike.step + 1, {spike.name: spike.value, "mean": spike.mean, "sigmas": spike.sigmas}
+
+    def close(self) -> None:
+        """Read what is unread, and account for every sample that entered training.
+
+        Raises `Tripped` for a last step that was not finite, `LedgerError` where the account does not add up.
+        """
+        self.guard.flush(self.learner)
+        entered = self.ledger.entered(TRAINING, "sample")
+        self.ledger.close(TRAINING, "sample", entered - self.ledger.lost("sample", TRAINING))
+
+    def line(self, steps: int) -> str:
+        """One line for the end of a run."""
+        lost, total = len(self.ledger.lost("sample", TRAINING)), len(self.ledger.entered(TRAINING, "sample"))
+        samples = f"{total} samples = {total - lost} kept + {lost} quarantined"
+        return f"{self.interventions.line(steps)}; {self.guard.spikes} spikes; {samples}"
+
+    def record(self, steps: int) -> dict[str, Any]:
+        """For manifest and metrics."""
+        return {
+            "interventions": self.interventions.state_dict(),
+            "spikes": self.guard.spikes,
+            "steps": steps,
+            "ledger": self.ledger.state_dict(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        self.unsaved = False
+        return {
+            "interventions": self.interventions.state_dict(),
+            "skipped": sorted(self.skipped),
+            "quarantined": sorted(self.ledger.lost("sample", TRAINING)),
+            "sum_of_rates": self.guard.sum_of_rates,
+            "spikes": self.guard.spikes,
+            "scaled": self.guard.scaled,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint; a sample that it knows as quarantined stays so even if the ledger was lost."""
+        self.interventions.load_state_dict(state["interventions"])
+        self.skipped = set(state["skipped"])
+        self.guard.sum_of_rates, self.guard.spikes = state["sum_of_rates"], state["spikes"]
+        self.guard.scaled = state["scaled"]
+        self._quarantined = state["quarantined"]
+
+    def _write(self, fault: Fault, trip: Tripped, numbers: list[int]) -> Path:
+        """Report and bundle in a folder of their own."""
+        folder = self.folder / f"step-{fault.attempt.number + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            record = contents(self.config, self.learner, fault.attempt, self.names)
+            if trip.result is not None:
+                record["outcome"] = vars(outcome_of(self.learner, trip.result, updated=False))
+            save_bundle(folder / BUNDLE, record)
+            bundle = f"aam replay {folder / BUNDLE}"
+        except CheckpointError as reason:
+            bundle = str(reason)
+        facts = {
+            "epoch": f"{numbers[-1] // self.backing.per_epoch + 1}",
+            "batches": ", ".join(map(str, numbers)),
+            "seen": trip.what,
+            "noticed": f"{trip.late} updates later" if trip.late else "before the update",
+            "learning rates so far": f"sum {self.guard.sum_of_rates:.3g}: no weight can have moved further, "
+            "weight decay aside",
+            "policy": self.policy,
+            "reproduce": bundle,
+        }
+        (folder / REPORT).write_text(full_text(fault, self.names, facts), encoding="utf-8")
+        return folder
+
+    def _quarantine(self, fault: Fault, numbers: list[int]) -> None:
+        """Enter the samples at fault into the ledger, or else the whole batch as left out of this step."""
+        first = fault.report.producer
+        facts: dict[str, Any] = {"step": fault.attempt.number + 1, "cause": fault.verdict.cause}
+        if first is not None:
+            facts |= {"module": first.module, "op": first.op, "phase": first.phase, "nan": first.nan}
+        if fault.samples and len(fault.samples) < len(fault.batch.sample_ids):
+            self.ledger.quarantine(TRAINING, "sample", fault.samples, headline(fault).partition(": ")[2], **facts)
+            return
+        stage = f"step {fault.attempt.number + 1}"
+        ids = [sample for batch in fault.attempt.microbatches for sample in batch.sample_ids]
+        self.ledger.enter(stage, "sample", dict.fromkeys(ids))
+        self.ledger.quarantine(stage, "sample", ids, "its batch was left out", **facts)
+        if self.policy == "rollback":
+            self.skipped.update(numbers)

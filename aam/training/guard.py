@@ -1,0 +1,172 @@
+"""The guard of a run's steps: one host read tells whether all is finite; where it is not, nothing is updated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aam.config import HealthConfig
+from aam.data.dataset import Batch
+from aam.errors import NonFiniteError
+from aam.health.bundle import random_state
+from aam.health.describe import Describer, SampleAxis
+from aam.health.events import Origin
+from aam.health.guards import clamp_and_check, sanitize_gradients
+from aam.health.interventions import Interventions
+from aam.health.modules import ModuleStack
+from aam.health.monitor import NORM, Reading, Spike, Watch
+from aam.health.tracing import Tracer
+from aam.models.layers import Block
+from aam.training.bundles import Attempt, Recorder
+from aam.training.step import Learner, StepResult
+
+CLAMP = 60000.0
+"""Largest magnitude that a clamped block may put out: what half precision can still hold."""
+SMALLEST_SCALE = 1.0
+"""Gradients that overflow at this loss scale or below are a fault; above it the scale was too large."""
+SKIPPED, HALVED = "skipped step", "halved loss scale"
+
+
+class Tripped(NonFiniteError):
+    """Something in a step was not finite, and that step has updated nothing; `late` later steps have by now."""
+
+    def __init__(self, attempt: Attempt, result: StepResult | None, what: str, late: int = 0):
+        super().__init__(f"step {attempt.number + 1}: {what}; nothing was updated")
+        self.attempt, self.result, self.what, self.late = attempt, result, what, late
+
+
+class StepGuard:
+    """Watches the steps of one run; see `aam.training.step.Guard`."""
+
+    def __init__(self, learner: Learner, config: HealthConfig, interventions: Interventions, recorder: Recorder | None):
+        self.config, self.interventions, self.recorder = config, interventions, recorder
+        self.watch: Watch | None = None  # made at the first step, which knows the loss terms
+        self.sum_of_rates, self.spikes = 0.0, 0
+        self.scaled = False  # a loss scale has been found that the gradients survive
+        self.news: list[Spike] = []
+        self.ratios: dict[str, float] = {}
+        self._unread: list[Attempt] = []
+        if config.safe_clamp:
+            clamp_blocks(learner.model, interventions)
+
+    def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
+        self._attempt = Attempt(number, horizon, tuple(microbatches), random_state())
+        self._unread.append(self._attempt)
+        if self.recorder is not None and number + 1 == self.config.bundle_step:
+            self.recorder.take(learner, self._attempt)
+
+    @contextmanager
+    def passes(self, learner: Learner) -> Iterator[None]:
+        """Nothing, unless a switch asks for more than the watch."""
+        with traced(learner.model, self.config.debug_finite) as made, anomalies(self.config.anomaly_detect) as found:
+            yield
+        if made or found:
+            self._unread.clear()
+            raise Tripped(self._attempt, None, [*made, *found][0])
+
+    def admit(self, learner: Learner, result: StepResult) -> Tensor:
+        norm = self._sanitised(learner, result) if self.config.sanitize_grads else result.grad_norm
+        if self.watch is None:
+            self.watch = Watch(learner.model, result.names, self.config)
+        reading = self.watch.record(self._attempt.number, result.terms, norm, result.rate)
+        self.sum_of_rates += result.rate
+        if reading is not None:
+            self._judge(learner, reading, result)
+        return norm
+
+    @contextmanager
+    def updating(self, learner: Learner, result: StepResult) -> Iterator[None]:
+        """Where the host reads only once in a while, the device itself skips an update that is not finite."""
+        assert self.watch is not None  # the step was admitted
+        blind: Any = learner.optimizer if self.config.watch_every > 1 and not learner.scaler.is_enabled() else None
+        if blind is not None:
+            blind.found_inf = (~torch.isfinite(result.terms[0] + result.grad_norm)).float()
+        with self.watch.update(self._attempt.number):
+            yield
+        if blind is not None:
+            del blind.found_inf
+        if self.recorder is not None:
+            self.recorder.finish(learner, result)
+
+    def flush(self, learner: Learner) -> None:
+        """Read what has not been read yet; raises `Tripped` like `admit`."""
+        if self.watch is not None and self._unread:
+            self._judge(learner, self.watch.read(), None)
+
+    def _judge(self, learner: Learner, reading: Reading, result: StepResult | None) -> None:
+        """Note spikes and ratios; raise `Tripped` for the first step since the last reading that was not finite."""
+        attempts, self._unread = self._unread, []
+        self.news += reading.spikes
+        self.spikes += len(reading.spikes)
+        self.ratios = reading.ratios or self.ratios
+        if reading.finite:
+            self.scaled = True
+            return
+        faulty = list(dict.fromkeys(step for step, *_ in reading.bad))
+        overflows = [step for step in faulty if self._scale_too_large(learner, reading, step)]
+        self.interventions.add(HALVED, len(overflows) if self.scaled else 0)  # the search for a first scale is no fault
+        bad = [step for step in faulty if step not in overflows]
+        if not bad:
+            return
+        culprit = next(attempt for attempt in attempts if attempt.number == bad[0])
+        now = self._attempt.number
+        self.interventions.add(SKIPPED, len(set(bad[1:]) - {now}))
+        late = sum(attempt.number > culprit.number for attempt in attempts)
+        raise Tripped(culprit, None if late else result, str(reading).split(": ", 1)[1], late)
+
+    def _scale_too_large(self, learner: Learner, reading: Reading, step: int) -> bool:
+        """Whether nothing but the scaled gradients overflowed, which the scaler takes care of."""
+        terms = {name for at, name, _ in reading.bad if at == step}
+        return learner.scaler.is_enabled() and terms == {NORM} and learner.scaler.get_scale() > SMALLEST_SCALE
+
+    def _sanitised(self, learner: Learner, result: StepResult) -> Tensor:
+        """The gradient norm once non-finite gradients are replaced by 0, each counted."""
+        if bool(torch.isfinite(result.grad_norm)):
+            return result.grad_norm
+        sanitize_gradients(learner.model, self.interventions)
+        return nn.utils.get_total_norm(p.grad for p in learner.model.parameters() if p.grad is not None)
+
+
+@contextmanager
+def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
+    """Look at every operation, where wanted; the list then tells of NaN that one of them made."""
+    made: list[str] = []
+    if not wanted:
+        yield made
+        return
+    stack = ModuleStack(model)
+    tracer = Tracer(model, stack, Describer(SampleAxis()))
+    with stack, tracer:
+        yield made
+    for event in tracer.events:
+        if event.counts.nan and event.origin in (Origin.MADE, Origin.TURNED) and not event.auxiliary:
+            made.append(f"NaN made by {event.site.op} in {event.site.module} ({event.site.phase})")
+
+
+@contextmanager
+def anomalies(wanted: bool) -> Iterator[list[str]]:
+    """Torch's anomaly mode, where wanted; the list then tells what it raised."""
+    found: list[str] = []
+    if not wanted:
+        yield found
+        return
+    try:
+        with torch.autograd.set_detect_anomaly(True):
+            yield found
+    except RuntimeError as error:
+        found.append(" ".join(str(error).split()))
+
+
+def clamp_blocks(model: nn.Module, interventions: Interventions) -> None:
+    """Clamp what every transformer block puts out from now on, counted."""
+
+    def clamp(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        return clamp_and_check(output, -CLAMP, CLAMP, type(module).__name__, interventions)
+
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.register_forward_hook(clamp)
