@@ -56,6 +56,6 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
         ("batch", f"{config.optim.batch_size} samples x {per_step}, about {int(np.median(asvs))} distinct ASVs a step"),
         ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),
         ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {learner.device}"),
-        ("memory", f"{memory:.1f} GB so far"),
+        ("memory", f"{memory:.1f} GB at the peak of {TRIALS} trial steps"),
     ]
     return "\n".join(f"{name:<18}{text}" for name, text in rows)
