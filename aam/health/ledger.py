@@ -116,10 +116,6 @@ class Ledger:
         """Ids of the samples or ASVs that entered a stage."""
         return self._entered.get((stage, item), frozenset())
 
-    def entered(self, stage: str, item: Item = "sample") -> frozenset[str]:
-        """Ids of the samples or ASVs that entered a stage."""
-        return self._entered.get((stage, item), frozenset())
-
     def lost(self, item: Item = "sample", stage: str | None = None) -> set[str]:
         """Ids of the samples or ASVs quarantined in one stage, or in any."""
         return {loss.id for loss in self.losses if loss.item == item and stage in (None, loss.stage)}

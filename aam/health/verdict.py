@@ -38,7 +38,6 @@ class Replays:
     without: Callable[[Sequence[str]], Report] | None = None  # the same step less these samples
     samples: Sequence[str] = ()  # all samples of the step
     suspects: Sequence[str] = ()  # those that the report names, where its labels are not sample ids
-    suspects: Sequence[str] = ()  # those that the report names, where its labels are not sample ids
 
 
 @dataclass(frozen=True)
