@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -69,3 +70,14 @@ def newick(names: Sequence[str], rng: np.random.Generator) -> str:
 def tiny_model(length: int = 12, **changes: object) -> ModelConfig:
     """The smallest preset for sequences of `length` bases, without dropout."""
     return dataclasses.replace(tiny(), max_bp=length, dropout=0.0, **changes)
+
+
+def write_files(found: Community, folder: Path) -> None:
+    """The community as a user has it: `table.tsv`, whose feature ids are the sequences, and `tree.nwk`."""
+    sequences = ["".join("ACGT"[token - 1] for token in row[1:] if token) for row in found.tokens]
+    ids = [f"s{row}" for row in range(found.counts.shape[0])]
+    rows = [[sequence, *map(str, row)] for sequence, row in zip(sequences, found.counts.T.toarray(), strict=True)]
+    lines = ["\t".join(row) for row in [["#OTU ID", *ids], *rows]]
+    (folder / "table.tsv").write_text("\n".join(lines) + "\n")
+    of_name = dict(zip(found.names, sequences, strict=True))
+    (folder / "tree.nwk").write_text(found.tree.to_newick([of_name[name] for name in found.tree.tip_names]))
