@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,11 @@ def group(ctx: click.Context, debug: bool) -> None:
     \b
     A first look: aam pretrain --example --output-dir aam-example --max-minutes 3
     """
+    from aam.config import HealthConfig
+    from aam.health.switches import read_switches
+
     ctx.obj["debug"] = debug
+    read_switches(os.environ, HealthConfig())  # a misspelt switch that does nothing costs days
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

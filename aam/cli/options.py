@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -14,6 +15,7 @@ import click
 from aam import config as settings
 from aam.errors import ConfigError
 
+C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -74,6 +76,17 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"--config {path}: expected lines like 'token_limit: 512', found {type(values).__name__}")
     return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def with_switches(config: C) -> C:
+    """The configuration with the AAM_* switches of the environment, which win; where they change it, says so."""
+    from aam.health.switches import read_switches
+
+    health = config.health  # type: ignore[attr-defined]
+    switches = read_switches(os.environ, health)
+    for note in switches.notes(health):
+        click.echo(note, err=True)
+    return dataclasses.replace(config, health=switches.config)  # type: ignore[type-var]
 
 
 def given(options: dict[str, Any], config_file: Path | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import config_options, given
+from aam.cli.options import config_options, given, with_switches
 from aam.config import PretrainConfig, from_options
 
 
@@ -30,7 +30,7 @@ def command(config_file: Path | None, **options: Any) -> None:
         config = from_options(PretrainConfig, values)
         if not config.run.dry_run:
             manifest.claim(config.run.output_dir, config.run.resume)
-        config = resumed(values) if config.run.resume else config
+        config = with_switches(resumed(values) if config.run.resume else config)
     pretrain(config)
 
 

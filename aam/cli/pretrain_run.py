@@ -18,7 +18,7 @@ from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
 from aam.evaluation.validation import validate
 from aam.training.loop import Run, train
-from aam.training.manifest import write_manifest
+from aam.training.manifest import add_health, write_manifest
 from aam.training.run import Seams, build_run, draw_of, hiding_of
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
@@ -43,6 +43,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
         with StopRequest() as stop:
             train(run, state, stop)
     finally:
+        add_health(folder, run.health.record(state.step))
         for sink in run.sinks:
             sink.close()
     with status("scoring held-out samples"):
@@ -72,6 +73,8 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, A
         "seconds": state.seconds,
         "seconds_scoring": time.perf_counter() - started,
         "samples_per_second": samples / max(state.seconds, 1e-9),
+        **run.health.figures(),
+        "health": run.health.line(state.step),
         "peak_memory_bytes": peak,
     }
 
@@ -120,6 +123,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         f"  {'  this model':<34}{m['nucleotide_accuracy']:>8.3f}{m['nucleotide_cross_entropy']:>15.3f}",
         f"  {'  per-position consensus':<34}{consensus[0]:>8.3f}{consensus[1]:>15.3f}",
         "",
+        f"  health       {m['health']}",
         f"  checkpoint   {folder / BEST}",
         f"  curves       {folder / 'curves.png'}, {folder / 'unifrac.png'}",
         f"  figures      {folder / METRICS}",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import config_options, given
+from aam.cli.options import config_options, given, with_switches
 from aam.config import (
     FinetuneConfig,
     ModelConfig,
@@ -20,7 +20,9 @@ from aam.config import (
 )
 from aam.errors import ConfigError
 
-OF_PRETRAINING = ("tree", "unifrac_matrix", "max_missing", "unifrac_head", "unifrac_metric", "unifrac_alpha")
+OF_PRETRAINING = (
+    "tree", "unifrac_matrix", "max_missing", "unifrac_head", "unifrac_metric", "unifrac_alpha", "preflight"
+)  # fmt: skip
 """Options that matter only where UniFrac is learned."""
 
 
@@ -45,7 +47,7 @@ def command(config_file: Path | None, **values: Any) -> None:
         loss_name(config.target)
         if not config.run.dry_run:
             manifest.claim(config.run.output_dir, config.run.resume)
-        config = resumed(asked) if config.run.resume else with_encoder(config, asked)
+        config = with_switches(resumed(asked) if config.run.resume else with_encoder(config, asked))
     from aam.cli.train_run import plan, train_and_report
     from aam.study import open_study
 

@@ -121,7 +121,8 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, s
     learner = build_target_learner(config, batches, start.weights, device)
     learner.model.embedded = start.embedded
     watched = inner.test if selects else fold.test
-    seams = Seams(lambda learner: watch(learner, config, study, watched), open_sinks(folder, fold), selects)
+    sinks = open_sinks(folder, fold)
+    seams = Seams(lambda learner: watch(learner, config, study, watched), sinks, selects, study.table, study.dropped)
     run, state = assemble(config, learner, batches, seams)
     try:
         train(run, state, stop)

@@ -27,6 +27,8 @@ from aam.training.step import Learner
 
 FAULTS = "faults"
 """Folder of a run with one folder for each fault."""
+BUNDLES = "bundles"
+"""Folder of a run with one folder for each step that was asked for though nothing was wrong with it."""
 TRAINING = "training"
 """Stage of the ledger that samples leave when a fault is theirs."""
 TAKEN_BACK = "rollback"
@@ -65,7 +67,7 @@ class RunHealth:
         self.names = AsvNames() if table is None else AsvNames(table.asv_ids, table.sequences)
         self.folder = config.run.output_dir / FAULTS
         self.interventions = Interventions(config.health.intervention_budget)
-        recorder = Recorder(config, self.names, self.folder) if config.health.bundle_step else None
+        recorder = Recorder(config, self.names, config.run.output_dir / BUNDLES) if config.health.bundle_step else None
         self.guard = StepGuard(learner, config.health, self.interventions, recorder)
         self.policy = "skip" if config.health.skip_step_on_nan else config.health.on_fault
         self.skipped: set[int] = set()  # numbers of batches that are left out
@@ -130,10 +132,14 @@ class RunHealth:
         if self.interventions.total:
             self.interventions.check(max(state.step, state.horizon))
 
+    def figures(self) -> dict[str, float]:
+        """What happened so far, in numbers."""
+        quarantined = len(self.ledger.lost("sample", TRAINING))
+        return {"interventions": self.interventions.total, "spikes": self.guard.spikes, "quarantined": quarantined}
+
     def values(self) -> dict[str, float]:
         """Figures for the log."""
-        found: dict[str, float] = {"interventions": self.interventions.total, "spikes": self.guard.spikes}
-        found["quarantined"] = len(self.ledger.lost("sample", TRAINING))
+        found = self.figures()
         ratios = sorted(self.guard.ratios.values())
         if ratios:
             found |= {"update_ratio": ratios[len(ratios) // 2], "update_ratio_max": ratios[-1]}

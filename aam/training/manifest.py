@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 import time
@@ -16,6 +17,7 @@ from aam.checkpoint import CONFIG, FOLD, LAST, write_json
 from aam.config import PretrainConfig, RunnableConfig, flag, to_dict
 from aam.corpus import Corpus
 from aam.errors import CheckpointError
+from aam.health.switches import read_switches
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
@@ -52,6 +54,7 @@ def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seed": config.run.seed,
         "config": to_dict(config),
+        "switches": read_switches(os.environ, config.health).record(),
         "versions": {"aam": aam.__version__, "python": platform.python_version(), **versions()},
         "data": {name: {"path": str(path), "sha256": checksum(path)} for name, path in files.items()},
     }
@@ -65,6 +68,12 @@ def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str,
         refuse_changed(folder, files)
     else:
         write_json(folder / MANIFEST, base_record(config, files) | more)
+
+
+def add_health(folder: Path, health: dict[str, Any]) -> None:
+    """Note in the manifest what was done to keep a run alive, and who was lost; called again where the run goes on."""
+    record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    write_json(folder / MANIFEST, record | {"health": health})
 
 
 def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
