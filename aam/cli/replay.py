@@ -1,0 +1,48 @@
+"""`aam replay`: make a step of a run again, to the last bit, and look into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("replay")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--locate", is_flag=True, help="Trace every operation and ask for the cause of what is not finite.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; only a CPU gives the same bits.")
+def command(bundle: Path, locate: bool, device: str) -> int:
+    """Make the step in BUNDLE again and compare loss, gradient norm and weights with those of the run, bit by bit.
+
+    BUNDLE is a file that a run wrote at a fault, faults/step-N/bundle.safetensors in its output directory, or for a
+    step that --bundle-step named. Exit code 0 where all is the same, 1 where something differs.
+
+    \b
+    Example: aam replay aam-run/faults/step-12/bundle.safetensors --locate
+    """
+    from aam.training.bundles import open_bundle, versions
+    from aam.training.fault_text import full_text
+    from aam.training.replay import compare, replay, trace
+    from aam.training.run import resolve_device
+
+    found = open_bundle(bundle, resolve_device(device))
+    samples = sum(len(batch.sample_ids) for batch in found.attempt.microbatches)
+    click.echo(f"step {found.attempt.number + 1}: {samples} samples, {found.config.optim.precision}")
+    here = versions(found.learner.device)
+    for name, text in found.versions.items():
+        if here[name] != text:
+            click.echo(f"{name} is {here[name]} here, {text} in the run: the last bits may differ")
+    if locate:
+        click.echo(full_text(trace(found), found.names, {}), nl=False)
+    again = replay(found)
+    if found.outcome is None:
+        click.echo(
+            f"loss {again.terms[0]:.9g}, gradient norm {again.grad_norm:.9g}; the run recorded nothing to compare"
+        )
+        return 0
+    rows = list(compare(found.outcome, again))
+    click.echo(f"{'':<15}{'recorded':<18}{'again':<18}")
+    for row in rows:
+        click.echo(f"{row.name:<15}{row.recorded:<18}{row.again:<18}{'same bits' if row.same else 'DIFFERENT'}")
+    click.echo("the weights were not updated, then and now" if not again.updated else "the weights were updated")
+    return 0 if all(row.same for row in rows) else 1
