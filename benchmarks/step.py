@@ -1,0 +1,134 @@
+"""A training step against the plain reference, in interleaved rounds on the same batches.
+
+    python benchmarks/step.py                                         (the embedded example, under two minutes)
+    python benchmarks/step.py --table table.biom --tree tree.nwk --batch-size 8 --token-limit 256 --seconds 1200
+
+Two comparisons stand side by side. `ours` is the default model: its transformer has a position for every 5 bases and
+2 + 2 layers, so it does less arithmetic by design. `ours, equal` has the reference's architecture, a position for
+every base and 4 + 8 layers of width 128, so what it saves is the engineering: distinct ASVs, packing, no dropout and
+no mask in the ASV encoder, chunks. `dup` is occurrences over distinct ASVs of a batch; ratios depend on it. CPU seconds
+hardly depend on what else the machine does, wall seconds do. Peaks of memory are of separate processes, imports
+included.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from measure import Timing, Work, in_turns, make_gemm, transformer_operations, write
+from reference import DIM, LAYERS, ReferenceLearner
+
+from aam.config import PretrainConfig, from_options
+from aam.corpus import open_corpus
+from aam.data.dataset import Batch
+from aam.data.loader import TrainingBatches
+from aam.training.run import build_learner, training_batches
+from aam.training.step import step
+
+EQUAL = {"patch": 1, "asv_layers": LAYERS, "sample_layers": 2 * LAYERS, "dim": DIM}
+VARIANTS = {
+    "ours": {},
+    "ours, bf16": {"precision": "bf16"},
+    "ours, equal": EQUAL,
+    "ours, equal, bf16": EQUAL | {"precision": "bf16"},
+}
+"""Options of `aam pretrain`; whatever is not here is its default."""
+
+
+def config_of(options: dict[str, object]) -> PretrainConfig:
+    return from_options(PretrainConfig, options)
+
+
+def batches_of(config: PretrainConfig) -> TrainingBatches:
+    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    return training_batches(config, corpus)
+
+
+def occurrences(batch: Batch) -> int:
+    """Slots that hold an ASV."""
+    return int(batch.valid.sum())
+
+
+def make_ours(options: dict[str, object]) -> Work:
+    """Steps of our model; it says how many useful operations they are, those of recomputation left out."""
+    config = config_of(options)
+    batches = batches_of(config)
+    learner = build_learner(config, batches, torch.device("cpu"))
+    model = config.model
+    positions = 1 + -(-(batches.samples.tokens.shape[1] - 1) // model.patch)
+
+    def work(number: int) -> dict[str, float]:
+        batch = batches[number]
+        step(learner, [batch], number, 1000)
+        rows = len(batch.asvs) + len(batch.masked_rows)
+        done = transformer_operations(rows, positions, model.dim, model.asv_layers)
+        done += transformer_operations(*batch.index.shape, model.dim, model.sample_layers)
+        return {"operations": done, "asvs": len(batch.asvs), "occurrences": occurrences(batch)}
+
+    return work
+
+
+def make_reference(options: dict[str, object]) -> Work:
+    """Steps of the reference on the same batches."""
+    config = config_of(options)
+    batches = batches_of(config)
+    learner = ReferenceLearner(batches.samples.tokens.shape[1], config.data.token_limit)
+
+    def work(number: int) -> dict[str, float]:
+        batch = batches[number]
+        learner.step(batch)
+        done = transformer_operations(occurrences(batch), batch.tokens.shape[1], DIM, LAYERS)
+        done += transformer_operations(len(batch.sample_ids), config.data.token_limit, DIM, 2 * LAYERS)
+        return {"operations": done, "asvs": len(batch.asvs), "occurrences": occurrences(batch)}
+
+    return work
+
+
+def report(timings: dict[str, Timing]) -> None:
+    """A line for each; ratios are against the reference, the share of the peak against the matrix product."""
+    base, peak = timings["reference"], timings["gemm"].said["operations"] / timings["gemm"].cpu
+    dup = base.said["occurrences"] / base.said["asvs"]
+    print(f"dup {dup:.2f} ({base.said['asvs']:.0f} distinct ASVs); gemm {peak / 1e9:.0f} GFLOP/s a CPU second, fp32")
+    print(f"{'':<20}{'wall s':>8}{'CPU s':>8}{'x wall':>8}{'x CPU':>8}{'peak MB':>9}{'x mem':>7}{'of gemm':>9}{'n':>4}")
+    for name, t in timings.items():
+        if name == "gemm":
+            continue
+        share = t.said["operations"] / t.cpu / peak
+        print(
+            f"{name:<20}{t.wall:>8.2f}{t.cpu:>8.2f}{base.wall / t.wall:>8.1f}{base.cpu / t.cpu:>8.1f}"
+            f"{t.memory / 1e6:>9.0f}{base.memory / t.memory:>7.1f}{share:>9.0%}{t.rounds:>4}"
+        )
+
+
+@click.command()
+@click.option("--table", type=click.Path(path_type=Path), help="Feature table instead of the embedded example.")
+@click.option("--tree", type=click.Path(path_type=Path))
+@click.option("--batch-size", default=4, show_default=True)
+@click.option("--token-limit", default=64, show_default=True)
+@click.option("--seconds", default=30.0, show_default=True, help="About how long to measure; two rounds at least.")
+@click.option("--threads", default=1, show_default=True, help="Arithmetic threads of each process.")
+@click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Variants of ours (default: all).")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON file (default: in results/latest).")
+def main(
+    table: Path | None, tree: Path | None, batch_size: int, token_limit: int, seconds: float, threads: int,
+    only: tuple[str, ...], output: Path | None,
+) -> None:  # fmt: skip
+    """Time the variants in turns and print them."""
+    files = {"example": True} if table is None else {"table": table, "tree": tree}
+    options = files | {"batch_size": batch_size, "token_limit": token_limit}
+    chosen = {name: VARIANTS[name] for name in only or VARIANTS}
+    works = {"gemm": make_gemm, "reference": partial(make_reference, options)}
+    works |= {name: partial(make_ours, options | changes) for name, changes in chosen.items()}
+    timings = in_turns(works, seconds, threads)
+    report(timings)
+    about = {"table": str(table.name if table else "example"), "batch_size": batch_size, "token_limit": token_limit}
+    dup = timings["reference"].said["occurrences"] / timings["reference"].said["asvs"]
+    write(output, "step", timings, about | {"threads": threads, "dup": float(np.round(dup, 3))})
+
+
+if __name__ == "__main__":
+    main()
