@@ -28,6 +28,7 @@ COMMANDS = {
     "embed": "Embed the samples or ASVs of a table with a trained model.",
     "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
     "explain": "Tell which ASVs drive the embeddings of samples.",
+    "report": "Write one HTML file about a run.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""

@@ -84,7 +84,12 @@ def planned(output: Path, with_tree: bool) -> dict[str, Path]:
 
 def learned_faith_pd(opened: Opened) -> bool:
     """Whether the model was trained on Faith PD: a run with a tree that gave the term a weight."""
-    return opened.config.data.unifrac_matrix is None and opened.config.loss.faith_pd_weight > 0
+    from aam.checkpoint import KIND_OF
+
+    config = opened.config
+    if KIND_OF[type(config)] != "pretrain" or config.data.unifrac_matrix is not None:
+        return False
+    return config.loss.faith_pd_weight > 0
 
 
 def compare(

@@ -15,7 +15,7 @@ from aam.config import DataConfig, RunConfig, from_dict, options
 from aam.config.embed import ApplyConfig
 
 if TYPE_CHECKING:
-    from aam.config import PretrainConfig
+    from aam.checkpoint import AnyConfig
     from aam.evaluation.embed import Encoding, Store
     from aam.evaluation.samples import TableSamples
     from aam.models.pretrain_model import PretrainModel
@@ -67,10 +67,10 @@ def sorted_values(given: dict[str, Any]) -> Values:
 
 
 class Opened(NamedTuple):
-    """A model on its device, its configuration, and the samples it is put to."""
+    """The encoder of a pretrained or fine-tuned model, its configuration, and the samples it is put to."""
 
     model: PretrainModel
-    config: PretrainConfig
+    config: AnyConfig
     samples: TableSamples
 
 
@@ -79,12 +79,13 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False) -> Open
     from aam.cli.progress import status
 
     with status("opening the model and reading the data"):
-        from aam.checkpoint import open_model
+        from aam.checkpoint import KIND_OF, KINDS, find_members, open_model
         from aam.evaluation.samples import read_samples
         from aam.training.run import resolve_device
 
         device = resolve_device(values.device)
-        model, config = open_model(model_path)
+        found, config = open_model(find_members(model_path)[0])
+        model = KINDS[KIND_OF[type(config)]].encoder(found)
         limit = config.model.max_bp
         samples = read_samples(values.data, values.apply.rarefy_depth, values.seed, limit, with_tree)
     tell_dropped(samples.dropped)

@@ -13,6 +13,7 @@ import torch
 
 from aam.checkpoint import BEST, open_model, write_json
 from aam.cli.progress import status
+from aam.cli.report import REPORT, write_report
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
@@ -51,6 +52,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
     write_json(folder / METRICS, metrics)
     with status("drawing"):
         draw(folder, held_out, metrics)
+        write_report(folder, held_out)
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     click.echo(text)
@@ -126,6 +128,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         f"  health       {m['health']}",
         f"  checkpoint   {folder / BEST}",
         f"  curves       {folder / 'curves.png'}, {folder / 'unifrac.png'}",
+        f"  report       {folder / REPORT}",
         f"  figures      {folder / METRICS}",
         f"  summary      {folder / SUMMARY}",
     ]

@@ -65,10 +65,14 @@ class HeldOut:
 
     def predict(self, model: PretrainModel) -> Embedded:
         """UniFrac of all pairs of the held-out samples, each with all its ASVs, whatever the token limit."""
+        encoding = self.encoding(model)
+        return Embedded(encoding.unifrac(), encoding.euclidean())
+
+    def encoding(self, model: PretrainModel) -> Encoding:
+        """The held-out samples whose pairs are scored, under a model."""
         columns = np.unique(np.concatenate([sample.asvs for sample in self.samples]))
         asvs = encode_asvs(model, self.corpus.tokens, columns)
-        encoding = Encoding(model, self.samples, asvs, self.draw.token_limit)
-        return Embedded(encoding.unifrac(), encoding.euclidean())
+        return Encoding(model, self.samples, asvs, self.draw.token_limit)
 
     def nucleotides(self, model: PretrainModel) -> dict[str, float]:
         """Accuracy and cross-entropy (nats) of hidden bases: of all held-out ASVs, and of those new to the model."""
