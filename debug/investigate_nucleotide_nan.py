@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Where NaN in nucleotide predictions begins: module, operation, sample and ASV.
+
+python debug/investigate_nucleotide_nan.py
+python debug/investigate_nucleotide_nan.py --table table.biom --tree tree.nwk --token-limit 512 --batch-size 6
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from aam.cli.debugging.stages import first_of, notes_on, operations_check, places_of, trace
+from aam.cli.debugging.workbench import (
+    Check,
+    Workbench,
+    batches_option,
+    open_workbench,
+    run,
+    verdict,
+    workbench_options,
+)
+from aam.data.dataset import Batch
+from aam.health import format_stats, locate
+from aam.health.describe import Place
+
+
+@click.command()
+@workbench_options("token_limit", "precision")
+@batches_option
+def main(model: Path | None, batches: int, **given: Any) -> int:
+    """Follow batches to the nucleotide predictions and back: training, evaluation, and every slot on its own.
+
+    The model runs as in training, every operation watched; nothing of it is rebuilt here.
+    """
+    bench = open_workbench(model, **given)
+    return max([investigate(bench, bench.batches[number], number) for number in range(batches)])
+
+
+def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
+    """Print the ways of one batch; 1 where a value is not finite on any of them."""
+    code = 0
+    for mode, training in (("training, forward and backward", True), ("evaluation, no gradients", False)):
+        checks, report = trace(bench, batch, training)
+        code |= verdict(f"batch {number}: {mode}", checks, notes_on(report))
+    if bench.config.model.asv_encoder == "transformer":
+        code |= every_slot(bench, batch, number)
+    return code
+
+
+def every_slot(bench: Workbench, batch: Batch, number: int) -> int:
+    """The padded view [B, S, L, 6] of all nucleotides: finite where an ASV is, zeros where none is."""
+    encoder, names, present = bench.learner.model.asv_encoder.eval(), bench.names([batch]), places_of(batch.valid)
+    tokens = (batch.tokens[batch.index] * batch.valid[..., None]).to(bench.learner.device)
+
+    def packed(place: Place) -> str | None:
+        return names.slot(batch, present[place.row]) if place.shape[:1] == (len(present),) else None
+
+    with torch.no_grad():
+        report = locate(encoder, lambda: encoder(tokens, return_nucleotides=True), label=packed)
+    checks = [operations_check(report)]
+    if report.result is not None:
+        nucleotides = report.result[1].cpu()
+        slots = nucleotides.flatten(2)
+        bad = [f"{names.slot(batch, slot)} is not finite" for slot in places_of(~slots.isfinite().all(dim=-1))]
+        filled = (slots != 0).any(dim=-1) & ~batch.valid
+        bad += [f"{names.slot(batch, slot)} is not zero" for slot in places_of(filled)]
+        what = f"[B, S, L, 6] = {list(nucleotides.shape)}"
+        checks.insert(0, Check("nucleotides", what, format_stats(nucleotides), first_of(bad)))
+    return verdict(f"batch {number}: nucleotides of every slot, padding included", checks, notes_on(report))
+
+
+if __name__ == "__main__":
+    run(main)
