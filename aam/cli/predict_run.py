@@ -38,7 +38,7 @@ def predict_and_report(job: PredictConfig, data: DataConfig, run: RunConfig, out
     members, calibration = open_members(job.model), read_calibration(job.model)
     config = members[0].config
     with status("reading the data"):
-        data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.model.max_bp)
+        data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.data.max_bp)
         new = open_new_samples(data, config.target)
     refused_path = output.with_name(f"{output.stem}.refused.tsv")
     refuse_existing(refused_path)

@@ -65,7 +65,7 @@ def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfi
         if config.head.freeze or config.head.freeze_asvs:
             raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
         return config
-    own = [name for name in (*options(ModelConfig), "preset", "max_bp") if name in asked and name != "dropout"]
+    own = [name for name in (*options(ModelConfig), "preset") if name in asked and name != "dropout"]
     if own:
         raise ConfigError(
             f"{flag(own[0])} is fixed by the encoder of --pretrained {config.head.pretrained}; leave it out"
@@ -74,7 +74,10 @@ def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfi
 
     _, model = open_encoder(config.head.pretrained)
     model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
-    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, max_bp=model.max_bp))
+    shown = config.data.max_bp if "max_bp" in asked else model.max_bp
+    if shown > model.max_bp:
+        raise ConfigError(f"--max-bp is {shown}, but the encoder of --pretrained reads at most {model.max_bp} bases")
+    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, max_bp=shown))
 
 
 def resumed(asked: dict[str, Any]) -> FinetuneConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aam.checkpoint import BEST, FOLD, LAST, open_encoder, open_model
 from aam.cli.progress import status
@@ -26,7 +24,7 @@ from aam.evaluation.predictions import average, decode, embed_asvs, predict_draw
 from aam.evaluation.target_tables import point_figures
 from aam.models.finetune_model import FinetuneModel
 from aam.study import Study
-from aam.training.finetune import build_target_learner
+from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.manifest import write_record
 from aam.training.run import Seams, assemble, resolve_device
@@ -34,14 +32,6 @@ from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, Sink, TensorBoardSink
 from aam.training.state import Budget
 from aam.training.step import Learner
-
-
-@dataclass(frozen=True)
-class Start:
-    """What all folds begin with: weights of the encoder (None: fresh), embeddings [A, D] where they never change."""
-
-    weights: dict[str, Tensor] | None
-    embedded: Tensor | None
 
 
 def draw_of(config: FinetuneConfig, depth: int | None) -> Draw:
@@ -103,6 +93,8 @@ def fold_config(config: FinetuneConfig, study: Study, fold: Fold, number: int) -
     """The configuration of one fold's model: its own folder, and scales fitted on its training samples alone."""
     folder = config.run.output_dir if fold.name == HELD_OUT else config.run.output_dir / f"{FOLD}{number}"
     schema = fit_schema(study.labels.rows(fold.train), config.target, study.classes, study.depth)
+    own = count_identities(study.table.counts[fold.train], config.head.identity_prevalence)
+    schema = dataclasses.replace(schema, identities=own)
     resume = config.run.resume and (folder / LAST).exists()
     run = dataclasses.replace(config.run, output_dir=folder, resume=resume)
     return dataclasses.replace(config, schema=schema, run=run)
@@ -118,8 +110,7 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, s
     batches = LabelledBatches(
         study.samples(inner.train, draw_of(config, study.depth)), config.optim.batch_size, part(labels, inner.train)
     )
-    learner = build_target_learner(config, batches, start.weights, device)
-    learner.model.embedded = start.embedded
+    learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
     sinks = open_sinks(folder, fold)
     seams = Seams(lambda learner: watch(learner, config, study, watched), sinks, selects, study.table, study.dropped)

@@ -57,7 +57,15 @@ class HeadConfig:
     freeze: bool = option(False, "Keep the whole encoder fixed; ASVs are embedded once, so epochs take seconds.")
     freeze_asvs: bool = option(False, "Keep the ASV encoder fixed and let the sample encoder learn.")
     head_dim: int = option(128, "Hidden width of the target head.", low=1)
-    head_dropout: float = option(0.3, "Dropout of the target head.", low=0.0, high=0.9)
+    head_members: int = option(4, "Networks of the head that are averaged.", low=1)
+    identity_prevalence: float = option(
+        0.02,
+        "ASVs in at least this part of the training samples also count as themselves, beside what their sequences say; "
+        "1 leaves it to the sequences.",
+        above=0.0,
+        high=1.0,
+    )
+    head_dropout: float = option(0.5, "Dropout of the target head.", low=0.0, high=0.9)
     covariate_dim: int = option(16, "Width of the embedding of a categorical covariate.", low=1)
     covariate_dropout: float = option(
         0.1,
@@ -71,12 +79,22 @@ class HeadConfig:
 class FinetuneOptimConfig(OptimConfig):
     """Optimiser of fine-tuning; deeper layers of a pretrained encoder learn more slowly."""
 
-    lr: float = option(1e-3, "Peak learning rate of the head, and of an encoder from scratch.", above=0.0)
+    lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder from scratch.", above=0.0)
+    weight_decay: float = option(1.0, "AdamW weight decay, on matrices only.", low=0.0)
     encoder_rate: float = option(
         0.1, "Learning rate of a pretrained encoder's last layer, as a fraction of the head's.", low=0.0, high=1.0
     )
     layer_decay: float = option(
         0.7, "Each layer further down learns at this fraction of the rate above it.", above=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True)
+class FinetuneRunConfig(RunConfig):
+    """How long, where, and what is written; a head learns in fewer epochs than an encoder."""
+
+    epochs: int | None = option(
+        40, "Passes over the training samples; the first of the three budgets reached ends the run.", low=1
     )
 
 
@@ -127,6 +145,7 @@ class TargetSchema:
     numbers: tuple[NumericTarget, ...] = derived(())
     classes: tuple[str, ...] = derived(())
     covariates: tuple[Covariate, ...] = derived(())
+    identities: int = derived(0)
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,6 @@ class FinetuneConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
     fold: FoldConfig = field(default_factory=FoldConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    run: FinetuneRunConfig = field(default_factory=FinetuneRunConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     schema: TargetSchema = field(default_factory=TargetSchema)

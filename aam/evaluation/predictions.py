@@ -67,13 +67,13 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
     )
     model.eval()
     before = model.embedded
-    model.embedded = embed_asvs(model.encoder, samples.tokens) if before is None else before
+    model.open_table(samples.tokens, embed_asvs(model.encoder, samples.tokens) if before is None else before)
     try:
         with torch.inference_mode():
             raw = [
                 torch.cat(
                     [
-                        model(inputs_of(part.to(device))).prediction
+                        model(inputs_of(part.to(device))).members.mean(dim=0)
                         for part in labelled_parts(samples, labels, draw, SAMPLE_ROWS)
                     ]
                 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aam.config import FinetuneConfig
@@ -27,24 +29,26 @@ class TargetInputs:
 
 @dataclass(frozen=True)
 class TargetOutput:
-    """`prediction` [B, O, Q] as the head gives it, and the embeddings `asvs` [U, D], `samples` [B, D] behind it."""
+    """`members` [M, B, O, Q] as the head gives them, and the embeddings `asvs` [U, D], `samples` [B, D] behind them."""
 
-    prediction: Tensor
+    members: Tensor
     asvs: Tensor
     samples: Tensor
 
 
 class FinetuneModel(nn.Module):
-    """An encoder, frozen, partly frozen or free, and a head.
+    """An encoder, frozen, partly frozen or free, and a head; `open_table` tells it which table batches come from.
 
-    With a frozen ASV encoder, `embedded` [A, D] may hold the embeddings of a table's ASVs, made once; it is no part of
-    the weights, and whoever sets it answers for its belonging to the table that the batches come from.
+    With a frozen ASV encoder, `embedded` [A, D] may hold the embeddings of that table's ASVs, made once; it is no part
+    of the weights. `known` [identities, L] are the tokens of the ASVs that the head knows as themselves.
     """
 
     def __init__(self, config: FinetuneConfig):
         super().__init__()
         self.encoder = PretrainModel(config.model)
         self.head = TargetHead(config)
+        self.register_buffer("known", torch.zeros(config.schema.identities, 1 + config.model.max_bp, dtype=torch.uint8))
+        self.identity: Tensor | None = None
         self.embedded: Tensor | None = None
         self.fixed = frozen_parts(self.encoder, config)
         for part in self.fixed:
@@ -57,28 +61,46 @@ class FinetuneModel(nn.Module):
             part.eval()
         return self
 
+    def open_table(self, tokens: NDArray[np.uint8], embedded: Tensor | None) -> None:
+        """Expect batches of a table: its ASVs' tokens [A, L], and their embeddings [A, D] where these are at hand."""
+        place = {spelled(row): number for number, row in enumerate(self.known.cpu().numpy())}
+        found = np.array([place.get(spelled(row), -1) for row in tokens], np.int64)
+        self.identity, self.embedded = torch.from_numpy(found).to(self.known.device), embedded
+
+    @torch.no_grad()
+    def learn_identities(self, tokens: NDArray[np.uint8]) -> None:
+        """Know these ASVs, tokens [identities, L], as themselves from now on."""
+        self.known.zero_()
+        self.known[:, : tokens.shape[1]] = torch.from_numpy(tokens)
+
     def forward(self, inputs: TargetInputs) -> TargetOutput:
         view = self.view(inputs)
-        return TargetOutput(self.head(view, self.encoder.latent_tree), view.asvs, view.samples)
+        return TargetOutput(self.head(view), view.asvs, view.samples)
 
     def view(self, inputs: TargetInputs) -> SampleView:
-        """What the head reads of these inputs."""
+        """What the head reads of these inputs; raises RuntimeError where no table was opened."""
+        if self.identity is None:
+            raise RuntimeError("open_table was not called: the model does not know which ASVs the batch is made of")
         asvs = self.encoder.asv_encoder.embed(inputs.tokens) if self.embedded is None else self.embedded[inputs.columns]
         encoded = self.encoder.encode_samples(asvs, inputs.index, inputs.valid, inputs.abundance)
-        return SampleView(
-            asvs, encoded.embeddings, inputs.index, inputs.valid, inputs.abundance, inputs.numeric, inputs.categories
-        )
+        identity, slots = self.identity[inputs.columns], (inputs.index, inputs.valid, inputs.abundance)
+        return SampleView(asvs, encoded.embeddings, identity, *slots, inputs.numeric, inputs.categories)
 
     @torch.no_grad()
     def features(self, inputs: TargetInputs) -> Tensor:
         """Unscaled features of the head [B, F], for its calibration."""
-        return sample_features(self.view(inputs), self.encoder.latent_tree)
+        return sample_features(self.view(inputs), self.head.known)
+
+
+def spelled(tokens: NDArray[np.uint8]) -> bytes:
+    """One ASV's tokens without the padding behind, so that tables of other lengths agree."""
+    return tokens.tobytes().rstrip(b"\0")
 
 
 def frozen_parts(encoder: PretrainModel, config: FinetuneConfig) -> list[nn.Module]:
     """The modules that do not learn; those that no label reaches (the heads of pretraining) are always among them."""
-    idle = [encoder.euclidean, encoder.hidden_asvs, encoder.scalars, encoder.asv_encoder.nucleotide_head]
     if config.head.freeze:
         return [encoder]
-    parts = [part for part in idle if part is not None]
+    heads = [encoder.latent_tree, encoder.euclidean, encoder.hidden_asvs, encoder.scalars]
+    parts = [part for part in (*heads, encoder.asv_encoder.nucleotide_head) if part is not None]
     return [*parts, encoder.asv_encoder] if config.head.freeze_asvs else parts

@@ -1,9 +1,10 @@
 """Head of fine-tuning: from ASV and sample embeddings, abundances and covariates to labels.
 
-Small studies have hundreds of samples, and a random forest on abundances is hard to beat there. The head therefore sees
-a sample at several grains: its embedding, pools of its ASVs' embeddings, how much of it and whether any of it lies
-under each latent branch (clades, as far as pretraining learned them), and its diversity. All are scaled on the training
-samples; a linear path and a small network read them together.
+Small studies have hundreds of samples, and a random forest on abundances is hard to beat there. The head therefore
+reads a sample at several grains, each a block of features with its share of the variance: how much there is of the ASVs
+that training samples carry often (as themselves, which is what the forest sees), pools of the ASVs' embeddings (which
+say what kin of theirs is there, and hold for ASVs never seen), the sample's embedding, and its diversity. Several small
+networks with strong dropout read all blocks and are averaged.
 """
 
 from __future__ import annotations
@@ -16,21 +17,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import FinetuneConfig
-from aam.models.latent_tree import LatentTree, reach
 
 RARE = 1e-4
-"""Relative abundance of one read in 10,000: logarithms of masses bend there, so that absence is no cliff."""
-DIVERSITIES = 3
+"""Relative abundance of one read in 10,000: logarithms of abundance bend there, so that absence is no cliff."""
 FAR = 8.0
-"""Standard deviations at which features end: a sample unlike any of training must not send the linear path anywhere."""
+"""Deviations at which features end: a sample unlike any of training must not send the linear path anywhere."""
+DIVERSITIES = 3
+SHARES = {"identity": 0.5, "pools": 0.4, "sample": 0.05, "diversity": 0.05}
+"""Part of the variance of all features that each block has."""
 
 
 @dataclass(frozen=True)
 class SampleView:
-    """What the head reads of a batch: asvs [U, D], samples [B, D]; slots [B, S]; covariates [B, …]."""
+    """What the head reads of a batch: asvs [U, D], samples [B, D]; slots [B, S]; covariates [B, …].
+
+    `identity` [U] is the number of an ASV among those the head knows as themselves, -1 for others.
+    """
 
     asvs: Tensor
     samples: Tensor
+    identity: Tensor
     index: Tensor
     valid: Tensor
     abundance: Tensor
@@ -47,42 +53,61 @@ def output_sizes(config: FinetuneConfig) -> tuple[int, int]:
 
 
 class TargetHead(nn.Module):
-    """[B, O, Q]: targets on the learned scale, their quantiles, or log-odds of classes (ordinal: log-probabilities)."""
+    """[M, B, O, Q] of M members: targets on the learned scale, their quantiles, or log-odds of classes.
+
+    Ordinal targets come as log-probabilities.
+    """
 
     def __init__(self, config: FinetuneConfig):
         super().__init__()
         self.task, head = config.target.task, config.head
         self.outputs, self.quantiles = output_sizes(config)
-        branches = 0 if config.model.unifrac_head == "euclidean" else config.model.branches
-        width = 5 * config.model.dim + 3 * branches + DIVERSITIES
+        self.known = config.schema.identities
+        dim = config.model.dim
+        self.blocks = {"identity": self.known, "pools": 4 * dim, "sample": dim, "diversity": DIVERSITIES}
+        width = sum(self.blocks.values())
         self.covariates = CovariateEncoder(config)
         self.register_buffer("center", torch.zeros(width))
         self.register_buffer("gain", torch.ones(width))
         self.drop = nn.Dropout(head.head_dropout)
         total, wanted = width + self.covariates.width, 1 if self.task == "ordinal" else self.outputs * self.quantiles
-        self.linear = nn.Linear(total, wanted)
-        self.hidden = nn.Linear(total, head.head_dim)
-        self.top = nn.Linear(head.head_dim, wanted)
+        members, hidden = head.head_members, head.head_dim
+        self.linear = nn.Parameter(torch.zeros(members, total, wanted))
+        self.hidden = nn.Parameter(torch.randn(members, total, hidden) / math.sqrt(total))
+        self.hidden_bias = nn.Parameter(torch.zeros(members, 1, hidden))
+        self.top = nn.Parameter(0.3 * torch.randn(members, hidden, wanted) / math.sqrt(hidden))
+        self.top_bias = nn.Parameter(torch.zeros(members, 1, wanted))
         self.steps = nn.Parameter(torch.zeros(max(self.quantiles - 1, 0) if self.task == "ordinal" else 0))
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.top.weight)
 
-    def forward(self, view: SampleView, tree: LatentTree | None) -> Tensor:
+    def forward(self, view: SampleView) -> Tensor:
         with torch.autocast(view.samples.device.type, enabled=False):
-            features = ((sample_features(view, tree) - self.center) * self.gain).clamp(-FAR, FAR)
-            states = self.drop(torch.cat([features, self.covariates(view.numeric, view.categories)], dim=1))
-            raw = self.linear(states) + self.top(self.drop(F.gelu(self.hidden(states))))
+            features = ((sample_features(view, self.known) - self.center) * self.gain).clamp(-FAR, FAR)
+            states = torch.cat([features, self.covariates(view.numeric, view.categories)], dim=1)
+            states = self.drop(states.expand(len(self.top), -1, -1))  # each member misses others
+            inner = self.drop(F.gelu(states @ self.hidden + self.hidden_bias))
+            raw = states @ self.linear + inner @ self.top + self.top_bias
             if self.task == "ordinal":
-                return ordinal_log_probabilities(raw[:, 0], self.steps)[:, None]
-            raw = raw.view(len(raw), self.outputs, self.quantiles)
+                return ordinal_log_probabilities(raw, self.steps)[:, :, None]
+            raw = raw.unflatten(-1, (self.outputs, self.quantiles))
             return rising(raw) if self.task == "quantiles" else raw
 
     @torch.no_grad()
     def calibrate(self, features: Tensor) -> None:
-        """Scale by these training samples' features [N, F]; what never varies is left out."""
-        spread = features.std(dim=0)
+        """Centre and scale by these training samples' features [N, F]; each block gets its share of the variance.
+
+        Amounts of known ASVs share one scale, so that rare ones stay small; what never varies is left out.
+        """
         self.center.copy_(features.mean(dim=0))
-        self.gain.copy_(torch.where(spread > 1e-5, 1.0 / spread, 0.0))
+        shares = sum(SHARES[name] for name, size in self.blocks.items() if size)
+        places = features.split(list(self.blocks.values()), dim=1)
+        gains = []
+        for (name, size), block in zip(self.blocks.items(), places, strict=True):
+            spread = block.std(dim=0)
+            joint = spread.square().mean().sqrt() if name == "identity" else spread
+            scaled = torch.where(spread > 1e-5, 1.0 / joint.clamp_min(1e-5), 0.0)
+            variance = (spread * scaled).square().sum().clamp_min(1e-6)
+            gains.append(scaled * (features.shape[1] * SHARES[name] / shares / variance).sqrt() if size else spread)
+        self.gain.copy_(torch.cat(gains))
 
 
 class CovariateEncoder(nn.Module):
@@ -99,7 +124,7 @@ class CovariateEncoder(nn.Module):
         """numeric [B, 2 X] (pairs of value and whether it is missing), categories [B, X]."""
         if self.training and self.hide > 0:
             categories = categories * (torch.rand(categories.shape, device=categories.device) >= self.hide)
-            pairs = numeric.view(len(numeric), -1, 2)
+            pairs = numeric.unflatten(1, (numeric.shape[1] // 2, 2))
             hidden = torch.rand(pairs.shape[:2], device=numeric.device) < self.hide
             missing = torch.tensor([0.0, 1.0], device=numeric.device)
             numeric = torch.where(hidden[..., None], missing, pairs).flatten(1)
@@ -108,19 +133,19 @@ class CovariateEncoder(nn.Module):
         )
 
 
-def sample_features(view: SampleView, tree: LatentTree | None) -> Tensor:
-    """What the head reads of samples [B, F], float32, unscaled."""
+def sample_features(view: SampleView, known: int) -> Tensor:
+    """What the head reads of samples [B, F], float32, unscaled; blocks in the order of `TargetHead.blocks`."""
     asvs, abundance = view.asvs.float(), (view.abundance * view.valid).float()
     present = view.valid.float() / view.valid.sum(dim=1, keepdim=True).clamp_min(1)
     amount = torch.log1p(abundance / RARE)
     logged = amount / amount.sum(dim=1, keepdim=True).clamp_min(1e-6)
-    weights = [spread_out(weight, view.index, len(asvs)) for weight in (abundance, logged, present)]
+    identity = view.identity[view.index]
+    amounts = amount.new_zeros(len(amount), known + 1).scatter_add(
+        1, torch.where(identity < 0, known, identity), amount
+    )
+    pools = [spread_out(weight, view.index, len(asvs)) @ asvs for weight in (abundance, logged, present)]
     slots = torch.where(view.valid[..., None], asvs[view.index], -math.inf)
-    parts = [view.samples.float(), *(weight @ asvs for weight in weights), slots.amax(dim=1)]
-    if tree is not None:
-        branches = tree(asvs)
-        mass, logs, _ = (weight @ branches.members for weight in weights)
-        parts += [torch.log(mass + RARE), logs, reach(branches, view.index, view.valid)]
+    parts = [amounts[:, :known], *pools, slots.amax(dim=1), view.samples.float()]
     return torch.cat([*parts, diversities(abundance, view.valid)], dim=1)
 
 
@@ -136,20 +161,19 @@ def diversities(abundance: Tensor, valid: Tensor) -> Tensor:
 
 
 def rising(raw: Tensor) -> Tensor:
-    """Quantiles that cannot cross: the first as it is, each next one a positive step above; [B, O, Q]."""
+    """Quantiles that cannot cross: the first as it is, each next one a positive step above; [..., Q]."""
     return torch.cat([raw[..., :1], raw[..., :1] + F.softplus(raw[..., 1:]).cumsum(dim=-1)], dim=-1)
 
 
 def ordinal_log_probabilities(score: Tensor, steps: Tensor) -> Tensor:
-    """Log-probabilities [B, C] of ordered classes from one score [B]: the proportional-odds model (McCullagh 1980).
+    """Log-probabilities [..., C] of ordered classes from scores [..., 1]: the proportional-odds model (McCullagh 1980).
 
     P(class > k) = sigmoid(score - threshold_k); thresholds rise: each lies a positive step above the one before.
     """
-    rises = torch.cat([steps[:1], F.softplus(steps[1:] + 1.0)])
-    thresholds = rises.cumsum(0)
-    above = F.logsigmoid(score[:, None] - thresholds)
-    below = F.logsigmoid(thresholds - score[:, None])
+    thresholds = torch.cat([steps[:1], F.softplus(steps[1:] + 1.0)]).cumsum(0)
+    above = F.logsigmoid(score - thresholds)
+    below = F.logsigmoid(thresholds - score)
     # P(k) = sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b)) for b > a, stable in logs
     gaps = torch.log(-torch.expm1(-(thresholds[1:] - thresholds[:-1]).clamp_min(1e-6)))
-    between = above[:, :-1] + below[:, 1:] + gaps
-    return torch.cat([below[:, :1], between, above[:, -1:]], dim=1)
+    between = above[..., :-1] + below[..., 1:] + gaps
+    return torch.cat([below[..., :1], between, above[..., -1:]], dim=-1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, ModelConfig
@@ -19,21 +23,46 @@ from aam.training.target_losses import TargetObjective, balanced_weights, target
 
 CALIBRATION_BATCHES = 8
 """Training batches on which the features of the head are measured."""
+MOST = 4096
+"""ASVs that a head knows as themselves; more would be columns of noise."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an encoder begins with: weights (None: fresh), and embeddings [A, D] of the ASVs where they never change."""
+
+    weights: dict[str, Tensor] | None
+    embedded: Tensor | None
+
+
+def known_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
+    """The columns of the `most` commonest ASVs of training samples, counts [N, A], in table order."""
+    carriers = np.asarray((counts > 0).sum(axis=0)).ravel()
+    return np.sort(np.argsort(-carriers, kind="stable")[:most])
+
+
+def count_identities(counts: csr_array, prevalence: float) -> int:
+    """How many ASVs are in at least this part of the samples, counts [N, A], and in two of them; at most `MOST`."""
+    carriers = np.asarray((counts > 0).sum(axis=0)).ravel()
+    return 0 if prevalence >= 1 else min(MOST, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
 
 
 def build_target_learner(
-    config: FinetuneConfig, batches: LabelledBatches, start: dict[str, Tensor] | None, device: torch.device
+    config: FinetuneConfig, batches: LabelledBatches, start: Start, device: torch.device
 ) -> Learner:
-    """A model whose encoder has the weights `start` (None: fresh ones), its head scaled, and its optimiser."""
+    """A model whose encoder begins as told, its head scaled, and its optimiser."""
     torch.manual_seed(config.run.seed)
     model = FinetuneModel(config)
-    if start is None:
+    if start.weights is None:
         model.encoder.calibrate(model_inputs(batches[0]))
     else:
-        model.encoder.load_state_dict(start)
+        model.encoder.load_state_dict(start.weights)
     model.to(device)
+    tokens = batches.samples.tokens
+    model.learn_identities(tokens[known_asvs(batches.samples.counts, config.schema.identities)])
+    model.open_table(tokens, start.embedded)
     calibrate_head(model, batches, device)
-    optimizer = adamw(rated_groups(model, config, start is not None), config.optim)
+    optimizer = adamw(rated_groups(model, config, start.weights is not None), config.optim)
     scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
     return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
 

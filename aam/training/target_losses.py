@@ -19,6 +19,9 @@ DEFAULTS = {
     "classification": "cross-entropy",
     "ordinal": "cross-entropy",
 }
+BEND = 0.2
+"""Errors beyond this many deviations of the target grow linearly. On one infant study that is worth 3 % of the error
+against a bend at 1, which is nearly a squared error: labels hold gross errors."""
 ALLOWED = {
     "regression": ("huber", "mse", "mae", "asymmetric"),
     "quantiles": ("pinball",),
@@ -58,7 +61,12 @@ class TargetObjective:
         return target_inputs(batch)
 
     def losses(self, output: TargetOutput, batch: LabelledBatch) -> TargetLosses:
-        return self.score(output.prediction.float(), batch.numbers, batch.known, batch.classes)
+        members = output.members
+        labels = [
+            values.repeat(len(members), *(1,) * (values.dim() - 1))
+            for values in (batch.numbers, batch.known, batch.classes)
+        ]
+        return self.score(members.flatten(0, 1).float(), *labels)
 
     def score(self, predicted: Tensor, numbers: Tensor, known: Tensor, classes: Tensor) -> TargetLosses:
         """Losses of predictions [N, O, Q]: numbers and which are known [N, O], classes [N]."""
@@ -105,7 +113,7 @@ def number_losses(predicted: Tensor, true: Tensor, config: TargetConfig) -> Tens
     if name == "mse":
         return error.square()
     if name == "huber":
-        return F.huber_loss(predicted[..., 0], true, reduction="none")
+        return F.huber_loss(predicted[..., 0], true, reduction="none", delta=BEND) / BEND
     if name == "mae":
         return error.abs()
     return config.over_penalty * error.clamp_min(0) - config.under_penalty * error.clamp_max(0)
