@@ -12,6 +12,7 @@ import click
 import torch
 
 from aam.checkpoint import BEST, open_model, write_json
+from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import REPORT, write_report
 from aam.config import PretrainConfig
@@ -20,11 +21,12 @@ from aam.evaluation.heldout import HeldOut
 from aam.evaluation.validation import validate
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
-from aam.training.run import Seams, build_run, draw_of, hiding_of
+from aam.training.preflight import look_over
+from aam.training.run import Seams, build_run, draw_of, hiding_of, training_batches
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import TrainState
-from aam.training.step import score
+from aam.training.step import Learner, score
 
 METRICS, SUMMARY = "metrics.json", "summary.txt"
 
@@ -37,6 +39,8 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
     )
     seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), [])
     run, state = build_run(config, corpus, seams)
+    if config.run.preflight and not config.run.resume:
+        check_before(config, corpus, run.learner)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
     run.sinks += [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
@@ -56,6 +60,14 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     click.echo(text)
+
+
+def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> None:
+    """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault."""
+    with status("preflight"):
+        found = look_over(config, learner, training_batches(config, corpus))
+    refuse(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
+    click.echo(f"preflight: {found.tally()}", err=True)
 
 
 def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, Any]:

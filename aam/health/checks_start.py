@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -79,8 +80,9 @@ def initial_loss(make: Make, left: float) -> str:
     """The untrained loss is finite, and each classification head starts where chance says: ln V + var(logits) / 2.
 
     For logits that do not depend on the target, the expected cross-entropy is E[log sum exp] - E[logit], which is
-    ln V + variance / 2 for normal logits. Targets must be in range and not all ignored; what goes into the loss must be
-    logits, not probabilities.
+    ln V + variance / 2 for normal logits. A head that starts from known frequencies is expected at their cross-entropy
+    with the targets instead of ln V, plus half the variance, under these frequencies, of what its logits add to them.
+    Targets must be in range and not all ignored; what goes into the loss must be logits, not probabilities.
     """
     trial = make()
     trial.model.train()
@@ -133,7 +135,7 @@ def _head(name: str, head: Head) -> str:
     if bool((logits >= 0).all()) and bool((logits.sum(-1) - 1).abs().max() < 1e-3):
         raise Finding(f"{name}: each row sums to 1: probabilities go into a loss that applies softmax itself")
     found = float(cross_entropy(logits, targets))
-    chance = math.log(classes) + float(logits.var(dim=-1, correction=0).mean()) / 2
+    chance, words = _chance(logits, targets, None if head.prior is None else head.prior.flatten(0, -2)[kept])
     # A head with few targets has noise of its own, which is no fault.
     noise = (
         3 * float(cross_entropy(logits, targets, reduction="none").std()) / math.sqrt(len(targets))
@@ -141,12 +143,26 @@ def _head(name: str, head: Head) -> str:
         else math.inf
     )
     if abs(found - chance) > NATS + noise:
-        raise Finding(f"{name}: starts at {found:.3f} nats, chance is {chance:.3f} (ln {classes} + var/2)")
-    return f"{name} {found:.3f} nats, chance {chance:.3f}"
+        raise Finding(f"{name}: starts at {found:.3f} nats, chance is {chance:.3f} ({words})")
+    return f"{name} {found:.3f} nats, chance {chance:.3f} ({words})"
+
+
+def _chance(logits: Tensor, targets: Tensor, prior: Tensor | None) -> tuple[float, str]:
+    """Expected cross-entropy of logits [n, V] that know no more of the targets [n] than the prior, in words too."""
+    if prior is None:
+        spread = float(logits.var(dim=-1, correction=0).mean()) / 2
+        return math.log(logits.shape[-1]) + spread, f"ln {logits.shape[-1]} + var/2 of {spread:.3f}"
+    weight, rest = prior.float().softmax(-1), logits - prior.float()
+    mean = (weight * rest).sum(-1, keepdim=True)
+    spread = float((weight * (rest - mean) ** 2).sum(-1).mean()) / 2
+    known = float(cross_entropy(prior.float(), targets))
+    return known + spread, f"{known:.3f} of the frequencies + var/2 of {spread:.3f}"
 
 
 def _leaves(value: Any) -> list[Any]:
-    """Tensors of a batch, whatever its nesting."""
+    """What a batch holds, whatever its nesting."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = [_leaves(getattr(value, field.name)) for field in dataclasses.fields(value)]
     return torch.utils._pytree.tree_leaves(value)
 
 

@@ -22,7 +22,7 @@ def gradients_reach(make: Make, left: float) -> str:
     """
     trial = make()
     trial.model.train()
-    waiting = {name for name, p in trial.model.named_parameters() if p.requires_grad}
+    waiting = {name for name, p in trial.model.named_parameters() if p.requires_grad} - trial.frozen
     for step in range(REACH):
         batch = trial.batches[step % len(trial.batches)]
         trial.model.zero_grad()
@@ -57,7 +57,7 @@ def update_is_real(make: Make, left: float) -> str:
     if not any(rate for _, rate in updates):
         raise Finding("the learning rate is 0 when the optimiser is called")
     named = dict(trial.model.named_parameters())
-    still = [name for name, old in before.items() if torch.equal(named[name].detach(), old)]
+    still = [name for name, old in before.items() if torch.equal(named[name], old) and name not in trial.frozen]
     if still:
         raise Finding(
             f"not moved by {len(updates)} updates: {few_names(still)} ({len(still)} of {len(before)} tensors)"

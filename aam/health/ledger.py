@@ -87,13 +87,13 @@ class Ledger:
         """Take samples or ASVs out of a stage that they entered; one that is out already stays as it was recorded."""
         entered = self._entered.get((stage, item), frozenset())
         gone = {loss.id for loss in self.losses if (loss.stage, loss.item) == (stage, item)}
-        records = []
+        records: list[dict[str, Any]] = []
         for name in dict.fromkeys(ids):
             if name not in entered:
                 raise LedgerError(f"ledger stage {stage}: {item} {name!r} was never there, so it cannot be quarantined")
             if name not in gone:
                 record = {"quarantine": stage, "item": item, "id": name, "reason": reason, "planned": planned}
-                records.append(record | facts)
+                records.append({**record, **facts})
         self._write(*records)
         self.losses += [Loss(stage, item, record["id"], reason, planned, facts) for record in records]
 

@@ -38,6 +38,12 @@ class Preflight:
     def failed(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if check.ok is False)
 
+    def tally(self) -> str:
+        """One line: how many checks passed, and which were skipped."""
+        skipped = [check.name for check in self.checks if check.ok is None]
+        passed = len(self.checks) - len(skipped) - len(self.failed)
+        return f"{passed} checks passed" + (f", no time or means for: {', '.join(skipped)}" if skipped else "")
+
     def __str__(self) -> str:
         words = {True: "ok", False: "FAULT", None: "skipped"}
         width = max((len(check.name) for check in self.checks), default=0)

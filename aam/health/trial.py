@@ -13,11 +13,15 @@ IGNORED = -100  # target value that a cross-entropy leaves out
 
 
 class Head(NamedTuple):
-    """A classification head: logits [n, V] as they go into the cross-entropy, and targets [n]."""
+    """A classification head: logits [n, V] as they go into the cross-entropy, and targets [n].
+
+    `prior` [n, V] are logits that the head starts from without having seen the input, e.g. log frequencies.
+    """
 
     logits: Tensor
     targets: Tensor
     classes: frozenset[int] | None = None  # the targets that make sense, where not all V do
+    prior: Tensor | None = None
 
 
 @dataclass

@@ -1,0 +1,50 @@
+"""`aam preflight`: will this configuration learn from these data?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aam.cli.options import config_options, given
+from aam.config import PretrainConfig, from_options
+from aam.errors import NonFiniteError
+
+UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
+"""Options of a run that mean nothing where nothing is trained."""
+
+
+@click.command("preflight")
+@config_options(PretrainConfig, without=UNUSED)
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="Time for all checks.")
+def command(config_file: Path | None, seconds: float, **options: Any) -> None:
+    """Check, before a pretraining, that it can learn: the start, the gradients, the update, the modes, four samples.
+
+    Takes the options of `aam pretrain`. Exit code 0 where no check found a fault, 3 where one did.
+
+    \b
+    Examples: aam preflight --example
+              aam preflight --table table.biom --tree tree.nwk --preset base --lr 3e-4
+    """
+    from aam.cli.progress import status
+
+    config = from_options(PretrainConfig, given(options, config_file))
+    with status("reading the data"):
+        from aam.corpus import open_corpus
+        from aam.training.preflight import examine
+
+        model = config.model
+        corpus = open_corpus(config.data, model.unifrac_metric, model.unifrac_alpha, config.run.seed)
+    with status("checking"):
+        found = examine(config, corpus, seconds)
+    click.echo(str(found))
+    refuse(found.failed)
+    click.echo(found.tally())
+
+
+def refuse(failed: Any, remedy: str = "") -> None:
+    """Raise NonFiniteError (exit code 3) for the first of these checks, which found a fault."""
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        raise NonFiniteError(f"preflight: {names}: {failed[0].detail}{remedy}")

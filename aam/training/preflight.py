@@ -1,0 +1,282 @@
+"""Will this configuration learn from these data? The checks of `aam.health.preflight` on a run's own model."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aam import vocab
+from aam.config import LossConfig, PretrainConfig
+from aam.corpus import Corpus
+from aam.data.dataset import Batch
+from aam.data.loader import TrainingBatches
+from aam.health.bundle import random_state, restore_random_state
+from aam.health.checks_learning import LEARNING
+from aam.health.checks_modes import MODES
+from aam.health.checks_start import START
+from aam.health.checks_update import UPDATE
+from aam.health.preflight import Preflight, preflight
+from aam.health.trial import Check, Head, Trial
+from aam.models.asv_encoder import log_frequencies
+from aam.models.layers import Attention
+from aam.models.pretrain_model import PretrainOutput
+from aam.models.sample_encoder import log_abundance
+from aam.training.optim import build_optimizer, learning_rate
+from aam.training.run import build_learner, draw_of, hiding_of, resolve_device, training_batches
+from aam.training.state import Budget
+from aam.training.step import Learner, score, step
+
+FEW, SMALL, BATCHES, TOKENS = 4, 4, 8, 32
+"""Samples learned by heart; of checks that train for a while: samples in a batch, batches, ASVs of a sample."""
+FAST = 0.128
+"""Learning rate of these checks, times the width of the model."""
+HORIZON = 300
+"""Updates of the schedule under which a check trains."""
+SURE = 20.0
+"""Logit of a right answer."""
+LOSS_SCALE = 1024.0
+"""Loss scale of fp16 to begin with; the search for a larger one is no matter of these checks."""
+SHARE, MOST_SECONDS = 0.05, 60.0
+"""Part of a run that checks before it may take, and seconds they take at most."""
+SERIOUS = 100
+"""Updates of a run that is meant to learn; whoever runs fewer wants to see whether it runs."""
+QUICK = tuple(name for name, _ in (*START, *UPDATE))
+"""The first checks before every run."""
+BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
+
+
+@dataclass
+class Workshop:
+    """Makes trials: each a fresh copy of a learner that was built once, with batches that were assembled once."""
+
+    config: PretrainConfig
+    learner: Learner
+    batches: Sequence[Batch]
+    few: Batch | None = None
+    held_out: Sequence[Batch] = ()
+    rates: Sequence[float] = ()
+
+    def trial(self) -> Trial:
+        """A fresh trial."""
+        learner = self.copy()
+        done = 0
+
+        def advance(batch: Batch) -> object:
+            nonlocal done
+            done += 1
+            return step(learner, [batch], min(done, HORIZON) - 1, HORIZON)
+
+        return Trial(
+            model=learner.model,
+            optimizer=learner.optimizer,
+            batches=self.batches,
+            predict=lambda batch: masked(score(learner, batch)[0], batch),
+            score=lambda output, batch: learner.objective.losses(output, batch.to(learner.device)).total,
+            step=advance,
+            few=self.few,
+            held_out=self.held_out,
+            heads=self.heads,
+            perfect=lambda batch: perfect(batch.to(learner.device)),
+            shuffled=shuffled,
+            junk=junk,
+            frozen=idle(self.config.loss, self.batches, [name for name, _ in learner.model.named_parameters()]),
+            rates=self.rates,
+        )
+
+    def copy(self) -> Learner:
+        """The learner with weights, optimiser and loss scale of its own."""
+        model = copy.deepcopy(self.learner.model)
+        kind, half = self.learner.device.type, self.learner.optim.precision == "fp16"
+        return dataclasses.replace(
+            self.learner,
+            model=model,
+            optimizer=build_optimizer(model, self.learner.optim),
+            scaler=torch.amp.GradScaler(kind, init_scale=LOSS_SCALE, enabled=half),
+        )
+
+    def heads(self, output: PretrainOutput, batch: Batch) -> dict[str, Head]:
+        """The nucleotide head, which starts from the frequency of each base at its position in the first batch."""
+        if len(batch.masked_bases) == 0:
+            return {}
+        prior = log_frequencies(self.batches[0].tokens)[batch.masked_at[:, 1]]
+        logits = output.nucleotides.detach().cpu()
+        return {"nucleotides": Head(logits, batch.masked_bases, BASES, prior)}
+
+
+def calm(learner: Learner, rate: float | None = None) -> Learner:
+    """A copy without dropout and in fp32, which would blur comparisons; on request with another learning rate."""
+    model = copy.deepcopy(learner.model)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, Attention):
+            module.dropout = 0.0
+    optim = dataclasses.replace(learner.optim, precision="fp32", lr=rate or learner.optim.lr)
+    return dataclasses.replace(learner, model=model, optim=optim)
+
+
+def examine(config: PretrainConfig, corpus: Corpus, seconds: float = MOST_SECONDS) -> Preflight:
+    """All checks on a fresh model of a run; those that train for a while do so on small batches."""
+    config = eager(config)
+    batches = training_batches(config, corpus)
+    learner = build_learner(config, batches, resolve_device(config.run.device))
+    full = Workshop(config, learner, [batches[number] for number in range(3)], rates=planned_rates(config))
+    modes = dataclasses.replace(full, learner=calm(learner))
+    small = learning_workshop(config, corpus, learner)
+    stages = [
+        (full, [name for name, _ in (*START, *UPDATE)]),
+        (modes, [name for name, _ in MODES]),
+        (full, [LEARNING[0][0]]),
+        (small, [name for name, _ in LEARNING[1:]]),
+    ]
+    return in_turn(stages, seconds)
+
+
+def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Workshop:
+    """A few samples with a few ASVs, and the rate at which a model of this width learns them fast."""
+    short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
+    own = dataclasses.replace(config, data=short)
+    train, held_out = (parts(own, corpus, ids, SMALL) for ids in (corpus.split.train, corpus.split.validation))
+    return Workshop(
+        own,
+        calm(learner, max(config.optim.lr, FAST / config.model.dim)),
+        [train[number] for number in range(BATCHES)],
+        parts(own, corpus, corpus.split.train, FEW)[0],
+        [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
+    )
+
+
+def look_over(config: PretrainConfig, learner: Learner, batches: TrainingBatches) -> Preflight:
+    """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained."""
+    state = random_state()
+    try:
+        if config.optim.compile:  # a compiled model cannot be copied
+            learner = build_learner(eager(config), batches, learner.device)
+        rates = planned_rates(config)
+        some = [batches[number] for number in range(3)]
+        shop = Workshop(config, learner, some, rates=rates if len(rates) >= SERIOUS else ())
+        modes = dataclasses.replace(shop, learner=calm(learner))
+        stages = [(shop, QUICK), (modes, [name for name, _ in MODES]), (shop, [LEARNING[0][0]])]
+        return in_turn(stages, time_for(config, shop, batches.per_epoch))
+    finally:
+        restore_random_state(state)
+
+
+def in_turn(stages: Sequence[tuple[Workshop, Sequence[str]]], seconds: float) -> Preflight:
+    """The named checks of each workshop, one after the other, in a time for all of them."""
+    state, ends = random_state(), time.monotonic() + seconds
+    checks: list[Check] = []
+    for shop, names in stages:
+        checks += preflight(shop.trial, ends - time.monotonic(), names).checks
+    restore_random_state(state)
+    return Preflight(tuple(checks))
+
+
+def time_for(config: PretrainConfig, shop: Workshop, per_epoch: int) -> float:
+    """Seconds that checks before a run may take: a twentieth of the run, by its budget or by the pace of one step."""
+    budget = Budget.of(config.run, max(1, per_epoch // config.optim.accumulate))
+    bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [SHARE * budget.seconds])
+    if budget.steps is not None:
+        trial, start = shop.trial(), time.perf_counter()
+        trial.step(shop.batches[0])
+        bounds.append(SHARE * budget.steps * config.optim.accumulate * (time.perf_counter() - start))
+    return min(bounds)
+
+
+def eager(config: PretrainConfig) -> PretrainConfig:
+    """The same without compilation."""
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
+
+
+def parts(config: PretrainConfig, corpus: Corpus, ids: list[str], size: int) -> TrainingBatches:
+    """Batches of another size."""
+    samples = corpus.samples(ids, draw_of(config.data, corpus.depth, config.run.seed))
+    return TrainingBatches(samples, min(size, len(ids)), corpus.targets, hiding_of(config.loss))
+
+
+def planned_rates(config: PretrainConfig) -> list[float]:
+    """Learning rates of the whole run; none where only its time is known."""
+    steps = config.run.max_steps
+    return [] if steps is None else [learning_rate(number, steps, config.optim) for number in range(steps)]
+
+
+def idle(loss: LossConfig, batches: Sequence[Batch], names: Sequence[str]) -> frozenset[str]:
+    """Parameters that no loss term of these batches reaches, because of its weight or because nothing is asked."""
+    first = batches[0]
+    hidden, uncounted = (any(bool(getattr(b, n).any()) for b in batches) for n in ("hidden", "uncounted"))
+    distances = first.patristic is not None and loss.patristic_weight > 0
+    unifrac = first.unifrac is not None
+    used = {
+        "asv_encoder.nucleotide_head": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
+        "asv_encoder.prior": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
+        "latent_tree": distances or (unifrac and loss.unifrac_weight > 0),
+        "latent_tree.log_scale": distances,
+        "euclidean": unifrac and loss.euclidean_weight > 0,
+        "hidden_asvs.sample": hidden and loss.masked_asv_weight > 0,
+        "hidden_asvs.asv": hidden and loss.masked_asv_weight > 0,
+        "hidden_asvs.rare": hidden and loss.masked_asv_weight > 0,
+        "hidden_asvs.amount": hidden and loss.count_weight > 0,
+        "scalars.amount": uncounted and loss.count_weight > 0,
+        "scalars.pd": first.faith_pd is not None and loss.faith_pd_weight > 0,
+        "sample_encoder.unknown": uncounted,
+    }
+    off = [module for module, on in used.items() if not on]
+    # "hidden_asvs.amount" stands for amount, amount_asv and amount_sample.
+    return frozenset(name for name in names if any(name.startswith(module) for module in off))
+
+
+def masked(output: PretrainOutput, batch: Batch) -> PretrainOutput:
+    """An output with zeros at slots that are padding, which nobody reads."""
+    valid = batch.valid.to(output.hidden_abundance.device)
+    known = {name: torch.where(valid, getattr(output, name), 0.0) for name in ("hidden_abundance", "slot_abundance")}
+    return dataclasses.replace(output, **known)
+
+
+def perfect(batch: Batch) -> PretrainOutput:
+    """What a model would put out that knows the answers."""
+    amounts = log_abundance(batch.abundance)
+    members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
+    members.scatter_add_(1, batch.index, batch.valid.float())
+    return PretrainOutput(
+        nucleotides=SURE * torch.nn.functional.one_hot(batch.masked_bases, vocab.OUTPUT_SIZE).float(),
+        unifrac=batch.unifrac,
+        euclidean=batch.unifrac,
+        patristic=batch.patristic,
+        membership=SURE * (2 * (members > 0).float() - 1),
+        hidden_abundance=amounts,
+        slot_abundance=amounts,
+        faith_pd=torch.zeros(len(members)) if batch.faith_pd is None else batch.faith_pd.clamp_min(1e-9).log(),
+        asvs=members,
+        samples=members,
+    )
+
+
+def shuffled(batch: Batch) -> Batch:
+    """The batch with the targets of other samples, ASVs and bases."""
+    random = torch.Generator().manual_seed(0)
+
+    def mixed(values: Tensor | None) -> Tensor | None:
+        """Rows, and columns of a square, in another order."""
+        if values is None:
+            return None
+        order = torch.randperm(len(values), generator=random)
+        return values[order][:, order] if values.dim() == 2 else values[order]
+
+    changed: dict[str, Any] = {
+        name: mixed(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
+    }
+    return dataclasses.replace(batch, **changed)
+
+
+def junk(batch: Batch) -> Batch:
+    """The batch with other values in all padding of its samples."""
+    counts = torch.where(batch.valid, batch.counts, 1e3)
+    index = torch.where(batch.valid, batch.index, len(batch.asvs) - 1)
+    return dataclasses.replace(batch, counts=counts, index=index)
