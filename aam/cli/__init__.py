@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "Predict what a model was trained on, for the samples of a table.",
     "baseline": "Predict a metadata column with random forests and the like, on the same folds.",
     "preflight": "Check that a pretraining can learn, before it starts.",
+    "precision": "Tell where a model leaves the range of half precision, and what would help.",
     "replay": "Make a step of a run again, to the last bit, and look into it.",
     "ledger": "Show what a run lost, or compare what two runs lost.",
     "embed": "Embed the samples or ASVs of a table with a trained model.",

@@ -34,6 +34,7 @@ WRONG = 0.25  # relative error of the result from which on a run counts as faile
 MOST = 0.5  # a part with more of the operations than this is not "a module" but the model
 Verdict = Literal["fine", "module", "stream", "algorithm"]
 Call = Callable[[nn.Module], Any]
+Lower = Callable[[nn.Module, torch.dtype, tuple[str, ...]], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,14 @@ class PrecisionReport:
         return "\n".join(rows)
 
 
-def bisect_precision(model: nn.Module, call: Call, dtype: torch.dtype = torch.float16) -> PrecisionReport:
-    """Find where a forward pass leaves the range of `dtype`; see the module's text. The model itself is not changed."""
+def bisect_precision(
+    model: nn.Module, call: Call, dtype: torch.dtype = torch.float16, lower: Lower | None = None
+) -> PrecisionReport:
+    """Find where a forward pass leaves the range of `dtype`; see the module's text. The model itself is not changed.
+
+    `lower` makes the copies in half precision: `converted`, where the weights are half as well, or `autocast`.
+    """
+    lower = lower or converted
     trials = _Trials(call)
     name = str(dtype).removeprefix("torch.")
     seen, plain = trials.run("fp32", model)
@@ -79,7 +86,7 @@ def bisect_precision(model: nn.Module, call: Call, dtype: torch.dtype = torch.fl
 
     if not trials.survives["fp32"]:
         return answer("algorithm", *_first(plain, over))
-    made, half = trials.run(name, converted(model, dtype))
+    made, half = trials.run(name, lower(model, dtype, ()))
     if trials.survives[name]:
         return answer("fine")
     upcast = {(found.module, found.op) for found in made if found.dtype is torch.float32}
@@ -89,11 +96,11 @@ def bisect_precision(model: nn.Module, call: Call, dtype: torch.dtype = torch.fl
     keep = _to_keep({module for module in modules if module in sizes}, sizes, torch.finfo(dtype).max)
     if keep and _share(seen, keep) <= MOST:
         trial = f"{name} with {', '.join(keep)} in fp32"
-        trials.run(trial, converted(model, dtype, keep))
+        trials.run(trial, lower(model, dtype, keep))
         if trials.survives[trial]:
             return answer("module", *first, keep)
     if dtype is not torch.bfloat16:
-        trials.run("bfloat16", converted(model, torch.bfloat16))
+        trials.run("bfloat16", lower(model, torch.bfloat16, ()))
     return answer("stream", *first)
 
 
@@ -173,6 +180,20 @@ def converted(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) 
             lambda module, args, kwargs: cast((args, kwargs), torch.float32), with_kwargs=True
         )
         module.register_forward_hook(lambda module, args, output: cast(output, dtype))
+    return twin
+
+
+def autocast(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
+    """A copy of the model that runs under autocast to `dtype`, its weights in fp32, without autocast in `keep`."""
+    twin = copy.deepcopy(model)
+    device = next(twin.parameters()).device.type
+    for path in keep:
+        module = twin.get_submodule(path)
+        module.register_forward_pre_hook(
+            lambda module, args, kwargs: cast((args, kwargs), torch.float32), with_kwargs=True
+        )
+        module.forward = torch.autocast(device, enabled=False)(module.forward)  # type: ignore[method-assign]
+    twin.forward = torch.autocast(device, dtype)(twin.forward)  # type: ignore[method-assign]
     return twin
 
 

@@ -7,10 +7,9 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aam import vocab
 from aam.config import LossConfig, PretrainConfig
@@ -27,8 +26,8 @@ from aam.health.trial import Check, Head, Trial
 from aam.models.asv_encoder import log_frequencies
 from aam.models.layers import Attention
 from aam.models.pretrain_model import PretrainOutput
-from aam.models.sample_encoder import log_abundance
 from aam.training.optim import build_optimizer, learning_rate
+from aam.training.probes import junk, masked, perfect, shuffled
 from aam.training.run import build_learner, draw_of, hiding_of, resolve_device, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
@@ -39,8 +38,6 @@ FAST = 0.128
 """Learning rate of these checks, times the width of the model."""
 HORIZON = 300
 """Updates of the schedule under which a check trains."""
-SURE = 20.0
-"""Logit of a right answer."""
 LOSS_SCALE = 1024.0
 """Loss scale of fp16 to begin with; the search for a larger one is no matter of these checks."""
 SHARE, MOST_SECONDS = 0.05, 60.0
@@ -230,53 +227,3 @@ def idle(loss: LossConfig, batches: Sequence[Batch], names: Sequence[str]) -> fr
     off = [module for module, on in used.items() if not on]
     # "hidden_asvs.amount" stands for amount, amount_asv and amount_sample.
     return frozenset(name for name in names if any(name.startswith(module) for module in off))
-
-
-def masked(output: PretrainOutput, batch: Batch) -> PretrainOutput:
-    """An output with zeros at slots that are padding, which nobody reads."""
-    valid = batch.valid.to(output.hidden_abundance.device)
-    known = {name: torch.where(valid, getattr(output, name), 0.0) for name in ("hidden_abundance", "slot_abundance")}
-    return dataclasses.replace(output, **known)
-
-
-def perfect(batch: Batch) -> PretrainOutput:
-    """What a model would put out that knows the answers."""
-    amounts = log_abundance(batch.abundance)
-    members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
-    members.scatter_add_(1, batch.index, batch.valid.float())
-    return PretrainOutput(
-        nucleotides=SURE * torch.nn.functional.one_hot(batch.masked_bases, vocab.OUTPUT_SIZE).float(),
-        unifrac=batch.unifrac,
-        euclidean=batch.unifrac,
-        patristic=batch.patristic,
-        membership=SURE * (2 * (members > 0).float() - 1),
-        hidden_abundance=amounts,
-        slot_abundance=amounts,
-        faith_pd=torch.zeros(len(members)) if batch.faith_pd is None else batch.faith_pd.clamp_min(1e-9).log(),
-        asvs=members,
-        samples=members,
-    )
-
-
-def shuffled(batch: Batch) -> Batch:
-    """The batch with the targets of other samples, ASVs and bases."""
-    random = torch.Generator().manual_seed(0)
-
-    def mixed(values: Tensor | None) -> Tensor | None:
-        """Rows, and columns of a square, in another order."""
-        if values is None:
-            return None
-        order = torch.randperm(len(values), generator=random)
-        return values[order][:, order] if values.dim() == 2 else values[order]
-
-    changed: dict[str, Any] = {
-        name: mixed(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
-    }
-    return dataclasses.replace(batch, **changed)
-
-
-def junk(batch: Batch) -> Batch:
-    """The batch with other values in all padding of its samples."""
-    counts = torch.where(batch.valid, batch.counts, 1e3)
-    index = torch.where(batch.valid, batch.index, len(batch.asvs) - 1)
-    return dataclasses.replace(batch, counts=counts, index=index)
