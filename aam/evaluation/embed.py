@@ -22,6 +22,8 @@ from aam.models.pretrain_model import PretrainModel
 ASV_ROWS = 512
 SAMPLE_ROWS = 64
 """Rows encoded at once; they bound memory and change nothing."""
+BLOCK_SLOTS = 4096
+"""Slots of samples encoded at once: past the caches of a CPU, larger matrix products get slower."""
 
 Progress = Callable[[int, int], None]
 """Called with (work done, work in all) now and then."""
@@ -121,13 +123,16 @@ class Encoding:
 
     @torch.inference_mode()
     def embeddings(self, progress: Progress = no_progress) -> Tensor:
-        """Sample embeddings [N, D]."""
-        parts: list[Tensor] = []
-        for block in self.blocks(self.token_limit):
+        """Sample embeddings [N, D]; samples of like size are encoded together, so that little is padding."""
+        parts, order = list[Tensor](), list[int]()
+        for rows in self._alike():
+            block = self.block(rows, self.token_limit)
             found = self.model.encode_samples(self.asvs.embeddings, block.index, block.valid, block.abundance)
             parts.append(found.embeddings)
-            progress(sum(map(len, parts)), len(self.samples))
-        return torch.cat(parts)
+            order += rows
+            progress(len(order), len(self.samples))
+        place = torch.tensor(order, device=device_of(self.model)).argsort()
+        return torch.cat(parts)[place]
 
     @torch.inference_mode()
     def faith_pd(self) -> Tensor:
@@ -182,17 +187,32 @@ class Encoding:
 
     def blocks(self, limit: int | None, rows: Sequence[int] | None = None) -> Iterator[Block]:
         """The samples (or those numbered `rows`) in blocks, each cut to its own longest sample, or to `limit` ASVs."""
-        rows, device = range(len(self.samples)) if rows is None else rows, device_of(self.model)
+        rows = range(len(self.samples)) if rows is None else rows
         for start in range(0, len(rows), SAMPLE_ROWS):
-            batch = collate_fn([self.samples[row] for row in rows[start : start + SAMPLE_ROWS]])
-            place = torch.from_numpy(np.searchsorted(self.asvs.columns, batch.asvs.numpy()))
-            order = batch.counts.argsort(dim=1, descending=True, stable=True)[:, : limit or None]
-            counts = batch.counts.gather(1, order)
-            yield Block(
-                place[batch.index].gather(1, order).to(device),
-                batch.valid.gather(1, order).to(device),
-                (counts / counts.sum(dim=1, keepdim=True)).to(device),
-            )
+            yield self.block(rows[start : start + SAMPLE_ROWS], limit)
+
+    def block(self, rows: Sequence[int], limit: int | None) -> Block:
+        """The samples numbered `rows`, cut to the longest of them, or to the `limit` most abundant ASVs of each."""
+        batch, device = collate_fn([self.samples[row] for row in rows]), device_of(self.model)
+        place = torch.from_numpy(np.searchsorted(self.asvs.columns, batch.asvs.numpy()))
+        order = batch.counts.argsort(dim=1, descending=True, stable=True)[:, : limit or None]
+        counts = batch.counts.gather(1, order)
+        return Block(
+            place[batch.index].gather(1, order).to(device),
+            batch.valid.gather(1, order).to(device),
+            (counts / counts.sum(dim=1, keepdim=True)).to(device),
+        )
+
+    def _alike(self) -> Iterator[list[int]]:
+        """Numbers of all samples in blocks of like size and at most `BLOCK_SLOTS` slots."""
+        sizes = np.array([len(self.samples[row].asvs) for row in range(len(self.samples))])
+        group: list[int] = []
+        for row in np.argsort(sizes, kind="stable").tolist():
+            if group and sizes[row] * (len(group) + 1) > BLOCK_SLOTS:
+                yield group
+                group = []
+            group.append(row)
+        yield group
 
     def _placed(self, tree: LatentTree) -> Iterator[PlacedBlock]:
         """The samples on the branches, in blocks that hold the tips of their own ASVs alone."""

@@ -16,7 +16,7 @@ FLOORS = [
     {"corpus", "checkpoint", "training.losses"},
     {"study"},
     {"training", "evaluation"},
-    {"cli", "__main__"},
+    {"cli", "__main__", "sklearn"},
 ]
 """Lowest first. A room is a module or package of `aam`; rooms of one floor do not know each other."""
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 350, 80, 8
