@@ -43,7 +43,8 @@ def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
         check_before(config, corpus, run.learner)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
-    run.sinks += [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
+    run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
+    run.sinks.append(ConsoleSink())
     try:
         with StopRequest() as stop:
             train(run, state, stop)
