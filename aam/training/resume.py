@@ -21,7 +21,7 @@ MAY_CHANGE = {
     "eval_every",
     "device",
     "num_workers",
-    "preset",
+    "dry_run",
     "preflight",
     *options(HealthConfig),
 }

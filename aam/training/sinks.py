@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +26,16 @@ class Sink(Protocol):
 
 
 class JsonlSink:
-    """One JSON object a line, appended, so a resumed run goes on in the same file."""
+    """One JSON object a line, appended, so a resumed run goes on in the same file.
 
-    def __init__(self, path: Path):
+    `step` is the update from which a run goes on: what was written beyond it goes, and the half line of a killed one.
+    """
+
+    def __init__(self, path: Path, step: int | None = None):
+        if step is not None and path.exists():
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text("".join(lines_until(path, step)), encoding="utf-8")
+            partial.replace(path)
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
@@ -38,13 +46,20 @@ class JsonlSink:
         self._file.close()
 
 
-class TensorBoardSink:
-    """Curves for `tensorboard --logdir`."""
+def lines_until(path: Path, step: int) -> Iterator[str]:
+    """The lines of a log that are whole and of updates up to `step`."""
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("}\n") and json.loads(line)["step"] <= step:
+            yield line
 
-    def __init__(self, folder: Path):
+
+class TensorBoardSink:
+    """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`."""
+
+    def __init__(self, folder: Path, step: int | None = None):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=None if step is None else step + 1)
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         for name, value in values.items():

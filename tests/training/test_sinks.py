@@ -1,0 +1,47 @@
+"""The log of a run, also of one that was killed and goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aam.training.sinks import JsonlSink, summary
+
+
+def steps(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def written(path: Path, numbers: list[int], start: int | None = None) -> None:
+    sink = JsonlSink(path, start)
+    for number in numbers:
+        sink.write("train", number, {"loss": 1.0 / number}, 0.5)
+    sink.close()
+
+
+def test_lines_are_objects_and_appended(tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    written(path, [1, 2])
+    written(path, [3])
+    first = json.loads(path.read_text().splitlines()[0])
+    assert (first["kind"], first["step"], first["loss"]) == ("train", 1, 1.0) and first["time"] > 1e9
+    assert steps(path) == [1, 2, 3]
+
+
+def test_a_run_that_goes_on_drops_what_its_checkpoint_does_not_know(tmp_path: Path):
+    """Killed after update 5 with its last checkpoint at 3, and in the middle of a line."""
+    path = tmp_path / "log.jsonl"
+    written(path, [1, 2, 3, 4, 5])
+    with path.open("a") as file:
+        file.write('{"kind": "train", "step": 6, "lo')
+    written(path, [4, 5], start=3)
+    assert steps(path) == [1, 2, 3, 4, 5]
+
+
+def test_a_fresh_run_begins_an_empty_log(tmp_path: Path):
+    written(tmp_path / "log.jsonl", [1], start=0)
+    assert steps(tmp_path / "log.jsonl") == [1]
+
+
+def test_summaries_show_what_they_know():
+    assert summary({"loss": 0.5, "unifrac_r2": 0.91234, "unknown": 3.0}) == "loss 0.5000  UniFrac R2 0.912"
