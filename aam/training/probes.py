@@ -1,4 +1,4 @@
-"""Batches and outputs changed on purpose, for the preflight checks: right answers, wrong targets, junk in the padding."""
+"""Batches and outputs changed on purpose, for preflight checks: right answers, wrong targets, junk in padding."""
 
 from __future__ import annotations
 
