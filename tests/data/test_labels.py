@@ -1,0 +1,121 @@
+"""Labels from metadata: what counts as missing, how columns are scaled, ordered and refused, and what leaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aam.config import NumericTarget, TargetConfig
+from aam.data.label_schema import class_names, encode, fit_number, fit_schema, scaled, unscaled
+from aam.data.labels import Labels, read_labels
+from aam.data.leaks import gives_away
+from aam.errors import ConfigError, MetadataError
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Path:
+    path = tmp_path / "samples.tsv"
+    path.write_text(
+        "sample-id\tage\tsite\tsubject\n1.10\t3\tgut\t00123\n1.1\tNA\tskin\t123\n"
+        "00123\t5\tgut\t00123\ns4\t7\tNot Applicable\t9\n"
+    )
+    return path
+
+
+def test_ids_and_groups_are_text_and_missing_words_are_missing(metadata: Path):
+    config = TargetConfig(target=("age",), covariate=("site",))
+    labels, overlap = read_labels(metadata, config, "subject", ["00123", "1.1", "1.10", "elsewhere"])
+    assert labels.sample_ids == ["00123", "1.1", "1.10"]  # in the order of the table, and 1.1 is not 1.10
+    assert labels.groups == ["00123", "123", "00123"]
+    assert labels.numbers[:, 0].tolist()[::2] == [5.0, 3.0]
+    assert labels.labelled.tolist() == [True, False, True]
+    assert (overlap.table, overlap.metadata, overlap.both, overlap.matching, overlap.labelled) == (4, 4, 3, 3, 2)
+
+
+def test_no_sample_in_common_shows_both(metadata: Path):
+    with pytest.raises(MetadataError, match="none of its 4 samples is among the 1 of the table.*'1.10'.*'x1'"):
+        read_labels(metadata, TargetConfig(target=("age",)), None, ["x1"])
+
+
+def test_where_keeps_and_explains(metadata: Path):
+    config = TargetConfig(target=("age",), where=("site=gut",))
+    labels, overlap = read_labels(metadata, config, None, ["s4", "1.10", "00123"])
+    assert labels.sample_ids == ["1.10", "00123"]
+    assert overlap.matching == 2
+    with pytest.raises(ConfigError, match="expected COLUMN=VALUE"):
+        read_labels(metadata, TargetConfig(target=("age",), where=("gut",)), None, ["s4"])
+
+
+def labels_of(classes: list[str | None]) -> Labels:
+    count = len(classes)
+    return Labels(
+        [f"s{n}" for n in range(count)], np.full((count, 0), np.nan), classes, pd.DataFrame(index=range(count)), None
+    )
+
+
+def test_classes_are_ordered_by_number_name_or_wish():
+    plain, ordinal = TargetConfig(("t",), "classification"), TargetConfig(("t",), "ordinal")
+    assert class_names(labels_of(["10", "9", "10", "9"]), plain) == ("9", "10")
+    assert class_names(labels_of(["b", "a", "a", "b", None]), plain) == ("a", "b")
+    wished = TargetConfig(("t",), "ordinal", class_order=("low", "high"))
+    assert class_names(labels_of(["high", "low"] * 2), wished) == ("low", "high")
+    with pytest.raises(ConfigError, match="say so with --class-order"):
+        class_names(labels_of(["high", "low"] * 2), ordinal)
+    with pytest.raises(ConfigError, match="name each once"):
+        class_names(labels_of(["high", "mid"] * 2), wished)
+
+
+@given(
+    st.lists(st.floats(-0.5, 1e6), min_size=3, max_size=20, unique=True),
+    st.sampled_from(["none", "zscore", "minmax", "log-zscore", "log-minmax"]),
+)
+def test_scales_are_inverted(values: list[float], transform: str):
+    column = np.array(values)
+    target = fit_number("y", column, TargetConfig(("y",), target_transform=transform))
+    assert unscaled(scaled(column, target), target) == pytest.approx(column, rel=1e-6, abs=1e-6)
+
+
+def test_scales_are_what_their_names_say():
+    column = np.array([1.0, 2.0, np.nan, 6.0])
+    assert fit_number("y", column, TargetConfig(("y",), target_transform="minmax")) == NumericTarget(
+        "y", "minmax", 1.0, 5.0
+    )
+    target = fit_number("y", column, TargetConfig(("y",)))
+    assert (target.center, target.scale) == (3.0, pytest.approx(np.std([1, 2, 6])))
+    with pytest.raises(ConfigError, match="goes down to -3"):
+        fit_number("y", np.array([-3.0, 1.0]), TargetConfig(("y",), target_transform="log-zscore"))
+
+
+def test_covariates_of_test_samples_are_read_by_the_training_schema():
+    frame = pd.DataFrame({"site": ["a", "b", "new", np.nan], "age": ["1", "3", "5", np.nan]})
+    labels = Labels(list("wxyz"), np.array([[1.0], [2.0], [3.0], [4.0]]), [None] * 4, frame, None)
+    config = TargetConfig(("y",), covariate=("site", "age"))
+    schema = fit_schema(labels.rows(np.array([0, 1])), config, (), 100)
+    found = encode(labels, schema)
+    assert found.categories[:, 0].tolist() == [1, 2, 0, 0]
+    assert found.numeric.tolist() == [[-1.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 1.0]]  # mean 2, deviation 1; missing
+
+
+TWELVE = np.arange(12)
+
+
+@pytest.mark.parametrize(
+    ("covariate", "target", "leaks"),
+    [
+        (TWELVE.astype(str), TWELVE * 2.0 + 1, True),
+        (np.array(list("abc") * 4), np.tile([1.0, 2.0, 3.0], 4), True),
+        (np.array(list("ab") * 6), np.array(list("xy") * 6, object), True),
+        (TWELVE.astype(str), np.array(["lo"] * 6 + ["hi"] * 6, object), True),  # a threshold tells them apart
+        (np.random.default_rng(0).permutation(12).astype(str), TWELVE * 1.0, False),
+        (np.array(list("abc") * 4), TWELVE * 1.0, False),
+        (np.array([f"s{n}" for n in TWELVE]), np.array(list("xy") * 6, object), False),  # an id tells nothing of others
+        (np.array(list("ab") * 6), np.array(list("xxyy") * 3, object), False),
+    ],
+)
+def test_what_gives_the_target_away(covariate, target, leaks):
+    assert gives_away(covariate, target) is leaks
