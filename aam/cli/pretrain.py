@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aam.cli.options import config_options, given, with_switches
 from aam.config import PretrainConfig, from_options
+
+if TYPE_CHECKING:
+    from aam.training.distributed import World
 
 
 @click.command("pretrain")
@@ -25,16 +28,19 @@ def command(config_file: Path | None, **options: Any) -> None:
     values = given(options, config_file)
     with status("starting"):
         from aam.training import manifest
+        from aam.training.distributed import join_world
         from aam.training.resume import resumed
 
         config = from_options(PretrainConfig, values)
+    with join_world() as world, world.folder(config.run.output_dir) as folder:
+        values["output_dir"] = folder
         if not config.run.dry_run:
-            manifest.claim(config.run.output_dir, config.run.resume)
-        config = with_switches(resumed(values) if config.run.resume else config)
-    pretrain(config)
+            manifest.claim(folder, config.run.resume)
+        config = resumed(values) if config.run.resume else from_options(PretrainConfig, values)
+        pretrain(with_switches(config), world)
 
 
-def pretrain(config: PretrainConfig) -> None:
+def pretrain(config: PretrainConfig, world: World) -> None:
     """Open the data, then print the plan or train and report."""
     from aam.cli.progress import status
     from aam.corpus import open_corpus
@@ -46,8 +52,9 @@ def pretrain(config: PretrainConfig) -> None:
     if config.run.dry_run:
         with status("measuring one step"):
             text = plan_text(config, corpus)
-        click.echo(text)
+        if world.first:
+            click.echo(text)
         return
     from aam.cli.pretrain_run import run_and_report
 
-    run_and_report(config, corpus)
+    run_and_report(config, corpus, world)

@@ -19,6 +19,7 @@ from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
 from aam.evaluation.validation import validate
+from aam.training.distributed import SharedStop, World, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
 from aam.training.preflight import look_over
@@ -31,27 +32,34 @@ from aam.training.step import Learner, score
 METRICS, SUMMARY = "metrics.json", "summary.txt"
 
 
-def run_and_report(config: PretrainConfig, corpus: Corpus) -> None:
-    """Train as configured; what was reached stands in metrics.json, curves.png, unifrac.png and on the terminal."""
+def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None:
+    """Train as configured; what was reached stands in metrics.json, curves.png, unifrac.png and on the terminal.
+
+    Of several ranks the first one checks, logs, scores and reports.
+    """
     folder = config.run.output_dir
     held_out = HeldOut(
         corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size
     )
     seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), [])
     run, state = build_run(config, corpus, seams)
-    if config.run.preflight and not config.run.resume:
+    if config.run.preflight and not config.run.resume and world.first:
         check_before(config, corpus, run.learner)
+    distribute_run(run, run.learner.model.asv_encoder, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
-    run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
-    run.sinks.append(ConsoleSink())
+    if world.first:
+        run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
+        run.sinks.append(ConsoleSink())
     try:
         with StopRequest() as stop:
-            train(run, state, stop)
+            train(run, state, SharedStop(stop, world))
     finally:
         add_health(folder, run.health.record(state.step))
         for sink in run.sinks:
             sink.close()
+    if not world.first:
+        return
     with status("scoring held-out samples"):
         metrics = final_metrics(run, state, held_out)
     write_json(folder / METRICS, metrics)

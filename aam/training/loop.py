@@ -14,7 +14,7 @@ from aam.errors import Interrupted, NonFiniteError
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
 from aam.training.meter import Meter
-from aam.training.signals import StopRequest
+from aam.training.signals import Stop
 from aam.training.sinks import Sink
 from aam.training.state import EVALUATIONS, Budget, TrainState
 from aam.training.step import Learner, step
@@ -40,6 +40,7 @@ class Run:
     sinks: list[Sink]
     selects: bool = True
     meter: Meter = field(default_factory=Meter)
+    clock: Callable[[], float] = time.perf_counter
 
     def write(self, kind: str, state: TrainState, values: dict[str, float], step: int | None = None) -> None:
         for sink in self.sinks:
@@ -53,11 +54,11 @@ class Run:
         return state.step >= 5 and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
-def train(run: Run, state: TrainState, stop: StopRequest) -> None:
+def train(run: Run, state: TrainState, stop: Stop) -> None:
     """Train from `state` until a budget is spent, patience runs out or `stop` is asked for; the state is advanced."""
     run.health.open()
     stream = run.batches(state.batches)
-    before, read = time.perf_counter(), time.perf_counter()
+    before = read = run.clock()
     state.horizon = run.budget.horizon(state)
     if run.health.unsaved:
         run.save(state, "last")
@@ -69,7 +70,7 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
             if run.health.recover(trip, state):
                 stream = run.batches(state.batches)
                 continue
-        now = time.perf_counter()
+        now = run.clock()
         state.step, state.batches = state.step + 1, state.batches + len(drawn.numbers)
         state.seconds, before = state.seconds + now - before, now
         state.done = run.budget.spent(state)

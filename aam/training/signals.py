@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
+from typing import Protocol
+
+
+class Stop(Protocol):
+    """Whether the run is to end after this step, and the signal that asked for it."""
+
+    @property
+    def requested(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
 
 
 class StopRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -36,7 +36,10 @@ class StepResult:
 
 @dataclass
 class Learner:
-    """What a step changes and what it needs for that."""
+    """What a step changes and what it needs for that.
+
+    `reduce_gradients`, between backward and update, brings together what several processes found.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -44,6 +47,7 @@ class Learner:
     optim: OptimConfig
     objective: Objective
     device: torch.device
+    reduce_gradients: Callable[[], None] = lambda: None
 
     def autocast(self) -> torch.autocast:
         dtype = DTYPES[self.optim.precision]
@@ -100,6 +104,7 @@ def step(
     guard.begin(learner, microbatches, number, horizon)
     with guard.passes(learner):
         rows = [add_gradients(learner, batch, len(microbatches)) for batch in microbatches]
+    learner.reduce_gradients()
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

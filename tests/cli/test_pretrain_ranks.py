@@ -1,0 +1,82 @@
+"""`torchrun … aam pretrain`: several processes train the model of one, leave one run, and go on with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from generated_samples import community, write_files
+
+from aam import cli
+from aam.checkpoint import open_model
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ["--preset", "tiny", "--patch", "4", "--batch-size", "4", "--device", "cpu", "--eval-every", "2"]
+
+
+def options(data: Path, run: str, *more: str) -> list[str]:
+    files = ["--table", data / "table.tsv", "--tree", data / "tree.nwk", "--output-dir", data / run]
+    return ["pretrain", *map(str, files), *OPTIONS, *more]
+
+
+def start_ranks(data: Path, run: str, *more: str) -> subprocess.Popen:
+    """Two ranks of `aam pretrain`."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "aam"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(data / "tmp")}
+    command = [*launcher, *options(data, run, *more)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_files(community(samples=12, asvs=30, richness=8), tmp_path)
+    (tmp_path / "tmp").mkdir()
+    return tmp_path
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return open_model(folder)[0].state_dict()
+
+
+def test_two_ranks_leave_one_run_and_the_weights_of_one_process(data: Path):
+    ranks = start_ranks(data, "two", "--max-steps", "4")
+    out, err = ranks.communicate(timeout=300)
+    assert ranks.returncode == 0, err
+    assert cli.main(options(data, "one", "--max-steps", "4")) == 0
+    names = {path.name for path in (data / "one").iterdir()}
+    assert {path.name for path in (data / "two").iterdir()} == names and not list((data / "tmp").glob("aam-rank*"))
+    assert out.count("held-out samples") == 1  # one summary
+    texts = [(data / run / "log.jsonl").read_text().splitlines() for run in ("one", "two")]
+    logs = [[json.loads(line) for line in lines] for lines in texts]
+    assert [(line["kind"], line["step"]) for line in logs[0] if line["kind"] == "validation"] == [
+        (line["kind"], line["step"]) for line in logs[1] if line["kind"] == "validation"
+    ]
+    alone, together = weights(data / "one" / "last"), weights(data / "two" / "last")
+    for name, weight in alone.items():
+        # Where a gradient is nothing but rounding, AdamW still moves by up to the learning rate.
+        if "project.bias" not in name:
+            torch.testing.assert_close(together[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_signal_to_the_launcher_leaves_a_checkpoint_that_one_process_can_go_on_from(data: Path):
+    ranks = start_ranks(data, "run", "--max-steps", "100000", "--eval-every", "100000", "--no-preflight")
+    log = data / "run" / "log.jsonl"
+    deadline = time.monotonic() + 200
+    while not (log.exists() and log.stat().st_size) and ranks.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    ranks.send_signal(signal.SIGTERM)
+    _, err = ranks.communicate(timeout=100)
+    assert ranks.returncode != 0 and "interrupted by SIGTERM after step" in err, err
+    state = json.loads((data / "run" / "last" / "state.json").read_text())
+    step = state["train"]["step"]
+    assert step > 0
+    more = ["--resume", "--max-steps", str(step + 2)]
+    assert cli.main(["pretrain", "--output-dir", str(data / "run"), *more]) == 0
