@@ -106,10 +106,17 @@ def random_state() -> dict[str, Any]:
     """State of every global generator a step may draw from: torch on CPU and on all CUDA devices, numpy, Python."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
     return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **torch_state(),
         "numpy": (kind, keys, position, has_gauss, cached),
         "python": random.getstate(),
+    }
+
+
+def torch_state() -> dict[str, Any]:
+    """The part of `random_state` that is torch's: what changes in a step of training, and is cheap to keep."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 

@@ -67,6 +67,40 @@ class Reading:
         return "; ".join(rows) or f"step {self.step}: all finite"
 
 
+class Window:
+    """Mean and standard deviation of the last `WINDOW` values, in constant time each."""
+
+    def __init__(self) -> None:
+        self.values: deque[float] = deque()
+        self._sum, self._squares = 0.0, 0.0  # of the values less the oldest one at the last recount
+        self._origin, self._added = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self.values.append(value)
+        self._change(value, 1)
+        if len(self.values) > WINDOW:
+            self._change(self.values.popleft(), -1)
+        self._added += 1
+        if self._added % WINDOW == 1:  # rounding errors, e.g. of a first huge value, must not stay for ever
+            self._origin, self._sum, self._squares = self.values[0], 0.0, 0.0
+            for each in self.values:
+                self._change(each, 1)
+
+    def _change(self, value: float, sign: int) -> None:
+        distance = value - self._origin
+        self._sum += sign * distance
+        self._squares += sign * distance * distance
+
+    @property
+    def mean(self) -> float:
+        return self._origin + self._sum / len(self.values)
+
+    @property
+    def deviation(self) -> float:
+        count = len(self.values)
+        return math.sqrt(max(0.0, self._squares - self._sum * self._sum / count) / (count - 1))
+
+
 class Watch:
     """Keeps loss terms and gradient norms on the device and reads them once in a while; see the module's text."""
 
@@ -76,7 +110,7 @@ class Watch:
         self._names = (*names, NORM)
         self._every, self._sigma = config.watch_every, config.spike_sigma
         self._rows: list[tuple[int, Tensor]] = []
-        self._recent: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in self._names}
+        self._recent = {name: Window() for name in self._names}
         self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._ratios: Tensor | None = None
 
@@ -132,13 +166,12 @@ class Watch:
         own: deviations below 1 % of the mean are never spikes.
         """
         recent = self._recent[name]
-        if len(recent) >= SETTLED:
-            mean = sum(recent) / len(recent)
-            deviation = math.sqrt(sum((x - mean) ** 2 for x in recent) / (len(recent) - 1))
+        if len(recent.values) >= SETTLED:
+            mean, deviation = recent.mean, recent.deviation
             scale = max(deviation, 0.01 * abs(mean) / self._sigma)
             if value - mean > self._sigma * scale:
                 return Spike(step, name, value, mean, (value - mean) / scale)
-        recent.append(value)
+        recent.add(value)
         return None
 
 

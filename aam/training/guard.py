@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aam.config import HealthConfig
 from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
-from aam.health.bundle import random_state
+from aam.health.bundle import random_state, torch_state
 from aam.health.describe import Describer, SampleAxis
 from aam.health.events import Origin
 from aam.health.guards import clamp_and_check, sanitize_gradients
@@ -50,11 +50,12 @@ class StepGuard:
         self.news: list[Spike] = []
         self.ratios: dict[str, float] = {}
         self._unread: list[Attempt] = []
+        self._random = random_state()  # a step draws from torch's generators alone, so the others are read once
         if config.safe_clamp:
             clamp_blocks(learner.model, interventions)
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
-        self._attempt = Attempt(number, horizon, tuple(microbatches), random_state())
+        self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
         self._unread.append(self._attempt)
         if self.recorder is not None and number + 1 == self.config.bundle_step:
             self.recorder.take(learner, self._attempt)
