@@ -111,8 +111,12 @@ class Reference(nn.Module):
         slots[present] = self.asv_pool(states, valid[present])
         slots = self.drop(slots + self.amount(log_abundance(abundance)[..., None] / 5.0))
         samples = self.sample_pool(self.top(self.asvs(slots, present), present), present)
+        return ReferenceOutput(logits, self.unifrac(samples), samples)
+
+    def unifrac(self, samples: Tensor) -> Tensor:
+        """Predicted UniFrac [B, B] of embedded samples [B, D]."""
         apart = (samples[:, None] - samples[None]).square().sum(-1).clamp_min(1e-12).sqrt()
-        return ReferenceOutput(logits, torch.tanh(apart / DISTANCE_SCALE), samples)
+        return torch.tanh(apart / DISTANCE_SCALE)
 
 
 def loss_of(output: ReferenceOutput, batch: Padded) -> Tensor:

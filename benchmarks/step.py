@@ -125,7 +125,7 @@ def main(
     works |= {name: partial(make_ours, options | changes) for name, changes in chosen.items()}
     timings = in_turns(works, seconds, threads)
     report(timings)
-    about = {"table": str(table.name if table else "example"), "batch_size": batch_size, "token_limit": token_limit}
+    about = {"table": table.parent.name if table else "example", "batch_size": batch_size, "token_limit": token_limit}
     dup = timings["reference"].said["occurrences"] / timings["reference"].said["asvs"]
     write(output, "step", timings, about | {"threads": threads, "dup": float(np.round(dup, 3))})
 
