@@ -26,7 +26,7 @@ from aam.models.finetune_model import FinetuneModel
 from aam.study import Study
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
-from aam.training.manifest import write_record
+from aam.training.manifest import add_health, write_record
 from aam.training.run import Seams, assemble, resolve_device
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, Sink, TensorBoardSink
@@ -118,8 +118,10 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, s
     try:
         train(run, state, stop)
     finally:
+        add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)
         for sink in run.sinks:
             sink.close()
+    click.echo(f"fold {fold.name}: {run.health.line(state.step)}", err=True)
     best = folder / (BEST if selects else LAST)
     with status(f"predicting {fold.name}"):
         model, _ = open_model(best)

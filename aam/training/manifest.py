@@ -70,10 +70,10 @@ def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str,
         write_json(folder / MANIFEST, base_record(config, files) | more)
 
 
-def add_health(folder: Path, health: dict[str, Any]) -> None:
+def add_health(folder: Path, health: dict[str, Any], fold: str = "") -> None:
     """Note in the manifest what was done to keep a run alive, and who was lost; called again where the run goes on."""
     record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    write_json(folder / MANIFEST, record | {"health": health})
+    write_json(folder / MANIFEST, record | {"health": record.get("health", {}) | {fold: health} if fold else health})
 
 
 def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
