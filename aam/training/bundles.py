@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from aam.checkpoint import KIND_OF, KINDS
 from aam.config import PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.data.dataset import Batch
+from aam.data.labelled import LabelledBatch
 from aam.errors import CheckpointError
 from aam.health.bundle import load_bundle, save_bundle
-from aam.models.pretrain_model import PretrainModel
+from aam.models.finetune_model import FinetuneModel
 from aam.training.losses import TargetScale
-from aam.training.objective import PretrainObjective
-from aam.training.optim import build_optimizer
+from aam.training.objective import Objective, PretrainObjective
+from aam.training.optim import adamw
 from aam.training.step import Learner, StepResult
+from aam.training.target_losses import TargetObjective
 
 BUNDLE = "bundle.safetensors"
+BATCHES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": LabelledBatch}
+"""What the batches of each kind of run are."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Outcome:
 class Bundle:
     """A step read back: `learner` and `attempt` as they were before it, `outcome` None where it was not recorded."""
 
-    config: PretrainConfig
+    config: RunnableConfig
     learner: Learner
     attempt: Attempt
     names: AsvNames
@@ -74,15 +79,16 @@ class Bundle:
 
 
 def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
-    """Everything that a step depends on; raises CheckpointError for a run whose steps cannot be made again."""
-    if not isinstance(config, PretrainConfig) or not isinstance(learner.objective, PretrainObjective):
-        raise CheckpointError("replay bundles are written by aam pretrain only")
+    """Everything that a step depends on."""
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in learner.optimizer.param_groups]
     return {
+        "kind": KIND_OF[type(config)],
         "config": to_dict(config),
         "model": learner.model.state_dict(),
+        "beside": beside(learner),
+        "groups": groups,
         "optimizer": learner.optimizer.state_dict()["state"],
         "scaler": learner.scaler.state_dict(),
-        "scale": vars(learner.objective.scale),
         "number": attempt.number,
         "horizon": attempt.horizon,
         "batches": [vars(batch) for batch in attempt.microbatches],
@@ -90,6 +96,27 @@ def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: 
         "asvs": names.of(attempt.microbatches),
         "versions": versions(learner.device),
     }
+
+
+def beside(learner: Learner) -> dict[str, Any]:
+    """What a step depends on that is neither a weight nor an option."""
+    if isinstance(learner.model, FinetuneModel):
+        objective: Any = learner.objective
+        known = {"identity": learner.model.identity, "embedded": learner.model.embedded}
+        return known | {"class_weights": objective.class_weights}
+    objective = learner.objective
+    return {"scale": vars(objective.scale)}
+
+
+def rebuilt(content: dict[str, Any], config: Any, device: torch.device) -> tuple[nn.Module, Objective]:
+    """Model and objective of a bundle."""
+    model, known = KINDS[content["kind"]].build(config), content["beside"]
+    model.load_state_dict(content["model"])
+    if isinstance(config, PretrainConfig):
+        return model.to(device), PretrainObjective(config.loss, TargetScale(**known["scale"]))
+    placed = {name: None if tensor is None else tensor.to(device) for name, tensor in known.items()}
+    model.identity, model.embedded = placed["identity"], placed["embedded"]
+    return model.to(device), TargetObjective(config.target, placed["class_weights"])
 
 
 def versions(device: torch.device) -> dict[str, Any]:
@@ -147,17 +174,17 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
     """
     content = load_bundle(path)
     try:
-        config = from_dict(PretrainConfig, content["config"])
+        kind = content["kind"]
+        config = from_dict(KINDS[kind].config, content["config"])
         torch.set_num_threads(content["versions"]["threads"])
-        model = PretrainModel(config.model)
-        model.load_state_dict(content["model"])
-        model.to(device)
-        optimizer = build_optimizer(model, config.optim)
+        model, objective = rebuilt(content, config, device)
+        named = dict(model.named_parameters())
+        groups = [{**group, "params": [named[name] for name in group["names"]]} for group in content["groups"]]
+        optimizer = adamw(groups, config.optim)
         optimizer.load_state_dict(optimizer.state_dict() | {"state": content["optimizer"]})
         scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
         scaler.load_state_dict(content["scaler"])
-        objective = PretrainObjective(config.loss, TargetScale(**content["scale"]))
-        batches = tuple(Batch(**fields) for fields in content["batches"])
+        batches = tuple(BATCHES[kind](**fields) for fields in content["batches"])
         attempt = Attempt(content["number"], content["horizon"], batches, content["random"])
         known = {key: {int(column): text for column, text in content["asvs"][key].items()} for key in content["asvs"]}
         outcome = Outcome(**content["outcome"]) if content.get("outcome") else None

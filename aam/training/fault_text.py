@@ -58,7 +58,5 @@ def brief_text(fault: Fault, names: AsvNames, folder: Path) -> str:
         named = "" if names.ids[asv] == sequence else f"{names.ids[asv]}  "
         rows.append(f"  ASV      {named}{cut}{more}")
     rows.append(f"  {str(fault.verdict).splitlines()[0]}")
-    rows.append(f"  report   {folder / REPORT}")
-    if (folder / BUNDLE).exists():
-        rows.append(f"  again    aam replay {folder / BUNDLE}")
+    rows += [f"  report   {folder / REPORT}", f"  again    aam replay {folder / BUNDLE}"]
     return "\n".join(rows)

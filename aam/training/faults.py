@@ -13,7 +13,7 @@ from aam.config import RunnableConfig
 from aam.data.dataset import Batch
 from aam.data.subset import without_samples
 from aam.data.table import Table
-from aam.errors import CheckpointError, NonFiniteError
+from aam.errors import NonFiniteError
 from aam.health.bundle import save_bundle
 from aam.health.interventions import Interventions
 from aam.health.ledger import Ledger
@@ -200,14 +200,10 @@ class RunHealth:
         """Report and bundle in a folder of their own."""
         folder = self.folder / f"step-{fault.attempt.number + 1}"
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            record = contents(self.config, self.learner, fault.attempt, self.names)
-            if trip.result is not None:
-                record["outcome"] = vars(outcome_of(self.learner, trip.result, updated=False))
-            save_bundle(folder / BUNDLE, record)
-            bundle = f"aam replay {folder / BUNDLE}"
-        except CheckpointError as reason:
-            bundle = str(reason)
+        record = contents(self.config, self.learner, fault.attempt, self.names)
+        if trip.result is not None:
+            record["outcome"] = vars(outcome_of(self.learner, trip.result, updated=False))
+        save_bundle(folder / BUNDLE, record)
         facts = {
             "epoch": f"{numbers[-1] // self.backing.per_epoch + 1}",
             "batches": ", ".join(map(str, numbers)),
@@ -216,7 +212,7 @@ class RunHealth:
             "learning rates so far": f"sum {self.guard.sum_of_rates:.3g}: no weight can have moved further, "
             "weight decay aside",
             "policy": self.policy,
-            "reproduce": bundle,
+            "reproduce": f"aam replay {folder / BUNDLE}",
         }
         (folder / REPORT).write_text(full_text(fault, self.names, facts), encoding="utf-8")
         return folder

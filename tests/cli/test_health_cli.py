@@ -136,3 +136,18 @@ def test_precision_of_a_run_and_of_a_fresh_model(trained: Path, capsys: pytest.C
     found = capsys.readouterr().out
     assert "precision: float16 is fine" in found and "precision: bfloat16 is fine" in found
     assert aam("precision", "--example", *SIZE, "--batch", "2") == 0
+
+
+def test_a_step_of_a_fine_tuning_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("AAM_ANOMALY_DETECT", "1")
+    run = tmp_path / "run"
+    task = ["--target", "age_months", "--max-steps", 2, "--bundle-step", 2, "--head-dropout", 0.3]
+    assert aam("train", "--example", *SIZE, *task, "--output-dir", run) == 0
+    assert "147 samples = 147 kept + 0 quarantined" in capsys.readouterr().err
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["switches"]["anomaly_detect"]["source"] == "AAM_ANOMALY_DETECT=1"
+    assert manifest["health"]["held-out"]["steps"] == 2
+    assert aam("replay", run / "bundles" / "step-2" / "bundle.safetensors") == 0
+    assert capsys.readouterr().out.count("same bits") == 3
