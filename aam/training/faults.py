@@ -74,6 +74,7 @@ class RunHealth:
         self._numbers: dict[int, list[int]] = {}  # step -> batches drawn for it, as far back as a fault can lie
         self.unsaved = False  # something happened that the last checkpoint does not know
         self._quarantined: list[str] = []  # as the checkpoint has it
+        self._lost: set[str] = set()  # as the ledger has it, which may be long
 
     def open(self) -> None:
         """Begin to write: the ledger says who was in the table, what was left out of it, and who enters training."""
@@ -82,20 +83,20 @@ class RunHealth:
             enter_table(self.ledger, self.backing.table, self.backing.dropped)
         self.ledger.enter(TRAINING, "sample", self.backing.samples)
         self.ledger.quarantine(TRAINING, "sample", self._quarantined, "quarantined before the run was resumed")
+        self._lost = self.ledger.lost("sample", TRAINING)
         fresh = not (self.config.run.output_dir / LAST).exists()
         self.unsaved = fresh and self.policy == "rollback"  # there must be something to go back to
 
     def draw(self, stream: Iterator[Batch], state: TrainState) -> Drawn:
         """The micro-batches of the next step, without what is quarantined; the stream stands where the state does."""
-        lost = self.ledger.lost("sample", TRAINING)
         drawn = Drawn([], [])
         self._numbers[state.step] = drawn.numbers
         self._numbers.pop(state.step - self.config.health.watch_every, None)
         while len(drawn.batches) < self.config.optim.accumulate:
             number, batch = state.batches + len(drawn.numbers), next(stream)
             drawn.numbers.append(number)
-            if number not in self.skipped and not lost.issuperset(batch.sample_ids):
-                drawn.batches.append(without_samples(batch, lost))
+            if number not in self.skipped and not self._lost.issuperset(batch.sample_ids):
+                drawn.batches.append(without_samples(batch, self._lost))
             elif len(drawn.numbers) > 2 * self.backing.per_epoch + self.config.optim.accumulate:
                 raise NonFiniteError("every batch is quarantined, nothing is left to train on; see `aam ledger show`")
         return drawn
@@ -225,6 +226,7 @@ class RunHealth:
             facts |= {"module": first.module, "op": first.op, "phase": first.phase, "nan": first.nan}
         if fault.samples and len(fault.samples) < len(fault.batch.sample_ids):
             self.ledger.quarantine(TRAINING, "sample", fault.samples, headline(fault).partition(": ")[2], **facts)
+            self._lost.update(fault.samples)
             return
         stage = f"step {fault.attempt.number + 1}"
         ids = [sample for batch in fault.attempt.microbatches for sample in batch.sample_ids]
