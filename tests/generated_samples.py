@@ -68,8 +68,8 @@ def newick(names: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def tiny_model(length: int = 12, **changes: object) -> ModelConfig:
-    """The smallest preset for sequences of `length` bases, without dropout."""
-    return dataclasses.replace(tiny(), max_bp=length, dropout=0.0, **changes)
+    """The smallest preset for sequences of `length` bases, without dropout unless `changes` say else."""
+    return dataclasses.replace(tiny(), **({"max_bp": length, "dropout": 0.0} | changes))
 
 
 def write_files(found: Community, folder: Path) -> None:
