@@ -18,11 +18,15 @@ EXACT_SAMPLES = 1000
 
 
 class Ordination(NamedTuple):
-    """`coordinates` float64 [N, d] by sample of `ids`; `explained` [d], the fraction of variation on each axis."""
+    """`coordinates` float64 [N, d] by sample of `ids`; `explained` [d], the fraction of variation on each axis.
+
+    `fallbacks` counts the retries that the decomposition needed: 0 where all is well.
+    """
 
     ids: list[str]
     coordinates: NDArray[np.float64]
     explained: NDArray[np.float64]
+    fallbacks: int = 0
 
 
 def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10, seed: int = 0) -> Ordination:
@@ -39,7 +43,7 @@ def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10, seed: i
     if len(matrix.ids) > EXACT_SAMPLES:
         return _leading(matrix, axes, seed)
     found = principal_coordinates(matrix.data, axes)
-    return Ordination(list(matrix.ids), found.values, found.explained)
+    return Ordination(list(matrix.ids), found.values, found.explained, found.fallbacks)
 
 
 def _leading(matrix: DistanceMatrix, axes: int, seed: int) -> Ordination:

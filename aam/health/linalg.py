@@ -108,6 +108,7 @@ class Coordinates:
     values: NDArray[np.float64]
     explained: NDArray[np.float64]
     negative: float  # sum of |negative eigenvalues| over that of the positive ones; 0 for Euclidean distances
+    fallbacks: int  # retries that the decomposition needed; see `robust_eigh`
 
 
 def principal_coordinates(distances: NDArray[np.floating], dimensions: int = 2, squared: bool = False) -> Coordinates:
@@ -119,7 +120,8 @@ def principal_coordinates(distances: NDArray[np.floating], dimensions: int = 2, 
     d = torch.from_numpy(np.array(distances, dtype=np.float64))
     gram = -0.5 * (d if squared else d.square())
     gram = gram - gram.mean(0, keepdim=True) - gram.mean(1, keepdim=True) + gram.mean()
-    eigen = robust_eigh(gram)
+    retries = Interventions(budget=1.0)
+    eigen = robust_eigh(gram, interventions=retries)
     values, vectors = eigen.values.flip(0), eigen.vectors.flip(1)
     noise = float(values.abs().max()) * len(d) * torch.finfo(torch.float64).eps if len(d) else 0.0
     positive = torch.where(values > noise, values, 0.0)
@@ -133,4 +135,4 @@ def principal_coordinates(distances: NDArray[np.floating], dimensions: int = 2, 
     explained = torch.zeros(dimensions, dtype=torch.float64)
     explained[:kept] = positive[:kept] / total if total else 0.0
     below = float(torch.where(values < -noise, values, 0.0).abs().sum())
-    return Coordinates(axes.numpy(), explained.numpy(), below / total if total else 0.0)
+    return Coordinates(axes.numpy(), explained.numpy(), below / total if total else 0.0, retries.total)
