@@ -15,7 +15,7 @@ from aam.errors import NonFiniteError
 from aam.health.bundle import random_state, torch_state
 from aam.health.describe import Describer, SampleAxis
 from aam.health.events import Origin
-from aam.health.guards import clamp_and_check, sanitize_gradients
+from aam.health.guards import clamp_outputs, sanitize_gradients
 from aam.health.interventions import Interventions
 from aam.health.modules import ModuleStack
 from aam.health.monitor import NORM, Reading, Spike, Watch
@@ -52,7 +52,8 @@ class StepGuard:
         self._unread: list[Attempt] = []
         self._random = random_state()  # a step draws from torch's generators alone, so the others are read once
         if config.safe_clamp:
-            clamp_blocks(learner.model, interventions)
+            blocks = [(name, module) for name, module in learner.model.named_modules() if isinstance(module, Block)]
+            clamp_outputs(blocks, CLAMP, interventions)
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
@@ -160,14 +161,3 @@ def anomalies(wanted: bool) -> Iterator[list[str]]:
             yield found
     except RuntimeError as error:
         found.append(" ".join(str(error).split()))
-
-
-def clamp_blocks(model: nn.Module, interventions: Interventions) -> None:
-    """Clamp what every transformer block puts out from now on, counted."""
-
-    def clamp(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        return clamp_and_check(output, -CLAMP, CLAMP, type(module).__name__, interventions)
-
-    for module in model.modules():
-        if isinstance(module, Block):
-            module.register_forward_hook(clamp)
