@@ -20,7 +20,7 @@ from aam.data.table import Table, read_table
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, MatrixError
 from aam.phylogeny.match import match_tips
-from aam.phylogeny.targets import MatrixTargets, TreeTargets
+from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
 
 SHALLOW = "samples with fewer reads than the rarefaction depth"
@@ -33,23 +33,26 @@ NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
 class Corpus:
     """Everything a run draws from: `table`, its `tokens` [A, L] uint8, `targets` of drawn samples, `split`, `depth`.
 
-    `dropped` tells what was left out and why: reason -> ids. `tree` is pruned to the table; None with a given matrix.
+    `dropped` tells what was left out and why: reason -> ids. `tree` is pruned to the table; None with a given matrix or
+    with several trees. `studies` int [samples] is the number of each sample's study, None where there is but one.
     """
 
     table: Table
     tokens: np.ndarray
-    targets: TreeTargets | MatrixTargets | None
+    targets: TreeTargets | ForestTargets | MatrixTargets | None
     tree: Tree | None
     split: Split
     depth: int | None
     files: dict[str, Path]
     dropped: dict[str, list[str]] = field(default_factory=dict)
+    studies: np.ndarray | None = None
 
     def samples(self, ids: list[str], draw: Draw) -> ASVDataset:
         """The samples of these ids, drawn as told."""
         place = {sample_id: row for row, sample_id in enumerate(self.table.sample_ids)}
         rows = np.array([place[sample_id] for sample_id in ids], dtype=np.int64)
-        return ASVDataset(self.table.counts[rows], self.tokens, ids, draw)
+        studies = None if self.studies is None else self.studies[rows]
+        return ASVDataset(self.table.counts[rows], self.tokens, ids, draw, studies)
 
 
 def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Corpus:

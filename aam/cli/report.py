@@ -168,6 +168,7 @@ def pictures(run: Path) -> list[Figure]:
 
 def ordinations(held_out: HeldOut, model: PretrainModel, colouring: Colouring) -> Figure:
     """PCoA of the held-out samples by true UniFrac, by predicted UniFrac and by their embeddings."""
+    import numpy as np
     from scipy.spatial.distance import pdist, squareform
 
     from aam.evaluation.embed import as_distances
@@ -175,11 +176,12 @@ def ordinations(held_out: HeldOut, model: PretrainModel, colouring: Colouring) -
     from aam.evaluation.plots import plot_pcoa
     from aam.evaluation.report import Figure
 
-    encoding, ids = held_out.encoding(model), [sample.sample_id for sample in held_out.samples]
+    encoding, rows = held_out.encoding(model), held_out.comparable()
+    ids, pairs = [held_out.samples[row].sample_id for row in rows], np.ix_(rows, rows)
     matrices = {
-        "True UniFrac": held_out.true,
-        "Predicted UniFrac": as_distances(encoding.best_unifrac()),
-        "Sample embeddings": squareform(pdist(encoding.embeddings().double().cpu().numpy())),
+        "True UniFrac": held_out.true[pairs],
+        "Predicted UniFrac": as_distances(encoding.best_unifrac())[pairs],
+        "Sample embeddings": squareform(pdist(encoding.embeddings().double().cpu().numpy()[rows])),
     }
     name, values = colouring.values()
     shown = {sample: value for sample, value in values.items() if sample in set(ids)}

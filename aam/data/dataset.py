@@ -49,15 +49,30 @@ class Draw:
 class ASVDataset(Dataset):
     """Samples of a table by (epoch, row); a plain row number means epoch 0.
 
-    `counts` [samples, ASVs] are reads, `tokens` [ASVs, L] uint8, `sample_ids` one per row.
+    `counts` [samples, ASVs] are reads, `tokens` [ASVs, L] uint8, `sample_ids` one per row, `studies` int [samples] the
+    number of each row's study, None where there is but one.
     """
 
-    def __init__(self, counts: csr_array, tokens: np.ndarray, sample_ids: Sequence[str], draw: Draw):
+    def __init__(
+        self,
+        counts: csr_array,
+        tokens: np.ndarray,
+        sample_ids: Sequence[str],
+        draw: Draw,
+        studies: np.ndarray | None = None,
+    ):
         if draw.token_limit is not None and draw.token_limit < 1:
             raise ConfigError(
                 f"token limit {draw.token_limit}: a sample needs at least 1 ASV; use --token-limit 1 or more"
             )
         self.counts, self.tokens, self.sample_ids, self.draw = counts, tokens, list(sample_ids), draw
+        self.studies = studies
+
+    def by_study(self) -> list[np.ndarray]:
+        """The rows of each study, int64, ascending."""
+        if self.studies is None:
+            return [np.arange(len(self))]
+        return [np.flatnonzero(self.studies == study) for study in np.unique(self.studies)]
 
     def __len__(self) -> int:
         return len(self.sample_ids)

@@ -18,24 +18,34 @@ SHUFFLE, MASKING = 1, 2
 
 
 class TrainingBatches(Dataset):
-    """Endless shuffled batches; an epoch is every sample once, less the few that do not fill a last batch."""
+    """Endless shuffled batches; an epoch is every sample once, less the few that do not fill a last batch.
+
+    A batch is of one study, because UniFrac between samples of different trees is not defined.
+    """
 
     def __init__(self, samples: ASVDataset, batch_size: int, targets: Any | None, hiding: Hiding):
-        if batch_size > len(samples):
+        self.members = samples.by_study()
+        smallest = min(len(rows) for rows in self.members)
+        if batch_size > smallest:
+            whose = "training samples" if len(self.members) == 1 else "training samples of the smallest study"
             raise ConfigError(
-                f"batch size {batch_size} is larger than the {len(samples)} training samples; "
-                f"use --batch-size {len(samples)} or less"
+                f"batch size {batch_size} is larger than the {smallest} {whose}; use --batch-size {smallest} or less"
             )
         self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
-        self.per_epoch = len(samples) // batch_size
+        self.per_epoch = sum(len(rows) // batch_size for rows in self.members)
 
     def __getitem__(self, number: int) -> Batch:
         epoch, place = divmod(number, self.per_epoch)
-        seed = self.samples.draw.seed
-        order = np.random.default_rng((seed, SHUFFLE, epoch)).permutation(len(self.samples))
-        rows = order[place * self.batch_size : (place + 1) * self.batch_size]
-        drawn = [self.samples[epoch, int(row)] for row in rows]
-        return collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
+        drawn = [self.samples[epoch, int(row)] for row in self.order(epoch)[place]]
+        return collate_fn(
+            drawn, self.targets, self.hiding, np.random.default_rng((self.samples.draw.seed, MASKING, number))
+        )
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows of the batches of an epoch, [batches, B]: each study shuffled and cut, then the batches shuffled."""
+        rng, size = np.random.default_rng((self.samples.draw.seed, SHUFFLE, epoch)), self.batch_size
+        cut = [rng.permutation(rows)[: len(rows) // size * size].reshape(-1, size) for rows in self.members]
+        return cut[0] if len(cut) == 1 else rng.permutation(np.concatenate(cut))
 
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
         """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead."""
@@ -64,9 +74,11 @@ class ValidationBatches(Dataset):
 
     def __init__(self, samples: ASVDataset, batch_size: int, targets: Any | None, hiding: Hiding):
         self.samples, self.targets, self.hiding = samples, targets, hiding
-        # Parts of about the same size, each of two samples or more, because UniFrac needs pairs.
-        count = max(1, min(-(-len(samples) // batch_size), len(samples) // 2))
-        self.parts = np.array_split(np.arange(len(samples)), count)
+        # Parts of one study and of about the same size, each of two samples or more, because UniFrac needs pairs.
+        self.parts = []
+        for rows in samples.by_study():
+            count = max(1, min(-(-len(rows) // batch_size), len(rows) // 2))
+            self.parts += np.array_split(rows, count)
 
     def __len__(self) -> int:
         return len(self.parts)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import Metric
-from aam.evaluation.metrics import PairScores, pair_scores, upper_triangle
+from aam.evaluation.metrics import PairScores, known_pairs, pair_scores
 from aam.evaluation.upgma import MAX_ASVS, hamming_tree
 from aam.phylogeny.targets import TreeTargets
 
@@ -35,7 +35,7 @@ Pairwise = Callable[["DrawnSamples"], NDArray[np.float64]]
 class DrawnSamples:
     """B samples as drawn from a table, in one order: `asvs` (column numbers) and `counts` of each, int64 [n].
 
-    `unifrac` float64 [B, B] is their true distance, of these very draws.
+    `unifrac` float64 [B, B] is their true distance, of these very draws; pairs where it is NaN are left out.
     """
 
     asvs: Sequence[NDArray[np.int64]]
@@ -123,9 +123,10 @@ def jaccard(asvs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
 def _calibrate(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -> UnifracBaseline | Skipped:
     if len(fit.asvs) < MIN_FIT_SAMPLES:
         return Skipped(f"{len(fit.asvs)} training samples to fit a line on: at least {MIN_FIT_SAMPLES} are needed")
-    slope, intercept = fit_line(upper_triangle(distances(fit)), upper_triangle(fit.unifrac))
-    predicted = slope * upper_triangle(distances(held_out)) + intercept
-    scores = pair_scores(predicted, upper_triangle(held_out.unifrac))
+    raw, true = (known_pairs(matrix, fit.unifrac) for matrix in (distances(fit), fit.unifrac))
+    slope, intercept = fit_line(raw, true)
+    predicted = slope * known_pairs(distances(held_out), held_out.unifrac) + intercept
+    scores = pair_scores(predicted, known_pairs(held_out.unifrac, held_out.unifrac))
     return UnifracBaseline(scores, predicted, slope, intercept, len(fit.asvs))
 
 

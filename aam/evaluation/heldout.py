@@ -18,7 +18,7 @@ from aam.evaluation import consensus
 from aam.evaluation.baselines import DrawnSamples, choose_fit_samples
 from aam.evaluation.distance import baseline_figures
 from aam.evaluation.embed import ASV_ROWS, Encoding, device_of, encode_asvs
-from aam.evaluation.metrics import pair_scores, upper_triangle
+from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.models.pretrain_model import PretrainModel
 
 MAX_SAMPLES = 1000
@@ -34,7 +34,10 @@ class Embedded:
 
 
 class HeldOut:
-    """The validation side of a corpus, drawn and masked once, so that every evaluation sees the same."""
+    """The validation side of a corpus, drawn and masked once, so that every evaluation sees the same.
+
+    `true` [N, N] is the UniFrac of `samples`, NaN between studies that have trees of their own.
+    """
 
     def __init__(self, corpus: Corpus, draw: Draw, hiding: Hiding, batch_size: int):
         self.corpus, self.draw = corpus, draw
@@ -62,6 +65,11 @@ class HeldOut:
         carried = set(self.corpus.split.train)
         rows = [row for row, sample in enumerate(self.corpus.table.sample_ids) if sample in carried]
         return np.bincount(self.corpus.table.counts[rows].indices, minlength=len(self.corpus.tokens)) > 0
+
+    def comparable(self) -> NDArray[np.int64]:
+        """Rows of the largest set of scored samples that all have a distance to each other: those of one tree."""
+        known = ~np.isnan(self.true)
+        return np.flatnonzero(known[known.sum(axis=1).argmax()])
 
     def predict(self, model: PretrainModel) -> Embedded:
         """UniFrac of all pairs of the held-out samples, each with all its ASVs, whatever the token limit."""
@@ -105,7 +113,7 @@ class HeldOut:
         scored = {name: predicted for name, predicted in heads.items() if predicted is not None}
         main = next(iter(scored))
         for name, predicted in scored.items():
-            scores = pair_scores(upper_triangle(predicted.cpu().numpy()), upper_triangle(self.true))
+            scores = pair_scores(known_pairs(predicted.cpu().numpy(), self.true), known_pairs(self.true, self.true))
             label = "unifrac" if name == main else name
             found |= {f"{label}_r2": scores.r2, f"{label}_mae": scores.mae, f"{label}_pearson": scores.pearson}
         model.train(training)

@@ -43,6 +43,11 @@ def upper_triangle(matrix: ArrayLike) -> NDArray:
     return square[np.triu_indices(len(square), 1)]
 
 
+def known_pairs(matrix: ArrayLike, true: ArrayLike) -> NDArray:
+    """As `upper_triangle`, less the pairs whose `true` distance [N, N] is NaN: samples of different trees have none."""
+    return upper_triangle(matrix)[~np.isnan(upper_triangle(true))]
+
+
 def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
     """R2, mean absolute error and Pearson r of two equally long arrays.
 

@@ -23,7 +23,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from numpy.typing import NDArray
 
 from aam.evaluation.curves import PANELS, Panel, series, smoothed
-from aam.evaluation.metrics import upper_triangle
+from aam.evaluation.metrics import known_pairs
 from aam.evaluation.pcoa import Ordination
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
@@ -89,7 +89,7 @@ def plot_unifrac(
     `metrics` are those of metrics.json: `unifrac_*` and `baseline_jaccard_*`, `baseline_upgma_*` with r2, mae and
     pearson, or `baseline_*_skipped` with the reason. Missing ones are shown as a dash.
     """
-    found, truth = upper_triangle(predicted), upper_triangle(true)
+    found, truth = known_pairs(predicted, true), known_pairs(true, true)
     low, high = _limits(np.concatenate([found, truth]))
     with matplotlib.rc_context(STYLE):
         figure = _figure(7.0, 7.0)

@@ -186,8 +186,12 @@ class MLPEncoder(ChunkedEncoder):
 
 
 def log_frequencies(tokens: Tensor) -> Tensor:
-    """Log frequency [L, 6] of each token at each position of tokens [U, L], every token counted once more than seen."""
+    """Log frequency [L, 6] of each token at each position of tokens [U, L], every token counted once more than seen.
+
+    PAD counts as never seen: it is not asked for, and short ASVs must not speak for the ends of longer ones.
+    """
     seen = torch.stack([(tokens == token).sum(0) for token in range(vocab.OUTPUT_SIZE)], dim=1) + 1.0
+    seen[:, vocab.PAD] = 1.0
     return (seen / seen.sum(1, keepdim=True)).log()
 
 

@@ -5,13 +5,13 @@ Computed from what was drawn for the batch, so input and target always agree, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from aam.config import Metric
-from aam.errors import MatrixError
+from aam.errors import MatrixError, TreeError
 from aam.phylogeny import unifrac
 from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure
@@ -19,7 +19,10 @@ from aam.phylogeny.unifrac import Measure
 
 @dataclass(frozen=True)
 class Targets:
-    """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None where there is no tree."""
+    """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None where there is no tree.
+
+    UniFrac is NaN between samples of different trees, where it is not defined.
+    """
 
     unifrac: np.ndarray
     faith_pd: np.ndarray | None
@@ -68,6 +71,43 @@ def _ancestor_depths(tree: Tree, depth: np.ndarray) -> np.ndarray:
     between = np.empty(len(tree.tip_names) - 1)
     between[tree.first[nodes] - 1] = depth[tree.parent[nodes]]
     return between
+
+
+class ForestTargets:
+    """Targets of samples from several studies, each by the tree of its own.
+
+    `targets` has one entry a study; `columns` int64 [A] each tell which of that study's ASVs a column of the joined
+    table is, -1 where its tree lacks it; `study_of` a sample id is the number of its study.
+    """
+
+    def __init__(
+        self, targets: Sequence[TreeTargets], columns: Sequence[np.ndarray], study_of: Mapping[str, int]
+    ) -> None:
+        self._targets, self._columns, self._study_of = list(targets), list(columns), study_of
+
+    def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Targets:
+        """Targets of B samples; UniFrac between studies is NaN."""
+        study = np.array([self._study_of[sample_id] for sample_id in sample_ids])
+        unifrac, faith_pd = np.full((len(study), len(study)), np.nan), np.empty(len(study))
+        for number in np.unique(study):
+            rows = np.flatnonzero(study == number)
+            own = [self._columns[number][asvs[row]] for row in rows]
+            found = self._targets[number]([sample_ids[row] for row in rows], own, [counts[row] for row in rows])
+            unifrac[np.ix_(rows, rows)], faith_pd[rows] = found.unifrac, found.faith_pd
+        return Targets(unifrac, faith_pd)
+
+    def patristic(self, asvs: np.ndarray) -> np.ndarray:
+        """Tree distances between ASVs, int [P] -> float64 [P, P], by the first tree that holds them all.
+
+        Raises `TreeError` where none does; the ASVs of a batch of one study are all in its tree.
+        """
+        for targets, columns in zip(self._targets, self._columns, strict=True):
+            own = columns[asvs]
+            if (own >= 0).all():
+                return targets.patristic(own)
+        raise TreeError(
+            f"no tree of {len(self._targets)} holds all of {len(asvs)} ASVs; ask for those of one study at a time"
+        )
 
 
 class MatrixTargets:

@@ -18,7 +18,7 @@ from aam.config import Metric
 from aam.data.table import read_table
 from aam.errors import MatrixError, TreeError
 from aam.phylogeny.match import match_tips
-from aam.phylogeny.targets import MatrixTargets, TreeTargets
+from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import parse_tree, read_tree
 
 HAND = "((a:1,b:2):1,(c:4,d:5):3):0.5;"
@@ -119,3 +119,29 @@ def test_a_matrix_is_read_by_id_never_by_position():
 def test_a_matrix_without_the_sample_is_refused():
     with pytest.raises(MatrixError, match="the distance matrix lacks 1 of 2 samples, e.g. b"):
         MatrixTargets(["a"], np.zeros((1, 1)))(["a", "b"], [], [])
+
+
+def test_studies_are_measured_by_their_own_trees_and_not_against_each_other() -> None:
+    first, second = (
+        hand(["a", "b"]),
+        TreeTargets(parse_tree(b"(b:1,(c:2,d:3):4);", "u.nwk"), ["b", "c", "d"], "unweighted", 0.5),
+    )
+    forest = ForestTargets(
+        [first, second],
+        [np.array([0, 1, -1, -1]), np.array([-1, 0, 1, 2])],  # columns of the joined table: a, b, c, d
+        {"x": 0, "y": 0, "z": 1, "w": 1},
+    )
+    asvs = [np.array([0]), np.array([1]), np.array([1, 2]), np.array([3])]
+    counts = [np.ones(len(own), np.int64) for own in asvs]
+    found = forest(
+        ["x", "z", "y", "w"], [asvs[0], asvs[2], asvs[1], asvs[3]], [counts[0], counts[2], counts[1], counts[3]]
+    )
+    # z holds b and c (1 + 2 + 4), w holds d (3 + 4): they share 4 of 1 + 2 + 3 + 4.
+    assert found.unifrac[1, 3] == pytest.approx(1 - 4 / 10)
+    assert found.faith_pd[[1, 3]] == pytest.approx([7, 7])
+    alone = first(["x", "y"], [np.array([0]), np.array([1])], [counts[0], counts[1]])
+    assert found.unifrac[0, 2] == alone.unifrac[0, 1]
+    assert np.isnan(found.unifrac[[0, 0, 2, 2], [1, 3, 1, 3]]).all()
+    assert forest.patristic(np.array([1, 3]))[0, 1] == pytest.approx(1 + 4 + 3)
+    with pytest.raises(TreeError, match="no tree of 2 holds all of 2 ASVs"):
+        forest.patristic(np.array([0, 3]))
