@@ -18,7 +18,7 @@ FIELDS = {
         *("validation_samples", "rarefy_depth", "max_missing"),
     ),
     TargetConfig: ("target", "task", "where", "class_order"),
-    FoldConfig: ("folds", "leave_one_group_out", "stratify"),
+    FoldConfig: ("folds", "leave_one_group_out", "stratify", "label_fraction"),
     RunConfig: ("seed",),
 }
 """The options that matter here."""

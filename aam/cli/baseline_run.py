@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aam.checkpoint import write_json
 from aam.cli.output import refuse_existing
 from aam.cli.progress import bar, status
-from aam.cli.study_folds import study_folds, warnings
+from aam.cli.study_folds import keep_labels, study_folds, warnings
 from aam.cli.train_report import OUT_OF_FOLD, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, from_dict, options
 from aam.corpus import read_any_tree, with_example
@@ -47,7 +47,7 @@ def compare_and_report(config: FinetuneConfig, model: Path | None, folder: Path)
         refuse_existing(folder / name)
     with status("reading the data"):
         study = open_study(config.data, config.target)
-        folds = study_folds(config, study) if model is None else recorded_folds(model, study)
+        folds = study_folds(config, study) if model is None else keep_labels(config, study, recorded_folds(model, study))
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
         distances = unifrac_of(config, study, counts)
@@ -117,7 +117,7 @@ def unifrac_of(config: FinetuneConfig, study: Study, counts: Any) -> NDArray[np.
 
 
 def recorded_folds(model: Path, study: Study) -> list[Fold]:
-    """The folds that a run trained and tested on; raises CheckpointError where the data are no longer the same."""
+    """The folds that a run tested on, every other sample in training; raises CheckpointError where the data are no longer the same."""
     place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
     folds = []
     for name, ids in read_part(model, "folds").items():

@@ -7,7 +7,7 @@ import numpy as np
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.data.split import split_samples
 from aam.errors import ConfigError
-from aam.evaluation.folds import Fold, Scheme, groups_on_both_sides, make_folds
+from aam.evaluation.folds import Fold, Scheme, groups_on_both_sides, make_folds, with_fewer_labels
 from aam.study import Study, likely_groups
 
 HELD_OUT = "held-out"
@@ -26,9 +26,25 @@ def scheme_of(config: FinetuneConfig) -> Scheme:
 
 
 def study_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
-    """The folds asked for; one, called `held-out`, where nothing is cross-validated."""
-    labels, seed = study.labels, config.run.seed
-    target = labels.classes if config.target.task not in NUMERIC_TASKS else [0] * len(labels.sample_ids)
+    """The folds asked for, with the labels asked for; one, called `held-out`, where nothing is cross-validated."""
+    return keep_labels(config, study, whole_folds(config, study))
+
+
+def keep_labels(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[Fold]:
+    """The folds with the part of their training samples that --label-fraction leaves."""
+    target, fraction = strata(config, study), config.fold.label_fraction
+    return [with_fewer_labels(fold, target, fraction, config.run.seed) for fold in folds]
+
+
+def strata(config: FinetuneConfig, study: Study) -> list[str | None]:
+    """The class of each sample; numbers are all of one."""
+    labels = study.labels
+    return labels.classes if config.target.task not in NUMERIC_TASKS else [None] * len(labels.sample_ids)
+
+
+def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
+    """The folds, every sample in each."""
+    labels, seed, target = study.labels, config.run.seed, strata(config, study)
     if config.fold.folds is not None or config.fold.leave_one_group_out:
         if config.data.validation_samples is not None:
             raise ConfigError("found both folds and --validation-samples, expected one of them")

@@ -107,6 +107,12 @@ class FoldConfig:
     )
     leave_one_group_out: bool = option(False, "One fold for each group of --group-column.")
     stratify: bool = option(True, "Give each fold its share of every class.")
+    label_fraction: float = option(
+        1.0,
+        "Part of each fold's training samples whose labels are used, the same share of every class; for learning curves.",
+        above=0.0,
+        high=1.0,
+    )
     selection_fraction: float = option(
         0.0,
         "Part of each fold's training samples held back to choose the best checkpoint; 0 keeps the last one.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -46,6 +47,20 @@ def make_folds(
         name = str(groups[test[0]]) if groups is not None and scheme == "leave-one-group-out" else str(number)
         folds.append(Fold(name, np.sort(train), np.sort(test)))
     return folds
+
+
+def with_fewer_labels(fold: Fold, target: Sequence[Hashable], fraction: float, seed: int) -> Fold:
+    """The fold with a part of its training rows, at least one of each value of `target` [N]; the test rows stay.
+
+    A smaller fraction of the same seed keeps a subset of what a larger one keeps, so a learning curve only ever adds.
+    """
+    if fraction == 1.0:
+        return fold
+    members: dict[Hashable, list[int]] = {}
+    for row in np.random.default_rng(seed).permutation(fold.train).tolist():
+        members.setdefault(target[row], []).append(row)
+    kept = [row for rows in members.values() for row in rows[: math.ceil(len(rows) * fraction)]]
+    return fold._replace(train=np.sort(np.array(kept, np.int64)))
 
 
 def groups_on_both_sides(fold: Fold, groups: Sequence[Hashable]) -> list[Hashable]:

@@ -283,3 +283,17 @@ def test_baselines_need_no_model(metadata: Path, tmp_path: Path):
     assert cli.main([*asked, "-o", str(tmp_path / "found")]) == 0
     found = json.loads((tmp_path / "found" / "baselines.json").read_text())["weight"]
     assert found["random_forest"]["mae"]["value"] < found["constant"]["mae"]["value"]
+
+
+def test_a_model_of_few_labels_and_its_baselines_learn_from_the_same_samples(train, tmp_path: Path):
+    options = ["--task", "classification", "--target", "age_months", "--folds", "2", "--label-fraction", "0.2"]
+    folder = train(*options, "--batch-size", "8")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert 30 <= metrics["samples_train"] <= 42  # a fifth of each half of those with reads enough, rounded up
+    assert metrics["samples_tested"] > 180
+    assert cli.main(["baseline", "--model", str(folder)]) == 0
+    assert cli.main(["baseline", "--example", *options, "-o", str(tmp_path / "alone")]) == 0
+    with_model, alone = (
+        pd.read_csv(path / "baseline_predictions.tsv", sep="\t", index_col=0) for path in (folder, tmp_path / "alone")
+    )
+    assert (with_model["age_months_random_forest"] == alone["age_months_random_forest"]).all()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam.errors import ConfigError
-from aam.evaluation.folds import Fold, groups_on_both_sides, make_folds
+from aam.evaluation.folds import Fold, groups_on_both_sides, make_folds, with_fewer_labels
 
 pytest.importorskip("sklearn", reason="folds are scikit-learn's: install the extra 'use'")
 
@@ -75,3 +75,16 @@ def test_groups_on_both_sides_are_named_in_order() -> None:
 def test_impossible_folds_are_refused(scheme: str, target: list, groups: list | None, count: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_folds(scheme, target, groups, count, 0)
+
+
+def test_fewer_labels_are_a_share_of_every_class_and_nested() -> None:
+    fold = make_folds("stratified", CLASSES, None, 4, 0)[0]  # trains on 15 ill and 30 well
+    tenth, quarter, half = (with_fewer_labels(fold, CLASSES, fraction, 3) for fraction in (0.1, 0.25, 0.5))
+    # ceil(1.5) + 3, ceil(3.75) + ceil(7.5), ceil(7.5) + 15
+    assert [Counter(CLASSES[row] for row in part.train) for part in (tenth, quarter, half)] == [
+        {"ill": 2, "well": 3}, {"ill": 4, "well": 8}, {"ill": 8, "well": 15},
+    ]  # fmt: skip
+    assert set(tenth.train) < set(quarter.train) < set(half.train) < set(fold.train)
+    assert all((part.test == fold.test).all() and (np.diff(part.train) > 0).all() for part in (tenth, quarter, half))
+    assert with_fewer_labels(fold, CLASSES, 1.0, 3) is fold
+    assert (with_fewer_labels(fold, CLASSES, 0.1, 4).train != tenth.train).any()
