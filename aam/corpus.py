@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from aam import datasets
-from aam.config import DataConfig, Metric
+from aam.config import DataConfig, Metric, flag
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.files import sniff
 from aam.data.matrix import read_matrix
@@ -16,12 +17,14 @@ from aam.data.metadata import read_groups
 from aam.data.qza import open_artifact
 from aam.data.rarefy import choose_depth
 from aam.data.split import Split, split_samples
+from aam.data.store import MANIFEST
 from aam.data.table import Table, read_table
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, MatrixError
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
+from aam.prepared import open_prepared
 
 SHALLOW = "samples with fewer reads than the rarefaction depth"
 NOT_IN_TREE = "ASVs absent from the tree"
@@ -55,26 +58,27 @@ class Corpus:
         return ASVDataset(self.table.counts[rows], self.tokens, ids, draw, studies)
 
 
+class Opened(NamedTuple):
+    """What files say, matched and checked, before any sample is left out for its depth; fields as in `Corpus`."""
+
+    table: Table
+    tokens: np.ndarray
+    targets: TreeTargets | ForestTargets | MatrixTargets
+    tree: Tree | None
+    dropped: dict[str, list[str]]
+    studies: np.ndarray | None = None
+
+
 def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Corpus:
     """Read, check and match the files of `data`; raises an InputError for whatever does not fit."""
     data, files = with_example(data)
-    if (data.tree is None) == (data.unifrac_matrix is None):
-        given = "both" if data.tree is not None else "neither"
-        raise ConfigError(
-            f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
-        )
-    table = read_table(files["table"], data.sequences)
-    dropped = dict(table.dropped)
-    names, tree = table.asv_ids, None
-    if data.tree is not None:
-        tree, table, names = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
-        targets: TreeTargets | MatrixTargets = TreeTargets(tree, names, metric, alpha)
-    else:
-        record = read_matrix(files["unifrac_matrix"], at_most_one=metric != "weighted")
-        table = match_matrix(table, record.ids, files["unifrac_matrix"], dropped)
-        targets = MatrixTargets(record.ids, record.values)
-    depth = choose_depth(sample_depths(table), data.rarefy_depth)
+    opened = open_files(data, metric, alpha) if data.corpus is None else open_folder(data, metric, alpha)
+    table, dropped, studies = opened.table, opened.dropped, opened.studies
+    depths = sample_depths(table)
+    depth = choose_depth(depths, data.rarefy_depth)
     table = drop_shallow(table, depth, dropped)
+    if studies is not None and depth is not None:
+        studies = studies[depths >= depth]
     groups = None
     if data.group_column is not None:
         if data.metadata is None:
@@ -83,12 +87,48 @@ def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Co
     used = set(table.sample_ids)
     gone = [sample for ids in dropped.values() for sample in ids if sample not in used]
     split = split_samples(table.sample_ids, data, seed, groups, gone)
-    tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
-    return Corpus(table, tokens, targets, tree, split, depth, files, dropped)
+    return Corpus(table, opened.tokens, opened.targets, opened.tree, split, depth, files, dropped, studies)
+
+
+def open_files(data: DataConfig, metric: Metric, alpha: float) -> Opened:
+    """A table with its tree or its matrix."""
+    if (data.tree is None) == (data.unifrac_matrix is None):
+        given = "both" if data.tree is not None else "neither"
+        raise ConfigError(
+            f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
+        )
+    table = read_table(data.table, data.sequences)
+    dropped = dict(table.dropped)
+    tree = None
+    if data.tree is not None:
+        tree, table, names = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
+        targets: TreeTargets | MatrixTargets = TreeTargets(tree, names, metric, alpha)
+    else:
+        record = read_matrix(data.unifrac_matrix, at_most_one=metric != "weighted")
+        table = match_matrix(table, record.ids, data.unifrac_matrix, dropped)
+        targets = MatrixTargets(record.ids, record.values)
+    return Opened(table, tokenize(table.sequences, data.max_bp, table.asv_ids), targets, tree, dropped)
+
+
+def open_folder(data: DataConfig, metric: Metric, alpha: float) -> Opened:
+    """What `aam prepare` wrote; where each study has a tree of its own, samples know their study."""
+    found = open_prepared(data.corpus, data.max_bp)
+    one = len(found.trees) == 1
+    targets, tree = found.targets(metric, alpha), found.trees[0].tree if one else None
+    return Opened(found.table, found.tokens, targets, tree, found.dropped, None if one else found.study)
 
 
 def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
-    """The data options with the embedded example filled in where asked, and the input files by option name."""
+    """The data options with the embedded example filled in where asked, and the input files by option name.
+
+    The file of a prepared corpus is its manifest, which has the digests of all others.
+    """
+    names = ("table", "tree", "sequences", "unifrac_matrix", "metadata", "validation_samples")
+    if data.corpus is not None:
+        beside = [name for name in (*names[:4], "example") if getattr(data, name)]
+        if beside:
+            raise ConfigError(f"found both --corpus and {flag(beside[0])}, expected one of them; a corpus has its own")
+        names = names[4:]
     if data.example:
         if data.table is not None:
             raise ConfigError("found both --example and --table, expected one of them")
@@ -98,11 +138,10 @@ def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
         )
         if data.unifrac_matrix is not None:
             data = replace(data, tree=None)
-    if data.table is None:
+    if data.table is None and data.corpus is None:
         raise ConfigError("no feature table; give --table FILE, or --example for the embedded one")
-    names = ("table", "tree", "sequences", "unifrac_matrix", "metadata", "validation_samples")
     files = {name: Path(value) for name in names if (value := getattr(data, name)) is not None}
-    return data, files
+    return data, files if data.corpus is None else {"corpus": data.corpus / MANIFEST} | files
 
 
 def read_any_tree(path: Path) -> Tree:

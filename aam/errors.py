@@ -8,6 +8,7 @@
     │   ├── TreeError                    phylogeny
     │   ├── MatrixError                  precomputed distances
     │   ├── MetadataError                sample metadata
+    │   ├── CorpusError                  folders that `aam prepare` wrote
     │   ├── ConfigError                  options, config files, environment switches
     │   ├── CheckpointError              run directories and checkpoints
     │   └── LedgerError                  quarantine ledgers
@@ -57,6 +58,10 @@ class MatrixError(InputError):
 
 class MetadataError(InputError):
     """Sample metadata cannot be used."""
+
+
+class CorpusError(InputError):
+    """A prepared corpus is incomplete, damaged or not there."""
 
 
 class ConfigError(InputError):

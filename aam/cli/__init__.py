@@ -19,6 +19,7 @@ from aam import __version__
 from aam.errors import AamError
 
 COMMANDS = {
+    "prepare": "Join tables and trees into a corpus that opens at once, at any size.",
     "pretrain": "Learn from a feature table and a tree, without labels.",
     "train": "Learn a metadata column, from a pretrained encoder or from scratch.",
     "predict": "Predict what a model was trained on, for the samples of a table.",

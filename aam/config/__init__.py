@@ -45,6 +45,7 @@ from aam.config.finetune import (
 )
 from aam.config.health import HealthConfig
 from aam.config.predict import PredictConfig
+from aam.config.prepare import PrepareConfig
 from aam.config.pretrain import (
     PRESETS,
     DataConfig,
@@ -79,6 +80,7 @@ __all__ = [
     "OptimConfig",
     "PRESETS",
     "PredictConfig",
+    "PrepareConfig",
     "Precision",
     "Preset",
     "PretrainConfig",

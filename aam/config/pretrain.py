@@ -24,6 +24,9 @@ class DataConfig:
     unifrac_matrix: Path | None = option(
         None, "Precomputed UniFrac matrix instead of a tree: .npy, .h5, .tsv or .qza, aligned by sample id."
     )
+    corpus: Path | None = option(
+        None, "Folder that `aam prepare` wrote, instead of --table, --tree and --sequences; opens at once at any size."
+    )
     example: bool = option(False, "Use the embedded example: 190 infant stool samples, 310 ASVs, with their tree.")
     metadata: Path | None = option(None, "Sample metadata (TSV, QIIME 2 conventions); needed by --group-column.")
     group_column: str | None = option(

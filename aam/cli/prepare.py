@@ -1,0 +1,64 @@
+"""`aam prepare`: tables and trees joined into a corpus that opens at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from aam.cli.options import given, one_option
+from aam.config import PrepareConfig, from_dict, options
+from aam.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _options(function: F) -> F:
+    """One option for each field of `PrepareConfig`."""
+    for name, (field, hint) in reversed(options(PrepareConfig).items()):
+        function = one_option(name, field, hint)(function)
+    return function
+
+
+@click.command("prepare")
+@_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; what is in it goes on.")
+@click.option("--verify", type=click.Path(path_type=Path), help="Check every file of a prepared folder, then stop.")
+def command(output: Path | None, verify: Path | None, **values: Any) -> None:
+    """Join feature tables and their trees into a corpus on disk: `aam pretrain --corpus FOLDER` opens it at once.
+
+    ASVs of several tables are one where their DNA is the same. Each table keeps its tree, and UniFrac is learned within
+    it. A preparation that was stopped goes on where the same command is given again.
+
+    \b
+    Examples: aam prepare --table a.biom --tree a.nwk --table b.biom --tree b.nwk -o corpus
+              aam prepare --verify corpus
+    """
+    asked = given(values, None)
+    if (output is None) == (verify is None) or (verify is not None and asked):
+        raise ConfigError("give tables, trees and --output FOLDER to prepare, or --verify FOLDER alone to check")
+    if verify is not None:
+        check(verify)
+        return
+    from aam.prepare import prepare
+
+    started = time.monotonic()
+    store = prepare(from_dict(PrepareConfig, asked), output, lambda text: click.echo(text, err=True))
+    click.echo(f"{contents(store.manifest['counts'])}: {output} ({time.monotonic() - started:.1f} s)")
+
+
+def check(folder: Path) -> None:
+    """Compare every file with its digest in the manifest."""
+    from aam.data.store import open_store
+
+    store = open_store(folder)
+    files = sum(1 for _ in store.check())
+    click.echo(f"{contents(store.manifest['counts'])}: {folder}: {files} files as they were written")
+
+
+def contents(counts: dict[str, int]) -> str:
+    """What a corpus holds, in words."""
+    return ", ".join(f"{counts[name]:,} {name}" for name in ("samples", "ASVs", "studies", "trees"))

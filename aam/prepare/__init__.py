@@ -1,0 +1,44 @@
+"""Several tables and their trees into one corpus on disk: a part for each table, then what needs all of them.
+
+A part is written once and noted in the manifest; a run that was stopped goes on after the last part that is noted. What
+lies on disk then is described in `aam.prepared`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aam.config import PrepareConfig
+from aam.corpus import read_any_tree
+from aam.data.store import Store, StoreWriter, open_store
+from aam.prepare.finish import finish
+from aam.prepare.part import add_table, go_on
+from aam.prepare.sources import begin, sources_of
+
+__all__ = ["prepare"]
+
+
+def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> Store:
+    """Write the corpus of `config` into `folder`, telling what happens on the way; what is there already stays.
+
+    Raises an `InputError` for whatever does not fit.
+    """
+    sources = sources_of(config)
+    record = begin(config, sources, folder)
+    if record["complete"]:
+        say(f"{folder} is complete already")
+        return open_store(folder)
+    shared = len(sources) > 1 and len(config.tree) == 1
+    growing = go_on(StoreWriter(folder, record), read_any_tree(config.tree[0]) if shared else None)
+    done = len(record["parts"])
+    for number, source in enumerate(sources):
+        if number < done:
+            say(f"{source.name}: written before")
+            continue
+        part = add_table(growing, source, number, config)
+        say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
+        for reason, count in part["dropped"].items():
+            say(f"{source.name}: left out or changed: {count:,} {reason}")
+    finish(growing, sources, say)
+    return open_store(folder)

@@ -1,0 +1,126 @@
+"""One table of a corpus: its samples, and the ASVs that no table before it had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.config import PrepareConfig
+from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, keep_samples, read_any_tree
+from aam.data.asv_index import AsvIndex
+from aam.data.store import GrowingArray, StoreWriter
+from aam.data.table import read_table
+from aam.data.texts import Texts, encode_texts
+from aam.phylogeny.match import match_tips
+from aam.phylogeny.tree import Tree
+from aam.prepare.sources import Source
+from aam.prepared import DTYPES
+
+WORKING = {"ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4"}
+"""Arrays that do not stay: sample ids as the tables have them, and the leaf of each ASV in the tree of all tables."""
+
+
+class Growing(NamedTuple):
+    """A corpus that is being written: its arrays, the columns of its ASVs, and the tree of all tables if it is one."""
+
+    writer: StoreWriter
+    index: AsvIndex
+    tree: Tree | None
+
+    def array(self, name: str) -> GrowingArray:
+        """An array by its name."""
+        return self.writer.array(name, (DTYPES | WORKING)[name])
+
+    def append(self, **arrays: NDArray) -> None:
+        """Add rows to arrays, `counts_data=...` to "counts.data"."""
+        for name, values in arrays.items():
+            self.array(name.replace("_", ".")).append(values)
+
+    def append_texts(self, name: str, strings: Sequence[str]) -> None:
+        """Add strings to a pair of arrays `name.text`, `name.bounds`."""
+        text, bounds = self.array(f"{name}.text"), self.array(f"{name}.bounds")
+        if bounds.rows == 0:
+            bounds.append(np.zeros(1, np.int64))
+        data, lengths = encode_texts(strings)
+        bounds.append(text.rows + np.cumsum(lengths))
+        text.append(data)
+
+    def append_dropped(self, dropped: Mapping[str, Sequence[str]]) -> None:
+        """Add ids that were left out; the manifest numbers the reasons."""
+        reasons = self.writer.record.setdefault("reasons", [])
+        self.append_texts("dropped", [])
+        self.append(dropped_reason=np.empty(0, np.uint8))
+        for reason, ids in dropped.items():
+            if reason not in reasons:
+                reasons.append(reason)
+            self.append_texts("dropped", ids)
+            self.append(dropped_reason=np.full(len(ids), reasons.index(reason), np.uint8))
+
+
+def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
+    """The corpus as its finished parts have left it."""
+    growing = Growing(writer, AsvIndex(), tree)
+    text, bounds = growing.array("asvs.text"), growing.array("asvs.bounds")
+    if bounds.rows:
+        growing.index.place(Texts(text.read(), bounds.read()))
+    return growing
+
+
+def add_table(growing: Growing, source: Source, number: int, config: PrepareConfig) -> dict[str, Any]:
+    """Add the study of this number; returns what the manifest says of it."""
+    table = read_table(source.files["table"], source.files.get("sequences"))
+    dropped = dict(table.dropped)
+    tree = growing.tree or read_any_tree(source.files["tree"])
+    match = match_tips(table.asv_ids, table.sequences, tree, config.max_missing)
+    if match.missing:
+        dropped[NOT_IN_TREE] = match.missing
+        table = keep_samples(table.select(asvs=match.columns), 1, dropped, ONLY_ABSENT_ASVS)
+    placed = growing.index.place(table.sequences)
+    counts = sparse.csr_array(
+        (table.counts.data, placed.columns[table.counts.indices], table.counts.indptr),
+        shape=(len(table.sample_ids), len(growing.index)),
+    )
+    counts.sum_duplicates()  # a sequence may have several ids in one table
+    add_counts(growing, counts, number)
+    growing.append_texts("ids", table.sample_ids)
+    growing.append_texts("asvs", [table.sequences[place] for place in placed.new])
+    growing.append_dropped(dropped)
+    if growing.tree is None:
+        add_tree(growing, tree, match.tips, placed.columns)
+    else:
+        growing.append(leaf=tree.leaves_of([match.tips[place] for place in placed.new]))
+    part = {
+        "samples": len(table.sample_ids), "asvs": len(table.asv_ids), "new": len(placed.new),
+        "dropped": {reason: len(ids) for reason, ids in dropped.items()},
+    }  # fmt: skip
+    growing.writer.commit(part)
+    return part
+
+
+def add_counts(growing: Growing, counts: sparse.csr_array, study: int) -> None:
+    """Add samples of one study, [samples, ASVs so far]."""
+    bounds = growing.array("counts.indptr")
+    if bounds.rows == 0:
+        bounds.append(np.zeros(1, np.int64))
+    bounds.append(growing.array("counts.data").rows + counts.indptr[1:].astype(np.int64))
+    growing.append(counts_data=counts.data, counts_indices=counts.indices)
+    growing.append(
+        samples_depth=counts.sum(axis=1).astype(np.int64), samples_study=np.full(counts.shape[0], study, np.int32)
+    )
+
+
+def add_tree(growing: Growing, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
+    """Add a tree, sheared to the tips of these columns; of several tips with one sequence the first stays."""
+    own, first = np.unique(columns, return_index=True)
+    names = [tips[place] for place in first]
+    sheared = tree.shear(names)
+    of_leaf = np.empty(len(names), np.int64)
+    of_leaf[sheared.leaves_of(names)] = own
+    growing.append(
+        trees_first=sheared.first, trees_last=sheared.last, trees_parent=sheared.parent, trees_length=sheared.length,
+        trees_columns=of_leaf, trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Training on a prepared corpus is training on the files it was made from, to the last bit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from aam.config import DataConfig, PrepareConfig
+from aam.corpus import Corpus, open_corpus
+from aam.data.dataset import Draw, Hiding
+from aam.data.loader import TrainingBatches, ValidationBatches
+from aam.datasets import example
+from aam.prepare import prepare
+
+DRAW = Draw(depth=500, token_limit=24, selection="weighted", seed=3)
+HIDING = Hiding(mask_ratio=0.15, masked_asvs=0.5, hidden_asvs=0.2, patristic_asvs=64)
+
+
+def corpus(**data: object) -> Corpus:
+    return open_corpus(DataConfig(**data), "generalized", 0.5, seed=7)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
+    """The embedded example from its files, and prepared."""
+    files, folder = example(), tmp_path_factory.mktemp("prepared") / "corpus"
+    prepare(PrepareConfig(table=(files.table,), tree=(files.tree,)), folder, lambda text: None)
+    return corpus(table=files.table, tree=files.tree), corpus(corpus=folder)
+
+
+def same(one: object, other: object) -> None:
+    for field in dataclasses.fields(one):
+        left, right = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(left, torch.Tensor):
+            assert left.dtype == right.dtype and torch.equal(left, right), field.name
+        else:
+            assert left == right, field.name
+
+
+def test_the_same_batches(both: tuple[Corpus, Corpus]):
+    plain, prepared = (TrainingBatches(each.samples(each.split.train, DRAW), 16, each.targets, HIDING) for each in both)
+    assert len(plain.samples) > 100
+    for number in (0, 1, plain.per_epoch, 5 * plain.per_epoch + 2):
+        same(plain[number], prepared[number])
+
+
+def test_the_same_held_out_batches(both: tuple[Corpus, Corpus]):
+    plain, prepared = (
+        ValidationBatches(each.samples(each.split.validation, DRAW), 16, each.targets, HIDING) for each in both
+    )
+    assert len(plain) == len(prepared) > 1
+    for number in range(len(plain)):
+        same(plain[number], prepared[number])
+
+
+def test_the_same_split_depth_tree_and_account(both: tuple[Corpus, Corpus]):
+    plain, prepared = both
+    assert [list(side) for side in prepared.split] == [list(side) for side in plain.split]
+    assert prepared.depth == plain.depth and {key: list(ids) for key, ids in prepared.dropped.items()} == plain.dropped
+    assert prepared.tree.to_newick() == plain.tree.to_newick()
+    assert np.array_equal(prepared.tokens, plain.tokens) and list(prepared.table.asv_ids) == plain.table.asv_ids
