@@ -1,0 +1,220 @@
+"""What can be read off sample embeddings that nobody asked for: who was sampled, in which study, in which batch.
+
+Where a batch can be read off as well as a disease, what is learned of the disease may be the batch. Each column of the
+metadata is predicted from the embeddings, cross-validated, and compared with the same on shuffled values. N samples, D
+dimensions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.evaluation.metadata_baselines import PENALTIES
+from aam.evaluation.metrics import pair_scores
+from aam.evaluation.target_metrics import classification_metrics
+from aam.study import SUBJECTS
+
+Role = Literal["subject", "study", "batch", ""]
+Split = tuple[NDArray, NDArray]
+
+WORDS: dict[str, Role] = dict.fromkeys(("study", "project", "cohort", "dataset"), "study") | dict.fromkeys(
+    ("batch", "run", "plate", "lane", "center", "centre", "instrument", "platform", "kit", "lot", "sequencer"), "batch"
+)
+"""Words in the name of a column that say what it is; subjects are known by the whole name."""
+SHUFFLES = 19
+"""Shuffled columns beside the real one: above all of them is a chance of one in twenty."""
+FOLDS = 5
+FEW_VALUES = 10
+"""A column with more different numbers than this is predicted as a number, else as classes."""
+MOST_CLASSES, MOST_COLUMNS = 20, 12
+"""Columns of more classes are ids or free text; of more columns, those with a role come first."""
+MIN_SAMPLES, MIN_IN_CLASS, MIN_UNITS = 20, 5, 3
+"""Samples of a column, samples of a class, and subjects (or samples) of a class that can be cross-validated."""
+LOGISTIC_C = 0.01
+"""Inverse penalty on standardised dimensions; some hundred samples bear no weaker one."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """How well a column can be read off: balanced accuracy of `classes`, or R2 of numbers (`classes` 0).
+
+    `floor` and `ceiling` are the mean and the highest of the same score on shuffled values; subjects are told by the
+    nearest other sample, everything else by a linear model that never saw the subject.
+    """
+
+    column: str
+    role: Role
+    samples: int
+    classes: int
+    score: float
+    floor: float
+    ceiling: float
+
+    @property
+    def majority(self) -> float:
+        """The score of the commonest class, or of the mean."""
+        return 1 / self.classes if self.classes else 0.0
+
+    @property
+    def told(self) -> bool:
+        """Whether the column can be told from a shuffled one."""
+        return self.score > max(self.ceiling, self.majority)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`signals`, the strongest first within each role; `skipped` tells column -> why it was not looked at."""
+
+    signals: list[Signal] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def role_of(name: str) -> Role:
+    """What a column is by its name: `host_subject_id`, `study`, `MiSeqRun`."""
+    if name.lower().removesuffix("_id") in SUBJECTS:
+        return "subject"
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    return next((WORDS[word.lower()] for word in words if word.lower() in WORDS), "")
+
+
+def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> Audit:
+    """Read each column of `frame` (N rows of text, NaN is missing) off embeddings [N, D] of the same samples."""
+    if len(frame) != len(embeddings):
+        raise ValueError(f"{len(embeddings)} embeddings and {len(frame)} rows of metadata: expected one each")
+    names = sorted(map(str, frame.columns), key=lambda name: not role_of(name))
+    subjects = next((frame[name] for name in names if role_of(name) == "subject" and frame[name].nunique() > 1), None)
+    found = Audit()
+    for name in names:
+        if len(found.signals) == MOST_COLUMNS:
+            found.skipped[name] = f"{MOST_COLUMNS} columns are enough"
+            continue
+        try:
+            found.signals.append(signal(embeddings, frame[name], subjects, seed))
+        except Unusable as reason:
+            found.skipped[name] = str(reason)
+    found.signals.sort(key=lambda one: (not one.role, one.floor - one.score))
+    return found
+
+
+class Unusable(Exception):
+    """A column that nothing can be said about; its text is the reason."""
+
+
+def signal(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
+    """One column; raises `Unusable`."""
+    role, numbers = role_of(str(column.name)), pd.to_numeric(column, errors="coerce")
+    if role == "subject":
+        return nearest(embeddings, column, seed)
+    own = np.array([f"sample {row}" for row in range(len(column))], dtype=object)
+    units = own if subjects is None else subjects.where(subjects.notna(), own).to_numpy(object)
+    if numbers.notna().sum() == column.notna().sum() and numbers.nunique() > FEW_VALUES:
+        rows = np.flatnonzero(np.isfinite(numbers))
+        return linear(str(column.name), embeddings[rows], numbers.to_numpy(np.float64)[rows], units[rows], seed)
+    rows = common(column, units)
+    return linear(str(column.name), embeddings[rows], column.to_numpy(object)[rows], units[rows], seed)
+
+
+def common(column: pd.Series, units: NDArray) -> NDArray[np.int64]:
+    """Rows of the classes that have enough samples of enough subjects; raises `Unusable` unless there are two."""
+    classes = column.dropna().unique()
+    if len(classes) < 2:
+        raise Unusable("one value" if len(classes) else "no value")
+    if len(classes) > MOST_CLASSES:
+        raise Unusable(f"{len(classes)} different values")
+    values = column.to_numpy(object)
+    kept = [c for c in classes if (values == c).sum() >= MIN_IN_CLASS and len(set(units[values == c])) >= MIN_UNITS]
+    if len(kept) < 2:
+        raise Unusable(f"fewer than two values with {MIN_IN_CLASS} samples, or {MIN_UNITS} subjects, each")
+    return np.flatnonzero(column.isin(kept))
+
+
+def nearest(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> Signal:
+    """Whether the nearest other sample is of the same subject, for subjects with two samples or more."""
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import StandardScaler
+
+    again = column.notna() & column.map(column.value_counts()).ge(2)
+    values, rows = column[again].to_numpy(object), np.flatnonzero(again)
+    if len(rows) < MIN_SAMPLES or len(set(values)) < 2:
+        raise Unusable(f"{len(rows)} samples of subjects that were sampled again, fewer than {MIN_SAMPLES}")
+    points = StandardScaler().fit_transform(embeddings[rows])
+    other = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(return_distance=False)[:, 0]
+    agreement = classification_metrics()["balanced_accuracy"]
+    rng = np.random.default_rng(seed)
+    mixed = [rng.permutation(values) for _ in range(SHUFFLES)]
+    return summed(str(column.name), values, agreement(values[other], values), [agreement(m[other], m) for m in mixed])
+
+
+def linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
+    """Logistic or ridge regression, cross-validated over `units`, so that knowing a subject is of no help."""
+    if len(values) < MIN_SAMPLES or len(set(units)) < FOLDS:
+        raise Unusable(f"{len(values)} samples of {len(set(units))} subjects")
+    folds = parts(values, units, seed)
+    rng = np.random.default_rng(seed)
+    columns = [values, *(shuffled(values, units, rng) for _ in range(SHUFFLES))]
+    score, *others = map(score_of, predicted(embeddings, columns, folds), columns)
+    return summed(name, values, score, others)
+
+
+def summed(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
+    """The scores as a `Signal`."""
+    classes = len(set(values)) if values.dtype == object else 0
+    return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
+
+
+def parts(values: NDArray, units: NDArray, seed: int) -> list[Split]:
+    """Rows to train on and to test, no unit on both sides, classes spread evenly."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    numbered = pd.factorize(units)[0]
+    if values.dtype != object:
+        return list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(values, None, numbered))
+    fewest = min(len(set(units[values == kind])) for kind in set(values))
+    splitter = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
+    return list(splitter.split(values, pd.factorize(values)[0], numbered))
+
+
+def predicted(embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Split]) -> list[NDArray]:
+    """The rows' values [N] in each column by models that have not seen them."""
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
+    found = [np.empty_like(column) for column in columns]
+    for train, test in folds:
+        scaler = StandardScaler().fit(embeddings[train])
+        seen, new = scaler.transform(embeddings[train]), scaler.transform(embeddings[test])
+        for column, values in zip(columns, found, strict=True):
+            known = column[train]
+            if known.dtype != object:
+                model = RidgeCV(PENALTIES)
+            elif len(set(known)) == 1:  # logistic regression refuses to learn one class
+                values[test] = known[0]
+                continue
+            else:
+                model = LogisticRegression(C=LOGISTIC_C, class_weight="balanced", max_iter=1000)
+            values[test] = model.fit(seen, known).predict(new)
+    return found
+
+
+def score_of(found: NDArray, values: NDArray) -> float:
+    """Balanced accuracy of classes, R2 of numbers."""
+    if values.dtype == object:
+        return classification_metrics()["balanced_accuracy"](found, values)
+    return pair_scores(found, values).r2
+
+
+def shuffled(values: NDArray, units: NDArray, rng: np.random.Generator) -> NDArray:
+    """Values in another order: of whole units, where a unit has one value, for these are not independent."""
+    by_unit = dict(zip(units, values, strict=True))
+    if any(by_unit[unit] != value for unit, value in zip(units, values, strict=True)):
+        return rng.permutation(values)
+    order = rng.permutation(len(by_unit))
+    given = dict(zip(by_unit, np.array(list(by_unit.values()), dtype=values.dtype)[order], strict=True))
+    return np.array([given[unit] for unit in units], dtype=values.dtype)
