@@ -8,6 +8,8 @@ matrix, since `biom` sums a cell that is given twice and counts negative positio
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from aam.data.hdf5_check import Source, check_size, check_sparse, dataset, open_hdf5
+from aam.data.hdf5_check import Source, check_bounds, check_indices, check_size, dataset, open_hdf5
 from aam.data.hdf5_strings import read_strings
 from aam.data.ids import quote
-from aam.data.raw_table import RawTable, check_shape
+from aam.data.raw_table import RawRows, RawTable, check_shape, cut_rows
 from aam.errors import TableError
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
@@ -27,8 +29,9 @@ _PIECE = 1 << 20
 """Entries of the second copy of a matrix that are in memory at a time."""
 
 
-def read_biom_hdf5(path: Path, name: str) -> RawTable:
-    """Table of a BIOM 2.1 file; `name` stands for the file in messages. Raises `TableError`."""
+@contextmanager
+def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
+    """Table of a BIOM 2.1 file; `name` stands for the file in messages. Raises `TableError`, also between blocks."""
     with open_hdf5(path, name, TableError) as source:
         features, samples = _claimed_shape(source)
         check_shape(samples, features, name)
@@ -42,9 +45,18 @@ def read_biom_hdf5(path: Path, name: str) -> RawTable:
             if ids[axis].size != expected:
                 raise source.fail(f"{ids[axis].size} {axis} ids for a shape of {features} x {samples}")
         sample_ids, feature_ids = (read_strings(source, ids[axis]) for axis in ("sample", "observation"))
-        by_sample = _compressed(source, "sample", arrays["sample"], (samples, features))
-        _check_other_axis(source, arrays["observation"], by_sample)
-        return RawTable(by_sample, sample_ids, feature_ids)
+
+        def blocks(entries: int) -> Iterator[RawTable]:
+            read = 0
+            for rows, values in _compressed(source, "sample", arrays["sample"], (samples, features), entries):
+                read += _fingerprint(rows.start + _row_numbers(values), values.indices, values.data)
+                yield RawTable(_canonical(source, values), sample_ids[rows], feature_ids)
+            for rows, values in _compressed(source, "observation", arrays["observation"], (features, samples), _PIECE):
+                read -= _fingerprint(values.indices, rows.start + _row_numbers(values), values.data)
+            if read % 2**64:
+                raise source.fail("the matrices stored by sample and by observation disagree")
+
+        yield RawRows(sample_ids, feature_ids, blocks)
 
 
 def _claimed_shape(source: Source) -> tuple[int, int]:
@@ -63,52 +75,58 @@ def _claimed_shape(source: Source) -> tuple[int, int]:
     return features, samples
 
 
-def _compressed(source: Source, axis: str, arrays: dict[str, Any], shape: tuple[int, int]) -> sparse.csr_array:
-    """Sparse rows of one axis, checked and with sorted columns."""
+def _compressed(
+    source: Source, axis: str, arrays: dict[str, Any], shape: tuple[int, int], entries: int
+) -> Iterator[tuple[slice, sparse.csr_array]]:
+    """Checked sparse rows of one axis, about so many entries at a time, and which rows they are."""
     group, (rows, columns) = f"{axis}/matrix", shape
-    entries = arrays["data"].size
-    if arrays["indices"].size != entries or arrays["indptr"].size != rows + 1 or entries > rows * columns:
+    count = arrays["data"].size
+    if arrays["indices"].size != count or arrays["indptr"].size != rows + 1 or count > rows * columns:
         raise source.fail(
-            f"{group} has {entries} values, {arrays['indices'].size} indices and {arrays['indptr'].size} row bounds "
+            f"{group} has {count} values, {arrays['indices'].size} indices and {arrays['indptr'].size} row bounds "
             f"for {rows} rows and {columns} columns"
         )
-    indptr, indices = arrays["indptr"][:], arrays["indices"][:]
-    check_sparse(source, group, indptr, indices, columns)
-    index = np.int32 if max(entries, columns) < 2**31 else np.int64
-    data = arrays["data"][:]
-    matrix = sparse.csr_array((data, indices.astype(index, copy=False), indptr.astype(index, copy=False)), shape=shape)
-    matrix.sort_indices()
-    if not matrix.has_canonical_format:
-        raise source.fail(f"{group} gives a cell more than once")
-    return matrix
+    indptr = arrays["indptr"][:]
+    check_bounds(source, group, indptr, count)
+    indptr = indptr.astype(np.int64, copy=False)
+    for piece in cut_rows(indptr, entries):
+        bounds = indptr[piece.start : piece.stop + 1]
+        indices, data = (arrays[part][bounds[0] : bounds[-1]] for part in ("indices", "data"))
+        check_indices(source, group, indices, columns)
+        index = np.int32 if max(len(data), columns) < 2**31 else np.int64
+        parts = (data, indices.astype(index, copy=False), (bounds - bounds[0]).astype(index))
+        yield piece, sparse.csr_array(parts, shape=(len(bounds) - 1, columns))
 
 
-def _check_other_axis(source: Source, arrays: dict[str, Any], by_sample: sparse.csr_array) -> None:
-    """Refuse a file whose second copy of the matrix, by observation, is another one.
+def _canonical(source: Source, values: sparse.csr_array) -> sparse.csr_array:
+    """Rows with sorted columns; refuses a cell that is given twice, which would be summed."""
+    values.sort_indices()
+    if not values.has_canonical_format:
+        raise source.fail("sample/matrix gives a cell more than once")
+    return values
 
-    The copy is compared piece by piece and only taken into memory where its columns are not sorted.
+
+def _row_numbers(values: sparse.csr_array) -> NDArray[np.int64]:
+    """The row of each stored value."""
+    return np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+
+
+def _fingerprint(samples: NDArray[np.integer], features: NDArray[np.integer], values: NDArray[np.number]) -> int:
+    """Sum of a 64-bit hash of each cell: tells whether two copies of a matrix hold the same cells in any order.
+
+    NaN equals NaN, since it gets a refusal of its own; 0 equals -0.
     """
-    expected = by_sample.T.tocsr()
-    if arrays["indptr"].size == expected.indptr.size and arrays["data"].size == arrays["indices"].size == expected.nnz:
-        pieces = [slice(start, start + _PIECE) for start in range(0, expected.nnz, _PIECE)]
-        if np.array_equal(arrays["indptr"][:], expected.indptr) and all(
-            np.array_equal(arrays["indices"][piece], expected.indices[piece])
-            and _equal(arrays["data"][piece], expected.data[piece])
-            for piece in pieces
-        ):
-            return
-    other = _compressed(source, "observation", arrays, expected.shape)
-    if not (
-        np.array_equal(other.indptr, expected.indptr)
-        and np.array_equal(other.indices, expected.indices)
-        and _equal(other.data, expected.data)
-    ):
-        raise source.fail("the matrices stored by sample and by observation disagree")
+    numbers = values.astype(np.float64) + 0.0
+    numbers[np.isnan(numbers)] = np.nan
+    cell = (samples.astype(np.uint64) << np.uint64(32)) ^ features.astype(np.uint64)
+    return int(_mixed(_mixed(cell) ^ numbers.view(np.uint64)).sum(dtype=np.uint64))
 
 
-def _equal(one: NDArray[np.number], other: NDArray[np.number]) -> bool:
-    """Equal value for value; NaN equals NaN, since it gets a refusal of its own."""
-    return np.array_equal(one, other, equal_nan=one.dtype.kind == other.dtype.kind == "f")
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Bits that all depend on all: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def read_biom_json(path: Path, name: str) -> RawTable:

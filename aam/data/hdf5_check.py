@@ -114,20 +114,19 @@ def check_size(source: Source, datasets: Sequence[h5py.Dataset]) -> None:
         raise source.fail(f"claims {unpacked:,} bytes of data in {stored:,} stored bytes (more than {MAX_RATIO} to 1)")
 
 
-def check_sparse(
-    source: Source, group: str, indptr: NDArray[np.integer], indices: NDArray[np.integer], columns: int
-) -> None:
-    """Refuse compressed sparse arrays that would make a reader leave its memory or lose counts.
-
-    `indptr` [rows + 1] must rise from 0 to the number of entries; `indices` [entries] must lie in [0, columns).
-    """
+def check_bounds(source: Source, group: str, indptr: NDArray[np.integer], entries: int) -> None:
+    """Refuse row bounds [rows + 1] that do not rise from 0 to the number of entries."""
     if indptr[0] != 0:
         raise source.fail(f"{group}/indptr starts at {indptr[0]}, expected 0")
-    if indptr[-1] != indices.size:
-        raise source.fail(f"{group}/indptr ends at {indptr[-1]}, expected {indices.size} (the number of entries)")
+    if indptr[-1] != entries:
+        raise source.fail(f"{group}/indptr ends at {indptr[-1]}, expected {entries} (the number of entries)")
     falls = indptr[1:] < indptr[:-1]
     if falls.any():
         raise source.fail(f"{group}/indptr falls at entry {int(falls.argmax()) + 1}, expected rising numbers")
+
+
+def check_indices(source: Source, group: str, indices: NDArray[np.integer], columns: int) -> None:
+    """Refuse column numbers that do not lie in [0, columns): they would make a reader leave its memory."""
     outside = (indices < 0) | (indices >= columns)
     if outside.any():
         raise source.fail(

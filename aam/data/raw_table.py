@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,36 @@ class RawTable:
     values: sparse.csr_array
     sample_ids: list[str]
     feature_ids: list[str]
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """An open table file, unchecked: its ids, and its samples in order, cut by `blocks(entries)` into tables of about so
+    many stored values, one sample at least. A file is read only as its blocks are."""
+
+    sample_ids: list[str]
+    feature_ids: list[str]
+    blocks: Callable[[int], Iterator[RawTable]]
+
+
+def rows_of(raw: RawTable) -> RawRows:
+    """A table that is in memory, as if it were read piece by piece."""
+
+    def blocks(entries: int) -> Iterator[RawTable]:
+        for rows in cut_rows(raw.values.indptr, entries):
+            yield RawTable(raw.values[rows], raw.sample_ids[rows], raw.feature_ids)
+
+    return RawRows(raw.sample_ids, raw.feature_ids, blocks)
+
+
+def cut_rows(indptr: NDArray[np.integer], entries: int) -> Iterator[slice]:
+    """Consecutive rows of a CSR matrix with at most `entries` stored values together, but one row at least."""
+    start = 0
+    while start < len(indptr) - 1:
+        most = min(int(indptr[start]) + entries, int(indptr[-1]))
+        stop = max(start + 1, int(np.searchsorted(indptr, most, side="right")) - 1)
+        yield slice(start, stop)
+        start = stop
 
 
 def check_shape(samples: int, features: int, name: str) -> None:

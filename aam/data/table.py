@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from aam.data.biom_file import read_biom_hdf5, read_biom_json
+from aam.data.biom_file import open_biom_hdf5, read_biom_json
 from aam.data.files import check_file, sniff
 from aam.data.ids import MAX_FEATURE_ID, check_ids
 from aam.data.qza import open_artifact
-from aam.data.raw_table import RawTable, whole_counts
+from aam.data.raw_table import RawRows, RawTable, rows_of, whole_counts
 from aam.data.sequences import sequences_of
 from aam.data.tokenizer import is_dna
 from aam.data.tsv import read_table_tsv
@@ -21,6 +24,9 @@ from aam.errors import TableError
 
 ARTIFACT = "FeatureTable[Frequency]"
 """QIIME 2 type that holds counts."""
+
+WHOLE = 1 << 62
+"""Entries of a block that is the whole table."""
 
 STORED_ZEROS = "samples with stored zeros, which were removed"
 EMPTY_SAMPLES = "samples without reads"
@@ -67,30 +73,16 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     everything else that is not a table of counts with unique ids.
     """
     path = Path(path)
-    check_file(path, "--table", TableError)
-    raw = _read_raw(path)
-    check_ids(raw.sample_ids, "sample id", str(path), TableError)
-    check_ids(raw.feature_ids, "feature id", str(path), TableError, MAX_FEATURE_ID)
-    if sequences is None and _is_transposed(raw):
-        raise TableError(
-            f"{path}: sample ids are DNA and feature ids are not; transpose the table, ASVs are the rows of its file"
-        )
-    counts = whole_counts(raw, str(path))
-    zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
-    counts.eliminate_zeros()
-    reads = np.diff(counts.indptr) > 0
-    seen = np.bincount(counts.indices, minlength=len(raw.feature_ids)) > 0
-    if not reads.any():
-        raise TableError(f"{path}: all {len(raw.sample_ids)} samples are empty (no count > 0); give a table with reads")
+    with open_rows(path, sequences is not None) as rows:
+        (raw,) = rows.blocks(WHOLE)
+    found = clean(raw, str(path))
+    refuse_empty(found.sample_ids, raw.sample_ids, path)
+    seen = np.bincount(found.counts.indices, minlength=len(raw.feature_ids)) > 0
     asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
-    dropped = {
-        STORED_ZEROS: [raw.sample_ids[row] for row in zero_rows],
-        EMPTY_SAMPLES: [raw.sample_ids[row] for row in np.flatnonzero(~reads)],
-        EMPTY_ASVS: [raw.feature_ids[column] for column in np.flatnonzero(~seen)],
-    }
+    dropped = found.dropped | {EMPTY_ASVS: [raw.feature_ids[column] for column in np.flatnonzero(~seen)]}
     return Table(
-        counts=counts if reads.all() and seen.all() else counts[reads][:, seen],
-        sample_ids=[raw.sample_ids[row] for row in np.flatnonzero(reads)],
+        counts=found.counts if seen.all() else found.counts[:, seen],
+        sample_ids=found.sample_ids,
         asv_ids=asv_ids,
         sequences=sequences_of(asv_ids, None if sequences is None else Path(sequences), str(path)),
         source=path,
@@ -98,23 +90,71 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     )
 
 
-def _is_transposed(raw: RawTable) -> bool:
+class Cleaned(NamedTuple):
+    """Samples that have reads, `counts` int64 [samples, features] without stored zeros; reason -> ids left out."""
+
+    counts: sparse.csr_array
+    sample_ids: list[str]
+    dropped: dict[str, list[str]]
+
+
+def clean(raw: RawTable, name: str) -> Cleaned:
+    """Some samples of a table as whole counts, less stored zeros and samples without reads; see `whole_counts`."""
+    counts = whole_counts(raw, name)
+    zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
+    counts.eliminate_zeros()
+    reads = np.diff(counts.indptr) > 0
+    ids = {
+        STORED_ZEROS: [raw.sample_ids[row] for row in zero_rows],
+        EMPTY_SAMPLES: [raw.sample_ids[row] for row in np.flatnonzero(~reads)],
+    }
+    kept = [raw.sample_ids[row] for row in np.flatnonzero(reads)]
+    return Cleaned(counts if reads.all() else counts[reads], kept, ids)
+
+
+def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> None:
+    """Raise `TableError` where no sample has reads."""
+    if not kept:
+        raise TableError(f"{path}: all {len(everyone)} samples are empty (no count > 0); give a table with reads")
+
+
+@contextmanager
+def open_rows(path: Path, with_sequences: bool) -> Iterator[RawRows]:
+    """An open table file of any known kind, its ids checked; `with_sequences`: its feature ids need not be DNA."""
+    check_file(path, "--table", TableError)
+    with _open_raw(path) as rows:
+        check_ids(rows.sample_ids, "sample id", str(path), TableError)
+        check_ids(rows.feature_ids, "feature id", str(path), TableError, MAX_FEATURE_ID)
+        if not with_sequences and _is_transposed(rows):
+            raise TableError(
+                f"{path}: sample ids are DNA and feature ids are not; transpose the table, ASVs are the rows of its "
+                "file"
+            )
+        yield rows
+
+
+def _is_transposed(raw: RawRows) -> bool:
     """Whether the samples have the sequences, as in tables written by R packages; short names are DNA by chance."""
     return min(map(len, raw.sample_ids)) >= 20 and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids)
 
 
-def _read_raw(path: Path) -> RawTable:
-    """Content of a table file of any known kind."""
+@contextmanager
+def _open_raw(path: Path) -> Iterator[RawRows]:
+    """Content of a table file of any known kind; BIOM 2.1 is read as its blocks are asked for."""
     kind = sniff(path)
     if kind == "zip":
         with open_artifact(path, ARTIFACT) as payload:
             if sniff(payload) != "hdf5":
                 raise TableError(f"{path} does not hold a BIOM 2.1 (HDF5) table; export it from QIIME 2 again")
-            return read_biom_hdf5(payload, str(path))
-    if kind in ("gzip", "npy", "binary"):
+            with open_biom_hdf5(payload, str(path)) as rows:
+                yield rows
+    elif kind == "hdf5":
+        with open_biom_hdf5(path, str(path)) as rows:
+            yield rows
+    elif kind in ("json", "text"):
+        yield rows_of((read_biom_json if kind == "json" else read_table_tsv)(path, str(path)))
+    else:
         advice = "unpack it first (gunzip)" if kind == "gzip" else "if it should be BIOM, it is damaged: write it again"
         raise TableError(
             f"{path} is {kind} data, expected BIOM (HDF5 or JSON), QIIME 2 .qza or tab-separated text; {advice}"
         )
-    readers = {"hdf5": read_biom_hdf5, "json": read_biom_json, "text": read_table_tsv}
-    return readers[kind](path, str(path))
