@@ -27,8 +27,10 @@ class RawTable:
 
 @dataclass(frozen=True)
 class RawRows:
-    """An open table file, unchecked: its ids, and its samples in order, cut by `blocks(entries)` into tables of about so
-    many stored values, one sample at least. A file is read only as its blocks are."""
+    """An open table file, unchecked: its ids, and its samples in order, cut by `blocks(entries)` into tables.
+
+    Each has at most so many stored values, but one sample at least. A file is read only as its blocks are.
+    """
 
     sample_ids: list[str]
     feature_ids: list[str]

@@ -54,7 +54,12 @@ class GrowingArray:
         rows = np.ascontiguousarray(values).astype(self.dtype, copy=False)
         if rows is not values and not np.array_equal(rows, values):
             raise OverflowError(f"{self.path.name}: values beyond {self.dtype}")
-        self.file.write(rows.data if rows.size else b"")
+        try:
+            self.file.write(rows.data if rows.size else b"")
+        except OSError as fault:
+            raise CorpusError(
+                f"{self.path} cannot be written ({fault.strerror}); make room and run the same command again"
+            ) from fault
         self.rows += len(rows)
 
     def read(self) -> NDArray:

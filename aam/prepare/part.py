@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.config import PrepareConfig
-from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, keep_samples, read_any_tree
+from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.data.asv_index import AsvIndex
 from aam.data.store import GrowingArray, StoreWriter
-from aam.data.table import read_table
 from aam.data.texts import Texts, encode_texts
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.tree import Tree
+from aam.prepare.scratch import Scratch, read_counts
 from aam.prepare.sources import Source
 from aam.prepared import DTYPES
 
@@ -72,45 +72,53 @@ def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
 
 def add_table(growing: Growing, source: Source, number: int, config: PrepareConfig) -> dict[str, Any]:
     """Add the study of this number; returns what the manifest says of it."""
-    table = read_table(source.files["table"], source.files.get("sequences"))
-    dropped = dict(table.dropped)
     tree = growing.tree or read_any_tree(source.files["tree"])
-    match = match_tips(table.asv_ids, table.sequences, tree, config.max_missing)
+    with Scratch(growing.writer.folder) as scratch:
+        read = read_counts(source, scratch)
+        match = match_tips(read.asv_ids, read.sequences, tree, config.max_missing)
+        placed = growing.index.place([read.sequences[place] for place in match.columns])
+        column_of = np.full(int(read.features[-1]) + 1, -1, dtype=np.int64)
+        column_of[read.features[match.columns]] = placed.columns
+        kept = add_counts(growing, scratch, column_of, number)
     if match.missing:
-        dropped[NOT_IN_TREE] = match.missing
-        table = keep_samples(table.select(asvs=match.columns), 1, dropped, ONLY_ABSENT_ASVS)
-    placed = growing.index.place(table.sequences)
-    counts = sparse.csr_array(
-        (table.counts.data, placed.columns[table.counts.indices], table.counts.indptr),
-        shape=(len(table.sample_ids), len(growing.index)),
-    )
-    counts.sum_duplicates()  # a sequence may have several ids in one table
-    add_counts(growing, counts, number)
-    growing.append_texts("ids", table.sample_ids)
-    growing.append_texts("asvs", [table.sequences[place] for place in placed.new])
-    growing.append_dropped(dropped)
+        read.dropped[NOT_IN_TREE] = match.missing
+    if not kept.all():
+        read.dropped[ONLY_ABSENT_ASVS] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
+    growing.append_texts("ids", [read.sample_ids[row] for row in np.flatnonzero(kept)])
+    growing.append_texts("asvs", [read.sequences[match.columns[place]] for place in placed.new])
+    growing.append_dropped(read.dropped)
     if growing.tree is None:
         add_tree(growing, tree, match.tips, placed.columns)
     else:
         growing.append(leaf=tree.leaves_of([match.tips[place] for place in placed.new]))
     part = {
-        "samples": len(table.sample_ids), "asvs": len(table.asv_ids), "new": len(placed.new),
-        "dropped": {reason: len(ids) for reason, ids in dropped.items()},
+        "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(placed.new),
+        "dropped": {reason: len(ids) for reason, ids in read.dropped.items()},
     }  # fmt: skip
     growing.writer.commit(part)
     return part
 
 
-def add_counts(growing: Growing, counts: sparse.csr_array, study: int) -> None:
-    """Add samples of one study, [samples, ASVs so far]."""
+def add_counts(growing: Growing, scratch: Scratch, column_of: NDArray[np.int64], study: int) -> NDArray[np.bool_]:
+    """Add the samples of one study, less the features without a column (-1); returns which samples [n] are left."""
     bounds = growing.array("counts.indptr")
     if bounds.rows == 0:
         bounds.append(np.zeros(1, np.int64))
-    bounds.append(growing.array("counts.data").rows + counts.indptr[1:].astype(np.int64))
-    growing.append(counts_data=counts.data, counts_indices=counts.indices)
-    growing.append(
-        samples_depth=counts.sum(axis=1).astype(np.int64), samples_study=np.full(counts.shape[0], study, np.int32)
-    )
+    kept = []
+    for block in scratch.blocks(len(column_of)):
+        columns = column_of[block.indices]
+        left = np.r_[0, np.cumsum(columns >= 0)][block.indptr]
+        rows = np.diff(left) > 0
+        kept.append(rows)
+        parts = block.data[columns >= 0], columns[columns >= 0], np.r_[0, left[1:][rows]]
+        counts = sparse.csr_array(parts, shape=(int(rows.sum()), len(growing.index)))
+        counts.sum_duplicates()  # sorts; and a sequence may have several ids in one table
+        bounds.append(growing.array("counts.data").rows + counts.indptr[1:].astype(np.int64))
+        growing.append(
+            counts_data=counts.data, counts_indices=counts.indices,
+            samples_depth=counts.sum(axis=1), samples_study=np.full(counts.shape[0], study),
+        )  # fmt: skip
+    return np.concatenate(kept)
 
 
 def add_tree(growing: Growing, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
