@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from aam.evaluation.metadata_baselines import PENALTIES
 from aam.evaluation.metrics import pair_scores
@@ -37,8 +38,8 @@ MOST_CLASSES, MOST_COLUMNS = 20, 12
 """Columns of more classes are ids or free text; of more columns, those with a role come first."""
 MIN_SAMPLES, MIN_IN_CLASS, MIN_UNITS = 20, 5, 3
 """Samples of a column, samples of a class, and subjects (or samples) of a class that can be cross-validated."""
-LOGISTIC_C = 0.01
-"""Inverse penalty on standardised dimensions; some hundred samples bear no weaker one."""
+AXES = 32
+"""Principal components that are looked at, made equally large; fewer where samples are few."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def nearest(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> S
 
 
 def linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
-    """Logistic or ridge regression, cross-validated over `units`, so that knowing a subject is of no help."""
+    """A linear model of classes or numbers, cross-validated over `units`, so that knowing a subject is of no help."""
     if len(values) < MIN_SAMPLES or len(set(units)) < FOLDS:
         raise Unusable(f"{len(values)} samples of {len(set(units))} subjects")
     folds = parts(values, units, seed)
@@ -182,25 +183,31 @@ def parts(values: NDArray, units: NDArray, seed: int) -> list[Split]:
 
 
 def predicted(embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Split]) -> list[NDArray]:
-    """The rows' values [N] in each column by models that have not seen them."""
-    from sklearn.linear_model import LogisticRegression, RidgeCV
-    from sklearn.preprocessing import StandardScaler
+    """The rows' values [N] in each column by models that have not seen them: the class of the nearest centroid, which
+    is a linear discriminant that gives rare classes their due, or ridge regression."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import RidgeCV
 
     found = [np.empty_like(column) for column in columns]
     for train, test in folds:
-        scaler = StandardScaler().fit(embeddings[train])
-        seen, new = scaler.transform(embeddings[train]), scaler.transform(embeddings[test])
-        for column, values in zip(columns, found, strict=True):
-            known = column[train]
-            if known.dtype != object:
-                model = RidgeCV(PENALTIES)
-            elif len(set(known)) == 1:  # logistic regression refuses to learn one class
-                values[test] = known[0]
-                continue
-            else:
-                model = LogisticRegression(C=LOGISTIC_C, class_weight="balanced", max_iter=1000)
-            values[test] = model.fit(seen, known).predict(new)
+        axes = PCA(min(AXES, len(train) // 4, embeddings.shape[1]), whiten=True, svd_solver="full")
+        seen = axes.fit_transform(embeddings[train])
+        new = axes.transform(embeddings[test])
+        if columns[0].dtype != object:
+            numbers = RidgeCV(PENALTIES, alpha_per_target=True).fit(seen, np.column_stack(columns)[train]).predict(new)
+            for values, column in zip(found, numbers.T, strict=True):
+                values[test] = column
+            continue
+        for values, column in zip(found, columns, strict=True):
+            values[test] = nearest_class(seen, column[train], new)
     return found
+
+
+def nearest_class(seen: NDArray, known: NDArray, new: NDArray) -> NDArray:
+    """The class [M] whose mean of `seen` [N, D] is nearest to each of `new` [M, D]."""
+    classes, place = np.unique(known, return_inverse=True)
+    centres = np.array([seen[place == number].mean(axis=0) for number in range(len(classes))])
+    return classes[cdist(new, centres).argmin(axis=1)]
 
 
 def score_of(found: NDArray, values: NDArray) -> float:
