@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from aam import vocab
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling, standardise
+from aam.models.chunks import LIMITS, Chunk, Run, Work, in_chunks
 from aam.models.layers import Transformer
-
-CHUNK_POSITIONS = 8192
-"""Transformer positions encoded at once: past the caches, larger matrix products get slower on CPUs."""
-KEPT_POSITIONS = 65536
-"""Positions whose activations are kept for the backward pass, about 1.5 GB in the default size; with more, every chunk
-is encoded again in the backward pass, a third more work in memory that does not grow with the number of ASVs."""
 
 
 class Encoded(NamedTuple):
@@ -27,39 +22,80 @@ class Encoded(NamedTuple):
     embeddings: Tensor
 
 
+class Plan(NamedTuple):
+    """Numbers of the rows of each chunk, and how many chunks keep their activations for the backward pass."""
+
+    chunks: Sequence[Tensor]
+    kept: int
+
+
 class ChunkedEncoder(nn.Module):
-    """What the encoders of distinct ASVs share: chunks, recomputation and the contract of `embed` and `predict`."""
+    """What the encoders of distinct ASVs share: chunks and the contract of `embed` and `predict`."""
 
     positions: int
     """Transformer positions of the longest sequence."""
+    numbers: int
+    """Numbers of a sequence that the backward pass needs, about."""
+    dropout = 0.0
 
-    def encode(self, tokens: Tensor) -> Encoded:
-        """tokens [U, L] -> states and embeddings; every row holds at least one token."""
+    def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
+        """tokens [U, L] -> states and embeddings; every row holds at least one token.
+
+        `full` promises that no position is padding, which saves the mask.
+        """
         raise NotImplementedError
 
     def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
         """Nucleotide logits [T, 6] at (row, position) pairs `at` [T, 2]."""
         raise NotImplementedError
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks."""
-        rows = max(1, CHUNK_POSITIONS // self.positions)
-        if torch.is_grad_enabled() and len(tokens) * self.positions > KEPT_POSITIONS:
-            parts = [checkpoint(self._embed_chunk, chunk, use_reentrant=False) for chunk in tokens.split(rows)]
-        else:
-            parts = [self._embed_chunk(chunk) for chunk in tokens.split(rows)]
-        return torch.cat(parts)
-
     def calibrate(self, tokens: Tensor) -> None:
         """Start from these ASVs, tokens [U, L]: embeddings spread out, nucleotides at their frequencies."""
         raise NotImplementedError
 
-    def _embed_chunk(self, tokens: Tensor) -> Tensor:
-        return self.encode(tokens).embeddings
+    def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:
+        """tokens [U, L] without columns that hold only padding, and whether no position is padding then.
+
+        On a GPU, which would have to be waited for, nothing is looked at.
+        """
+        return tokens, False
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks of like length."""
+        plan = self.plan(tokens)
+        parts = self._in_chunks(self._embed_chunk, [(tokens[rows],) for rows in plan.chunks], plan.kept)
+        return torch.cat(parts)[torch.cat(plan.chunks).argsort()]
 
     def predict(self, tokens: Tensor, at: Tensor) -> Tensor:
         """Logits [T, 6] of the bases hidden in tokens [M, L] at (row, position) pairs `at` [T, 2]."""
-        return self.logits_at(self.encode(tokens), at)
+        plan = self.plan(tokens)
+        if len(plan.chunks) == 1:
+            return self._in_chunks(self._predict_chunk, [(tokens, at)], plan.kept)[0]
+        picked = [torch.isin(at[:, 0], rows).nonzero()[:, 0] for rows in plan.chunks]
+        place = at.new_empty(len(tokens))
+        for rows in plan.chunks:
+            place[rows] = torch.arange(len(rows), device=at.device)
+        here = torch.stack([place[at[:, 0]], at[:, 1]], dim=1)
+        chunks = [(tokens[rows], here[some]) for rows, some in zip(plan.chunks, picked, strict=True)]
+        return torch.cat(self._in_chunks(self._predict_chunk, chunks, plan.kept))[torch.cat(picked).argsort()]
+
+    def plan(self, tokens: Tensor) -> Plan:
+        """Chunks of tokens [U, L], about equal in size; rows of like length are together, except on a GPU."""
+        limits, rows = LIMITS[tokens.device.type], torch.arange(len(tokens), device=tokens.device)
+        if tokens.device.type == "cpu":
+            rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
+        chunks = rows.tensor_split(max(1, -(-len(rows) * self.positions // limits.positions)))
+        return Plan(chunks, limits.kept // (max(1, len(chunks[0])) * self.numbers))
+
+    def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
+        work = Work.here(run, chunks[0][0].device, noisy=self.training and self.dropout > 0)
+        return [result for (result,) in in_chunks(work, chunks, list(self.parameters()), kept)]
+
+    def _embed_chunk(self, tokens: Tensor) -> Chunk:
+        return (self.encode(*self.trimmed(tokens)).embeddings,)
+
+    def _predict_chunk(self, tokens: Tensor, at: Tensor) -> Chunk:
+        return (self.logits_at(self.encode(*self.trimmed(tokens)), at),)
 
 
 class ASVEncoder(ChunkedEncoder):
@@ -79,9 +115,9 @@ class ASVEncoder(ChunkedEncoder):
         self.start = nn.Embedding(vocab.VOCAB_SIZE, config.dim)
         self.base = nn.Embedding(config.patch * vocab.VOCAB_SIZE, config.dim)
         self.position = nn.Parameter(torch.empty(1 + patches, config.dim))
-        self.transformer = Transformer(
-            config.dim, config.heads, config.asv_layers, config.ffn_ratio, config.asv_dropout
-        )
+        self.dropout = config.asv_dropout
+        self.transformer = Transformer(config.dim, config.heads, config.asv_layers, config.ffn_ratio, self.dropout)
+        self.numbers = self.transformer.numbers(self.positions)
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
         self.nucleotide_head = nn.Linear(config.dim, config.patch * vocab.OUTPUT_SIZE)
         self.prior = nn.Embedding(1 + config.max_bp, vocab.OUTPUT_SIZE)
@@ -106,34 +142,44 @@ class ASVEncoder(ChunkedEncoder):
         nucleotides[present] = logits
         return embeddings, nucleotides
 
-    def encode(self, tokens: Tensor) -> Encoded:
-        states, valid = self._embed(tokens.long())
-        states = self.transformer(states, valid)
+    def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
+        valid = None if full else self._valid(tokens)
+        states = self.transformer(self._embed(tokens.long()), valid)
         return Encoded(states, self.pooling(states, valid))
+
+    def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:
+        if tokens.device.type != "cpu" or not len(tokens):
+            return tokens, False
+        longest = 1 + int((tokens != vocab.PAD).any(0).nonzero().max())
+        return tokens[:, :longest], bool(self._valid(tokens[:, :longest]).all())
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
-        states, valid = self._embed(tokens.long())
-        self.pooling.calibrate(self.transformer(states, valid), valid)
+        valid = self._valid(tokens)
+        self.pooling.calibrate(self.transformer(self._embed(tokens.long()), valid), valid)
         self.nucleotide_head.weight *= 0.1
         self.prior.weight[: tokens.shape[1]] = log_frequencies(tokens)
 
-    def _embed(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """tokens [U, L] -> input states [U, P, D] and which of them are real, None where all are."""
+    def _bases(self, tokens: Tensor) -> Tensor:
+        """tokens [U, L] -> the bases of each patch [U, P - 1, patch]."""
         rows, length = tokens.shape
         patches = -(-(length - 1) // self.patch)
-        if 1 + patches > self.position.shape[0]:
-            raise ValueError(f"sequences of {length - 1} bases; this encoder takes at most {self.max_bp} (max_bp)")
         bases = nn.functional.pad(tokens[:, 1:], (0, patches * self.patch - (length - 1)), value=vocab.PAD)
-        bases = bases.reshape(rows, patches, self.patch)
+        return bases.reshape(rows, patches, self.patch)
+
+    def _valid(self, tokens: Tensor) -> Tensor:
+        """Which positions [U, P] of tokens [U, L] are real."""
+        return torch.cat([tokens[:, :1] != vocab.PAD, (self._bases(tokens) != vocab.PAD).any(dim=-1)], dim=1)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """tokens [U, L] -> input states [U, P, D]."""
+        bases = self._bases(tokens)
+        if bases.shape[1] >= self.position.shape[0]:
+            found = tokens.shape[1] - 1
+            raise ValueError(f"sequences of {found} bases; this encoder takes at most {self.max_bp} (max_bp)")
         place = torch.arange(self.patch, device=tokens.device) * vocab.VOCAB_SIZE
         embedded = self.base(bases + place).sum(dim=2)
-        states = torch.cat([self.start(tokens[:, :1]), embedded], dim=1) + self.position[: 1 + patches]
-        real = (bases != vocab.PAD).any(dim=-1)
-        valid = torch.cat([tokens[:, :1] != vocab.PAD, real], dim=1)
-        if tokens.device.type == "cpu" and bool(valid.all()):
-            return states, None
-        return states, valid
+        return torch.cat([self.start(tokens[:, :1]), embedded], dim=1) + self.position[: 1 + bases.shape[1]]
 
     def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
         base = (at[:, 1] - 1).clamp_min(0)  # START stands alone at position 0 and is never asked
@@ -157,6 +203,7 @@ class MLPEncoder(ChunkedEncoder):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.max_bp, self.positions = config.max_bp, 1
+        self.numbers = 2 * config.max_bp * vocab.VOCAB_SIZE + 4 * self.HIDDEN
         self.layers = nn.Sequential(
             nn.Linear(config.max_bp * vocab.VOCAB_SIZE, self.HIDDEN),
             nn.GELU(),
@@ -173,7 +220,7 @@ class MLPEncoder(ChunkedEncoder):
         usual = log_frequencies(tokens[:, 1:]).flatten()
         self.nucleotide_head.bias[: len(usual)] = usual
 
-    def encode(self, tokens: Tensor) -> Encoded:
+    def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
         bases = nn.functional.pad(tokens[:, 1:].long(), (0, self.max_bp - (tokens.shape[1] - 1)), value=vocab.PAD)
         onehot = nn.functional.one_hot(bases, vocab.VOCAB_SIZE).to(self.nucleotide_head.weight.dtype)
         onehot = onehot * (bases != vocab.PAD)[..., None]

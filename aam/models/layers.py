@@ -75,6 +75,12 @@ class Transformer(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(dim, heads, ffn_ratio, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
+        self._numbers = (layers * (9 + 2 * ffn_ratio) * dim, layers * heads)
+
+    def numbers(self, length: int) -> int:
+        """Numbers of a row of this length that the backward pass needs, about; weights of attention included."""
+        each, by_key = self._numbers
+        return length * (each + by_key * length)
 
     def forward(self, states: Tensor, valid: Tensor | None = None) -> Tensor:
         if valid is not None:

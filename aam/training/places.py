@@ -11,7 +11,6 @@ from torch import Tensor
 
 from aam.data.dataset import Batch
 from aam.health.describe import Place
-from aam.models.asv_encoder import CHUNK_POSITIONS, KEPT_POSITIONS
 from aam.models.layers import Block
 from aam.models.pretrain_model import PretrainModel
 
@@ -34,14 +33,16 @@ class Rows:
 class RowNames:
     """The label of `locate` for a pass over these batches, one after the other; `asv_ids` by column of the table.
 
-    The ASV encoder sees the distinct ASVs of a batch in chunks, then those with masked bases, then, where memory is
-    short, the chunks again in an order of autograd's choice, which stay unnamed. A number of rows that fits two kinds
-    of things stays unnamed too: no name is better than a wrong one.
+    The ASV encoder sees the distinct ASVs of a batch in chunks, then those with masked bases, then, going backward, the
+    chunks of either that kept no activations, the masked ones first. A number of rows that fits two kinds of things
+    stays unnamed: no name is better than a wrong one.
     """
 
     def __init__(self, batches: Sequence[Batch], asv_ids: Sequence[str] | Mapping[int, str], model: PretrainModel):
         self.batches, self.asv_ids = batches, asv_ids
+        self.encoder = model.asv_encoder
         self.positions = model.asv_encoder.positions
+        self.device = next(model.parameters()).device
         modules = list(model.named_modules())
         self.twice = {f"{path}.drop" for path, module in modules if isinstance(module, Block)}  # called twice a pass
         self.heads = {module.attention.heads for _, module in modules if isinstance(module, Block)}
@@ -70,12 +71,17 @@ class RowNames:
         more = f" and {len(carriers) - SHOWN} more" if len(carriers) > SHOWN else ""
         return f"ASV {self.asv_ids[int(batch.asvs[distinct])]} of {names}{more}"
 
-    def _passes(self, batch: Batch) -> list[Rows | None]:
-        """What each pass through the ASV encoder holds, in order; None where it is not known."""
-        distinct = torch.arange(len(batch.asvs))
-        chunks = distinct.split(max(1, CHUNK_POSITIONS // self.positions))
-        again = len(chunks) if torch.is_grad_enabled() and len(distinct) * self.positions > KEPT_POSITIONS else 0
-        return [self._named(batch, rows) for rows in (*chunks, batch.masked_rows)] + [None] * again
+    def _passes(self, batch: Batch) -> list[Rows]:
+        """What each pass through the ASV encoder holds, in order."""
+        distinct, again = self._chunks(batch, torch.arange(len(batch.asvs)), batch.tokens)
+        masked, masked_again = self._chunks(batch, batch.masked_rows, batch.masked_tokens)
+        return [*distinct, *masked, *masked_again, *again]
+
+    def _chunks(self, batch: Batch, rows: Tensor, tokens: Tensor) -> tuple[list[Rows], list[Rows]]:
+        """The chunks of tokens [n, L] of these distinct ASVs, and those that are encoded again going backward."""
+        plan = self.encoder.plan(tokens.to(self.device))
+        found = [self._named(batch, rows[some.cpu()]) for some in plan.chunks]
+        return found, found[plan.kept :] if torch.is_grad_enabled() else []
 
     def _named(self, batch: Batch, rows: Tensor) -> Rows:
         return Rows(len(rows), lambda row: self.asv(batch, int(rows[row])))
@@ -85,9 +91,8 @@ class RowNames:
         path = place.module
         number = place.call // 2 if path in self.twice else place.call
         if path.startswith(ENCODER) and path != f"{ENCODER}nucleotide_head":
-            rows = self.passes[number] if number < len(self.passes) else None
             sizes = {1, self.positions, *self.heads}
-            return [] if rows is None else [Rows(rows.count, rows.name, each) for each in sizes]
+            return [Rows(rows.count, rows.name, each) for rows in self.passes[number : number + 1] for each in sizes]
         if number >= len(self.batches) or (path.startswith(OUTSIDE_CALL) and len(self.batches) > 1):
             return []
         batch = self.batches[number]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,8 +13,8 @@ from torch import Tensor
 
 from aam import vocab
 from aam.config import ModelConfig
-from aam.models import asv_encoder
 from aam.models.asv_encoder import ASVEncoder, ChunkedEncoder, MLPEncoder, build_asv_encoder
+from aam.models.chunks import LIMITS, Limits
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 LENGTH = 12
@@ -30,6 +32,16 @@ def tokens(*shape: int, length: int = LENGTH, seed: int = 0) -> Tensor:
     found[..., 0] = vocab.START
     sizes = torch.randint(1, length + 1, (*shape, 1), generator=generator)
     return found.masked_fill(torch.arange(length + 1) > sizes, vocab.PAD).to(torch.uint8)
+
+
+@contextmanager
+def arithmetic_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_contract_of_the_default_size():
@@ -119,39 +131,58 @@ def test_every_base_counts(kind: str):
         assert not torch.allclose(model.embed(other), model.embed(row), atol=1e-4), place
 
 
-@pytest.mark.parametrize("kind", ["transformer", "mlp"])
-@pytest.mark.parametrize("kept", [0, 10**9])
-def test_chunks_and_recomputation_change_nothing(kind: str, kept: int, monkeypatch: pytest.MonkeyPatch):
-    model, rows = encoder(kind=kind), tokens(23)
-    whole = model.embed(rows)
-    whole.square().sum().backward()
-    wanted = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+def gradients(model: ChunkedEncoder, rows: Tensor) -> list[Tensor | None]:
+    """Of a sum over the embeddings of these rows; None for what plays no part, the nucleotide head."""
     model.zero_grad()
-    monkeypatch.setattr(asv_encoder, "CHUNK_POSITIONS", 5 * model.positions)  # 23 rows in chunks of 5
-    monkeypatch.setattr(asv_encoder, "KEPT_POSITIONS", kept)  # 0: every chunk is encoded again in the backward pass
-    chunked = model.embed(rows)
-    chunked.square().sum().backward()
-    torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
-    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)  # sums over 23 rows of up to 1e2
+    model.embed(rows).square().sum().backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
+def test_chunks_are_of_like_length_and_size(monkeypatch: pytest.MonkeyPatch):
+    model, rows = encoder(), tokens(23)
+    monkeypatch.setitem(LIMITS, "cpu", Limits(5 * model.positions, 2 * 5 * model.numbers))
+    plan = model.plan(rows)
+    lengths = (rows != vocab.PAD).sum(1)
+    assert [len(chunk) for chunk in plan.chunks] == [5, 5, 5, 4, 4] and plan.kept == 2
+    assert torch.equal(lengths[torch.cat(plan.chunks)], lengths.sort().values)
+    assert torch.equal(torch.cat(plan.chunks).sort().values, torch.arange(23))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "mlp"])
+@pytest.mark.parametrize("kept", [0, 2, 5], ids="kept {}".format)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_chunks_recomputation_and_threads_change_nothing(
+    kind: str, kept: int, threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    model, rows = encoder(kind=kind), tokens(23)
+    whole, wanted = model.embed(rows), gradients(model, rows)
+    monkeypatch.setitem(LIMITS, "cpu", Limits(5 * model.positions, kept * 5 * model.numbers))  # chunks of 5 and of 4
+    with arithmetic_threads(threads):
+        torch.testing.assert_close(model.embed(rows), whole, atol=1e-6, rtol=0)
+        found = gradients(model, rows)
+    assert [gradient is None for gradient in found] == [gradient is None for gradient in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)  # sums over 23 rows of up to 1e2
 
 
 def test_recomputation_repeats_the_dropout(monkeypatch: pytest.MonkeyPatch):
     model, rows = encoder(asv_dropout=0.5), tokens(9)
-    monkeypatch.setattr(asv_encoder, "CHUNK_POSITIONS", 3 * model.positions)
-    gradients = []
-    for kept in (10**9, 0):
-        monkeypatch.setattr(asv_encoder, "KEPT_POSITIONS", kept)
-        model.zero_grad()
+    found, after = [], []
+    for kept in (3, 1, 0):
+        monkeypatch.setitem(LIMITS, "cpu", Limits(3 * model.positions, kept * 3 * model.numbers))
         torch.manual_seed(7)
-        model.embed(rows).square().sum().backward()
-        gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+        with arithmetic_threads(3):  # which noise must not use
+            found.append([gradient for gradient in gradients(model, rows) if gradient is not None])
+        after.append(torch.get_rng_state())
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[2], found[0], atol=1e-5, rtol=1e-5)
+    assert torch.equal(after[0], after[1]) and torch.equal(after[0], after[2])  # drawn once, as far as others can tell
 
 
 def test_sequences_longer_than_the_encoder_are_refused():
     with pytest.raises(ValueError, match="sequences of 15 bases; this encoder takes at most 12"):
-        encoder(patch=3).embed(tokens(2, length=15))
+        encoder(patch=3).embed(torch.full((2, 16), vocab.A, dtype=torch.uint8))
 
 
 def test_the_head_predicts_each_base_of_a_patch_for_itself():

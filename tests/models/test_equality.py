@@ -1,4 +1,6 @@
-"""What makes training fast changes nothing: distinct ASVs, chunks and recomputation against every occurrence at once.
+"""What makes training fast changes nothing: distinct ASVs, packing, chunks, two stages and threads.
+
+All are compared with every occurrence of an ASV encoded for itself, in one padded tensor, on one thread.
 
 Outputs agree within 1e-5 and gradients within 1e-4 of their tensor's largest entry, in fp32.
 """
@@ -6,7 +8,8 @@ Outputs agree within 1e-5 and gradients within 1e-4 of their tensor's largest en
 from __future__ import annotations
 
 import dataclasses
-from itertools import product
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,13 +18,14 @@ from torch import Tensor
 
 from aam.config import LossConfig
 from aam.data.dataset import Batch
-from aam.models import asv_encoder
-from aam.models.asv_encoder import ASVEncoder, ChunkedEncoder
+from aam.models.asv_encoder import ASVEncoder, Encoded, build_asv_encoder
+from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective
 
 LENGTH = 20
+MODEL = tiny_model(LENGTH, patch=3)
 OBJECTIVE = PretrainObjective(LossConfig(), TargetScale())
 
 
@@ -33,42 +37,79 @@ def every_occurrence(encoder: ASVEncoder, batch: Batch) -> Tensor:
     return total / torch.bincount(of)[:, None]
 
 
-def passed(batch: Batch, plain: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Outputs and gradients of one pass over a fresh model."""
+class Passed(NamedTuple):
+    """Outputs and gradients of one pass over a fresh model, by name."""
+
+    outputs: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+
+
+def passed(batch: Batch, plain: bool) -> Passed:
     torch.manual_seed(0)
-    model = PretrainModel(tiny_model(LENGTH, patch=3))
+    model = PretrainModel(MODEL)
     if plain:
         model.asv_encoder.embed = lambda tokens: every_occurrence(model.asv_encoder, batch)
     output = model(OBJECTIVE.inputs(batch))
     OBJECTIVE.losses(output, batch).total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {f.name: getattr(output, f.name) for f in dataclasses.fields(output)}, gradients
+    return Passed({f.name: getattr(output, f.name) for f in dataclasses.fields(output)}, gradients)
 
 
-@pytest.mark.parametrize(("chunked", "recomputed"), list(product([False, True], repeat=2)))
-def test_the_fast_path_is_the_plain_one(chunked: bool, recomputed: bool, monkeypatch: pytest.MonkeyPatch):
-    batch = community(samples=6, asvs=25, richness=11, length=LENGTH).batch(range(6))
-    assert batch.valid.sum() > 2 * len(batch.asvs)  # much is shared
-    wanted, wanted_gradients = passed(batch, plain=True)
-    positions = 1 + -(-LENGTH // 3)
-    monkeypatch.setattr(asv_encoder, "CHUNK_POSITIONS", 4 * positions if chunked else 10**9)
-    monkeypatch.setattr(asv_encoder, "KEPT_POSITIONS", 0 if recomputed else 10**9)
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    """Samples that share much."""
+    found = community(samples=6, asvs=25, richness=11, length=LENGTH).batch(range(6))
+    assert found.valid.sum() > 2 * len(found.asvs)
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(batch: Batch) -> Passed:
+    return passed(batch, plain=True)
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize(("chunked", "kept"), [(False, 99), (False, 0), (True, 99), (True, 1), (True, 0)])
+def test_the_fast_path_is_the_plain_one(
+    batch: Batch, plain: Passed, chunked: bool, kept: int, threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    """`kept` chunks of either kind keep their activations, the others are encoded again."""
+    encoder = build_asv_encoder(MODEL)
+    rows = 4 if chunked else len(batch.asvs)
+    monkeypatch.setitem(LIMITS, "cpu", Limits(rows * encoder.positions, kept * rows * encoder.numbers))
     encoded: list[int] = []
-    own_encode = ChunkedEncoder._embed_chunk
+    own_encode = ASVEncoder.encode
 
-    def counted(self: ChunkedEncoder, tokens: Tensor) -> Tensor:
+    def counted(self: ASVEncoder, tokens: Tensor, full: bool = False) -> Encoded:
         encoded.append(len(tokens))
-        return own_encode(self, tokens)
+        return own_encode(self, tokens, full)
 
-    monkeypatch.setattr(ChunkedEncoder, "_embed_chunk", counted)
-    found, gradients = passed(batch, plain=False)
-    assert sum(encoded) == len(batch.asvs) * (1 + recomputed)  # the path that was asked for
-    assert max(encoded) == (4 if chunked else len(batch.asvs))
-    for name, value in wanted.items():
+    monkeypatch.setattr(ASVEncoder, "encode", counted)
+    found = passed(batch, plain=False)
+    again = sum(encoded) - len(batch.asvs) - len(batch.masked_rows)
+    assert max(encoded) == (4 if chunked else len(batch.asvs))  # the path that was asked for
+    assert (again == 0) == (kept == 99)
+    if kept == 0:
+        assert again == len(batch.asvs) + len(batch.masked_rows)
+    check_same(found, plain)
+
+
+def check_same(found: Passed, wanted: Passed) -> None:
+    for name, value in wanted.outputs.items():
         off_diagonal = ~torch.eye(len(value), dtype=torch.bool) if name == "patristic" else ...
-        torch.testing.assert_close(found[name][off_diagonal], value[off_diagonal], atol=1e-5, rtol=1e-5, msg=name)
-    assert gradients.keys() == wanted_gradients.keys()
-    largest = max(float(value.abs().max()) for value in wanted_gradients.values())
-    for name, value in wanted_gradients.items():
+        torch.testing.assert_close(
+            found.outputs[name][off_diagonal], value[off_diagonal], atol=1e-5, rtol=1e-5, msg=name
+        )
+    assert found.gradients.keys() == wanted.gradients.keys()
+    largest = max(float(value.abs().max()) for value in wanted.gradients.values())
+    for name, value in wanted.gradients.items():
         scale = max(float(value.abs().max()), 1e-3 * largest)  # biases of keys have no gradient but rounding
-        assert float((gradients[name] - value).abs().max()) <= 1e-4 * scale, name
+        assert float((found.gradients[name] - value).abs().max()) <= 1e-4 * scale, name

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from aam.config import tiny
-from aam.data.dataset import Sample, collate_fn
+from aam.data.dataset import Hiding, Sample, collate_fn
 from aam.health.describe import Place
-from aam.models import asv_encoder
+from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
 from aam.training.places import RowNames
 
@@ -32,6 +34,15 @@ def model() -> PretrainModel:
 def first():
     """Distinct ASVs birch, cedar, elm: 3; samples s1 and s2 in 2 slots each."""
     return collate_fn([sample("s1", [1, 4]), sample("s2", [1, 2])])
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As under the locator, so that passes have an order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -68,14 +79,14 @@ def test_later_calls_belong_to_later_batches(model, first, second) -> None:
 
 
 def test_large_batches_are_named_chunk_by_chunk(model, first, second, monkeypatch) -> None:
-    monkeypatch.setattr("aam.training.places.CHUNK_POSITIONS", 2 * model.asv_encoder.positions)
-    monkeypatch.setattr("aam.training.places.KEPT_POSITIONS", model.asv_encoder.positions)
+    positions, numbers = model.asv_encoder.positions, model.asv_encoder.numbers
+    monkeypatch.setitem(LIMITS, "cpu", Limits(2 * positions, 2 * numbers))
     names = RowNames([first, second], IDS, model)
-    # chunks of two ASVs: (birch, cedar), (elm), the masked ones, both chunks again in backward, then the second batch
+    # chunks of two ASVs: (birch, cedar), (elm), none masked, (elm) again in backward, then the second batch
     assert names(place(POOL, (2, 32), 1, call=0)) == "ASV cedar of s2"
     assert names(place(POOL, (1, 32), 0, call=1)) == "ASV elm of s1"
-    assert names(place(POOL, (1, 32), 0, call=3)) is None
-    assert names(place(POOL, (1, 32), 0, call=5)) == "ASV ash of s3"
+    assert names(place(POOL, (1, 32), 0, call=3)) == "ASV elm of s1"
+    assert names(place(POOL, (1, 32), 0, call=4)) == "ASV ash of s3"
     with torch.no_grad():  # nothing is encoded again
         assert RowNames([first, second], IDS, model)(place(POOL, (1, 32), 0, call=3)) == "ASV ash of s3"
 
@@ -104,12 +115,19 @@ def test_no_name_is_better_than_a_wrong_one(model, first, second) -> None:
     assert both(place(POOL, (), 0)) is None
 
 
-def test_the_tensors_of_the_real_encoder_have_these_rows(model, first) -> None:
-    """The passes that names are given to are those the encoder makes."""
+@pytest.mark.parametrize("kept", [0, 1, 9])
+def test_the_passes_of_the_real_encoder_have_these_rows(model, kept, one_thread, monkeypatch) -> None:
+    """The passes that names are given to are those the encoder makes, going forward and backward."""
+    monkeypatch.setitem(LIMITS, "cpu", Limits(2 * model.asv_encoder.positions, kept * 2 * model.asv_encoder.numbers))
+    hiding = Hiding(mask_ratio=0.5, masked_asvs=0.6, hidden_asvs=0.0, patristic_asvs=0)
+    batch = collate_fn([sample("s1", [0, 1, 4]), sample("s2", [1, 2, 3])], hiding=hiding)
     rows: list[int] = []
     hook = model.asv_encoder.pooling.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
-    model.asv_encoder.embed(first.tokens)
-    model.asv_encoder.predict(first.masked_tokens, first.masked_at)
+    embeddings = model.asv_encoder.embed(batch.tokens)
+    logits = model.asv_encoder.predict(batch.masked_tokens, batch.masked_at)
+    (embeddings.sum() + logits.sum()).backward()
     hook.remove()
-    assert rows == [named.count for named in RowNames([first], IDS, model).passes]
-    assert asv_encoder.CHUNK_POSITIONS // model.asv_encoder.positions > 3
+    found = [named.count for named in RowNames([batch], IDS, model).passes]
+    assert rows == found
+    again = {0: [2, 1, 2, 2, 1], 1: [1, 2, 1], 9: []}[kept]  # two masked chunks of three ASVs, three of five
+    assert found == [2, 2, 1, 2, 1, *again]

@@ -1,0 +1,198 @@
+"""Rows in chunks, in memory that does not grow with their number, each chunk on a thread of its own where that pays.
+
+Two stages. Going forward, the first chunks keep the activations that the backward pass needs, as far as a budget
+reaches; the others run without a graph. Going backward, each chunk is handed the gradient of its results, and those
+without a graph run once more, with one: a third more work on them, and no more than a chunk for each thread is held.
+
+Nothing above needs to know: to autograd it is one operation of the chunks and the parameters. Gradients of parameters
+are summed in the order of the chunks, whichever is finished first, so a step made again gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from threading import Barrier
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Chunk = tuple[Tensor, ...]
+Run = Callable[..., Chunk]
+"""A chunk's tensors to its results, all of floating point."""
+Given, Made = TypeVar("Given"), TypeVar("Made")
+
+
+class Limits(NamedTuple):
+    """`positions` of a transformer in a chunk, and numbers `kept` of all chunks for the backward pass."""
+
+    positions: int
+    kept: int
+
+
+LIMITS = {"cpu": Limits(2048, 1 << 26), "cuda": Limits(1 << 17, 1 << 31)}
+"""By device. CPUs are as fast with chunks of this size as with larger ones, which need more memory; 2 ** 26 numbers are
+256 MiB in single precision. A GPU wants more rows at once and has more memory; its limits are not measured."""
+
+
+class Graph(NamedTuple):
+    """Results of a chunk, with the graph that leads to them from its leaves."""
+
+    leaves: Chunk
+    results: Chunk
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every chunk, in the precision of the caller: autocast to `dtype`, None for no autocast.
+
+    Where it is `noisy`, that is draws random numbers, chunks run one after the other, and draw the same ones again.
+    """
+
+    run: Run
+    device: torch.device
+    noisy: bool
+    dtype: torch.dtype | None
+
+    @classmethod
+    def here(cls, run: Run, device: torch.device, noisy: bool) -> Work:
+        """As the caller would do it now."""
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+        return cls(run, device, noisy, dtype)
+
+    def each(self, work: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
+        """`work` of each, in their order; on threads where there are several for arithmetic."""
+        threads = torch.get_num_threads()
+        if self.noisy or self.device.type != "cpu" or min(threads, len(given)) == 1:
+            return map(work, given)
+        return workers(threads).map(work, given)
+
+    def plain(self, chunk: Chunk) -> Chunk:
+        """The results without a graph."""
+        with torch.no_grad(), self._precision():
+            return self.run(*chunk)
+
+    def graph(self, chunk: Chunk) -> Graph:
+        """The results with a graph that begins at this chunk."""
+        leaves = tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in chunk)
+        with torch.enable_grad(), self._precision():
+            return Graph(leaves, self.run(*leaves))
+
+    def _precision(self) -> torch.autocast:
+        # No cache: it would hand a weight that was cast without a graph to whoever casts it next, with one.
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False)
+
+
+class TwoStage(torch.autograd.Function):
+    """Chunks and parameters, flat, to the results of all chunks, flat."""
+
+    @staticmethod
+    def forward(ctx: Any, work: Work, width: int, chunks: int, kept: int, *tensors: Tensor) -> Chunk:
+        ctx.work, ctx.width, ctx.chunks = work, width, chunks
+        ctx.save_for_backward(*tensors)
+        ctx.random, ctx.graphs = {}, {}
+
+        def first(number: int) -> Chunk:
+            chunk = tensors[number * width : (number + 1) * width]
+            if number >= kept:
+                ctx.random[number] = random_state(work)
+                return work.plain(chunk)
+            ctx.graphs[number] = graph = work.graph(chunk)
+            return tuple(result.detach() for result in graph.results)
+
+        return tuple(result for results in work.each(first, range(chunks)) for result in results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        width, count, each = ctx.width, ctx.chunks, len(gradients) // ctx.chunks
+        tensors = ctx.saved_tensors
+        parameters = tensors[width * count :]
+
+        def second(number: int) -> tuple[Tensor | None, ...]:
+            graph = ctx.graphs.pop(number, None)
+            if graph is None:
+                with drawing_again(ctx.work, ctx.random[number]):
+                    graph = ctx.work.graph(tensors[number * width : (number + 1) * width])
+            asked = gradients[number * each : (number + 1) * each]
+            return gradients_of(graph, asked, parameters)
+
+        inputs: list[Tensor | None] = []
+        sums: list[Tensor | None] = [None] * len(parameters)
+        for found in ctx.work.each(second, range(count)):
+            inputs += found[:width]
+            sums = [add(total, more) for total, more in zip(sums, found[width:], strict=True)]
+        return (None, None, None, None, *inputs, *sums)
+
+
+def in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor], kept: int) -> list[Chunk]:
+    """Results of all chunks; `parameters` are all that the work learns, the first `kept` chunks keep their graph.
+
+    There is at least one chunk, and each has as many tensors and results as the others.
+    """
+    if len(chunks) == 1 and kept:
+        return [work.run(*chunks[0])]
+    flat = [tensor for chunk in chunks for tensor in chunk]
+    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in (*flat, *parameters)):
+        return list(work.each(work.plain, chunks))
+    results: Chunk = TwoStage.apply(work, len(chunks[0]), len(chunks), kept, *flat, *parameters)
+    each = len(results) // len(chunks)
+    return [results[start : start + each] for start in range(0, len(results), each)]
+
+
+def gradients_of(graph: Graph, asked: Chunk, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of the leaves and of the parameters, None for what does not learn or played no part."""
+    tensors = (*graph.leaves, *parameters)
+    learning = [tensor for tensor in tensors if tensor.requires_grad]
+    found = iter(torch.autograd.grad(graph.results, learning, asked, allow_unused=True))
+    return [next(found) if tensor.requires_grad else None for tensor in tensors]
+
+
+def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
+    """Their sum, None where there is nothing to add."""
+    if total is None or more is None:
+        return more if total is None else total
+    return total + more
+
+
+@cache
+def workers(count: int) -> ThreadPoolExecutor:
+    """So many threads that calculate on one core each; they stay, with the memory that they have paid for."""
+    together = Barrier(count + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # the first call of a thread takes over the number of the process
+        torch.set_num_threads(1)
+        together.wait()
+
+    pool = ThreadPoolExecutor(count, "chunk", begin)
+    for _ in range(count):
+        pool.submit(int)
+    together.wait()
+    torch.set_num_threads(count)  # each of them has also set what later threads start with
+    return pool
+
+
+def random_state(work: Work) -> list[Tensor]:
+    """Where the random numbers of noisy work begin."""
+    if not work.noisy:
+        return []
+    return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(work.device)] if work.device.type == "cuda" else [])
+
+
+@contextmanager
+def drawing_again(work: Work, state: list[Tensor]) -> Iterator[None]:
+    """Random numbers from a state on; outside they go on as if none had been drawn here."""
+    if not work.noisy:
+        yield
+        return
+    with torch.random.fork_rng([work.device] if work.device.type == "cuda" else []):
+        torch.set_rng_state(state[0])
+        if work.device.type == "cuda":
+            torch.cuda.set_rng_state(state[1], work.device)
+        yield
