@@ -72,7 +72,8 @@ def test_it_sits_in_a_pipeline_with_groups(run: Path, frame: pd.DataFrame):
 
 def test_it_clones_and_names_its_columns(run: Path, frame: pd.DataFrame):
     encoder = clone(AAMEncoder(run, rarefy_depth=500, seed=3))
-    assert encoder.get_params() == {"model": run, "rarefy_depth": 500, "seed": 3, "cache": None, "device": "cpu"}
+    assert encoder.get_params() == {"model": run, "rarefy_depth": 500, "seed": 3, "cache": None, "device": "cpu",
+                                    "sequences": None}  # fmt: skip
     found = encoder.set_output(transform="pandas").fit_transform(frame)
     assert list(found.columns[:2]) == ["aam1", "aam2"] and list(found.index) == list(frame.index)
 

@@ -1,0 +1,88 @@
+"""A pretrained encoder as a step of scikit-learn: tables in, embeddings out.
+
+Nothing is learned by `fit`, and nothing of one sample enters the embedding of another, so cross-validation around it is
+honest as long as the encoder was pretrained on other samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from aam.data.dataset import Draw
+from aam.sklearn.tables import TakesTables
+
+if TYPE_CHECKING:
+    from aam.models.pretrain_model import PretrainModel
+
+
+class AAMEncoder(TransformerMixin, TakesTables):
+    """Sample embeddings [N, D] of counts [N, A] by a trained model.
+
+    `model` is a run directory or a checkpoint in it; `rarefy_depth` draws so many reads of deeper samples, by `seed`,
+    and leaves shallower ones whole (None: all reads); `cache` is a folder that keeps ASV embeddings, which pays where
+    cross-validation encodes the same ASVs again and again; `device` is a torch device.
+
+    X is a table as in `aam.sklearn.tables`; its ASVs need not be those that `fit` saw. `transform` raises
+    `EmptySampleError` for a sample without reads, `TableError` for counts that are none, and `SequenceError` for
+    columns that are not DNA.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        rarefy_depth: int | None = None,
+        seed: int = 0,
+        cache: str | Path | None = None,
+        device: str = "cpu",
+        sequences: Mapping[str, str] | None = None,
+    ):
+        self.model = model
+        self.rarefy_depth = rarefy_depth
+        self.seed = seed
+        self.cache = cache
+        self.device = device
+        self.sequences = sequences
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # counts in, float32 out
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> AAMEncoder:
+        """Open the model; X is checked, not learned from."""
+        from aam.checkpoint import open_encoder
+
+        self._read(X, fitting=True)
+        encoder, config = open_encoder(self.model)
+        self.encoder_: PretrainModel = encoder.to(self.device)
+        self.n_features_out_, self.max_bp_ = config.dim, config.max_bp
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Embeddings [N, D], rows in the order of X."""
+        check_is_fitted(self, "encoder_")
+        from aam.evaluation.asv_cache import ASVCache
+        from aam.evaluation.embed import Encoding, encode_asvs
+
+        draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
+        samples = self._read(X, fitting=False).samples(self.max_bp_, draw)
+        columns = np.arange(len(samples.tokens))
+        if self.cache is None:
+            asvs = encode_asvs(self.encoder_, samples.tokens, columns)
+        else:
+            with ASVCache(Path(self.cache), self.encoder_.asv_encoder, self.n_features_out_) as store:
+                asvs = encode_asvs(self.encoder_, samples.tokens, columns, store)
+        return Encoding(self.encoder_, samples, asvs, None).embeddings().float().cpu().numpy()
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """`aam1` … `aamD`."""
+        check_is_fitted(self, "encoder_")
+        return np.array([f"aam{number}" for number in range(1, self.n_features_out_ + 1)], dtype=object)

@@ -1,0 +1,134 @@
+"""What the estimators take as X: counts whose columns can be read as DNA.
+
+A DataFrame has the sequences as its columns, a `biom.Table` as its observations. Where their names are something else,
+and for arrays and sparse matrices, `sequences` tells the DNA of each name; columns without names, or with numbers for
+names, are called x0, x1, …, as everywhere in scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags, check_array
+
+from aam.data.dataset import ASVDataset, Draw
+from aam.data.ids import quote
+from aam.data.sequences import sequences_of
+from aam.data.tokenizer import tokenize
+from aam.errors import EmptySampleError, SequenceError, TableError
+
+SOURCE = "the columns of X"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Counts int64 [N, A] without stored zeros, every sample with reads; `names` and DNA of the columns [A].
+
+    `named` where the names came with X.
+    """
+
+    counts: sparse.csr_array
+    sample_ids: list[str]
+    names: list[str]
+    sequences: list[str]
+    named: bool
+
+    def samples(self, max_bp: int, draw: Draw) -> ASVDataset:
+        """The samples over the ASVs that any of them carries, in the order of the columns.
+
+        They are called by the number of their row: ids may repeat where samples are drawn with replacement.
+        """
+        carried = np.unique(self.counts.indices)
+        counts = self.counts[:, carried]
+        counts.sort_indices()
+        tokens = tokenize(
+            [self.sequences[column] for column in carried], max_bp, [self.names[column] for column in carried]
+        )
+        return ASVDataset(counts, tokens, [f"row {row}" for row in range(counts.shape[0])], draw)
+
+
+class TakesTables(BaseEstimator):
+    """An estimator whose X is a table; it remembers the columns that `fit` saw.
+
+    Columns with names may be others later, because ASVs are known by their sequence; those of an array may not.
+    """
+
+    sequences: Mapping[str, str] | None
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.positive_only = True
+        # Counts are whole numbers; "categorical" is the only tag that makes the checks of scikit-learn hand over such.
+        tags.input_tags.categorical = True
+        return tags
+
+    def _read(self, X: Any, fitting: bool, least: int = 1) -> Reads:
+        """X, checked; raises an `InputError` or a ValueError of scikit-learn, naming sample or column."""
+        reads = read_table(X, self.sequences, self, least)
+        if fitting:
+            self.n_features_in_ = len(reads.names)
+            vars(self).pop("feature_names_in_", None)
+            if reads.named:
+                self.feature_names_in_ = np.array(reads.names, dtype=object)
+        elif not reads.named and len(reads.names) != self.n_features_in_:
+            raise ValueError(
+                f"X has {len(reads.names)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                "features as input"
+            )
+        return reads
+
+
+def read_table(X: Any, sequences: Mapping[str, str] | None, asked: BaseEstimator, least: int) -> Reads:
+    """The reads of X, at least `least` samples, for the estimator that `asked`."""
+    import pandas as pd
+    from biom import Table as BiomTable
+
+    if isinstance(X, BiomTable):
+        values, sample_ids, names = X.matrix_data.T, X.ids(), X.ids(axis="observation")
+    else:
+        values = check_array(X, accept_sparse="csr", ensure_min_samples=least, input_name="X", estimator=asked)
+        sample_ids, names = range(values.shape[0]), range(values.shape[1])
+    if isinstance(X, pd.DataFrame):
+        sample_ids, names = X.index, X.columns
+    named = all(isinstance(name, str) for name in names)
+    ids = [str(sample) for sample in sample_ids]
+    columns = [name if named else f"x{place}" for place, name in enumerate(names)]
+    counts = counts_of(sparse.csr_array(values), ids, type(asked).__name__)
+    return Reads(counts, ids, columns, dna_of(columns, sequences), named)
+
+
+def counts_of(values: sparse.csr_array, sample_ids: Sequence[str], asked: str) -> sparse.csr_array:
+    """Numbers [N, A] as counts; raises `TableError` for what is none, `EmptySampleError` for a sample without reads."""
+    wrong = np.flatnonzero((values.data < 0) | (values.data != np.floor(values.data)))
+    if wrong.size:
+        row = int(np.searchsorted(values.indptr, wrong[0], side="right")) - 1
+        kind = "Negative values" if values.data[wrong[0]] < 0 else "Fractions"
+        raise TableError(
+            f"{kind} in data passed to {asked}: sample {quote(sample_ids[row])} holds {values.data[wrong[0]]:g}, "
+            "expected counts (whole numbers >= 0); give numbers of reads"
+        )
+    counts = values.astype(np.int64)
+    counts.eliminate_zeros()
+    counts.sort_indices()
+    empty = np.flatnonzero(np.diff(counts.indptr) == 0)
+    if empty.size:
+        raise EmptySampleError(sample_ids[empty[0]], 0, 0.0)
+    return counts
+
+
+def dna_of(names: list[str], sequences: Mapping[str, str] | None) -> list[str]:
+    """The DNA of each column; raises `SequenceError` where there is none."""
+    if sequences is None:
+        return sequences_of(names, None, SOURCE)
+    missing = [name for name in names if name not in sequences]
+    if missing:
+        raise SequenceError(
+            f"`sequences` lacks {len(missing)} of {len(names)} columns of X, first {quote(missing[0])}; "
+            "give the DNA of each"
+        )
+    return sequences_of([sequences[name] for name in names], None, "`sequences`")
