@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +19,10 @@ from aam.data.matrix import read_matrix
 from aam.data.metadata import read_groups
 from aam.data.qza import open_artifact
 from aam.data.rarefy import choose_depth
-from aam.data.split import Split, split_samples
+from aam.data.split import Sides, Split, split_rows
 from aam.data.store import MANIFEST
 from aam.data.table import Table, read_table
+from aam.data.texts import pick
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, MatrixError
 from aam.phylogeny.match import match_tips
@@ -34,7 +38,7 @@ NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Everything a run draws from: `table`, its `tokens` [A, L] uint8, `targets` of drawn samples, `split`, `depth`.
+    """Everything a run draws from: `table`, its `tokens` [A, L] uint8, `targets` of drawn samples, `sides`, `depth`.
 
     `dropped` tells what was left out and why: reason -> ids. `tree` is pruned to the table; None with a given matrix or
     with several trees. `studies` int [samples] is the number of each sample's study, None where there is but one.
@@ -44,50 +48,68 @@ class Corpus:
     tokens: np.ndarray
     targets: TreeTargets | ForestTargets | MatrixTargets | None
     tree: Tree | None
-    split: Split
+    sides: Sides
     depth: int | None
     files: dict[str, Path]
-    dropped: dict[str, list[str]] = field(default_factory=dict)
+    dropped: dict[str, Sequence[str]] = field(default_factory=dict)
     studies: np.ndarray | None = None
 
-    def samples(self, ids: list[str], draw: Draw) -> ASVDataset:
-        """The samples of these ids, drawn as told."""
+    @cached_property
+    def split(self) -> Split:
+        """The ids of both sides."""
+        return self.sides.ids(self.table.sample_ids)
+
+    def samples(self, ids: Sequence[str], draw: Draw) -> ASVDataset:
+        """The samples of these ids, drawn as told; those of a side of the split are known by number."""
+        for rows, own in zip(self.sides, self.split, strict=True):
+            if ids is own:
+                return self.drawn(rows, draw)
         place = {sample_id: row for row, sample_id in enumerate(self.table.sample_ids)}
-        rows = np.array([place[sample_id] for sample_id in ids], dtype=np.int64)
-        studies = None if self.studies is None else self.studies[rows]
-        return ASVDataset(self.table.counts[rows], self.tokens, ids, draw, studies)
+        return self.drawn(np.array([place[sample_id] for sample_id in ids], dtype=np.int64), draw)
+
+    def drawn(self, samples: np.ndarray, draw: Draw) -> ASVDataset:
+        """The samples of these numbers, int [n], drawn as told; nothing is copied."""
+        studies = None if self.studies is None else self.studies[samples]
+        ids, rows = pick(self.table.sample_ids, samples), self.table.stored_rows(samples)
+        return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, rows)
 
 
 class Opened(NamedTuple):
-    """What files say, matched and checked, before any sample is left out for its depth; fields as in `Corpus`."""
+    """What files say, matched and checked, before any sample is left out for its depth; fields as in `Corpus`.
+
+    `depths` int64 [samples] are the reads of each; `by_id` int [samples] the samples in the order of their ids.
+    """
 
     table: Table
     tokens: np.ndarray
     targets: TreeTargets | ForestTargets | MatrixTargets
     tree: Tree | None
-    dropped: dict[str, list[str]]
+    dropped: dict[str, Sequence[str]]
+    depths: np.ndarray
     studies: np.ndarray | None = None
+    by_id: np.ndarray | None = None
 
 
 def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Corpus:
     """Read, check and match the files of `data`; raises an InputError for whatever does not fit."""
     data, files = with_example(data)
     opened = open_files(data, metric, alpha) if data.corpus is None else open_folder(data, metric, alpha)
-    table, dropped, studies = opened.table, opened.dropped, opened.studies
-    depths = sample_depths(table)
-    depth = choose_depth(depths, data.rarefy_depth)
-    table = drop_shallow(table, depth, dropped)
-    if studies is not None and depth is not None:
-        studies = studies[depths >= depth]
+    depth = choose_depth(opened.depths, data.rarefy_depth)
+    deep = opened.depths >= (depth or 0)
+    table, dropped, studies, by_id = opened.table, opened.dropped, opened.studies, opened.by_id
+    if not deep.all():
+        dropped = dropped | {SHALLOW: pick(table.sample_ids, np.flatnonzero(~deep))}
+        table = table.select(samples=np.flatnonzero(deep))
+        studies = studies if studies is None else studies[deep]
+        by_id = by_id if by_id is None else (np.cumsum(deep) - 1)[by_id[deep[by_id]]]
     groups = None
     if data.group_column is not None:
         if data.metadata is None:
             raise ConfigError("--group-column names a metadata column, but no --metadata file was given; give one")
         groups = read_groups(data.metadata, data.group_column)
-    used = set(table.sample_ids)
-    gone = [sample for ids in dropped.values() for sample in ids if sample not in used]
-    split = split_samples(table.sample_ids, data, seed, groups, gone)
-    return Corpus(table, opened.tokens, opened.targets, opened.tree, split, depth, files, dropped, studies)
+    gone = chain.from_iterable(dropped.values())
+    sides = split_rows(table.sample_ids, data, seed, groups, gone, by_id)
+    return Corpus(table, opened.tokens, opened.targets, opened.tree, sides, depth, files, dropped, studies)
 
 
 def open_files(data: DataConfig, metric: Metric, alpha: float) -> Opened:
@@ -107,15 +129,17 @@ def open_files(data: DataConfig, metric: Metric, alpha: float) -> Opened:
         record = read_matrix(data.unifrac_matrix, at_most_one=metric != "weighted")
         table = match_matrix(table, record.ids, data.unifrac_matrix, dropped)
         targets = MatrixTargets(record.ids, record.values)
-    return Opened(table, tokenize(table.sequences, data.max_bp, table.asv_ids), targets, tree, dropped)
+    tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
+    return Opened(table, tokens, targets, tree, dropped, sample_depths(table))
 
 
 def open_folder(data: DataConfig, metric: Metric, alpha: float) -> Opened:
     """What `aam prepare` wrote; where each study has a tree of its own, samples know their study."""
     found = open_prepared(data.corpus, data.max_bp)
     one = len(found.trees) == 1
-    targets, tree = found.targets(metric, alpha), found.trees[0].tree if one else None
-    return Opened(found.table, found.tokens, targets, tree, found.dropped, None if one else found.study)
+    targets, tree = found.targets(metric, alpha), found.trees[0] if one else None
+    studies = None if one else found.study
+    return Opened(found.table, found.tokens, targets, tree, found.dropped, found.depth, studies, found.by_id)
 
 
 def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:

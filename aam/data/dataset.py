@@ -49,8 +49,9 @@ class Draw:
 class ASVDataset(Dataset):
     """Samples of a table by (epoch, row); a plain row number means epoch 0.
 
-    `counts` [samples, ASVs] are reads, `tokens` [ASVs, L] uint8, `sample_ids` one per row, `studies` int [samples] the
-    number of each row's study, None where there is but one.
+    `tokens` [ASVs, L] uint8, `sample_ids` one per sample, `studies` int [samples] the number of each one's study, None
+    where there is but one. `counts` [rows, ASVs] are reads; `rows` int [samples] says which of them are the samples',
+    None: all, in order. Counts and tokens may be maps of files: nothing is copied.
     """
 
     def __init__(
@@ -60,19 +61,21 @@ class ASVDataset(Dataset):
         sample_ids: Sequence[str],
         draw: Draw,
         studies: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
     ):
         if draw.token_limit is not None and draw.token_limit < 1:
             raise ConfigError(
                 f"token limit {draw.token_limit}: a sample needs at least 1 ASV; use --token-limit 1 or more"
             )
-        self.counts, self.tokens, self.sample_ids, self.draw = counts, tokens, list(sample_ids), draw
-        self.studies = studies
+        self.counts, self.tokens, self.sample_ids, self.draw = counts, tokens, sample_ids, draw
+        self.studies, self.rows = studies, np.arange(len(sample_ids)) if rows is None else rows
 
     def by_study(self) -> list[np.ndarray]:
-        """The rows of each study, int64, ascending."""
+        """The samples of each study, int64, ascending."""
         if self.studies is None:
             return [np.arange(len(self))]
-        return [np.flatnonzero(self.studies == study) for study in np.unique(self.studies)]
+        order = np.argsort(self.studies, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(self.studies[order])) + 1)
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -82,7 +85,7 @@ class ASVDataset(Dataset):
         epoch, row = key if isinstance(key, tuple) else (0, key)
         if not 0 <= row < len(self):
             raise IndexError(f"sample {row} of {len(self)}; samples are numbered from 0")
-        start, stop = self.counts.indptr[row], self.counts.indptr[row + 1]
+        start, stop = self.counts.indptr[self.rows[row] : self.rows[row] + 2]
         asvs, counts = self.counts.indices[start:stop], self.counts.data[start:stop]
         rng = sample_rng(self.draw.seed, epoch, row)
         if self.draw.depth is not None and counts.sum() > self.draw.depth:
@@ -243,7 +246,7 @@ def ask(
     asked = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}
     if hiding is not None and hiding.patristic_asvs > 1:
         rows = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))
-        distances = targets.patristic(asvs[rows])
+        distances = targets.patristic(asvs[rows], [s.sample_id for s in samples])
         if distances is not None:
             asked |= {"patristic": distances}
             return {k: v.astype(np.float32) for k, v in asked.items() if v is not None} | {"patristic_rows": rows}

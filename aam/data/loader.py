@@ -33,10 +33,13 @@ class TrainingBatches(Dataset):
             )
         self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
         self.per_epoch = sum(len(rows) // batch_size for rows in self.members)
+        self._orders: dict[int, np.ndarray] = {}
 
     def __getitem__(self, number: int) -> Batch:
         epoch, place = divmod(number, self.per_epoch)
-        drawn = [self.samples[epoch, int(row)] for row in self.order(epoch)[place]]
+        if epoch not in self._orders:
+            self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
+        drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][place]]
         return collate_fn(
             drawn, self.targets, self.hiding, np.random.default_rng((self.samples.draw.seed, MASKING, number))
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aam.config import DataConfig
 from aam.data.ids import quote, read_ids
+from aam.data.texts import pick
 from aam.errors import ConfigError, MetadataError
 
 MIN_SIDE = 2
@@ -19,8 +21,19 @@ MIN_SIDE = 2
 class Split(NamedTuple):
     """Sample ids of both sides, each in table order."""
 
-    train: list[str]
-    validation: list[str]
+    train: Sequence[str]
+    validation: Sequence[str]
+
+
+class Sides(NamedTuple):
+    """Sample numbers of both sides, int64, ascending."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+    def ids(self, sample_ids: Sequence[str]) -> Split:
+        """The ids of these samples."""
+        return Split(pick(sample_ids, self.train), pick(sample_ids, self.validation))
 
 
 def split_samples(
@@ -28,7 +41,7 @@ def split_samples(
     config: DataConfig,
     seed: int,
     groups: Mapping[str, str] | None = None,
-    dropped: Collection[str] = (),
+    dropped: Iterable[str] = (),
 ) -> Split:
     """Split samples by `config.validation_samples` if given, else at random by `config.validation_fraction`.
 
@@ -40,30 +53,54 @@ def split_samples(
     Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
     samples; `MetadataError` where groups are missing.
     """
+    return split_rows(sample_ids, config, seed, groups, dropped).ids(sample_ids)
+
+
+def split_rows(
+    sample_ids: Sequence[str],
+    config: DataConfig,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+    dropped: Iterable[str] = (),
+    by_id: NDArray[np.integer] | None = None,
+) -> Sides:
+    """As `split_samples`, by number. `by_id` are the samples in the order of their ids, if that is known."""
     if groups is not None:
         _refuse_missing(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:
         held_out = _given(sample_ids, config, dropped)
         if groups is not None:
             _refuse_cut_groups(sample_ids, held_out, groups, config)
-    else:
+        outside = np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
+    elif groups is not None:
         held_out = _drawn(sample_ids, config.validation_fraction, seed, groups)
-    split = Split([s for s in sample_ids if s not in held_out], [s for s in sample_ids if s in held_out])
-    for side, ids in split._asdict().items():
-        if len(ids) < MIN_SIDE:
+        outside = np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
+    else:
+        order = np.array(sorted(range(len(sample_ids)), key=sample_ids.__getitem__), int) if by_id is None else by_id
+        outside = np.zeros(len(sample_ids), dtype=bool)
+        outside[order[_drawn_places(len(order), config.validation_fraction, seed)]] = True
+    sides = Sides(np.flatnonzero(~outside), np.flatnonzero(outside))
+    for side, rows in sides._asdict().items():
+        if len(rows) < MIN_SIDE:
             raise ConfigError(
-                f"the {side} side of the split has {len(ids)} of {len(sample_ids)} samples, expected at least "
+                f"the {side} side of the split has {len(rows)} of {len(sample_ids)} samples, expected at least "
                 f"{MIN_SIDE}; give "
                 "more samples, another --validation-fraction or other --validation-samples"
             )
-    return split
+    return sides
 
 
-def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str] | None) -> set[str]:
-    """Random whole groups (single samples without `groups`), about `fraction` of them, at least `MIN_SIDE` samples."""
+def _drawn_places(count: int, fraction: float, seed: int) -> NDArray[np.int64]:
+    """Numbers of random single samples, about `fraction` of them, at least `MIN_SIDE` on either side if there are."""
+    most = max(count - MIN_SIDE, 0)
+    return np.random.default_rng(seed).permutation(count)[: min(max(round(fraction * count), MIN_SIDE), most)]
+
+
+def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str]) -> set[str]:
+    """Random whole groups, about `fraction` of them, at least `MIN_SIDE` samples."""
     members: dict[str, list[str]] = defaultdict(list)
     for sample in sorted(sample_ids):
-        members[groups[sample] if groups is not None else sample].append(sample)
+        members[groups[sample]].append(sample)
     names = sorted(members)
     wanted = round(fraction * len(names))
     held_out: set[str] = set()
@@ -76,7 +113,7 @@ def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mappin
     return held_out
 
 
-def _given(sample_ids: Sequence[str], config: DataConfig, dropped: Collection[str]) -> set[str]:
+def _given(sample_ids: Sequence[str], config: DataConfig, dropped: Iterable[str]) -> set[str]:
     """Ids of the file that are samples in use; ids that the table never had are refused."""
     assert config.validation_samples is not None
     named = read_ids(config.validation_samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from aam.data.ids import MAX_FEATURE_ID, check_ids
 from aam.data.qza import open_artifact
 from aam.data.raw_table import RawRows, RawTable, rows_of, whole_counts
 from aam.data.sequences import sequences_of
+from aam.data.texts import pick
 from aam.data.tokenizer import is_dna
 from aam.data.tsv import read_table_tsv
 from aam.errors import TableError
@@ -37,32 +39,43 @@ EMPTY_ASVS = "ASVs without reads"
 class Table:
     """Counts [samples, ASVs] without stored zeros, row and column ids in file order, and the ASVs' upper-case DNA.
 
-    `dropped` tells what reading left out: reason -> ids (`STORED_ZEROS`, `EMPTY_SAMPLES`, `EMPTY_ASVS`).
+    The samples are the given `rows` of `stored`, all where that is None, so that a table that is mapped from disk can
+    lose samples without being read. `dropped` tells what reading left out: reason -> ids (`STORED_ZEROS`,
+    `EMPTY_SAMPLES`, `EMPTY_ASVS`).
     """
 
-    counts: sparse.csr_array
-    sample_ids: list[str]
-    asv_ids: list[str]
-    sequences: list[str]
+    stored: sparse.csr_array
+    sample_ids: Sequence[str]
+    asv_ids: Sequence[str]
+    sequences: Sequence[str]
     source: Path
-    dropped: dict[str, list[str]] = field(default_factory=dict)
+    dropped: dict[str, Sequence[str]] = field(default_factory=dict)
+    rows: NDArray[np.int64] | None = None
+
+    @cached_property
+    def counts(self) -> sparse.csr_array:
+        """Counts of the samples [samples, ASVs]; a copy where they are some of those stored."""
+        return self.stored if self.rows is None else self.stored[self.rows]
+
+    def stored_rows(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows of `stored` that samples, given by number, have."""
+        places = np.asarray(samples, dtype=np.int64)
+        return places if self.rows is None else self.rows[places]
 
     def select(self, samples: NDArray[np.integer] | None = None, asvs: NDArray[np.integer] | None = None) -> Table:
-        """The table of some samples and ASVs, given by number, in that order; None keeps all. Empty ones stay."""
-        counts = self.counts
-        rows = range(len(self.sample_ids)) if samples is None else samples
-        columns = range(len(self.asv_ids)) if asvs is None else asvs
-        counts = counts if samples is None else counts[np.asarray(samples, dtype=np.int64)]
-        if asvs is not None:
-            counts = counts[:, np.asarray(asvs, dtype=np.int64)]
-            counts.sort_indices()
-        return replace(
-            self,
-            counts=counts,
-            sample_ids=[self.sample_ids[row] for row in rows],
-            asv_ids=[self.asv_ids[column] for column in columns],
-            sequences=[self.sequences[column] for column in columns],
-        )
+        """The table of some samples and ASVs, given by number, in that order; None keeps all. Empty ones stay.
+
+        Choosing samples copies no counts.
+        """
+        if samples is not None:
+            rows = self.stored_rows(samples)
+            return replace(self, rows=rows, sample_ids=pick(self.sample_ids, np.asarray(samples))).select(asvs=asvs)
+        if asvs is None:
+            return self
+        counts = self.counts[:, np.asarray(asvs, dtype=np.int64)]
+        counts.sort_indices()
+        ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
+        return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
 
 
 def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
@@ -81,7 +94,7 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
     dropped = found.dropped | {EMPTY_ASVS: [raw.feature_ids[column] for column in np.flatnonzero(~seen)]}
     return Table(
-        counts=found.counts if seen.all() else found.counts[:, seen],
+        stored=found.counts if seen.all() else found.counts[:, seen],
         sample_ids=found.sample_ids,
         asv_ids=asv_ids,
         sequences=sequences_of(asv_ids, None if sequences is None else Path(sequences), str(path)),

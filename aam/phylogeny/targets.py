@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,24 @@ class Targets:
     faith_pd: np.ndarray | None
 
 
+class Leaves:
+    """Leaves of a tree by column of a table that has further ASVs too.
+
+    `columns` int [tips] is the column of each leaf, `order` int [tips] the leaves in the order of their columns.
+    """
+
+    def __init__(self, columns: np.ndarray, order: np.ndarray):
+        self.columns, self.order = columns, order
+
+    def __getitem__(self, asvs: np.ndarray) -> np.ndarray:
+        """The leaf of each ASV, int [n]; raises `TreeError` where the tree lacks one."""
+        at = np.searchsorted(self.columns, asvs, sorter=self.order)
+        leaves = self.order[np.minimum(at, len(self.order) - 1)]
+        if (self.columns[leaves] != asvs).any():
+            raise TreeError(f"column {asvs[self.columns[leaves] != asvs][0]} of the table is no tip of the tree asked")
+        return leaves.astype(np.int64)
+
+
 class TreeTargets:
     """Exact targets from a tree; ASVs are column numbers of the table whose `asv_names`, all tips of the tree, it gets.
 
@@ -35,26 +54,39 @@ class TreeTargets:
     """
 
     def __init__(self, tree: Tree, asv_names: Sequence[str], metric: Metric, alpha: float):
-        self.tree, self.measure = tree, Measure(metric, alpha)
-        self._leaf = tree.leaves_of(asv_names)
-        depth = tree.depths()
-        self._leaf_depth = depth[tree.tips()]
-        self._between = _ancestor_depths(tree, depth)
+        self._on(tree, tree.leaves_of(asv_names), Measure(metric, alpha))
+
+    @classmethod
+    def of_columns(cls, tree: Tree, leaves: Leaves, metric: Metric, alpha: float) -> TreeTargets:
+        """The same where the leaves are known by column."""
+        made = cls.__new__(cls)
+        made._on(tree, leaves, Measure(metric, alpha))
+        return made
+
+    def _on(self, tree: Tree, leaf: np.ndarray | Leaves, measure: Measure) -> None:
+        self.tree, self.measure, self._leaf = tree, measure, leaf
+
+    @cached_property
+    def _paths(self) -> tuple[np.ndarray, np.ndarray]:
+        """Depth of each leaf [leaves], and that of the last ancestor it shares with its right neighbour [leaves - 1]."""
+        depth = self.tree.depths()
+        return depth[self.tree.tips()], _ancestor_depths(self.tree, depth)
 
     def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Targets:
         """Targets of B samples: of each its ASVs (int [n]) and their counts (int [n]); the ids play no part here."""
         branches = unifrac.branches(self.tree, [self._leaf[columns] for columns in asvs], counts)
         return Targets(unifrac.distances(branches, self.measure), unifrac.faith_pd(branches))
 
-    def patristic(self, asvs: np.ndarray) -> np.ndarray:
+    def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> np.ndarray:
         """Distances along the tree between ASVs, int [P] -> float64 [P, P]: both depths less twice the ancestor's.
 
         The last common ancestor of two leaves is the shallowest of those of the neighbours between them, so one pass of
         minima over neighbours, and a running minimum over the P chosen, give all of them.
         """
         leaf, place = np.unique(self._leaf[asvs], return_inverse=True)
-        depth = self._leaf_depth[leaf]
-        gaps = np.minimum.reduceat(self._between[: leaf[-1]], leaf[:-1]) if len(leaf) > 1 else np.zeros(0)
+        leaf_depth, between = self._paths
+        depth = leaf_depth[leaf]
+        gaps = np.minimum.reduceat(between[: leaf[-1]], leaf[:-1]) if len(leaf) > 1 else np.zeros(0)
         above = np.triu(np.ones((len(leaf), len(leaf)), dtype=bool), 1)
         ancestor = np.minimum.accumulate(np.where(above, np.r_[np.inf, gaps], np.inf), axis=1)
         upper = np.where(above, np.maximum(depth[:, None] + depth - 2 * ancestor, 0.0), 0.0)
@@ -76,14 +108,11 @@ def _ancestor_depths(tree: Tree, depth: np.ndarray) -> np.ndarray:
 class ForestTargets:
     """Targets of samples from several studies, each by the tree of its own.
 
-    `targets` has one entry a study; `columns` int64 [A] each tell which of that study's ASVs a column of the joined
-    table is, -1 where its tree lacks it; `study_of` a sample id is the number of its study.
+    `targets` has one entry a study, for columns of the joined table; `study_of` a sample id is the number of its study.
     """
 
-    def __init__(
-        self, targets: Sequence[TreeTargets], columns: Sequence[np.ndarray], study_of: Mapping[str, int]
-    ) -> None:
-        self._targets, self._columns, self._study_of = list(targets), list(columns), study_of
+    def __init__(self, targets: Sequence[TreeTargets], study_of: Mapping[str, int]) -> None:
+        self._targets, self._study_of = list(targets), study_of
 
     def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Targets:
         """Targets of B samples; UniFrac between studies is NaN."""
@@ -91,23 +120,20 @@ class ForestTargets:
         unifrac, faith_pd = np.full((len(study), len(study)), np.nan), np.empty(len(study))
         for number in np.unique(study):
             rows = np.flatnonzero(study == number)
-            own = [self._columns[number][asvs[row]] for row in rows]
-            found = self._targets[number]([sample_ids[row] for row in rows], own, [counts[row] for row in rows])
+            parts = ([values[row] for row in rows] for values in (sample_ids, asvs, counts))
+            found = self._targets[number](*parts)
             unifrac[np.ix_(rows, rows)], faith_pd[rows] = found.unifrac, found.faith_pd
         return Targets(unifrac, faith_pd)
 
-    def patristic(self, asvs: np.ndarray) -> np.ndarray:
-        """Tree distances between ASVs, int [P] -> float64 [P, P], by the first tree that holds them all.
+    def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray:
+        """Tree distances between ASVs of samples of one study, int [P] -> float64 [P, P], by the tree of that study.
 
-        Raises `TreeError` where none does; the ASVs of a batch of one study are all in its tree.
+        Raises `TreeError` for samples of several: between their ASVs there is no distance.
         """
-        for targets, columns in zip(self._targets, self._columns, strict=True):
-            own = columns[asvs]
-            if (own >= 0).all():
-                return targets.patristic(own)
-        raise TreeError(
-            f"no tree of {len(self._targets)} holds all of {len(asvs)} ASVs; ask for those of one study at a time"
-        )
+        studies = {self._study_of[sample_id] for sample_id in sample_ids}
+        if len(studies) != 1:
+            raise TreeError(f"tree distances of ASVs of {len(studies)} studies; ask for those of one study at a time")
+        return self._targets[studies.pop()].patristic(asvs)
 
 
 class MatrixTargets:
@@ -128,5 +154,5 @@ class MatrixTargets:
         rows = [self._row[sample_id] for sample_id in sample_ids]
         return Targets(np.array(self._values[np.ix_(rows, rows)], dtype=np.float64), None)
 
-    def patristic(self, asvs: np.ndarray) -> None:
+    def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> None:
         """None: a matrix of samples says nothing about ASVs."""

@@ -26,7 +26,7 @@ class Tree:
     messages.
     """
 
-    tip_names: list[str]
+    tip_names: Sequence[str]
     first: np.ndarray
     last: np.ndarray
     length: np.ndarray
@@ -81,7 +81,7 @@ class Tree:
             above[inner] = above[above[inner]]
         return depth
 
-    def to_newick(self, names: list[str] | None = None) -> str:
+    def to_newick(self, names: Sequence[str] | None = None) -> str:
         """Newick text, lengths to the last digit, the stem as the root's length; `names` replace those of the tips."""
         return format_newick(names or self.tip_names, self.first, self.last, self.length)
 

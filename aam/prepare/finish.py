@@ -20,7 +20,9 @@ PIECE = 1 << 16
 
 def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> None:
     """Complete the corpus and say what it holds."""
-    growing.append_texts("samples", unique_ids(growing, sources, say))
+    ids = unique_ids(growing, sources, say)
+    growing.append_texts("samples", ids)
+    growing.append(samples_by_id=np.array(sorted(range(len(ids)), key=ids.__getitem__)))
     longest = add_tokens(growing)
     if growing.tree is not None:
         leaves = growing.array("leaf").read()

@@ -38,7 +38,7 @@ class Growing(NamedTuple):
     def append(self, **arrays: NDArray) -> None:
         """Add rows to arrays, `counts_data=...` to "counts.data"."""
         for name, values in arrays.items():
-            self.array(name.replace("_", ".")).append(values)
+            self.array(name.replace("_", ".", 1)).append(values)
 
     def append_texts(self, name: str, strings: Sequence[str]) -> None:
         """Add strings to a pair of arrays `name.text`, `name.bounds`."""
@@ -130,5 +130,5 @@ def add_tree(growing: Growing, tree: Tree, tips: Sequence[str], columns: NDArray
     of_leaf[sheared.leaves_of(names)] = own
     growing.append(
         trees_first=sheared.first, trees_last=sheared.last, trees_parent=sheared.parent, trees_length=sheared.length,
-        trees_columns=of_leaf, trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
+        trees_columns=of_leaf, trees_order=np.argsort(of_leaf), trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from aam.config import Metric
 from aam.data.table import read_table
 from aam.errors import MatrixError, TreeError
 from aam.phylogeny.match import match_tips
-from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
+from aam.phylogeny.targets import ForestTargets, Leaves, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import parse_tree, read_tree
 
 HAND = "((a:1,b:2):1,(c:4,d:5):3):0.5;"
@@ -122,15 +122,11 @@ def test_a_matrix_without_the_sample_is_refused():
 
 
 def test_studies_are_measured_by_their_own_trees_and_not_against_each_other() -> None:
-    first, second = (
-        hand(["a", "b"]),
-        TreeTargets(parse_tree(b"(b:1,(c:2,d:3):4);", "u.nwk"), ["b", "c", "d"], "unweighted", 0.5),
-    )
-    forest = ForestTargets(
-        [first, second],
-        [np.array([0, 1, -1, -1]), np.array([-1, 0, 1, 2])],  # columns of the joined table: a, b, c, d
-        {"x": 0, "y": 0, "z": 1, "w": 1},
-    )
+    # columns of the joined table: a, b, c, d; the leaves of the second tree are d, c, b, columns 3, 2, 1
+    first, tree = hand(["a", "b"]), parse_tree(b"((d:3,c:2):4,b:1);", "u.nwk")
+    leaves = Leaves(columns=np.array([3, 2, 1]), order=np.array([2, 1, 0]))
+    second = TreeTargets.of_columns(tree, leaves, "unweighted", 0.5)
+    forest = ForestTargets([first, second], {"x": 0, "y": 0, "z": 1, "w": 1})
     asvs = [np.array([0]), np.array([1]), np.array([1, 2]), np.array([3])]
     counts = [np.ones(len(own), np.int64) for own in asvs]
     found = forest(
@@ -142,6 +138,8 @@ def test_studies_are_measured_by_their_own_trees_and_not_against_each_other() ->
     alone = first(["x", "y"], [np.array([0]), np.array([1])], [counts[0], counts[1]])
     assert found.unifrac[0, 2] == alone.unifrac[0, 1]
     assert np.isnan(found.unifrac[[0, 0, 2, 2], [1, 3, 1, 3]]).all()
-    assert forest.patristic(np.array([1, 3]))[0, 1] == pytest.approx(1 + 4 + 3)
-    with pytest.raises(TreeError, match="no tree of 2 holds all of 2 ASVs"):
-        forest.patristic(np.array([0, 3]))
+    assert forest.patristic(np.array([1, 3]), ["w", "z"])[0, 1] == pytest.approx(1 + 4 + 3)
+    with pytest.raises(TreeError, match="tree distances of ASVs of 2 studies; ask for those of one study"):
+        forest.patristic(np.array([0, 3]), ["x", "z"])
+    with pytest.raises(TreeError, match="column 0 of the table is no tip of the tree asked"):
+        forest.patristic(np.array([0, 3]), ["z"])
