@@ -57,6 +57,11 @@ class Table:
         """Counts of the samples [samples, ASVs]; a copy where they are some of those stored."""
         return self.stored if self.rows is None else self.stored[self.rows]
 
+    def richness(self) -> NDArray[np.int64]:
+        """ASVs in each sample [samples]."""
+        asvs = np.diff(self.stored.indptr)
+        return asvs if self.rows is None else asvs[self.rows]
+
     def stored_rows(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
         """The rows of `stored` that samples, given by number, have."""
         places = np.asarray(samples, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.models.pretrain_model import PretrainModel
 
 MAX_SAMPLES = 1000
-"""Most held-out samples whose pairs are scored: half a million pairs; more are drawn down to this, seeded."""
+"""Most held-out samples that are scored, half a million pairs; more are drawn down to this, seeded."""
+ROWS = 1 << 14
+"""Samples whose ASVs are looked up at a time."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,14 @@ class HeldOut:
 
     def __init__(self, corpus: Corpus, draw: Draw, hiding: Hiding, batch_size: int):
         self.corpus, self.draw = corpus, draw
-        samples = corpus.samples(corpus.split.validation, draw)
+        scored = corpus.sides.validation[choose(len(corpus.sides.validation), draw.seed)]
+        samples = corpus.drawn(scored, draw)
         all_masked = Hiding(hiding.mask_ratio, 1.0, hiding.hidden_asvs, hiding.patristic_asvs)
         self.batches = list(ValidationBatches(samples, batch_size, corpus.targets, all_masked))
         whole = Draw(draw.depth, None, draw.selection, draw.seed)
-        self.samples = self._draw_some(corpus.split.validation, whole, MAX_SAMPLES)
+        dataset = corpus.drawn(scored, whole)
+        self.samples = [dataset[row] for row in range(len(dataset))]
         self.true = self._unifrac(self.samples)
-        self.seen = self._training_asvs()
-
-    def _draw_some(self, ids: list[str], draw: Draw, most: int) -> list[Sample]:
-        rows = np.sort(np.random.default_rng(draw.seed).permutation(len(ids))[:most])
-        dataset = self.corpus.samples(ids, draw)
-        return [dataset[int(row)] for row in rows]
 
     def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
         targets = self.corpus.targets(
@@ -60,11 +59,14 @@ class HeldOut:
         )
         return targets.unifrac
 
-    def _training_asvs(self) -> NDArray[np.bool_]:
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
         """Which ASVs [A] training samples carry; the others are new to the model."""
-        carried = set(self.corpus.split.train)
-        rows = [row for row, sample in enumerate(self.corpus.table.sample_ids) if sample in carried]
-        return np.bincount(self.corpus.table.counts[rows].indices, minlength=len(self.corpus.tokens)) > 0
+        table, found = self.corpus.table, np.zeros(len(self.corpus.tokens), dtype=bool)
+        rows = table.stored_rows(self.corpus.sides.train)
+        for start in range(0, len(rows), ROWS):  # in pieces: the table may be larger than the memory
+            found[table.stored[rows[start : start + ROWS]].indices] = True
+        return found
 
     def comparable(self) -> NDArray[np.int64]:
         """Rows of the largest set of scored samples that all have a distance to each other: those of one tree."""
@@ -140,6 +142,11 @@ class HeldOut:
             "nucleotide_consensus_cross_entropy": scores["nats"] / max(scores["positions"], 1),
         }
         return found | baseline_figures(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
+
+
+def choose(count: int, seed: int) -> NDArray[np.int64]:
+    """Numbers, ascending, of the held-out samples that are scored, of `count` there are."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SAMPLES])
 
 
 def drawn(samples: list[Sample], unifrac: object) -> DrawnSamples:

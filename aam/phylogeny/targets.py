@@ -68,7 +68,7 @@ class TreeTargets:
 
     @cached_property
     def _paths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Depth of each leaf [leaves], and that of the last ancestor it shares with its right neighbour [leaves - 1]."""
+        """Depth of each leaf [leaves], and of the last ancestor it shares with its right neighbour [leaves - 1]."""
         depth = self.tree.depths()
         return depth[self.tree.tips()], _ancestor_depths(self.tree, depth)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aam.data.ids import quote
 from aam.data.texts import Texts
@@ -20,9 +21,11 @@ PIECE = 1 << 16
 
 def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> None:
     """Complete the corpus and say what it holds."""
-    ids = unique_ids(growing, sources, say)
+    ids = Texts(growing.array("ids.text").read(), growing.array("ids.bounds").read())
+    study = growing.array("samples.study").read()
+    ids, by_id = unique_ids(list(ids), [sources[number].name for number in study.tolist()], say)
     growing.append_texts("samples", ids)
-    growing.append(samples_by_id=np.array(sorted(range(len(ids)), key=ids.__getitem__)))
+    growing.append(samples_by_id=by_id)
     longest = add_tokens(growing)
     if growing.tree is not None:
         leaves = growing.array("leaf").read()
@@ -36,22 +39,33 @@ def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], Non
     growing.writer.complete({"longest": longest, "counts": counts}, without=working)
 
 
-def unique_ids(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> list[str]:
-    """Sample ids; those that occur in several tables begin with the name of their study."""
-    ids = list(Texts(growing.array("ids.text").read(), growing.array("ids.bounds").read()))
-    times = Counter(ids)
-    study = growing.array("samples.study").read().tolist()
-    found = [
-        f"{sources[number].name}.{text}" if times[text] > 1 else text for text, number in zip(ids, study, strict=True)
-    ]
-    changed = [place for place, text in enumerate(ids) if times[text] > 1]
-    if changed:
-        example = f"{quote(ids[changed[0]])} is now {quote(found[changed[0]])}"
-        say(f"{len(changed):,} sample ids occur in several tables and begin with the table's name now: {example}")
-    if len(set(found)) < len(found):
-        again = next(text for text, number in Counter(found).items() if number > 1)
-        raise CorpusError(f"sample id {quote(again)} occurs twice even with the table's name; rename the sample")
-    return found
+def unique_ids(
+    ids: list[str], studies: Sequence[str], say: Callable[[str], None]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Ids [n] of samples of the named studies [n], and their numbers in the order of the ids.
+
+    Those that occur in several studies begin with the study's name. Raises `CorpusError` where that is not enough.
+    """
+    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__))
+    twice = repeated(ids, by_id)
+    if not twice:
+        return ids, by_id
+    found = list(ids)
+    for place in twice:
+        found[place] = f"{studies[place]}.{ids[place]}"
+    example = f"{quote(ids[twice[0]])} is now {quote(found[twice[0]])}"
+    say(f"{len(twice):,} sample ids occur in several tables and begin with the table's name now, e.g. {example}")
+    by_id = np.array(sorted(range(len(found)), key=found.__getitem__))
+    if again := repeated(found, by_id):
+        raise CorpusError(f"sample id {quote(found[again[0]])} occurs twice with the table's name; rename the sample")
+    return found, by_id
+
+
+def repeated(ids: Sequence[str], by_id: NDArray[np.int64]) -> list[int]:
+    """The numbers, ascending, of ids that equal another; `by_id` has them sorted."""
+    order = by_id.tolist()
+    pairs = [(one, other) for one, other in pairwise(order) if ids[one] == ids[other]]
+    return sorted({place for pair in pairs for place in pair})
 
 
 def add_tokens(growing: Growing) -> int:

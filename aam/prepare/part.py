@@ -130,5 +130,6 @@ def add_tree(growing: Growing, tree: Tree, tips: Sequence[str], columns: NDArray
     of_leaf[sheared.leaves_of(names)] = own
     growing.append(
         trees_first=sheared.first, trees_last=sheared.last, trees_parent=sheared.parent, trees_length=sheared.length,
-        trees_columns=of_leaf, trees_order=np.argsort(of_leaf), trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
+        trees_columns=of_leaf, trees_order=np.argsort(of_leaf),
+        trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
     )  # fmt: skip

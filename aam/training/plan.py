@@ -34,7 +34,7 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
     steps = budget.steps if budget.steps is not None else int(budget.seconds / pace)
     if budget.seconds is not None:
         steps = min(steps, int(budget.seconds / pace))
-    richness = np.diff(corpus.table.counts.indptr)
+    richness = corpus.table.richness()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows = [
         (
