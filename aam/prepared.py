@@ -48,7 +48,7 @@ DTYPES = {
 class StudyOf(Mapping[str, int]):
     """The number of a sample's study by its id, found by bisection: nothing is built when a corpus opens."""
 
-    ids: Texts
+    ids: Sequence[str]
     by_id: NDArray[np.int32]
     study: NDArray[np.int32]
 

@@ -38,11 +38,11 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
               aam prepare --verify corpus
     """
     asked = given(values, None)
-    if (output is None) == (verify is None) or (verify is not None and asked):
-        raise ConfigError("give tables, trees and --output FOLDER to prepare, or --verify FOLDER alone to check")
-    if verify is not None:
+    if verify is not None and output is None and not asked:
         check(verify)
         return
+    if verify is not None or output is None:
+        raise ConfigError("give tables, trees and --output FOLDER to prepare, or --verify FOLDER alone to check")
     from aam.prepare import prepare
 
     started = time.monotonic()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from aam.config import PrepareConfig
 from aam.corpus import read_any_tree
-from aam.data.store import Store, StoreWriter, open_store
+from aam.data.store import Store, open_store
+from aam.data.store_writer import StoreWriter
 from aam.prepare.finish import finish
 from aam.prepare.part import add_table, go_on
 from aam.prepare.sources import begin, sources_of
@@ -29,16 +30,16 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     if record["complete"]:
         say(f"{folder} is complete already")
         return open_store(folder)
-    shared = len(sources) > 1 and len(config.tree) == 1
-    growing = go_on(StoreWriter(folder, record), read_any_tree(config.tree[0]) if shared else None)
-    done = len(record["parts"])
-    for number, source in enumerate(sources):
-        if number < done:
-            say(f"{source.name}: written before")
-            continue
-        part = add_table(growing, source, number, config)
-        say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
-        for reason, count in part["dropped"].items():
-            say(f"{source.name}: left out or changed: {count:,} {reason}")
-    finish(growing, sources, say)
+    tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
+    with StoreWriter(folder, record) as writer:
+        growing = go_on(writer, tree)
+        for number, source in enumerate(sources):
+            if number < len(record["parts"]):
+                say(f"{source.name}: written before")
+                continue
+            part = add_table(growing, source, number, config)
+            say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
+            for reason, count in part["dropped"].items():
+                say(f"{source.name}: {count:,} {reason}")
+        finish(growing, sources, say)
     return open_store(folder)

@@ -21,9 +21,9 @@ PIECE = 1 << 16
 
 def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> None:
     """Complete the corpus and say what it holds."""
-    ids = Texts(growing.array("ids.text").read(), growing.array("ids.bounds").read())
+    raw = Texts(growing.array("ids.text").read(), growing.array("ids.bounds").read())
     study = growing.array("samples.study").read()
-    ids, by_id = unique_ids(list(ids), [sources[number].name for number in study.tolist()], say)
+    ids, by_id = unique_ids(list(raw), [sources[number].name for number in study.tolist()], say)
     growing.append_texts("samples", ids)
     growing.append(samples_by_id=by_id)
     longest = add_tokens(growing)

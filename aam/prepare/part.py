@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.data.asv_index import AsvIndex
-from aam.data.store import GrowingArray, StoreWriter
+from aam.data.store_writer import GrowingArray, StoreWriter
 from aam.data.texts import Texts, encode_texts
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.tree import Tree
@@ -24,7 +25,8 @@ WORKING = {"ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4"}
 """Arrays that do not stay: sample ids as the tables have them, and the leaf of each ASV in the tree of all tables."""
 
 
-class Growing(NamedTuple):
+@dataclass(frozen=True)
+class Growing:
     """A corpus that is being written: its arrays, the columns of its ASVs, and the tree of all tables if it is one."""
 
     writer: StoreWriter
@@ -64,6 +66,8 @@ class Growing(NamedTuple):
 def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
     """The corpus as its finished parts have left it."""
     growing = Growing(writer, AsvIndex(), tree)
+    for name in writer.parts[-1]["rows"] if writer.parts else ():
+        growing.array(name)
     text, bounds = growing.array("asvs.text"), growing.array("asvs.bounds")
     if bounds.rows:
         growing.index.place(Texts(text.read(), bounds.read()))

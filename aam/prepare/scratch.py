@@ -12,7 +12,7 @@ from scipy import sparse
 
 from aam.data.raw_table import cut_rows
 from aam.data.sequences import sequences_of
-from aam.data.store import GrowingArray
+from aam.data.store_writer import GrowingArray
 from aam.data.table import EMPTY_ASVS, clean, open_rows, refuse_empty
 from aam.prepare.sources import Source
 

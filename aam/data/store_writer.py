@@ -1,0 +1,122 @@
+"""Arrays that grow on disk, part by part, into a folder that `aam.data.store` opens.
+
+While an array grows, its header says that it is empty; numpy leaves room in it for a larger number, so the length is
+written into the same bytes at the end. The manifest is replaced whole after each part and says how long every array
+was then: whatever a broken part has written beyond that is cut off when work goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from aam.data.store import AGAIN, digest, write_manifest
+from aam.errors import CorpusError
+
+
+class GrowingArray:
+    """`path`, a .npy file of rows `shape` (without the first axis) and `dtype`, cut to its first `keep` rows."""
+
+    def __init__(self, path: Path, dtype: str, shape: tuple[int, ...], keep: int):
+        self.path, self.dtype, self.shape, self.rows = path, np.dtype(dtype), shape, keep
+        if keep == 0:
+            path.write_bytes(b"")
+        elif not path.exists():
+            raise CorpusError(f"{path} is missing; {AGAIN}")
+        self.file: BinaryIO = path.open("r+b", buffering=0)
+        self._write_header(0)
+        self.start = self.file.tell()
+        end, size = self.start + keep * self.row_bytes, path.stat().st_size
+        if size < end:
+            raise CorpusError(f"{path}: {size:,} bytes, expected at least {end:,}; {AGAIN}")
+        self.file.truncate(end)
+        self.file.seek(end)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def append(self, values: NDArray) -> None:
+        """Rows to add at the end; raises OverflowError where a number does not fit into the type of the array."""
+        rows = np.ascontiguousarray(values).astype(self.dtype, copy=False)
+        if rows is not values and not np.array_equal(rows, values):
+            raise OverflowError(f"{self.path.name}: values beyond {self.dtype}")
+        content = rows.reshape(-1).view(np.uint8).data
+        try:
+            while content:
+                content = content[self.file.write(content) :]
+        except OSError as fault:
+            raise CorpusError(
+                f"{self.path} cannot be written ({fault.strerror}); make room and run the same command again"
+            ) from fault
+        self.rows += len(rows)
+
+    def read(self) -> NDArray:
+        """All rows so far, mapped and read-only."""
+        if self.rows == 0:
+            return np.empty((0, *self.shape), self.dtype)
+        return np.memmap(self.path, self.dtype, "r", self.start, (self.rows, *self.shape))
+
+    def flush(self) -> None:
+        """See to it that the rows are on the disk."""
+        os.fsync(self.file.fileno())
+
+    def seal(self) -> None:
+        """Write the length into the header; the array is a file that `numpy.load` reads from here on."""
+        self.file.seek(0)
+        self._write_header(self.rows)
+        assert self.file.tell() == self.start, "numpy keeps the size of a header whose array has grown"
+        self.flush()
+        self.file.close()
+
+    def _write_header(self, rows: int) -> None:
+        about = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows, *self.shape)}
+        npy.write_array_header_1_0(self.file, about)
+
+
+class StoreWriter:
+    """A folder that is being written; `record` is its manifest, which goes on where an unfinished one ended."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]):
+        self.folder, self.record = folder, record
+        self.parts: list[dict[str, Any]] = record["parts"]
+        self._arrays: dict[str, GrowingArray] = {}
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        for array in self._arrays.values():
+            array.file.close()
+
+    def array(self, name: str, dtype: str, shape: tuple[int, ...] = ()) -> GrowingArray:
+        """An array to append to: what its finished parts have written is kept, the rest is cut off."""
+        if name not in self._arrays:
+            keep = self.parts[-1]["rows"].get(name, 0) if self.parts else 0
+            self._arrays[name] = GrowingArray(self.folder / f"{name}.npy", dtype, shape, keep)
+        return self._arrays[name]
+
+    def commit(self, part: dict[str, Any]) -> None:
+        """Note a finished part: from here on it stays."""
+        for array in self._arrays.values():
+            array.flush()
+        self.parts.append(part | {"rows": {name: array.rows for name, array in self._arrays.items()}})
+        write_manifest(self.folder, self.record)
+
+    def complete(self, more: dict[str, Any], without: tuple[str, ...] = ()) -> None:
+        """Seal all arrays, note their digests, and make the folder one that opens; `without` names arrays to remove."""
+        arrays = {}
+        for name, array in sorted(self._arrays.items()):
+            array.seal()
+            if name not in without:
+                arrays[name] = {"bytes": array.path.stat().st_size, "sha256": digest(array.path)}
+        for part in self.parts:
+            del part["rows"]
+        write_manifest(self.folder, self.record | more | {"complete": True, "arrays": arrays})
+        for name in without:
+            self._arrays[name].path.unlink()
