@@ -30,7 +30,7 @@ COMMANDS = {
     "ledger": "Show what a run lost, or compare what two runs lost.",
     "embed": "Embed the samples or ASVs of a table with a trained model.",
     "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
-    "explain": "Tell which ASVs drive the embeddings of samples.",
+    "explain": "Tell which ASVs drive the embeddings of samples, or predictions.",
     "report": "Write one HTML file about a run.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }

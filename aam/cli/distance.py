@@ -52,7 +52,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     check_output(output, MATRIX_SUFFIXES)
     for file in files.values():
         check_output(file, [file.suffix])
-    opened = open_both(model_path, values, with_tree=True)
+    opened = open_both(model_path, values, with_tree=True, for_unifrac=True)
     encoding = encoding_of(opened, values.apply.cache)
     from aam.evaluation.embed import as_distances
 
@@ -84,12 +84,8 @@ def planned(output: Path, with_tree: bool) -> dict[str, Path]:
 
 def learned_faith_pd(opened: Opened) -> bool:
     """Whether the model was trained on Faith PD: a run with a tree that gave the term a weight."""
-    from aam.checkpoint import KIND_OF
-
     config = opened.config
-    if KIND_OF[type(config)] != "pretrain" or config.data.unifrac_matrix is not None:
-        return False
-    return config.loss.faith_pd_weight > 0
+    return config.data.unifrac_matrix is None and config.loss.faith_pd_weight > 0
 
 
 def compare(

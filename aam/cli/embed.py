@@ -43,7 +43,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     started, values = time.monotonic(), sorted_values(given(options, None))
     job = from_dict(EmbedConfig, values.rest)
     check_embedding_output(output)
-    opened = open_both(model_path, values)
+    opened = open_both(model_path, values, for_unifrac=job.what == "branches")
     if job.what == "branches" and opened.model.latent_tree is None:
         raise ConfigError(
             f"--what branches: the model in {model_path} has no latent tree (--unifrac-head "

@@ -1,17 +1,27 @@
-"""`aam explain`: which ASVs drive the embedding of the samples of a table."""
+"""`aam explain`: which ASVs drive the embedding of the samples of a table, or what a model predicts of them."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from aam.cli.model_options import TREE_INPUTS, encoding_of, fields_of, model_command, open_both, sorted_values
+from aam.cli.model_options import (
+    TREE_INPUTS,
+    Opened,
+    Values,
+    encoding_of,
+    fields_of,
+    model_command,
+    open_both,
+    sorted_values,
+)
 from aam.cli.options import given
-from aam.config import DataConfig, from_dict
+from aam.config import DataConfig, FinetuneConfig, from_dict
 from aam.config.embed import ExplainConfig
+from aam.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,19 +39,19 @@ WIDTH = 40
 @model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(ExplainConfig))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table of ASVs to write: .tsv.")
 def command(model_path: Path, output: Path, **options: Any) -> None:
-    """Tell which ASVs drive the sample embeddings of a table.
+    """Tell which ASVs drive the embeddings of samples, or what a model of `aam train` predicts of them.
 
-    What is explained is how far a sample lies from the mean of all samples. The table has a row for each ASV: its
-    attention, its integrated gradient and its share of the whole influence. Beside drivers.tsv stand drivers.png and
-    drivers.json, which hold the check: deleting the leading ASVs of a sample must move its embedding more than deleting
-    as many at random. With a tree the table says where on it each ASV is.
+    Of a pretrained model it is explained how far a sample lies from the mean of all samples; of a model of `aam train`
+    a target, in its units, or the log-odds of a class, as the mean over the models of all folds. The table has a row
+    for each ASV: its attention, its integrated gradient and its share of the whole influence. Beside drivers.tsv stand
+    drivers.png and drivers.json, which hold the check: deleting the leading ASVs of a sample must move the output more
+    than deleting as many at random. With a tree the table says where on it each ASV is.
 
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
     from aam.checkpoint import write_json
     from aam.cli.output import check_output, new_file
-    from aam.cli.progress import bar
 
     started, values = time.monotonic(), sorted_values(given(options, None))
     job = from_dict(ExplainConfig, values.rest)
@@ -49,21 +59,61 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     for file, suffix in ((output, ".tsv"), (figure, ".png"), (figures, ".json")):
         check_output(file, [suffix])
     opened = open_both(model_path, values, with_tree=True)
-    encoding = encoding_of(opened, values.apply.cache)
-    from aam.evaluation.explain import distance_to_mean, explain
+    explained = (of_predictions if isinstance(opened.config, FinetuneConfig) else of_embeddings)(
+        opened, model_path, values, job
+    )
     from aam.evaluation.explain_plot import plot_explanation
 
+    found, ids, places = explained.found, opened.samples.table.asv_ids, tree_places(opened.samples)
+    with new_file(output) as partial:
+        partial.write_text(table_text(found, ids, places), encoding="utf-8")
+    with new_file(figure) as partial:
+        plot_explanation(found, ids, places, partial)
+    record = {"explained": explained.what, "models": explained.models, "explained_samples": found.explained_samples}
+    write_json(figures, record | {"deletion": deletion_figures(found)})
+    click.echo(f"explained: {explained.what}\n\n{summary(found, ids)}")
+    click.echo(f"{len(found.share):,} ASVs: {output}, {figure}, {figures} ({time.monotonic() - started:.1f} s)")
+
+
+class Explained(NamedTuple):
+    """An explanation, what it explains in words, and of how many models it is the mean."""
+
+    found: Explanation
+    what: str
+    models: int
+
+
+def of_embeddings(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
+    """How far samples lie from the mean of all samples."""
+    from aam.cli.progress import bar
+    from aam.evaluation.explain import distance_to_mean, explain
+
+    if job.of is not None:
+        raise ConfigError(f"--of names a target or class, but {model_path} is a pretrained encoder; leave it out")
+    encoding = encoding_of(opened, values.apply.cache)
     with bar("explaining") as progress:
         mean = encoding.embeddings().mean(dim=0).clone()
         found = explain(encoding, distance_to_mean(opened.model, mean), job.max_samples, values.seed, progress)
-    places = tree_places(opened.samples)
-    with new_file(output) as partial:
-        partial.write_text(table_text(found, opened.samples.table.asv_ids, places), encoding="utf-8")
-    with new_file(figure) as partial:
-        plot_explanation(found, opened.samples.table.asv_ids, places, partial)
-    write_json(figures, {"explained_samples": found.explained_samples, "deletion": deletion_figures(found)})
-    click.echo(summary(found, opened.samples.table.asv_ids))
-    click.echo(f"{len(found.share):,} ASVs: {output}, {figure}, {figures} ({time.monotonic() - started:.1f} s)")
+    return Explained(found, "distance of the sample embedding from the mean", 1)
+
+
+def of_predictions(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
+    """A target or class under the models of all folds, each looked at by itself."""
+    from aam.checkpoint import find_members, open_model
+    from aam.cli.progress import bar
+    from aam.evaluation.embed import device_of
+    from aam.evaluation.explain import explain, mean_explanation
+    from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
+
+    output, found = choose_output(opened.config, job.of), []
+    for folder in find_members(model_path):
+        model, config = open_model(folder)
+        model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
+        encoding = encoding_of(Opened(model.encoder, config, opened.samples), values.apply.cache)
+        marks, scalar = identity_marks(model, config.schema.identities), target_scalar(model, config, output)
+        with bar("explaining") as progress:
+            found.append(explain(encoding, scalar, job.max_samples, values.seed, progress, marks))
+    return Explained(mean_explanation(found), output.name, len(found))
 
 
 def tree_places(samples: TableSamples) -> np.ndarray | None:
@@ -111,7 +161,7 @@ def summary(found: Explanation, ids: list[str]) -> str:
         name = ids[row] if len(ids[row]) <= WIDTH else f"{ids[row][: WIDTH - 1]}…"
         numbers = f"{found.samples[row]:>8}{found.abundance[row]:>11.4f}{found.attention[row]:>11.4f}"
         rows.append(f"  {name:<{WIDTH + 2}}{numbers}{found.share[row]:>8.2%}")
-    rows += ["", "  deleting so many ASVs of a sample moves it, beside as many at random:"]
+    rows += ["", "  deleting so many ASVs of a sample moves the output, beside as many at random:"]
     for count, figures in deletion_figures(found).items():
         times = "" if figures["times_random"] is None else f" ({figures['times_random']:.1f} times)"
         changes = figures["mean_change"]

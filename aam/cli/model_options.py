@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from aam.cli.options import one_option
-from aam.config import DataConfig, RunConfig, from_dict, options
+from aam.config import DataConfig, FinetuneConfig, RunConfig, from_dict, options
 from aam.config.embed import ApplyConfig
 
 if TYPE_CHECKING:
@@ -74,8 +74,11 @@ class Opened(NamedTuple):
     samples: TableSamples
 
 
-def open_both(model_path: Path, values: Values, with_tree: bool = False) -> Opened:
-    """Open model and table; says on stderr what was left out or cut."""
+def open_both(model_path: Path, values: Values, with_tree: bool = False, for_unifrac: bool = False) -> Opened:
+    """Open model and table; says on stderr what was left out or cut, and which of several folds was taken.
+
+    Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it.
+    """
     from aam.cli.progress import status
 
     with status("opening the model and reading the data"):
@@ -83,8 +86,10 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False) -> Open
         from aam.evaluation.samples import read_samples
         from aam.training.run import resolve_device
 
-        device = resolve_device(values.device)
-        found, config = open_model(find_members(model_path)[0])
+        device, members = resolve_device(values.device), find_members(model_path)
+        found, config = open_model(members[0])
+        if for_unifrac:
+            refuse_finetuned(model_path, config)
         model = KINDS[KIND_OF[type(config)]].encoder(found)
         limit = config.model.max_bp
         samples = read_samples(values.data, values.apply.rarefy_depth, values.seed, limit, with_tree)
@@ -92,6 +97,18 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False) -> Open
     if samples.cut:
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)
     return Opened(model.to(device), config, samples)
+
+
+def refuse_finetuned(model_path: Path, config: AnyConfig) -> None:
+    """Raise `CheckpointError` for a model of `aam train`: its ASV embeddings have left what the latent tree reads."""
+    from aam.errors import CheckpointError
+
+    if isinstance(config, FinetuneConfig):
+        start = config.head.pretrained
+        raise CheckpointError(
+            f"{model_path}: a model of `aam train`, which has learned {' and '.join(config.target.target)} and no "
+            f"longer UniFrac; give {'a run of `aam pretrain`' if start is None else f'the run it began with, {start}'}"
+        )
 
 
 def tell_dropped(dropped: dict[str, list[str]], shown: int = 3) -> None:

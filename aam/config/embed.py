@@ -38,4 +38,7 @@ class EmbedConfig:
 class ExplainConfig:
     """What `aam explain` looks at."""
 
+    of: str | None = option(
+        None, "Target or class that is explained, of a model of `aam train` (default: its first target, or last class)."
+    )
     max_samples: int = option(200, "Most samples that are explained; more are drawn down to this, seeded.", low=1)

@@ -1,7 +1,8 @@
 """Which ASVs drive what a model says of samples: attention, integrated gradients, and a check by deletion.
 
 Any number that follows from a sample's slots can be explained: a `Scalar` is a callable from `Slots` to one number a
-sample. Here it is how far the sample embedding lies from the mean one; the output of a head is another.
+sample. Here it is how far the sample embedding lies from the mean one; what a target head predicts is in
+`aam.evaluation.explain_target`.
 
 Integrated gradients (Sundararajan et al. 2017; averaged over backgrounds as in Erion et al. 2021): a sample x is drawn
 along straight paths from samples m that say nothing: ASVs of the table at random, each with an equal share of the
@@ -15,8 +16,8 @@ as many by attention, by abundance and at random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,10 @@ RANKINGS = ("integrated gradients", "attention", "abundance", "random")
 
 
 class Slots(NamedTuple):
-    """Samples as the sample encoder takes them: asvs [B, S, D], relative abundance [B, S], valid [B, S]."""
+    """Samples as the sample encoder takes them: asvs [B, S, D], relative abundance [B, S], valid [B, S].
+
+    Where a scalar wants to know more of ASVs than their embeddings, `marks` follow these in the last axis.
+    """
 
     asvs: Tensor
     abundance: Tensor
@@ -81,19 +85,28 @@ def distance_to_mean(model: PretrainModel, mean: Tensor) -> Scalar:
 
 
 def explain(
-    encoding: Encoding, scalar: Scalar, most: int, seed: int = 0, progress: Progress = no_progress
+    encoding: Encoding,
+    scalar: Scalar,
+    most: int,
+    seed: int = 0,
+    progress: Progress = no_progress,
+    marks: Tensor | None = None,
 ) -> Explanation:
-    """Explain `scalar` on at most `most` samples of an encoding, drawn at random, seeded."""
+    """Explain `scalar` on at most `most` samples of an encoding, drawn at random, seeded.
+
+    `marks` [U, M] stand behind the embeddings of the ASVs in the slots that `scalar` gets.
+    """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(encoding.samples))[:most]).tolist()
     width = len(encoding.asvs.columns)
     sums = {name: np.zeros(width) for name in ("samples", "abundance", "attention", "attribution", "influence")}
     moved, counted, done = np.zeros((len(RANKINGS), len(DELETED))), np.zeros(len(DELETED), dtype=np.int64), 0
     asvs = encoding.asvs.embeddings.clone()  # out of inference mode, so that gradients may pass
+    marked = asvs if marks is None else torch.cat([asvs, marks], dim=1)
     for block in encoding.blocks(encoding.token_limit, rows):
-        slots = Slots(asvs[block.index], block.abundance, block.valid)
-        gradients = integrated_gradients(scalar, slots, asvs, rng)
-        attention = attention_weights(encoding.model, slots)
+        slots = Slots(marked[block.index], block.abundance, block.valid)
+        gradients = integrated_gradients(scalar, slots, marked, rng)
+        attention = attention_weights(encoding.model, slots._replace(asvs=asvs[block.index]))
         add_up(sums, block, attention, gradients)
         for column, count in enumerate(DELETED):
             enough = slots.valid.sum(dim=1) > count
@@ -115,6 +128,16 @@ def explain(
         explained_samples=len(rows),
         **means,
     )
+
+
+def mean_explanation(found: Sequence[Explanation]) -> Explanation:
+    """The explanations of several models, of the same samples, averaged field by field."""
+    means = {
+        field.name: np.mean([getattr(one, field.name) for one in found], axis=0)
+        for field in fields(Explanation)
+        if field.name not in ("samples", "deleted_samples", "explained_samples")
+    }
+    return replace(found[0], **means)
 
 
 def integrated_gradients(

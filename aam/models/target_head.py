@@ -81,8 +81,13 @@ class TargetHead(nn.Module):
 
     def forward(self, view: SampleView) -> Tensor:
         with torch.autocast(view.samples.device.type, enabled=False):
-            features = ((sample_features(view, self.known) - self.center) * self.gain).clamp(-FAR, FAR)
-            states = torch.cat([features, self.covariates(view.numeric, view.categories)], dim=1)
+            return self.read(sample_features(view, self.known), view.numeric, view.categories)
+
+    def read(self, features: Tensor, numeric: Tensor, categories: Tensor) -> Tensor:
+        """The output for unscaled features [B, F] in float32, and covariates [B, …]."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = ((features - self.center) * self.gain).clamp(-FAR, FAR)
+            states = torch.cat([features, self.covariates(numeric, categories)], dim=1)
             states = self.drop(states.expand(len(self.top), -1, -1))  # each member misses others
             inner = self.drop(F.gelu(states @ self.hidden + self.hidden_bias))
             raw = states @ self.linear + inner @ self.top + self.top_bias
@@ -135,23 +140,29 @@ class CovariateEncoder(nn.Module):
 
 def sample_features(view: SampleView, known: int) -> Tensor:
     """What the head reads of samples [B, F], float32, unscaled; blocks in the order of `TargetHead.blocks`."""
-    asvs, abundance = view.asvs.float(), (view.abundance * view.valid).float()
-    present = view.valid.float() / view.valid.sum(dim=1, keepdim=True).clamp_min(1)
-    amount = torch.log1p(abundance / RARE)
-    logged = amount / amount.sum(dim=1, keepdim=True).clamp_min(1e-6)
-    identity = view.identity[view.index]
+    amount, identity = read_amount(view.abundance, view.valid), view.identity[view.index]
     amounts = amount.new_zeros(len(amount), known + 1).scatter_add(
         1, torch.where(identity < 0, known, identity), amount
     )
-    pools = [spread_out(weight, view.index, len(asvs)) @ asvs for weight in (abundance, logged, present)]
-    slots = torch.where(view.valid[..., None], asvs[view.index], -math.inf)
-    parts = [amounts[:, :known], *pools, slots.amax(dim=1), view.samples.float()]
-    return torch.cat([*parts, diversities(abundance, view.valid)], dim=1)
+    slots = view.asvs.float()[view.index]
+    return torch.cat([amounts[:, :known], community_features(slots, view.samples, view.abundance, view.valid)], dim=1)
 
 
-def spread_out(weight: Tensor, index: Tensor, asvs: int) -> Tensor:
-    """Weights of slots [B, S] as weights of distinct ASVs [B, U]."""
-    return weight.new_zeros(len(weight), asvs).scatter_add(1, index, weight)
+def read_amount(abundance: Tensor, valid: Tensor) -> Tensor:
+    """How much there is of each slot [B, S], on a scale that is 0 at absence and logarithmic above `RARE`."""
+    return torch.log1p((abundance * valid).float() / RARE)
+
+
+def community_features(slots: Tensor, samples: Tensor, abundance: Tensor, valid: Tensor) -> Tensor:
+    """Pools of the ASVs in slots [B, S, D], sample embeddings [B, D] and diversity, side by side."""
+    amount, share = read_amount(abundance, valid), (abundance * valid).float()
+    logged = amount / amount.sum(dim=1, keepdim=True).clamp_min(1e-6)
+    present = valid.float() / valid.sum(dim=1, keepdim=True).clamp_min(1)
+    # Padding may hold anything, NaN included, and 0 * NaN would poison the sums.
+    inside = torch.where(valid[..., None], slots, 0.0)
+    pools = torch.stack([share, logged, present], dim=1) @ inside
+    largest = torch.where(valid[..., None], slots, -math.inf).amax(dim=1)
+    return torch.cat([pools.flatten(1), largest, samples.float(), diversities(share, valid)], dim=1)
 
 
 def diversities(abundance: Tensor, valid: Tensor) -> Tensor:

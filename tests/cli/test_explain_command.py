@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from trained_run import save_run
@@ -48,6 +49,7 @@ def test_table_figure_and_check(run: Path, folder: Path, capsys):
         (["-o", "d.csv"], "found the ending '.csv', expected .tsv"),
         (["-o", "there.tsv"], "--output there.png: the file exists"),
         (["-o", "d.tsv", "--max-samples", "0"], "--max-samples is 0, expected at least 1"),
+        (["-o", "d.tsv", "--of", "age"], "is a pretrained encoder; leave it out"),
     ],
 )
 def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, options: list[str], message: str, capsys):
@@ -56,3 +58,58 @@ def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, option
     assert main(["explain", "--model", str(run), "--table", "table.tsv", *options]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert {path: path.read_text() for path in folder.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on labels that one ASV decides: 2 folds of 60 samples with 5 of 11 ASVs each, `ill` where the first is in.
+
+    It sits beside its table, whose first feature is that ASV.
+    """
+    folder, rng = tmp_path_factory.mktemp("decided"), np.random.default_rng(0)
+    sequences = ["".join(rng.choice(list("ACGT"), 40)) for _ in range(12)]
+    counts = np.zeros((60, 12), dtype=int)
+    for row in range(60):
+        carried = np.r_[np.zeros(row % 2, dtype=int), rng.permutation(np.arange(1, 12))[:5]]
+        counts[row, carried] = rng.integers(20, 60, len(carried))
+    ids = [f"s{row}" for row in range(60)]
+    pd.DataFrame(counts.T, index=pd.Index(sequences, name="#OTU ID"), columns=ids).to_csv(folder / "t.tsv", sep="\t")
+    state = pd.Series(["well", "ill"] * 30, index=pd.Index(ids, name="sample-id"), name="state")
+    state.to_csv(folder / "m.tsv", sep="\t")
+    size = ["--preset", "tiny", "--max-bp", "40", "--head-dim", "16", "--device", "cpu", "--rarefy-depth", "none"]
+    asked = ["--table", str(folder / "t.tsv"), "--metadata", str(folder / "m.tsv"), "--target", "state", "--folds", "2"]
+    asked += ["--task", "classification", "--max-steps", "40", "--epochs", "40", "--lr", "0.003", *size]
+    assert main(["train", *asked, "--output-dir", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_the_asv_that_decides_the_class_leads(decided: Path, tmp_path: Path, capsys):
+    table = decided.parent / "t.tsv"
+    first = pd.read_csv(table, sep="\t", index_col=0).index[0]
+    asked = ["explain", "--model", str(decided), "--table", str(table)]
+    assert main([*asked, "--of", "ill", "-o", str(tmp_path / "ill.tsv")]) == 0
+    frame = pd.read_csv(tmp_path / "ill.tsv", sep="\t", index_col="feature-id")
+    assert frame.index[0] == first and frame["share"].iloc[0] > 3 * frame["share"].iloc[1]
+    assert frame.loc[first, "attribution"] > 0 and frame.loc[first, "samples"] == 30
+    found = json.loads((tmp_path / "ill.json").read_text())
+    assert found["explained"] == "log-odds of state being ill" and found["models"] == 2
+    changes = found["deletion"]["1"]["mean_change"]
+    assert changes["integrated gradients"] > 1.5 * changes["random"]
+    assert "log-odds of state being ill" in capsys.readouterr().out
+    one_fold = ["explain", "--model", str(decided / "fold-2"), "--table", str(table), "-o", str(tmp_path / "well.tsv")]
+    assert main(one_fold) == 0  # by default the last class
+    frame = pd.read_csv(tmp_path / "well.tsv", sep="\t", index_col="feature-id")
+    assert frame.index[0] == first and frame.loc[first, "attribution"] < 0
+
+
+def test_what_the_other_commands_make_of_a_model_of_labels(decided: Path, tmp_path: Path, capsys):
+    asked = ["--model", str(decided), "--table", str(decided.parent / "t.tsv"), "-o", str(tmp_path / "x.tsv")]
+    assert main(["embed", *asked]) == 0
+    assert pd.read_csv(tmp_path / "x.tsv", sep="\t").shape == (60, 33)
+    (tmp_path / "x.tsv").unlink()
+    for command in (["distance"], ["embed", "--what", "branches"]):
+        assert main([*command, *asked]) == 2
+        assert "a model of `aam train`, which has learned state and no longer UniFrac" in capsys.readouterr().err
+    assert main(["explain", *asked, "--of", "dead"]) == 2
+    assert "--of is 'dead', but the classes of this model are 'ill', 'well'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
