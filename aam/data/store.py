@@ -106,9 +106,12 @@ def brief(fault: Exception) -> str:
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the record, whole or not at all."""
     partial = folder / f"{MANIFEST}.partial"
-    with partial.open("w", encoding="utf-8") as handle:
-        json.dump(manifest, handle, indent=1)
-        handle.write("\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(folder / MANIFEST)
+    try:
+        with partial.open("w", encoding="utf-8") as handle:
+            json.dump(manifest, handle, indent=1)
+            handle.write("\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(folder / MANIFEST)
+    finally:
+        partial.unlink(missing_ok=True)
