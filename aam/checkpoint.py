@@ -141,10 +141,14 @@ def find_checkpoint(path: Path) -> Path:
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
 
 
+def fold_folders(path: Path) -> list[Path]:
+    """The folders of a cross-validated run, one a fold, in order; of another run none."""
+    return sorted(path.glob(f"{FOLD}*"), key=lambda folder: (len(folder.name), folder.name))
+
+
 def find_members(path: Path) -> list[Path]:
     """The checkpoints of the models that predict together: one a fold of a cross-validated run, else the only one."""
-    folds = sorted(path.glob(f"{FOLD}*"), key=lambda folder: (len(folder.name), folder.name))
-    return [find_checkpoint(folder) for folder in folds] if folds else [find_checkpoint(path)]
+    return [find_checkpoint(folder) for folder in fold_folders(path) or [path]]
 
 
 def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:

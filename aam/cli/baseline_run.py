@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from aam.checkpoint import write_json
 from aam.cli.output import refuse_existing
 from aam.cli.progress import bar, status
-from aam.cli.study_folds import keep_labels, study_folds, warnings
-from aam.cli.train_report import OUT_OF_FOLD, truth
+from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
+from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, from_dict, options
 from aam.corpus import read_any_tree, with_example
 from aam.data.rarefy import rarefy_table
-from aam.errors import CheckpointError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.folds import Fold
 from aam.evaluation.target_metrics import classification_metrics, estimate, paired_difference, regression_metrics
@@ -28,7 +27,7 @@ from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.unifrac import Measure
 from aam.study import Study, open_study
-from aam.training.manifest import read_config, read_part
+from aam.training.manifest import read_config
 
 FIGURES, PREDICTIONS = "baselines.json", "baseline_predictions.tsv"
 MODEL = "model"
@@ -116,26 +115,9 @@ def unifrac_of(config: FinetuneConfig, study: Study, counts: Any) -> NDArray[np.
         return full_matrix(community(on_tree, match.tips, tree), Measure("unweighted", 1.0), "torch", progress)
 
 
-def recorded_folds(model: Path, study: Study) -> list[Fold]:
-    """The folds that a run tested on, every other sample in training; raises CheckpointError where the data are no longer the same."""
-    place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
-    folds = []
-    for name, ids in read_part(model, "folds").items():
-        if not set(ids) <= set(place):
-            raise CheckpointError(f"{model}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
-        test = np.sort(np.array([place[sample] for sample in ids], np.int64))
-        folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
-    return folds
-
-
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
     """What a run predicted for these rows, never having trained on them."""
-    names = {"sample-id": str} | ({} if config.target.task in NUMERIC_TASKS else {config.target.target[0]: str})
-    try:
-        table = pd.read_csv(model / OUT_OF_FOLD, sep="\t", dtype=names, keep_default_na=False).set_index("sample-id")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{model / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
-    return table.loc[[study.labels.sample_ids[row] for row in rows]]
+    return out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
 
 
 def compare(

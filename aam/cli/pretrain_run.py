@@ -14,7 +14,8 @@ import torch
 from aam.checkpoint import BEST, open_model, write_json
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
-from aam.cli.report import REPORT, write_report
+from aam.cli.report import CURVES, REPORT, write_report
+from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
@@ -22,8 +23,9 @@ from aam.evaluation.validation import validate
 from aam.training.distributed import SharedStop, World, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
-from aam.training.preflight import look_over
-from aam.training.run import Seams, build_run, draw_of, hiding_of, training_batches
+from aam.training.preflight import eager, look_over
+from aam.training.probes import PretrainProbes
+from aam.training.run import Seams, build_learner, build_run, draw_of, hiding_of, training_batches
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import TrainState
@@ -65,7 +67,8 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     write_json(folder / METRICS, metrics)
     with status("drawing"):
         draw(folder, held_out, metrics)
-        write_report(folder, held_out)
+        model, _ = open_model(folder / BEST)
+        write_report(folder, of_pretraining(model, config, held_out))
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     click.echo(text)
@@ -74,7 +77,10 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
 def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> None:
     """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault."""
     with status("preflight"):
-        found = look_over(config, learner, training_batches(config, corpus))
+        batches = training_batches(config, corpus)
+        if config.optim.compile:
+            learner = build_learner(eager(config), batches, learner.device)
+        found = look_over(config, learner, batches, PretrainProbes(config.loss))
     refuse(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
     click.echo(f"preflight: {found.tally()}", err=True)
 
@@ -114,10 +120,11 @@ def draw(folder: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
     """curves.png from the log, unifrac.png from the best checkpoint."""
     import json
 
-    from aam.evaluation.plots import plot_curves, plot_unifrac
+    from aam.evaluation.curves import plot_curves
+    from aam.evaluation.plots import plot_unifrac
 
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
-    plot_curves([json.loads(line) for line in lines], folder / "curves.png")
+    plot_curves([[json.loads(line) for line in lines]], folder / CURVES)
     model, _ = open_model(folder / BEST)
     with torch.inference_mode():
         embedded = held_out.predict(model)
@@ -148,7 +155,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         "",
         f"  health       {m['health']}",
         f"  checkpoint   {folder / BEST}",
-        f"  curves       {folder / 'curves.png'}, {folder / 'unifrac.png'}",
+        f"  curves       {folder / CURVES}, {folder / 'unifrac.png'}",
         f"  report       {folder / REPORT}",
         f"  figures      {folder / METRICS}",
         f"  summary      {folder / SUMMARY}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,34 +10,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from aam.errors import CheckpointError, ConfigError, InputError, MetadataError
+from aam.errors import CheckpointError, MetadataError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from aam.evaluation.heldout import HeldOut
-    from aam.evaluation.report import Figure, RunRecord
-    from aam.models.pretrain_model import PretrainModel
+    from aam.cli.report_samples import Shown
+    from aam.evaluation.html import Part
+    from aam.evaluation.report import RunRecord
 
 REPORT = "report.html"
-PICTURES = {"unifrac.png": "Predicted against true UniFrac", "curves.png": "Training curves"}
-"""Pictures in the order of the page; others of the folder follow under their own names."""
-MOST_CLASSES = 20
-"""A text column with more values than this colours nothing by default."""
+CURVES = "curves.png"
+
+
+class Given(NamedTuple):
+    """What a report is given beside the run; None stands for what the run itself has, if anything."""
+
+    metadata: Path | None = None
+    color_by: str | None = None
+    baseline: Path | None = None
+    explain: Path | None = None
 
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--metadata", type=click.Path(path_type=Path), help="Sample metadata that colours (default: the run's).")
-@click.option("--color-by", "column", help="Metadata column (default: the first that varies).")
+@click.option(
+    "--metadata",
+    type=click.Path(path_type=Path),
+    help="Sample metadata that colours and is audited (default: the run's).",
+)
+@click.option("--color-by", "color_by", help="Metadata column (default: the target, else the first that varies).")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="baselines.json of `aam baseline` (default: that in RUN)."
+)
+@click.option(
+    "--explain", type=click.Path(path_type=Path), help="Table of `aam explain` (default: drivers.tsv in RUN)."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write (default: report.html in RUN).")
-def command(run: Path, metadata: Path | None, column: str | None, output: Path | None) -> None:
-    """Write what a run reached as one HTML file: figures, baselines, curves, ordinations, data kept and dropped.
+def command(run: Path, output: Path | None, **given: Any) -> None:
+    """Write what a run of `aam pretrain` or `aam train` reached as one HTML file, to show to others.
 
-    Nothing is fetched when the file is opened; it can be mailed and printed. `aam pretrain` writes it at its end.
+    Figures with intervals beside the baselines, predictions, curves, ordinations, what the embeddings tell of subject,
+    study and batch, data kept and dropped, the health ledger. Nothing is fetched when the file is opened; it can be
+    mailed and printed. Both commands write it at their end.
 
     \b
-    Example: aam report aam-run --metadata metadata.tsv --color-by body_site
+    Examples: aam report aam-run --metadata metadata.tsv --color-by body_site
+              aam report age-model --explain drivers.tsv -o for-my-colleagues.html
     """
     from aam.cli.output import check_output, new_file
     from aam.cli.progress import status
@@ -47,10 +64,10 @@ def command(run: Path, metadata: Path | None, column: str | None, output: Path |
     if not (run / "manifest.json").is_file():
         raise CheckpointError(f"{run}: no manifest.json here, expected the output directory of a run; check the path")
     with status("opening the run"):
-        held_out, model, note = reopen(run)
-        if held_out is not None:
-            metadata = metadata or held_out.corpus.files.get("metadata")
-        text = page(run, held_out, model, Colouring(metadata, column), [note] if note else [])
+        from aam.cli.report_samples import reopen
+
+        shown, note = reopen(run)
+        text = page(run, shown, Given(**given), [note] if note else [])
     if output is None:
         replace(run / REPORT, text)
     else:
@@ -59,92 +76,62 @@ def command(run: Path, metadata: Path | None, column: str | None, output: Path |
     click.echo(f"report of {run}: {output or run / REPORT}")
 
 
-class Colouring(NamedTuple):
-    """Which metadata colours the ordinations; None where it was not said, no `metadata` file then is none at all."""
-
-    metadata: Path | None
-    column: str | None
-
-    def values(self) -> tuple[str, dict[str, Any]]:
-        """Name of the column and its values by sample id."""
-        from aam.data.metadata import column, read_metadata
-
-        if self.metadata is None:
-            if self.column is not None:
-                raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
-            return "", {}
-        frame = read_metadata(self.metadata)
-        name = self.column or first_varying(frame)
-        return (name, column(frame, name, self.metadata).to_dict()) if name else ("", {})
-
-
-def first_varying(frame: pd.DataFrame) -> str | None:
-    """The first column of numbers or of few classes that are not all alike."""
-    for name in frame.columns:
-        kinds = frame[name].nunique()
-        if kinds > 1 and (frame[name].dtype.kind in "fi" or kinds <= MOST_CLASSES):
-            return str(name)
-    return None
-
-
-def reopen(run: Path) -> tuple[HeldOut | None, PretrainModel | None, str]:
-    """The held-out samples and the model of a pretraining, or why there are none."""
-    from aam.checkpoint import KIND_OF, find_members, open_model
-    from aam.corpus import open_corpus
-    from aam.evaluation.heldout import HeldOut
-    from aam.training.run import draw_of, hiding_of
-
+def write_report(run: Path, shown: Shown) -> None:
+    """Write report.html of a run that is done and whose samples are at hand."""
     try:
-        model, config = open_model(find_members(run)[0])
-        if KIND_OF[type(config)] != "pretrain":
-            return None, None, "Ordinations: they are drawn of the held-out samples of a pretraining."
-        corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
-    except InputError as error:
-        return None, None, f"Ordinations: the data or the model of the run cannot be opened ({error})."
-    draw = draw_of(config.data, corpus.depth, config.run.seed)
-    return HeldOut(corpus, draw, hiding_of(config.loss), config.optim.batch_size), model, ""
-
-
-def write_report(run: Path, held_out: HeldOut) -> None:
-    """Write report.html of a pretraining whose held-out samples are at hand."""
-    from aam.checkpoint import BEST, open_model
-
-    model, config = open_model(run / BEST)
-    colouring = Colouring(held_out.corpus.files.get("metadata"), config.data.group_column)
-    try:
-        text = page(run, held_out, model, colouring, [])
-    except MetadataError as error:  # the run is done: unusable colours must not spoil it
-        text = page(run, held_out, model, Colouring(None, None), [f"Colours: {error}"])
+        text = page(run, shown, Given(), [])
+    except MetadataError as error:  # the run is done: unusable metadata must not spoil it
+        text = page(run, dataclasses.replace(shown, metadata=None), Given(), [f"Colours and audit: {error}"])
     replace(run / REPORT, text)
 
 
-def page(
-    run: Path, held_out: HeldOut | None, model: PretrainModel | None, colouring: Colouring, notes: list[str]
-) -> str:
+def page(run: Path, shown: Shown | None, given: Given, notes: list[str]) -> str:
     """The HTML of a run."""
+    from aam.cli.report_samples import sample_parts
     from aam.evaluation.report import report_html
 
-    figures = pictures(run)
-    if held_out is not None and model is not None:
-        figures.insert(1, ordinations(held_out, model, colouring))
-    return report_html(record(run, figures, notes))
+    found = record(run, notes)
+    parts = leading_parts(run, found, given)
+    if shown is not None:
+        parts += sample_parts(shown, given)
+    drawn = ("unifrac.png", "predictions.png", "drivers.png", CURVES)
+    others = sorted(path.name for path in run.glob("*.png") if path.name not in drawn)
+    parts += pictures(run, {CURVES: "Training curves"} | {name: name for name in others})
+    return report_html(dataclasses.replace(found, parts=parts))
 
 
-def record(run: Path, figures: list[Figure], notes: list[str]) -> RunRecord:
+def leading_parts(run: Path, found: RunRecord, given: Given) -> list[Part]:
+    """What a run was made for: its figures beside the baselines."""
+    from aam.cli.report_targets import target_parts
+    from aam.evaluation.report_parts import nucleotide_part, unifrac_part
+
+    if "target" in found.manifest.get("config", {}):
+        return target_parts(run, found, given)
+    unifrac = pictures(run, {"unifrac.png": "Predicted against true UniFrac"})
+    return [unifrac_part(found.metrics), nucleotide_part(found.metrics), *unifrac]
+
+
+def record(run: Path, notes: list[str]) -> RunRecord:
     """What the files of the run directory say."""
+    from aam.checkpoint import fold_folders
     from aam.evaluation.report import RunRecord
     from aam.health.ledger import FILE_NAME, Ledger
 
-    found = {name: read_json(run / f"{name}.json") for name in ("manifest", "metrics")}
     accounts: list[tuple[str, str, int, int]] = []
     losses: dict[str, list[str]] = {}
-    if (run / FILE_NAME).is_file():
-        ledger = Ledger.read(run / FILE_NAME)
-        accounts = [(row.stage, row.item, row.entered, row.quarantined) for row in ledger.accounts()]
+    for folder in fold_folders(run) or [run]:
+        if not (folder / FILE_NAME).is_file():
+            continue
+        ledger, name = Ledger.read(folder / FILE_NAME), "" if folder == run else f"{folder.name}, "
+        for row in ledger.accounts():
+            account = (row.stage, row.item, row.entered, row.quarantined)
+            if account not in accounts:  # all folds begin with the same table
+                accounts.append((account[0] if row.stage == "table" else name + row.stage, *account[1:]))
         for loss in ledger.losses:
-            losses.setdefault(f"{loss.stage}: {loss.reason}", []).append(loss.id)
-    name = run.resolve().name
-    return RunRecord(name, found["manifest"], found["metrics"], figures, accounts, losses, notes)
+            ids = losses.setdefault(f"{'' if loss.stage == 'table' else name}{loss.stage}: {loss.reason}", [])
+            ids += [] if loss.id in ids else [loss.id]
+    found = {name: read_json(run / f"{name}.json") for name in ("manifest", "metrics")}
+    return RunRecord(run.resolve().name, found["manifest"], found["metrics"], (), accounts, losses, notes)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -157,38 +144,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not readable ({error}); the report needs it whole") from error
 
 
-def pictures(run: Path) -> list[Figure]:
-    """The figures that the run has drawn."""
-    from aam.evaluation.report import Figure
+def pictures(run: Path, titles: dict[str, str]) -> list[Part]:
+    """Those of the pictures, title by file name, that the run has drawn."""
+    from aam.evaluation.html import picture
 
-    others = sorted(path.name for path in run.glob("*.png") if path.name not in PICTURES)
-    names = [name for name in [*PICTURES, *others] if (run / name).is_file()]
-    return [Figure(PICTURES.get(name, name), (run / name).read_bytes()) for name in names]
-
-
-def ordinations(held_out: HeldOut, model: PretrainModel, colouring: Colouring) -> Figure:
-    """PCoA of the held-out samples by true UniFrac, by predicted UniFrac and by their embeddings."""
-    import numpy as np
-    from scipy.spatial.distance import pdist, squareform
-
-    from aam.evaluation.embed import as_distances
-    from aam.evaluation.pcoa import pcoa
-    from aam.evaluation.plots import plot_pcoa
-    from aam.evaluation.report import Figure
-
-    encoding, rows = held_out.encoding(model), held_out.comparable()
-    ids, pairs = [held_out.samples[row].sample_id for row in rows], np.ix_(rows, rows)
-    matrices = {
-        "True UniFrac": held_out.true[pairs],
-        "Predicted UniFrac": as_distances(encoding.best_unifrac())[pairs],
-        "Sample embeddings": squareform(pdist(encoding.embeddings().double().cpu().numpy()[rows])),
-    }
-    name, values = colouring.values()
-    shown = {sample: value for sample, value in values.items() if sample in set(ids)}
-    target = io.BytesIO()
-    plot_pcoa({title: pcoa(matrix, ids) for title, matrix in matrices.items()}, shown, name, target)
-    caption = f"Principal coordinates of {len(ids):,} held-out samples" + (f", coloured by {name}." if name else ".")
-    return Figure("Ordination of the held-out samples", target.getvalue(), caption)
+    return [picture(title, (run / name).read_bytes()) for name, title in titles.items() if (run / name).is_file()]
 
 
 def replace(path: Path, text: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.data.split import split_samples
-from aam.errors import ConfigError
+from aam.errors import CheckpointError, ConfigError
 from aam.evaluation.folds import Fold, Scheme, groups_on_both_sides, make_folds, with_fewer_labels
 from aam.study import Study, likely_groups
+from aam.training.manifest import read_part
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""
@@ -57,6 +60,21 @@ def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
     split = split_samples(labels.sample_ids, config.data, seed, groups, gone)
     held_out = np.isin(labels.sample_ids, split.validation)
     return [Fold(HELD_OUT, np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+
+
+def recorded_folds(model: Path, study: Study) -> list[Fold]:
+    """The folds that a run tested on, every other sample in training.
+
+    Raises CheckpointError where the data are no longer the same.
+    """
+    place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
+    folds = []
+    for name, ids in read_part(model, "folds").items():
+        if not set(ids) <= set(place):
+            raise CheckpointError(f"{model}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
+        test = np.sort(np.array([place[sample] for sample in ids], np.int64))
+        folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
+    return folds
 
 
 def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:

@@ -21,7 +21,7 @@ from aam.config import (
 from aam.errors import ConfigError
 
 OF_PRETRAINING = (
-    "corpus", "tree", "unifrac_matrix", "max_missing", "unifrac_head", "unifrac_metric", "unifrac_alpha", "preflight"
+    "corpus", "tree", "unifrac_matrix", "max_missing", "unifrac_head", "unifrac_metric", "unifrac_alpha"
 )  # fmt: skip
 """Options that matter only where UniFrac is learned."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,23 +13,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.checkpoint import write_json
+from aam.cli.report import CURVES, REPORT
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.label_schema import encode
+from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals
 from aam.evaluation.folds import Fold
 from aam.evaluation.predictions import Predictions, average
-from aam.evaluation.target_tables import class_figures, flat, prediction_table, target_figures
+from aam.evaluation.target_tables import SAMPLE_ID, class_figures, flat, prediction_table, target_figures
 from aam.study import Study
+from aam.training.sinks import LOG
 
-METRICS, SUMMARY, OUT_OF_FOLD = "metrics.json", "summary.txt", "predictions.tsv"
+METRICS, SUMMARY, OUT_OF_FOLD, PREDICTIONS = "metrics.json", "summary.txt", "predictions.tsv", "predictions.png"
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Decoded predictions [R, n, O, Q] of a fold's test rows, and what the fold cost."""
+    """Decoded predictions [R, n, O, Q] of a fold's test rows, the folder of its log, and what the fold cost."""
 
     fold: Fold
     repeats: NDArray[np.float64]
+    folder: Path
     steps: int
     seconds: float
 
@@ -67,6 +73,32 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
     text = summary(config, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     return text
+
+
+def out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
+    """The table of out-of-fold predictions of a run, by sample id; raises CheckpointError where it cannot be read."""
+    words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}_true")
+    types = dict.fromkeys((SAMPLE_ID, "fold", *words), str)
+    try:
+        table = pd.read_csv(run / OUT_OF_FOLD, sep="\t", dtype=types, keep_default_na=False, na_values=[""])
+        return table.set_index(SAMPLE_ID)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{run / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
+
+
+def draw(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> None:
+    """curves.png from the logs of the folds, predictions.png from the out-of-fold predictions."""
+    from aam.evaluation.curves import plot_curves
+    from aam.evaluation.target_plots import plot_classes, plot_numbers
+
+    folder, names = config.run.output_dir, config.target.target
+    logs = [(result.folder / LOG).read_text(encoding="utf-8").splitlines() for result in results]
+    plot_curves([[json.loads(line) for line in lines] for lines in logs], folder / CURVES)
+    table = out_of_fold(folder, config)
+    if config.target.task in NUMERIC_TASKS:
+        plot_numbers(table, names, folder / PREDICTIONS)
+    else:
+        plot_classes(table, names[0], study.classes, folder / PREDICTIONS)
 
 
 def calibrate(
@@ -125,6 +157,7 @@ def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
         "",
         f"  predictions  {folder / OUT_OF_FOLD}",
         f"  figures      {folder / METRICS}",
+        f"  report       {folder / REPORT}",
         f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
     ]
     return "\n".join(rows) + "\n"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aam.checkpoint import BEST, FOLD, LAST, open_encoder, open_model
+from aam.checkpoint import BEST, FOLD, LAST, find_members, open_encoder, open_model
+from aam.cli.preflight import refuse
 from aam.cli.progress import status
+from aam.cli.report import write_report
+from aam.cli.report_samples import of_study
 from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings
-from aam.cli.train_report import FoldResult, report, truth
+from aam.cli.train_report import FoldResult, draw, report, truth
 from aam.config import FinetuneConfig
 from aam.data.dataset import Draw
 from aam.data.label_schema import EncodedLabels, encode, fit_schema
@@ -27,11 +29,21 @@ from aam.study import Study
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.manifest import add_health, write_record
+from aam.training.preflight import look_over
 from aam.training.run import Seams, assemble, resolve_device
 from aam.training.signals import StopRequest
-from aam.training.sinks import LOG, ConsoleSink, JsonlSink, Sink, TensorBoardSink
+from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import Budget
 from aam.training.step import Learner
+from aam.training.target_probes import TargetProbes
+
+
+class Order(NamedTuple):
+    """Which of the folds is trained, counted from 1, and who may stop it."""
+
+    number: int
+    folds: int
+    stop: StopRequest
 
 
 def draw_of(config: FinetuneConfig, depth: int | None) -> Draw:
@@ -39,7 +51,7 @@ def draw_of(config: FinetuneConfig, depth: int | None) -> Draw:
 
 
 def train_and_report(config: FinetuneConfig, study: Study) -> None:
-    """Train each fold; what was reached stands in metrics.json, predictions.tsv and on the terminal."""
+    """Train each fold; what was reached stands in metrics.json, predictions.tsv, report.html and on the terminal."""
     folds = study_folds(config, study)
     tell(config, study, folds)
     config.run.output_dir.mkdir(parents=True, exist_ok=True)
@@ -49,9 +61,13 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
         results = []
         for number, fold in enumerate(folds, start=1):
             own = fold_config(config, study, fold, number)
-            results.append(train_fold(own, study, fold, start, stop))
+            results.append(train_fold(own, study, fold, start, Order(number, len(folds), stop)))
     with status("scoring"):
         text = report(config, study, results)
+    with status("drawing"):
+        draw(config, study, results)
+        model, own = open_model(find_members(config.run.output_dir)[0])
+        write_report(config.run.output_dir, of_study(model, own, study, folds[0]))
     click.echo(text)
 
 
@@ -68,6 +84,7 @@ def record(study: Study, folds: list[Fold]) -> dict[str, Any]:
     """What the manifest says beside the configuration."""
     ids = study.labels.sample_ids
     return {
+        "asvs": len(study.tokens),
         "rarefy_depth": study.depth,
         "overlap": dataclasses.asdict(study.overlap),
         "dropped": {reason: len(gone) for reason, gone in study.dropped.items()},
@@ -100,10 +117,11 @@ def fold_config(config: FinetuneConfig, study: Study, fold: Fold, number: int) -
     return dataclasses.replace(config, schema=schema, run=run)
 
 
-def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, stop: StopRequest) -> FoldResult:
+def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, order: Order) -> FoldResult:
     """Train one model and predict the samples that it has never seen; nothing of them chose anything."""
     folder, device = config.run.output_dir, resolve_device(config.run.device)
     folder.mkdir(parents=True, exist_ok=True)
+    click.echo(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test", err=True)
     inner = inner_split(config, study, fold)
     selects = len(inner.test) > 0
     labels = encode(study.labels, config.schema)
@@ -112,11 +130,14 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, s
     )
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
-    sinks = open_sinks(folder, fold)
-    seams = Seams(lambda learner: watch(learner, config, study, watched), sinks, selects, study.table, study.dropped)
+    seams = Seams(lambda learner: watch(learner, config, study, watched), [], selects, study.table, study.dropped)
     run, state = assemble(config, learner, batches, seams)
+    if order.number == 1 and config.run.preflight and not config.run.resume:
+        check_before(config, learner, batches)
+    run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
+    run.sinks.append(ConsoleSink(order.number, order.folds))
     try:
-        train(run, state, stop)
+        train(run, state, order.stop)
     finally:
         add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)
         for sink in run.sinks:
@@ -126,13 +147,15 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, s
     with status(f"predicting {fold.name}"):
         model, _ = open_model(best)
         raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
-    return FoldResult(fold, decode(raw, config), state.step, state.seconds)
+    return FoldResult(fold, decode(raw, config), folder, state.step, state.seconds)
 
 
-def open_sinks(folder: Path, fold: Fold) -> list[Sink]:
-    """Where the readings of a fold go."""
-    click.echo(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test", err=True)
-    return [JsonlSink(folder / LOG), TensorBoardSink(folder / "tensorboard"), ConsoleSink()]
+def check_before(config: FinetuneConfig, learner: Learner, batches: LabelledBatches) -> None:
+    """Preflight of the first fold, in a twentieth of its time at most; raises NonFiniteError where a check fails."""
+    with status("preflight"):
+        found = look_over(config, learner, batches, TargetProbes(config))
+    refuse(found.failed, "; --no-preflight starts without the checks")
+    click.echo(f"preflight: {found.tally()}", err=True)
 
 
 def part(labels: EncodedLabels, rows: NDArray[np.int64]) -> EncodedLabels:

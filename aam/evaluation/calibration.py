@@ -93,9 +93,16 @@ def nll(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temp
     return float(-scaled[np.arange(len(classes)), classes].mean())
 
 
-def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
-    """Mean gap between confidence and accuracy over bins of confidence, weighted by samples; 0 is perfect."""
+def reliability(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bins of confidence that are not empty [n, 3]: mean confidence, accuracy and samples of each."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
-    return float(sum(gaps) / len(classes))
+    return np.array(
+        [(confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).sum()) for b in np.unique(bins)]
+    )
+
+
+def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
+    """Mean gap between confidence and accuracy over bins of confidence, weighted by samples; 0 is perfect."""
+    confidence, accuracy, samples = reliability(probabilities, classes).T
+    return float((np.abs(accuracy - confidence) * samples).sum() / samples.sum())

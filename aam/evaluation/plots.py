@@ -5,9 +5,8 @@ Colours are Okabe and Ito's, told apart by readers of every colour vision, or vi
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
@@ -19,10 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from aam.evaluation.curves import PANELS, Panel, series, smoothed
 from aam.evaluation.metrics import known_pairs
 from aam.evaluation.pcoa import Ordination
 
@@ -53,34 +50,6 @@ Target = Path | BinaryIO
 Paint = Callable[[Axes, Ordination], None]
 
 
-def plot_curves(records: Sequence[Mapping[str, Any]], target: Target) -> None:
-    """Draw a run's log: one small panel a term, training and held-out samples in each.
-
-    A record holds `kind` ("train" or "validation"), `step` and values by name; those that are not finite are left out.
-    Where a step stands twice, as after a resumption, the later record counts. The number in a panel's corner is the
-    last held-out value. `target` is a path or a binary file; it receives PNG.
-    """
-    panels = [panel for panel in PANELS if any(panel.name in record for record in records)]
-    columns = min(4, max(len(panels), 1))
-    rows = max(math.ceil(len(panels) / columns), 1)
-    with matplotlib.rc_context(STYLE):
-        figure = _figure(3.6 * columns, 2.5 * rows + 0.6)
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        last = max([1, *(record["step"] for record in records)])
-        for axes, panel in zip(grid, panels, strict=False):
-            _draw_panel(axes, panel, records)
-            axes.set_xlim(-0.02 * last, 1.02 * last)
-        for axes in grid[len(panels) :]:
-            axes.set_axis_off()
-        figure.supxlabel("optimiser step", fontsize=11)
-        handles = [
-            grid[0].plot([], [], color=colour, linewidth=2.5, label=label)[0]
-            for colour, label in ((TRAIN, "training"), (HELD_OUT, "held-out samples"))
-        ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=11)
-        _save(figure, target)
-
-
 def plot_unifrac(
     predicted: NDArray[np.floating], true: NDArray[np.floating], metrics: Mapping[str, Any], target: Target
 ) -> None:
@@ -90,7 +59,7 @@ def plot_unifrac(
     pearson, or `baseline_*_skipped` with the reason. Missing ones are shown as a dash.
     """
     found, truth = known_pairs(predicted, true), known_pairs(true, true)
-    low, high = _limits(np.concatenate([found, truth]))
+    low, high = limits(np.concatenate([found, truth]))
     with matplotlib.rc_context(STYLE):
         figure = _figure(7.0, 7.0)
         figure.set_layout_engine("none")  # table and scatter are to share their edges, whatever stands beside them
@@ -154,41 +123,7 @@ def _save(figure: Figure, target: Target) -> None:
     figure.savefig(target, format="png", dpi=DPI)
 
 
-def _draw_panel(axes: Axes, panel: Panel, records: Sequence[Mapping[str, Any]]) -> None:
-    lines = []
-    for kind, colour in (("train", TRAIN), ("validation", HELD_OUT)):
-        steps, values = series(records, kind, panel.name)
-        if not len(steps):
-            continue
-        if kind == "train":
-            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
-            values = smoothed(values)
-            axes.plot(steps, values, color=colour, linewidth=1.8)
-        else:
-            axes.plot(steps, values, color=colour, linewidth=1.8, marker="o", markersize=3.5)
-            axes.set_title(f"{values[-1]:#.3g}", loc="right", color=colour, fontsize=10, fontweight="normal")
-        lines.append(values)
-    if lines:
-        _scale(axes, np.concatenate(lines), panel)
-    axes.set_title(panel.title, fontsize=10)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def _scale(axes: Axes, values: NDArray, panel: Panel) -> None:
-    """A logarithmic axis for positive values over a factor of ten or more; no room for what lies below the floor."""
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    low, high = values.min(), values.max()
-    if panel.log and low > 0 and high / low >= 10:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 100 else (1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    elif panel.floor is not None and high > panel.floor > low:
-        axes.set_ylim(panel.floor, high + 0.05 * (high - panel.floor))
-    axes.yaxis.set_major_formatter("{x:g}")
-
-
-def _limits(values: NDArray) -> tuple[float, float]:
+def limits(values: NDArray) -> tuple[float, float]:
     """Both axes of a scatter share these: the range of the values with a small margin, never empty."""
     margin = max(0.03 * float(np.ptp(values)), 1e-3)
     return float(values.min()) - margin, float(values.max()) + margin

@@ -107,11 +107,13 @@ class TargetHead(nn.Module):
         places = features.split(list(self.blocks.values()), dim=1)
         gains = []
         for (name, size), block in zip(self.blocks.items(), places, strict=True):
+            if size == 0:
+                continue
             spread = block.std(dim=0)
             joint = spread.square().mean().sqrt() if name == "identity" else spread
             scaled = torch.where(spread > 1e-5, 1.0 / joint.clamp_min(1e-5), 0.0)
             variance = (spread * scaled).square().sum().clamp_min(1e-6)
-            gains.append(scaled * (features.shape[1] * SHARES[name] / shares / variance).sqrt() if size else spread)
+            gains.append(scaled * (features.shape[1] * SHARES[name] / shares / variance).sqrt())
         self.gain.copy_(torch.cat(gains))
 
 

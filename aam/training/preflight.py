@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from aam import vocab
-from aam.config import LossConfig, PretrainConfig
+from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Batch
 from aam.data.loader import TrainingBatches
@@ -22,12 +21,10 @@ from aam.health.checks_modes import MODES
 from aam.health.checks_start import START
 from aam.health.checks_update import UPDATE
 from aam.health.preflight import Preflight, preflight
-from aam.health.trial import Check, Head, Trial
-from aam.models.asv_encoder import log_frequencies
+from aam.health.trial import Check, Trial
 from aam.models.layers import Attention
-from aam.models.pretrain_model import PretrainOutput
-from aam.training.optim import build_optimizer, learning_rate
-from aam.training.probes import junk, masked, perfect, shuffled
+from aam.training.optim import learning_rate
+from aam.training.probes import PretrainProbes, Probes, junk
 from aam.training.run import build_learner, draw_of, hiding_of, resolve_device, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
@@ -46,14 +43,13 @@ SERIOUS = 100
 """Updates of a run that is meant to learn; whoever runs fewer wants to see whether it runs."""
 QUICK = tuple(name for name, _ in (*START, *UPDATE))
 """The first checks before every run."""
-BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
 
 
 @dataclass
 class Workshop:
     """Makes trials: each a fresh copy of a learner that was built once, with batches that were assembled once."""
 
-    config: PretrainConfig
+    probes: Probes
     learner: Learner
     batches: Sequence[Batch]
     few: Batch | None = None
@@ -74,16 +70,16 @@ class Workshop:
             model=learner.model,
             optimizer=learner.optimizer,
             batches=self.batches,
-            predict=lambda batch: masked(score(learner, batch)[0], batch),
+            predict=lambda batch: self.probes.seen(score(learner, batch)[0], batch),
             score=lambda output, batch: learner.objective.losses(output, batch.to(learner.device)).total,
             step=advance,
             few=self.few,
             held_out=self.held_out,
-            heads=self.heads,
-            perfect=lambda batch: perfect(batch.to(learner.device)),
-            shuffled=shuffled,
+            heads=lambda output, batch: self.probes.heads(output, batch, self.batches[0]),
+            perfect=lambda batch: self.probes.perfect(batch.to(learner.device)),
+            shuffled=self.probes.shuffled,
             junk=junk,
-            frozen=idle(self.config.loss, self.batches, [name for name, _ in learner.model.named_parameters()]),
+            frozen=self.probes.idle(learner.model, self.batches),
             rates=self.rates,
         )
 
@@ -94,17 +90,9 @@ class Workshop:
         return dataclasses.replace(
             self.learner,
             model=model,
-            optimizer=build_optimizer(model, self.learner.optim),
+            optimizer=self.probes.optimizer(model, self.learner.optim),
             scaler=torch.amp.GradScaler(kind, init_scale=LOSS_SCALE, enabled=half),
         )
-
-    def heads(self, output: PretrainOutput, batch: Batch) -> dict[str, Head]:
-        """The nucleotide head, which starts from the frequency of each base at its position in the first batch."""
-        if len(batch.masked_bases) == 0:
-            return {}
-        prior = log_frequencies(self.batches[0].tokens)[batch.masked_at[:, 1]]
-        logits = output.nucleotides.detach().cpu()
-        return {"nucleotides": Head(logits, batch.masked_bases, BASES, prior)}
 
 
 def calm(learner: Learner, rate: float | None = None) -> Learner:
@@ -124,7 +112,9 @@ def examine(config: PretrainConfig, corpus: Corpus, seconds: float = MOST_SECOND
     config = eager(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
-    full = Workshop(config, learner, [batches[number] for number in range(3)], rates=planned_rates(config))
+    full = Workshop(
+        PretrainProbes(config.loss), learner, [batches[number] for number in range(3)], rates=planned_rates(config)
+    )
     modes = dataclasses.replace(full, learner=calm(learner))
     small = learning_workshop(config, corpus, learner)
     stages = [
@@ -142,7 +132,7 @@ def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) 
     own = dataclasses.replace(config, data=short)
     train, held_out = (parts(own, corpus, ids, SMALL) for ids in (corpus.split.train, corpus.split.validation))
     return Workshop(
-        own,
+        PretrainProbes(own.loss),
         calm(learner, max(config.optim.lr, FAST / config.model.dim)),
         [train[number] for number in range(BATCHES)],
         parts(own, corpus, corpus.split.train, FEW)[0],
@@ -150,15 +140,16 @@ def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) 
     )
 
 
-def look_over(config: PretrainConfig, learner: Learner, batches: TrainingBatches) -> Preflight:
-    """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained."""
+def look_over(config: RunnableConfig, learner: Learner, batches: TrainingBatches, probes: Probes) -> Preflight:
+    """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained.
+
+    The learner must not be compiled: such a model cannot be copied.
+    """
     state = random_state()
     try:
-        if config.optim.compile:  # a compiled model cannot be copied
-            learner = build_learner(eager(config), batches, learner.device)
         rates = planned_rates(config)
         some = [batches[number] for number in range(3)]
-        shop = Workshop(config, learner, some, rates=rates if len(rates) >= SERIOUS else ())
+        shop = Workshop(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
         modes = dataclasses.replace(shop, learner=calm(learner))
         stages = [(shop, QUICK), (modes, [name for name, _ in MODES]), (shop, [LEARNING[0][0]])]
         return in_turn(stages, time_for(config, shop, batches.per_epoch))
@@ -176,7 +167,7 @@ def in_turn(stages: Sequence[tuple[Workshop, Sequence[str]]], seconds: float) ->
     return Preflight(tuple(checks))
 
 
-def time_for(config: PretrainConfig, shop: Workshop, per_epoch: int) -> float:
+def time_for(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:
     """Seconds that checks before a run may take: a twentieth of the run, by its budget or by the pace of one step."""
     budget = Budget.of(config.run, max(1, per_epoch // config.optim.accumulate))
     bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [SHARE * budget.seconds])
@@ -198,32 +189,7 @@ def parts(config: PretrainConfig, corpus: Corpus, ids: list[str], size: int) -> 
     return TrainingBatches(samples, min(size, len(ids)), corpus.targets, hiding_of(config.loss))
 
 
-def planned_rates(config: PretrainConfig) -> list[float]:
+def planned_rates(config: RunnableConfig) -> list[float]:
     """Learning rates of the whole run; none where only its time is known."""
     steps = config.run.max_steps
     return [] if steps is None else [learning_rate(number, steps, config.optim) for number in range(steps)]
-
-
-def idle(loss: LossConfig, batches: Sequence[Batch], names: Sequence[str]) -> frozenset[str]:
-    """Parameters that no loss term of these batches reaches, because of its weight or because nothing is asked."""
-    first = batches[0]
-    hidden, uncounted = (any(bool(getattr(b, n).any()) for b in batches) for n in ("hidden", "uncounted"))
-    distances = first.patristic is not None and loss.patristic_weight > 0
-    unifrac = first.unifrac is not None
-    used = {
-        "asv_encoder.nucleotide_head": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
-        "asv_encoder.prior": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
-        "latent_tree": distances or (unifrac and loss.unifrac_weight > 0),
-        "latent_tree.log_scale": distances,
-        "euclidean": unifrac and loss.euclidean_weight > 0,
-        "hidden_asvs.sample": hidden and loss.masked_asv_weight > 0,
-        "hidden_asvs.asv": hidden and loss.masked_asv_weight > 0,
-        "hidden_asvs.rare": hidden and loss.masked_asv_weight > 0,
-        "hidden_asvs.amount": hidden and loss.count_weight > 0,
-        "scalars.amount": uncounted and loss.count_weight > 0,
-        "scalars.pd": first.faith_pd is not None and loss.faith_pd_weight > 0,
-        "sample_encoder.unknown": uncounted,
-    }
-    off = [module for module, on in used.items() if not on]
-    # "hidden_asvs.amount" stands for amount, amount_asv and amount_sample.
-    return frozenset(name for name in names if any(name.startswith(module) for module in off))

@@ -1,20 +1,81 @@
-"""Batches and outputs changed on purpose, for preflight checks: right answers, wrong targets, junk in padding."""
+"""Batches and outputs changed on purpose, for preflight checks: right answers, wrong targets, junk in padding.
+
+The checks know a run by its `Probes`: here those of pretraining, in `aam.training.target_probes` those of fine-tuning.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from aam import vocab
+from aam.config import LossConfig, OptimConfig
 from aam.data.dataset import Batch
-from aam.models.pretrain_model import PretrainOutput
+from aam.health.trial import Head
+from aam.models.asv_encoder import log_frequencies
+from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
+from aam.training.optim import build_optimizer
 
 SURE = 20.0
 """Logit of a right answer."""
+BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
+
+
+class Probes(Protocol):
+    """What the checks before a run have to know of its kind; batches, models and outputs are those of that kind."""
+
+    def optimizer(self, model: Any, optim: OptimConfig) -> torch.optim.Optimizer:
+        """A fresh optimiser of a model."""
+
+    def seen(self, output: Any, batch: Any) -> Any:
+        """The output without what nobody reads."""
+
+    def perfect(self, batch: Any) -> Any:
+        """What a model would put out that knows the answers."""
+
+    def shuffled(self, batch: Any) -> Any:
+        """The batch with the targets of others."""
+
+    def heads(self, output: Any, batch: Any, first: Any) -> Mapping[str, Head]:
+        """Heads that are to start at what chance scores, by the frequencies of the `first` batch."""
+
+    def idle(self, model: Any, batches: Sequence[Any]) -> frozenset[str]:
+        """Parameters that these batches do not train, on purpose."""
+
+
+@dataclass(frozen=True)
+class PretrainProbes:
+    """Probes of a pretraining with these weights of the losses."""
+
+    loss: LossConfig
+
+    def optimizer(self, model: PretrainModel, optim: OptimConfig) -> torch.optim.Optimizer:
+        return build_optimizer(model, optim)
+
+    def seen(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:
+        return masked(output, batch)
+
+    def perfect(self, batch: Batch) -> PretrainOutput:
+        return perfect(batch)
+
+    def shuffled(self, batch: Batch) -> Batch:
+        return shuffled(batch)
+
+    def heads(self, output: PretrainOutput, batch: Batch, first: Batch) -> Mapping[str, Head]:
+        """The nucleotide head, which starts from the frequency of each base at its position."""
+        if len(batch.masked_bases) == 0:
+            return {}
+        prior = log_frequencies(first.tokens)[batch.masked_at[:, 1]]
+        return {"nucleotides": Head(output.nucleotides.detach().cpu(), batch.masked_bases, BASES, prior)}
+
+    def idle(self, model: PretrainModel, batches: Sequence[Batch]) -> frozenset[str]:
+        return idle(self.loss, batches, [name for name, _ in model.named_parameters()])
 
 
 def masked(output: PretrainOutput, batch: Batch) -> PretrainOutput:
@@ -65,3 +126,28 @@ def junk(batch: Batch) -> Batch:
     counts = torch.where(batch.valid, batch.counts, 1e3)
     index = torch.where(batch.valid, batch.index, len(batch.asvs) - 1)
     return dataclasses.replace(batch, counts=counts, index=index)
+
+
+def idle(loss: LossConfig, batches: Sequence[Batch], names: Sequence[str]) -> frozenset[str]:
+    """Parameters that no loss term of these batches reaches, because of its weight or because nothing is asked."""
+    first = batches[0]
+    hidden, uncounted = (any(bool(getattr(b, n).any()) for b in batches) for n in ("hidden", "uncounted"))
+    distances = first.patristic is not None and loss.patristic_weight > 0
+    unifrac = first.unifrac is not None
+    used = {
+        "asv_encoder.nucleotide_head": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
+        "asv_encoder.prior": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
+        "latent_tree": distances or (unifrac and loss.unifrac_weight > 0),
+        "latent_tree.log_scale": distances,
+        "euclidean": unifrac and loss.euclidean_weight > 0,
+        "hidden_asvs.sample": hidden and loss.masked_asv_weight > 0,
+        "hidden_asvs.asv": hidden and loss.masked_asv_weight > 0,
+        "hidden_asvs.rare": hidden and loss.masked_asv_weight > 0,
+        "hidden_asvs.amount": hidden and loss.count_weight > 0,
+        "scalars.amount": uncounted and loss.count_weight > 0,
+        "scalars.pd": first.faith_pd is not None and loss.faith_pd_weight > 0,
+        "sample_encoder.unknown": uncounted,
+    }
+    off = [module for module, on in used.items() if not on]
+    # "hidden_asvs.amount" stands for amount, amount_asv and amount_sample.
+    return frozenset(name for name in names if any(name.startswith(module) for module in off))

@@ -70,9 +70,14 @@ class TensorBoardSink:
 
 
 class ConsoleSink:
-    """A progress bar on a terminal, a line every few seconds elsewhere."""
+    """A progress bar on a terminal, a line every few seconds elsewhere.
 
-    def __init__(self) -> None:
+    Of `parts` trainings that make one run this is number `part`, from 1: the bar and the time left are those of all.
+    """
+
+    def __init__(self, part: int = 1, parts: int = 1) -> None:
+        self._before, self._parts = part - 1, parts
+        self._name = f"fold {part} of {parts}  " if parts > 1 else ""
         self._console = Console(stderr=True)
         self._say = partial(self._console.print, highlight=False, soft_wrap=True)
         self._live = sys.stderr.isatty()
@@ -81,20 +86,26 @@ class ConsoleSink:
             columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.percentage:3.0f} %")]
             columns += [TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.description}")]
             self._bar = Progress(*columns, console=self._console)
-            self._task = self._bar.add_task("starting", total=1.0)
+            self._task = self._bar.add_task("starting", total=1.0, completed=self._before / parts)
             self._bar.start()
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         if kind == "validation":
-            self._say(f"step {step:>6}  held out: {summary(values)}")
+            self._say(f"{self._name}step {step:>6}  held out: {summary(values)}")
         elif kind != "train":
             return
         elif self._live:
-            self._bar.update(self._task, completed=share, description=f"step {step}  {summary(values)}")
+            text = f"{self._name}step {step}  {summary(values)}"
+            self._bar.update(self._task, completed=(self._before + share) / self._parts, description=text)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             self._last = time.monotonic()
-            left = (self._last - self._start) * (1 / share - 1) if share > 0 else float("nan")
-            self._say(f"step {step:>6}  {share:4.0%}  ETA {left:5.0f} s  {summary(values)}")
+            left = (self._last - self._start) * self.left(share)
+            whole = (self._before + share) / self._parts
+            self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {summary(values)}")
+
+    def left(self, share: float) -> float:
+        """What is left of all parts, as a multiple of what this one has done, `share` of it."""
+        return (self._parts - self._before) / share - 1 if share > 0 else float("nan")
 
     def close(self) -> None:
         if self._live:

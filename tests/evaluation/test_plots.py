@@ -12,8 +12,9 @@ import pytest
 from matplotlib.image import imread
 from scipy.spatial.distance import squareform
 
+from aam.evaluation.curves import plot_curves
 from aam.evaluation.pcoa import pcoa
-from aam.evaluation.plots import FEW_PAIRS, HELD_OUT, TRAIN, plot_curves, plot_pcoa, plot_unifrac
+from aam.evaluation.plots import FEW_PAIRS, HELD_OUT, TRAIN, plot_pcoa, plot_unifrac
 
 METRICS = {"unifrac_r2": 0.97, "unifrac_mae": 0.011, "unifrac_pearson": 0.99, "baseline_upgma_skipped": "too many ASVs"}
 
@@ -26,7 +27,7 @@ def pixels_of(image: np.ndarray, colour: str) -> int:
 
 def curves(records: list[dict]) -> np.ndarray:
     buffer = io.BytesIO()
-    plot_curves(records, buffer)
+    plot_curves([records], buffer)
     return imread(io.BytesIO(buffer.getvalue()))
 
 
@@ -38,7 +39,7 @@ def log(steps: int) -> list[dict]:
 
 
 def test_curves_show_training_and_held_out_samples(tmp_path: Path) -> None:
-    plot_curves(log(50), tmp_path / "curves.png")
+    plot_curves([log(50)], tmp_path / "curves.png")
     image = imread(tmp_path / "curves.png")
     assert pixels_of(image, TRAIN) > 500 and pixels_of(image, HELD_OUT) > 50
 

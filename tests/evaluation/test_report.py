@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aam.evaluation.report import Figure, RunRecord, report_html
+from aam.evaluation.html import picture
+from aam.evaluation.report import RunRecord, report_html
+from aam.evaluation.report_parts import nucleotide_part, unifrac_part
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -27,6 +29,10 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+METRICS = {
+    "unifrac_r2": 0.91234, "unifrac_mae": 0.01, "unifrac_pearson": 0.95, "steps": 1200,
+    "baseline_upgma_skipped": "too many ASVs", "nucleotide_accuracy": 0.8, "nucleotide_cross_entropy": 0.6,
+}  # fmt: skip
 RUN = RunRecord(
     "gut <b>&amp;",
     {
@@ -39,11 +45,8 @@ RUN = RunRecord(
         "config": {"model": {"dim": 128, "heads": None}},
         "versions": {"aam": "0.1.0", "torch": "2.13"},
     },
-    {
-        "unifrac_r2": 0.91234, "unifrac_mae": 0.01, "unifrac_pearson": 0.95, "steps": 1200,
-        "baseline_upgma_skipped": "too many ASVs", "nucleotide_accuracy": 0.8, "nucleotide_cross_entropy": 0.6,
-    },
-    [Figure("Curves", png(40, 20), "what was learned")],
+    METRICS,
+    [unifrac_part(METRICS), nucleotide_part(METRICS), picture("Curves", png(40, 20), "what was learned")],
     [("train", "sample", 640, 3)],
     {"train: loss is NaN": [f"s{number}" for number in range(9)]},
     ["Ordinations: no data"],

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from aam.corpus import Corpus
+from aam.health.preflight import Preflight
 from aam.training.loop import Run
-from aam.training.preflight import Workshop, calm, look_over
-from aam.training.probes import junk, perfect, shuffled
+from aam.training.preflight import calm, look_over
+from aam.training.probes import PretrainProbes, junk, perfect, shuffled
 from aam.training.run import training_batches
 from aam.training.state import TrainState
 from aam.training.step import score
@@ -18,11 +19,16 @@ from aam.training.step import score
 NewRun = Callable[..., tuple[Run, TrainState]]
 
 
+def looked_over(run: Run, example: Corpus) -> Preflight:
+    batches = training_batches(run.config, example)
+    return look_over(run.config, run.learner, batches, PretrainProbes(run.config.loss))
+
+
 def test_they_leave_no_trace(new_run: NewRun, example: Corpus):
     run, _ = new_run("run", max_minutes=0.5)
     before = {name: tensor.clone() for name, tensor in run.learner.model.state_dict().items()}
     random = torch.get_rng_state()
-    found = look_over(run.config, run.learner, training_batches(run.config, example))
+    found = looked_over(run, example)
     assert found.ok and sum(check.ok is True for check in found.checks) >= 10, str(found)
     assert torch.equal(torch.get_rng_state(), random) and run.learner.optimizer.state_dict()["state"] == {}
     assert all(torch.equal(tensor, before[name]) for name, tensor in run.learner.model.state_dict().items())
@@ -31,14 +37,14 @@ def test_they_leave_no_trace(new_run: NewRun, example: Corpus):
 
 def test_they_take_a_twentieth_of_the_run_at_most(new_run: NewRun, example: Corpus):
     run, _ = new_run("run", max_minutes=1e-5)
-    found = look_over(run.config, run.learner, training_batches(run.config, example))
+    found = looked_over(run, example)
     assert found.ok and [check.ok for check in found.checks].count(None) >= 8
 
 
 def test_a_block_that_nothing_reaches_is_found(new_run: NewRun, example: Corpus):
     run, _ = new_run("run", max_minutes=0.5)
     run.learner.model.sample_encoder.pooling.requires_grad_(False)
-    found = look_over(run.config, run.learner, training_batches(run.config, example))
+    found = looked_over(run, example)
     assert [check.name for check in found.failed][0] == "trainable" and "sample_encoder.pooling" in str(found)
 
 
@@ -70,8 +76,8 @@ def test_without_dropout_training_repeats_itself(new_run: NewRun, example: Corpu
 def test_the_head_starts_at_the_entropy_of_what_is_usual(new_run: NewRun, example: Corpus):
     run, _ = new_run("run")
     batches = training_batches(run.config, example)
-    shop = Workshop(run.config, run.learner, [batches[0], batches[1]])
-    (head,) = shop.heads(score(run.learner, batches[0])[0], batches[0]).values()
+    heads = PretrainProbes(run.config.loss).heads(score(run.learner, batches[0])[0], batches[0], batches[0])
+    (head,) = heads.values()
     usual = torch.nn.functional.cross_entropy(head.prior, head.targets)
     found = torch.nn.functional.cross_entropy(head.logits.float(), head.targets)
     assert abs(found.item() - usual.item()) < 0.1

@@ -1,0 +1,165 @@
+"""The samples of a run under its model, for its report: how they lie to each other, and what else they tell."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
+
+from aam.checkpoint import find_members, open_model
+from aam.cli.report import Given
+from aam.cli.study_folds import recorded_folds
+from aam.config import FinetuneConfig, PretrainConfig
+from aam.corpus import open_corpus
+from aam.data.dataset import Draw
+from aam.data.labels import blank_missing
+from aam.data.metadata import column, read_metadata, read_text
+from aam.errors import ConfigError, InputError
+from aam.evaluation.audit import audit
+from aam.evaluation.embed import Encoding, as_distances, encode_asvs
+from aam.evaluation.folds import Fold
+from aam.evaluation.heldout import MAX_SAMPLES, HeldOut
+from aam.evaluation.html import Part, picture
+from aam.evaluation.report_parts import audit_part
+from aam.models.finetune_model import FinetuneModel
+from aam.models.pretrain_model import PretrainModel
+from aam.study import Study, open_study
+from aam.training.run import draw_of, hiding_of
+
+MOST_CLASSES = 20
+"""A text column with more values than this colours nothing by default."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Samples `ids` [N] with their embeddings [N, D]; `what` they are in words.
+
+    `rows` of them are drawn, by the embeddings and by the `distances` between these rows, title -> [n, n]. `metadata`
+    and `column` are those of the run, if it has any.
+    """
+
+    ids: list[str]
+    embeddings: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    distances: dict[str, NDArray[np.float64]]
+    what: str
+    metadata: Path | None = None
+    column: str | None = None
+
+
+def reopen(run: Path) -> tuple[Shown | None, str]:
+    """The samples of a run that is over, or why they cannot be shown."""
+    try:
+        model, config = open_model(find_members(run)[0])
+        if isinstance(config, FinetuneConfig):
+            study = open_study(config.data, config.target)
+            return of_study(model, config, study, recorded_folds(run, study)[0]), ""
+        return of_pretraining(model, config, reopened(config)), ""
+    except InputError as error:
+        return None, f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
+
+
+def reopened(config: PretrainConfig) -> HeldOut:
+    """The held-out samples of a pretraining, drawn as in the run."""
+    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    draw = draw_of(config.data, corpus.depth, config.run.seed)
+    return HeldOut(corpus, draw, hiding_of(config.loss), config.optim.batch_size)
+
+
+def of_pretraining(model: PretrainModel, config: PretrainConfig, held_out: HeldOut) -> Shown:
+    """The held-out samples of a pretraining; those of one tree are drawn."""
+    encoding, rows = held_out.encoding(model), held_out.comparable()
+    pairs = np.ix_(rows, rows)
+    return Shown(
+        [sample.sample_id for sample in held_out.samples],
+        embeddings_of(encoding),
+        rows,
+        {
+            "True UniFrac": held_out.true[pairs],
+            "Predicted UniFrac": as_distances(encoding.best_unifrac())[pairs],
+        },
+        f"{len(held_out.samples):,} held-out samples",
+        held_out.corpus.files.get("metadata"),
+        config.data.group_column,
+    )
+
+
+def of_study(model: FinetuneModel, config: FinetuneConfig, study: Study, fold: Fold) -> Shown:
+    """Samples of a fine-tuning whose labels the encoder of this fold never saw: all of them where it is frozen."""
+    known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
+    rows = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:MAX_SAMPLES])
+    samples = study.samples(rows, Draw(study.depth, None, config.data.asv_selection, config.run.seed))
+    asvs = encode_asvs(model.encoder, study.tokens, np.unique(samples.counts.indices).astype(np.int64))
+    encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)
+    tree = {} if config.head.pretrained is None else {"Predicted UniFrac": as_distances(encoding.best_unifrac())}
+    why = "the encoder is frozen" if config.head.freeze else f"fold {fold.name} was tested on"
+    return Shown(
+        list(samples.sample_ids),
+        embeddings_of(encoding),
+        np.arange(len(rows)),
+        tree,
+        f"{len(rows):,} samples ({why})",
+        study.files["metadata"],
+        config.target.target[0],
+    )
+
+
+def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
+    """Sample embeddings [N, D]."""
+    return encoding.embeddings().double().cpu().numpy()
+
+
+def sample_parts(shown: Shown, given: Given) -> list[Part]:
+    """The ordination, and the audit where there is metadata."""
+    metadata = given.metadata or shown.metadata
+    if metadata is None and given.color_by is not None:
+        raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
+    own = shown.column if given.metadata is None else None
+    parts = [ordination(shown, colours(metadata, given.color_by or own))]
+    if metadata is not None:
+        frame = blank_missing(read_text(metadata)).reindex(shown.ids)
+        parts.append(audit_part(audit(shown.embeddings, frame, seed=0), shown.what))
+    return parts
+
+
+def colours(metadata: Path | None, name: str | None) -> tuple[str, dict[str, Any]]:
+    """Name of the metadata column that colours, and its values by sample id."""
+    if metadata is None:
+        return "", {}
+    frame = read_metadata(metadata)
+    name = name or first_varying(frame)
+    return (name, column(frame, name, metadata).to_dict()) if name else ("", {})
+
+
+def first_varying(frame: pd.DataFrame) -> str | None:
+    """The first column of numbers or of few classes that are not all alike."""
+    for name in frame.columns:
+        kinds = frame[name].nunique()
+        if kinds > 1 and (frame[name].dtype.kind in "fi" or kinds <= MOST_CLASSES):
+            return str(name)
+    return None
+
+
+def ordination(shown: Shown, colouring: tuple[str, dict[str, Any]]) -> Part:
+    """PCoA of the samples by each of their distances, and by their embeddings."""
+    from aam.evaluation.pcoa import pcoa
+    from aam.evaluation.plots import plot_pcoa
+
+    ids = [shown.ids[row] for row in shown.rows]
+    between = squareform(pdist(shown.embeddings[shown.rows]))
+    name, values = colouring
+    known, target = set(ids), io.BytesIO()
+    plot_pcoa(
+        {title: pcoa(matrix, ids) for title, matrix in {**shown.distances, "Sample embeddings": between}.items()},
+        {sample: value for sample, value in values.items() if sample in known},
+        name,
+        target,
+    )
+    caption = f"Principal coordinates of {shown.what}" + (f", coloured by {name}." if name else ".")
+    return picture("Ordination of the samples", target.getvalue(), caption)

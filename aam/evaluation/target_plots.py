@@ -1,0 +1,104 @@
+"""Predictions of unseen samples as a figure: numbers with their intervals and residuals, or confusion and calibration.
+
+What is drawn is the table that `aam train` leaves as predictions.tsv: a row a sample, columns as in
+`target_tables.prediction_table`, and the truth as `TARGET_true`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from aam.evaluation.calibration import reliability
+from aam.evaluation.plots import HELD_OUT, TRAIN, Target, drawing, limits
+
+MEDIANS = 8
+"""Parts of the range of the truth, each with as many samples, whose median residual is drawn."""
+MOST_NUMBERED = 12
+"""With more classes the cells of the confusion matrix hold no text."""
+
+
+def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: Target) -> None:
+    """Predicted against true, with intervals, and the residuals; a row a target column."""
+    with drawing(10.0, 4.6 * len(targets), target) as figure:
+        grid = figure.subplots(len(targets), 2, squeeze=False)
+        for (left, right), name in zip(grid, targets, strict=True):
+            known = table[table[f"{name}_true"].notna()]
+            against_truth(left, known, name)
+            residuals(right, known, name)
+
+
+def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
+    """A point a sample over its interval; orange where the truth lies outside of it."""
+    true, found = known[f"{name}_true"].to_numpy(), known[name].to_numpy()
+    ends = np.stack([known.get(f"{name}_{end}", known[name]).to_numpy() for end in ("lower", "upper")])
+    ends = np.where(np.isfinite(ends), ends, found)
+    inside = (ends[0] <= true) & (true <= ends[1]) | (ends[0] == ends[1])
+    low, high = limits(np.concatenate([true, found]))
+    axes.plot([low, high], [low, high], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+    for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
+        axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
+        looks = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
+        axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
+    axes.set(xlim=(low, high), xlabel=f"true {name}", ylabel=f"predicted {name}")
+    axes.set_title(f"{name}: {len(known):,} samples, predicted unseen")
+    axes.legend(loc="upper left", fontsize=9, markerscale=1.4)
+
+
+def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
+    """Predicted less true over the truth: a slope is a pull to the mean."""
+    true = known[f"{name}_true"].to_numpy()
+    wrong = known[name].to_numpy() - true
+    axes.axhline(0.0, color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.scatter(true, wrong, s=14, color=TRAIN, linewidths=0, alpha=0.5)
+    parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
+    middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
+    axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted less true {name}", title="Residuals")
+    axes.legend(loc="upper right", fontsize=9)
+
+
+def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: Target) -> None:
+    """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
+    place = {label: number for number, label in enumerate(classes)}
+    true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}_true", name))
+    with drawing(10.5, 4.8, target) as figure:
+        left, right = figure.subplots(1, 2)
+        confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
+        left.set(xlabel=f"predicted {name}", ylabel=f"true {name}")
+        calibrated(right, reliability(table[[f"p_{label}" for label in classes]].to_numpy(), true))
+
+
+def confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
+    """Counts [C, C] of true (rows) and predicted classes, coloured by the part of the true class."""
+    parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=30 if max(map(len, classes)) > 6 else 0)
+    axes.set_yticks(ticks, classes)
+    axes.grid(visible=False)
+    axes.set_title(f"{int(counts.sum()):,} samples, predicted unseen")
+    if len(classes) > MOST_NUMBERED:
+        return
+    for row in ticks:
+        for column in ticks:
+            ink = "white" if parts[row, column] > 0.55 else "#333333"
+            words = f"{int(counts[row, column]):,}\n{parts[row, column]:.0%}"
+            axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=9)
+
+
+def calibrated(axes: Axes, bins: NDArray[np.float64]) -> None:
+    """Accuracy over confidence, bins [n, 3] of `reliability`, with 95 % Wilson intervals."""
+    confidence, accuracy, samples = bins.T
+    ends = [binomtest(round(right * count), int(count)).proportion_ci(method="wilson") for _, right, count in bins]
+    axes.plot([0, 1], [0, 1], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.vlines(confidence, [end.low for end in ends], [end.high for end in ends], color=TRAIN, linewidth=1.2)
+    axes.scatter(confidence, accuracy, s=20 + 180 * samples / samples.sum(), color=TRAIN, zorder=3)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="probability of the likeliest class", ylabel="part that is right")
+    axes.set_title("Calibration")
+    axes.set_aspect("equal")

@@ -1,0 +1,66 @@
+"""A cross-validation that was killed in the middle of a fold goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from aam import cli
+
+ASKED = [
+    "train", "--example", "--target", "age_months", "--preset", "tiny", "--branches", "16", "--patch", "25",
+    "--folds", "3", "--max-steps", "30", "--eval-every", "3", "--batch-size", "8", "--lr", "1e-3", "--device", "cpu",
+]  # fmt: skip
+PATIENCE = 300.0
+"""Seconds until a run that should have got somewhere is given up."""
+
+
+def killed_in(folder: Path, fold: str) -> None:
+    """Start the run in a process of its own and kill it as soon as this fold has a checkpoint."""
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aam", *ASKED, "--output-dir", str(folder)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    ends = time.monotonic() + PATIENCE
+    try:
+        while not (folder / fold / "last").exists() and process.poll() is None and time.monotonic() < ends:
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, "it came to its end before it could be killed"
+
+
+def steps_done(folder: Path) -> int:
+    return json.loads((folder / "last" / "state.json").read_text())["train"]["step"]
+
+
+def test_killed_in_the_second_fold_of_three_it_ends_as_the_one_that_was_not(tmp_path: Path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert cli.main([*ASKED, "--output-dir", str(whole)]) == 0
+    killed_in(broken, "fold-2")
+    assert steps_done(broken / "fold-1") == 30 and steps_done(broken / "fold-2") < 30
+    assert not (broken / "fold-3").exists() and not (broken / "metrics.json").exists()
+    with (broken / "fold-2" / "log.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')  # a line that was being written
+    assert cli.main(["train", "--resume", "--output-dir", str(broken)]) == 0
+    tables = [pd.read_csv(run / "predictions.tsv", sep="\t") for run in (whole, broken)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    figures = [json.loads((run / "metrics.json").read_text()) for run in (whole, broken)]
+    for found in figures:
+        found.pop("seconds")
+    assert figures[0] == figures[1] and figures[0]["steps"] == 90
+    logs = [(run / "fold-2" / "log.jsonl").read_text().splitlines() for run in (whole, broken)]
+    scores = [
+        {line["step"]: line["loss"] for line in map(json.loads, log) if line["kind"] == "validation"} for log in logs
+    ]
+    assert scores[0] == scores[1] and len(scores[0]) == 10
+    assert (broken / "report.html").is_file()

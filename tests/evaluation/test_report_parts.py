@@ -1,0 +1,76 @@
+"""Tables of a report: what the files of a run say, in words and with intervals."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from aam.evaluation.audit import Audit, Signal
+from aam.evaluation.report_parts import audit_part, baseline_part, driver_part, fold_part, target_part
+
+
+def cells(html: str) -> list[list[str]]:
+    """The rows of all tables."""
+    rows = [row.split("</tr>")[0] for row in html.split("<tr>")[1:]]
+    return [[cell.split("</t")[0] for cell in row.replace("<th>", "<td>").split("<td>")[1:]] for row in rows]
+
+
+def test_figures_of_a_target_with_intervals():
+    metrics = {"mae": 2.5, "mae_low": 2.25, "mae_high": 2.75, "ece": 0.1, "steps": 7}
+    part = target_part(metrics, ["age"])
+    assert part.title == "Predictions of age"
+    assert cells(part.body)[1:] == [
+        ["mean absolute error", "2.500", "2.250 to 2.750"],
+        ["expected calibration error", "0.100", "–"],
+    ]
+
+
+def test_figures_of_several_targets():
+    metrics = {"age_r2": 0.5, "age_r2_low": 0.4, "age_r2_high": 0.6, "weight_r2": 0.1, "interval_coverage": 0.9}
+    assert cells(target_part(metrics, ["age", "weight"]).body)[1:] == [
+        ["age: R²", "0.500", "0.400 to 0.600"],
+        ["weight: R²", "0.100", "–"],
+        ["part that they cover", "0.900", "–"],
+    ]
+
+
+def estimate(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def test_baselines_beside_the_model():
+    found = {
+        "age": {
+            "random_forest": {"mae": estimate(3.0), "model_less_this": {"mae": estimate(-0.5)}},
+            "other-run": {"mae": estimate(2.8)},
+            "model": {"mae": estimate(2.5)},
+        }
+    }
+    part = baseline_part(found)
+    assert part.title == "Beside the baselines, on the same folds"
+    assert cells(part.body)[1:] == [
+        ["this model", "2.500 (2.400 to 2.600)"],
+        ["random forest on relative abundance", "3.000 (2.900 to 3.100)"],
+        ["other-run", "2.800 (2.700 to 2.900)"],
+        ["this model less random forest on relative abundance", "-0.500 (-0.600 to -0.400)"],
+    ]
+    alone = {"age": {"constant": {"mae": estimate(3.0)}}}
+    assert baseline_part(alone).title == "Baselines, on folds of their own"
+
+
+def test_folds_and_leading_asvs():
+    rows = [{"fold": "1", "samples": 1200, "mae": 2.0}, {"fold": "s<7", "samples": 3, "mae": 3.0}]
+    assert cells(fold_part(rows).body)[1:] == [["1", "1,200", "2.000"], ["s&lt;7", "3", "3.000"]]
+    assert fold_part([]).body == ""
+    frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
+    part = driver_part(frame)
+    assert "ACGT" * 10 + "…" in part.body and "The leading 20 of 30 ASVs." in part.body
+
+
+def test_the_audit_in_words():
+    signals = [Signal("plate", "batch", 100, 4, 0.8, 0.25, 0.31), Signal("age", "", 90, 0, -0.1, -0.2, 0.0)]
+    part = audit_part(Audit(signals, {"barcode": "100 different values"}), "100 held-out samples")
+    assert cells(part.body)[1:] == [
+        ["plate (batch)", "100", "4", "0.800", "0.250", "0.250 to 0.310", "yes"],
+        ["age", "90", "numbers", "-0.100", "0.000", "-0.200 to 0.000", "no"],
+    ]
+    assert "Not looked at: barcode (100 different values)." in part.body and "100 held-out samples" in part.body

@@ -1,0 +1,62 @@
+"""Figures of predictions: they draw what the table says, whatever is missing in it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+from matplotlib.image import imread
+
+from aam.evaluation.calibration import reliability
+from aam.evaluation.plots import HELD_OUT, TRAIN
+from aam.evaluation.target_plots import plot_classes, plot_numbers
+
+RNG = np.random.default_rng(0)
+
+
+def pixels_of(picture: io.BytesIO, colour: str) -> int:
+    """Pixels that are about this colour."""
+    image = imread(io.BytesIO(picture.getvalue()))
+    wanted = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return int((np.abs(image[:, :, :3] - wanted).max(axis=2) < 0.02).sum())
+
+
+def numbers(error: float) -> pd.DataFrame:
+    true = RNG.uniform(0, 10, 40)
+    found = true + error
+    return pd.DataFrame({"age": found, "age_lower": found - 1, "age_upper": found + 1, "age_true": true})
+
+
+def drawn(table: pd.DataFrame, targets: list[str]) -> io.BytesIO:
+    target = io.BytesIO()
+    plot_numbers(table, targets, target)
+    return target
+
+
+def test_truths_outside_of_their_intervals_have_the_other_colour():
+    median = pixels_of(drawn(numbers(0.0), ["age"]), HELD_OUT)  # the line of medians and the legend
+    assert pixels_of(drawn(numbers(3.0), ["age"]), HELD_OUT) > median + 500
+
+
+def test_several_targets_with_missing_values_and_intervals_without_end():
+    table = numbers(0.5).assign(weight=3.0, weight_true=[np.nan] * 20 + [2.0] * 20)
+    table[["age_lower", "age_upper"]] = [-np.inf, np.inf]
+    assert pixels_of(drawn(table, ["age", "weight"]), TRAIN) > 1000
+
+
+def test_confusion_and_calibration_of_classes():
+    chance = RNG.dirichlet(np.ones(3), 60)
+    names = np.array(["1.10", "00123", "late onset"])
+    table = pd.DataFrame({f"p_{name}": chance[:, place] for place, name in enumerate(names)})
+    table = table.assign(kind=names[chance.argmax(axis=1)], kind_true=names[RNG.integers(0, 3, 60)])
+    target = io.BytesIO()
+    plot_classes(table, "kind", list(names), target)
+    assert pixels_of(target, TRAIN) > 500
+
+
+def test_reliability_by_hand():
+    chance = np.array([[0.62, 0.38], [0.38, 0.62], [0.66, 0.34], [0.95, 0.05]])
+    found = reliability(chance, np.array([0, 0, 0, 0]))
+    # 0.62, 0.62 and 0.66 share a bin, two of the three are right; 0.95 stands alone
+    np.testing.assert_allclose(found, [[1.9 / 3, 2 / 3, 3], [0.95, 1.0, 1]])
