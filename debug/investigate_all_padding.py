@@ -28,6 +28,7 @@ from aam.cli.debugging.workbench import (
 )
 from aam.data.dataset import Batch
 from aam.health.describe import Place
+from aam.health.locator import one_thread
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.layers import Transformer
 from aam.training.step import score
@@ -67,7 +68,7 @@ def keys(bench: Workbench, batch: Batch) -> Iterator[Check]:
     """What transformers and poolings of the model are handed in a real pass: rows, and rows without a key."""
     names, handed = bench.names([batch]), []
     watched = [(p, m) for p, m in bench.learner.model.named_modules() if isinstance(m, (Transformer, AttentionPooling))]
-    with ExitStack() as hooks, torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad(), one_thread():  # calls are counted in their order
         for path, module in watched:
             hook = module.register_forward_pre_hook(lambda _, given, path=path: handed.append((path, *given, None)))
             hooks.callback(hook.remove)

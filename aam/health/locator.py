@@ -68,7 +68,7 @@ def examine(
     shapes = frozenset(shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1])))
     tracer = Tracer(model, stack, Describer(samples, shapes), listener)
     bad_before = {row.name: row for row, _ in not_finite(_state(model))}
-    with _set_aside(model), _eager(), _one_thread():
+    with _set_aside(model), _eager(), one_thread():
         result, error = _traced(call, stack, tracer)
         ends = _ends(model, result, set(bad_before))
     held = [(tracer.holding(tensor), reach) for reach, named in ends.items() for _, tensor in named]
@@ -150,7 +150,7 @@ def _eager() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Work for other threads stays here: what they do passes by a dispatch mode, which belongs to one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

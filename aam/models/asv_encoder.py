@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aam import vocab
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling, standardise
-from aam.models.chunks import LIMITS, Chunk, Run, Work, in_chunks
+from aam.models.chunks import LIMITS, Chunk, Plan, Run, Work, affordable, in_chunks
 from aam.models.layers import Transformer
 
 
@@ -20,13 +20,6 @@ class Encoded(NamedTuple):
 
     states: Tensor
     embeddings: Tensor
-
-
-class Plan(NamedTuple):
-    """Numbers of the rows of each chunk, and how many chunks keep their activations for the backward pass."""
-
-    chunks: Sequence[Tensor]
-    kept: int
 
 
 class ChunkedEncoder(nn.Module):
@@ -81,11 +74,12 @@ class ChunkedEncoder(nn.Module):
 
     def plan(self, tokens: Tensor) -> Plan:
         """Chunks of tokens [U, L], about equal in size; rows of like length are together, except on a GPU."""
-        limits, rows = LIMITS[tokens.device.type], torch.arange(len(tokens), device=tokens.device)
-        if tokens.device.type == "cpu":
+        device = tokens.device
+        rows = torch.arange(len(tokens), device=device)
+        if device.type == "cpu":
             rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
-        chunks = rows.tensor_split(max(1, -(-len(rows) * self.positions // limits.positions)))
-        return Plan(chunks, limits.kept // (max(1, len(chunks[0])) * self.numbers))
+        chunks = rows.tensor_split(max(1, -(-len(rows) * self.positions // LIMITS[device.type].positions)))
+        return Plan(chunks, affordable(device, (len(some) * self.numbers for some in chunks)))
 
     def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
         work = Work.here(run, chunks[0][0].device, noisy=self.training and self.dropout > 0)

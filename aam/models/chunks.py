@@ -10,11 +10,12 @@ are summed in the order of the chunks, whichever is finished first, so a step ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,6 +39,13 @@ class Limits(NamedTuple):
 LIMITS = {"cpu": Limits(2048, 1 << 26), "cuda": Limits(1 << 17, 1 << 31)}
 """By device. CPUs are as fast with chunks of this size as with larger ones, which need more memory; 2 ** 26 numbers are
 256 MiB in single precision. A GPU wants more rows at once and has more memory; its limits are not measured."""
+
+
+class Plan(NamedTuple):
+    """Numbers of the rows of each chunk, and how many chunks keep their activations for the backward pass."""
+
+    chunks: Sequence[Tensor]
+    kept: int
 
 
 class Graph(NamedTuple):
@@ -143,6 +151,11 @@ def in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor],
     results: Chunk = TwoStage.apply(work, len(chunks[0]), len(chunks), kept, *flat, *parameters)
     each = len(results) // len(chunks)
     return [results[start : start + each] for start in range(0, len(results), each)]
+
+
+def affordable(device: torch.device, numbers: Iterable[int]) -> int:
+    """How many chunks can keep their activations, of which each has so many `numbers`, the first before the others."""
+    return sum(total <= LIMITS[device.type].kept for total in accumulate(numbers))
 
 
 def gradients_of(graph: Graph, asked: Chunk, parameters: Sequence[Tensor]) -> list[Tensor | None]:

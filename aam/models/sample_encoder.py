@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
+from aam.models.chunks import LIMITS, Plan, Work, affordable, in_chunks
 from aam.models.layers import Transformer
 
 LOG_FLOOR = 1e-6
@@ -27,11 +29,20 @@ def log_abundance(abundance: Tensor) -> Tensor:
     return abundance.clamp_min(LOG_FLOOR).log()
 
 
+def used_slots(valid: Tensor) -> list[int]:
+    """Slots of each sample of valid [B, S] up to its last real one; on a GPU, which does not say at once, all."""
+    slots = valid.shape[1]
+    if valid.device.type != "cpu":
+        return [slots] * len(valid)
+    return (valid * torch.arange(1, slots + 1)).amax(dim=1).clamp_min(1).tolist()
+
+
 class SampleEncoder(nn.Module):
     """Transformer over the ASVs of a sample; abundance enters as an embedding of its logarithm, position does not."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        self.dropout = config.dropout
         self.abundance = nn.Sequential(nn.Linear(1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
         self.unknown = nn.Parameter(torch.zeros(config.dim))
         self.norm = nn.LayerNorm(config.dim)
@@ -39,7 +50,24 @@ class SampleEncoder(nn.Module):
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
 
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
-        """asvs [B, S, D], relative abundance [B, S], valid [B, S]; the abundance is unknown where not `counted`."""
+        """asvs [B, S, D], relative abundance [B, S], valid [B, S]; the abundance is unknown where not `counted`.
+
+        Samples of like size are encoded together; `states` are zeros in the padding that this saves.
+        """
+        plan, slots = self.plan(valid), valid.shape[1]
+        tensors = (asvs, abundance, valid) if counted is None else (asvs, abundance, valid, counted)
+        chunks = []
+        for rows in plan.chunks:
+            width = max(used_slots(valid[rows]), default=slots)
+            chunks.append(tuple(tensor[rows][:, :width] for tensor in tensors))
+        work = Work.here(self.encode, asvs.device, noisy=self.training and self.dropout > 0)
+        found = [EncodedSamples(*results) for results in in_chunks(work, chunks, list(self.parameters()), plan.kept)]
+        states = torch.cat([pad(some.states, (0, 0, 0, slots - some.states.shape[1])) for some in found])
+        order = torch.cat(list(plan.chunks)).argsort()
+        return EncodedSamples(states[order], torch.cat([some.embeddings for some in found])[order])
+
+    def encode(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
+        """As `forward`, all samples at once."""
         # What stands in padding must not reach the layers below: 0 * NaN would poison the gradients of their weights.
         asvs, abundance = torch.where(valid[..., None], asvs, 0.0), torch.where(valid, abundance, 1.0)
         amount = self.abundance(log_abundance(abundance)[..., None] / 5.0)  # about unit size
@@ -47,6 +75,20 @@ class SampleEncoder(nn.Module):
             amount = torch.where(counted[..., None], amount, self.unknown)
         states = self.transformer(self.norm(asvs) + amount, valid)
         return EncodedSamples(states, self.pooling(states, valid))
+
+    def plan(self, valid: Tensor) -> Plan:
+        """Which samples of valid [B, S] are encoded together: of like size, as many as fill a chunk, small first."""
+        used, most = used_slots(valid), LIMITS[valid.device.type].positions
+        groups: list[list[int]] = [[]]
+        for row in sorted(range(len(used)), key=used.__getitem__):
+            if groups[-1] and used[row] * (len(groups[-1]) + 1) > most:
+                groups.append([])
+            groups[-1].append(row)
+        sizes = (len(rows) * self.transformer.numbers(max((used[row] for row in rows), default=0)) for rows in groups)
+        return Plan(
+            [torch.tensor(sorted(rows), dtype=torch.int64, device=valid.device) for rows in groups],
+            affordable(valid.device, sizes),
+        )
 
     def calibrate(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:
         """Spread the embeddings of a fresh encoder over these samples; arguments as in `forward`."""

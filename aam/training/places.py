@@ -13,6 +13,7 @@ from aam.data.dataset import Batch
 from aam.health.describe import Place
 from aam.models.layers import Block
 from aam.models.pretrain_model import PretrainModel
+from aam.models.sample_encoder import used_slots
 
 SHOWN = 3
 """Samples named for an ASV that more of them carry."""
@@ -34,19 +35,20 @@ class RowNames:
     """The label of `locate` for a pass over these batches, one after the other; `asv_ids` by column of the table.
 
     The ASV encoder sees the distinct ASVs of a batch in chunks, then those with masked bases, then, going backward, the
-    chunks of either that kept no activations, the masked ones first. A number of rows that fits two kinds of things
-    stays unnamed: no name is better than a wrong one.
+    chunks of either that kept no activations, the masked ones first; the sample encoder does so with samples. A number
+    of rows that fits two kinds of things stays unnamed: no name is better than a wrong one.
     """
 
     def __init__(self, batches: Sequence[Batch], asv_ids: Sequence[str] | Mapping[int, str], model: PretrainModel):
         self.batches, self.asv_ids = batches, asv_ids
-        self.encoder = model.asv_encoder
+        self.encoder, self.samples = model.asv_encoder, model.sample_encoder
         self.positions = model.asv_encoder.positions
         self.device = next(model.parameters()).device
         modules = list(model.named_modules())
         self.twice = {f"{path}.drop" for path, module in modules if isinstance(module, Block)}  # called twice a pass
         self.heads = {module.attention.heads for _, module in modules if isinstance(module, Block)}
         self.passes = [rows for batch in batches for rows in self._passes(batch)]
+        self.sample_passes = [rows for batch in batches for rows in self._sample_passes(batch)]
 
     def __call__(self, place: Place) -> str | None:
         if not place.shape:
@@ -83,6 +85,25 @@ class RowNames:
         found = [self._named(batch, rows[some.cpu()]) for some in plan.chunks]
         return found, found[plan.kept :] if torch.is_grad_enabled() else []
 
+    def _sample_passes(self, batch: Batch) -> list[list[Rows]]:
+        """What the rows of each pass through the sample encoder can be, in order."""
+        valid = batch.valid & ~batch.hidden
+        plan = self.samples.plan(valid.to(self.device))
+        found = []
+        for rows in plan.chunks:
+            width = max(used_slots(valid[rows.cpu()].to(self.device)))
+            sample, slot = partial(self._chunk_sample, batch, rows), partial(self._chunk_slot, batch, rows, width)
+            heads = [Rows(len(rows), sample, each) for each in self.heads]
+            found.append([Rows(len(rows), sample), Rows(len(rows) * width, slot), *heads])
+        return found + (found[plan.kept :] if torch.is_grad_enabled() else [])
+
+    def _chunk_sample(self, batch: Batch, rows: Tensor, row: int) -> str:
+        return self.sample(batch, int(rows[row]))
+
+    def _chunk_slot(self, batch: Batch, rows: Tensor, width: int, place: int) -> str:
+        row, slot = divmod(place, width)
+        return self.slot(batch, int(rows[row]) * batch.index.shape[1] + slot)
+
     def _named(self, batch: Batch, rows: Tensor) -> Rows:
         return Rows(len(rows), lambda row: self.asv(batch, int(rows[row])))
 
@@ -93,13 +114,13 @@ class RowNames:
         if path.startswith(ENCODER) and path != f"{ENCODER}nucleotide_head":
             sizes = {1, self.positions, *self.heads}
             return [Rows(rows.count, rows.name, each) for rows in self.passes[number : number + 1] for each in sizes]
+        if path.startswith(SAMPLES):
+            return [rows for kinds in self.sample_passes[number : number + 1] for rows in kinds]
         if number >= len(self.batches) or (path.startswith(OUTSIDE_CALL) and len(self.batches) > 1):
             return []
         batch = self.batches[number]
         samples, slots = batch.index.shape
         sample, slot = partial(self.sample, batch), partial(self.slot, batch)
         found = [Rows(samples, sample), Rows(samples * slots, slot)]
-        if path.startswith(SAMPLES):
-            return found + [Rows(samples, sample, heads) for heads in self.heads]
         asked = batch.masked_rows[batch.masked_at[:, 0]]
         return [*found, self._named(batch, torch.arange(len(batch.asvs))), self._named(batch, asked)]

@@ -1,6 +1,6 @@
-"""What makes training fast changes nothing: distinct ASVs, packing, chunks, two stages and threads.
+"""What makes training fast changes nothing: distinct ASVs, packing, chunks, two stages, threads, and samples by size.
 
-All are compared with every occurrence of an ASV encoded for itself, in one padded tensor, on one thread.
+All are compared with every occurrence of an ASV encoded for itself, in one padded tensor, and all samples in another.
 
 Outputs agree within 1e-5 and gradients within 1e-4 of their tensor's largest entry, in fp32.
 """
@@ -11,16 +11,18 @@ import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from generated_samples import community, tiny_model
+from generated_samples import HIDING, community, tiny_model
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch
+from aam.data.dataset import Batch, collate_fn
 from aam.models.asv_encoder import ASVEncoder, Encoded, build_asv_encoder
 from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
+from aam.models.sample_encoder import EncodedSamples, SampleEncoder
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective
 
@@ -49,6 +51,7 @@ def passed(batch: Batch, plain: bool) -> Passed:
     model = PretrainModel(MODEL)
     if plain:
         model.asv_encoder.embed = lambda tokens: every_occurrence(model.asv_encoder, batch)
+        model.sample_encoder.forward = model.sample_encoder.encode
     output = model(OBJECTIVE.inputs(batch))
     OBJECTIVE.losses(output, batch).total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -99,15 +102,48 @@ def test_the_fast_path_is_the_plain_one(
     assert (again == 0) == (kept == 99)
     if kept == 0:
         assert again == len(batch.asvs) + len(batch.masked_rows)
-    check_same(found, plain)
+    check_same(batch, found, plain)
 
 
-def check_same(found: Passed, wanted: Passed) -> None:
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize("kept", [99, 2, 0])
+def test_samples_of_like_size_together_are_all_samples_at_once(
+    kept: int, threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    batch = uneven()
+    wanted = passed(batch, plain=True)
+    encoder = SampleEncoder(MODEL)
+    encoded: list[tuple[int, ...]] = []
+    own_encode = SampleEncoder.encode
+
+    def counted(self: SampleEncoder, asvs: Tensor, *rest: Tensor) -> EncodedSamples:
+        encoded.append(tuple(asvs.shape[:2]))
+        return own_encode(self, asvs, *rest)
+
+    monkeypatch.setattr(SampleEncoder, "encode", counted)
+    monkeypatch.setitem(LIMITS, "cpu", Limits(24, kept * encoder.transformer.numbers(12)))
+    found = passed(batch, plain=False)
+    alike = [(4, 2), (3, 7), (1, 12)]  # 2, 2, 2, 2; 5, 6, 7 and 12 slots, 24 at most in one go
+    assert sorted(encoded[:3]) == sorted(alike) and set(encoded) == set(alike)
+    assert len(encoded) == {99: 3, 2: 5, 0: 6}[kept]
+    check_same(batch, found, wanted)
+
+
+def uneven() -> Batch:
+    """Samples of 2, 12, 5, 2, 6, 2, 7 and 2 ASVs, none of them hidden as a whole."""
+    many = community(samples=8, asvs=25, richness=12, length=LENGTH)
+    sizes = (2, 12, 5, 2, 6, 2, 7, 2)
+    samples = [many.dataset(size)[row] for row, size in enumerate(sizes)]
+    hiding = dataclasses.replace(HIDING, hidden_asvs=0.1)
+    batch = collate_fn(samples, many.targets(), hiding, np.random.default_rng(0))
+    return dataclasses.replace(batch, hidden=torch.zeros_like(batch.hidden))
+
+
+def check_same(batch: Batch, found: Passed, wanted: Passed) -> None:
     for name, value in wanted.outputs.items():
-        off_diagonal = ~torch.eye(len(value), dtype=torch.bool) if name == "patristic" else ...
-        torch.testing.assert_close(
-            found.outputs[name][off_diagonal], value[off_diagonal], atol=1e-5, rtol=1e-5, msg=name
-        )
+        real = ~torch.eye(len(value), dtype=torch.bool) if name == "patristic" else ...
+        real = batch.valid if value.shape == batch.valid.shape else real
+        torch.testing.assert_close(found.outputs[name][real], value[real], atol=1e-5, rtol=1e-5, msg=name)
     assert found.gradients.keys() == wanted.gradients.keys()
     largest = max(float(value.abs().max()) for value in wanted.gradients.values())
     for name, value in wanted.gradients.items():

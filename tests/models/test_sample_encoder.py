@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from aam.models.chunks import LIMITS, Limits
 from aam.models.sample_encoder import LOG_FLOOR, SampleEncoder, log_abundance
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -100,3 +101,31 @@ def test_samples_of_a_batch_do_not_see_each_other():
     together = model(*(torch.cat(pair) for pair in zip(one, two, strict=True)))
     apart = torch.cat([model(*one).embeddings, model(*two).embeddings])
     torch.testing.assert_close(together.embeddings, apart, atol=1e-6, rtol=1e-6)
+
+
+def test_samples_of_like_size_are_encoded_together(monkeypatch: pytest.MonkeyPatch):
+    """Sizes 9, 2, 8, 2, 1 in chunks of 18 slots at most: the small ones are three, the large ones two."""
+    model = encoder()
+    monkeypatch.setitem(LIMITS, "cpu", Limits(18, 0))
+    valid = torch.arange(9) < torch.tensor([[9], [2], [8], [2], [1]])
+    assert [rows.tolist() for rows in model.plan(valid).chunks] == [[1, 3, 4], [0, 2]]
+    whole, asvs = model.plan(valid[:1]), torch.randn(5, 9, 32, generator=torch.Generator().manual_seed(0))
+    assert [rows.tolist() for rows in whole.chunks] == [[0]]
+    found, wanted = (run(asvs, valid / 9.0, valid) for run in (model, model.encode))
+    torch.testing.assert_close(found.embeddings, wanted.embeddings, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.states[valid], wanted.states[valid], atol=1e-5, rtol=0)
+    assert not found.states[4, 2:].any()  # beyond its chunk
+
+
+def test_recomputation_repeats_the_dropout_of_samples(monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    model = SampleEncoder(tiny_model(sample_layers=2, dropout=0.5))
+    asvs, valid = torch.randn(6, 5, 32), torch.arange(5) < torch.tensor([[5], [2], [4], [1], [1], [5]])
+    found = []
+    for kept in (0, 10**9):
+        monkeypatch.setitem(LIMITS, "cpu", Limits(8, kept))
+        model.zero_grad()
+        torch.manual_seed(1)
+        model(asvs, valid / 5.0, valid).embeddings.square().sum().backward()
+        found.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)

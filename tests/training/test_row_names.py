@@ -131,3 +131,21 @@ def test_the_passes_of_the_real_encoder_have_these_rows(model, kept, one_thread,
     assert rows == found
     again = {0: [2, 1, 2, 2, 1], 1: [1, 2, 1], 9: []}[kept]  # two masked chunks of three ASVs, three of five
     assert found == [2, 2, 1, 2, 1, *again]
+
+
+def test_samples_of_like_size_are_named_chunk_by_chunk(model, one_thread, monkeypatch) -> None:
+    """Samples of 1, 3 and 1 slots in chunks of 3 slots: s1 and s3, then s2, which is encoded again going backward."""
+    monkeypatch.setitem(LIMITS, "cpu", Limits(3, 2 * model.sample_encoder.transformer.numbers(1)))
+    batch = collate_fn([sample("s1", [0]), sample("s2", [1, 4, 2]), sample("s3", [3])])
+    names = RowNames([batch], IDS, model)
+    pool, norm = "sample_encoder.pooling", "sample_encoder.norm"
+    assert names(place(pool, (2, 32), 1, call=0)) is None  # two slots too
+    assert names(place(pool, (1, 32), 0, call=1)) == "sample s2"
+    assert names(place(norm, (3, 32), 2, call=1)) == "ASV cedar of sample s2"
+    assert names(place(pool, (1, 32), 0, call=2)) == "sample s2"
+    rows: list[int] = []
+    hook = model.sample_encoder.pooling.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    slots = torch.randn(3, 3, 32, generator=torch.Generator().manual_seed(0))
+    model.sample_encoder(slots, batch.abundance, batch.valid).embeddings.sum().backward()
+    hook.remove()
+    assert rows == [2, 1, 1]
