@@ -1,4 +1,4 @@
-"""A stand-in phylogeny without alignment or inference: UPGMA on Hamming distances between ASV sequences."""
+"""A stand-in phylogeny without alignment or inference: UPGMA on distances between ASVs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,32 @@ MAX_ASVS = 16_000
 def hamming_tree(tokens: NDArray[np.uint8], names: list[str]) -> Tree:
     """UPGMA (average linkage) tree of ASVs with tokens [A, L]; heights are half the fraction of differing positions.
 
-    Padding counts as a difference, so a shorter ASV is far from a longer one. Ties join in scipy's order. A single ASV
-    makes a tree of one tip with length 1. Raises ValueError for no ASV or more than `MAX_ASVS`.
+    Padding counts as a difference, so a shorter ASV is far from a longer one. Raises ValueError for no ASV or more than
+    `MAX_ASVS`.
     """
-    from scipy.cluster.hierarchy import linkage
+    return upgma_tree(hamming(tokens), names)
+
+
+def hamming(tokens: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Fraction of positions at which ASVs with tokens [A, L] differ, [A (A - 1) / 2] in scipy's condensed order."""
     from scipy.spatial.distance import pdist
 
-    if not 1 <= len(tokens) <= MAX_ASVS or len(tokens) != len(names):
-        raise ValueError(f"{len(tokens)} ASVs with {len(names)} names: expected 1 to {MAX_ASVS}, one name each")
-    if len(tokens) == 1:
+    return pdist(tokens.astype(np.float64), "hamming")
+
+
+def upgma_tree(distances: NDArray[np.float64], names: list[str]) -> Tree:
+    """UPGMA tree of A named ASVs from their distances [A (A - 1) / 2]; ties join in scipy's order.
+
+    A single ASV makes a tree of one tip with length 1. Raises ValueError for no ASV or more than `MAX_ASVS`.
+    """
+    from scipy.cluster.hierarchy import linkage
+
+    count = len(names)
+    if not 1 <= count <= MAX_ASVS or len(distances) != count * (count - 1) // 2:
+        raise ValueError(
+            f"{len(distances)} distances of {count} ASVs: expected 1 to {MAX_ASVS} ASVs and a distance for each pair"
+        )
+    if count == 1:
         return Tree(
             tip_names=list(names),
             first=np.array([0], dtype=np.int32),
@@ -30,7 +47,7 @@ def hamming_tree(tokens: NDArray[np.uint8], names: list[str]) -> Tree:
             length=np.array([1.0]),
             parent=np.array([-1], dtype=np.int32),
         )
-    return linkage_tree(linkage(pdist(tokens.astype(np.float64), "hamming"), "average"), names)
+    return linkage_tree(linkage(distances, "average"), names)
 
 
 def linkage_tree(merges: NDArray[np.float64], names: list[str]) -> Tree:

@@ -94,11 +94,12 @@ class LatentTree(nn.Module):
             pairs = self.unifrac(branches, placed, placed).triu(diagonal=1).sum() * 2 / (len(index) * (len(index) - 1))
             low, high = ((low + high) / 2, high) if float(pairs) < mean else (low, (low + high) / 2)
 
-    def patristic(self, branches: Branches) -> Tensor:
-        """Tree distances between ASVs [U, U]; the diagonal is meaningless."""
-        scaled = branches.members * branches.lengths
-        tips = branches.tips[:, None] + branches.tips[None]
-        return (torch.cdist(scaled, scaled, p=1) + tips) * self.log_scale.exp()
+    def patristic(self, branches: Branches, others: Branches | None = None) -> Tensor:
+        """Tree distances between ASVs and others, [U, U'], or among them, [U, U]; meaningless from an ASV to itself."""
+        others = others or branches
+        left, right = (side.members * side.lengths for side in (branches, others))
+        tips = branches.tips[:, None] + others.tips[None]
+        return (torch.cdist(left, right, p=1) + tips) * self.log_scale.exp()
 
     def faith_pd(self, branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
         """Faith's phylogenetic diversity [B]: the length of all branches of a sample, in the tree's units."""
