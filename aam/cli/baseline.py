@@ -44,9 +44,15 @@ def _options(function: F) -> F:
     help="Run of `aam train`: take its data and its folds, and compare with it.",
 )
 @click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another run of `aam train` on the same folds, compared with --model too; may be given again.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder to write to (default with --model: the run)."
 )
-def command(output: Path | None, model: Path | None, **values: Any) -> None:
+def command(output: Path | None, model: Path | None, against: tuple[Path, ...], **values: Any) -> None:
     """Predict a metadata column with what every study already uses, on the folds of a run or on folds of its own.
 
     Random forest on relative abundance, ridge or logistic regression on centred log-ratios, nearest neighbours on
@@ -62,12 +68,15 @@ def command(output: Path | None, model: Path | None, **values: Any) -> None:
     asked = given(values, None)
     if model is None and output is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
+    if model is None and against:
+        raise ConfigError(f"--against {against[0]}: there is nothing to compare it with; give --model RUN")
     if model is not None and (extra := [name for name in asked if name not in WITH_MODEL]):
         raise ConfigError(
             f"--model brings its own data and folds, found --{extra[0].replace('_', '-')} too; leave it out"
         )
     with status("starting"):
-        from aam.cli.baseline_run import compare_and_report, recorded
+        from aam.cli.baseline_run import Runs, compare_and_report, recorded
 
         config = from_options(FinetuneConfig, asked) if model is None else recorded(model, asked)
-    compare_and_report(config, model, output or model)
+    runs = Runs(model, against)
+    compare_and_report(config, runs, output or model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -19,6 +19,7 @@ from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, from_dict, options
 from aam.corpus import read_any_tree, with_example
 from aam.data.rarefy import rarefy_table
+from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.folds import Fold
 from aam.evaluation.target_metrics import classification_metrics, estimate, paired_difference, regression_metrics
@@ -33,6 +34,30 @@ FIGURES, PREDICTIONS = "baselines.json", "baseline_predictions.tsv"
 MODEL = "model"
 
 
+class Runs(NamedTuple):
+    """The run that is compared, if any, and others on the same folds that it is compared with."""
+
+    model: Path | None
+    against: tuple[Path, ...] = ()
+
+    def folds(self, study: Study) -> list[Fold]:
+        """The folds that all of them tested on; raises ConfigError where they differ."""
+        folds = recorded_folds(self.model, study)
+        tested = [fold.test.tolist() for fold in folds]
+        for other in self.against:
+            if [fold.test.tolist() for fold in recorded_folds(other, study)] != tested:
+                raise ConfigError(
+                    f"--against {other}: its folds are not those of {self.model}; train it with the same data, "
+                    "--folds, --group-column and --seed"
+                )
+        return folds
+
+    def predictions(self, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> dict[str, pd.DataFrame]:
+        """What each predicted for these rows, by name."""
+        named = {path.resolve().name: path for path in self.against} | ({MODEL: self.model} if self.model else {})
+        return {name: predictions_of(path, study, rows, config) for name, path in named.items()}
+
+
 def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree that was asked for."""
     config = from_dict(FinetuneConfig, read_config(model))
@@ -40,20 +65,20 @@ def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **own))
 
 
-def compare_and_report(config: FinetuneConfig, model: Path | None, folder: Path) -> None:
-    """Write predictions and figures of every baseline and print them, beside those of the model where there is one."""
+def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None:
+    """Write predictions and figures of every baseline and print them, beside those of the runs where there are some."""
     for name in (FIGURES, PREDICTIONS):
         refuse_existing(folder / name)
     with status("reading the data"):
         study = open_study(config.data, config.target)
-        folds = study_folds(config, study) if model is None else keep_labels(config, study, recorded_folds(model, study))
+        folds = study_folds(config, study) if runs.model is None else keep_labels(config, study, runs.folds(study))
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
         distances = unifrac_of(config, study, counts)
     for text in warnings(config, study, folds):
         click.echo(f"Warning: {text}", err=True)
     rows = np.concatenate([fold.test for fold in folds])
-    said = {} if model is None else {MODEL: predictions_of(model, study, rows, config)}
+    said = runs.predictions(study, rows, config)
     figures, tables = {}, []
     for target in config.target.target:
         known, values = target_values(config, study, target)

@@ -52,8 +52,8 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(tmp_path: Path, metadata: Path) -> Callable[..., Path]:
     """Run `aam train` on the example with these options; returns its folder."""
 
-    def run(*options: str) -> Path:
-        folder = tmp_path / "run"
+    def run(*options: str, name: str = "run") -> Path:
+        folder = tmp_path / name
         size = [] if "--pretrained" in options else TINY
         asked = ["train", "--example", "--metadata", str(metadata), *size, *QUICK, *options]
         assert cli.main([*asked, "--output-dir", str(folder)]) == 0
@@ -297,3 +297,19 @@ def test_a_model_of_few_labels_and_its_baselines_learn_from_the_same_samples(tra
         pd.read_csv(path / "baseline_predictions.tsv", sep="\t", index_col=0) for path in (folder, tmp_path / "alone")
     )
     assert (with_model["age_months_random_forest"] == alone["age_months_random_forest"]).all()
+
+
+def test_a_run_is_compared_with_another_sample_by_sample(train, tmp_path: Path, capsys):
+    options = ["--task", "classification", "--target", "age_months", "--folds", "2"]
+    first, second = train(*options), train(*options, "--lr", "1e-5", name="slow")
+    apart = train(*options, "--seed", "5", name="apart")
+    capsys.readouterr()
+    assert cli.main(["baseline", "--model", str(first), "--against", str(second)]) == 0
+    found = json.loads((first / "baselines.json").read_text())["age_months"]
+    ours, theirs = (json.loads((run / "metrics.json").read_text())["balanced_accuracy"] for run in (first, second))
+    assert found[second.name]["balanced_accuracy"]["value"] == pytest.approx(theirs)
+    assert found[second.name]["model_less_this"]["balanced_accuracy"]["value"] == pytest.approx(ours - theirs)
+    assert cli.main(["baseline", "--model", str(first), "--against", str(apart), "-o", str(tmp_path / "x")]) == 2
+    assert "its folds are not those of" in capsys.readouterr().err
+    assert cli.main(["baseline", "--example", *options, "--against", str(second), "-o", str(tmp_path / "x")]) == 2
+    assert "there is nothing to compare it with; give --model RUN" in capsys.readouterr().err
