@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aam.evaluation.distance import Truth
+    from aam.evaluation.scales import Scales
+    from aam.phylogeny.unifrac import Measure
 
 SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
 AGREEMENT = {
@@ -30,9 +32,17 @@ AGREEMENT = {
 @click.command("distance")
 @model_command(fields_of(DataConfig, TREE_INPUTS))
 @click.option(
+    "--method",
+    type=click.Choice(["latent-tree", "grown-tree"]),
+    default="latent-tree",
+    show_default=True,
+    help="By the branches that were learned, for studies like those of training; or on a tree grown from learned "
+    "distances between the ASVs, for other studies.",
+)
+@click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File of distances: .tsv, .h5 or .npy."
 )
-def command(model_path: Path, output: Path, **options: Any) -> None:
+def command(model_path: Path, output: Path, method: str, **options: Any) -> None:
     """Predict the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
     No tree is needed; the metric is the one the model was trained on. Beside distances.tsv stands
@@ -43,7 +53,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam distance --model aam-run --table table.biom -o distances.tsv
     """
-    from aam.checkpoint import write_json
+    from aam.checkpoint import find_members, write_json
     from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
     from aam.cli.progress import bar
 
@@ -55,14 +65,21 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     opened = open_both(model_path, values, with_tree=True, for_unifrac=True)
     encoding = encoding_of(opened, values.apply.cache)
     from aam.evaluation.embed import as_distances
+    from aam.evaluation.grown_tree import grown_unifrac
+    from aam.evaluation.scales import read_scales
 
     with bar("UniFrac") as progress:
-        predicted = as_distances(encoding.best_unifrac(progress))
+        if method == "grown-tree":
+            predicted = grown_unifrac(encoding, opened.samples, measure_of(opened), progress)
+        else:
+            predicted = as_distances(encoding.best_unifrac(progress))
+    scales = read_scales(find_members(model_path)[0])
     ids, columns = opened.samples.table.sample_ids, dict[str, Any]()
-    if learned_faith_pd(opened):
-        columns["faith_pd"] = encoding.faith_pd().double().cpu().numpy()
+    if scales.faith_pd is not None or learned_faith_pd(opened):
+        tell_source(scales, opened)
+        columns["faith_pd"] = encoding.faith_pd(scales.faith_pd).double().cpu().numpy()
     if opened.samples.tree is not None:
-        true, figures = compare(opened, predicted, columns.get("faith_pd"), values.seed)
+        true, figures = compare(opened, Predicted(predicted, columns.get("faith_pd")), scales, values.seed)
         columns["true_faith_pd"] = true.faith_pd
         write_matrix(files["true"], ids, true.unifrac)
         write_json(files["figures"], figures)
@@ -83,26 +100,47 @@ def planned(output: Path, with_tree: bool) -> dict[str, Path]:
 
 
 def learned_faith_pd(opened: Opened) -> bool:
-    """Whether the model was trained on Faith PD: a run with a tree that gave the term a weight."""
+    """Whether the model has a head for Faith PD that was trained: in a run with a tree that gave the term a weight."""
     config = opened.config
     return config.data.unifrac_matrix is None and config.loss.faith_pd_weight > 0
 
 
-def compare(
-    opened: Opened, predicted: np.ndarray, faith_pd: np.ndarray | None, seed: int
-) -> tuple[Truth, dict[str, Any]]:
+def tell_source(scales: Scales, opened: Opened) -> None:
+    """Say on stderr where Faith PD is not the best that such a model can tell."""
+    if scales.faith_pd is None and opened.model.latent_tree is not None:
+        click.echo(
+            "Faith PD is by the head on sample embeddings: the unit of the latent tree, which would be closer, is "
+            "found at the end of `aam pretrain`, and stands in its best/",
+            err=True,
+        )
+
+
+def measure_of(opened: Opened) -> Measure:
+    """The UniFrac that the model was trained on."""
+    from aam.phylogeny.unifrac import Measure
+
+    return Measure(opened.config.model.unifrac_metric, opened.config.model.unifrac_alpha)
+
+
+class Predicted(NamedTuple):
+    """UniFrac [N, N] and Faith PD [N] by the model; None where it has learned none."""
+
+    unifrac: np.ndarray
+    faith_pd: np.ndarray | None
+
+
+def compare(opened: Opened, predicted: Predicted, scales: Scales, seed: int) -> tuple[Truth, dict[str, Any]]:
     """What the tree says, and the figures of the prediction beside the baselines."""
     from aam.cli.progress import bar, status
     from aam.evaluation.distance import distance_figures, diversity_figures, truth
-    from aam.phylogeny.unifrac import Measure
 
-    measure = Measure(opened.config.model.unifrac_metric, opened.config.model.unifrac_alpha)
+    measure = measure_of(opened)
     with bar("true UniFrac") as progress:
         true = truth(opened.samples, measure, progress)
     with status("comparing"):
-        figures = distance_figures(predicted, true, opened.samples, measure, seed)
-        if faith_pd is not None:
-            figures |= diversity_figures(faith_pd, true.faith_pd)
+        figures = distance_figures(predicted.unifrac, true, opened.samples, measure, seed, scales.lines)
+        if predicted.faith_pd is not None:
+            figures |= diversity_figures(predicted.faith_pd, true.faith_pd)
     return true, figures
 
 
@@ -121,6 +159,9 @@ def figures_text(figures: dict[str, Any]) -> str:
             rows.append(f"    {label:<40} not computed: {figures[f'{key}_skipped']}")
         else:
             rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORES))
+        if f"{key}_carried_r2" in figures:
+            scores = [figures[f"{key}_carried_{name}"] for name in SCORES]
+            rows.append(f"    {'  by the line of the training':<40}" + "".join(f"{score:>9.4f}" for score in scores))
     if "faith_pd_r2" in figures:
         rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORES))
     rows += ["", *(f"  {title:<42}{figures[f'unifrac_{name}']:>9.4f}" for name, title in AGREEMENT.items())]

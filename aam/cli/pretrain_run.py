@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import sys
 import time
@@ -19,6 +20,7 @@ from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
+from aam.evaluation.scales import SCALES, fit_scales
 from aam.evaluation.validation import validate
 from aam.training.distributed import SharedStop, World, distribute_run
 from aam.training.loop import Run, train
@@ -64,6 +66,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
         return
     with status("scoring held-out samples"):
         metrics = final_metrics(run, state, held_out)
+        keep_scales(folder / BEST, held_out, metrics)
     write_json(folder / METRICS, metrics)
     with status("drawing"):
         draw(folder, held_out, metrics)
@@ -106,6 +109,13 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, A
         "health": run.health.line(state.step),
         "peak_memory_bytes": peak,
     }
+
+
+def keep_scales(checkpoint: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
+    """Write beside a finished model what later tables need to be told in the units of the tree."""
+    model, _ = open_model(checkpoint)
+    scales = fit_scales(model, held_out.corpus, held_out.draw, metrics)
+    write_json(checkpoint / SCALES, dataclasses.asdict(scales))
 
 
 def peak_memory(device: torch.device) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from aam.evaluation.metrics import PairScores, known_pairs, pair_scores
 from aam.evaluation.upgma import MAX_ASVS, hamming_tree
 from aam.phylogeny.targets import TreeTargets
 
+BASELINES = ("jaccard", "upgma")
 FIT_SAMPLES = 300
 """Most training samples the lines are fitted on: 44,850 pairs for two parameters."""
 MIN_FIT_SAMPLES = 3
@@ -47,15 +49,30 @@ class DrawnSamples:
         return DrawnSamples(self.asvs[:samples], self.counts[:samples], self.unifrac[:samples, :samples])
 
 
-@dataclass(frozen=True)
-class UnifracBaseline:
-    """`predicted` float64 [P] and `scores` on the held-out pairs after the line `slope * raw + intercept`."""
+class Line(NamedTuple):
+    """From the raw distances of a baseline to UniFrac: `slope * raw + intercept`."""
 
-    scores: PairScores
-    predicted: NDArray[np.float64]
     slope: float
     intercept: float
+
+    def of(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw distances on the scale of UniFrac."""
+        return self.slope * raw + self.intercept
+
+
+@dataclass(frozen=True)
+class UnifracBaseline:
+    """`raw` float64 [P] of the held-out pairs that have a distance, the line, and the `scores` after it."""
+
+    scores: PairScores
+    raw: NDArray[np.float64]
+    line: Line
     fit_samples: int
+
+    @property
+    def predicted(self) -> NDArray[np.float64]:
+        """UniFrac of the held-out pairs [P]."""
+        return self.line.of(self.raw)
 
 
 @dataclass(frozen=True)
@@ -124,18 +141,18 @@ def _calibrate(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -
     if len(fit.asvs) < MIN_FIT_SAMPLES:
         return Skipped(f"{len(fit.asvs)} training samples to fit a line on: at least {MIN_FIT_SAMPLES} are needed")
     raw, true = (known_pairs(matrix, fit.unifrac) for matrix in (distances(fit), fit.unifrac))
-    slope, intercept = fit_line(raw, true)
-    predicted = slope * known_pairs(distances(held_out), held_out.unifrac) + intercept
-    scores = pair_scores(predicted, known_pairs(held_out.unifrac, held_out.unifrac))
-    return UnifracBaseline(scores, predicted, slope, intercept, len(fit.asvs))
+    line = fit_line(raw, true)
+    held_out_raw = known_pairs(distances(held_out), held_out.unifrac)
+    scores = pair_scores(line.of(held_out_raw), known_pairs(held_out.unifrac, held_out.unifrac))
+    return UnifracBaseline(scores, held_out_raw, line, len(fit.asvs))
 
 
-def fit_line(raw: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[float, float]:
+def fit_line(raw: NDArray[np.float64], true: NDArray[np.float64]) -> Line:
     """Least-squares slope and intercept of `true` on `raw`; a constant `raw` gives slope 0 and the mean."""
     spread = raw - raw.mean()
     scale = float(spread @ spread)
     slope = float(spread @ true) / scale if scale > 0 else 0.0
-    return slope, float(true.mean() - slope * raw.mean())
+    return Line(slope, float(true.mean() - slope * raw.mean()))
 
 
 def _distinct(asvs: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.bool_]:

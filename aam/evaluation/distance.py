@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from aam.config import Metric
 from aam.evaluation.agreement import agreement
 from aam.evaluation.baselines import (
+    BASELINES,
     DrawnSamples,
+    Line,
     Skipped,
     choose_fit_samples,
     fit_line,
@@ -18,18 +22,20 @@ from aam.evaluation.baselines import (
     upgma_baseline,
 )
 from aam.evaluation.embed import Progress
-from aam.evaluation.metrics import pair_scores, upper_triangle
+from aam.evaluation.metrics import known_pairs, pair_scores, upper_triangle
 from aam.evaluation.samples import TableSamples
 from aam.phylogeny.community import community
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure
 
+NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MAX_SCORED = 1000
 """Most samples whose pairs are scored; more are drawn down to this, seeded. All distances are written."""
 MIN_SCORED = 3
 CALIBRATION = (
     "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it: the study has no "
-    "training samples; r2_calibrated is the model's R2 with the same favour"
+    "training samples; r2_calibrated is the model's R2 with the same favour; a baseline carried over has the line that "
+    "was fitted on the training samples of the run, and no favour"
 )
 
 
@@ -48,24 +54,31 @@ def truth(samples: TableSamples, measure: Measure, progress: Progress) -> Truth:
 
 
 def distance_figures(
-    predicted: NDArray[np.float64], truth: Truth, samples: TableSamples, measure: Measure, seed: int
+    predicted: NDArray[np.float64],
+    truth: Truth,
+    samples: TableSamples,
+    measure: Measure,
+    seed: int,
+    lines: Mapping[str, Line] = NO_LINES,
 ) -> dict[str, Any]:
-    """The model and both baselines on the pairs of the samples; `Skipped` becomes its reason."""
+    """The model and both baselines on the pairs of the samples; `Skipped` becomes its reason.
+
+    `lines` of the training, by baseline, are tried beside those that are fitted here.
+    """
     count = len(predicted)
     if count < MIN_SCORED:
         return {"samples": count, "skipped": f"{count} samples: at least {MIN_SCORED} are needed to score pairs"}
     rows = np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SCORED])
     ours, true = predicted[np.ix_(rows, rows)], truth.unifrac[np.ix_(rows, rows)]
     pairs, true_pairs = upper_triangle(ours), upper_triangle(true)
-    slope, intercept = fit_line(pairs, true_pairs)
     scores = pair_scores(pairs, true_pairs)._asdict()
-    scores["r2_calibrated"] = pair_scores(slope * pairs + intercept, true_pairs).r2
+    scores["r2_calibrated"] = pair_scores(fit_line(pairs, true_pairs).of(pairs), true_pairs).r2
     drawn = samples.drawn()
     picked = [drawn[int(row)] for row in rows]
     whole = DrawnSamples([s.asvs for s in picked], [s.counts for s in picked], true)
     fit = np.sort(choose_fit_samples(len(rows), seed))
     some = DrawnSamples([whole.asvs[i] for i in fit], [whole.counts[i] for i in fit], true[np.ix_(fit, fit)])
-    baselines = baseline_figures(some, whole, samples.tokens, measure.metric, measure.alpha)
+    baselines = baseline_figures(some, whole, samples.tokens, measure.metric, measure.alpha, lines)
     model = {f"unifrac_{name}": value for name, value in (scores | agreement(ours, true)._asdict()).items()}
     return {
         "metric": measure.metric,
@@ -84,17 +97,27 @@ def diversity_figures(predicted: NDArray[np.float64], true: NDArray[np.float64])
 
 
 def baseline_figures(
-    fit: DrawnSamples, held_out: DrawnSamples, tokens: NDArray[np.uint8], metric: Metric, alpha: float
+    fit: DrawnSamples,
+    held_out: DrawnSamples,
+    tokens: NDArray[np.uint8],
+    metric: Metric,
+    alpha: float,
+    carried: Mapping[str, Line] = NO_LINES,
 ) -> dict[str, float | str]:
-    """Calibrated Jaccard and UPGMA as flat figures `baseline_NAME_SCORE`, or why one was skipped."""
-    results = {
-        "jaccard": jaccard_baseline(fit, held_out),
-        "upgma": upgma_baseline(fit, held_out, tokens, metric, alpha),
-    }
+    """Calibrated Jaccard and UPGMA as flat figures `baseline_NAME_SCORE`, their lines too, or why one was skipped.
+
+    With `carried` lines also `baseline_NAME_carried_SCORE`: the same distances by a line from elsewhere.
+    """
+    results = (jaccard_baseline(fit, held_out), upgma_baseline(fit, held_out, tokens, metric, alpha))
+    true = known_pairs(held_out.unifrac, held_out.unifrac)
     found: dict[str, float | str] = {}
-    for name, result in results.items():
+    for name, result in zip(BASELINES, results, strict=True):
         if isinstance(result, Skipped):
             found[f"baseline_{name}_skipped"] = result.reason
-        else:
-            found |= {f"baseline_{name}_{key}": value for key, value in result.scores._asdict().items()}
+            continue
+        values = result.scores._asdict() | result.line._asdict()
+        if name in carried:
+            scores = pair_scores(carried[name].of(result.raw), true)
+            values |= {f"carried_{key}": value for key, value in scores._asdict().items()}
+        found |= {f"baseline_{name}_{key}": value for key, value in values.items()}
     return found

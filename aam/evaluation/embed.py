@@ -135,9 +135,30 @@ class Encoding:
         return torch.cat(parts)[place]
 
     @torch.inference_mode()
-    def faith_pd(self) -> Tensor:
-        """Faith's phylogenetic diversity [N] in the units of the training tree, by the head on sample embeddings."""
-        return self.model.scalars.faith_pd(self.embeddings()).exp()
+    def faith_pd(self, factor: float | None) -> Tensor:
+        """Faith's phylogenetic diversity [N] in the units of the training tree.
+
+        It is the length of the latent branches times the `factor` that `aam.evaluation.scales` found; without one, what
+        the head on sample embeddings says, which depends on how like those of training the samples are.
+        """
+        lengths = None if factor is None else self.latent_lengths()
+        return self.model.scalars.faith_pd(self.embeddings()).exp() if lengths is None else lengths * factor
+
+    @torch.inference_mode()
+    def latent_lengths(self) -> Tensor | None:
+        """Length of all latent branches of each sample [N], None where the model has no latent tree.
+
+        UniFrac is a quotient, so what it teaches has no unit. That of tree distances, which the latent tree learns too,
+        serves badly for unions: in three runs on real studies these were 1.3, 1.9 and 3.9 times too short by it, and
+        nearly the same for all samples of a study.
+        """
+        tree, parts = self.model.latent_tree, list[Tensor]()
+        if tree is None:
+            return None
+        for block in self.blocks(None):
+            rows, local = torch.unique(block.index, return_inverse=True)
+            parts.append(tree.faith_pd(tree(self.asvs.embeddings[rows]), local, block.valid))
+        return torch.cat(parts)
 
     @torch.inference_mode()
     def unifrac(self, progress: Progress = no_progress) -> Tensor | None:

@@ -58,6 +58,43 @@ def test_with_a_tree_the_truth_and_the_figures_stand_beside(run: Path, folder: P
     assert "calibrated Jaccard" in shown and "calibrated UPGMA" in shown and "fitted on these very pairs" in shown
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining on the example that came to its end, if soon."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    asked = ["pretrain", "--example", "--preset", "tiny", "--patch", "25", "--max-steps", "2", "--device", "cpu"]
+    assert main([*asked, "--no-preflight", "--output-dir", str(folder)]) == 0
+    return folder
+
+
+def test_a_finished_run_tells_faith_pd_in_the_units_of_its_tree(finished: Path, tmp_path: Path, capsys):
+    """The latent tree has hardly learned anything, but how long it is in all is known from training samples."""
+    out = tmp_path / "d.tsv"
+    assert main(["distance", "--model", str(finished), "--example", "--rarefy-depth", "auto", "-o", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "by the line of the training" in told.out and "Faith PD is by the head" not in told.err
+    diversity = pd.read_csv(tmp_path / "d.faith_pd.tsv", sep="\t", index_col="sample-id")
+    assert diversity["faith_pd"].mean() == pytest.approx(diversity["true_faith_pd"].mean(), rel=0.2)
+    figures = json.loads((tmp_path / "d.json").read_text())
+    assert figures["baseline_jaccard_carried_r2"] <= figures["baseline_jaccard_r2"] + 1e-3
+    scales = json.loads((finished / "best" / "scales.json").read_text())
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert scales["lines"]["upgma"] == [metrics["baseline_upgma_slope"], metrics["baseline_upgma_intercept"]]
+    (finished / "best" / "scales.json").write_text(json.dumps(scales | {"faith_pd": 2 * scales["faith_pd"]}))
+    assert main(["distance", "--model", str(finished), "--example", "-o", str(tmp_path / "twice.tsv")]) == 0
+    (finished / "best" / "scales.json").write_text(json.dumps(scales))
+    assert main(["distance", "--model", str(finished), "--example", "-o", str(tmp_path / "once.tsv")]) == 0
+    once, twice = (
+        pd.read_csv(tmp_path / f"{name}.faith_pd.tsv", sep="\t", index_col=0)["faith_pd"] for name in ("once", "twice")
+    )
+    assert twice.to_numpy() == pytest.approx(2 * once.to_numpy(), rel=1e-6)
+
+
+def test_a_checkpoint_without_scales_falls_back_on_the_head(run: Path, folder: Path, capsys):
+    assert aam_distance(run, "-o", "d.tsv") == 0
+    assert "Faith PD is by the head on sample embeddings" in capsys.readouterr().err
+
+
 def test_a_run_that_learned_no_faith_pd_writes_none(folder: Path, tmp_path: Path):
     run = save_run(tmp_path / "run", faith_pd_weight=0.0, unifrac_head="euclidean")
     assert aam_distance(run, "-o", "d.tsv") == 0
@@ -83,3 +120,11 @@ def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, option
     assert aam_distance(run, *options) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert {path: path.read_text() for path in folder.iterdir()} == before
+
+
+def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: Path):
+    assert aam_distance(run, "-o", "latent.tsv") == 0
+    assert aam_distance(run, "--method", "grown-tree", "-o", "grown.tsv") == 0
+    latent, grown = (read_matrix(folder / f"{name}.tsv").values for name in ("latent", "grown"))
+    assert grown.shape == latent.shape and not np.allclose(grown, latent)
+    assert ((grown >= 0) & (grown <= 1)).all()

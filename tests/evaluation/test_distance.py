@@ -10,6 +10,7 @@ from skbio.tree import TreeNode
 
 from aam import datasets
 from aam.config import DataConfig
+from aam.evaluation.baselines import Line
 from aam.evaluation.distance import distance_figures, diversity_figures, truth
 from aam.evaluation.samples import TableSamples, read_samples
 from aam.phylogeny.unifrac import Measure
@@ -54,6 +55,18 @@ def test_a_line_of_its_own_forgives_scale_and_nothing_else(example: TableSamples
     half = distance_figures(true.unifrac / 2, true, example, UNWEIGHTED, 0)
     assert half["unifrac_r2"] < 0 and half["unifrac_stress"] == pytest.approx(0.5)
     assert half["unifrac_r2_calibrated"] == pytest.approx(1)
+
+
+def test_a_baseline_may_bring_its_line_along(example: TableSamples):
+    """A flat line through 0.5 predicts 0.5 of all pairs; the line that is fitted here stands beside it."""
+    true = truth(example, UNWEIGHTED, silent)
+    pairs = true.unifrac[np.triu_indices(30, 1)]
+    found = distance_figures(true.unifrac, true, example, UNWEIGHTED, 0, {"jaccard": Line(0.0, 0.5)})
+    assert found["baseline_jaccard_carried_mae"] == pytest.approx(np.abs(pairs - 0.5).mean())
+    assert found["baseline_jaccard_slope"] > 0 and "baseline_upgma_carried_mae" not in found
+    own = Line(found["baseline_jaccard_slope"], found["baseline_jaccard_intercept"])
+    again = distance_figures(true.unifrac, true, example, UNWEIGHTED, 0, {"jaccard": own})
+    assert again["baseline_jaccard_carried_r2"] == pytest.approx(again["baseline_jaccard_r2"])
 
 
 def test_two_samples_are_not_scored(example: TableSamples):

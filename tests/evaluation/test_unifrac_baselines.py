@@ -89,7 +89,7 @@ def test_calibrated_jaccard_by_hand() -> None:
     held_out = DrawnSamples(sets([0, 1], [1, 2, 3]), [], np.array([[0, 0.4], [0.4, 0]]))
     found = jaccard_baseline(fit, held_out)
     assert isinstance(found, UnifracBaseline)
-    assert (found.slope, found.intercept) == pytest.approx((0.8, -0.1))
+    assert found.line == pytest.approx((0.8, -0.1))
     assert found.predicted == pytest.approx([0.5]) and found.scores.mae == pytest.approx(0.1)
 
 
@@ -103,7 +103,7 @@ def test_upgma_is_exact_where_the_tree_is_upgma_up_to_scale(tokens: np.ndarray, 
     found = upgma_baseline(fit, held_out, tokens, metric, 0.5)
     assert found.scores == pytest.approx((1.0, 0.0, 1.0), abs=1e-9)
     # only weighted UniFrac is a length; the others are ratios, in which the scale cancels
-    assert found.slope == pytest.approx(7.0 if metric == "weighted" else 1.0)
+    assert found.line.slope == pytest.approx(7.0 if metric == "weighted" else 1.0)
 
 
 def test_absent_asvs_and_the_order_of_samples_change_nothing(tokens: np.ndarray) -> None:

@@ -1,0 +1,65 @@
+"""Factors and lines that are kept with a checkpoint: by hand, against a tree that is known, and read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trained_run import save_run
+
+from aam.checkpoint import BEST, open_model
+from aam.config import DataConfig
+from aam.corpus import open_corpus
+from aam.data.dataset import Draw
+from aam.errors import CheckpointError
+from aam.evaluation.baselines import Line
+from aam.evaluation.embed import Encoding, encode_asvs
+from aam.evaluation.scales import SCALES, Scales, faith_pd_factor, fit_scales, ratio, read_scales
+
+
+def test_the_ratio_by_hand():
+    assert ratio([2.0, 8.0], [1.0, 1.0]) == pytest.approx(4.0)  # the geometric mean of 2 and 8
+    assert ratio([3.0, 0.0], [1.5, 7.0]) == pytest.approx(2.0)  # an empty sample says nothing
+    assert ratio([0.0], [1.0]) is None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(tmp_path_factory.mktemp("scales") / "run")
+
+
+def test_training_samples_alone_give_the_factor(run: Path):
+    """With it the mean logarithm of the lengths is that of the tree, on the very samples it was found on."""
+    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
+    model, _ = open_model(run)
+    draw = Draw(corpus.depth, None, "abundance", 0)
+    factor = faith_pd_factor(model, corpus, draw)
+    held_out = set(corpus.split.validation)
+    dataset = corpus.samples(corpus.split.train, draw)
+    chosen = [dataset[int(row)] for row in np.random.default_rng(0).permutation(len(dataset))[:64]]
+    assert not held_out & {sample.sample_id for sample in chosen}
+    asvs = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in chosen])))
+    found = Encoding(model, chosen, asvs, None).faith_pd(factor).numpy()
+    ids, columns, counts = zip(*((s.sample_id, s.asvs, s.counts) for s in chosen), strict=True)
+    true = corpus.targets(ids, columns, counts).faith_pd
+    assert np.log(found).mean() == pytest.approx(np.log(true).mean(), abs=0.01)  # reads are drawn anew
+
+
+def test_a_model_without_a_latent_tree_has_no_factor(tmp_path: Path):
+    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
+    model, _ = open_model(save_run(tmp_path / "run", unifrac_head="euclidean"))
+    figures = {"baseline_jaccard_slope": 0.7, "baseline_jaccard_intercept": 0.1, "baseline_upgma_skipped": "too many"}
+    found = fit_scales(model, corpus, Draw(None, None, "abundance", 0), figures)
+    assert found == Scales(None, {"jaccard": Line(0.7, 0.1)})
+
+
+def test_what_was_written_is_read(run: Path, tmp_path: Path):
+    assert read_scales(run / BEST) == Scales()
+    (tmp_path / SCALES).write_text(json.dumps({"faith_pd": 2.5, "lines": {"upgma": [3.0, 0.25]}}))
+    assert read_scales(tmp_path) == Scales(2.5, {"upgma": Line(3.0, 0.25)})
+    for broken in ('{"faith_pd": "x", "lines": {}}', "{", "[]", '{"faith_pd": 1, "lines": {"upgma": [1]}}'):
+        (tmp_path / SCALES).write_text(broken)
+        with pytest.raises(CheckpointError, match="scales.json: not readable"):
+            read_scales(tmp_path)
