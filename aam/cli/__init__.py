@@ -31,6 +31,7 @@ COMMANDS = {
     "embed": "Embed the samples or ASVs of a table with a trained model.",
     "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
     "explain": "Tell which ASVs drive the embeddings of samples, or predictions.",
+    "export": "Write an encoder as a program that runs without this package.",
     "report": "Write one HTML file about a run.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }

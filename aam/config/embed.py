@@ -9,6 +9,7 @@ from typing import Literal
 from aam.config.fields import option
 from aam.config.unifrac import UnifracConfig
 
+ExportWhat = Literal["asvs", "samples"]
 EmbedWhat = Literal["samples", "asvs", "branches"]
 
 
@@ -29,9 +30,17 @@ class ApplyConfig:
 class EmbedConfig:
     """What `aam embed` writes."""
 
-    what: EmbedWhat = option(
-        "samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches."
-    )
+    what: ExportWhat = Literal["asvs", "samples"]
+
+
+EmbedWhat = option("samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches.")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What `aam export` writes."""
+
+    what: ExportWhat = option("asvs", "The encoder of ASVs, or that of samples from embedded ASVs.")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""`aam export`: an encoder as a program that runs without this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aam.cli.model_options import fields_of
+from aam.cli.options import given, one_option
+from aam.cli.output import check_output, new_file
+from aam.config import from_dict
+from aam.config.embed import ExportConfig
+
+ABOUT = "aam.json"
+"""What to know for the program's use, within its file."""
+
+
+@click.command("export")
+@one_option("what", *fields_of(ExportConfig)["what"])
+@click.option(
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Run directory of a trained model, or a checkpoint in it.",
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write: .pt2.")
+def command(model: Path, output: Path, **options: Any) -> None:
+    """Write an encoder as a program of torch.export, with its weights, for any number of ASVs or samples.
+
+    It runs wherever PyTorch does, without this package: torch.export.load(FILE).module()(inputs). The file also holds
+    aam.json, which says what the inputs are. The program is compared with the model before it is written.
+
+    \b
+    Example: aam export --model aam-run --what asvs -o asvs.pt2
+    """
+    job = from_dict(ExportConfig, given(options, None))
+    check_output(output, [".pt2"])
+    import torch
+
+    from aam.checkpoint import open_encoder
+    from aam.evaluation.export import export_encoder
+
+    found, config = open_encoder(model)
+    exported = export_encoder(found, config, job.what)
+    with new_file(output) as partial:
+        torch.export.save(exported.program, partial, extra_files={ABOUT: json.dumps(exported.about)})
+    click.echo(f"{job.what}: {output}, within {exported.difference:.0e} of the model")
