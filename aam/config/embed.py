@@ -30,10 +30,9 @@ class ApplyConfig:
 class EmbedConfig:
     """What `aam embed` writes."""
 
-    what: ExportWhat = Literal["asvs", "samples"]
-
-
-EmbedWhat = option("samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches.")
+    what: EmbedWhat = option(
+        "samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches."
+    )
 
 
 @dataclass(frozen=True)
