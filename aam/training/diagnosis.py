@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aam.data.dataset import Batch
 from aam.data.subset import without_samples
@@ -16,10 +16,12 @@ from aam.health import locate
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.report import Report
 from aam.health.verdict import Replays, Verdict, judge
+from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.training.bundles import AsvNames, Attempt
 from aam.training.places import RowNames
 from aam.training.step import Learner, add_gradients
+from aam.training.target_places import TargetRowNames
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class Meaning:
     asv: int | None = None
 
 
-class RememberedNames(RowNames):
+class Remembered(RowNames):
     """Names for rows of tensors that can be asked later what they stood for."""
 
-    def __init__(self, batch: Batch, names: AsvNames, model: PretrainModel):
+    def __init__(self, batch: Batch, names: AsvNames, model: Any):
         super().__init__([batch], names.ids, model)
         self.meanings: dict[str, Meaning] = {}
 
@@ -54,6 +56,19 @@ class RememberedNames(RowNames):
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
         self.meanings[name] = Meaning(tuple(batch.sample_ids[row] for row in carriers), int(batch.asvs[distinct]))
         return name
+
+
+class RememberedOfTargets(Remembered, TargetRowNames):
+    """The same for fine-tuned models."""
+
+
+def row_names(batch: Batch, names: AsvNames, model: nn.Module) -> Remembered | None:
+    """Names for the rows of tensors inside a model, None where there are none."""
+    if not names.ids:
+        return None
+    if isinstance(model, PretrainModel):
+        return Remembered(batch, names, model)
+    return RememberedOfTargets(batch, names, model) if isinstance(model, FinetuneModel) else None
 
 
 @dataclass(frozen=True)
@@ -100,8 +115,7 @@ def look(
     def call() -> Tensor:
         return add_gradients(learner, batch, len(attempt.microbatches))[1]
 
-    if isinstance(learner.model, PretrainModel) and names.ids:
-        rows = RememberedNames(batch, names, learner.model)
+    if (rows := row_names(batch, names, learner.model)) is not None:
         return locate(learner.model, call, label=rows), rows.meanings
     plain = {sample: Meaning((sample,)) for sample in batch.sample_ids}
     return locate(learner.model, call, sample_ids=batch.sample_ids), plain
