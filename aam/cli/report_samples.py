@@ -98,7 +98,7 @@ def of_study(model: FinetuneModel, config: FinetuneConfig, study: Study, fold: F
     asvs = encode_asvs(model.encoder, study.tokens, np.unique(samples.counts.indices).astype(np.int64))
     encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)
     tree = {} if config.head.pretrained is None else {"Predicted UniFrac": as_distances(encoding.best_unifrac())}
-    why = "the encoder is frozen" if config.head.freeze else f"fold {fold.name} was tested on"
+    why = "the frozen encoder saw no label" if config.head.freeze else f"fold {fold.name} was tested on"
     return Shown(
         list(samples.sample_ids),
         embeddings_of(encoding),

@@ -98,7 +98,7 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
             axes.set(xticks=[], yticks=[])  # an axis has no unit; only distances between points mean something
         if numeric:
             figure.colorbar(row[0].collections[-1], ax=list(row), label=label, shrink=0.85, pad=0.02)
-        else:
+        elif present:
             handles, names = row[0].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside right upper", title=label, markerscale=1.6, alignment="left")
         _save(figure, target)

@@ -45,8 +45,8 @@ PREDICTORS = {
     "constant": "median or commonest class",
 }
 """The predictors of a baselines.json in words; other runs stand there by their own names."""
-COMPARED = 3
-"""Figures of each predictor in the table of baselines."""
+COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
+"""Figures of each predictor in the table of baselines, those that it has."""
 DRIVERS, NAME = 20, 40
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 
@@ -94,7 +94,7 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
     tables = []
     for target, figures in found.items():
         names = sorted(figures, key=lambda name: name != "model")
-        shown = [key for key in figures[names[0]] if key != "model_less_this"][:COMPARED]
+        shown = [key for key in COMPARED if key in figures[names[0]]]
         rows = [
             [PREDICTORS.get(name, name), *(estimated(figures[name][key], "{:.3f}") for key in shown)] for name in names
         ]

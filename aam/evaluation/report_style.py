@@ -19,7 +19,7 @@ pre { margin: 0.8rem 0; padding: 0.6rem 0.9rem; background: #f4f6f8; font-size: 
 table { width: 100%; margin: 0 0 1rem; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.32rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top;
   overflow-wrap: anywhere; }
-th { color: var(--soft); font-size: 0.8rem; font-weight: 600; }
+th { color: var(--soft); font-size: 0.8rem; font-weight: 600; overflow-wrap: normal; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
 thead th:empty { padding: 0; border: 0; }
 figure { margin: 0.5rem 0 1rem; }
