@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aam.evaluation.distance import Truth
+    from aam.evaluation.embed import Encoding, Progress
     from aam.evaluation.scales import Scales
     from aam.phylogeny.unifrac import Measure
 
@@ -65,15 +66,14 @@ def command(model_path: Path, output: Path, method: str, **options: Any) -> None
     opened = open_both(model_path, values, with_tree=True, for_unifrac=True)
     encoding = encoding_of(opened, values.apply.cache)
     from aam.evaluation.embed import as_distances
-    from aam.evaluation.grown_tree import grown_unifrac
     from aam.evaluation.scales import read_scales
 
+    scales = read_scales(find_members(model_path)[0])
     with bar("UniFrac") as progress:
         if method == "grown-tree":
-            predicted = grown_unifrac(encoding, opened.samples, measure_of(opened), progress)
+            predicted = on_grown_tree(opened, encoding, scales, progress)
         else:
             predicted = as_distances(encoding.best_unifrac(progress))
-    scales = read_scales(find_members(model_path)[0])
     ids, columns = opened.samples.table.sample_ids, dict[str, Any]()
     if scales.faith_pd is not None or learned_faith_pd(opened):
         tell_source(scales, opened)
@@ -113,6 +113,25 @@ def tell_source(scales: Scales, opened: Opened) -> None:
             "found at the end of `aam pretrain`, and stands in its best/",
             err=True,
         )
+
+
+def on_grown_tree(opened: Opened, encoding: Encoding, scales: Scales, progress: Progress) -> np.ndarray:
+    """UniFrac [N, N] on a tree grown from learned distances, by the line to the tree of training where it is known."""
+    import torch
+
+    from aam.evaluation.embed import as_distances
+    from aam.evaluation.grown_tree import grown_unifrac
+    from aam.evaluation.scales import GROWN
+
+    found = grown_unifrac(encoding, opened.samples, measure_of(opened), progress)
+    if GROWN not in scales.lines:
+        click.echo(
+            "distances are those of the grown tree: the line to the tree of training is found at the end of "
+            "`aam pretrain`, and stands in its best/",
+            err=True,
+        )
+        return found
+    return as_distances(torch.from_numpy(scales.lines[GROWN].of(found)))
 
 
 def measure_of(opened: Opened) -> Measure:

@@ -9,29 +9,36 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from aam.corpus import Corpus
-from aam.data.dataset import Draw
+from aam.data.dataset import Draw, Sample
 from aam.errors import CheckpointError
-from aam.evaluation.baselines import BASELINES, Line, choose_fit_samples
+from aam.evaluation.baselines import BASELINES, Line, choose_fit_samples, fit_line
 from aam.evaluation.embed import Encoding, encode_asvs
+from aam.evaluation.grown_tree import grow
+from aam.evaluation.metrics import known_pairs
+from aam.evaluation.upgma import MAX_ASVS
+from aam.models.latent_tree import LatentTree
 from aam.models.pretrain_model import PretrainModel
+from aam.phylogeny.targets import Targets, TreeTargets
 
 SCALES = "scales.json"
 """File of a checkpoint folder."""
+GROWN = "grown_tree"
+"""Name of the line of UniFrac on grown trees, which are no trees of inference: they make distances too large."""
 FIT_SAMPLES = 64
-"""Most training samples that the factor is found on: their ratios differ by a few percent."""
+"""Most training samples that factor and line are found on: ratios differ by a few percent, and pairs are 2,016."""
 
 
 @dataclass(frozen=True)
 class Scales:
     """`faith_pd`: branch length of the tree for each unit of latent length, None where either is missing.
 
-    `lines`: for each baseline that was computed, from its raw distances to UniFrac.
+    `lines`: from raw distances to UniFrac, for each baseline that was computed and for grown trees (`GROWN`).
     """
 
     faith_pd: float | None = None
@@ -55,23 +62,57 @@ def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mappin
     """The scales of a trained model; `figures` are those of the baselines, whose lines come from training samples."""
     found = [name for name in BASELINES if f"baseline_{name}_slope" in figures]
     lines = {name: Line(*(figures[f"baseline_{name}_{part}"] for part in Line._fields)) for name in found}
-    return Scales(faith_pd_factor(model, corpus, draw), lines)
+    if model.latent_tree is None:
+        return Scales(None, lines)
+    known = training_samples(model, corpus, draw)
+    grown = grown_line(model.latent_tree, known, corpus.tokens)
+    return Scales(faith_pd_factor(known), lines if grown is None else lines | {GROWN: grown})
 
 
-def faith_pd_factor(model: PretrainModel, corpus: Corpus, draw: Draw) -> float | None:
-    """Tree length over latent length of whole training samples; None without a tree or without a latent tree."""
+class Known(NamedTuple):
+    """Whole training samples under a model, and what their tree says."""
+
+    samples: list[Sample]
+    encoding: Encoding
+    true: Targets
+
+
+def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
+    """At most `FIT_SAMPLES` training samples, with all their ASVs."""
     train = corpus.sides.train
     chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:FIT_SAMPLES]])
     dataset = corpus.drawn(chosen, Draw(draw.depth, None, draw.selection, draw.seed))
     samples = [dataset[row] for row in range(len(dataset))]
-    ids, asvs, counts = zip(*((s.sample_id, s.asvs, s.counts) for s in samples), strict=True)
-    true = corpus.targets(ids, asvs, counts).faith_pd
-    if true is None or model.latent_tree is None:
+    true = corpus.targets(*in_columns(samples))
+    encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in samples])))
+    return Known(samples, Encoding(model, samples, encoded, None), true)
+
+
+def in_columns(samples: list[Sample]) -> tuple[list[str], list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Ids, ASVs and counts of samples."""
+    return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
+
+
+def faith_pd_factor(known: Known) -> float | None:
+    """Tree length over latent length of samples; None where they have no tree."""
+    lengths = known.encoding.latent_lengths()
+    if known.true.faith_pd is None or lengths is None:
         return None
-    encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate(asvs)))
-    lengths = Encoding(model, samples, encoded, None).latent_lengths()
-    assert lengths is not None
-    return ratio(true, lengths.double().cpu().numpy())
+    return ratio(known.true.faith_pd, lengths.double().cpu().numpy())
+
+
+def grown_line(latent: LatentTree, known: Known, tokens: NDArray[np.uint8]) -> Line | None:
+    """From UniFrac on a grown tree of these samples to the true one; None with more ASVs than a grown tree takes."""
+    ids, asvs, counts = in_columns(known.samples)
+    columns, embeddings = known.encoding.asvs
+    if len(columns) > MAX_ASVS:
+        return None
+    names = [str(column) for column in columns]
+    tree = grow(latent, embeddings, tokens[columns], names)
+    own = [np.searchsorted(columns, some) for some in asvs]
+    raw = TreeTargets(tree, names, latent.metric, latent.alpha)(ids, own, counts).unifrac
+    true = known.true.unifrac
+    return Line(*fit_line(known_pairs(raw, true), known_pairs(true, true)))
 
 
 def ratio(true: ArrayLike, found: ArrayLike) -> float | None:

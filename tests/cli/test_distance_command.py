@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 from trained_run import save_run
 
+from aam.checkpoint import BEST
 from aam.cli import main
 from aam.data.matrix import read_matrix
+from aam.evaluation.scales import GROWN, SCALES
 
 TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
 TREE = "((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3):0.5;"
@@ -122,9 +125,17 @@ def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, option
     assert {path: path.read_text() for path in folder.iterdir()} == before
 
 
-def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: Path):
+def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: Path, capsys):
     assert aam_distance(run, "-o", "latent.tsv") == 0
     assert aam_distance(run, "--method", "grown-tree", "-o", "grown.tsv") == 0
     latent, grown = (read_matrix(folder / f"{name}.tsv").values for name in ("latent", "grown"))
     assert grown.shape == latent.shape and not np.allclose(grown, latent)
     assert ((grown >= 0) & (grown <= 1)).all()
+    assert "found at the end of `aam pretrain`" in capsys.readouterr().err
+    told = shutil.copytree(run, folder / "run")
+    (told / BEST / SCALES).write_text(json.dumps({"faith_pd": None, "lines": {GROWN: [0.5, 0.1]}}))
+    assert aam_distance(told, "--method", "grown-tree", "-o", "scaled.tsv") == 0
+    pairs = ~np.eye(len(grown), dtype=bool)
+    scaled = read_matrix(folder / "scaled.tsv").values
+    assert scaled[pairs] == pytest.approx(0.5 * grown[pairs] + 0.1, abs=1e-6)
+    assert (scaled[~pairs] == 0).all()

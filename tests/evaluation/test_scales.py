@@ -16,7 +16,19 @@ from aam.data.dataset import Draw
 from aam.errors import CheckpointError
 from aam.evaluation.baselines import Line
 from aam.evaluation.embed import Encoding, encode_asvs
-from aam.evaluation.scales import SCALES, Scales, faith_pd_factor, fit_scales, ratio, read_scales
+from aam.evaluation.grown_tree import grow
+from aam.evaluation.metrics import upper_triangle
+from aam.evaluation.scales import (
+    GROWN,
+    SCALES,
+    Scales,
+    faith_pd_factor,
+    fit_scales,
+    ratio,
+    read_scales,
+    training_samples,
+)
+from aam.phylogeny.targets import TreeTargets
 
 
 def test_the_ratio_by_hand():
@@ -35,7 +47,7 @@ def test_training_samples_alone_give_the_factor(run: Path):
     corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
     model, _ = open_model(run)
     draw = Draw(corpus.depth, None, "abundance", 0)
-    factor = faith_pd_factor(model, corpus, draw)
+    factor = faith_pd_factor(training_samples(model, corpus, draw))
     held_out = set(corpus.split.validation)
     dataset = corpus.samples(corpus.split.train, draw)
     chosen = [dataset[int(row)] for row in np.random.default_rng(0).permutation(len(dataset))[:64]]
@@ -45,6 +57,24 @@ def test_training_samples_alone_give_the_factor(run: Path):
     ids, columns, counts = zip(*((s.sample_id, s.asvs, s.counts) for s in chosen), strict=True)
     true = corpus.targets(ids, columns, counts).faith_pd
     assert np.log(found).mean() == pytest.approx(np.log(true).mean(), abs=0.01)  # reads are drawn anew
+
+
+def test_the_line_of_grown_trees_leaves_no_bias_on_the_samples_it_was_found_on(run: Path):
+    """Least squares with an intercept: the mean of the residuals is zero, and they are uncorrelated with the raw."""
+    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
+    model, _ = open_model(run)
+    draw = Draw(corpus.depth, None, "abundance", 0)
+    line = fit_scales(model, corpus, draw, {}).lines[GROWN]
+    known = training_samples(model, corpus, draw)
+    columns, embeddings = known.encoding.asvs
+    names = [str(column) for column in columns]
+    on_tree = TreeTargets(grow(model.latent_tree, embeddings, corpus.tokens[columns], names), names, "unweighted", 0.5)
+    samples = known.samples
+    own = [np.searchsorted(columns, sample.asvs) for sample in samples]
+    raw = upper_triangle(on_tree([s.sample_id for s in samples], own, [s.counts for s in samples]).unifrac)
+    residuals = line.of(raw) - upper_triangle(known.true.unifrac)
+    assert residuals.mean() == pytest.approx(0, abs=1e-9)
+    assert residuals @ (raw - raw.mean()) == pytest.approx(0, abs=1e-7)
 
 
 def test_a_model_without_a_latent_tree_has_no_factor(tmp_path: Path):
