@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,15 +75,19 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace `folder` by a complete checkpoint; a crash at any point leaves the old one, or the new one, readable."""
-    partial, old = folder.with_name(folder.name + ".partial"), old_of(folder)
+    with replacing(folder) as partial:
+        for file, tensors in ((MODEL, checkpoint.model), (TRAINING, checkpoint.training)):
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / file)
+        write_about(partial, checkpoint)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` once its tensors are written and synced."""
+    partial, old = partial_of(folder), old_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.model.items()}, partial / MODEL)
-    save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.training.items()}, partial / TRAINING)
-    write_json(
-        partial / CONFIG, {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], **to_dict(checkpoint.config)}
-    )
-    write_json(partial / STATE, checkpoint.state)
+    yield partial
     for name in (MODEL, TRAINING):
         with (partial / name).open("rb") as handle:
             os.fsync(handle.fileno())
@@ -93,10 +98,22 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_about(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write what a checkpoint says beside its tensors."""
+    about = {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], **to_dict(checkpoint.config)}
+    write_json(folder / CONFIG, about)
+    write_json(folder / STATE, checkpoint.state)
+
+
 def brief(error: Exception) -> str:
     """One line of an error about many tensors: the first of them and how many there are."""
     lines = [line.strip() for line in str(error).splitlines()]
     return lines[0] if len(lines) < 3 else f"{lines[1]} ({len(lines) - 1} tensors in all)"
+
+
+def partial_of(folder: Path) -> Path:
+    """Where a checkpoint is written before it takes its place."""
+    return folder.with_name(folder.name + ".partial")
 
 
 def old_of(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from aam.cli.options import config_options, given, with_switches
 from aam.config import PretrainConfig, from_options
 
 if TYPE_CHECKING:
-    from aam.training.distributed import World
+    from aam.training.world import World
 
 
 @click.command("pretrain")
@@ -28,16 +28,21 @@ def command(config_file: Path | None, **options: Any) -> None:
     values = given(options, config_file)
     with status("starting"):
         from aam.training import manifest
-        from aam.training.distributed import join_world
+        from aam.training.distributed import check_together
         from aam.training.resume import resumed
+        from aam.training.world import join_world
 
         config = from_options(PretrainConfig, values)
-    with join_world() as world, world.folder(config.run.output_dir) as folder:
-        values["output_dir"] = folder
+    with join_world(config.run.output_dir) as world, world.folder() as folder:
+        values |= {"output_dir": folder}
+        if world.restarted and manifest.has_checkpoint(folder):
+            values |= {"resume": True}
+        config = from_options(PretrainConfig, values)
         if not config.run.dry_run:
             manifest.claim(folder, config.run.resume)
-        config = resumed(values) if config.run.resume else from_options(PretrainConfig, values)
-        pretrain(with_switches(config), world)
+        config = with_switches(resumed(values) if config.run.resume else config)
+        check_together(config, world)
+        pretrain(config, world)
 
 
 def pretrain(config: PretrainConfig, world: World) -> None:

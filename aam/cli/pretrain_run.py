@@ -22,7 +22,7 @@ from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
 from aam.evaluation.scales import SCALES, fit_scales
 from aam.evaluation.validation import validate
-from aam.training.distributed import SharedStop, World, distribute_run
+from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
 from aam.training.preflight import eager, look_over
@@ -32,6 +32,7 @@ from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
+from aam.training.world import World
 
 METRICS, SUMMARY = "metrics.json", "summary.txt"
 
@@ -49,7 +50,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     run, state = build_run(config, corpus, seams)
     if config.run.preflight and not config.run.resume and world.first:
         check_before(config, corpus, run.learner)
-    distribute_run(run, run.learner.model.asv_encoder, world)
+    distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
     if world.first:

@@ -144,6 +144,16 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class RanksConfig:
+    """Runs of several processes, which `torchrun` starts."""
+
+    shard: bool = option(
+        False,
+        "Divide weights, gradients and optimiser state among the processes of torchrun, for models too large for one device.",
+    )
+
+
+@dataclass(frozen=True)
 class PretrainConfig:
     """The whole of one `aam pretrain`."""
 
@@ -153,6 +163,7 @@ class PretrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
+    ranks: RanksConfig = field(default_factory=RanksConfig)
 
 
 class RunnableConfig(Protocol):

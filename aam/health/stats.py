@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 FIELDS = 7  # minimum, maximum, mean, absmax, nan, inf, zeros
 
@@ -151,3 +152,8 @@ def _describe(tensor: Tensor) -> str:
     if not summary.finite:
         text += f" over finite values, {summary.nan} NaN and {summary.inf} Inf of {values.numel()}"
     return text
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor whose parts lie on several processes, put together on each of them; any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

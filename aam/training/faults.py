@@ -107,9 +107,10 @@ class RunHealth:
         Raises `NonFiniteError` where the run must stop: by the policy, because going on cannot help, or because a
         budget is exceeded.
         """
-        fault = diagnose(self.learner, trip.attempt, self.names)
         numbers = self._numbers[trip.attempt.number]
-        folder = self._write(fault, trip, numbers)
+        with self.learner.apart(self.learner) as alone:
+            fault = diagnose(alone, trip.attempt, self.names)
+            folder = self._write(alone, fault, trip, numbers)
         text = (folder / REPORT).read_text(encoding="utf-8") if self.config.health.nan_debug else None
         print(text or brief_text(fault, self.names, folder), file=sys.stderr, flush=True)
         hopeless = self.policy == "skip" and fault.verdict.cause == "parameter"
@@ -197,13 +198,13 @@ class RunHealth:
         self.guard.scaled = state["scaled"]
         self._quarantined = state["quarantined"]
 
-    def _write(self, fault: Fault, trip: Tripped, numbers: list[int]) -> Path:
+    def _write(self, learner: Learner, fault: Fault, trip: Tripped, numbers: list[int]) -> Path:
         """Report and bundle in a folder of their own."""
         folder = self.folder / f"step-{fault.attempt.number + 1}"
         folder.mkdir(parents=True, exist_ok=True)
-        record = contents(self.config, self.learner, fault.attempt, self.names)
+        record = contents(self.config, learner, fault.attempt, self.names)
         if trip.result is not None:
-            record["outcome"] = vars(outcome_of(self.learner, trip.result, updated=False))
+            record["outcome"] = vars(outcome_of(learner, trip.result, updated=False))
         save_bundle(folder / BUNDLE, record)
         facts = {
             "epoch": f"{numbers[-1] // self.backing.per_epoch + 1}",

@@ -66,9 +66,9 @@ class StepGuard:
         """Nothing, unless a switch asks for more than the watch."""
         with traced(learner.model, self.config.debug_finite) as made, anomalies(self.config.anomaly_detect) as found:
             yield
-        if made or found:
+        if self.config.debug_finite and learner.anywhere(bool(made)) or found:
             self._unread.clear()
-            raise Tripped(self._attempt, None, [*made, *found][0])
+            raise Tripped(self._attempt, None, [*made, *found, "NaN made in another process"][0])
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
         norm = self._sanitised(learner, result) if self.config.sanitize_grads else result.grad_norm

@@ -34,11 +34,16 @@ def claim(folder: Path, resume: bool) -> None:
         raise CheckpointError(
             f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder"
         )
-    parts = [folder, *folder.glob(f"{FOLD}*")]
-    if resume and not any((part / name).exists() for part in parts for name in (LAST, f"{LAST}.old")):
+    if resume and not has_checkpoint(folder):
         raise CheckpointError(
             f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume"
         )
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run, or a fold of it, can go on from here."""
+    parts = [folder, *folder.glob(f"{FOLD}*")]
+    return any((part / name).exists() for part in parts for name in (LAST, f"{LAST}.old"))
 
 
 def checksum(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aam.checkpoint import LAST, load_checkpoint
-from aam.config import PretrainConfig, RunConfig, RunnableConfig, flag, from_options, groups, options
+from aam.config import PretrainConfig, RanksConfig, RunConfig, RunnableConfig, flag, from_options, groups, options
 from aam.config.health import HealthConfig
 from aam.errors import ConfigError
 
@@ -23,6 +23,7 @@ MAY_CHANGE = {
     "num_workers",
     "dry_run",
     "preflight",
+    *options(RanksConfig),
     *options(HealthConfig),
 }
 """What may differ in a resumed run without making it another one."""

@@ -25,6 +25,7 @@ from aam.training.loop import Run
 from aam.training.losses import TargetScale, above_diagonal
 from aam.training.objective import PretrainObjective
 from aam.training.optim import build_optimizer
+from aam.training.parts import set_moments, set_weights
 from aam.training.sinks import Sink
 from aam.training.state import Budget, TrainState
 from aam.training.step import Learner
@@ -159,22 +160,21 @@ def restore(learner: Learner, folder: Path, health: RunHealth | None = None) -> 
     """Set model, optimiser, scaler and random state as `snapshot` found them, and `health` where it is given."""
     checkpoint = load_checkpoint(folder)
     try:
-        learner.model.load_state_dict(checkpoint.model)
-        optimizer = learner.optimizer.state_dict()
-        optimizer["state"] = {}
+        set_weights(learner.model, checkpoint.model)
+        moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in checkpoint.training.items():
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
-                optimizer["state"].setdefault(int(index), {})[name] = tensor
-        learner.optimizer.load_state_dict(optimizer)
+                moments.setdefault(int(index), {})[name] = tensor
+        set_moments(learner.optimizer, learner.optimizer.state_dict() | {"state": moments})
         learner.scaler.load_state_dict(checkpoint.state["scaler"])
-        torch.set_rng_state(checkpoint.training[RANDOM_STATE])
+        torch.set_rng_state(checkpoint.training[RANDOM_STATE].byte())
         if learner.device.type == "cuda":
-            torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"], learner.device)
+            torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"].byte(), learner.device)
         if health is not None:
             health.load_state_dict(checkpoint.state["health"])
         return TrainState(**checkpoint.state["train"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder}: the run cannot go on from here ({brief(error)}); start anew in another --output-dir"
         ) from error

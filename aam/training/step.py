@@ -14,6 +14,7 @@ from aam.config import OptimConfig
 from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.guards import check_gradients
+from aam.health.stats import whole
 from aam.training.losses import explain
 from aam.training.objective import Losses, Objective
 from aam.training.optim import learning_rate, set_learning_rate
@@ -38,7 +39,9 @@ class StepResult:
 class Learner:
     """What a step changes and what it needs for that.
 
-    `reduce_gradients`, between backward and update, brings together what several processes found.
+    The rest is for runs of several processes: `reduce_gradients`, between backward and update, brings together what
+    they found; `anywhere` tells whether something is true in one of them; `apart(learner)` is a context with a learner
+    that computes without the others.
     """
 
     model: nn.Module
@@ -48,6 +51,8 @@ class Learner:
     objective: Objective
     device: torch.device
     reduce_gradients: Callable[[], None] = lambda: None
+    anywhere: Callable[[bool], bool] = bool
+    apart: Callable[[Learner], AbstractContextManager[Learner]] = nullcontext
 
     def autocast(self) -> torch.autocast:
         dtype = DTYPES[self.optim.precision]
@@ -107,7 +112,7 @@ def step(
     learner.reduce_gradients()
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     samples, asvs = sum(len(b.sample_ids) for b in microbatches), sum(len(b.asvs) for b in microbatches)
     terms = torch.stack([row for _, row in rows]).sum(0)
     result = StepResult(rows[0][0], terms, norm, rate, samples, asvs, len(microbatches))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from generated_samples import community, write_files
+from rank_processes import torchrun
 
 from aam import cli
 from aam.checkpoint import open_model
@@ -20,6 +19,7 @@ from aam.checkpoint import open_model
 pytestmark = pytest.mark.slow
 
 OPTIONS = ["--preset", "tiny", "--patch", "4", "--batch-size", "4", "--device", "cpu", "--eval-every", "2"]
+OPTIONS += ["--dropout", "0"]  # noise is drawn apart on each rank
 
 
 def options(data: Path, run: str, *more: str) -> list[str]:
@@ -29,10 +29,7 @@ def options(data: Path, run: str, *more: str) -> list[str]:
 
 def start_ranks(data: Path, run: str, *more: str) -> subprocess.Popen:
     """Two ranks of `aam pretrain`."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "aam"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(data / "tmp")}
-    command = [*launcher, *options(data, run, *more)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return torchrun(["--standalone", "--nproc-per-node", "2"], options(data, run, *more), data / "tmp")
 
 
 @pytest.fixture
@@ -80,3 +77,18 @@ def test_a_signal_to_the_launcher_leaves_a_checkpoint_that_one_process_can_go_on
     assert step > 0
     more = ["--resume", "--max-steps", str(step + 2)]
     assert cli.main(["pretrain", "--output-dir", str(data / "run"), *more]) == 0
+
+
+def test_ranks_with_parts_leave_what_one_process_leaves(data: Path):
+    ranks = start_ranks(data, "two", "--max-steps", "4", "--shard")
+    out, err = ranks.communicate(timeout=300)
+    assert ranks.returncode == 0, err
+    assert cli.main(options(data, "one", "--max-steps", "4")) == 0
+    assert {path.name for path in (data / "two").iterdir()} == {path.name for path in (data / "one").iterdir()}
+    assert out.count("held-out samples") == 1 and "Warning" not in err
+    alone, together = weights(data / "one" / "last"), weights(data / "two" / "last")
+    for name, weight in alone.items():
+        if "project.bias" not in name:
+            torch.testing.assert_close(together[name], weight, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    more = ["--resume", "--max-steps", "6"]
+    assert cli.main(["pretrain", "--output-dir", str(data / "two"), *more]) == 0  # whole, in one process

@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import os
-import random
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from generated_samples import community, tiny_model
+from rank_processes import run_ranks
 from torch import Tensor
 
 from aam.config import LossConfig, OptimConfig
 from aam.data.dataset import Batch, Hiding
 from aam.models.pretrain_model import PretrainModel
-from aam.training.distributed import World, distribute, join_world
+from aam.training.distributed import distribute
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective
 from aam.training.optim import build_optimizer
+from aam.training.sharing import noise_apart, share, unshared
 from aam.training.step import Learner, score, step
+from aam.training.world import World, join_world
 
 STEPS = 3
-SIZES = (4, 2)
+SIZES = (2, 4)
 ASKED = torch.tensor([[9, 3], [0, 1], [7, 2], [5, 1], [0, 4]])
 """(ASV, position) in no order."""
 HIDING = Hiding(mask_ratio=0.3, masked_asvs=0.1, hidden_asvs=0.2, patristic_asvs=8)
 
 
 def learner_of() -> Learner:
-    """A model with dropout where it is by default: in the sample encoder."""
+    """A model without dropout, which differs between ranks."""
     torch.manual_seed(0)
-    model = PretrainModel(dataclasses.replace(tiny_model(12, patch=2), dropout=0.1))
+    model = PretrainModel(tiny_model(12, patch=2))
     optim = OptimConfig(batch_size=4)
     objective = PretrainObjective(LossConfig(), TargetScale())
     scaler = torch.amp.GradScaler("cpu", enabled=False)
@@ -48,16 +44,15 @@ def learner_of() -> Learner:
 
 
 def batches() -> list[Batch]:
-    """Batches of 4 samples: 13 or so distinct ASVs, of which 2 are masked, so not every rank has one."""
+    """Batches of 4 and 3 samples: 13 or so distinct ASVs, of which 2 are masked, so not every rank has one."""
     samples = community(samples=8, asvs=15, richness=6)
-    return [samples.batch(rows, hiding=HIDING) for rows in ([0, 1, 2, 3], [4, 5, 6, 7])]
+    return [samples.batch(rows, hiding=HIDING) for rows in ([0, 1, 2, 3], [4, 5, 6])]
 
 
 def trained(world: World) -> dict[str, np.ndarray]:
     """What some steps of two micro-batches leave: terms of every step, gradients of the last, weights."""
     learner = learner_of()
-    distribute(learner, learner.model.asv_encoder, world)
-    torch.manual_seed(1)
+    distribute(learner, world)
     found = {}
     for number in range(STEPS):
         result = step(learner, batches(), number, 10)
@@ -65,66 +60,39 @@ def trained(world: World) -> dict[str, np.ndarray]:
     for name, parameter in learner.model.named_parameters():
         found[f"gradient {name}"] = parameter.grad.numpy()
         found[f"weight {name}"] = parameter.detach().numpy()
-    found["random state"] = torch.get_rng_state().numpy()
     return found
 
 
-@contextmanager
-def environment(rank: int, size: int, port: str) -> Iterator[None]:
-    """What torchrun sets."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in names.items()}
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
-
-
-def one_rank(rank: int, ports: list[int], folder: str) -> None:
-    """A rank of the larger world, then, if there is room for it, of the smaller."""
-    torch.set_num_threads(1)
-    for size, port in zip(SIZES, ports, strict=True):
-        if rank >= size:
-            continue
-        with environment(rank, size, str(port)), join_world() as world:
-            np.savez(f"{folder}/{size}-{rank}.npz", **trained(world))
-            together = [world.of_first([rank + 0.5, 7.0]), world.anywhere(rank == 1), world.anywhere(False)]
-            assert together == [[0.5, 7.0], True, False]
-            learner = learner_of()
-            distribute(learner, learner.model.asv_encoder, world)
-            twin = copy.deepcopy(learner.model)  # a copy encodes with its own weights
-            torch.nn.init.zeros_(twin.asv_encoder.pooling.norm.weight)
-            torch.nn.init.zeros_(twin.asv_encoder.pooling.norm.bias)
-            assert not twin.asv_encoder.embed(batches()[0].tokens).any()
-            logits = learner.model.asv_encoder.predict(batches()[0].tokens, ASKED)
-            np.save(f"{folder}/asked-{size}-{rank}.npy", logits.detach().numpy())
+def one_rank(folder: str) -> None:
+    """What one of several ranks finds."""
+    with join_world(Path()) as world:
+        name = f"{world.size}-{world.rank}"
+        np.savez(f"{folder}/{name}.npz", **trained(world))
+        together = [world.of_first([world.rank + 0.5, 7.0]), world.anywhere(world.rank == 1), world.anywhere(False)]
+        assert together == [[0.5, 7.0], True, False]
+        model = learner_of().model
+        share(model, world)
+        twin = copy.deepcopy(model)  # a copy encodes with its own weights
+        torch.nn.init.zeros_(twin.asv_encoder.pooling.norm.weight)
+        torch.nn.init.zeros_(twin.asv_encoder.pooling.norm.bias)
+        assert not twin.asv_encoder.embed(batches()[0].tokens).any()
+        logits = model.asv_encoder.predict(batches()[0].tokens, ASKED)
+        np.save(f"{folder}/asked-{name}.npy", logits.detach().numpy())
+        if not world.first:
+            with unshared(model):  # the first rank does not take part
+                model.asv_encoder.embed(batches()[0].tokens)
+        with noise_apart(world, torch.device("cpu")):
+            noise = torch.rand(4)
+        np.savez(f"{folder}/noise-{name}.npz", noise=noise.numpy(), after=torch.rand(4).numpy())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What four and then two gloo ranks have left."""
+    """What two and then four gloo ranks have left."""
     where = tmp_path_factory.mktemp("ranks")
-    try:
-        torch.multiprocessing.spawn(one_rank, (free_ports(len(SIZES)), str(where)), nprocs=max(SIZES))
-    except torch.multiprocessing.ProcessRaisedException as error:
-        if "connect" not in str(error).lower() and "address" not in str(error).lower():
-            raise
-        # another program took the port between choice and use: once more, with others
-        torch.multiprocessing.spawn(one_rank, (free_ports(len(SIZES)), str(where)), nprocs=max(SIZES))
+    for size in SIZES:
+        run_ranks(size, one_rank, str(where))
     return where
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below those that the system hands out: else a connection of the first world, which opens
-    many, can take the port of the second before it begins."""
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as one:
-            if port not in ports and one.connect_ex(("127.0.0.1", port)) != 0:
-                ports.append(port)
-    return ports
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -153,6 +121,13 @@ def test_bases_are_predicted_in_the_order_in_which_they_were_asked(folder: Path,
     np.testing.assert_allclose(np.load(folder / f"asked-{size}-{size - 1}.npy"), wanted, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_noise_differs_between_ranks_and_leaves_their_random_states_alike(folder: Path, size: int):
+    found = [np.load(folder / f"noise-{size}-{rank}.npz") for rank in range(size)]
+    assert len({file["noise"].tobytes() for file in found}) == size
+    assert len({file["after"].tobytes() for file in found}) == 1
+
+
 def test_shares_cover_all_rows_and_differ_by_one_at_most():
     for rows in (0, 1, 3, 4, 17):
         cuts = World(0, 4).cuts(rows)
@@ -163,9 +138,9 @@ def test_shares_cover_all_rows_and_differ_by_one_at_most():
 def test_alone_nothing_is_changed():
     learner = learner_of()
     before: dict[str, object] = dict(vars(learner.model.asv_encoder))
-    distribute(learner, learner.model.asv_encoder, World())
+    distribute(learner, World())
     assert vars(learner.model.asv_encoder) == before
-    with join_world() as world:
+    with join_world(Path()) as world:
         assert world == World() and world.first
     _, losses = score(learner, batches()[0])
     assert isinstance(losses.total, Tensor)
