@@ -37,6 +37,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam embed --model aam-run --table table.biom -o samples.tsv
     """
+    from aam.checkpoint import find_members
     from aam.cli.embedding_files import check_embedding_output, write_embedding
     from aam.cli.progress import bar
 
@@ -49,6 +50,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
             f"--what branches: the model in {model_path} has no latent tree (--unifrac-head "
             f"{opened.config.model.unifrac_head}); use --what samples or asvs"
         )
+    tell_fold(find_members(model_path))
     encoding, table = encoding_of(opened, values.apply.cache), opened.samples.table
     ids, kind = (table.asv_ids, "asvs") if job.what == "asvs" else (table.sample_ids, "samples")
     if job.what == "asvs":
@@ -61,3 +63,12 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
         f"{job.what}: {len(ids):,} rows of {found.shape[1]} columns, from {len(table.asv_ids):,} ASVs: {output} "
         f"({time.monotonic() - started:.1f} s)"
     )
+
+
+def tell_fold(members: list[Path]) -> None:
+    """Say on stderr whose embeddings these are, where each fold has an encoder of its own."""
+    if len(members) > 1:
+        first, second = (folder.parent for folder in members[:2])
+        click.echo(
+            f"embedded by the model of {first.name}, one of {len(members)}; --model {second} takes another", err=True
+        )

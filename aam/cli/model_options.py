@@ -75,7 +75,7 @@ class Opened(NamedTuple):
 
 
 def open_both(model_path: Path, values: Values, with_tree: bool = False, for_unifrac: bool = False) -> Opened:
-    """Open model and table; says on stderr what was left out or cut, and which of several folds was taken.
+    """Open model (of several folds the first) and table; says on stderr what was left out or cut.
 
     Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it.
     """

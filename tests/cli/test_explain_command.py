@@ -105,6 +105,7 @@ def test_the_asv_that_decides_the_class_leads(decided: Path, tmp_path: Path, cap
 def test_what_the_other_commands_make_of_a_model_of_labels(decided: Path, tmp_path: Path, capsys):
     asked = ["--model", str(decided), "--table", str(decided.parent / "t.tsv"), "-o", str(tmp_path / "x.tsv")]
     assert main(["embed", *asked]) == 0
+    assert "embedded by the model of fold-1, one of 2" in capsys.readouterr().err
     assert pd.read_csv(tmp_path / "x.tsv", sep="\t").shape == (60, 33)
     (tmp_path / "x.tsv").unlink()
     for command in (["distance"], ["embed", "--what", "branches"]):

@@ -1,0 +1,180 @@
+"""Fine-tuning by `fit` and prediction by `predict`: the model, losses and loop of `aam train` on a table in memory.
+
+Parameters are the options of `aam train`, with their defaults. A fit trains in a temporary folder and leaves nothing
+behind; torch's random state stays as it was.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from aam.checkpoint import open_encoder
+from aam.config import (
+    DataConfig,
+    FinetuneConfig,
+    FinetuneOptimConfig,
+    FinetuneRunConfig,
+    FoldConfig,
+    HeadConfig,
+    Precision,
+    Preset,
+    Task,
+    from_options,
+)
+from aam.data.dataset import ASVDataset, Draw
+from aam.data.label_schema import encode, fit_schema
+from aam.data.labelled import LabelledBatches
+from aam.data.labels import Labels
+from aam.errors import ConfigError
+from aam.evaluation.predictions import Predictions, average, decode, embed_asvs, predict_draws
+from aam.models.finetune_model import FinetuneModel
+from aam.models.pretrain_model import PretrainModel
+from aam.sklearn.tables import Reads, TakesTables
+from aam.training.finetune import Start, build_target_learner, count_identities
+from aam.training.loop import train
+from aam.training.run import Seams, assemble, resolve_device
+
+MIN_SAMPLES = 2
+"""Scales of features and targets need two samples."""
+NEVER = 2**31
+"""Steps between evaluations: nothing is held out of a fit, so nothing is evaluated but the end."""
+
+
+class Unstoppable:
+    """Nothing ends a fit after a step; Ctrl-C raises as everywhere in Python."""
+
+    requested, name = False, ""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is learned of N samples: `numbers` [N, T], or `codes` [N] of classes from 0, None where there are none."""
+
+    numbers: NDArray[np.float64]
+    codes: NDArray[np.int64] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the targets, which nobody sees."""
+        return tuple(f"y{place}" for place in range(max(1, self.numbers.shape[1])))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their codes."""
+        return () if self.codes is None else tuple(str(code) for code in range(int(self.codes.max()) + 1))
+
+    def labels(self) -> Labels:
+        """The targets as `aam train` reads them."""
+        ids = [f"row {row}" for row in range(len(self.numbers))]
+        classes = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
+        return Labels(ids, self.numbers, classes, pd.DataFrame(index=ids), None)
+
+
+@dataclass(eq=False, repr=False)
+class FineTuned(TakesTables):
+    """Parameters and steps that both estimators share; the parameters are options of `aam train` but for these.
+
+    `pretrained`: run or checkpoint whose encoder is taken; without it one of size `preset` learns from scratch.
+    `freeze` keeps it fixed, which is quick. `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases
+    read of each (None: as many as the encoder can). `rarefy_depth`: draw so many reads of deeper samples, anew in each
+    epoch; predictions average `draws` of them and depend on the row that a sample stands in (None: all reads).
+    """
+
+    task: ClassVar[Task]
+
+    pretrained: str | Path | None = HeadConfig.pretrained
+    _: KW_ONLY
+    sequences: Mapping[str, str] | None = None
+    freeze: bool = HeadConfig.freeze
+    freeze_asvs: bool = HeadConfig.freeze_asvs
+    rarefy_depth: int | None = None
+    token_limit: int = DataConfig.token_limit
+    max_bp: int | None = None
+    preset: Preset = FinetuneRunConfig.preset
+    identity_prevalence: float = HeadConfig.identity_prevalence
+    head_dim: int = HeadConfig.head_dim
+    head_members: int = HeadConfig.head_members
+    head_dropout: float = HeadConfig.head_dropout
+    batch_size: int = FinetuneOptimConfig.batch_size
+    lr: float = FinetuneOptimConfig.lr
+    weight_decay: float = FinetuneOptimConfig.weight_decay
+    encoder_rate: float = FinetuneOptimConfig.encoder_rate
+    layer_decay: float = FinetuneOptimConfig.layer_decay
+    precision: Precision = FinetuneOptimConfig.precision
+    epochs: int | None = FinetuneRunConfig.epochs
+    max_steps: int | None = FinetuneRunConfig.max_steps
+    max_minutes: float | None = FinetuneRunConfig.max_minutes
+    draws: int = FoldConfig.draws
+    seed: int = FinetuneRunConfig.seed
+    device: str = FinetuneRunConfig.device
+
+    def _config(self, targets: Targets, folder: str) -> FinetuneConfig:
+        """The parameters as the configuration of `aam train`."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sequences"}
+        given["rarefy_depth"] = "none" if self.rarefy_depth is None else str(self.rarefy_depth)
+        given["max_bp"] = DataConfig.max_bp if self.max_bp is None else self.max_bp
+        given |= {"task": self.task, "target": targets.names, "output_dir": folder, "eval_every": NEVER}
+        config = from_options(FinetuneConfig, given)
+        if self.pretrained is None and (self.freeze or self.freeze_asvs):
+            raise ConfigError("freeze keeps a pretrained encoder fixed, but there is none; give pretrained=RUN")
+        return config
+
+    def _learn(self, reads: Reads, targets: Targets) -> Self:
+        """Fine-tune on these samples as `aam train` does on the training part of a fold."""
+        device = resolve_device(self.device)
+        rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with rng, tempfile.TemporaryDirectory(prefix="aam-fit-") as folder:
+            config, encoder = self._config(targets, folder), None
+            if self.pretrained is not None:
+                encoder, model = open_encoder(self.pretrained)
+                data = replace(config.data, max_bp=min(self.max_bp or model.max_bp, model.max_bp))
+                config = replace(config, model=model, data=data)
+            samples, labels = reads.samples(config.data.max_bp, self._draw()), targets.labels()
+            schema = fit_schema(labels, config.target, targets.classes, self.rarefy_depth)
+            known = count_identities(samples.counts, config.head.identity_prevalence)
+            self.config_ = replace(config, schema=replace(schema, identities=known))
+            start = start_of(self.config_, encoder, samples, device)
+            self.model_ = trained(self.config_, samples, labels, start, device)
+        return self
+
+    def _draw(self) -> Draw:
+        return Draw(self.rarefy_depth, self.token_limit, DataConfig.asv_selection, self.seed)
+
+    def _predictions(self, X: Any) -> Predictions:
+        """What the model says of each row of X, its draws averaged."""
+        check_is_fitted(self, "model_")
+        samples = self._read(X, fitting=False).samples(self.config_.data.max_bp, self._draw())
+        unknown = Targets(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
+        raw = predict_draws(self.model_, samples, encode(unknown, self.config_.schema), self.draws)
+        return average([decode(raw, self.config_)], self.config_)
+
+
+def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASVDataset, device: torch.device) -> Start:
+    """The weights to begin with, and the embeddings of the ASVs where these stay as they are."""
+    if encoder is None:
+        return Start(None, None)
+    frozen = config.head.freeze or config.head.freeze_asvs
+    return Start(encoder.state_dict(), embed_asvs(encoder.to(device), samples.tokens) if frozen else None)
+
+
+def trained(
+    config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
+) -> FinetuneModel:
+    """The model at the end of its budget, for any table."""
+    batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
+    learner = build_target_learner(config, batches, start, device)
+    run, state = assemble(config, learner, batches, Seams(lambda learner: {}, [], selects=False))
+    train(run, state, Unstoppable())
+    model: FinetuneModel = learner.model
+    model.embedded = None
+    return model.eval()
