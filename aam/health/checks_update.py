@@ -74,7 +74,9 @@ def gradients_are_fresh(make: Make, left: float) -> str:
     stale: list[str] = []
 
     def note(name: str, parameter: Tensor) -> list[RemovableHandle]:
-        def at_gradient(gradient: Tensor) -> None:
+        def at_gradient(gradient: Tensor | None) -> None:
+            if gradient is None:  # an operation was handed the parameter and did not use it
+                return
             seen = added.get(id(parameter))
             added[id(parameter)] = gradient.detach().clone() if seen is None else seen + gradient
 

@@ -101,7 +101,6 @@ def frozen_parts(encoder: PretrainModel, config: FinetuneConfig) -> list[nn.Modu
     """The modules that do not learn; those that no label reaches (the heads of pretraining) are always among them."""
     if config.head.freeze:
         return [encoder]
-    asvs = encoder.asv_encoder
     heads = [encoder.latent_tree, encoder.euclidean, encoder.hidden_asvs, encoder.scalars]
-    parts = [part for part in (*heads, asvs.nucleotide_head, asvs.prior) if part is not None]
-    return [*parts, asvs] if config.head.freeze_asvs else parts
+    parts = [part for part in (*heads, encoder.asv_encoder.nucleotide_head) if part is not None]
+    return [*parts, encoder.asv_encoder] if config.head.freeze_asvs else parts

@@ -20,8 +20,8 @@ from aam.training.finetune import rated_groups
 from aam.training.optim import adamw
 from aam.training.probes import SURE
 
-UNASKED = "encoder.sample_encoder.unknown"
-"""Stands for counts that are hidden, as only pretraining hides them."""
+UNASKED = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
+"""What only pretraining asks for: it stands for hidden counts, and for the frequencies of bases."""
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,5 @@ class TargetProbes:
         return frozenset(
             name
             for name, parameter in model.named_parameters()
-            if id(parameter) in fixed or parameter.numel() == 0 or name == UNASKED
+            if id(parameter) in fixed or parameter.numel() == 0 or name in UNASKED
         )
