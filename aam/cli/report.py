@@ -87,11 +87,12 @@ def write_report(run: Path, shown: Shown) -> None:
 
 def page(run: Path, shown: Shown | None, given: Given, notes: list[str]) -> str:
     """The HTML of a run."""
+    from aam.cli.report_files import driver_parts
     from aam.cli.report_samples import sample_parts
     from aam.evaluation.report import report_html
 
     found = record(run, notes)
-    parts = leading_parts(run, found, given)
+    parts = leading_parts(run, found, given) + driver_parts(run, given)
     if shown is not None:
         parts += sample_parts(shown, given)
     drawn = ("unifrac.png", "predictions.png", "drivers.png", CURVES)

@@ -21,7 +21,7 @@ from aam.data.dataset import Draw
 from aam.data.labels import blank_missing
 from aam.data.metadata import column, read_metadata, read_text
 from aam.errors import ConfigError, InputError
-from aam.evaluation.audit import audit
+from aam.evaluation.audit import FEW_VALUES, audit
 from aam.evaluation.embed import Encoding, as_distances, encode_asvs
 from aam.evaluation.folds import Fold
 from aam.evaluation.heldout import MAX_SAMPLES, HeldOut
@@ -134,7 +134,12 @@ def colours(metadata: Path | None, name: str | None) -> tuple[str, dict[str, Any
         return "", {}
     frame = read_metadata(metadata)
     name = name or first_varying(frame)
-    return (name, column(frame, name, metadata).to_dict()) if name else ("", {})
+    if name is None:
+        return "", {}
+    values = column(frame, name, metadata)
+    if values.nunique() <= FEW_VALUES:  # numbers of runs or plates are names
+        values = blank_missing(read_text(metadata))[name]
+    return name, values.to_dict()
 
 
 def first_varying(frame: pd.DataFrame) -> str | None:

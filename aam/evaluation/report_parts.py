@@ -125,15 +125,15 @@ def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
     return Part("Folds", table(["fold", "samples predicted", *(LABELS[name] for name in names)], body))
 
 
-def driver_part(frame: pd.DataFrame) -> Part:
-    """The leading rows of what `aam explain` wrote, all columns text, the first the id of the ASV."""
+def driver_part(frame: pd.DataFrame, what: str) -> Part:
+    """The leading rows of what `aam explain` wrote of `what`, all columns text, the first the id of the ASV."""
     head = [str(name).replace("_", " ") for name in frame.columns]
     rows = [
         [name if len(name) <= NAME else f"{name[:NAME]}…", *rest]
         for name, *rest in frame.head(DRIVERS).itertuples(index=False)
     ]
-    more = f"The leading {len(rows):,} of {len(frame):,} ASVs."
-    return Part("Leading ASVs", table(head, rows) + text(more if len(rows) < len(frame) else ""))
+    shown = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
+    return Part("Leading ASVs", table(head, rows) + text(f"{shown}{f'; explained: {what}' if what else ''}."))
 
 
 def audit_part(found: Audit, what: str) -> Part:

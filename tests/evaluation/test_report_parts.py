@@ -62,8 +62,9 @@ def test_folds_and_leading_asvs():
     assert cells(fold_part(rows).body)[1:] == [["1", "1,200", "2.000"], ["s&lt;7", "3", "3.000"]]
     assert fold_part([]).body == ""
     frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
-    part = driver_part(frame)
-    assert "ACGT" * 10 + "…" in part.body and "The leading 20 of 30 ASVs." in part.body
+    part = driver_part(frame, "log-odds of '6'")
+    assert "ACGT" * 10 + "…" in part.body and "The leading 20 of 30 ASVs; explained: log-odds of" in part.body
+    assert "<p>All ASVs.</p>" in driver_part(frame.head(3), "").body
 
 
 def test_the_audit_in_words():

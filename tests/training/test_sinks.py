@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from aam.training.sinks import JsonlSink, summary
+from aam.training.sinks import ConsoleSink, JsonlSink, summary
 
 
 def steps(path: Path) -> list[int]:
@@ -45,3 +45,19 @@ def test_a_fresh_run_begins_an_empty_log(tmp_path: Path):
 
 def test_summaries_show_what_they_know():
     assert summary({"loss": 0.5, "unifrac_r2": 0.91234, "unknown": 3.0}) == "loss 0.5000  UniFrac R2 0.912"
+
+
+def test_what_is_left_is_that_of_all_folds():
+    """Half of the second of four is done: two and a half are left, five times as much."""
+    assert ConsoleSink(2, 4).left(0.5) == 5.0
+    assert ConsoleSink().left(0.25) == 3.0
+
+
+def test_lines_name_the_fold(capsys):
+    sink = ConsoleSink(2, 3)
+    sink.write("validation", 10, {"loss": 0.5}, 0.5)
+    sink.write("train", 11, {"loss": 0.25}, 0.5)
+    sink.close()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("fold 2 of 3  step     10  held out: loss 0.5000")
+    assert second.startswith("fold 2 of 3  step     11   50%  ETA") and "loss 0.2500" in second
