@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aam.data import texts
 from aam.data.texts import Texts, encode_texts, pick
 
 STRINGS = st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=12)
@@ -19,15 +20,15 @@ def stored(strings: list[str]) -> Texts:
 
 @given(STRINGS, st.data())
 def test_they_read_as_a_list(strings: list[str], data: st.DataObject):
-    texts = stored(strings)
-    assert list(texts) == strings and len(texts) == len(strings)
-    assert [texts[place] for place in range(-len(strings), len(strings))] == strings + strings
+    found = stored(strings)
+    assert list(found) == strings and len(found) == len(strings)
+    assert [found[place] for place in range(-len(strings), len(strings))] == strings + strings
     low, high = (data.draw(st.integers(-15, 15)) for _ in range(2))
-    assert list(texts[low:high]) == strings[low:high]
+    assert list(found[low:high]) == strings[low:high]
     if strings:
         places = np.array(data.draw(st.lists(st.integers(0, len(strings) - 1))), dtype=np.int64)
-        assert list(texts.take(places)) == pick(strings, places)
-        assert list(texts.take(places).take(np.arange(len(places))[::-1])) == pick(strings, places)[::-1]
+        assert list(found.take(places)) == pick(strings, places)
+        assert list(found.take(places).take(np.arange(len(places))[::-1])) == pick(strings, places)[::-1]
 
 
 def test_a_number_beyond_the_end_is_an_error():
@@ -36,6 +37,6 @@ def test_a_number_beyond_the_end_is_an_error():
 
 
 def test_more_than_a_piece(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aam.data.texts.PIECE", 3)
+    monkeypatch.setattr(texts, "PIECE", 3)
     strings = ["é" * number for number in range(10)]
     assert list(stored(strings)) == strings
