@@ -25,7 +25,7 @@ from aam.errors import TableError
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 """Entries of the second copy of a matrix that are in memory at a time."""
 
 

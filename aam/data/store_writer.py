@@ -56,11 +56,12 @@ class GrowingArray:
             ) from fault
         self.rows += len(rows)
 
-    def read(self) -> NDArray:
-        """All rows so far, mapped and read-only."""
-        if self.rows == 0:
+    def read(self, first: int = 0, last: int | None = None) -> NDArray:
+        """Rows first to last, all by default, mapped and read-only."""
+        count = (self.rows if last is None else last) - first
+        if count == 0:
             return np.empty((0, *self.shape), self.dtype)
-        return np.memmap(self.path, self.dtype, "r", self.start, (self.rows, *self.shape))
+        return np.memmap(self.path, self.dtype, "r", self.start + first * self.row_bytes, (count, *self.shape))
 
     def flush(self) -> None:
         """See to it that the rows are on the disk."""

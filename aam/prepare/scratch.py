@@ -16,8 +16,8 @@ from aam.data.store_writer import GrowingArray
 from aam.data.table import EMPTY_ASVS, clean, open_rows, refuse_empty
 from aam.prepare.sources import Source
 
-ENTRIES = 1 << 20
-"""Counts that are in memory at a time: about 60 MB of work."""
+ENTRIES = 1 << 18
+"""Counts that are in memory at a time: about 35 MB of work, mostly that of the checks."""
 
 
 class Scratch:
@@ -44,11 +44,11 @@ class Scratch:
 
     def blocks(self, columns: int) -> Iterator[sparse.csr_array]:
         """The samples in order, some [rows, columns] at a time."""
-        indptr, indices, data = (self.arrays[name].read() for name in ("indptr", "indices", "data"))
+        indptr = self.arrays["indptr"].read()
         for rows in cut_rows(indptr, ENTRIES):
-            bounds = indptr[rows.start : rows.stop + 1]
-            parts = data[bounds[0] : bounds[-1]], indices[bounds[0] : bounds[-1]], bounds - bounds[0]
-            yield sparse.csr_array(parts, shape=(len(bounds) - 1, columns))
+            bounds = np.array(indptr[rows.start : rows.stop + 1])
+            data, indices = (self.arrays[name].read(int(bounds[0]), int(bounds[-1])) for name in ("data", "indices"))
+            yield sparse.csr_array((data, indices, bounds - bounds[0]), shape=(len(bounds) - 1, columns))
 
 
 class Read(NamedTuple):
