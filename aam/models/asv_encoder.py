@@ -30,6 +30,12 @@ class ChunkedEncoder(nn.Module):
     numbers: int
     """Numbers of a sequence that the backward pass needs, about."""
     dropout = 0.0
+    in_turn = False
+    """Whether chunks run one after the other even where threads are at hand."""
+
+    def compile_encoding(self) -> None:
+        """Compile `encode`, for any number and length of rows; compiled code uses several threads by itself."""
+        self.encode, self.in_turn = torch.compile(self.encode, dynamic=True), True  # type: ignore[method-assign]
 
     def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
         """tokens [U, L] -> states and embeddings; every row holds at least one token.
@@ -82,7 +88,8 @@ class ChunkedEncoder(nn.Module):
         return Plan(chunks, affordable(device, (len(some) * self.numbers for some in chunks)))
 
     def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
-        work = Work.here(run, chunks[0][0].device, noisy=self.training and self.dropout > 0)
+        noisy = self.training and self.dropout > 0
+        work = Work.here(run, chunks[0][0].device, noisy, self.in_turn)
         return [result for (result,) in in_chunks(work, chunks, list(self.parameters()), kept)]
 
     def _embed_chunk(self, tokens: Tensor) -> Chunk:
@@ -145,7 +152,8 @@ class ASVEncoder(ChunkedEncoder):
         if tokens.device.type != "cpu" or not len(tokens):
             return tokens, False
         longest = 1 + int((tokens != vocab.PAD).any(0).nonzero().max())
-        return tokens[:, :longest], bool(self._valid(tokens[:, :longest]).all())
+        tokens = tokens[:, :longest].contiguous()
+        return tokens, bool(self._valid(tokens).all())
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:

@@ -59,24 +59,26 @@ class Graph(NamedTuple):
 class Work:
     """What is done with every chunk, in the precision of the caller: autocast to `dtype`, None for no autocast.
 
-    Where it is `noisy`, that is draws random numbers, chunks run one after the other, and draw the same ones again.
+    Chunks run one after the other where that is asked for (`in_turn`), and where they are `noisy`, that is draw random
+    numbers; then they draw the same ones again.
     """
 
     run: Run
     device: torch.device
     noisy: bool
+    in_turn: bool
     dtype: torch.dtype | None
 
     @classmethod
-    def here(cls, run: Run, device: torch.device, noisy: bool) -> Work:
+    def here(cls, run: Run, device: torch.device, noisy: bool, in_turn: bool = False) -> Work:
         """As the caller would do it now."""
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-        return cls(run, device, noisy, dtype)
+        return cls(run, device, noisy, in_turn, dtype)
 
     def each(self, work: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
         """`work` of each, in their order; on threads where there are several for arithmetic."""
         threads = torch.get_num_threads()
-        if self.noisy or self.device.type != "cpu" or min(threads, len(given)) == 1:
+        if self.noisy or self.in_turn or self.device.type != "cpu" or min(threads, len(given)) == 1:
             return map(work, given)
         return workers(threads).map(work, given)
 

@@ -93,7 +93,7 @@ def build_learner(config: PretrainConfig, batches: TrainingBatches, device: torc
     optimizer = build_optimizer(model, config.optim)
     scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
     if config.optim.compile:
-        model.asv_encoder.encode = torch.compile(model.asv_encoder.encode, dynamic=True)
+        model.asv_encoder.compile_encoding()
     objective = PretrainObjective(config.loss, measure_scale(batches))
     return Learner(model, optimizer, scaler, config.optim, objective, device)
 
