@@ -72,20 +72,22 @@ def gradients_are_fresh(make: Make, left: float) -> str:
     trial.step(trial.batches[0])
     added: dict[int, Tensor] = {}
     stale: list[str] = []
+    nodes: list[Any] = []  # held, or autograd makes others
 
-    def note(name: str, parameter: Tensor) -> list[RemovableHandle]:
-        def at_gradient(gradient: Tensor | None) -> None:
-            if gradient is None:  # an operation was handed the parameter and did not use it
-                return
-            seen = added.get(id(parameter))
-            added[id(parameter)] = gradient.detach().clone() if seen is None else seen + gradient
+    def note(name: str, parameter: nn.Parameter) -> list[RemovableHandle]:
+        def at_gradient(gradients: tuple[Tensor | None, ...]) -> None:
+            gradient, seen = gradients[0], added.get(id(parameter))
+            if gradient is not None:  # it is where an operation was handed the parameter and did not use it
+                added[id(parameter)] = gradient.detach().clone() if seen is None else seen + gradient
 
         def at_sum(parameter: Tensor) -> None:
             found, expected = parameter.grad, added.get(id(parameter))
             if found is not None and expected is not None and not torch.allclose(found, expected, rtol=1e-3, atol=1e-8):
                 stale.append(name)
 
-        return [parameter.register_hook(at_gradient), parameter.register_post_accumulate_grad_hook(at_sum)]
+        # The node that adds to the parameter, not the parameter: its hooks run for torch.autograd.grad as well.
+        nodes.append(parameter.expand_as(parameter).grad_fn.next_functions[0][0])
+        return [nodes[-1].register_prehook(at_gradient), parameter.register_post_accumulate_grad_hook(at_sum)]
 
     handles = [h for name, p in trial.model.named_parameters() if p.requires_grad for h in note(name, p)]
     try:

@@ -25,7 +25,7 @@ def looked_over(run: Run, example: Corpus) -> Preflight:
 
 
 def test_they_leave_no_trace(new_run: NewRun, example: Corpus):
-    run, _ = new_run("run", max_minutes=0.5)
+    run, _ = new_run("run", max_minutes=5.0)
     before = {name: tensor.clone() for name, tensor in run.learner.model.state_dict().items()}
     random = torch.get_rng_state()
     found = looked_over(run, example)
@@ -42,7 +42,7 @@ def test_they_take_a_twentieth_of_the_run_at_most(new_run: NewRun, example: Corp
 
 
 def test_a_block_that_nothing_reaches_is_found(new_run: NewRun, example: Corpus):
-    run, _ = new_run("run", max_minutes=0.5)
+    run, _ = new_run("run", max_minutes=5.0)
     run.learner.model.sample_encoder.pooling.requires_grad_(False)
     found = looked_over(run, example)
     assert [check.name for check in found.failed][0] == "trainable" and "sample_encoder.pooling" in str(found)
