@@ -6,7 +6,9 @@ that are left when one is gone; without it there is one rank and nothing in this
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import signal
 import tempfile
 import time
@@ -25,9 +27,8 @@ from aam.errors import AamError, InputError, Interrupted
 SILENCE = timedelta(minutes=10)
 """How long a rank waits for another that gives no sign, e.g. because its machine lost power; the longest that one works
 while others wait are the checks before a run, a minute at most."""
-ROLL_CALL = 10.0
-"""Seconds in which ranks that lost contact tell each other that they are there; `torchrun` kills them after 30."""
-GONE = "is gone without a word (killed, out of memory, or its machine lost)"
+SEARCH = 5.0
+"""Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 """How often `torchrun --max-restarts N` has started the ranks anew."""
 
@@ -96,16 +97,19 @@ def join_world(home: Path) -> Iterator[World]:
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
     store, rank, size = next(dist.rendezvous("env://", timeout=SILENCE))
+    store = dist.PrefixStore(f"start {os.environ.get(RESTARTS)}", store)  # the store knows those of earlier starts
+    register = Register(dist.PrefixStore("register", store), rank, size)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    dist.init_process_group(backend, store=dist.PrefixStore("run", store), rank=rank, world_size=size, timeout=SILENCE)
-    world, register = World(rank, size, home, restarted), dist.PrefixStore("register", store)
+    world, meet = World(rank, size, home, restarted), dist.PrefixStore("run", store)
     try:
+        dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=SILENCE)
         with quiet(not world.first):
             yield world
     except Exception as error:  # noqa: BLE001 - whatever ends this rank, the others must learn of it
         end_together(world, error, register)
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 @contextmanager
@@ -118,38 +122,76 @@ def quiet(wanted: bool) -> Iterator[None]:
         yield
 
 
-def end_together(world: World, error: Exception, register: dist.Store) -> None:
-    """Raise what ended this rank, or what it was that took others away; one rank tells what happened to all."""
+class Register:
+    """Where ranks note who they are and why they end; it outlives them, since `torchrun` keeps it."""
+
+    def __init__(self, store: dist.Store, rank: int, size: int):
+        self.store, self.rank, self.size = store, rank, size
+        self.host = platform.node()
+        store.set(f"process {rank}", json.dumps([self.host, os.getpid()]))
+
+    def failed(self, why: str) -> None:
+        """Note that this rank ends, and why."""
+        self.store.set(f"failed {self.rank}", why)
+
+    def search(self) -> dict[int, str]:
+        """Ranks that are gone and what is known of each; empty where another rank has said so already.
+
+        Ranks of the same host are seen to be gone; if it is none of them, it is those of other hosts who do not tell.
+        """
+        ends, gone = time.monotonic() + SEARCH, {}
+        while not gone and time.monotonic() < ends and not self.store.check(["told"]):
+            time.sleep(0.1)
+            gone = {rank: why for rank in range(self.size) if (why := self._fate(rank))}
+        if self.store.add("told", 1) > 1:
+            return {}
+        return gone or {rank: f"on {host} does not answer" for rank, (host, _) in self._others().items()}
+
+    def _fate(self, rank: int) -> str:
+        """How a rank ended, empty where nothing tells that it has."""
+        if self.store.check([f"failed {rank}"]):
+            return f"failed ({self.store.get(f'failed {rank}').decode()})"
+        host, process = self._process(rank)
+        return "is gone without a word (killed, or out of memory)" if host == self.host and not alive(process) else ""
+
+    def _process(self, rank: int) -> tuple[str, int]:
+        host, process = json.loads(self.store.get(f"process {rank}"))
+        return host, process
+
+    def _others(self) -> dict[int, tuple[str, int]]:
+        """Ranks of other hosts."""
+        found = {rank: self._process(rank) for rank in range(self.size)}
+        return {rank: process for rank, process in found.items() if process[0] != self.host}
+
+
+def alive(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
+
+
+def end_together(world: World, error: Exception, register: Register) -> None:
+    """Raise what ended this rank, or what took others away; one rank tells what happened to all."""
     if isinstance(error, AamError) and not isinstance(error, InputError):
         if world.first:
             raise error
         raise SystemExit(error.exit_code) from error  # all ranks stop alike, and the first one says why
     if not contact_lost(error):
-        register.set(str(world.rank), f"failed: {type(error).__name__}: {' '.join(str(error).split())}")
+        register.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
         raise error
-    here = roll_call(world, register)
-    if world.rank != min(here):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all that are left, to end as they do anyway
+    lost = register.search()
+    if not lost:
         raise SystemExit(Interrupted.exit_code) from error
-    told = {rank: register.get(str(rank)).decode() for rank in range(world.size) if register.check([str(rank)])}
-    lost = [f"rank {rank} {told.get(rank, GONE)}" for rank in range(world.size) if rank not in here]
-    what = f"{'; '.join(lost) or 'contact between ranks was lost'} ({len(here)} of {world.size} ranks are left)"
+    how = f"go on with --resume, on any number of processes ({world.home / LAST})"
     if not (world.home / LAST).exists():
-        raise Interrupted(f"{what}; there is no checkpoint yet, start again") from error
-    raise Interrupted(f"{what}; go on with --resume, on any number of processes ({world.home / LAST})") from error
+        how = "there is no checkpoint yet, start again"
+    raise Interrupted(f"{'; '.join(f'rank {rank} {why}' for rank, why in lost.items())}; {how}") from error
 
 
 def contact_lost(error: Exception) -> bool:
     """Whether another rank could not be reached; gloo says so by RuntimeErrors that name it."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
-
-
-def roll_call(world: World, register: dist.Store) -> list[int]:
-    """Ranks that are still there; all who lost contact call this."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all that are left, to end as they do anyway
-    register.set(f"here {world.rank}", "")
-    ends = time.monotonic() + ROLL_CALL
-    while True:
-        here = [rank for rank in range(world.size) if register.check([f"here {rank}"])]
-        if len(here) >= world.size - 1 or time.monotonic() > ends:
-            return here
-        time.sleep(0.2)
