@@ -21,7 +21,7 @@ from aam.data.qza import open_artifact
 from aam.data.rarefy import choose_depth
 from aam.data.split import Sides, Split, split_rows
 from aam.data.store import MANIFEST
-from aam.data.table import Table, read_table
+from aam.data.table import EMPTY_ASVS, Table, read_table
 from aam.data.texts import pick
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, MatrixError
@@ -33,6 +33,8 @@ from aam.prepared import open_prepared
 SHALLOW = "samples with fewer reads than the rarefaction depth"
 NOT_IN_TREE = "ASVs absent from the tree"
 ONLY_ABSENT_ASVS = "samples all of whose ASVs are absent from the tree"
+OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE}
+"""Reasons under which ASVs are left out; all others are reasons for samples."""
 NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
 
 

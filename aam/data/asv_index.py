@@ -36,13 +36,23 @@ class AsvIndex:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
+        """Which sequences [n] have a column."""
+        keys = digests(sequences)
+        return self._known(keys, np.searchsorted(self._keys, keys))
+
+    def _known(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the digest at these places is the one looked for."""
+        known = np.zeros(len(keys), dtype=bool)
+        inside = np.flatnonzero(at < len(self._keys))
+        known[inside] = self._keys[at[inside]] == keys[inside]
+        return known
+
     def place(self, sequences: Iterable[str]) -> Placed:
         """The column of each sequence; those not seen before get the next columns, in their order."""
         keys = digests(sequences)
         at = np.searchsorted(self._keys, keys)
-        known = np.zeros(len(keys), dtype=bool)
-        inside = np.flatnonzero(at < len(self._keys))
-        known[inside] = self._keys[at[inside]] == keys[inside]
+        known = self._known(keys, at)
         columns = np.empty(len(keys), dtype=np.int64)
         columns[known] = self._columns[at[known]]
         fresh = np.flatnonzero(~known)

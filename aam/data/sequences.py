@@ -80,7 +80,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
         codes, lengths = encode(ids)
         if fault := find_fault(ids, codes, lengths):
             raise SequenceError(_not_dna(ids, fault, table))
-        return [_plain(text) for text in ids]
+        return [plain(text) for text in ids]
     records = read_sequences(path)
     missing = [text for text in ids if text not in records]
     if missing:
@@ -97,10 +97,10 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
             f"{fault.character!r} at position {fault.position}; expected A C G T U or IUPAC codes; {advice}"
         )
-    return [_plain(text) for text in found]
+    return [plain(text) for text in found]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Upper case, T for U."""
     return text.upper().replace("U", "T")
 

@@ -119,5 +119,5 @@ class StoreWriter:
         for part in self.parts:
             del part["rows"]
         write_manifest(self.folder, self.record | more | {"complete": True, "arrays": arrays})
-        for name in without:
+        for name in self._arrays.keys() & set(without):
             self._arrays[name].path.unlink()

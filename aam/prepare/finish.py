@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aam.corpus import OF_ASVS
 from aam.data.ids import quote
+from aam.data.table import STORED_ZEROS
 from aam.data.texts import Texts
 from aam.data.tokenizer import tokenize
 from aam.errors import CorpusError
@@ -21,11 +22,7 @@ PIECE = 1 << 16
 
 def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> None:
     """Complete the corpus and say what it holds."""
-    raw = Texts(growing.array("ids.text").read(), growing.array("ids.bounds").read())
-    study = growing.array("samples.study").read()
-    ids, by_id = unique_ids(list(raw), [sources[number].name for number in study.tolist()], say)
-    growing.append_texts("samples", ids)
-    growing.append(samples_by_id=by_id)
+    add_ids(growing, [source.name for source in sources], say)
     longest = add_tokens(growing)
     if growing.tree is not None:
         leaves = growing.array("leaf").read()
@@ -35,37 +32,50 @@ def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], Non
         "samples": growing.array("samples.depth").rows, "ASVs": len(growing.index), "studies": len(sources),
         "trees": growing.array("trees.nodes").rows, "counts": growing.array("counts.data").rows,
     }  # fmt: skip
-    working = tuple(name for name in WORKING if name != "leaf" or growing.tree is not None)
-    growing.writer.complete({"longest": longest, "counts": counts}, without=working)
+    growing.writer.complete({"longest": longest, "counts": counts}, without=tuple(WORKING))
 
 
-def unique_ids(
-    ids: list[str], studies: Sequence[str], say: Callable[[str], None]
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Ids [n] of samples of the named studies [n], and their numbers in the order of the ids.
+def add_ids(growing: Growing, studies: Sequence[str], say: Callable[[str], None]) -> None:
+    """Write the ids of samples, and of what was left out, under names that occur once.
 
-    Those that occur in several studies begin with the study's name. Raises `CorpusError` where that is not enough.
+    A sample that one study left out may have a namesake in another; an ASV is left out only if no study has it. Raises
+    `CorpusError` where two samples have one name even so.
     """
-    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__))
-    twice = repeated(ids, by_id)
-    if not twice:
-        return ids, by_id
-    found = list(ids)
-    for place in twice:
-        found[place] = f"{studies[place]}.{ids[place]}"
-    example = f"{quote(ids[twice[0]])} is now {quote(found[twice[0]])}"
-    say(f"{len(twice):,} sample ids occur in several tables and begin with the table's name now, e.g. {example}")
-    by_id = np.array(sorted(range(len(found)), key=found.__getitem__))
-    if again := repeated(found, by_id):
-        raise CorpusError(f"sample id {quote(found[again[0]])} occurs twice with the table's name; rename the sample")
-    return found, by_id
+    raw, lost = growing.texts("ids"), growing.texts("lost")
+    study, lost_study, reason = (growing.array(name).read() for name in ("samples.study", "lost.study", "lost.reason"))
+    reasons = np.array(growing.writer.record.setdefault("reasons", []), dtype=str)[reason]
+    of_asvs = np.isin(reasons, list(OF_ASVS))
+    gone = np.flatnonzero(~of_asvs & (reasons != STORED_ZEROS))  # a sample that lost its stored zeros is still there
+    ids = [*raw, *lost.take(gone)]
+    owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
+    twice = repeated(ids)
+    if twice:
+        example = next((text, owner) for text, owner in zip(ids, owners, strict=True) if text in twice)
+        say(
+            f"{len(twice):,} sample ids occur in several tables and begin with the table's name now, e.g. "
+            f"{quote(example[0])} is {quote(f'{example[1]}.{example[0]}')}"
+        )
+
+    def name(text: str, owner: str) -> str:
+        return f"{owner}.{text}" if text in twice else text
+
+    found = [name(text, owner) for text, owner in zip(ids, owners, strict=True)]
+    if again := repeated(found):
+        raise CorpusError(f"sample id {quote(min(again))} occurs twice with the table's name; rename the sample")
+    growing.append_texts("samples", found[: len(raw)])
+    growing.append(samples_by_id=np.array(sorted(range(len(raw)), key=found.__getitem__)))
+    absent = np.array([place for place, is_asv in enumerate(of_asvs) if not is_asv or not growing.holds(lost[place])])
+    absent = absent.astype(np.int64)
+    growing.append_texts(
+        "dropped",
+        [lost[place] if of_asvs[place] else name(lost[place], studies[lost_study[place]]) for place in absent.tolist()],
+    )
+    growing.append(dropped_reason=reason[absent])
 
 
-def repeated(ids: Sequence[str], by_id: NDArray[np.int64]) -> list[int]:
-    """The numbers, ascending, of ids that equal another; `by_id` has them sorted."""
-    order = by_id.tolist()
-    pairs = [(one, other) for one, other in pairwise(order) if ids[one] == ids[other]]
-    return sorted({place for pair in pairs for place in pair})
+def repeated(ids: Sequence[str]) -> set[str]:
+    """The ids that occur more than once."""
+    return {one for one, other in pairwise(sorted(ids)) if one == other}
 
 
 def add_tokens(growing: Growing) -> int:

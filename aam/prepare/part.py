@@ -13,6 +13,7 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.data.asv_index import AsvIndex
+from aam.data.sequences import plain
 from aam.data.store_writer import GrowingArray, StoreWriter
 from aam.data.texts import Texts, encode_texts
 from aam.phylogeny.match import match_tips
@@ -21,8 +22,11 @@ from aam.prepare.scratch import Scratch, read_counts
 from aam.prepare.sources import Source
 from aam.prepared import DTYPES
 
-WORKING = {"ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4"}
-"""Arrays that do not stay: sample ids as the tables have them, and the leaf of each ASV in the tree of all tables."""
+WORKING = {
+    "ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4",
+    "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
+}  # fmt: skip
+"""Arrays that do not stay: ids of samples and of what is left out, as the tables have them; leaves of a common tree."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,24 @@ class Growing:
         bounds.append(text.rows + np.cumsum(lengths))
         text.append(data)
 
-    def append_dropped(self, dropped: Mapping[str, Sequence[str]]) -> None:
-        """Add ids that were left out; the manifest numbers the reasons."""
+    def append_lost(self, dropped: Mapping[str, Sequence[str]], study: int) -> None:
+        """Add ids that a study left out; the manifest numbers the reasons."""
         reasons = self.writer.record.setdefault("reasons", [])
-        self.append_texts("dropped", [])
-        self.append(dropped_reason=np.empty(0, np.uint8))
         for reason, ids in dropped.items():
             if reason not in reasons:
                 reasons.append(reason)
-            self.append_texts("dropped", ids)
-            self.append(dropped_reason=np.full(len(ids), reasons.index(reason), np.uint8))
+            number = reasons.index(reason)
+            self.append_texts("lost", ids)
+            self.append(lost_reason=np.full(len(ids), number), lost_study=np.full(len(ids), study))
+
+    def holds(self, feature_id: str) -> bool:
+        """Whether a feature id is the sequence of an ASV of the corpus."""
+        return bool(self.index.holds([plain(feature_id)])[0])
+
+    def texts(self, name: str) -> Texts:
+        """The strings so far of a pair of arrays."""
+        bounds = self.array(f"{name}.bounds").read()
+        return Texts(self.array(f"{name}.text").read(), bounds if len(bounds) else np.zeros(1, np.int64))
 
 
 def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
@@ -68,9 +80,7 @@ def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
     growing = Growing(writer, AsvIndex(), tree)
     for name in writer.parts[-1]["rows"] if writer.parts else ():
         growing.array(name)
-    text, bounds = growing.array("asvs.text"), growing.array("asvs.bounds")
-    if bounds.rows:
-        growing.index.place(Texts(text.read(), bounds.read()))
+    growing.index.place(growing.texts("asvs"))
     return growing
 
 
@@ -90,7 +100,7 @@ def add_table(growing: Growing, source: Source, number: int, config: PrepareConf
         read.dropped[ONLY_ABSENT_ASVS] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
     growing.append_texts("ids", [read.sample_ids[row] for row in np.flatnonzero(kept)])
     growing.append_texts("asvs", [read.sequences[match.columns[place]] for place in placed.new])
-    growing.append_dropped(read.dropped)
+    growing.append_lost(read.dropped, number)
     if growing.tree is None:
         add_tree(growing, tree, match.tips, placed.columns)
     else:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aam.config import RunnableConfig
-from aam.corpus import NOT_IN_TREE
-from aam.data.table import EMPTY_ASVS, STORED_ZEROS, Table
+from aam.corpus import OF_ASVS
+from aam.data.table import STORED_ZEROS, Table
 from aam.health.ledger import FILE_NAME, Ledger
 
 TABLE = "table"
 """Stage of the ledger: what the feature table held."""
-OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE}
-"""Reasons under which ASVs are left out; all others are reasons for samples."""
 
 
 def open_ledger(config: RunnableConfig) -> Ledger:

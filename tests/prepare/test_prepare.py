@@ -84,7 +84,7 @@ def test_joined_tables_equal_dictionaries(
     wanted, study = {}, {}
     for number, table in enumerate(whole):
         for sample, reads in table.items():
-            elsewhere = any(sample in other for place, other in enumerate(whole) if place != number)
+            elsewhere = any(sample in other for place, other in enumerate(tables) if place != number)
             wanted[f"{'abc'[number]}.{sample}" if elsewhere else sample] = reads
             study[f"{'abc'[number]}.{sample}" if elsewhere else sample] = number
     with tempfile.TemporaryDirectory() as name:
@@ -99,6 +99,10 @@ def test_joined_tables_equal_dictionaries(
         assert found.depth.tolist() == [sum(reads.values()) for reads in wanted.values()]
         assert [found.table.sample_ids[row] for row in found.by_id] == sorted(wanted)
         used = {name for reads in wanted.values() for name in reads}
+        assert set(found.dropped.get(EMPTY_SAMPLES, [])).isdisjoint(wanted)
+        assert len(wanted) + len(found.dropped.get(EMPTY_SAMPLES, [])) == sum(map(len, tables))
+        named = {name for table in tables for sample in table.values() for name in sample}
+        assert set(found.dropped.get(EMPTY_ASVS, [])) == named - used
         assert sorted(found.table.sequences) == sorted(used) and len(found.tokens) == len(used)
         for number, (tree, leaves) in enumerate(zip(found.trees, found.leaves, strict=True)):
             own = used if shared or len(tables) == 1 else {name for reads in whole[number].values() for name in reads}
@@ -133,7 +137,7 @@ def test_ids_that_occur_twice_say_so_and_a_clash_is_refused(tmp_path: Path):
     given = config(tmp_path, [{"s": {"CAT": 1}, "t": {"CAT": 2}}, {"s": {"CAT": 3}}], [["CAT", "ACGT"]] * 2)
     prepare(given, tmp_path / "corpus", heard.append)
     assert list(open_prepared(tmp_path / "corpus", 150).table.sample_ids) == ["a.s", "t", "b.s"]
-    assert "2 sample ids occur in several tables and begin with the table's name now, e.g. 's' is now 'a.s'" in heard
+    assert "1 sample ids occur in several tables and begin with the table's name now, e.g. 's' is 'a.s'" in heard
     given = config(tmp_path, [{"s": {"CAT": 1}, "b.s": {"CAT": 2}}, {"s": {"CAT": 3}}], [["CAT", "ACGT"]] * 2)
     with pytest.raises(CorpusError, match=r"sample id 'b\.s' occurs twice with the table's name; rename the sample"):
         prepare(given, tmp_path / "clash", quiet)
