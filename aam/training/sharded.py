@@ -1,8 +1,8 @@
 """Weights, gradients and optimiser state divided among ranks by FSDP2, and checkpoints that all ranks write together.
 
 Between steps a rank holds one part in W of all that grows with the model. Parameters are gathered in groups when they
-are needed: the ASV encoder is one, since ranks encode different numbers of chunks and a gather within one would wait
-for ever; each block of the sample encoder is one; the heads are the last.
+are needed: each encoder is one, since ranks encode different numbers of chunks and a gather within one would wait for
+ever; and since chunks are differentiated by the parameters that stand there when they begin. The heads are the last.
 
 A checkpoint is written by `torch.distributed.checkpoint` as safetensors, each rank its part, and then put together, so
 that on disk it is like any other: one process, or another number of ranks, reads it. Torch's own format is not used:
@@ -46,7 +46,7 @@ class Sharding:
         widen(model)
         model.register_forward_hook(without_views)
         mesh = init_device_mesh(learner.device.type, (world.size,))
-        for part in (model.asv_encoder, *model.sample_encoder.transformer.blocks, model.sample_encoder, model):
+        for part in (model.asv_encoder, model.sample_encoder, model):
             fully_shard(part, mesh=mesh)
         for method in ("embed", "predict"):
             register_fsdp_forward_method(model.asv_encoder, method)

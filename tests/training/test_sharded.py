@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from aam.checkpoint import load_checkpoint, open_model
 from aam.config import PretrainConfig, from_options
 from aam.corpus import Corpus, open_corpus
+from aam.models.chunks import LIMITS, Limits
 from aam.training.distributed import distribute_run
 from aam.training.loop import Run, train
 from aam.training.run import Seams, build_run
@@ -47,7 +48,8 @@ def run_of(world: World, folder: Path, steps: int, **options: object) -> tuple[R
 
 
 def on_ranks(home: str, share: str) -> None:
-    """Train, save and go on; each rank notes how much of the model it holds."""
+    """Train, save and go on, in many chunks, run twice; each rank notes how much of the model it holds."""
+    LIMITS["cpu"] = Limits(60, 0)
     with join_world(Path(home)) as world, world.folder() as folder:
         run, state = run_of(world, folder, STEPS, shard=True)
         train(run, state, StopRequest())
