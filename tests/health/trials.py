@@ -1,4 +1,4 @@
-"""Small learning tasks for the preflight tests: ten that are in order, and ways to break each silently."""
+"""Small learning tasks for the preflight tests: those that are in order, and ways to break each silently."""
 
 from __future__ import annotations
 
@@ -70,6 +70,39 @@ class Convolution(nn.Module):
     def forward(self, batch: Batch):
         x = torch.relu(self.norm(self.conv(self.embed(batch.tokens).mT))) * batch.valid[:, None]
         return {"classes": self.classes(x.flatten(1)), "number": self.number(x.flatten(1))[:, 0]}
+
+
+class Again(torch.autograd.Function):
+    """A block without a graph, run again with one going backward."""
+
+    @staticmethod
+    def forward(ctx, block: nn.Module, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.block = block
+        ctx.save_for_backward(x)
+        return block(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            out = ctx.block(x)
+        return None, *torch.autograd.grad(out, [x, *ctx.block.parameters()], gradient)
+
+
+class RunAgain(nn.Module):
+    """A block that keeps no activations."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Again.apply(self.block, x, *self.block.parameters())
+
+
+def thrifty(model: Encoder) -> Encoder:
+    model.mlp = RunAgain(model.mlp)
+    return model
 
 
 def score(output, batch: Batch) -> Tensor:
@@ -147,6 +180,7 @@ GOOD = {
     "small batches, wide layers": Recipe(
         build=lambda: Encoder(dim=64), batches=lambda: [draw(8, seed) for seed in range(16)]
     ),
+    "backward asks for gradients itself": Recipe(build=lambda: thrifty(Encoder())),
 }  # fmt: skip
 
 
