@@ -11,6 +11,8 @@ from aam.health.ledger import FILE_NAME, Ledger
 
 TABLE = "table"
 """Stage of the ledger: what the feature table held."""
+LISTED = 2_000_000
+"""Most samples, or ASVs, that are listed one by one; of larger corpora the manifest that `aam prepare` wrote tells."""
 
 
 def open_ledger(config: RunnableConfig) -> Ledger:
@@ -28,6 +30,8 @@ def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str
     They were left out by options (depth, --max-missing, the ids of a matrix), so they are not charged to the budget.
     """
     for item, kept in (("sample", table.sample_ids), ("asv", table.asv_ids)):
+        if len(kept) > LISTED:
+            continue
         lost = {
             reason: ids
             for reason, ids in dropped.items()
