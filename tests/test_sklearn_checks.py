@@ -43,7 +43,7 @@ def dna(number: int) -> str:
 
 
 SEQUENCES = {f"x{number}": dna(number) for number in range(256)}
-SMALL = {"sequences": SEQUENCES, "preset": "tiny", "max_bp": 10, "head_dim": 8, "max_steps": 2, "device": "cpu"}
+SMALL = {"sequences": SEQUENCES, "preset": "tiny", "max_bp": 10, "head_dim": 8, "max_steps": 1, "device": "cpu"}
 ESTIMATORS = [AAMEncoder, AAMRegressor, AAMClassifier]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,15 +100,15 @@ def of_embeddings(opened: Opened, model_path: Path, values: Values, job: Explain
 
 def of_predictions(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
     """A target or class under the models of all folds, each looked at by itself."""
-    from aam.checkpoint import find_members, open_model
+    from aam.cli.predict_run import open_members
     from aam.cli.progress import bar
     from aam.evaluation.embed import device_of
     from aam.evaluation.explain import explain, mean_explanation
     from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
 
-    output, found = choose_output(opened.config, job.of), []
-    for folder in find_members(model_path):
-        model, config = open_model(folder)
+    members = open_members(model_path)
+    output, found = choose_output(members[0].config, job.of), []
+    for model, config in ((member.model, member.config) for member in members):
         model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
         encoding = encoding_of(Opened(model.encoder, config, opened.samples), values.apply.cache)
         marks, scalar = identity_marks(model, config.schema.identities), target_scalar(model, config, output)
@@ -121,7 +122,7 @@ def tree_places(samples: TableSamples) -> np.ndarray | None:
     return None if samples.tree is None else samples.tree.leaves_of(samples.tips)
 
 
-def table_text(found: Explanation, ids: list[str], places: np.ndarray | None) -> str:
+def table_text(found: Explanation, ids: Sequence[str], places: np.ndarray | None) -> str:
     """The rows of the table, the leading ASV first."""
     columns: dict[str, np.ndarray] = {
         "samples": found.samples,
@@ -154,7 +155,7 @@ def deletion_figures(found: Explanation) -> dict[str, Any]:
     return by_count
 
 
-def summary(found: Explanation, ids: list[str]) -> str:
+def summary(found: Explanation, ids: Sequence[str]) -> str:
     """The leading ASVs and the check, for the terminal."""
     rows = [f"  {'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
     for row in found.order()[:SHOWN]:

@@ -43,6 +43,7 @@ from aam.sklearn.tables import Reads, TakesTables
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.run import Seams, assemble, resolve_device
+from aam.training.state import TrainState
 
 MIN_SAMPLES = 2
 """Scales of features and targets need two samples."""
@@ -76,7 +77,7 @@ class Targets:
     def labels(self) -> Labels:
         """The targets as `aam train` reads them."""
         ids = [f"row {row}" for row in range(len(self.numbers))]
-        classes = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
+        classes: list[str | None] = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
         return Labels(ids, self.numbers, classes, pd.DataFrame(index=ids), None)
 
 
@@ -167,6 +168,11 @@ def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASV
     return Start(encoder.state_dict(), embed_asvs(encoder.to(device), samples.tokens) if frozen else None)
 
 
+def no_checkpoint(state: TrainState, name: str) -> Path:
+    """Nothing is written: there is no run to go on with, and the model stays in memory."""
+    return Path(name)
+
+
 def trained(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
@@ -174,7 +180,8 @@ def trained(
     batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
     run, state = assemble(config, learner, batches, Seams(lambda learner: {}, [], selects=False))
-    train(run, state, Unstoppable())
-    model: FinetuneModel = learner.model
+    train(replace(run, save=no_checkpoint), state, Unstoppable())
+    model = learner.model.eval()
+    assert isinstance(model, FinetuneModel)
     model.embedded = None
-    return model.eval()
+    return model

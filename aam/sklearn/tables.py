@@ -72,9 +72,10 @@ class TakesTables(BaseEstimator):
         reads = read_table(X, self.sequences, self, least)
         if fitting:
             self.n_features_in_ = len(reads.names)
-            vars(self).pop("feature_names_in_", None)
             if reads.named:
                 self.feature_names_in_ = np.array(reads.names, dtype=object)
+            elif "feature_names_in_" in vars(self):  # of an earlier fit
+                del self.feature_names_in_
         elif not reads.named and len(reads.names) != self.n_features_in_:
             raise ValueError(
                 f"X has {len(reads.names)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
