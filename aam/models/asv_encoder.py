@@ -22,13 +22,18 @@ class Encoded(NamedTuple):
     embeddings: Tensor
 
 
+class Cost(NamedTuple):
+    """Transformer positions of a row, and numbers of it that the backward pass needs, about."""
+
+    positions: int
+    numbers: int
+
+
 class ChunkedEncoder(nn.Module):
     """What the encoders of distinct ASVs share: chunks and the contract of `embed` and `predict`."""
 
     positions: int
     """Transformer positions of the longest sequence."""
-    numbers: int
-    """Numbers of a sequence that the backward pass needs, about."""
     dropout = 0.0
     in_turn = False
     """Whether chunks run one after the other even where threads are at hand."""
@@ -42,6 +47,10 @@ class ChunkedEncoder(nn.Module):
 
         `full` promises that no position is padding, which saves the mask.
         """
+        raise NotImplementedError
+
+    def cost(self, length: int) -> Cost:
+        """What a row of so many tokens takes."""
         raise NotImplementedError
 
     def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
@@ -80,12 +89,12 @@ class ChunkedEncoder(nn.Module):
 
     def plan(self, tokens: Tensor) -> Plan:
         """Chunks of tokens [U, L], about equal in size; rows of like length are together, except on a GPU."""
-        device = tokens.device
+        device, cost = tokens.device, self.cost(tokens.shape[1])
         rows = torch.arange(len(tokens), device=device)
         if device.type == "cpu":
             rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
-        chunks = rows.tensor_split(max(1, -(-len(rows) * self.positions // LIMITS[device.type].positions)))
-        return Plan(chunks, affordable(device, (len(some) * self.numbers for some in chunks)))
+        chunks = rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions)))
+        return Plan(chunks, affordable(device, (len(some) * cost.numbers for some in chunks)))
 
     def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
         noisy = self.training and self.dropout > 0
@@ -118,7 +127,6 @@ class ASVEncoder(ChunkedEncoder):
         self.position = nn.Parameter(torch.empty(1 + patches, config.dim))
         self.dropout = config.asv_dropout
         self.transformer = Transformer(config.dim, config.heads, config.asv_layers, config.ffn_ratio, self.dropout)
-        self.numbers = self.transformer.numbers(self.positions)
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
         self.nucleotide_head = nn.Linear(config.dim, config.patch * vocab.OUTPUT_SIZE)
         self.prior = nn.Embedding(1 + config.max_bp, vocab.OUTPUT_SIZE)
@@ -147,6 +155,10 @@ class ASVEncoder(ChunkedEncoder):
         valid = None if full else self._valid(tokens)
         states = self.transformer(self._embed(tokens.long()), valid)
         return Encoded(states, self.pooling(states, valid))
+
+    def cost(self, length: int) -> Cost:
+        positions = 1 + -(-(length - 1) // self.patch)
+        return Cost(positions, self.transformer.numbers(positions))
 
     def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:
         if tokens.device.type != "cpu" or not len(tokens):
@@ -205,7 +217,6 @@ class MLPEncoder(ChunkedEncoder):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.max_bp, self.positions = config.max_bp, 1
-        self.numbers = 2 * config.max_bp * vocab.VOCAB_SIZE + 4 * self.HIDDEN
         self.layers = nn.Sequential(
             nn.Linear(config.max_bp * vocab.VOCAB_SIZE, self.HIDDEN),
             nn.GELU(),
@@ -228,6 +239,9 @@ class MLPEncoder(ChunkedEncoder):
         onehot = onehot * (bases != vocab.PAD)[..., None]
         embeddings = self.layers(onehot.flatten(1))
         return Encoded(embeddings[:, None], embeddings)
+
+    def cost(self, length: int) -> Cost:
+        return Cost(1, 2 * self.max_bp * vocab.VOCAB_SIZE + 4 * self.HIDDEN)
 
     def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
         logits = self.nucleotide_head(encoded.embeddings).view(-1, self.max_bp, vocab.OUTPUT_SIZE)

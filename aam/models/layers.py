@@ -75,10 +75,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(dim, heads, ffn_ratio, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
-        self._numbers = (layers * (9 + 2 * ffn_ratio) * dim, layers * heads)
+        # Dropout of attention weights makes torch keep them, before and after.
+        self._numbers = (layers * (9 + 2 * ffn_ratio) * dim, 2 * layers * heads if dropout > 0 else 0)
 
     def numbers(self, length: int) -> int:
-        """Numbers of a row of this length that the backward pass needs, about; weights of attention included."""
+        """Numbers of a row of this length that the backward pass needs, about."""
         each, by_key = self._numbers
         return length * (each + by_key * length)
 

@@ -140,7 +140,7 @@ def gradients(model: ChunkedEncoder, rows: Tensor) -> list[Tensor | None]:
 
 def test_chunks_are_of_like_length_and_size(monkeypatch: pytest.MonkeyPatch):
     model, rows = encoder(), tokens(23)
-    monkeypatch.setitem(LIMITS, "cpu", Limits(5 * model.positions, 2 * 5 * model.numbers))
+    monkeypatch.setitem(LIMITS, "cpu", Limits(5 * model.positions, 2 * 5 * model.cost(LENGTH + 1).numbers))
     plan = model.plan(rows)
     lengths = (rows != vocab.PAD).sum(1)
     assert [len(chunk) for chunk in plan.chunks] == [5, 5, 5, 4, 4] and plan.kept == 2
@@ -156,7 +156,9 @@ def test_chunks_recomputation_and_threads_change_nothing(
 ):
     model, rows = encoder(kind=kind), tokens(23)
     whole, wanted = model.embed(rows), gradients(model, rows)
-    monkeypatch.setitem(LIMITS, "cpu", Limits(5 * model.positions, kept * 5 * model.numbers))  # chunks of 5 and of 4
+    monkeypatch.setitem(
+        LIMITS, "cpu", Limits(5 * model.positions, kept * 5 * model.cost(LENGTH + 1).numbers)
+    )  # chunks of 5 and of 4
     with arithmetic_threads(threads):
         torch.testing.assert_close(model.embed(rows), whole, atol=1e-6, rtol=0)
         found = gradients(model, rows)
@@ -170,7 +172,7 @@ def test_recomputation_repeats_the_dropout(monkeypatch: pytest.MonkeyPatch):
     model, rows = encoder(asv_dropout=0.5), tokens(9)
     found, after = [], []
     for kept in (3, 1, 0):
-        monkeypatch.setitem(LIMITS, "cpu", Limits(3 * model.positions, kept * 3 * model.numbers))
+        monkeypatch.setitem(LIMITS, "cpu", Limits(3 * model.positions, kept * 3 * model.cost(LENGTH + 1).numbers))
         torch.manual_seed(7)
         with arithmetic_threads(3):  # which noise must not use
             found.append([gradient for gradient in gradients(model, rows) if gradient is not None])

@@ -87,7 +87,7 @@ def test_the_fast_path_is_the_plain_one(
     """`kept` chunks of either kind keep their activations, the others are encoded again."""
     encoder = build_asv_encoder(MODEL)
     rows = 4 if chunked else len(batch.asvs)
-    monkeypatch.setitem(LIMITS, "cpu", Limits(rows * encoder.positions, kept * rows * encoder.numbers))
+    monkeypatch.setitem(LIMITS, "cpu", Limits(rows * encoder.positions, kept * rows * encoder.cost(LENGTH + 1).numbers))
     encoded: list[int] = []
     own_encode = ASVEncoder.encode
 

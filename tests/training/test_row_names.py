@@ -79,7 +79,7 @@ def test_later_calls_belong_to_later_batches(model, first, second) -> None:
 
 
 def test_large_batches_are_named_chunk_by_chunk(model, first, second, monkeypatch) -> None:
-    positions, numbers = model.asv_encoder.positions, model.asv_encoder.numbers
+    positions, numbers = model.asv_encoder.cost(11)
     monkeypatch.setitem(LIMITS, "cpu", Limits(2 * positions, 2 * numbers))
     names = RowNames([first, second], IDS, model)
     # chunks of two ASVs: (birch, cedar), (elm), none masked, (elm) again in backward, then the second batch
@@ -118,7 +118,8 @@ def test_no_name_is_better_than_a_wrong_one(model, first, second) -> None:
 @pytest.mark.parametrize("kept", [0, 1, 9])
 def test_the_passes_of_the_real_encoder_have_these_rows(model, kept, one_thread, monkeypatch) -> None:
     """The passes that names are given to are those the encoder makes, going forward and backward."""
-    monkeypatch.setitem(LIMITS, "cpu", Limits(2 * model.asv_encoder.positions, kept * 2 * model.asv_encoder.numbers))
+    positions, numbers = model.asv_encoder.cost(11)
+    monkeypatch.setitem(LIMITS, "cpu", Limits(2 * positions, kept * 2 * numbers))
     hiding = Hiding(mask_ratio=0.5, masked_asvs=0.6, hidden_asvs=0.0, patristic_asvs=0)
     batch = collate_fn([sample("s1", [0, 1, 4]), sample("s2", [1, 2, 3])], hiding=hiding)
     rows: list[int] = []
