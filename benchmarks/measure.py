@@ -91,14 +91,19 @@ def summary(rows: list[tuple[float, float, int, dict[str, float]]]) -> Timing:
     return Timing(wall, cpu, rows[-1][2], len(warm), said)
 
 
-def make_gemm() -> Work:
-    """The matrix product that transformers of width 128 are made of, fp32: [8192, 128] x [128, 512], many times."""
-    left, right, out, products = torch.ones(8192, 128), torch.ones(128, 512), torch.empty(8192, 512), 60
+def make_gemm(dtype: torch.dtype) -> Work:
+    """The three products of a linear layer in training, forward and both backward, as transformers of width 128 have
+    them: [2048, 128] by [128, 512], many times. 2,048 rows are a chunk of the encoders."""
+    inputs, weights, upper = (torch.ones(*shape, dtype=dtype) for shape in ((2048, 128), (512, 128), (2048, 512)))
+    out, lower, change = torch.empty_like(upper), torch.empty_like(inputs), torch.empty_like(weights)
+    times = 80
 
     def work(number: int) -> dict[str, float]:
-        for _ in range(products):
-            torch.mm(left, right, out=out)
-        return {"operations": 2.0 * 8192 * 128 * 512 * products}
+        for _ in range(times):
+            torch.mm(inputs, weights.T, out=out)
+            torch.mm(upper, weights, out=lower)
+            torch.mm(upper.T, inputs, out=change)
+        return {"operations": 3 * 2.0 * 2048 * 128 * 512 * times}
 
     return work
 
