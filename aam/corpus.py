@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -28,6 +28,7 @@ from aam.errors import ConfigError, MatrixError
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
+from aam.phylogeny.unifrac import Measure
 from aam.prepared import open_prepared
 
 SHALLOW = "samples with fewer reads than the rarefaction depth"
@@ -53,7 +54,7 @@ class Corpus:
     sides: Sides
     depth: int | None
     files: dict[str, Path]
-    dropped: dict[str, Sequence[str]] = field(default_factory=dict)
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     studies: np.ndarray | None = None
 
     @cached_property
@@ -86,7 +87,7 @@ class Opened(NamedTuple):
     tokens: np.ndarray
     targets: TreeTargets | ForestTargets | MatrixTargets
     tree: Tree | None
-    dropped: dict[str, Sequence[str]]
+    dropped: Mapping[str, Sequence[str]]
     depths: np.ndarray
     studies: np.ndarray | None = None
     by_id: np.ndarray | None = None
@@ -95,12 +96,12 @@ class Opened(NamedTuple):
 def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Corpus:
     """Read, check and match the files of `data`; raises an InputError for whatever does not fit."""
     data, files = with_example(data)
-    opened = open_files(data, metric, alpha) if data.corpus is None else open_folder(data, metric, alpha)
+    opened = (open_files if data.corpus is None else open_folder)(data, files, Measure(metric, alpha))
     depth = choose_depth(opened.depths, data.rarefy_depth)
     deep = opened.depths >= (depth or 0)
     table, dropped, studies, by_id = opened.table, opened.dropped, opened.studies, opened.by_id
     if not deep.all():
-        dropped = dropped | {SHALLOW: pick(table.sample_ids, np.flatnonzero(~deep))}
+        dropped = {**dropped, SHALLOW: pick(table.sample_ids, np.flatnonzero(~deep))}
         table = table.select(samples=np.flatnonzero(deep))
         studies = studies if studies is None else studies[deep]
         by_id = by_id if by_id is None else (np.cumsum(deep) - 1)[by_id[deep[by_id]]]
@@ -114,32 +115,32 @@ def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Co
     return Corpus(table, opened.tokens, opened.targets, opened.tree, sides, depth, files, dropped, studies)
 
 
-def open_files(data: DataConfig, metric: Metric, alpha: float) -> Opened:
+def open_files(data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
     """A table with its tree or its matrix."""
     if (data.tree is None) == (data.unifrac_matrix is None):
         given = "both" if data.tree is not None else "neither"
         raise ConfigError(
             f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
         )
-    table = read_table(data.table, data.sequences)
+    table = read_table(files["table"], data.sequences)
     dropped = dict(table.dropped)
     tree = None
     if data.tree is not None:
         tree, table, names = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
-        targets: TreeTargets | MatrixTargets = TreeTargets(tree, names, metric, alpha)
+        targets: TreeTargets | MatrixTargets = TreeTargets(tree, names, *measure)
     else:
-        record = read_matrix(data.unifrac_matrix, at_most_one=metric != "weighted")
-        table = match_matrix(table, record.ids, data.unifrac_matrix, dropped)
+        record = read_matrix(files["unifrac_matrix"], at_most_one=measure.metric != "weighted")
+        table = match_matrix(table, record.ids, files["unifrac_matrix"], dropped)
         targets = MatrixTargets(record.ids, record.values)
     tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
     return Opened(table, tokens, targets, tree, dropped, sample_depths(table))
 
 
-def open_folder(data: DataConfig, metric: Metric, alpha: float) -> Opened:
+def open_folder(data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
     """What `aam prepare` wrote; where each study has a tree of its own, samples know their study."""
-    found = open_prepared(data.corpus, data.max_bp)
+    found = open_prepared(files["corpus"].parent, data.max_bp)
     one = len(found.trees) == 1
-    targets, tree = found.targets(metric, alpha), found.trees[0] if one else None
+    targets, tree = found.targets(*measure), found.trees[0] if one else None
     studies = None if one else found.study
     return Opened(found.table, found.tokens, targets, tree, found.dropped, found.depth, studies, found.by_id)
 
@@ -149,7 +150,7 @@ def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
 
     The file of a prepared corpus is its manifest, which has the digests of all others.
     """
-    names = ("table", "tree", "sequences", "unifrac_matrix", "metadata", "validation_samples")
+    names: tuple[str, ...] = ("table", "tree", "sequences", "unifrac_matrix", "metadata", "validation_samples")
     if data.corpus is not None:
         beside = [name for name in (*names[:4], "example") if getattr(data, name)]
         if beside:

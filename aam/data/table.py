@@ -49,7 +49,7 @@ class Table:
     asv_ids: Sequence[str]
     sequences: Sequence[str]
     source: Path
-    dropped: dict[str, Sequence[str]] = field(default_factory=dict)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
     rows: NDArray[np.int64] | None = None
 
     @cached_property
