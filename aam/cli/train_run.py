@@ -54,9 +54,11 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
     """Train each fold; what was reached stands in metrics.json, predictions.tsv, report.html and on the terminal."""
     folds = study_folds(config, study)
     tell(config, study, folds)
-    config.run.output_dir.mkdir(parents=True, exist_ok=True)
-    write_record(config, study.files, record(study, folds))
     start = open_start(config, study)
+    if config.run.preflight and not config.run.resume:
+        check_before(fold_config(config, study, folds[0], 1), study, folds[0], start)
+    # From here on files are written: whatever there was to refuse has been refused.
+    write_record(config, study.files, record(study, folds))
     with StopRequest() as stop:
         results = []
         for number, fold in enumerate(folds, start=1):
@@ -124,16 +126,11 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
     click.echo(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test", err=True)
     inner = inner_split(config, study, fold)
     selects = len(inner.test) > 0
-    labels = encode(study.labels, config.schema)
-    batches = LabelledBatches(
-        study.samples(inner.train, draw_of(config, study.depth)), config.optim.batch_size, part(labels, inner.train)
-    )
+    batches = fold_batches(config, study, inner)
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
     seams = Seams(lambda learner: watch(learner, config, study, watched), [], selects, study.table, study.dropped)
     run, state = assemble(config, learner, batches, seams)
-    if order.number == 1 and config.run.preflight and not config.run.resume:
-        check_before(config, learner, batches)
     run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
     run.sinks.append(ConsoleSink(order.number, order.folds))
     try:
@@ -150,9 +147,17 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
     return FoldResult(fold, decode(raw, config), folder, state.step, state.seconds)
 
 
-def check_before(config: FinetuneConfig, learner: Learner, batches: LabelledBatches) -> None:
+def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:
+    """The training batches of a fold, without what is held back to choose by."""
+    labels = part(encode(study.labels, config.schema), inner.train)
+    return LabelledBatches(study.samples(inner.train, draw_of(config, study.depth)), config.optim.batch_size, labels)
+
+
+def check_before(config: FinetuneConfig, study: Study, fold: Fold, start: Start) -> None:
     """Preflight of the first fold, in a twentieth of its time at most; raises NonFiniteError where a check fails."""
     with status("preflight"):
+        batches = fold_batches(config, study, inner_split(config, study, fold))
+        learner = build_target_learner(config, batches, start, resolve_device(config.run.device))
         found = look_over(config, learner, batches, TargetProbes(config))
     refuse(found.failed, "; --no-preflight starts without the checks")
     click.echo(f"preflight: {found.tally()}", err=True)

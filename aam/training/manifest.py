@@ -36,7 +36,8 @@ def claim(folder: Path, resume: bool) -> None:
         )
     if resume and not has_checkpoint(folder):
         raise CheckpointError(
-            f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume"
+            f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume, in "
+            "another folder"
         )
 
 
