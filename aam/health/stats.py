@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch import Tensor, nn
 
 FIELDS = 7  # minimum, maximum, mean, absmax, nan, inf, zeros
 
@@ -156,4 +155,8 @@ def _describe(tensor: Tensor) -> str:
 
 def whole(tensor: Tensor) -> Tensor:
     """A tensor whose parts lie on several processes, put together on each of them; any other as it is."""
+    if type(tensor) in (Tensor, nn.Parameter):
+        return tensor
+    from torch.distributed.tensor import DTensor  # half a second, for runs that divide tensors only
+
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

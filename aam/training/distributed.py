@@ -8,7 +8,7 @@ dropout, up to rounding), so the number of ranks may change whenever a run goes 
 Gradients are averaged in one reduction after the backward pass, not by DistributedDataParallel. Its hooks stay on the
 parameters and take every backward pass for a step that all ranks make: those of accumulated batches are none, and a
 replayed fault would wait for ranks that do not replay it. What it wins, reduction during the backward pass, is nothing
-beside an encoder's work: a default model has 3 MB of gradients. Where a model is large, FSDP2 reduces and divides them
+beside an encoder's work: a default model has 5 MB of gradients. Where a model is large, FSDP2 reduces and divides them
 (`sharded`).
 
 The first rank decides what depends on clock or signals, and only what it writes stays.

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 STEP = "step"
 """What AdamW keeps of a parameter that has no parts."""
@@ -20,6 +19,10 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.numel() != like.numel():
         return tensor  # whoever takes it says what is wrong
     tensor = tensor.reshape(like.shape)
+    if type(like) in (Tensor, nn.Parameter):
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor  # half a second, for runs that divide tensors only
+
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -23,6 +23,7 @@ import torch.distributed as dist
 
 from aam.checkpoint import LAST, old_of
 from aam.errors import AamError, InputError, Interrupted
+from aam.training.manifest import MANIFEST
 
 SILENCE = timedelta(minutes=10)
 """How long a rank waits for another that gives no sign, e.g. because its machine lost power; the longest that one works
@@ -71,14 +72,14 @@ class World:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Where this rank writes: for the first its home; for others a folder that is gone at the end, in which the
-        last checkpoint is that at home."""
+        """Where this rank writes: for the first its home; for others a folder that is gone at the end, in which it
+        finds what a run goes on from."""
         if self.first:
             yield self.home
             return
         with tempfile.TemporaryDirectory(prefix=f"aam-rank-{self.rank}-") as name:
-            for last in (self.home / LAST, old_of(self.home / LAST)):
-                (Path(name) / last.name).symlink_to(last.resolve())
+            for wanted in (self.home / LAST, old_of(self.home / LAST), self.home / MANIFEST):
+                (Path(name) / wanted.name).symlink_to(wanted.resolve())
             yield Path(name)
 
 

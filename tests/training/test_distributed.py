@@ -44,9 +44,12 @@ def learner_of() -> Learner:
 
 
 def batches() -> list[Batch]:
-    """Batches of 4 and 3 samples: 13 or so distinct ASVs, of which 2 are masked, so not every rank has one."""
+    """4 and 3 samples, 13 or so distinct ASVs, of which 2 are masked, so not every rank has one; then 3 ASVs in all."""
     samples = community(samples=8, asvs=15, richness=6)
-    return [samples.batch(rows, hiding=HIDING) for rows in ([0, 1, 2, 3], [4, 5, 6])]
+    many = [samples.batch(rows, hiding=HIDING) for rows in ([0, 1, 2, 3], [4, 5, 6])]
+    few = community(samples=3, asvs=3, richness=2).batch([0, 1, 2], hiding=HIDING)
+    assert len(many[0].asvs) % 4 and len(many[0].asvs) % 2 and len(few.asvs) < max(SIZES)
+    return [*many, few]
 
 
 def trained(world: World) -> dict[str, np.ndarray]:

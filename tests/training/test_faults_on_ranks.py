@@ -15,6 +15,7 @@ from test_faults import BAD, GENEROUS, infinite_count, spoil
 from aam.config import PretrainConfig, from_options
 from aam.corpus import open_corpus
 from aam.errors import NonFiniteError
+from aam.health.stats import whole
 from aam.training.bundles import fingerprint
 from aam.training.distributed import distribute_run
 from aam.training.faults import FAULTS, TRAINING
@@ -31,6 +32,8 @@ CASES: dict[str, dict[str, Any]] = {
     "skip": {"on_fault": "skip", **GENEROUS},
     "rollback": {"on_fault": "rollback", "eval_every": 2, **GENEROUS},
     "every operation": {"debug_finite": True},
+    "skip, in parts": {"on_fault": "skip", "shard": True, **GENEROUS},
+    "rollback, in parts": {"on_fault": "rollback", "eval_every": 2, "shard": True, **GENEROUS},
 }
 
 
@@ -47,15 +50,16 @@ def outcome(world: World, folder: Path, options: dict[str, Any]) -> dict[str, An
         train(run, state, StopRequest())
     except NonFiniteError as error:
         said = str(error).partition(", see ")[0]
+    weights = {name: whole(tensor) for name, tensor in run.learner.model.state_dict().items()}
     return {
         "step": state.step,
         "batches": state.batches,
         "said": said,
         "lost": sorted(run.health.ledger.lost("sample", TRAINING)),
         "done": run.health.interventions.counts,
-        "weights": fingerprint(run.learner.model.state_dict()),
+        "weights": fingerprint(weights),
         "random": torch.get_rng_state().sum().item(),
-        "sum": sum(tensor.double().sum().item() for tensor in run.learner.model.state_dict().values()),
+        "sum": sum(tensor.double().sum().item() for tensor in weights.values()),
     }
 
 
