@@ -1,0 +1,86 @@
+"""Ids of a joined corpus: each names one sample, of those that are kept and those that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.corpus import OF_ASVS
+from aam.data.ids import quote
+from aam.data.table import STORED_ZEROS
+from aam.data.texts import Texts
+from aam.errors import CorpusError
+from aam.prepare.part import Growing
+
+Naming = Callable[[str, str], str]
+"""(id in a table, name of its study) -> id in the corpus."""
+
+
+class Lost(NamedTuple):
+    """What the tables left out: `ids` [n], the number of the `study` of each, `code` and text of the `reason`."""
+
+    ids: Texts
+    study: NDArray[np.int32]
+    code: NDArray[np.uint8]
+    reason: NDArray[np.str_]
+
+
+def add_ids(growing: Growing, studies: Sequence[str], say: Callable[[str], None]) -> None:
+    """Write the ids of samples, their order, and the ids of what was left out."""
+    study, lost_study, code = (growing.array(name).read() for name in ("samples.study", "lost.study", "lost.reason"))
+    reasons = np.array(growing.writer.record.setdefault("reasons", []), dtype=str)
+    lost = Lost(growing.texts("lost"), lost_study, code, reasons[code])
+    # A sample that only lost its stored zeros is still there; one that is gone may have a namesake in another study.
+    gone = np.flatnonzero(~np.isin(lost.reason, [*OF_ASVS, STORED_ZEROS]))
+    ids = [*growing.texts("ids"), *lost.ids.take(gone)]
+    owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
+    naming = unique_names(ids, owners, say)
+    found = [naming(text, owner) for text, owner in zip(ids[: len(study)], owners, strict=False)]
+    growing.append_texts("samples", found)
+    growing.append(samples_by_id=np.array(sorted(range(len(found)), key=found.__getitem__)))
+    add_dropped(growing, lost, studies, naming)
+
+
+def unique_names(ids: Sequence[str], owners: Sequence[str], say: Callable[[str], None]) -> Naming:
+    """How samples are named whose ids [n] occur in the tables of the studies `owners` [n].
+
+    An id of several begins with the name of its study. Raises `CorpusError` where that is not enough.
+    """
+    twice = repeated(ids)
+
+    def naming(text: str, owner: str) -> str:
+        return f"{owner}.{text}" if text in twice else text
+
+    if twice:
+        text, owner = next(pair for pair in zip(ids, owners, strict=True) if pair[0] in twice)
+        say(
+            f"{len(twice):,} sample ids occur in several tables and begin with the table's name now, e.g. "
+            f"{quote(text)} is {quote(naming(text, owner))}"
+        )
+        if again := repeated([naming(text, owner) for text, owner in zip(ids, owners, strict=True)]):
+            raise CorpusError(f"sample id {quote(min(again))} occurs twice with the table's name; rename the sample")
+    return naming
+
+
+def repeated(ids: Sequence[str]) -> set[str]:
+    """The ids that occur more than once."""
+    return {one for one, other in pairwise(sorted(ids)) if one == other}
+
+
+def add_dropped(growing: Growing, lost: Lost, studies: Sequence[str], naming: Naming) -> None:
+    """Write what the corpus lacks: samples under their names, and the ASVs that no study has."""
+    names, codes = [], []
+    for text, number, code, reason in zip(lost.ids, lost.study.tolist(), lost.code.tolist(), lost.reason, strict=True):
+        if reason not in OF_ASVS:
+            names.append(naming(text, studies[number]))
+        elif growing.holds(text):
+            continue
+        else:
+            names.append(text)
+        codes.append(code)
+    growing.append_texts("dropped", names)
+    growing.append(dropped_reason=np.array(codes, dtype=np.uint8))
