@@ -12,10 +12,11 @@ from generated_samples import community, tiny_model
 from rank_processes import run_ranks
 from torch import Tensor
 
-from aam.config import LossConfig, OptimConfig
+from aam.config import LossConfig, OptimConfig, PretrainConfig, from_options
 from aam.data.dataset import Batch, Hiding
+from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel
-from aam.training.distributed import distribute
+from aam.training.distributed import check_together, distribute
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective
 from aam.training.optim import build_optimizer
@@ -136,6 +137,21 @@ def test_shares_cover_all_rows_and_differ_by_one_at_most():
         cuts = World(0, 4).cuts(rows)
         sizes = np.diff(cuts)
         assert cuts[0] == 0 and cuts[-1] == rows and sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"anomaly_detect": True}, "--anomaly-detect: found 2 processes, expected one"),
+        ({"shard": True, "watch_every": 5}, "--watch-every looks at whole tensors, which --shard divides"),
+        ({"shard": True, "precision": "fp16"}, "--precision fp16 looks at whole tensors"),
+    ],
+)
+def test_what_several_processes_cannot_follow_is_refused(options: dict[str, object], text: str):
+    config = from_options(PretrainConfig, options)
+    check_together(config, World())
+    with pytest.raises(ConfigError, match=text):
+        check_together(config, World(1, 2))
 
 
 def test_alone_nothing_is_changed():
