@@ -36,9 +36,9 @@ class Limits(NamedTuple):
     kept: int
 
 
-LIMITS = {"cpu": Limits(2048, 1 << 26), "cuda": Limits(1 << 17, 1 << 31)}
-"""By device. CPUs are as fast with chunks of this size as with larger ones, which need more memory; 2 ** 26 numbers are
-256 MiB in single precision. A GPU wants more rows at once and has more memory; its limits are not measured."""
+LIMITS = {"cpu": Limits(2048, 1 << 25), "cuda": Limits(1 << 17, 1 << 31)}
+"""By device. CPUs are as fast with chunks of this size as with larger ones, which need more memory; 2 ** 25 numbers are
+128 MiB in single precision. A GPU wants more rows at once and has more memory; its limits are not measured."""
 
 
 class Plan(NamedTuple):
