@@ -66,7 +66,7 @@ class StepGuard:
         """Nothing, unless a switch asks for more than the watch."""
         with traced(learner.model, self.config.debug_finite) as made, anomalies(self.config.anomaly_detect) as found:
             yield
-        if self.config.debug_finite and learner.anywhere(bool(made)) or found:
+        if found or (self.config.debug_finite and learner.anywhere(bool(made))):  # all processes trip, or none
             self._unread.clear()
             raise Tripped(self._attempt, None, [*made, *found, "NaN made in another process"][0])
 

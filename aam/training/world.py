@@ -140,7 +140,8 @@ class Register:
 
         Ranks of the same host are seen to be gone; if it is none of them, it is those of other hosts who do not tell.
         """
-        ends, gone = time.monotonic() + SEARCH, {}
+        ends = time.monotonic() + SEARCH
+        gone: dict[int, str] = {}
         while not gone and time.monotonic() < ends and not self.store.check(["told"]):
             time.sleep(0.1)
             gone = {rank: why for rank in range(self.size) if (why := self._fate(rank))}

@@ -18,7 +18,7 @@ from aam.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
 
-STEPS, EVERY = 60, 10
+STEPS, EVERY = 20, 5
 LAUNCH = ["--standalone", "--nproc-per-node", "3"]
 
 
@@ -31,7 +31,19 @@ def data(tmp_path: Path) -> Path:
 
 def options(data: Path, run: str, *more: str, steps: int = STEPS) -> list[str]:
     files = ["--table", data / "table.tsv", "--tree", data / "tree.nwk", "--output-dir", data / run]
-    small = ["--preset", "tiny", "--patch", "4", "--batch-size", "4", "--device", "cpu", "--dropout", "0"]
+    small = [
+        "--preset",
+        "tiny",
+        "--patch",
+        "4",
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+        "--dropout",
+        "0",
+        "--no-preflight",
+    ]
     return ["pretrain", *map(str, files), *small, f"--max-steps={steps}", f"--eval-every={EVERY}", *more]
 
 
@@ -42,7 +54,7 @@ def rank_of(launcher: subprocess.Popen, rank: int) -> int:
     return next(int(child) for child in children if wanted in b"\0" + Path(f"/proc/{child}/environ").read_bytes())
 
 
-def wait_for(path: Path, launcher: subprocess.Popen, seconds: float = 400.0) -> None:
+def wait_for(path: Path, launcher: subprocess.Popen, seconds: float = 900.0) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert launcher.poll() is None and time.monotonic() < deadline, launcher.communicate()[1]
@@ -61,8 +73,8 @@ def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_it(data: Path, lost: in
     wait_for(data / "run" / "last" / "state.json", ranks)
     os.kill(rank_of(ranks, lost), signal.SIGKILL)
     begin = time.monotonic()
-    _, err = ranks.communicate(timeout=100)
-    assert time.monotonic() - begin < 60 and ranks.returncode != 0
+    _, err = ranks.communicate(timeout=200)
+    assert time.monotonic() - begin < 120 and ranks.returncode != 0
     (line,) = (line for line in err.splitlines() if line.startswith("Error:"))
     assert f"rank {lost} is gone" in line and "go on with --resume" in line and str(data / "run" / "last") in line, err
     step = load_checkpoint(data / "run" / "last").state["train"]["step"]
@@ -74,7 +86,7 @@ def test_ranks_that_are_started_again_go_on_and_come_to_the_same_end(data: Path)
     ranks = torchrun([*LAUNCH, "--max-restarts", "1"], options(data, "run"), data / "tmp")
     wait_for(data / "run" / "last" / "state.json", ranks)
     os.kill(rank_of(ranks, 2), signal.SIGKILL)
-    _, err = ranks.communicate(timeout=300)
+    _, err = ranks.communicate(timeout=900)
     assert ranks.returncode == 0, err
     assert cli.main(["pretrain", "--output-dir", str(data / "run"), "--resume", f"--max-steps={STEPS + EVERY}"]) == 0
     assert cli.main(options(data, "alone", steps=STEPS)) == 0

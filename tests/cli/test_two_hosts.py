@@ -77,7 +77,7 @@ def start_both(hosts: list[str], data: Path, steps: int) -> list[subprocess.Pope
 def test_two_hosts_learn_what_one_process_learns(hosts: list[str], data: Path):
     both = start_both(hosts, data, STEPS)
     for launcher in both:
-        _, err = launcher.communicate(timeout=500)
+        _, err = launcher.communicate(timeout=900)
         assert launcher.returncode == 0, err
     assert cli.main(options(data, "alone", steps=STEPS)) == 0
     assert validation(data / "run") == pytest.approx(validation(data / "alone"), rel=1e-4)
@@ -93,7 +93,7 @@ def test_when_one_host_is_lost_the_other_ends_and_says_so(hosts: list[str], data
     for rank in (2, 3):
         os.kill(rank_of(both[1], rank), signal.SIGKILL)
     both[1].kill()
-    _, err = both[0].communicate(timeout=100)
+    _, err = both[0].communicate(timeout=200)
     both[1].communicate(timeout=10)
     (line,) = (line for line in err.splitlines() if line.startswith("Error:"))
     assert re.search(r"rank [23] is gone|rank 2 on .* does not answer; rank 3 on .* does not answer", line), line
