@@ -71,14 +71,6 @@ def predict_folds(baseline: Baseline, study: Study, folds: Sequence[Fold], seed:
     return [_predict(baseline, study, fold, seed) for fold in folds]
 
 
-def pooled(predictions: Sequence[FoldPrediction], samples: int) -> NDArray[Any]:
-    """Predictions of all folds in the order of the rows [N]; raises ValueError unless each row was tested once."""
-    rows = np.concatenate([prediction.fold.test for prediction in predictions])
-    if not np.array_equal(np.sort(rows), np.arange(samples)):
-        raise ValueError(f"{len(rows)} predictions of {len(np.unique(rows))} rows: expected one for each of {samples}")
-    return np.concatenate([prediction.predicted for prediction in predictions])[np.argsort(rows)]
-
-
 def relative_abundance(counts: csr_array) -> csr_array:
     """Counts [N, A] divided by each sample's sum, sparse float64; a sample without reads is refused earlier."""
     scale = 1.0 / np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()

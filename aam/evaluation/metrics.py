@@ -95,33 +95,6 @@ def bootstrap_interval(
     return Interval(float(draws.confidence_interval.low), float(draws.confidence_interval.high))
 
 
-def matrix_interval(
-    score: Callable[[FloatArray, FloatArray], float],
-    predicted: ArrayLike,
-    true: ArrayLike,
-    seed: int,
-    *,
-    resamples: int = 200,
-) -> Interval:
-    """Interval of `score(predicted pairs, true pairs)` of two distance matrices [N, N].
-
-    Samples are resampled, not pairs: N samples make P pairs that are far from independent, and an interval over pairs
-    would be several times too narrow. A sample drawn twice makes a pair with itself, which is left out.
-    """
-    predicted, true = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    everything = score(upper_triangle(predicted), upper_triangle(true))
-
-    def of_samples(rows: IntArray) -> float:
-        left, right = np.triu_indices(len(rows), 1)
-        first, second = rows[left], rows[right]
-        distinct = first != second
-        if not distinct.any():  # one sample drawn N times; happens for a handful of samples only
-            return everything
-        return score(predicted[first[distinct], second[distinct]], true[first[distinct], second[distinct]])
-
-    return bootstrap_interval(of_samples, len(true), seed, resamples=resamples)
-
-
 def _checked(values: ArrayLike, name: str) -> FloatArray:
     array = np.asarray(values, dtype=np.float64).ravel()
     if not array.size:
@@ -141,7 +114,8 @@ def _r2(error: FloatArray, true: FloatArray) -> float:
     spread = float(np.square(_centred(true)).sum())
     if spread == 0.0:
         return 0.0 if error.any() else 1.0
-    return float(1.0 - (error @ error) / spread)
+    with np.errstate(over="ignore"):  # a spread of 1e-320 is none to speak of, but not 0
+        return float(1.0 - np.minimum((error @ error) / spread, np.finfo(np.float64).max))
 
 
 def _pearson(predicted: FloatArray, true: FloatArray) -> float:
