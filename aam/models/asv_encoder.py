@@ -93,7 +93,7 @@ class ChunkedEncoder(nn.Module):
         rows = torch.arange(len(tokens), device=device)
         if device.type == "cpu":
             rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
-        chunks = rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions)))
+        chunks = list(rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions))))
         return Plan(chunks, affordable(device, (len(some) * cost.numbers for some in chunks)))
 
     def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:

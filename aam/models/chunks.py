@@ -26,7 +26,8 @@ from torch.autograd.function import once_differentiable
 Chunk = tuple[Tensor, ...]
 Run = Callable[..., Chunk]
 """A chunk's tensors to its results, all of floating point."""
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Limits(NamedTuple):
@@ -44,7 +45,7 @@ LIMITS = {"cpu": Limits(2048, 1 << 25), "cuda": Limits(1 << 17, 1 << 31)}
 class Plan(NamedTuple):
     """Numbers of the rows of each chunk, and how many chunks keep their activations for the backward pass."""
 
-    chunks: Sequence[Tensor]
+    chunks: list[Tensor]
     kept: int
 
 
@@ -130,7 +131,7 @@ class TwoStage(torch.autograd.Function):
                 with drawing_again(ctx.work, ctx.random[number]):
                     graph = ctx.work.graph(tensors[number * width : (number + 1) * width])
             asked = gradients[number * each : (number + 1) * each]
-            return gradients_of(graph, asked, parameters)
+            return tuple(gradients_of(graph, asked, parameters))
 
         inputs: list[Tensor | None] = []
         sums: list[Tensor | None] = [None] * len(parameters)

@@ -63,7 +63,7 @@ class SampleEncoder(nn.Module):
         work = Work.here(self.encode, asvs.device, noisy=self.training and self.dropout > 0)
         found = [EncodedSamples(*results) for results in in_chunks(work, chunks, list(self.parameters()), plan.kept)]
         states = torch.cat([pad(some.states, (0, 0, 0, slots - some.states.shape[1])) for some in found])
-        order = torch.cat(list(plan.chunks)).argsort()
+        order = torch.cat(plan.chunks).argsort()
         return EncodedSamples(states[order], torch.cat([some.embeddings for some in found])[order])
 
     def encode(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
