@@ -22,6 +22,7 @@ from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
 from aam.evaluation.scales import SCALES, fit_scales
 from aam.evaluation.validation import validate
+from aam.models.pretrain_model import PretrainModel
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
@@ -66,13 +67,14 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     if not world.first:
         return
     with status("scoring held-out samples"):
-        metrics = final_metrics(run, state, held_out)
-        keep_scales(folder / BEST, held_out, metrics)
+        best, _ = open_model(folder / BEST)
+        best.to(run.learner.device)
+        metrics = final_metrics(run, state, held_out, best)
+        write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     write_json(folder / METRICS, metrics)
     with status("drawing"):
-        draw(folder, held_out, metrics)
-        model, _ = open_model(folder / BEST)
-        write_report(folder, of_pretraining(model, config, held_out))
+        draw(folder, held_out, best, metrics)
+        write_report(folder, of_pretraining(best, config, held_out))
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     click.echo(text)
@@ -89,15 +91,14 @@ def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> No
     click.echo(f"preflight: {found.tally()}", err=True)
 
 
-def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, Any]:
+def final_metrics(run: Run, state: TrainState, held_out: HeldOut, best: PretrainModel) -> dict[str, Any]:
     """Figures of the best checkpoint beside the baselines and the cost of the run."""
     started = time.perf_counter()
     peak = peak_memory(run.learner.device)  # before the baselines, which hold trees of their own
-    model, _ = open_model(run.config.run.output_dir / BEST)
     samples = state.batches * run.config.optim.batch_size
     corpus = held_out.corpus
     return {
-        **held_out.figures(model.to(run.learner.device)),
+        **held_out.figures(best),
         **held_out.baselines(run.config.model, run.config.run.seed),
         "samples_train": len(corpus.split.train),
         "samples_validation": len(corpus.split.validation),
@@ -112,13 +113,6 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut) -> dict[str, A
     }
 
 
-def keep_scales(checkpoint: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
-    """Write beside a finished model what later tables need to be told in the units of the tree."""
-    model, _ = open_model(checkpoint)
-    scales = fit_scales(model, held_out.corpus, held_out.draw, metrics)
-    write_json(checkpoint / SCALES, dataclasses.asdict(scales))
-
-
 def peak_memory(device: torch.device) -> int:
     """Most memory the run held, in bytes: of the device on GPUs, of the process elsewhere."""
     if device.type == "cuda":
@@ -127,7 +121,7 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
 
 
-def draw(folder: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
+def draw(folder: Path, held_out: HeldOut, best: PretrainModel, metrics: dict[str, Any]) -> None:
     """curves.png from the log, unifrac.png from the best checkpoint."""
     import json
 
@@ -136,11 +130,10 @@ def draw(folder: Path, held_out: HeldOut, metrics: dict[str, Any]) -> None:
 
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     plot_curves([[json.loads(line) for line in lines]], folder / CURVES)
-    model, _ = open_model(folder / BEST)
     with torch.inference_mode():
-        embedded = held_out.predict(model)
+        embedded = held_out.predict(best)
     predicted = embedded.unifrac if embedded.unifrac is not None else embedded.euclidean
-    plot_unifrac(predicted.numpy(), held_out.true, metrics, folder / "unifrac.png")
+    plot_unifrac(predicted.cpu().numpy(), held_out.true, metrics, folder / "unifrac.png")
 
 
 def summary(folder: Path, m: dict[str, Any]) -> str:
