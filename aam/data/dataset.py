@@ -236,13 +236,18 @@ def mask_bases(tokens: np.ndarray, hiding: Hiding | None, rng: np.random.Generat
     }
 
 
+def in_columns(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
+    """Ids, ASVs and counts of samples, as `TargetsFor` takes them."""
+    return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
+
+
 def ask(
     samples: Sequence[Sample], asvs: np.ndarray, targets: Any | None, hiding: Hiding | None, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Targets of a batch as float32 arrays: UniFrac and Faith PD of the samples, tree distances of some ASVs."""
     if targets is None:
         return {}
-    found = targets([s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples])
+    found = targets(*in_columns(samples))
     asked = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}
     if hiding is not None and hiding.patristic_asvs > 1:
         rows = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))

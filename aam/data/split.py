@@ -71,10 +71,9 @@ def split_rows(
         held_out = _given(sample_ids, config, dropped)
         if groups is not None:
             _refuse_cut_groups(sample_ids, held_out, groups, config)
-        outside = np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
+        outside = _inside(sample_ids, held_out)
     elif groups is not None:
-        held_out = _drawn(sample_ids, config.validation_fraction, seed, groups)
-        outside = np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
+        outside = _inside(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, groups))
     else:
         order = np.array(sorted(range(len(sample_ids)), key=sample_ids.__getitem__), int) if by_id is None else by_id
         outside = np.zeros(len(sample_ids), dtype=bool)
@@ -84,10 +83,14 @@ def split_rows(
         if len(rows) < MIN_SIDE:
             raise ConfigError(
                 f"the {side} side of the split has {len(rows)} of {len(sample_ids)} samples, expected at least "
-                f"{MIN_SIDE}; give "
-                "more samples, another --validation-fraction or other --validation-samples"
+                f"{MIN_SIDE}; give more samples, another --validation-fraction or other --validation-samples"
             )
     return sides
+
+
+def _inside(sample_ids: Sequence[str], held_out: Collection[str]) -> NDArray[np.bool_]:
+    """Which of the samples [N] are held out."""
+    return np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
 
 
 def _drawn_places(count: int, fraction: float, seed: int) -> NDArray[np.int64]:

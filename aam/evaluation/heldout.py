@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aam.config import ModelConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Batch, Draw, Hiding, Sample
+from aam.data.dataset import Batch, Draw, Hiding, Sample, in_columns
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
 from aam.evaluation.baselines import DrawnSamples, choose_fit_samples
@@ -54,10 +54,7 @@ class HeldOut:
         self.true = self._unifrac(self.samples)
 
     def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
-        targets = self.corpus.targets(
-            [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
-        )
-        return targets.unifrac
+        return self.corpus.targets(*in_columns(samples)).unifrac
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
@@ -123,9 +120,9 @@ class HeldOut:
 
     def baselines(self, model: ModelConfig, seed: int) -> dict[str, float | str]:
         """Consensus for nucleotides; calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
-        train = self.corpus.split.train
+        train = self.corpus.sides.train
         whole = Draw(self.draw.depth, None, self.draw.selection, self.draw.seed)
-        dataset = self.corpus.samples(train, whole)
+        dataset = self.corpus.drawn(train, whole)
         fit = drawn([dataset[int(row)] for row in choose_fit_samples(len(train), seed)], self._unifrac)
         held_out = drawn(self.samples, self._unifrac)
         frequencies = consensus.consensus(self.corpus.tokens[self.seen])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aam.corpus import Corpus
-from aam.data.dataset import Draw, Sample
+from aam.data.dataset import Draw, Sample, in_columns
 from aam.errors import CheckpointError
 from aam.evaluation.baselines import BASELINES, Line, choose_fit_samples, fit_line
 from aam.evaluation.embed import Encoding, encode_asvs
@@ -86,11 +86,6 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
     true = corpus.targets(*in_columns(samples))
     encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in samples])))
     return Known(samples, Encoding(model, samples, encoded, None), true)
-
-
-def in_columns(samples: list[Sample]) -> tuple[list[str], list[NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """Ids, ASVs and counts of samples."""
-    return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
 
 
 def faith_pd_factor(known: Known) -> float | None:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from aam.config import PretrainConfig, RunnableConfig
@@ -130,12 +132,12 @@ def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) 
     """A few samples with a few ASVs, and the rate at which a model of this width learns them fast."""
     short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
-    train, held_out = (parts(own, corpus, ids, SMALL) for ids in (corpus.split.train, corpus.split.validation))
+    train, held_out = (parts(own, corpus, rows, SMALL) for rows in corpus.sides)
     return Workshop(
         PretrainProbes(own.loss),
         calm(learner, max(config.optim.lr, FAST / config.model.dim)),
         [train[number] for number in range(BATCHES)],
-        parts(own, corpus, corpus.split.train, FEW)[0],
+        parts(own, corpus, corpus.sides.train, FEW)[0],
         [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
     )
 
@@ -183,10 +185,10 @@ def eager(config: PretrainConfig) -> PretrainConfig:
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
-def parts(config: PretrainConfig, corpus: Corpus, ids: list[str], size: int) -> TrainingBatches:
-    """Batches of another size."""
-    samples = corpus.samples(ids, draw_of(config.data, corpus.depth, config.run.seed))
-    return TrainingBatches(samples, min(size, len(ids)), corpus.targets, hiding_of(config.loss))
+def parts(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
+    """Batches of another size, of the samples numbered `rows`."""
+    samples = corpus.drawn(rows, draw_of(config.data, corpus.depth, config.run.seed))
+    return TrainingBatches(samples, min(size, len(rows)), corpus.targets, hiding_of(config.loss))
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:

@@ -62,7 +62,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
-    samples = corpus.samples(corpus.split.train, draw_of(config.data, corpus.depth, config.run.seed))
+    samples = corpus.drawn(corpus.sides.train, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, config.optim.batch_size, corpus.targets, hiding_of(config.loss))
 
 
