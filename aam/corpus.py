@@ -119,7 +119,11 @@ def open_files(data: DataConfig, files: dict[str, Path], measure: Measure) -> Op
         raise ConfigError(
             f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
         )
-    table = read_table(files["table"], data.sequences)
+    return match_files(read_table(files["table"], data.sequences), data, files, measure)
+
+
+def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
+    """A table that has been read, with the tree or the matrix of `data`."""
     dropped = dict(table.dropped)
     tree = None
     if data.tree is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.options import config_options, given, with_switches
+from aam.cli.start import sized_by
 from aam.config import PretrainConfig, from_options
 
 if TYPE_CHECKING:
@@ -40,9 +41,14 @@ def command(config_file: Path | None, **options: Any) -> None:
         config = from_options(PretrainConfig, values)
         if not config.run.dry_run:
             manifest.claim(folder, config.run.resume)
-        config = with_switches(resumed(values) if config.run.resume else config)
+        config = with_switches(resumed(values) if config.run.resume else with_encoder(config, values))
         check_together(config, world)
         pretrain(config, world)
+
+
+def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfig:
+    """The configuration with the size of the encoder that training starts from, where there is one."""
+    return config if config.start.pretrained is None else sized_by(config.start.pretrained, config, asked)
 
 
 def pretrain(config: PretrainConfig, world: World) -> None:

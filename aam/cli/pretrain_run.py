@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 
-from aam.checkpoint import BEST, open_model, write_json
+from aam.checkpoint import BEST, open_encoder, open_model, write_json
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, REPORT, write_report
@@ -28,7 +28,7 @@ from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
 from aam.training.preflight import eager, look_over
 from aam.training.probes import PretrainProbes
-from aam.training.run import Seams, build_learner, build_run, draw_of, hiding_of, training_batches
+from aam.training.run import Seams, Weights, build_learner, build_run, draw_of, hiding_of, training_batches
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import TrainState
@@ -48,7 +48,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
         corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size
     )
     seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), [])
-    run, state = build_run(config, corpus, seams)
+    run, state = build_run(config, corpus, seams, starting_weights(config))
     if config.run.preflight and not config.run.resume and world.first:
         check_before(config, corpus, run.learner)
     distribute_run(run, config, world)
@@ -80,11 +80,21 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     click.echo(text)
 
 
+def starting_weights(config: PretrainConfig) -> Weights | None:
+    """Those of the encoder that training starts from; None for a fresh model, and for a run that goes on."""
+    if config.start.pretrained is None or config.run.resume:
+        return None
+    return open_encoder(config.start.pretrained)[0].state_dict()
+
+
 def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> None:
-    """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault."""
+    """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault.
+
+    It is a fresh model that is checked: what a trained one begins with is not known in advance.
+    """
     with status("preflight"):
         batches = training_batches(config, corpus)
-        if config.optim.compile:
+        if config.optim.compile or config.start.pretrained is not None:
             learner = build_learner(eager(config), batches, learner.device)
         found = look_over(config, learner, batches, PretrainProbes(config.loss))
     refuse(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")

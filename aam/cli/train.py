@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aam.cli.options import config_options, given, with_switches
-from aam.config import (
-    FinetuneConfig,
-    ModelConfig,
-    RunConfig,
-    flag,
-    from_dict,
-    from_options,
-    options,
-)
+from aam.cli.start import sized_by
+from aam.config import FinetuneConfig, RunConfig, from_dict, from_options
 from aam.errors import ConfigError
 
 OF_PRETRAINING = (
-    "corpus", "tree", "unifrac_matrix", "max_missing", "unifrac_head", "unifrac_metric", "unifrac_alpha"
+    "corpus", "unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_alpha"
 )  # fmt: skip
 """Options that matter only where UniFrac is learned."""
 
@@ -61,23 +53,14 @@ def command(config_file: Path | None, **values: Any) -> None:
 
 def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration with the size of the pretrained encoder; raises ConfigError where options contradict it."""
-    if config.head.pretrained is None:
-        if config.head.freeze or config.head.freeze_asvs:
-            raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
-        return config
-    own = [name for name in (*options(ModelConfig), "preset") if name in asked and name != "dropout"]
-    if own:
-        raise ConfigError(
-            f"{flag(own[0])} is fixed by the encoder of --pretrained {config.head.pretrained}; leave it out"
-        )
-    from aam.checkpoint import open_encoder
-
-    _, model = open_encoder(config.head.pretrained)
-    model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
-    shown = config.data.max_bp if "max_bp" in asked else model.max_bp
-    if shown > model.max_bp:
-        raise ConfigError(f"--max-bp is {shown}, but the encoder of --pretrained reads at most {model.max_bp} bases")
-    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, max_bp=shown))
+    if config.head.adapt_steps and (config.head.pretrained is None or not (config.data.tree or config.data.example)):
+        missing = "--pretrained RUN" if config.head.pretrained is None else "--tree FILE"
+        raise ConfigError(f"--adapt-steps goes on with pretraining, which needs an encoder and a tree; give {missing}")
+    if config.head.pretrained is not None:
+        return sized_by(config.head.pretrained, config, asked)
+    if config.head.freeze or config.head.freeze_asvs:
+        raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
+    return config
 
 
 def resumed(asked: dict[str, Any]) -> FinetuneConfig:

@@ -15,7 +15,8 @@ from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import write_report
 from aam.cli.report_samples import of_study
-from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings
+from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
+from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, draw, report, truth
 from aam.config import FinetuneConfig
 from aam.data.dataset import Draw
@@ -60,10 +61,12 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
     # From here on files are written: whatever there was to refuse has been refused.
     write_record(config, study.files, record(study, folds))
     with StopRequest() as stop:
-        results = []
+        results, whole = [], whole_folds(config, study)  # what --label-fraction leaves out may be read all the same
         for number, fold in enumerate(folds, start=1):
             own = fold_config(config, study, fold, number)
-            results.append(train_fold(own, study, fold, start, Order(number, len(folds), stop)))
+            seen = np.setdiff1d(whole[number - 1].train, inner_split(own, study, fold).test)
+            begin = adapt(own, study, seen, start, stop)
+            results.append(train_fold(own, study, fold, begin, Order(number, len(folds), stop)))
     with status("scoring"):
         text = report(config, study, results)
     with status("drawing"):

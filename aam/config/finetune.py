@@ -54,6 +54,12 @@ class HeadConfig:
     pretrained: Path | None = option(
         None, "Start from the encoder of this run or checkpoint; without it the encoder starts from scratch."
     )
+    adapt_steps: int = option(
+        0,
+        "Steps of pretraining on each fold's training samples, without their labels, before the head learns; needs "
+        "--pretrained and --tree.",
+        low=0,
+    )
     freeze: bool = option(False, "Keep the whole encoder fixed; ASVs are embedded once, so epochs take seconds.")
     freeze_asvs: bool = option(False, "Keep the ASV encoder fixed and let the sample encoder learn.")
     head_dim: int = option(128, "Hidden width of the target head.", low=1)

@@ -144,6 +144,16 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class StartConfig:
+    """What the weights of a pretraining begin with."""
+
+    pretrained: Path | None = option(
+        None,
+        "Go on from the encoder of this run or checkpoint, say on your own study; without it training starts from scratch.",
+    )
+
+
+@dataclass(frozen=True)
 class RanksConfig:
     """Runs of several processes, which `torchrun` starts."""
 
@@ -164,6 +174,7 @@ class PretrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     ranks: RanksConfig = field(default_factory=RanksConfig)
+    start: StartConfig = field(default_factory=StartConfig)
 
 
 class RunnableConfig(Protocol):

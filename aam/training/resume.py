@@ -44,12 +44,22 @@ def continued(stored: C, given: dict[str, Any], folder: Path) -> C:
         name: getattr(getattr(stored, part), name) for part, group in groups(kind).items() for name in options(group)
     }
     config = from_options(kind, values | given)
-    for part in groups(kind):
-        for field in dataclasses.fields(getattr(config, part)):
-            before, now = (getattr(getattr(c, part), field.name) for c in (stored, config))
-            if before != now and field.name not in MAY_CHANGE:
+    for part, group in groups(kind).items():
+        for name in options(group):
+            before, now = (getattr(getattr(c, part), name) for c in (stored, config))
+            if before != now and name not in MAY_CHANGE:
                 raise ConfigError(
-                    f"--resume: {flag(field.name)} is {now}, but the run in {folder} began with {before}; "
+                    f"--resume: {flag(name)} is {now}, but the run in {folder} began with {before}; "
                     f"leave it out, or start another run"
                 )
-    return config
+    return with_derived(config, stored)
+
+
+def with_derived(config: C, stored: C) -> C:
+    """The configuration with what the run itself found out, such as the bases that its encoder can read."""
+    parts = {}
+    for part, group in groups(type(config)).items():
+        own, began = getattr(config, part), getattr(stored, part)
+        names = [field.name for field in dataclasses.fields(group) if field.name not in options(group)]
+        parts[part] = dataclasses.replace(own, **{name: getattr(began, name) for name in names})
+    return dataclasses.replace(config, **parts)

@@ -34,6 +34,9 @@ SCALE_BATCHES = 8
 """Batches on which the variances of the targets are measured."""
 RANDOM_STATE = "random_state"
 
+Weights = Mapping[str, Tensor]
+"""Tensors of a model by name, as `state_dict` gives them."""
+
 
 def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
     return Draw(depth, data.token_limit, data.asv_selection, seed)
@@ -84,11 +87,19 @@ def variance(values: list[Tensor]) -> float:
     return found if found > 0 else 1.0
 
 
-def build_learner(config: PretrainConfig, batches: TrainingBatches, device: torch.device) -> Learner:
-    """A fresh model, its heads at the mean of their targets, and its optimiser; a function of config and data."""
+def build_learner(
+    config: PretrainConfig, batches: TrainingBatches, device: torch.device, weights: Weights | None = None
+) -> Learner:
+    """A model and its optimiser: with these weights, or fresh, its heads at the mean of their targets.
+
+    A function of configuration, data and weights.
+    """
     torch.manual_seed(config.run.seed)
     model = PretrainModel(config.model)
-    calibrate(model, batches[0])
+    if weights is None:
+        calibrate(model, batches[0])
+    else:
+        model.load_state_dict(weights)
     model.to(device)
     optimizer = build_optimizer(model, config.optim)
     scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
@@ -112,10 +123,12 @@ class Seams:
     dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def build_run(config: PretrainConfig, corpus: Corpus, seams: Seams) -> tuple[Run, TrainState]:
-    """A pretraining at its start, or, with `resume`, where its last checkpoint left it."""
+def build_run(
+    config: PretrainConfig, corpus: Corpus, seams: Seams, weights: Weights | None = None
+) -> tuple[Run, TrainState]:
+    """A pretraining at its start, with these weights or fresh, or, with `resume`, where its last checkpoint left it."""
     batches = training_batches(config, corpus)
-    learner = build_learner(config, batches, resolve_device(config.run.device))
+    learner = build_learner(config, batches, resolve_device(config.run.device), weights)
     return assemble(config, learner, batches, replace(seams, table=corpus.table, dropped=corpus.dropped))
 
 

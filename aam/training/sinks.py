@@ -90,7 +90,7 @@ class ConsoleSink:
             self._bar.start()
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
-        if kind == "validation":
+        if kind == "validation" and values:
             self._say(f"{self._name}step {step:>6}  held out: {summary(values)}")
         elif kind != "train":
             return

@@ -1,0 +1,84 @@
+"""Before a head learns: the encoder goes on with pretraining on the training samples of a fold, without their labels.
+
+What an encoder has learned of other studies is least worth where ASVs and sequencing differ most. The samples that a
+fold trains on may be read as long as those it is tested on are not (after Gururangan et al. 2020, who call it
+task-adaptive pretraining).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.checkpoint import open_model
+from aam.cli.progress import status
+from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
+from aam.corpus import Corpus, match_files, with_example
+from aam.data.split import Sides
+from aam.evaluation.predictions import embed_asvs
+from aam.phylogeny.unifrac import Measure
+from aam.study import Study
+from aam.training.finetune import Start
+from aam.training.loop import train
+from aam.training.manifest import has_checkpoint
+from aam.training.run import Seams, build_run
+from aam.training.signals import StopRequest
+from aam.training.sinks import ConsoleSink
+
+ADAPTED = "adapted"
+"""Folder of the adapted encoder in that of a fold."""
+
+
+def adapt(config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: Start, stop: StopRequest) -> Start:
+    """What the model of a fold begins with: `start`, or, with --adapt-steps, what the encoder becomes on these rows.
+
+    `config` is that of the fold, whose folder keeps the encoder as a run like that of `aam pretrain`.
+    """
+    if config.head.adapt_steps == 0:
+        return start
+    click.echo(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels", err=True)
+    pretraining = pretrain_config(config)
+    corpus = unlabelled(config, study, rows)
+    seams = Seams(lambda learner: {}, [ConsoleSink()], selects=False)
+    run, state = build_run(pretraining, corpus, seams, start.weights)
+    try:
+        train(run, state, stop)
+    finally:
+        for sink in run.sinks:
+            sink.close()
+    model = run.learner.model.eval()
+    if start.embedded is None:
+        return Start(model.state_dict(), None)
+    with status(f"embedding {len(study.tokens)} ASVs"):
+        return Start(model.state_dict(), embed_asvs(model, study.tokens))
+
+
+def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
+    """The pretraining that goes on: objective of the run it goes on from, data and arithmetic of the fine-tuning."""
+    _, began = open_model(config.head.pretrained)
+    optim = replace(OptimConfig(), batch_size=config.optim.batch_size, precision=config.optim.precision)
+    folder = config.run.output_dir / ADAPTED
+    run = RunConfig(
+        output_dir=folder,
+        max_steps=config.head.adapt_steps,
+        seed=config.run.seed,
+        device=config.run.device,
+        num_workers=config.run.num_workers,
+        resume=has_checkpoint(folder),
+    )
+    own = PretrainConfig(data=config.data, model=config.model, optim=optim, run=run, health=config.health)
+    return replace(own, loss=began.loss) if isinstance(began, PretrainConfig) else own
+
+
+def unlabelled(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
+    """Samples of a study as a corpus with the tree of --tree, all of them to train on."""
+    table = study.table.select(samples=rows)
+    table = table.select(asvs=np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel()))
+    data, files = with_example(config.data)
+    model = config.model
+    found = match_files(table, data, files, Measure(model.unifrac_metric, model.unifrac_alpha))
+    sides = Sides(np.arange(len(found.table.sample_ids)), np.arange(0))
+    return Corpus(found.table, found.tokens, found.targets, found.tree, sides, study.depth, files, found.dropped)

@@ -1,0 +1,102 @@
+"""Runs that begin with the encoder of another: `aam pretrain --pretrained` and `aam train --adapt-steps`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from aam import cli
+from aam.checkpoint import load_checkpoint, open_encoder
+from aam.cli.train_adapt import unlabelled
+from aam.config import FinetuneConfig, from_options
+from aam.study import open_study
+
+SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
+QUICK = ["--token-limit", "16", "--device", "cpu"]
+STILL = ["--lr", "1e-12"]
+"""A rate at which nothing moves: what a run ends with is what it began with."""
+LABELS = ["--target", "age_months", "--task", "classification", "--folds", "2", "--draws", "1", "--freeze"]
+
+
+def encoder_of(run: Path) -> torch.Tensor:
+    """The weights of its ASV encoder, in one row."""
+    encoder, _ = open_encoder(run)
+    return torch.cat([weights.flatten() for weights in encoder.asv_encoder.parameters()])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A pretraining of 12 steps."""
+    folder = tmp_path_factory.mktemp("start") / "run"
+    assert cli.main(["pretrain", "--example", *SIZE, *QUICK, "--max-steps", "12", "--output-dir", str(folder)]) == 0
+    return folder
+
+
+def test_goes_on_where_the_other_run_ended(run: Path, tmp_path: Path):
+    asked = ["pretrain", "--example", *QUICK, "--max-steps", "1", *STILL]
+    assert cli.main([*asked, "--pretrained", str(run), "--output-dir", str(tmp_path / "on")]) == 0
+    began, ended = (load_checkpoint(folder / "best").model for folder in (run, tmp_path / "on"))
+    for name, weights in began.items():
+        torch.testing.assert_close(ended[name], weights, atol=1e-6, rtol=0)
+    figures = [json.loads((folder / "metrics.json").read_text()) for folder in (run, tmp_path / "on")]
+    assert figures[1]["unifrac_r2"] == pytest.approx(figures[0]["unifrac_r2"], abs=1e-4)
+
+
+def test_once_begun_it_no_longer_needs_the_other_run(run: Path, tmp_path: Path):
+    copy, own = tmp_path / "copy", tmp_path / "own"
+    shutil.copytree(run, copy)
+    asked = ["pretrain", "--example", *QUICK, "--max-bp", "60", "--pretrained", str(copy), "--output-dir", str(own)]
+    assert cli.main([*asked, "--max-steps", "2"]) == 0
+    shutil.rmtree(copy)
+    assert cli.main(["pretrain", "--output-dir", str(own), "--resume", "--max-steps", "3"]) == 0
+    assert json.loads((own / "metrics.json").read_text())["steps"] == 3
+
+
+def test_its_size_is_that_of_the_encoder(run: Path, tmp_path: Path, capsys):
+    asked = ["pretrain", "--example", "--pretrained", str(run), "--output-dir", str(tmp_path / "no")]
+    assert cli.main([*asked, "--dim", "64"]) == 2
+    assert f"--dim is fixed by the encoder of --pretrained {run}; leave it out" in capsys.readouterr().err
+    assert cli.main([*asked, "--max-bp", "200"]) == 2
+    assert "--max-bp is 200, but the encoder of --pretrained reads at most 150 bases" in capsys.readouterr().err
+    assert cli.main([*asked[:-2], "--output-dir", str(tmp_path / "no"), "--pretrained", str(tmp_path)]) == 2
+    assert "no checkpoint here" in capsys.readouterr().err
+
+
+def test_each_fold_has_an_encoder_that_read_its_training_samples(run: Path, tmp_path: Path):
+    folder = tmp_path / "adapted"
+    asked = ["train", "--example", *QUICK, *LABELS, "--pretrained", str(run), "--adapt-steps", "3", "--max-steps", "4"]
+    assert cli.main([*asked, "--output-dir", str(folder)]) == 0
+    start, folds = encoder_of(run), [folder / "fold-1", folder / "fold-2"]
+    adapted = [encoder_of(fold / "adapted") for fold in folds]
+    assert all(torch.equal(encoder_of(fold), own) for fold, own in zip(folds, adapted, strict=True))
+    assert not torch.equal(adapted[0], start) and not torch.equal(adapted[0], adapted[1])
+    assert cli.main(["predict", "--model", str(folder), "--example", "-o", str(tmp_path / "predictions.tsv")]) == 0
+
+
+def test_the_corpus_of_a_fold_holds_no_other_sample():
+    config = from_options(FinetuneConfig, {"example": True, "target": ("age_months",), "task": "classification"})
+    study = open_study(config.data, config.target)
+    rows = torch.arange(0, len(study.table.sample_ids), 3).numpy()
+    corpus = unlabelled(config, study, rows)
+    assert corpus.table.sample_ids == [study.table.sample_ids[row] for row in rows]
+    assert corpus.split.train == corpus.table.sample_ids and corpus.split.validation == []
+    carried = (study.table.counts[rows] > 0).sum(axis=0).nonzero()[0]
+    assert corpus.table.sequences == [study.table.sequences[column] for column in carried]
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing"),
+    [
+        (["--example"], "--pretrained RUN"),
+        (["--table", "table.biom", "--metadata", "m.tsv", "--pretrained", "run"], "--tree FILE"),
+    ],
+)
+def test_adapting_needs_an_encoder_and_a_tree(asked: list[str], missing: str, tmp_path: Path, capsys):
+    refused = ["train", *asked, "--target", "age_months", "--adapt-steps", "5", "--output-dir", str(tmp_path / "no")]
+    assert cli.main(refused) == 2
+    text = f"--adapt-steps goes on with pretraining, which needs an encoder and a tree; give {missing}"
+    assert text in capsys.readouterr().err
