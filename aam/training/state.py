@@ -12,7 +12,9 @@ from aam.config import RunConfig
 DEFAULT_EPOCHS = 100
 """Budget of a run that was given none."""
 TIMED_STEPS = 5
-"""Updates before the first guess of how many fit into a time budget."""
+"""Updates before the pace tells how many fit into a time budget."""
+UNTIMED = 1000
+"""Updates that a run is taken for until then; warm-up is a part of them, so the first ones already learn a little."""
 EVALUATIONS = 10
 """Evaluations of a run that was not told how often."""
 
@@ -67,7 +69,7 @@ class Budget:
         if self.seconds is None:
             return steps
         if state.step < TIMED_STEPS:
-            return min(steps, max(state.horizon, 10**6))
+            return min(steps, max(state.horizon, UNTIMED))
         pace = max(state.seconds, 1e-9) / state.step
         return min(steps, state.step + max(0, int((self.seconds - state.seconds) / pace)))
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.config import RunConfig
+from aam.config import OptimConfig, RunConfig
+from aam.training.optim import learning_rate
 from aam.training.state import DEFAULT_EPOCHS, TIMED_STEPS, Budget, TrainState
 
 
@@ -50,8 +51,10 @@ def test_the_horizon_of_a_time_budget_is_what_the_pace_makes_of_the_rest():
     assert Budget(None, 60.0).horizon(TrainState(step=20, seconds=70.0)) == 20
 
 
-def test_before_there_is_a_pace_the_horizon_is_far():
-    assert Budget(None, 60.0).horizon(TrainState(step=TIMED_STEPS - 1, seconds=1.0)) >= 10**6
+def test_before_there_is_a_pace_warm_up_is_that_of_a_thousand_updates():
+    state = TrainState(step=TIMED_STEPS - 1, seconds=1.0)
+    horizon = Budget(None, 60.0).horizon(state)
+    assert learning_rate(state.step, horizon, OptimConfig(lr=1.0, warmup_fraction=0.1)) == 5 / (0.1 * 1000)
     assert Budget(30, 60.0).horizon(TrainState()) == 30
 
 
