@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, from_dict, to_dict
+from aam.data.files import digest
 from aam.errors import CheckpointError, ConfigError
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
@@ -88,21 +89,31 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     yield partial
-    for name in (MODEL, TRAINING):
-        with (partial / name).open("rb") as handle:
-            os.fsync(handle.fileno())
+    for path in (partial / MODEL, partial / TRAINING, partial):
+        sync(path)
     if folder.exists():  # else the old one is all there is, left by a crash, and goes last
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     partial.rename(folder)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_about(folder: Path, checkpoint: Checkpoint) -> None:
     """Write what a checkpoint says beside its tensors."""
-    about = {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], **to_dict(checkpoint.config)}
-    write_json(folder / CONFIG, about)
     write_json(folder / STATE, checkpoint.state)
+    digests = {file: digest(folder / file) for file in (MODEL, TRAINING, STATE)}
+    about = {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], "sha256": digests}
+    write_json(folder / CONFIG, about | to_dict(checkpoint.config))
 
 
 def brief(error: Exception) -> str:
@@ -137,6 +148,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(
             f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam"
         )
+    refuse_changed(folder, config.pop("sha256", None))
     for file, tensors in ((MODEL, model), (TRAINING, training)):
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
@@ -148,6 +160,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         return Checkpoint(from_dict(KINDS[kind].config, config), model, training, state)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}; restore the file or use another checkpoint") from error
+
+
+def refuse_changed(folder: Path, digests: Any) -> None:
+    """Raise CheckpointError for a file that is no longer what was written, such as a disk or a transfer leaves it."""
+    for file in (MODEL, TRAINING, STATE) if isinstance(digests, dict) else ():
+        found, expected = digest(folder / file), str(digests.get(file))
+        if found != expected:
+            raise CheckpointError(
+                f"{folder / file}: SHA-256 is {found[:12]}…, expected {expected[:12]}…: it has changed since it was "
+                "written; restore it, or use another checkpoint"
+            )
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,12 @@ MAX_RATIO = 200
 def is_inflated(unpacked: int, stored: int) -> bool:
     """Whether data is out of proportion to what is stored, as in a file made to exhaust memory; both in bytes."""
     return unpacked > FREE_UNPACKED and unpacked > MAX_RATIO * stored
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def check_file(path: Path, option: str, error: type[InputError]) -> None:

@@ -6,7 +6,6 @@ An array is the file `NAME.npy`; the manifest has the size and the SHA-256 of ea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.data.files import digest
 from aam.errors import CorpusError
 
 MANIFEST = "manifest.json"
@@ -54,12 +54,6 @@ class Store:
                     f"changed since it was written; {AGAIN}"
                 )
             yield name
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def open_store(folder: Path) -> Store:

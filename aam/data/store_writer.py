@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from aam.data.store import AGAIN, digest, write_manifest
+from aam.data.files import digest
+from aam.data.store import AGAIN, write_manifest
 from aam.errors import CorpusError
 
 

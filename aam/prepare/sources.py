@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aam.config import PrepareConfig, flag, to_dict
-from aam.data.files import check_file
-from aam.data.store import FORMAT, digest, read_manifest, write_manifest
+from aam.data.files import check_file, digest
+from aam.data.store import FORMAT, read_manifest, write_manifest
 from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
 
 ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeError, "sequences": SequenceError}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,6 +15,7 @@ import aam
 from aam.checkpoint import CONFIG, FOLD, LAST, write_json
 from aam.config import PretrainConfig, RunnableConfig, flag, to_dict
 from aam.corpus import Corpus
+from aam.data.files import digest
 from aam.errors import CheckpointError
 from aam.health.switches import read_switches
 
@@ -47,12 +47,6 @@ def has_checkpoint(folder: Path) -> bool:
     return any((part / name).exists() for part in parts for name in (LAST, f"{LAST}.old"))
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any]:
     """What the manifest of any run says: command, configuration, versions and data."""
     return {
@@ -62,7 +56,7 @@ def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any
         "config": to_dict(config),
         "switches": read_switches(os.environ, config.health).record(),
         "versions": {"aam": aam.__version__, "python": platform.python_version(), **versions()},
-        "data": {name: {"path": str(path), "sha256": checksum(path)} for name, path in files.items()},
+        "data": {name: {"path": str(path), "sha256": digest(path)} for name, path in files.items()},
     }
 
 
@@ -86,7 +80,7 @@ def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
     """Raise CheckpointError where an input file is no longer what the run in `folder` began with."""
     before = read_part(folder, "data")
     for name, path in files.items():
-        if name in before and checksum(path) != before[name]["sha256"]:
+        if name in before and digest(path) != before[name]["sha256"]:
             raise CheckpointError(
                 f"--resume: {flag(name)} {path} has changed since the run in {folder} began; restore it, or start "
                 "another run"

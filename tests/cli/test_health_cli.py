@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from aam import cli
+from aam.checkpoint import load_checkpoint, save_checkpoint
 
 SIZE = [
     "--preset",
@@ -77,10 +77,9 @@ def test_a_fault_has_an_exit_code_of_its_own(trained: Path, tmp_path: Path, caps
     """A checkpoint with a huge weight, finite as it is, taken up again."""
     run = tmp_path / "run"
     assert aam("pretrain", "--example", *SIZE, "--max-steps", 2, "--no-preflight", "--output-dir", run) == 0
-    path = run / "last" / "model.safetensors"
-    stored = load_file(path)
-    stored[BLOCK][0] = 3e38
-    save_file(stored, path)
+    stored = load_checkpoint(run / "last")
+    stored.model[BLOCK][0] = 3e38
+    save_checkpoint(run / "last", stored)
     capsys.readouterr()
     assert aam("pretrain", "--resume", "--max-steps", 4, "--output-dir", run) == 3
     lines = capsys.readouterr().err.splitlines()

@@ -158,6 +158,16 @@ def test_truncated_files_are_refused(run: Path, name: str, kept: int):
         open_model(run)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors", "state.json"])
+def test_one_changed_byte_is_found(tmp_path: Path, name: str):
+    save_checkpoint(tmp_path / "best", filled(1.0))
+    file = tmp_path / "best" / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + (b" " if name == "state.json" else bytes([content[-1] ^ 1])))
+    with pytest.raises(CheckpointError, match=rf"{name}: SHA-256 is \w{{12}}…, expected \w{{12}}…: it has changed"):
+        load_checkpoint(tmp_path / "best")
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, value: float):

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from aam.checkpoint import load_checkpoint, save_checkpoint
 from aam.data.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
 from aam.health.ledger import Ledger
@@ -223,10 +224,9 @@ def test_a_loss_scale_that_is_too_large_is_no_fault(new_run: NewRun):
 def test_a_weight_that_overflows_after_a_resume(new_run: NewRun, tmp_path: Path):
     """A checkpoint whose weights are finite, one of them huge: loading accepts it, the first step does not."""
     train(*new_run("run", max_steps=2), StopRequest())
-    path = tmp_path / "run" / "last" / "model.safetensors"
-    stored = load_file(path)
-    stored["sample_encoder.transformer.blocks.0.feed.0.weight"][0] = 3e38
-    save_file(stored, path)
+    stored = load_checkpoint(tmp_path / "run" / "last")
+    stored.model["sample_encoder.transformer.blocks.0.feed.0.weight"][0] = 3e38
+    save_checkpoint(tmp_path / "run" / "last", stored)
     run, state = new_run("run", max_steps=5, resume=True)
     with pytest.raises(NonFiniteError, match=r"step 3: (NaN|Inf) .*sample_encoder.transformer.blocks.0.feed"):
         train(run, state, StopRequest())
