@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, from_dict, to_dict
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.data.files import digest
 from aam.errors import CheckpointError, ConfigError
 from aam.models.finetune_model import FinetuneModel
@@ -34,30 +34,40 @@ FORMAT = 1
 """Raised when a checkpoint can no longer be read by older code."""
 
 
-AnyConfig = PretrainConfig | FinetuneConfig
-AnyModel = PretrainModel | FinetuneModel
+class Pretrained(NamedTuple):
+    """What `aam pretrain` wrote."""
+
+    model: PretrainModel
+    config: PretrainConfig
+
+    @property
+    def encoder(self) -> PretrainModel:
+        return self.model
 
 
-class Kind(NamedTuple):
-    """What a checkpoint says it is: its configuration, how its model is built, and where the encoder in it is."""
+class Finetuned(NamedTuple):
+    """What `aam train` wrote."""
 
-    config: type[Any]
-    build: Callable[[Any], Any]
-    encoder: Callable[[Any], PretrainModel]
+    model: FinetuneModel
+    config: FinetuneConfig
+
+    @property
+    def encoder(self) -> PretrainModel:
+        return self.model.encoder
 
 
-KINDS = {
-    "pretrain": Kind(PretrainConfig, lambda config: PretrainModel(config.model), lambda model: model),
-    "finetune": Kind(FinetuneConfig, FinetuneModel, lambda model: model.encoder),
-}
-KIND_OF = {kind.config: name for name, kind in KINDS.items()}
+Opened = Pretrained | Finetuned
+K = TypeVar("K", Pretrained, Finetuned)
+COMMANDS = {Pretrained: "aam pretrain", Finetuned: "aam train"}
+KINDS: dict[str, type[RunnableConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
+KIND_OF: dict[type[Any], str] = {config: name for name, config in KINDS.items()}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What is stored: the model's tensors and config, and what the run needs to go on."""
 
-    config: AnyConfig
+    config: RunnableConfig
     model: dict[str, Tensor]
     training: dict[str, Tensor]
     state: dict[str, Any]
@@ -157,7 +167,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if kind not in KINDS:
         raise CheckpointError(f"{folder / CONFIG}: kind {kind!r}, expected {' or '.join(KINDS)}; update aam")
     try:
-        return Checkpoint(from_dict(KINDS[kind].config, config), model, training, state)
+        return Checkpoint(from_dict(KINDS[kind], config), model, training, state)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}; restore the file or use another checkpoint") from error
 
@@ -191,22 +201,45 @@ def find_members(path: Path) -> list[Path]:
     return [find_checkpoint(folder) for folder in fold_folders(path) or [path]]
 
 
-def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
-    """The encoder of any checkpoint, pretrained or fine-tuned (of a cross-validated run, that of its first fold)."""
-    model, config = open_model(find_members(Path(path))[0])
-    return KINDS[KIND_OF[type(config)]].encoder(model), config.model
+def fresh(config: RunnableConfig) -> Opened:
+    """A model as configured, before it has learned anything."""
+    if isinstance(config, FinetuneConfig):
+        return Finetuned(FinetuneModel(config), config)
+    return Pretrained(PretrainModel(config.model), config)
 
 
-def open_model(path: Path | str) -> tuple[AnyModel, AnyConfig]:
+def open_model(path: Path | str) -> Opened:
     """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder.
 
     What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run
     has one in each of its folders `fold-…`.
     """
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    model = KINDS[KIND_OF[type(checkpoint.config)]].build(checkpoint.config)
+    opened = fresh(checkpoint.config)
     try:
-        model.load_state_dict(checkpoint.model)
+        opened.model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: weights and configuration disagree: {brief(error)}") from error
-    return model.eval(), checkpoint.config
+    opened.model.eval()
+    return opened
+
+
+def open_as(kind: type[K], path: Path | str) -> K:
+    """`open_model` of one kind; raises CheckpointError for the other."""
+    opened = open_model(path)
+    if isinstance(opened, kind):
+        return opened
+    raise CheckpointError(
+        f"{path}: found a model of `{COMMANDS[type(opened)]}`, expected one of `{COMMANDS[kind]}`; give such a run"
+    )
+
+
+def open_predictors(path: Path) -> list[Finetuned]:
+    """The models that predict together; raises CheckpointError for a run of `aam pretrain`."""
+    return [open_as(Finetuned, folder) for folder in find_members(path)]
+
+
+def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
+    """The encoder of any checkpoint, pretrained or fine-tuned (of a cross-validated run, that of its first fold)."""
+    opened = open_model(find_members(Path(path))[0])
+    return opened.encoder, opened.config.model

@@ -49,7 +49,7 @@ class Corpus:
 
     table: Table
     tokens: np.ndarray
-    targets: TreeTargets | ForestTargets | MatrixTargets | None
+    targets: TreeTargets | ForestTargets | MatrixTargets
     tree: Tree | None
     sides: Sides
     depth: int | None

@@ -61,7 +61,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     data, files = with_example(data)
     if data.metadata is None:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
-    table = read_table(data.table, data.sequences)
+    table = read_table(files["table"], data.sequences)
     dropped = dict(table.dropped)
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
     table = keep_known(table, labels.sample_ids, dropped, NOT_IN_METADATA)
@@ -155,15 +155,15 @@ class NewSamples:
 
 def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     """Read a table and, where given, its metadata; samples that cannot be predicted are refused by name, not raised."""
-    data, _ = with_example(data)
-    table = read_table(data.table, data.sequences)
+    data, files = with_example(data)
+    table = read_table(files["table"], data.sequences)
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
     depths = sample_depths(table)
     depth = choose_depth(depths, data.rarefy_depth)
     shallow = depths < (depth or 1)
     refused |= {
         table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample"
-        for row in np.flatnonzero(shallow)
+        for row in np.flatnonzero(shallow).tolist()
     }
     table = table.select(samples=np.flatnonzero(~shallow))
     table = table.select(asvs=np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel()))

@@ -66,7 +66,8 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     from aam.cli.progress import status
 
     asked = given(values, None)
-    if model is None and output is None:
+    folder = output or model
+    if folder is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
     if model is None and against:
         raise ConfigError(f"--against {against[0]}: there is nothing to compare it with; give --model RUN")
@@ -78,5 +79,4 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
         from aam.cli.baseline_run import Runs, compare_and_report, recorded
 
         config = from_options(FinetuneConfig, asked) if model is None else recorded(model, asked)
-    runs = Runs(model, against)
-    compare_and_report(config, runs, output or model)
+    compare_and_report(config, Runs(model, against), folder)

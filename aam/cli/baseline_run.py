@@ -40,8 +40,13 @@ class Runs(NamedTuple):
     model: Path | None
     against: tuple[Path, ...] = ()
 
-    def folds(self, study: Study) -> list[Fold]:
-        """The folds that all of them tested on; raises ConfigError where they differ."""
+    def folds(self, config: FinetuneConfig, study: Study) -> list[Fold]:
+        """The folds that all of them tested on, those of `config` where there is no run.
+
+        Raises ConfigError where they differ.
+        """
+        if self.model is None:
+            return study_folds(config, study)
         folds = recorded_folds(self.model, study)
         tested = [fold.test.tolist() for fold in folds]
         for other in self.against:
@@ -50,7 +55,7 @@ class Runs(NamedTuple):
                     f"--against {other}: its folds are not those of {self.model}; train it with the same data, "
                     "--folds, --group-column and --seed"
                 )
-        return folds
+        return keep_labels(config, study, folds)
 
     def predictions(self, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> dict[str, pd.DataFrame]:
         """What each predicted for these rows, by name."""
@@ -71,7 +76,7 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
         refuse_existing(folder / name)
     with status("reading the data"):
         study = open_study(config.data, config.target)
-        folds = study_folds(config, study) if runs.model is None else keep_labels(config, study, runs.folds(study))
+        folds = runs.folds(config, study)
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
         distances = unifrac_of(config, study, counts)

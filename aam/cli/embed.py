@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from aam.cli.options import given
 from aam.config import from_dict
 from aam.config.embed import EmbedConfig
 from aam.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = {"samples": "e", "asvs": "e", "branches": "b"}
 """Columns are called by it and a number from 1."""
@@ -39,6 +42,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     """
     from aam.checkpoint import find_members
     from aam.cli.embedding_files import check_embedding_output, write_embedding
+    from aam.cli.known_asvs import tell_known
     from aam.cli.progress import bar
 
     started, values = time.monotonic(), sorted_values(given(options, None))
@@ -50,14 +54,18 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
             f"--what branches: the model in {model_path} has no latent tree (--unifrac-head "
             f"{opened.config.model.unifrac_head}); use --what samples or asvs"
         )
-    tell_fold(find_members(model_path))
+    members = find_members(model_path)
+    tell_fold(members)
+    tell_known(members[0], opened.samples.tokens)
     encoding, table = encoding_of(opened, values.apply.cache), opened.samples.table
     ids, kind = (table.asv_ids, "asvs") if job.what == "asvs" else (table.sample_ids, "samples")
+    found: Tensor | None
     if job.what == "asvs":
         found = encoding.asvs.embeddings
     else:
         with bar("samples") as progress:
             found = encoding.branches(progress) if job.what == "branches" else encoding.embeddings(progress)
+    assert found is not None  # a model without branches was refused
     write_embedding(output, kind, ids, PREFIX[job.what], found.float().cpu().numpy())
     click.echo(
         f"{job.what}: {len(ids):,} rows of {found.shape[1]} columns, from {len(table.asv_ids):,} ASVs: {output} "

@@ -100,15 +100,15 @@ def of_embeddings(opened: Opened, model_path: Path, values: Values, job: Explain
 
 def of_predictions(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
     """A target or class under the models of all folds, each looked at by itself."""
-    from aam.cli.predict_run import open_members
+    from aam.checkpoint import open_predictors
     from aam.cli.progress import bar
     from aam.evaluation.embed import device_of
     from aam.evaluation.explain import explain, mean_explanation
     from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
 
-    members = open_members(model_path)
+    members = open_predictors(model_path)
     output, found = choose_output(members[0].config, job.of), []
-    for model, config in ((member.model, member.config) for member in members):
+    for model, config in members:
         model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
         encoding = encoding_of(Opened(model.encoder, config, opened.samples), values.apply.cache)
         marks, scalar = identity_marks(model, config.schema.identities), target_scalar(model, config, output)

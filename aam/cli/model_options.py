@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from aam.cli.options import one_option
-from aam.config import DataConfig, FinetuneConfig, RunConfig, from_dict, options
+from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, from_dict, options
 from aam.config.embed import ApplyConfig
 
 if TYPE_CHECKING:
-    from aam.checkpoint import AnyConfig
     from aam.evaluation.embed import Encoding, Store
     from aam.evaluation.samples import TableSamples
     from aam.models.pretrain_model import PretrainModel
@@ -70,7 +69,7 @@ class Opened(NamedTuple):
     """The encoder of a pretrained or fine-tuned model, its configuration, and the samples it is put to."""
 
     model: PretrainModel
-    config: AnyConfig
+    config: RunnableConfig
     samples: TableSamples
 
 
@@ -82,24 +81,23 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
     from aam.cli.progress import status
 
     with status("opening the model and reading the data"):
-        from aam.checkpoint import KIND_OF, KINDS, find_members, open_model
+        from aam.checkpoint import find_members, open_model
         from aam.evaluation.samples import read_samples
         from aam.training.run import resolve_device
 
         device, members = resolve_device(values.device), find_members(model_path)
-        found, config = open_model(members[0])
+        found = open_model(members[0])
         if for_unifrac:
-            refuse_finetuned(model_path, config)
-        model = KINDS[KIND_OF[type(config)]].encoder(found)
-        limit = config.model.max_bp
+            refuse_finetuned(model_path, found.config)
+        limit = found.config.model.max_bp
         samples = read_samples(values.data, values.apply.rarefy_depth, values.seed, limit, with_tree)
     tell_dropped(samples.dropped)
     if samples.cut:
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)
-    return Opened(model.to(device), config, samples)
+    return Opened(found.encoder.to(device), found.config, samples)
 
 
-def refuse_finetuned(model_path: Path, config: AnyConfig) -> None:
+def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
     """Raise `CheckpointError` for a model of `aam train`: its ASV embeddings have left what the latent tree reads."""
     from aam.errors import CheckpointError
 

@@ -9,7 +9,6 @@ import click
 
 from aam.cli.options import config_options, given
 from aam.config import PretrainConfig, from_options, groups, options
-from aam.errors import CheckpointError
 
 UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step", "precision", "compile")
 """Options of a run that mean nothing where nothing is trained."""
@@ -56,11 +55,9 @@ def command(run: Path | None, config_file: Path | None, batch: int, **values: An
 
 def trained(run: Path, asked: dict[str, Any]) -> tuple[PretrainConfig, dict[str, Any]]:
     """Configuration and weights of a run, with other data or another batch size where asked for."""
-    from aam.checkpoint import open_model
+    from aam.checkpoint import Pretrained, open_as
 
-    model, stored = open_model(run)
-    if not isinstance(stored, PretrainConfig):
-        raise CheckpointError(f"{run} was fine-tuned; give the run of `aam pretrain` that it came from")
+    model, stored = open_as(Pretrained, run)
     known = {
         name: getattr(getattr(stored, part), name)
         for part, group in groups(PretrainConfig).items()

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pandas as pd
 
-from aam.checkpoint import find_members, open_model
+from aam.checkpoint import Finetuned, find_members, open_predictors
+from aam.cli.known_asvs import tell_known
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.label_schema import encode
-from aam.errors import CheckpointError, ConfigError
+from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration
 from aam.evaluation.predictions import Predictions, average, decode, predict_draws
 from aam.evaluation.target_tables import SAMPLE_ID, flat, prediction_table, target_figures
-from aam.models.finetune_model import FinetuneModel
 from aam.study import NewSamples, open_new_samples
 from aam.training.run import resolve_device
-
-
-@dataclass(frozen=True)
-class Member:
-    """One of the models that predict together."""
-
-    model: FinetuneModel
-    config: FinetuneConfig
 
 
 def predict_and_report(job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
     """Write the predictions, and beside them the samples that were refused; say what was done."""
     assert job.model is not None
-    members, calibration = open_members(job.model), read_calibration(job.model)
+    members, calibration = open_predictors(job.model), read_calibration(job.model)
     config = members[0].config
     with status("reading the data"):
         data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.data.max_bp)
         new = open_new_samples(data, config.target)
+    tell_known(find_members(job.model)[0], new.tokens)
     refused_path = output.with_name(f"{output.stem}.refused.tsv")
     refuse_existing(refused_path)
     with status(f"predicting {len(new.table.sample_ids)} samples"):
@@ -57,17 +49,6 @@ def predict_and_report(job: PredictConfig, data: DataConfig, run: RunConfig, out
     click.echo(f"{len(table)} samples predicted by {len(members)} model{'s' * (len(members) > 1)}: {output}")
 
 
-def open_members(path: Path) -> list[Member]:
-    """The models of a run of `aam train`; raises CheckpointError for another kind of run."""
-    members = []
-    for folder in find_members(path):
-        model, config = open_model(folder)
-        if not isinstance(config, FinetuneConfig):
-            raise CheckpointError(f"{path}: a pretrained encoder, which predicts no column; give a run of `aam train`")
-        members.append(Member(model, config))
-    return members
-
-
 def depth_setting(job: PredictConfig, config: FinetuneConfig) -> str:
     """Reads per sample as an option value: as asked, else as in training."""
     if job.rarefy_depth is None:
@@ -77,7 +58,7 @@ def depth_setting(job: PredictConfig, config: FinetuneConfig) -> str:
     return job.rarefy_depth
 
 
-def predict_all(members: list[Member], new: NewSamples, job: PredictConfig, run: RunConfig) -> Predictions:
+def predict_all(members: list[Finetuned], new: NewSamples, job: PredictConfig, run: RunConfig) -> Predictions:
     """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
     device, repeats = resolve_device(run.device), []
     for member in members:
@@ -89,7 +70,7 @@ def predict_all(members: list[Member], new: NewSamples, job: PredictConfig, run:
     return average(repeats, members[0].config)
 
 
-def tell(table: pd.DataFrame, new: NewSamples, members: list[Member], calibration: Calibration | None) -> None:
+def tell(table: pd.DataFrame, new: NewSamples, members: list[Finetuned], calibration: Calibration | None) -> None:
     """What a user should know of these predictions, on stderr: scores where the truth is known, and what is missing."""
     config = members[0].config
     if calibration is None:

@@ -12,7 +12,8 @@ from typing import Any
 import click
 import torch
 
-from aam.checkpoint import BEST, open_encoder, open_model, write_json
+from aam.checkpoint import BEST, Pretrained, open_as, open_encoder, write_json
+from aam.cli.known_asvs import keep_known
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, REPORT, write_report
@@ -20,6 +21,7 @@ from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
+from aam.evaluation.known_asvs import sketch
 from aam.evaluation.scales import SCALES, fit_scales
 from aam.evaluation.validation import validate
 from aam.models.pretrain_model import PretrainModel
@@ -67,14 +69,16 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     if not world.first:
         return
     with status("scoring held-out samples"):
-        best, _ = open_model(folder / BEST)
-        best.to(run.learner.device)
+        trained = open_as(Pretrained, folder / BEST)
+        best = trained.model.to(run.learner.device)
         metrics = final_metrics(run, state, held_out, best)
         write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
+        learned = sketch(corpus.tokens, corpus.table.stored, corpus.table.stored_rows(corpus.sides.train))
+        keep_known(folder / BEST, learned, config.start.pretrained)
     write_json(folder / METRICS, metrics)
     with status("drawing"):
         draw(folder, held_out, best, metrics)
-        write_report(folder, of_pretraining(best, config, held_out))
+        write_report(folder, of_pretraining(trained, held_out))
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     click.echo(text)
@@ -140,9 +144,7 @@ def draw(folder: Path, held_out: HeldOut, best: PretrainModel, metrics: dict[str
 
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     plot_curves([[json.loads(line) for line in lines]], folder / CURVES)
-    with torch.inference_mode():
-        embedded = held_out.predict(best)
-    predicted = embedded.unifrac if embedded.unifrac is not None else embedded.euclidean
+    predicted = held_out.encoding(best).best_unifrac()
     plot_unifrac(predicted.cpu().numpy(), held_out.true, metrics, folder / "unifrac.png")
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from aam.checkpoint import find_members, open_model
+from aam.checkpoint import Finetuned, Pretrained, find_members, open_model
 from aam.cli.report import Given
 from aam.cli.study_folds import recorded_folds
-from aam.config import FinetuneConfig, PretrainConfig
+from aam.config import PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.data.labels import blank_missing
@@ -27,8 +27,6 @@ from aam.evaluation.folds import Fold
 from aam.evaluation.heldout import MAX_SAMPLES, HeldOut
 from aam.evaluation.html import Part, picture
 from aam.evaluation.report_parts import audit_part
-from aam.models.finetune_model import FinetuneModel
-from aam.models.pretrain_model import PretrainModel
 from aam.study import Study, open_study
 from aam.training.run import draw_of, hiding_of
 
@@ -56,11 +54,11 @@ class Shown:
 def reopen(run: Path) -> tuple[Shown | None, str]:
     """The samples of a run that is over, or why they cannot be shown."""
     try:
-        model, config = open_model(find_members(run)[0])
-        if isinstance(config, FinetuneConfig):
-            study = open_study(config.data, config.target)
-            return of_study(model, config, study, recorded_folds(run, study)[0]), ""
-        return of_pretraining(model, config, reopened(config)), ""
+        opened = open_model(find_members(run)[0])
+        if isinstance(opened, Finetuned):
+            study = open_study(opened.config.data, opened.config.target)
+            return of_study(opened, study, recorded_folds(run, study)[0]), ""
+        return of_pretraining(opened, reopened(opened.config)), ""
     except InputError as error:
         return None, f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
 
@@ -72,8 +70,9 @@ def reopened(config: PretrainConfig) -> HeldOut:
     return HeldOut(corpus, draw, hiding_of(config.loss), config.optim.batch_size)
 
 
-def of_pretraining(model: PretrainModel, config: PretrainConfig, held_out: HeldOut) -> Shown:
+def of_pretraining(trained: Pretrained, held_out: HeldOut) -> Shown:
     """The held-out samples of a pretraining; those of one tree are drawn."""
+    model, config = trained
     encoding, rows = held_out.encoding(model), held_out.comparable()
     pairs = np.ix_(rows, rows)
     return Shown(
@@ -90,8 +89,9 @@ def of_pretraining(model: PretrainModel, config: PretrainConfig, held_out: HeldO
     )
 
 
-def of_study(model: FinetuneModel, config: FinetuneConfig, study: Study, fold: Fold) -> Shown:
+def of_study(trained: Finetuned, study: Study, fold: Fold) -> Shown:
     """Samples of a fine-tuning whose labels the encoder of this fold never saw: all of them where it is frozen."""
+    model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
     rows = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:MAX_SAMPLES])
     samples = study.samples(rows, Draw(study.depth, None, config.data.asv_selection, config.run.seed))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aam.checkpoint import BEST, FOLD, LAST, find_members, open_encoder, open_model
+from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
+from aam.cli.known_asvs import keep_known
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import write_report
@@ -23,11 +24,12 @@ from aam.data.dataset import Draw
 from aam.data.label_schema import EncodedLabels, encode, fit_schema
 from aam.data.labelled import LabelledBatches
 from aam.evaluation.folds import Fold
+from aam.evaluation.known_asvs import sketch
 from aam.evaluation.predictions import average, decode, embed_asvs, predict_draws
 from aam.evaluation.target_tables import point_figures
 from aam.models.finetune_model import FinetuneModel
 from aam.study import Study
-from aam.training.finetune import Start, build_target_learner, count_identities
+from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.manifest import add_health, write_record
 from aam.training.preflight import look_over
@@ -35,7 +37,6 @@ from aam.training.run import Seams, assemble, resolve_device
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import Budget
-from aam.training.step import Learner
 from aam.training.target_probes import TargetProbes
 
 
@@ -71,8 +72,8 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
         text = report(config, study, results)
     with status("drawing"):
         draw(config, study, results)
-        model, own = open_model(find_members(config.run.output_dir)[0])
-        write_report(config.run.output_dir, of_study(model, own, study, folds[0]))
+        trained = open_as(Finetuned, find_members(config.run.output_dir)[0])
+        write_report(config.run.output_dir, of_study(trained, study, folds[0]))
     click.echo(text)
 
 
@@ -144,8 +145,9 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
             sink.close()
     click.echo(f"fold {fold.name}: {run.health.line(state.step)}", err=True)
     best = folder / (BEST if selects else LAST)
+    keep_known(best, sketch(study.tokens, study.table.counts, inner.train), config.head.pretrained)
     with status(f"predicting {fold.name}"):
-        model, _ = open_model(best)
+        model, _ = open_as(Finetuned, best)
         raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
     return FoldResult(fold, decode(raw, config), folder, state.step, state.seconds)
 
@@ -179,7 +181,7 @@ def predict_rows(
     return predict_draws(model, study.samples(rows, draw_of(config, study.depth)), labels, draws)
 
 
-def watch(learner: Learner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> dict[str, float]:
+def watch(learner: TargetLearner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> dict[str, float]:
     """Loss and main figures of some samples under the model as it is, for the log and, where asked, the choice."""
     labels = encode(study.labels.rows(rows), config.schema)
     raw = predict_draws(learner.model, study.samples(rows, draw_of(config, study.depth)), labels, 1)

@@ -26,7 +26,8 @@ def options(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
 
 def groups(cls: type) -> dict[str, type]:
     """Name -> config class of the groups that a whole-run config is made of."""
-    return {name: hint for name, hint in typing.get_type_hints(cls).items() if dataclasses.is_dataclass(hint)}
+    hints = typing.get_type_hints(cls)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
 def from_options(cls: type[C], given: dict[str, Any]) -> C:
@@ -41,9 +42,10 @@ def from_options(cls: type[C], given: dict[str, Any]) -> C:
             raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
     by_part = {part: {n: v for n, v in given.items() if known[n] == part} for part in parts}
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
-    built = {part: from_dict(group, by_part[part]) for part, group in parts.items() if part != "model"}
+    built: dict[str, Any] = {part: from_dict(group, by_part[part]) for part, group in parts.items() if part != "model"}
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
-    return check_together(cls(**built, model=from_dict(parts["model"], start | by_part["model"])))
+    built["model"] = from_dict(parts["model"], start | by_part["model"])
+    return check_together(cls(**built))
 
 
 def check_together(config: C) -> C:
@@ -93,7 +95,7 @@ def suggest(name: str, known: typing.Iterable[str]) -> str:
 def convert(name: str, value: Any, hint: Any) -> Any:
     """A value as the type of its field; numbers may come as text, because YAML reads 1e-4 as text."""
     choices = typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
     if typing.get_origin(hint) is tuple:  # one value, as YAML may have it, is a list of one
         return tuple(
@@ -123,8 +125,9 @@ def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> Non
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     low, high, above = (bounds.get(key) for key in ("low", "high", "above"))
-    fits = (isinstance(value, int) or math.isfinite(value)) and (low is None or value >= low) and (high is None or value <= high)
-    if not fits or (above is not None and value <= above):
+    finite = isinstance(value, int) or math.isfinite(value)
+    inside = (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
+    if not (finite and inside):
         words = {"at least": low, "more than": above, "at most": high}
         limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
         shown = value if isinstance(value, int) else f"{value:g}"

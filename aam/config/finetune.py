@@ -8,7 +8,7 @@ from typing import Literal
 
 from aam.config.fields import derived, option
 from aam.config.health import HealthConfig
-from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, RunConfig
+from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig, RunConfig
 
 Task = Literal["regression", "quantiles", "classification", "ordinal"]
 TargetLoss = Literal["auto", "huber", "mse", "mae", "asymmetric", "pinball", "cross-entropy"]
@@ -173,3 +173,7 @@ class FinetuneConfig:
     run: FinetuneRunConfig = field(default_factory=FinetuneRunConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     schema: TargetSchema = field(default_factory=TargetSchema)
+
+
+RunnableConfig = PretrainConfig | FinetuneConfig
+"""What loop and step are configured by, whatever is learned."""

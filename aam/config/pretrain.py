@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from aam.config.fields import Metric, Precision, Preset, Selection, UnifracHead, derived, option
 from aam.config.health import HealthConfig
@@ -175,17 +175,6 @@ class PretrainConfig:
     health: HealthConfig = field(default_factory=HealthConfig)
     ranks: RanksConfig = field(default_factory=RanksConfig)
     start: StartConfig = field(default_factory=StartConfig)
-
-
-class RunnableConfig(Protocol):
-    """What loop and step need of a configuration, whatever is learned."""
-
-    @property
-    def optim(self) -> OptimConfig: ...
-    @property
-    def run(self) -> RunConfig: ...
-    @property
-    def health(self) -> HealthConfig: ...
 
 
 def tiny() -> ModelConfig:

@@ -7,10 +7,9 @@ padding is ever built.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -158,11 +157,13 @@ class Batch:
         counts = torch.where(self.valid, self.counts, 0.0)
         return counts / counts.sum(dim=1, keepdim=True)
 
-    def to(self, device: torch.device | str) -> Batch:
+    def to(self, device: torch.device | str) -> Self:
         """The same batch with every tensor on `device`."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        moved = {k: v.to(device, non_blocking=True) for k, v in values.items() if isinstance(v, Tensor)}
-        return dataclasses.replace(self, **moved)
+        values: dict[str, Any] = vars(self)
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in values.items()
+        }
+        return type(self)(**moved)
 
 
 def collate_fn(

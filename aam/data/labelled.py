@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class LabelledBatch(Batch):
 
 def labelled(batch: Batch, labels: EncodedLabels, rows: np.ndarray) -> LabelledBatch:
     """A batch with the labels of these rows [B]."""
-    found = {name: torch.from_numpy(values[rows]) for name, values in vars(labels).items()}
+    found: dict[str, Any] = {name: torch.from_numpy(values[rows]) for name, values in vars(labels).items()}
     return LabelledBatch(**vars(batch), **found)
 
 

@@ -32,7 +32,7 @@ class Labels:
     texts or None, or None where nothing groups the samples.
     """
 
-    sample_ids: list[str]
+    sample_ids: Sequence[str]
     numbers: NDArray[np.float64]
     classes: list[str | None]
     covariates: pd.DataFrame
@@ -99,7 +99,7 @@ def read_labels(
         kept = fitting(kept, condition, path)
     numeric = config.task in NUMERIC_TASKS
     numbers = [to_numbers(column(kept, name, path), path) for name in config.target if numeric]
-    classes = [None] * len(kept) if numeric else texts(column(kept, config.target[0], path))
+    classes: list[str | None] = [None] * len(kept) if numeric else texts(column(kept, config.target[0], path))
     labels = Labels(
         [str(sample) for sample in kept.index],
         np.column_stack(numbers) if numbers else np.full((len(kept), 0), np.nan),

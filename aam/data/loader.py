@@ -87,8 +87,6 @@ class ValidationBatches(Dataset):
         return len(self.parts)
 
     def __getitem__(self, number: int) -> Batch:
-        if number >= len(self):
-            raise IndexError(number)
         drawn = [self.samples[0, int(row)] for row in self.parts[number]]
         rng = np.random.default_rng((self.samples.draw.seed, MASKING, number))
         return collate_fn(drawn, self.targets, self.hiding, rng)

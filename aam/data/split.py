@@ -40,7 +40,7 @@ def split_samples(
     sample_ids: Sequence[str],
     config: DataConfig,
     seed: int,
-    groups: Mapping[str, str] | None = None,
+    groups: Mapping[str, str | None] | None = None,
     dropped: Iterable[str] = (),
 ) -> Split:
     """Split samples by `config.validation_samples` if given, else at random by `config.validation_fraction`.
@@ -60,20 +60,19 @@ def split_rows(
     sample_ids: Sequence[str],
     config: DataConfig,
     seed: int,
-    groups: Mapping[str, str] | None = None,
+    groups: Mapping[str, str | None] | None = None,
     dropped: Iterable[str] = (),
     by_id: NDArray[np.integer] | None = None,
 ) -> Sides:
     """As `split_samples`, by number. `by_id` are the samples in the order of their ids, if that is known."""
-    if groups is not None:
-        _refuse_missing(sample_ids, groups, config.group_column)
+    group_of = None if groups is None else _complete(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:
         held_out = _given(sample_ids, config, dropped)
-        if groups is not None:
-            _refuse_cut_groups(sample_ids, held_out, groups, config)
+        if group_of is not None:
+            _refuse_cut_groups(sample_ids, held_out, group_of, config)
         outside = _inside(sample_ids, held_out)
-    elif groups is not None:
-        outside = _inside(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, groups))
+    elif group_of is not None:
+        outside = _inside(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, group_of))
     else:
         order = np.array(sorted(range(len(sample_ids)), key=sample_ids.__getitem__), int) if by_id is None else by_id
         outside = np.zeros(len(sample_ids), dtype=bool)
@@ -130,14 +129,16 @@ def _given(sample_ids: Sequence[str], config: DataConfig, dropped: Iterable[str]
     return used.intersection(named)
 
 
-def _refuse_missing(sample_ids: Sequence[str], groups: Mapping[str, str], column: str | None) -> None:
-    """Raise unless each sample has a group."""
-    missing = [sample for sample in sample_ids if not groups.get(sample)]
+def _complete(sample_ids: Sequence[str], groups: Mapping[str, str | None], column: str | None) -> dict[str, str]:
+    """The group of each sample; raises where one has none."""
+    known = {sample: group for sample in sample_ids if (group := groups.get(sample))}
+    missing = [sample for sample in sample_ids if sample not in known]
     if missing:
         raise MetadataError(
             f"metadata column {column!r} has no value for {len(missing)} of {len(sample_ids)} samples, first "
             f"{quote(missing[0])}; fill the column in, or take these samples out of the table"
         )
+    return known
 
 
 def _refuse_cut_groups(

@@ -25,9 +25,9 @@ from aam.study import SUBJECTS
 Role = Literal["subject", "study", "batch", ""]
 Split = tuple[NDArray, NDArray]
 
-WORDS: dict[str, Role] = dict.fromkeys(("study", "project", "cohort", "dataset"), "study") | dict.fromkeys(
-    ("batch", "run", "plate", "lane", "center", "centre", "instrument", "platform", "kit", "lot", "sequencer"), "batch"
-)
+STUDIES = ("study", "project", "cohort", "dataset")
+BATCHES = ("batch", "run", "plate", "lane", "center", "centre", "instrument", "platform", "kit", "lot", "sequencer")
+WORDS: dict[str, Role] = {**dict.fromkeys(STUDIES, "study"), **dict.fromkeys(BATCHES, "batch")}
 """Words in the name of a column that say what it is; subjects are known by the whole name."""
 SHUFFLES = 19
 """Shuffled columns beside the real one: above all of them is a chance of one in twenty."""

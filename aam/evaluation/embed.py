@@ -53,7 +53,8 @@ class EncodedASVs(NamedTuple):
     embeddings: Tensor
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True)
+class Block:
     """Some samples whose slots [B, S] point with `index` to rows of `EncodedASVs`, the most abundant ASV first."""
 
     index: Tensor
@@ -141,8 +142,9 @@ class Encoding:
         It is the length of the latent branches times the `factor` that `aam.evaluation.scales` found; without one, what
         the head on sample embeddings says, which depends on how like those of training the samples are.
         """
-        lengths = None if factor is None else self.latent_lengths()
-        return self.model.scalars.faith_pd(self.embeddings()).exp() if lengths is None else lengths * factor
+        if factor is not None and (lengths := self.latent_lengths()) is not None:
+            return lengths * factor
+        return self.model.scalars.faith_pd(self.embeddings()).exp()
 
     @torch.inference_mode()
     def latent_lengths(self) -> Tensor | None:
@@ -189,7 +191,10 @@ class Encoding:
     def best_unifrac(self, progress: Progress = no_progress) -> Tensor:
         """UniFrac [N, N] by the better head that the model has."""
         found = self.unifrac(progress)
-        return self.euclidean() if found is None else found
+        if found is None:
+            found = self.euclidean()
+        assert found is not None  # --unifrac-head names one of them, or both
+        return found
 
     @torch.inference_mode()
     def branches(self, progress: Progress = no_progress) -> Tensor | None:

@@ -47,7 +47,8 @@ class HeldOut:
         scored = corpus.sides.validation[choose(len(corpus.sides.validation), draw.seed)]
         samples = corpus.drawn(scored, draw)
         all_masked = Hiding(hiding.mask_ratio, 1.0, hiding.hidden_asvs, hiding.patristic_asvs)
-        self.batches = list(ValidationBatches(samples, batch_size, corpus.targets, all_masked))
+        batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
+        self.batches = [batches[number] for number in range(len(batches))]
         whole = Draw(draw.depth, None, draw.selection, draw.seed)
         dataset = corpus.drawn(scored, whole)
         self.samples = [dataset[row] for row in range(len(dataset))]
@@ -123,10 +124,10 @@ class HeldOut:
         train = self.corpus.sides.train
         whole = Draw(self.draw.depth, None, self.draw.selection, self.draw.seed)
         dataset = self.corpus.drawn(train, whole)
-        fit = drawn([dataset[int(row)] for row in choose_fit_samples(len(train), seed)], self._unifrac)
-        held_out = drawn(self.samples, self._unifrac)
+        chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]
+        fit, held_out = drawn(chosen, self._unifrac(chosen)), drawn(self.samples, self.true)
         frequencies = consensus.consensus(self.corpus.tokens[self.seen])
-        scores = defaultdict(float)
+        scores: defaultdict[str, float] = defaultdict(float)
         for batch in self.batches:
             mask = np.zeros(batch.masked_tokens.shape, bool)
             mask[tuple(batch.masked_at.numpy().T)] = True
@@ -146,9 +147,9 @@ def choose(count: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SAMPLES])
 
 
-def drawn(samples: list[Sample], unifrac: object) -> DrawnSamples:
-    """Samples in the form the baselines take."""
-    return DrawnSamples([s.asvs for s in samples], [s.counts for s in samples], unifrac(samples))
+def drawn(samples: list[Sample], unifrac: NDArray[np.float64]) -> DrawnSamples:
+    """Samples in the form the baselines take, with their UniFrac [N, N]."""
+    return DrawnSamples([s.asvs for s in samples], [s.counts for s in samples], unifrac)
 
 
 def predict_masked(model: PretrainModel, batch: Batch) -> Tensor:

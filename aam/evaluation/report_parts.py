@@ -80,8 +80,8 @@ def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:
         for name, label in LABELS.items():
             key = f"{before}{name}"
             if key in metrics:
-                ends = [metrics.get(f"{key}_{end}") for end in ("low", "high")]
-                spread = DASH if None in ends else "{:.3f} to {:.3f}".format(*ends)
+                low, high = (metrics.get(f"{key}_{end}") for end in ("low", "high"))
+                spread = DASH if low is None or high is None else f"{low:.3f} to {high:.3f}"
                 rows.append([f"{target}: {label}" if target else label, number(metrics[key], "{:.3f}"), spread])
     rows += [  # of several targets at once
         [LABELS[name], number(metrics[name], "{:.3f}"), DASH] for name in LABELS if len(targets) > 1 and name in metrics

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aam.evaluation.metrics import Interval, bootstrap_interval, pair_scores
 
@@ -46,8 +46,8 @@ def classification_metrics() -> dict[str, Metric]:
 
 def estimate(
     metrics: Mapping[str, Metric],
-    predicted: Sequence[Any] | NDArray[Any],
-    true: Sequence[Any] | NDArray[Any],
+    predicted: ArrayLike,
+    true: ArrayLike,
     groups: Sequence[Hashable] | None,
     seed: int,
 ) -> dict[str, Estimate]:
@@ -65,8 +65,8 @@ def estimate(
 
 def paired_difference(
     metric: Metric,
-    predictions: tuple[Sequence[Any], Sequence[Any]],
-    true: Sequence[Any],
+    predictions: tuple[ArrayLike, ArrayLike],
+    true: ArrayLike,
     groups: Sequence[Hashable] | None,
     seed: int,
 ) -> Estimate:

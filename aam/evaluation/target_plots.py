@@ -7,6 +7,7 @@ What is drawn is the table that `aam train` leaves as predictions.tsv: a row a s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     axes.plot([low, high], [low, high], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
     for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
         axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
-        looks = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
+        looks: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
     axes.set(xlim=(low, high), xlabel=f"true {name}", ylabel=f"predicted {name}")
     axes.set_title(f"{name}: {len(known):,} samples, predicted unseen")

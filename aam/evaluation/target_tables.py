@@ -93,7 +93,7 @@ def class_figures(values: NDArray[np.float64], classes: NDArray[np.int64], tempe
 
 def flat(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
     """Figures for metrics.json: `mae`, `mae_low`, `mae_high`; with several targets each after the target's name."""
-    found = {}
+    found: dict[str, float] = {}
     for target, estimates in figures.items():
         before = f"{target}_" if len(figures) > 1 else ""
         for name, (value, (low, high)) in estimates.items():

@@ -9,10 +9,10 @@ import torch
 from aam.data.dataset import Batch
 from aam.evaluation.heldout import HeldOut
 from aam.models.pretrain_model import PretrainModel
-from aam.training.losses import PretrainLosses
+from aam.training.losses import Losses
 
 
-def validate(model: PretrainModel, held_out: HeldOut, score: Callable[[Batch], PretrainLosses]) -> dict[str, float]:
+def validate(model: PretrainModel, held_out: HeldOut, score: Callable[[Batch], Losses]) -> dict[str, float]:
     """Mean loss terms over the held-out batches, weighted by samples, and the held-out figures."""
     training = model.training
     model.eval()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from aam.health.stats import not_finite
@@ -86,7 +87,7 @@ def gradients_are_fresh(make: Make, left: float) -> str:
                 stale.append(name)
 
         # The node that adds to the parameter, not the parameter: its hooks run for torch.autograd.grad as well.
-        nodes.append(parameter.expand_as(parameter).grad_fn.next_functions[0][0])
+        nodes.append(get_gradient_edge(parameter).node)
         return [nodes[-1].register_prehook(at_gradient), parameter.register_post_accumulate_grad_hook(at_sum)]
 
     handles = [h for name, p in trial.model.named_parameters() if p.requires_grad for h in note(name, p)]

@@ -192,8 +192,8 @@ def autocast(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -
         module.register_forward_pre_hook(
             lambda module, args, kwargs: cast((args, kwargs), torch.float32), with_kwargs=True
         )
-        module.forward = torch.autocast(device, enabled=False)(module.forward)  # type: ignore[method-assign]
-    twin.forward = torch.autocast(device, dtype)(twin.forward)  # type: ignore[method-assign]
+        module.forward = torch.autocast(device, enabled=False)(module.forward)
+    twin.forward = torch.autocast(device, dtype)(twin.forward)
     return twin
 
 

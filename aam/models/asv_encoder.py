@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class ChunkedEncoder(nn.Module):
 
     positions: int
     """Transformer positions of the longest sequence."""
+    nucleotide_head: nn.Linear
     dropout = 0.0
     in_turn = False
     """Whether chunks run one after the other even where threads are at hand."""
@@ -228,7 +229,7 @@ class MLPEncoder(ChunkedEncoder):
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
-        standardise(self.layers[-1], self.encode(tokens).embeddings)
+        standardise(cast(nn.Linear, self.layers[-1]), self.encode(tokens).embeddings)
         self.nucleotide_head.weight *= 0.1
         usual = log_frequencies(tokens[:, 1:]).flatten()
         self.nucleotide_head.bias[: len(usual)] = usual

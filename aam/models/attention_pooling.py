@@ -34,7 +34,7 @@ class AttentionPooling(nn.Module):
         super().__init__()
         self.query = nn.Linear(hidden_dim, num_queries, bias=False)
         self.merge = nn.Linear(num_queries * hidden_dim, hidden_dim)
-        self.norm = nn.LayerNorm(hidden_dim)
+        self.norm: nn.Module = nn.LayerNorm(hidden_dim)
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:

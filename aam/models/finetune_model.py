@@ -47,6 +47,7 @@ class FinetuneModel(nn.Module):
         super().__init__()
         self.encoder = PretrainModel(config.model)
         self.head = TargetHead(config)
+        self.known: Tensor
         self.register_buffer("known", torch.zeros(config.schema.identities, 1 + config.model.max_bp, dtype=torch.uint8))
         self.identity: Tensor | None = None
         self.embedded: Tensor | None = None
@@ -101,6 +102,7 @@ def frozen_parts(encoder: PretrainModel, config: FinetuneConfig) -> list[nn.Modu
     """The modules that do not learn; those that no label reaches (the heads of pretraining) are always among them."""
     if config.head.freeze:
         return [encoder]
-    heads = [encoder.latent_tree, encoder.euclidean, encoder.hidden_asvs, encoder.scalars]
-    parts = [part for part in (*heads, encoder.asv_encoder.nucleotide_head) if part is not None]
-    return [*parts, encoder.asv_encoder] if config.head.freeze_asvs else parts
+    asvs = encoder.asv_encoder
+    heads = [encoder.latent_tree, encoder.euclidean, encoder.hidden_asvs, encoder.scalars, asvs.nucleotide_head]
+    parts: list[nn.Module] = [part for part in heads if part is not None]
+    return [*parts, asvs] if config.head.freeze_asvs else parts

@@ -46,7 +46,7 @@ class EuclideanUnifrac(nn.Module):
         self.log_size.fill_(math.log(size))
         dim = samples.shape[-1]
         length = ((size - mean) / dim) ** 0.5  # of each coordinate
-        self.project.bias += dim * (length - self.coordinates(samples).mean(0))
+        self.project.bias.add_(dim * (length - self.coordinates(samples).mean(0)))
 
 
 class HiddenASVs(nn.Module):

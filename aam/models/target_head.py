@@ -67,6 +67,8 @@ class TargetHead(nn.Module):
         self.blocks = {"identity": self.known, "pools": 4 * dim, "sample": dim, "diversity": DIVERSITIES}
         width = sum(self.blocks.values())
         self.covariates = CovariateEncoder(config)
+        self.center: Tensor
+        self.gain: Tensor
         self.register_buffer("center", torch.zeros(width))
         self.register_buffer("gain", torch.ones(width))
         self.drop = nn.Dropout(head.head_dropout)

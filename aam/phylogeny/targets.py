@@ -120,7 +120,7 @@ class ForestTargets:
         unifrac, faith_pd = np.full((len(study), len(study)), np.nan), np.empty(len(study))
         for number in np.unique(study):
             rows = np.flatnonzero(study == number)
-            parts = ([values[row] for row in rows] for values in (sample_ids, asvs, counts))
+            parts = ([values[row] for row in rows.tolist()] for values in (sample_ids, asvs, counts))
             found = self._targets[number](*parts)
             unifrac[np.ix_(rows, rows)], faith_pd[rows] = found.unifrac, found.faith_pd
         return Targets(unifrac, faith_pd)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam.checkpoint import KIND_OF, KINDS
-from aam.config import PretrainConfig, RunnableConfig, from_dict, to_dict
+from aam.checkpoint import KIND_OF, KINDS, Finetuned, fresh
+from aam.config import RunnableConfig, from_dict, to_dict
 from aam.data.dataset import Batch
 from aam.data.labelled import LabelledBatch
 from aam.errors import CheckpointError
@@ -108,15 +108,16 @@ def beside(learner: Learner) -> dict[str, Any]:
     return {"scale": vars(objective.scale)}
 
 
-def rebuilt(content: dict[str, Any], config: Any, device: torch.device) -> tuple[nn.Module, Objective]:
+def rebuilt(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
     """Model and objective of a bundle."""
-    model, known = KINDS[content["kind"]].build(config), content["beside"]
-    model.load_state_dict(content["model"])
-    if isinstance(config, PretrainConfig):
-        return model.to(device), PretrainObjective(config.loss, TargetScale(**known["scale"]))
+    built, known = fresh(config), content["beside"]
+    built.model.load_state_dict(content["model"])
+    built.model.to(device)
+    if not isinstance(built, Finetuned):
+        return built.model, PretrainObjective(built.config.loss, TargetScale(**known["scale"]))
     placed = {name: None if tensor is None else tensor.to(device) for name, tensor in known.items()}
-    model.identity, model.embedded = placed["identity"], placed["embedded"]
-    return model.to(device), TargetObjective(config.target, placed["class_weights"])
+    built.model.identity, built.model.embedded = placed["identity"], placed["embedded"]
+    return built.model, TargetObjective(built.config.target, placed["class_weights"])
 
 
 def versions(device: torch.device) -> dict[str, Any]:
@@ -175,7 +176,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
     content = load_bundle(path)
     try:
         kind = content["kind"]
-        config = from_dict(KINDS[kind].config, content["config"])
+        config = from_dict(KINDS[kind], content["config"])
         torch.set_num_threads(content["versions"]["threads"])
         model, objective = rebuilt(content, config, device)
         named = dict(model.named_parameters())

@@ -22,20 +22,19 @@ def calibrate(model: PretrainModel, batch: Batch) -> None:
     model.train().calibrate(inputs)
     output = model(inputs)
     if batch.unifrac is not None:
-        calibrate_unifrac(model, batch, output)
+        calibrate_unifrac(model, batch, above_diagonal(batch.unifrac), output)
         output = model(inputs)
-    if model.latent_tree is not None and batch.patristic is not None:
-        model.latent_tree.log_scale += log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic))
+    if model.latent_tree is not None and batch.patristic is not None and output.patristic is not None:
+        model.latent_tree.log_scale.add_(log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic)))
     if batch.faith_pd is not None:
-        model.scalars.pd.bias += batch.faith_pd.log().mean() - output.faith_pd.mean()
+        model.scalars.pd.bias.add_(batch.faith_pd.log().mean() - output.faith_pd.mean())
     amount = log_abundance(batch.abundance)[batch.valid].mean()
-    model.scalars.amount.bias += amount - output.slot_abundance[batch.valid].mean()
-    model.hidden_asvs.amount.bias += amount - output.hidden_abundance[batch.valid].mean()
+    model.scalars.amount.bias.add_(amount - output.slot_abundance[batch.valid].mean())
+    model.hidden_asvs.amount.bias.add_(amount - output.hidden_abundance[batch.valid].mean())
 
 
-def calibrate_unifrac(model: PretrainModel, batch: Batch, output: PretrainOutput) -> None:
-    """Set both UniFrac heads, where they are on, to the mean of the batch."""
-    true = above_diagonal(batch.unifrac)
+def calibrate_unifrac(model: PretrainModel, batch: Batch, true: Tensor, output: PretrainOutput) -> None:
+    """Set both UniFrac heads, where they are on, to the mean of the `true` distances [pairs] of the batch."""
     mean, largest = true.mean().item(), true.max().item()
     if model.euclidean is not None:
         model.euclidean.calibrate(output.samples, mean, largest)

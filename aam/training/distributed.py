@@ -30,7 +30,7 @@ from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel
 from aam.training.faults import RunHealth
 from aam.training.loop import Run
-from aam.training.run import snapshot
+from aam.training.run import PretrainLearner, snapshot
 from aam.training.sharing import share, unshared
 from aam.training.signals import StopRequest
 from aam.training.state import TrainState
@@ -62,13 +62,13 @@ def broadcast_state(learner: Learner) -> None:
 
 
 @contextmanager
-def apart(learner: Learner) -> Iterator[Learner]:
+def apart(learner: PretrainLearner) -> Iterator[PretrainLearner]:
     """A learner that does not wait for other ranks; what it finds in a fault decides how often it computes."""
     with unshared(learner.model):
         yield learner
 
 
-def distribute(learner: Learner, world: World) -> None:
+def distribute(learner: PretrainLearner, world: World) -> None:
     """Let all ranks compute the learner's model together and step alike, from the first one's weights."""
     if world.size == 1:
         return
@@ -116,7 +116,7 @@ def divide_run(run: Run, config: PretrainConfig, world: World) -> None:
         sharding.save(world.home / name, snapshot(config, learner, state, run.health))
         return world.home / name
 
-    def scores(learner: Learner) -> dict[str, float]:
+    def scores(learner: PretrainLearner) -> dict[str, float]:
         with sharding.apart(learner) as whole:
             share(whole.model, world)
             return score(whole)

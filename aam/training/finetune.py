@@ -47,9 +47,12 @@ def count_identities(counts: csr_array, prevalence: float) -> int:
     return 0 if prevalence >= 1 else min(MOST, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
 
 
+TargetLearner = Learner[FinetuneModel, TargetObjective]
+
+
 def build_target_learner(
     config: FinetuneConfig, batches: LabelledBatches, start: Start, device: torch.device
-) -> Learner:
+) -> TargetLearner:
     """A model whose encoder begins as told, its head scaled, and its optimiser."""
     torch.manual_seed(config.run.seed)
     model = FinetuneModel(config)

@@ -6,8 +6,9 @@ unexplained and a weight means the same on every study; the nucleotide term is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor
 from aam.config import LossConfig
 from aam.health.guards import assert_finite
 from aam.health.stats import format_stats
+from aam.models.pretrain_model import PretrainOutput
 
 
 def _format_tensor_stats(tensor: Tensor) -> str:
@@ -62,7 +64,7 @@ def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: boo
 
 def above_diagonal(matrix: Tensor) -> Tensor:
     """The pairs of a square matrix [B, B], each once -> [B (B - 1) / 2]."""
-    left, right = torch.triu_indices(*matrix.shape, offset=1, device=matrix.device)
+    left, right = torch.triu_indices(len(matrix), len(matrix), offset=1, device=matrix.device)
     return matrix[left, right]
 
 
@@ -115,6 +117,15 @@ class Asked:
     log_abundance: Tensor
 
 
+class Losses(Protocol):
+    """Loss terms of one batch, each unweighted, and the `total` [] that is differentiated."""
+
+    @property
+    def terms(self) -> dict[str, Tensor]: ...
+    @property
+    def total(self) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class PretrainLosses:
     """Weighted terms of one batch; `terms` holds each unweighted, `total` [] is what is differentiated."""
@@ -123,34 +134,33 @@ class PretrainLosses:
     total: Tensor
 
 
-def pretrain_losses(
-    output: Mapping[str, Tensor | None], asked: Asked, weights: LossConfig, scale: TargetScale
-) -> PretrainLosses:
-    """Score a model output (the fields of `PretrainOutput`); terms without prediction or target are left out.
+def pretrain_losses(output: PretrainOutput, asked: Asked, weights: LossConfig, scale: TargetScale) -> PretrainLosses:
+    """Score what a model put out; terms without prediction or target are left out.
 
     Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.
     """
-    terms = {"nucleotide": nucleotide_loss(output["nucleotides"], asked.masked_bases, check=False)}
+    terms = {"nucleotide": nucleotide_loss(output.nucleotides, asked.masked_bases, check=False)}
     if asked.unifrac is not None:
-        for term, pred in (("unifrac", output["unifrac"]), ("euclidean", output["euclidean"])):
+        for term, pred in (("unifrac", output.unifrac), ("euclidean", output.euclidean)):
             if pred is not None:
                 terms[term] = pair_loss(term, pred, asked.unifrac, scale.unifrac, check=False)
-    if asked.patristic is not None and output["patristic"] is not None:
-        terms["patristic"] = pair_loss("patristic", output["patristic"], asked.patristic, scale.patristic, check=False)
+    if asked.patristic is not None and output.patristic is not None:
+        terms["patristic"] = pair_loss("patristic", output.patristic, asked.patristic, scale.patristic, check=False)
     if asked.faith_pd is not None:
         true = asked.faith_pd.clamp_min(1e-9).log()
-        terms["faith_pd"] = scaled_mse("faith_pd", output["faith_pd"], true, scale.faith_pd, check=False)
-    terms["masked_asv"] = membership_loss(output["membership"], asked.index, asked.valid, asked.hidden, check=False)
+        terms["faith_pd"] = scaled_mse("faith_pd", output.faith_pd, true, scale.faith_pd, check=False)
+    terms["masked_asv"] = membership_loss(output.membership, asked.index, asked.valid, asked.hidden, check=False)
     terms["count"] = count_loss(output, asked, scale.abundance)
     weight = {name: getattr(weights, f"{name}_weight") for name in terms}
-    return PretrainLosses(terms, sum(weight[name] * term for name, term in terms.items()))
+    none = output.faith_pd.new_zeros(())
+    return PretrainLosses(terms, sum((weight[name] * term for name, term in terms.items()), none))
 
 
-def count_loss(output: Mapping[str, Tensor | None], asked: Asked, variance: float) -> Tensor:
+def count_loss(output: PretrainOutput, asked: Asked, variance: float) -> Tensor:
     """Squared error of log abundance where it was hidden: of whole slots and of counts alone, [B, S] each."""
-    check_pair("hidden_abundance", output["hidden_abundance"], asked.log_abundance, check=False)
-    check_pair("slot_abundance", output["slot_abundance"], asked.log_abundance, check=False)
-    pred = torch.where(asked.hidden, output["hidden_abundance"], output["slot_abundance"]).float()
+    check_pair("hidden_abundance", output.hidden_abundance, asked.log_abundance, check=False)
+    check_pair("slot_abundance", output.slot_abundance, asked.log_abundance, check=False)
+    pred = torch.where(asked.hidden, output.hidden_abundance, output.slot_abundance).float()
     scored = (asked.hidden | asked.uncounted) & asked.valid
     error = torch.where(scored, pred - asked.log_abundance, 0.0)
     return (error**2).sum() / scored.sum().clamp_min(1) / variance

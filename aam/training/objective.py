@@ -15,16 +15,7 @@ from aam.config import LossConfig
 from aam.data.dataset import Batch
 from aam.models.pretrain_model import PretrainInputs, PretrainOutput
 from aam.models.sample_encoder import log_abundance
-from aam.training.losses import Asked, PretrainLosses, TargetScale, pretrain_losses
-
-
-class Losses(Protocol):
-    """Loss terms of one batch, each unweighted, and the `total` [] that is differentiated."""
-
-    @property
-    def terms(self) -> dict[str, Tensor]: ...
-    @property
-    def total(self) -> Tensor: ...
+from aam.training.losses import Asked, Losses, PretrainLosses, TargetScale, pretrain_losses
 
 
 class Objective(Protocol):
@@ -51,7 +42,7 @@ class PretrainObjective:
         return model_inputs(batch)
 
     def losses(self, output: PretrainOutput, batch: Batch) -> PretrainLosses:
-        return pretrain_losses(vars(output), asked_of(batch), self.weights, self.scale)
+        return pretrain_losses(output, asked_of(batch), self.weights, self.scale)
 
     def targets(self, batch: Batch) -> list[tuple[str, Tensor | None]]:
         return [

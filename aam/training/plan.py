@@ -31,9 +31,8 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
         asvs.append(result.asvs)
     pace = float(np.median(seconds[1:]))
     budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))
-    steps = budget.steps if budget.steps is not None else int(budget.seconds / pace)
-    if budget.seconds is not None:
-        steps = min(steps, int(budget.seconds / pace))
+    in_time = None if budget.seconds is None else int(budget.seconds / pace)
+    steps = min(count for count in (budget.steps, in_time) if count is not None)
     richness = corpus.table.richness()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows = [

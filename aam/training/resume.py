@@ -34,7 +34,10 @@ C = TypeVar("C", bound=RunnableConfig)
 def resumed(given: dict[str, Any]) -> PretrainConfig:
     """The stored configuration with what was given now; raises ConfigError where that would make it another run."""
     folder = Path(given.get("output_dir", RunConfig.output_dir))
-    return continued(load_checkpoint(folder / LAST).config, given, folder)
+    stored = load_checkpoint(folder / LAST).config
+    if not isinstance(stored, PretrainConfig):
+        raise ConfigError(f"--resume: the run in {folder} is one of `aam train`; use that command")
+    return continued(stored, given, folder)
 
 
 def continued(stored: C, given: dict[str, Any], folder: Path) -> C:

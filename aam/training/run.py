@@ -87,9 +87,12 @@ def variance(values: list[Tensor]) -> float:
     return found if found > 0 else 1.0
 
 
+PretrainLearner = Learner[PretrainModel, PretrainObjective]
+
+
 def build_learner(
     config: PretrainConfig, batches: TrainingBatches, device: torch.device, weights: Weights | None = None
-) -> Learner:
+) -> PretrainLearner:
     """A model and its optimiser: with these weights, or fresh, its heads at the mean of their targets.
 
     A function of configuration, data and weights.

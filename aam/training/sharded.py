@@ -30,6 +30,7 @@ from aam.health.stats import whole
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.optim import build_optimizer
 from aam.training.parts import set_moments, set_weights
+from aam.training.run import PretrainLearner
 from aam.training.step import Learner
 from aam.training.world import World
 
@@ -40,7 +41,7 @@ class Sharding:
     `build` makes a model like the learner's. Every method is for all ranks together.
     """
 
-    def __init__(self, learner: Learner, build: Callable[[], PretrainModel], world: World):
+    def __init__(self, learner: PretrainLearner, build: Callable[[], PretrainModel], world: World):
         self.learner, self.build, self.world = learner, build, world
         model, state = learner.model, learner.optimizer.state_dict()
         widen(model)
@@ -54,7 +55,7 @@ class Sharding:
         set_moments(learner.optimizer, state)
 
     @contextmanager
-    def apart(self, learner: Learner) -> Iterator[Learner]:
+    def apart(self, learner: PretrainLearner) -> Iterator[PretrainLearner]:
         """`Learner.apart`: a copy that lies whole on every rank, its model included."""
         with torch.random.fork_rng([learner.device] if learner.device.type == "cuda" else []):
             model = self.build().to(learner.device)

@@ -93,11 +93,12 @@ class SharedSamples:
         self.abundance_own = model.scalars.abundance
         self.sizes: list[int] = []
 
-    def encode(self, asvs: Tensor, *samples: Tensor | None) -> EncodedSamples:
+    def encode(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
         """`SampleEncoder.forward`: arguments [B, …] -> `states` [b, S, D] of this rank, `embeddings` [B, D] of all."""
         own = self._own(len(asvs))
         with noise_apart(self.world, asvs.device):
-            encoded = self.encode_own(asvs[own], *(None if rows is None else rows[own] for rows in samples))
+            known = None if counted is None else counted[own]
+            encoded = self.encode_own(asvs[own], abundance[own], valid[own], known)
         return encoded._replace(embeddings=gathered(encoded.embeddings, self.sizes))
 
     def abundance(self, states: Tensor) -> Tensor:

@@ -86,7 +86,8 @@ class ConsoleSink:
             columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.percentage:3.0f} %")]
             columns += [TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.description}")]
             self._bar = Progress(*columns, console=self._console)
-            self._task = self._bar.add_task("starting", total=1.0, completed=self._before / parts)
+            self._task = self._bar.add_task("starting", total=1.0)
+            self._bar.update(self._task, completed=self._before / parts)
             self._bar.start()
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:

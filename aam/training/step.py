@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.guards import check_gradients
 from aam.health.stats import whole
-from aam.training.losses import explain
-from aam.training.objective import Losses, Objective
+from aam.training.losses import Losses, explain
+from aam.training.objective import Objective
 from aam.training.optim import learning_rate, set_learning_rate
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,8 +35,12 @@ class StepResult:
     batches: int
 
 
+M = TypeVar("M", bound=nn.Module)
+Q = TypeVar("Q", bound=Objective)
+
+
 @dataclass
-class Learner:
+class Learner(Generic[M, Q]):
     """What a step changes and what it needs for that.
 
     The rest is for runs of several processes: `reduce_gradients`, between backward and update, brings together what
@@ -44,15 +48,15 @@ class Learner:
     that computes without the others.
     """
 
-    model: nn.Module
+    model: M
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     optim: OptimConfig
-    objective: Objective
+    objective: Q
     device: torch.device
     reduce_gradients: Callable[[], None] = lambda: None
     anywhere: Callable[[bool], bool] = bool
-    apart: Callable[[Learner], AbstractContextManager[Learner]] = nullcontext
+    apart: Callable[[Learner[M, Q]], AbstractContextManager[Learner[M, Q]]] = nullcontext
 
     def autocast(self) -> torch.autocast:
         dtype = DTYPES[self.optim.precision]

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, OptimConfig
 from aam.data.labelled import LabelledBatch
@@ -50,7 +49,7 @@ class TargetProbes:
     def shuffled(self, batch: LabelledBatch) -> LabelledBatch:
         """The batch with the labels of other samples."""
         order = torch.randperm(len(batch.classes), generator=torch.Generator().manual_seed(0))
-        labels: dict[str, Tensor] = {name: getattr(batch, name)[order] for name in ("numbers", "known", "classes")}
+        labels: dict[str, Any] = {name: getattr(batch, name)[order] for name in ("numbers", "known", "classes")}
         return dataclasses.replace(batch, **labels)
 
     def heads(self, output: TargetOutput, batch: LabelledBatch, first: LabelledBatch) -> Mapping[str, Head]:

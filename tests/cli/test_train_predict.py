@@ -249,7 +249,7 @@ def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path
 
 def test_a_pretrained_encoder_predicts_nothing(pretrained: Path, tmp_path: Path, capsys):
     assert cli.main(["predict", "--model", str(pretrained), "--example", "-o", str(tmp_path / "p.tsv")]) == 2
-    assert "predicts no column" in capsys.readouterr().err
+    assert "found a model of `aam pretrain`, expected one of `aam train`" in capsys.readouterr().err
 
 
 def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):

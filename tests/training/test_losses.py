@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aam.config import LossConfig
 from aam.errors import NonFiniteError
+from aam.models.pretrain_model import PretrainOutput
 from aam.training.losses import (
     Asked,
     TargetScale,
@@ -103,7 +104,7 @@ def test_mis_shaped_pairs_name_both_shapes_and_what_they_hold():
     with pytest.raises(ValueError, match=r"membership_pred has shape \(2, 5\) but membership_true has \(3, 4\)"):
         membership_loss(torch.zeros(2, 5), index, flags, flags)
     with pytest.raises(ValueError, match=r"slot_abundance_pred has shape \(2, 1\) but slot_abundance_true"):
-        pretrain_losses(output() | {"slot_abundance": torch.zeros(2, 1)}, asked(), LossConfig(), SCALE)
+        pretrain_losses(dataclasses.replace(OUTPUT, slot_abundance=torch.zeros(2, 1)), asked(), LossConfig(), SCALE)
 
 
 def test_nucleotides_by_hand():
@@ -210,17 +211,18 @@ def asked() -> Asked:
     )
 
 
-def output() -> dict[str, Tensor | None]:
-    return {
-        "nucleotides": torch.zeros(1, 6),
-        "unifrac": torch.tensor([[0.0, 0.7], [0.7, 0.0]]),
-        "euclidean": torch.tensor([[0.0, 0.4], [0.4, 0.0]]),
-        "patristic": torch.tensor([[0.0, 1.0], [1.0, 0.0]]),
-        "membership": torch.zeros(2, 2),
-        "hidden_abundance": torch.tensor([[7.0, -1.0], [7.0, 7.0]]),
-        "slot_abundance": torch.tensor([[8.0, 8.0], [-2.5, 8.0]]),
-        "faith_pd": torch.tensor([1.0, 4.0]),
-    }
+OUTPUT = PretrainOutput(
+    nucleotides=torch.zeros(1, 6),
+    unifrac=torch.tensor([[0.0, 0.7], [0.7, 0.0]]),
+    euclidean=torch.tensor([[0.0, 0.4], [0.4, 0.0]]),
+    patristic=torch.tensor([[0.0, 1.0], [1.0, 0.0]]),
+    membership=torch.zeros(2, 2),
+    hidden_abundance=torch.tensor([[7.0, -1.0], [7.0, 7.0]]),
+    slot_abundance=torch.tensor([[8.0, 8.0], [-2.5, 8.0]]),
+    faith_pd=torch.tensor([1.0, 4.0]),
+    asvs=torch.empty(2, 0),
+    samples=torch.empty(2, 0),
+)
 
 
 BY_HAND = {
@@ -236,19 +238,21 @@ SCALE = TargetScale(unifrac=0.16, patristic=4.0, faith_pd=5.0, abundance=10.0)
 
 
 def test_all_terms_by_hand():
-    found = pretrain_losses(output(), asked(), LossConfig(), SCALE)
+    found = pretrain_losses(OUTPUT, asked(), LossConfig(), SCALE)
     assert {name: term.item() for name, term in found.terms.items()} == pytest.approx(BY_HAND, rel=1e-5)
 
 
 def test_the_total_is_the_weighted_sum():
     weights = {f"{name}_weight": float(number) for number, name in enumerate(BY_HAND)}
-    found = pretrain_losses(output(), asked(), LossConfig(**weights), SCALE)
+    found = pretrain_losses(OUTPUT, asked(), LossConfig(**weights), SCALE)
     assert found.total.item() == pytest.approx(sum(n * term for n, term in enumerate(BY_HAND.values())), rel=1e-5)
 
 
 def test_terms_without_prediction_or_target_are_left_out():
     without_tree = dataclasses.replace(asked(), faith_pd=None, patristic=None)
-    found = pretrain_losses(output() | {"unifrac": None, "patristic": None}, without_tree, LossConfig(), SCALE)
+    found = pretrain_losses(
+        dataclasses.replace(OUTPUT, unifrac=None, patristic=None), without_tree, LossConfig(), SCALE
+    )
     assert set(found.terms) == set(BY_HAND) - {"unifrac", "patristic", "faith_pd"}
     assert torch.isfinite(found.total)
 
@@ -256,21 +260,21 @@ def test_terms_without_prediction_or_target_are_left_out():
 def test_nothing_hidden_costs_nothing():
     nothing, none = torch.zeros(2, 2, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
     still = dataclasses.replace(asked(), hidden=nothing, uncounted=nothing, masked_bases=none)
-    found = pretrain_losses(output() | {"nucleotides": torch.zeros(0, 6)}, still, LossConfig(), SCALE)
+    found = pretrain_losses(dataclasses.replace(OUTPUT, nucleotides=torch.zeros(0, 6)), still, LossConfig(), SCALE)
     assert found.terms["count"] == found.terms["masked_asv"] == found.terms["nucleotide"] == 0.0
 
 
 def test_faith_pd_of_0_is_finite():
-    found = pretrain_losses(output(), dataclasses.replace(asked(), faith_pd=torch.zeros(2)), LossConfig(), SCALE)
+    found = pretrain_losses(OUTPUT, dataclasses.replace(asked(), faith_pd=torch.zeros(2)), LossConfig(), SCALE)
     assert torch.isfinite(found.terms["faith_pd"])
 
 
 def test_padding_has_no_part_in_counts():
-    clean = pretrain_losses(output(), asked(), LossConfig(), SCALE)
-    junk = output()
-    for name in ("hidden_abundance", "slot_abundance"):
-        junk[name] = junk[name].masked_fill(~asked().valid, NAN)
-    found = pretrain_losses(junk, asked(), LossConfig(), SCALE)
+    clean = pretrain_losses(OUTPUT, asked(), LossConfig(), SCALE)
+    padded = {
+        name: getattr(OUTPUT, name).masked_fill(~asked().valid, NAN) for name in ("hidden_abundance", "slot_abundance")
+    }
+    found = pretrain_losses(dataclasses.replace(OUTPUT, **padded), asked(), LossConfig(), SCALE)
     assert torch.equal(found.total, clean.total)
 
 

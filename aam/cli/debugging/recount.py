@@ -53,7 +53,7 @@ def misread(bench: Workbench, batch: Batch, place: int, row: int) -> Iterator[st
     columns = batch.asvs.numpy()[batch.index[place].numpy()[valid]]
     counts = batch.counts[place].numpy()[valid]
     table = bench.corpus.table
-    there, asv_ids = table.stored[table.stored_rows([row])].toarray()[0], table.asv_ids
+    there, asv_ids = table.stored[table.stored_rows(np.array([row]))].toarray()[0], table.asv_ids
     for column, count in zip(columns.tolist(), counts.tolist(), strict=True):
         if not 0 < count <= there[column]:
             yield f"{name} has {there[column]} reads of ASV {asv_ids[column]}, the batch says {count:g}"

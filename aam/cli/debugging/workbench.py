@@ -14,7 +14,6 @@ import click
 from aam.cli import FAILED, explain_error
 from aam.cli.options import one_option
 from aam.config import PretrainConfig, from_dict, from_options, groups, options, to_dict
-from aam.errors import CheckpointError
 
 if TYPE_CHECKING:
     from aam.corpus import Corpus
@@ -89,7 +88,7 @@ def open_workbench(model: Path | None, **given: Any) -> Workbench:
 
     Raises an InputError for whatever does not fit.
     """
-    from aam.checkpoint import open_model
+    from aam.checkpoint import Pretrained, open_as
     from aam.cli.progress import status
     from aam.corpus import open_corpus
 
@@ -99,9 +98,7 @@ def open_workbench(model: Path | None, **given: Any) -> Workbench:
         if model is None:
             config = from_options(PretrainConfig, {"example": "table" not in given} | given)
         else:
-            trained, started = open_model(model)
-            if not isinstance(started, PretrainConfig):
-                raise CheckpointError(f"--model {model} was fine-tuned; give the run of `aam pretrain` it came from")
+            trained, started = open_as(Pretrained, model)
             config, stored = overruled(started, given), trained.state_dict()
         corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
         return build_workbench(config, corpus, stored)
