@@ -1,7 +1,7 @@
 # make demo       pretrain on the embedded example (3 minutes of training) and show what was learned
 # make test       run the tests
 # make test-slow  the tests that take minutes
-# make lint       style checks
+# make lint       style and types
 # make docs       build the pages into site/
 # make bench      the benchmarks, a few minutes on the embedded example; TABLE=table.biom TREE=tree.nwk for another study
 #
@@ -38,6 +38,8 @@ test-slow: $(VENV)/.installed-test
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python scripts/make_command_page.py

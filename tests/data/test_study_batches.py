@@ -58,7 +58,5 @@ def test_validation_batches_keep_studies_apart_and_samples_whole() -> None:
 
 
 def test_a_batch_larger_than_the_smallest_study_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="larger than the 5 training samples of the smallest study; use"
-    ):
+    with pytest.raises(ConfigError, match="larger than the 5 training samples of the smallest study; use"):
         TrainingBatches(dataset(), 6, None, HIDING)

@@ -159,4 +159,3 @@ def test_wrong_values_are_refused_by_name(given: dict[str, Any], text: str):
 def test_nothing_can_be_changed_after_the_check():
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig().seed = 3  # type: ignore[misc]
-

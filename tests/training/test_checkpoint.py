@@ -79,9 +79,7 @@ def test_best_goes_before_last(tmp_path: Path):
 
 
 @pytest.mark.parametrize("crash", range(1, 12))
-def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(
-    tmp_path: Path, crash: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(tmp_path: Path, crash: int, monkeypatch: pytest.MonkeyPatch):
     """Also where the crash before has left its own debris."""
     save_checkpoint(tmp_path / "last", filled(1.0))
     for number in (2.0, 3.0):
