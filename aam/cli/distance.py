@@ -10,7 +10,8 @@ import click
 
 from aam.cli.model_options import TREE_INPUTS, Opened, encoding_of, fields_of, model_command, open_both, sorted_values
 from aam.cli.options import given
-from aam.config import DataConfig
+from aam.config import DataConfig, PretrainConfig, from_dict
+from aam.config.embed import DistanceConfig, DistanceMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,19 +32,11 @@ AGREEMENT = {
 
 
 @click.command("distance")
-@model_command(fields_of(DataConfig, TREE_INPUTS))
-@click.option(
-    "--method",
-    type=click.Choice(["latent-tree", "grown-tree"]),
-    default="latent-tree",
-    show_default=True,
-    help="By the branches that were learned, for studies like those of training; or on a tree grown from learned "
-    "distances between the ASVs, for other studies.",
-)
+@model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(DistanceConfig))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File of distances: .tsv, .h5 or .npy."
 )
-def command(model_path: Path, output: Path, method: str, **options: Any) -> None:
+def command(model_path: Path, output: Path, **options: Any) -> None:
     """Predict the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
     No tree is needed; the metric is the one the model was trained on. Beside distances.tsv stands
@@ -59,16 +52,18 @@ def command(model_path: Path, output: Path, method: str, **options: Any) -> None
     from aam.cli.progress import bar
 
     started, values = time.monotonic(), sorted_values(given(options, None))
+    job = from_dict(DistanceConfig, values.rest)
     files = planned(output, with_tree=values.data.tree is not None or values.data.example)
     check_output(output, MATRIX_SUFFIXES)
     for file in files.values():
         check_output(file, [file.suffix])
     opened = open_both(model_path, values, with_tree=True, for_unifrac=True)
-    encoding = encoding_of(opened, values.apply.cache)
     from aam.evaluation.embed import as_distances
     from aam.evaluation.scales import read_scales
 
-    scales = read_scales(find_members(model_path)[0])
+    (checkpoint,) = find_members(model_path)
+    method, scales = fitting(job.method, checkpoint, opened), read_scales(checkpoint)
+    encoding = encoding_of(opened, values.apply.cache)
     with bar("UniFrac") as progress:
         if method == "grown-tree":
             predicted = on_grown_tree(opened, encoding, scales, progress)
@@ -91,6 +86,29 @@ def command(model_path: Path, output: Path, method: str, **options: Any) -> None
     click.echo(f"{metric} of {len(ids):,} samples: {output} ({time.monotonic() - started:.1f} s)")
 
 
+def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> DistanceMethod:
+    """The method that was asked for, or the one that fits the part of the ASVs that was in training; says why."""
+    from aam.cli.known_asvs import share_of, share_text
+    from aam.evaluation.known_asvs import FAMILIAR
+    from aam.evaluation.upgma import MAX_ASVS
+
+    if method != "auto" or opened.model.latent_tree is None:
+        return method
+    asvs, share = len(opened.samples.tokens), share_of(checkpoint, opened.samples.tokens)
+    if share is None:
+        found = "which ASVs were in training stands in the best/ of a run that has come to its end, and not here"
+    else:
+        found = share_text(share, asvs)
+    few = share is not None and share < FAMILIAR
+    if few and asvs <= MAX_ASVS:
+        click.echo(f"{found}: UniFrac on a grown tree (--method latent-tree takes the learned one)", err=True)
+        return "grown-tree"
+    if few:
+        found = f"Warning: {found}, which calls for a grown tree, but {asvs:,} are more than {MAX_ASVS:,}"
+    click.echo(f"{found}: UniFrac by the latent tree (for another study --method grown-tree)", err=True)
+    return "latent-tree"
+
+
 def planned(output: Path, with_tree: bool) -> dict[str, Path]:
     """The files beside the distances, by what they hold."""
     files = {"faith_pd": output.with_suffix(".faith_pd.tsv")}
@@ -102,7 +120,8 @@ def planned(output: Path, with_tree: bool) -> dict[str, Path]:
 def learned_faith_pd(opened: Opened) -> bool:
     """Whether the model has a head for Faith PD that was trained: in a run with a tree that gave the term a weight."""
     config = opened.config
-    return config.data.unifrac_matrix is None and config.loss.faith_pd_weight > 0
+    pretrained = isinstance(config, PretrainConfig) and config.loss.faith_pd_weight > 0
+    return pretrained and config.data.unifrac_matrix is None
 
 
 def tell_source(scales: Scales, opened: Opened) -> None:

@@ -11,6 +11,7 @@ from aam.config.unifrac import UnifracConfig
 
 ExportWhat = Literal["asvs", "samples"]
 EmbedWhat = Literal["samples", "asvs", "branches"]
+DistanceMethod = Literal["auto", "latent-tree", "grown-tree"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class EmbedConfig:
 
     what: EmbedWhat = option(
         "samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches."
+    )
+
+
+@dataclass(frozen=True)
+class DistanceConfig:
+    """How `aam distance` finds UniFrac."""
+
+    method: DistanceMethod = option(
+        "auto",
+        "By the branches that were learned, for studies like those of training; on a tree grown from learned distances "
+        "between the ASVs, for other studies; or by whichever fits the part of the ASVs that was in training.",
     )
 
 

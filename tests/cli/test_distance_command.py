@@ -11,9 +11,15 @@ import pandas as pd
 import pytest
 from trained_run import save_run
 
+from aam import datasets
 from aam.checkpoint import BEST
 from aam.cli import main
 from aam.data.matrix import read_matrix
+from aam.data.table import read_table
+from aam.data.tokenizer import tokenize
+from aam.evaluation import upgma
+from aam.evaluation.known_asvs import KNOWN as KNOWN_ASVS
+from aam.evaluation.known_asvs import KnownASVs, hashes_of, write_known
 from aam.evaluation.scales import GROWN, SCALES
 
 TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
@@ -126,7 +132,7 @@ def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, option
 
 
 def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: Path, capsys):
-    assert aam_distance(run, "-o", "latent.tsv") == 0
+    assert aam_distance(run, "--method", "latent-tree", "-o", "latent.tsv") == 0
     assert aam_distance(run, "--method", "grown-tree", "-o", "grown.tsv") == 0
     latent, grown = (read_matrix(folder / f"{name}.tsv").values for name in ("latent", "grown"))
     assert grown.shape == latent.shape and not np.allclose(grown, latent)
@@ -139,3 +145,48 @@ def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: P
     scaled = read_matrix(folder / "scaled.tsv").values
     assert scaled[pairs] == pytest.approx(0.5 * grown[pairs] + 0.1, abs=1e-6)
     assert (scaled[~pairs] == 0).all()
+
+
+KNOWN = {"all": (["AAAA", "CCCC", "GGGG", "TTTT"], "100%", "latent"), "one": (["CCCC"], "25%", "grown")}
+
+
+@pytest.mark.parametrize("case", KNOWN)
+def test_how_new_the_asvs_are_decides(run: Path, folder: Path, case: str, capsys):
+    sequences, part, way = KNOWN[case]
+    told = shutil.copytree(run, folder / "run")
+    write_known(told / BEST, KnownASVs(np.unique(hashes_of(tokenize(sequences, 150)))))
+    assert aam_distance(told, "-o", "auto.tsv") == 0
+    assert f"{part} of the 4 ASVs were in training: UniFrac" in capsys.readouterr().err
+    for method in ("latent", "grown"):
+        assert aam_distance(told, "--method", f"{method}-tree", "-o", f"{method}.tsv") == 0
+        same = (folder / "auto.tsv").read_text() == (folder / f"{method}.tsv").read_text()
+        assert same == (method == way)
+    assert "were in training" not in capsys.readouterr().err
+
+
+def test_where_nothing_tells_what_is_known_the_learned_tree_is_taken(run: Path, folder: Path, capsys):
+    assert aam_distance(run, "-o", "auto.tsv") == 0
+    assert "which ASVs were in training stands in the best/ of a run" in capsys.readouterr().err
+    assert aam_distance(run, "--method", "latent-tree", "-o", "latent.tsv") == 0
+    assert (folder / "auto.tsv").read_text() == (folder / "latent.tsv").read_text()
+
+
+def test_too_many_new_asvs_for_a_tree_of_all_pairs_are_warned_of(run: Path, folder: Path, monkeypatch, capsys):
+    told = shutil.copytree(run, folder / "run")
+    write_known(told / BEST, KnownASVs(np.zeros(0, np.uint64)))
+    monkeypatch.setattr(upgma, "MAX_ASVS", 3)
+    assert aam_distance(told, "-o", "auto.tsv") == 0
+    found = capsys.readouterr().err
+    assert "Warning: 0% of the 4 ASVs were in training, which calls for a grown tree, but 4 are more than 3" in found
+
+
+def test_a_finished_run_knows_the_asvs_of_its_training_samples(finished: Path, tmp_path: Path, capsys):
+    """All of the example's are in some training sample."""
+    example = read_table(datasets.example().table)
+    train = set((finished / "samples_train.txt").read_text().split())
+    rows = [row for row, sample in enumerate(example.sample_ids) if sample in train]
+    columns = np.unique(example.counts[rows].indices)
+    expected = np.unique(hashes_of(tokenize(example.sequences, 150))[columns])
+    np.testing.assert_array_equal(np.load(finished / BEST / KNOWN_ASVS, allow_pickle=False), expected)
+    assert main(["embed", "--model", str(finished), "--example", "-o", str(tmp_path / "e.tsv")]) == 0
+    assert "100% of the 310 ASVs were in training" in capsys.readouterr().err

@@ -142,12 +142,13 @@ def test_covariates_and_values_never_seen(metadata: Path, train, predict, tmp_pa
     assert changed <= set(frame.index[:50])
 
 
-def test_frozen_and_free_encoders(pretrained: Path, train, predict, tmp_path: Path):
+def test_frozen_and_free_encoders(pretrained: Path, train, predict, tmp_path: Path, capsys):
     before = open_encoder(pretrained)[0].state_dict()
     folder = train("--target", "age_months", "--pretrained", str(pretrained), "--freeze")
     frozen = open_encoder(folder)[0].state_dict()
     assert all((frozen[name] == before[name]).all() for name in before)
     assert len(predict(folder)) == 188
+    assert "100% of the 310 ASVs were in training" in capsys.readouterr().err  # of the encoder's, or of the head's
     for number, option in enumerate(([], ["--freeze-asvs"])):
         again = tmp_path / str(number)
         asked = ["train", "--example", "--target", "age_months", "--pretrained", str(pretrained), *QUICK]

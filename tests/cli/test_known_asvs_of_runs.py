@@ -1,0 +1,44 @@
+"""What a model knows goes on into the models that begin with it, and nothing is claimed where that is not known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trained_run import save_run
+
+from aam.checkpoint import BEST
+from aam.cli.known_asvs import keep_known, tell_known
+from aam.data.tokenizer import tokenize
+from aam.evaluation.known_asvs import KnownASVs, hashes_of, read_known, write_known
+
+
+def of(*sequences: str) -> KnownASVs:
+    return KnownASVs(np.unique(hashes_of(tokenize(sequences, 10))))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return save_run(tmp_path / "start")
+
+
+def test_a_run_from_scratch_knows_its_own(tmp_path: Path, capsys):
+    keep_known(tmp_path, of("AAAA", "CCCC"), None)
+    tell_known(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10))
+    assert capsys.readouterr().err == "50% of the 4 ASVs were in training\n"
+
+
+def test_a_run_that_began_with_another_knows_those_of_both(tmp_path: Path, start: Path):
+    write_known(start / BEST, of("AAAA", "GGGG"))
+    keep_known(tmp_path, of("AAAA", "CCCC"), start)
+    found = read_known(tmp_path)
+    assert found is not None
+    assert found.hashes.tolist() == of("AAAA", "CCCC", "GGGG").hashes.tolist()
+
+
+def test_where_the_other_does_not_tell_nobody_claims_anything(tmp_path: Path, start: Path, capsys):
+    keep_known(tmp_path, of("AAAA"), start)
+    assert read_known(tmp_path) is None
+    tell_known(tmp_path, tokenize(["AAAA"], 10))
+    assert capsys.readouterr().err == ""
