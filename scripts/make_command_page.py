@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from aam.cli import group
+from aam.cli.options import by_heading
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
@@ -51,11 +52,16 @@ def prose(text: str) -> str:
 
 def section(command: click.Command, context: click.Context) -> str:
     """One command: what it does, how it is called, its options."""
-    options = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
     pieces = command.collect_usage_pieces(context)
     lines = [f"## {context.command_path}", "", prose(command.help or "")]
-    lines += ["", "```", f"{context.command_path} {' '.join(pieces)}", "```", ""]
-    lines += ["| option | default | |", "|---|---|---|", *(row(option) for option in options)]
+    lines += ["", "```", f"{context.command_path} {' '.join(pieces)}", "```"]
+    shown = {
+        heading: [row(option) for option in options if not option.hidden and option.name != "help"]
+        for heading, options in by_heading(command, context).items()
+    }
+    for heading, rows in shown.items():
+        lines += ["", f"**{heading}**"] if len(shown) > 1 else []
+        lines += ["", "| option | default | |", "|---|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
 

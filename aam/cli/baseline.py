@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from aam.cli.options import given, one_option
-from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options, options
+from aam.cli.options import HeadedCommand, add_options, fields_of, given
+from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options
 from aam.errors import ConfigError
 
-FIELDS = {
-    DataConfig: (
-        *("table", "tree", "sequences", "example", "metadata", "group_column", "validation_fraction"),
-        *("validation_samples", "rarefy_depth", "max_missing"),
-    ),
-    TargetConfig: ("target", "task", "where", "class_order"),
-    FoldConfig: ("folds", "leave_one_group_out", "stratify", "label_fraction"),
-    RunConfig: ("seed",),
-}
+INPUTS = (
+    *("table", "tree", "sequences", "example", "metadata", "group_column", "validation_fraction"),
+    *("validation_samples", "rarefy_depth", "max_missing"),
+)
+TARGET = ("target", "task", "where", "class_order")
+FOLDS = ("folds", "leave_one_group_out", "stratify", "label_fraction")
 """The options that matter here."""
 WITH_MODEL = ("tree", "max_missing")
 """Those that may be given beside --model."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def _options(function: F) -> F:
-    """One option for each field that this command reads."""
-    known = {name: options(group)[name] for group, names in FIELDS.items() for name in names}
-    for name, (field, hint) in reversed(known.items()):
-        function = one_option(name, field, hint)(function)
-    return function
-
-
-@click.command("baseline")
-@_options
+@click.command("baseline", cls=HeadedCommand)
+@add_options(fields_of(DataConfig, INPUTS), "Data")
+@add_options(fields_of(TargetConfig, TARGET), "Target")
+@add_options(fields_of(FoldConfig, FOLDS) | fields_of(RunConfig, ("seed",)), "Folds")
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

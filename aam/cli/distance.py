@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from aam.cli.model_options import TREE_INPUTS, Opened, encoding_of, fields_of, model_command, open_both, sorted_values
-from aam.cli.options import given
+from aam.cli.model_options import TREE_INPUTS, Opened, encoding_of, model_command, open_both, sorted_values
+from aam.cli.options import fields_of, given
 from aam.config import DataConfig, PretrainConfig, from_dict
 from aam.config.embed import DistanceConfig, DistanceMethod
 

@@ -14,12 +14,11 @@ from aam.cli.model_options import (
     Opened,
     Values,
     encoding_of,
-    fields_of,
     model_command,
     open_both,
     sorted_values,
 )
-from aam.cli.options import given
+from aam.cli.options import fields_of, given
 from aam.config import DataConfig, FinetuneConfig, from_dict
 from aam.config.embed import ExplainConfig
 from aam.errors import ConfigError

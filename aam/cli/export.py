@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.model_options import fields_of
-from aam.cli.options import given, one_option
+from aam.cli.options import add_options, fields_of, given
 from aam.cli.output import check_output, new_file
 from aam.config import from_dict
 from aam.config.embed import ExportConfig
@@ -19,7 +18,7 @@ ABOUT = "aam.json"
 
 
 @click.command("export")
-@one_option("what", *fields_of(ExportConfig)["what"])
+@add_options(fields_of(ExportConfig))
 @click.option(
     "--model",
     required=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from aam.cli.options import one_option
+from aam.cli.options import Fields, add_options, fields_of
 from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, from_dict, options
 from aam.config.embed import ApplyConfig
 
@@ -24,13 +23,6 @@ TREE_INPUTS = ("tree", "max_missing")
 RUN = ("seed", "device")
 
 F = TypeVar("F", bound=Callable[..., Any])
-Fields = dict[str, tuple[dataclasses.Field, Any]]
-
-
-def fields_of(cls: type, names: tuple[str, ...] | None = None) -> Fields:
-    """Options of a config class, all or those named."""
-    known = options(cls)
-    return {name: known[name] for name in (known if names is None else names)}
 
 
 def model_command(extra: Fields) -> Callable[[F], F]:
@@ -39,8 +31,7 @@ def model_command(extra: Fields) -> Callable[[F], F]:
     path = click.Path(path_type=Path)
 
     def decorate(function: F) -> F:
-        for name, (field, hint) in reversed(known.items()):
-            function = one_option(name, field, hint)(function)
+        function = add_options(known)(function)
         text = "Run directory of a trained model, or a checkpoint in it."
         return click.option("--model", "model_path", required=True, type=path, metavar="RUN", help=text)(function)
 

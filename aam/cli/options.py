@@ -17,6 +17,33 @@ from aam.errors import ConfigError
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
+Fields = dict[str, tuple[dataclasses.Field, Any]]
+
+
+class Headed(click.Option):
+    """An option that stands under a heading of the help."""
+
+    def __init__(self, *declarations: Any, heading: str, **attributes: Any):
+        super().__init__(*declarations, **attributes)
+        self.heading = heading
+
+
+class HeadedCommand(click.Command):
+    """A command whose help has its options under their headings; those without one come first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, options in by_heading(self, ctx).items():
+            with formatter.section(heading):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+
+
+def by_heading(command: click.Command, ctx: click.Context) -> dict[str, list[click.Option]]:
+    """Heading -> options of a command, in the order of its help."""
+    found: dict[str, list[click.Option]] = {"Options": []}
+    for option in command.get_params(ctx):
+        if isinstance(option, click.Option):
+            found.setdefault(option.heading if isinstance(option, Headed) else "Options", []).append(option)
+    return found
 
 
 def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]:
@@ -26,17 +53,34 @@ def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]
     """
 
     def decorate(function: F) -> F:
-        for group in reversed(settings.groups(cls).values()):
-            for name, (field, hint) in reversed(settings.options(group).items()):
-                if name not in without:
-                    function = one_option(name, field, hint)(function)
+        headings = settings.titles(cls)
+        for part, group in reversed(settings.groups(cls).items()):
+            known = {name: field for name, field in fields_of(group).items() if name not in without}
+            function = add_options(known, headings.get(part, ""))(function)
         text = "YAML file with option names as keys; the command line wins."
         return click.option("--config", "config_file", type=click.Path(path_type=Path), help=text)(function)
 
     return decorate
 
 
-def one_option(name: str, field: dataclasses.Field, hint: Any) -> Callable[[F], F]:
+def fields_of(cls: type, names: Collection[str] | None = None) -> Fields:
+    """Option fields of a config class, all or those named, with their types."""
+    known = settings.options(cls)
+    return {name: known[name] for name in (known if names is None else names)}
+
+
+def add_options(known: Fields, heading: str = "Options") -> Callable[[F], F]:
+    """Decorate a command with one option for each of these fields."""
+
+    def decorate(function: F) -> F:
+        for name, (field, hint) in reversed(known.items()):
+            function = one_option(name, field, hint, heading)(function)
+        return function
+
+    return decorate
+
+
+def one_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -> Callable[[F], F]:
     """The click option of one field; its value is None where it was not given."""
     shown = describe_default(field.default)
     text = field.metadata["help"] + shown
@@ -46,14 +90,15 @@ def one_option(name: str, field: dataclasses.Field, hint: Any) -> Callable[[F], 
         spelling = (
             settings.flag(name) if field.default is False else f"{settings.flag(name)}/--no-{name.replace('_', '-')}"
         )
-        return click.option(spelling, name, is_flag=True, default=None, help=text)
+        return click.option(spelling, name, cls=Headed, heading=heading, is_flag=True, default=None, help=text)
     several = typing.get_origin(hint) is tuple
     if several:
         hint = typing.get_args(hint)[0]
     kind: Any = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}.get(hint)
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
-    return click.option(settings.flag(name), name, type=kind, multiple=several, default=None, help=text)
+    looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
+    return click.option(settings.flag(name), name, type=kind, multiple=several, **looks)
 
 
 def describe_default(default: Any) -> str:

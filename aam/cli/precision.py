@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import config_options, given
+from aam.cli.options import HeadedCommand, config_options, given
 from aam.config import PretrainConfig, from_options, groups, options
 
 UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step", "precision", "compile")
@@ -16,7 +16,7 @@ OWN_DATA = {"example": False, "tree": None, "sequences": None, "unifrac_matrix":
 """Options that a run's table comes with, dropped where another table is given."""
 
 
-@click.command("precision")
+@click.command("precision", cls=HeadedCommand)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @config_options(PretrainConfig, without=UNUSED)
 @click.option("--batch", type=click.IntRange(0), default=0, show_default=True, help="Number of the training batch.")

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from aam.cli.options import given, one_option
-from aam.config import DataConfig, PredictConfig, RunConfig, from_dict, options
+from aam.cli.options import add_options, fields_of, given
+from aam.config import DataConfig, PredictConfig, RunConfig, from_dict
 from aam.errors import ConfigError
 
 INPUTS = ("table", "sequences", "example", "metadata")
 """The options of `DataConfig` that matter here."""
 RUN = ("seed", "device")
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _options(function: F) -> F:
-    """One option for each field that this command reads."""
-    known = options(PredictConfig) | {name: options(DataConfig)[name] for name in INPUTS}
-    for name, (field, hint) in reversed((known | {name: options(RunConfig)[name] for name in RUN}).items()):
-        function = one_option(name, field, hint)(function)
-    return function
-
 
 @click.command("predict")
-@_options
+@add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUTS) | fields_of(RunConfig, RUN))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
     """Predict the samples of a table: the target, its spread over draws and models, and how far to trust it.

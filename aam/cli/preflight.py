@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import config_options, given
+from aam.cli.options import HeadedCommand, config_options, given
 from aam.config import PretrainConfig, from_options
 from aam.errors import NonFiniteError
 
@@ -15,7 +15,7 @@ UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle
 """Options of a run that mean nothing where nothing is trained."""
 
 
-@click.command("preflight")
+@click.command("preflight", cls=HeadedCommand)
 @config_options(PretrainConfig, without=UNUSED)
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="Time for all checks.")
 def command(config_file: Path | None, seconds: float, **options: Any) -> None:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from aam.cli.options import given, one_option
-from aam.config import PrepareConfig, from_dict, options
+from aam.cli.options import add_options, fields_of, given
+from aam.config import PrepareConfig, from_dict
 from aam.errors import ConfigError
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _options(function: F) -> F:
-    """One option for each field of `PrepareConfig`."""
-    for name, (field, hint) in reversed(options(PrepareConfig).items()):
-        function = one_option(name, field, hint)(function)
-    return function
 
 
 @click.command("prepare")
-@_options
+@add_options(fields_of(PrepareConfig))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; what is in it goes on.")
 @click.option("--verify", type=click.Path(path_type=Path), help="Check every file of a prepared folder, then stop.")
 def command(output: Path | None, verify: Path | None, **values: Any) -> None:

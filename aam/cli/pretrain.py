@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import config_options, given, with_switches
+from aam.cli.options import HeadedCommand, config_options, given, with_switches
 from aam.cli.start import sized_by
 from aam.config import PretrainConfig, from_options
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aam.training.world import World
 
 
-@click.command("pretrain")
+@click.command("pretrain", cls=HeadedCommand)
 @config_options(PretrainConfig)
 def command(config_file: Path | None, **options: Any) -> None:
     """Pretrain an encoder of ASVs and samples on a feature table and a phylogeny.

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import config_options, given, with_switches
+from aam.cli.options import HeadedCommand, config_options, given, with_switches
 from aam.cli.start import sized_by
 from aam.config import FinetuneConfig, RunConfig, from_dict, from_options
 from aam.errors import ConfigError
@@ -18,7 +18,7 @@ OF_PRETRAINING = (
 """Options that matter only where UniFrac is learned."""
 
 
-@click.command("train")
+@click.command("train", cls=HeadedCommand)
 @config_options(FinetuneConfig, without=OF_PRETRAINING)
 def command(config_file: Path | None, **values: Any) -> None:
     """Learn a metadata column: numbers, classes, ordered classes or quantiles, with honest figures and intervals.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aam.cli.model_options import tell_dropped
-from aam.cli.options import given, one_option
-from aam.config import DataConfig, RunConfig, UnifracConfig, from_dict, options
+from aam.cli.options import add_options, fields_of, given
+from aam.config import DataConfig, RunConfig, UnifracConfig, from_dict
 from aam.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,19 +22,9 @@ if TYPE_CHECKING:
 INPUTS = ("table", "tree", "sequences", "example", "max_missing")
 """The options of `DataConfig` that matter here."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _options(function: F) -> F:
-    """One option for each field that this command reads."""
-    known = {name: options(DataConfig)[name] for name in INPUTS} | options(UnifracConfig)
-    for name, (field, hint) in reversed((known | {"seed": options(RunConfig)["seed"]}).items()):
-        function = one_option(name, field, hint)(function)
-    return function
-
 
 @click.command("unifrac")
-@_options
+@add_options(fields_of(DataConfig, INPUTS) | fields_of(UnifracConfig) | fields_of(RunConfig, ("seed",)))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write: .tsv, .h5 or .npy."
 )

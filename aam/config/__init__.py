@@ -14,6 +14,7 @@ from aam.config.convert import (
     groups,
     options,
     suggest,
+    titles,
     to_dict,
 )
 from aam.config.fields import (
@@ -112,5 +113,6 @@ __all__ = [
     "small",
     "suggest",
     "tiny",
+    "titles",
     "to_dict",
 ]

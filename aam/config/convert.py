@@ -24,6 +24,11 @@ def options(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
     return {f.name: (f, hints[f.name]) for f in fields(cls) if "help" in f.metadata}
 
 
+def titles(cls: type) -> dict[str, str]:
+    """Name -> heading of the groups of options that a whole-run config is made of."""
+    return {f.name: f.metadata["title"] for f in fields(cls) if "title" in f.metadata}
+
+
 def groups(cls: type) -> dict[str, type]:
     """Name -> config class of the groups that a whole-run config is made of."""
     hints = typing.get_type_hints(cls)

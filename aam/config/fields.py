@@ -22,6 +22,11 @@ def option(
     return field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
 
 
+def part(kind: type, title: str) -> Any:
+    """A field that is itself a config class; its options stand under this title in the help."""
+    return field(default_factory=kind, metadata={"title": title})
+
+
 def derived(default: Any) -> Any:
     """A config field that is computed from options and recorded, but is no option itself."""
     return field(default=default, metadata={"derived": True})

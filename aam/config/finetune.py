@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aam.config.fields import derived, option
+from aam.config.fields import derived, option, part
 from aam.config.health import HealthConfig
 from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig, RunConfig
 
@@ -164,14 +164,14 @@ class TargetSchema:
 class FinetuneConfig:
     """The whole of one `aam train`; a checkpoint of a fold holds that fold's `schema`."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    target: TargetConfig = field(default_factory=TargetConfig)
-    head: HeadConfig = field(default_factory=HeadConfig)
-    optim: FinetuneOptimConfig = field(default_factory=FinetuneOptimConfig)
-    fold: FoldConfig = field(default_factory=FoldConfig)
-    run: FinetuneRunConfig = field(default_factory=FinetuneRunConfig)
-    health: HealthConfig = field(default_factory=HealthConfig)
+    data: DataConfig = part(DataConfig, "Data")
+    target: TargetConfig = part(TargetConfig, "Target")
+    head: HeadConfig = part(HeadConfig, "Head")
+    model: ModelConfig = part(ModelConfig, "Encoder")
+    optim: FinetuneOptimConfig = part(FinetuneOptimConfig, "Optimiser")
+    fold: FoldConfig = part(FoldConfig, "Folds")
+    run: FinetuneRunConfig = part(FinetuneRunConfig, "Run")
+    health: HealthConfig = part(HealthConfig, "Health")
     schema: TargetSchema = field(default_factory=TargetSchema)
 
 

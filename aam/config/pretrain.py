@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aam.config.fields import Metric, Precision, Preset, Selection, UnifracHead, derived, option
+from aam.config.fields import Metric, Precision, Preset, Selection, UnifracHead, derived, option, part
 from aam.config.health import HealthConfig
 
 
@@ -167,14 +167,14 @@ class RanksConfig:
 class PretrainConfig:
     """The whole of one `aam pretrain`."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-    health: HealthConfig = field(default_factory=HealthConfig)
-    ranks: RanksConfig = field(default_factory=RanksConfig)
-    start: StartConfig = field(default_factory=StartConfig)
+    data: DataConfig = part(DataConfig, "Data")
+    start: StartConfig = part(StartConfig, "Model")
+    model: ModelConfig = part(ModelConfig, "Model")
+    loss: LossConfig = part(LossConfig, "Losses")
+    optim: OptimConfig = part(OptimConfig, "Optimiser")
+    run: RunConfig = part(RunConfig, "Run")
+    health: HealthConfig = part(HealthConfig, "Health")
+    ranks: RanksConfig = part(RanksConfig, "Ranks")
 
 
 def tiny() -> ModelConfig:

@@ -115,3 +115,11 @@ def test_a_reader_that_goes_away_is_no_error():
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("aam, version ")
+
+
+def test_the_many_options_of_a_run_stand_under_headings(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["train", "--help"]) == 0
+    printed = capsys.readouterr().out
+    headings = [line.removesuffix(":") for line in printed.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings == ["Options", "Data", "Target", "Head", "Encoder", "Optimiser", "Folds", "Run", "Health"]
+    assert printed.index("\nOptimiser:") < printed.index("  --encoder-rate ") < printed.index("\nFolds:")

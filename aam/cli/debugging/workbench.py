@@ -7,21 +7,20 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from aam.cli import FAILED, explain_error
-from aam.cli.options import one_option
+from aam.cli.options import add_options
 from aam.config import PretrainConfig, from_dict, from_options, groups, options, to_dict
 
 if TYPE_CHECKING:
     from aam.corpus import Corpus
     from aam.data.dataset import Batch
     from aam.data.loader import TrainingBatches
-    from aam.models.pretrain_model import PretrainModel
     from aam.training.places import RowNames
-    from aam.training.step import Learner
+    from aam.training.run import PretrainLearner
 
 F = TypeVar("F", bound=Callable[..., Any])
 COMMON = ("table", "tree", "sequences", "unifrac_matrix", "batch_size", "preset", "seed", "device")
@@ -36,13 +35,13 @@ class Workbench:
     config: PretrainConfig
     corpus: Corpus
     batches: TrainingBatches
-    learner: Learner
+    learner: PretrainLearner
 
     def names(self, batches: Sequence[Batch]) -> RowNames:
         """Names for rows of tensors while these batches pass through the model."""
         from aam.training.places import RowNames
 
-        return RowNames(batches, self.corpus.table.asv_ids, cast("PretrainModel", self.learner.model))
+        return RowNames(batches, self.corpus.table.asv_ids, self.learner.model)
 
     def varied(self, token_limit: int, accumulate: int) -> Workbench:
         """The same with a fresh copy of the model, another token limit and another number of batches a step."""
@@ -76,9 +75,7 @@ def workbench_options(*names: str) -> Callable[[F], F]:
         known = {name: found for group in groups(PretrainConfig).values() for name, found in options(group).items()}
         text = "Look into this trained run, on its own data unless a table is given; without it, into a fresh model."
         function = click.option("--model", type=click.Path(path_type=Path), help=text)(function)
-        for name in reversed((*COMMON, *names)):
-            function = one_option(name, *known[name])(function)
-        return function
+        return add_options({name: known[name] for name in (*COMMON, *names)})(function)
 
     return decorate
 
