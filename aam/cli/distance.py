@@ -87,24 +87,27 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 
 
 def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> DistanceMethod:
-    """The method that was asked for, or the one that fits the part of the ASVs that was in training; says why."""
-    from aam.cli.known_asvs import share_of, share_text
-    from aam.evaluation.known_asvs import FAMILIAR
+    """The method that was asked for, or the one that fits the studies of training; says which, and why."""
+    from aam.cli.known_asvs import share_text
+    from aam.evaluation.known_asvs import ALIKE, read_known
     from aam.evaluation.upgma import MAX_ASVS
 
     if method != "auto" or opened.model.latent_tree is None:
         return method
-    asvs, share = len(opened.samples.tokens), share_of(checkpoint, opened.samples.tokens)
-    if share is None:
+    known, tokens = read_known(checkpoint), opened.samples.tokens
+    likeness = None if known is None else known.likeness(tokens, opened.samples.table.counts)
+    if known is None:
         found = "which ASVs were in training stands in the best/ of a run that has come to its end, and not here"
+    elif likeness is None:
+        found = "too few samples to tell whether their study was in training"
     else:
-        found = share_text(share, asvs)
-    few = share is not None and share < FAMILIAR
-    if few and asvs <= MAX_ASVS:
-        click.echo(f"{found}: UniFrac on a grown tree (--method latent-tree takes the learned one)", err=True)
+        found = f"{share_text(known, tokens)}, likeness to its nearest study {likeness:.2f}"
+    new = likeness is not None and likeness < ALIKE
+    if new and len(tokens) <= MAX_ASVS:
+        click.echo(f"{found}, below {ALIKE}: UniFrac on a grown tree (or else --method latent-tree)", err=True)
         return "grown-tree"
-    if few:
-        found = f"Warning: {found}, which calls for a grown tree, but {asvs:,} are more than {MAX_ASVS:,}"
+    if new:
+        found = f"Warning: {found}, calls for a grown tree, but {len(tokens):,} ASVs are more than {MAX_ASVS:,}"
     click.echo(f"{found}: UniFrac by the latent tree (for another study --method grown-tree)", err=True)
     return "latent-tree"
 

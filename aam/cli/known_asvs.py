@@ -14,24 +14,19 @@ if TYPE_CHECKING:
     from aam.evaluation.known_asvs import KnownASVs
 
 
-def share_of(checkpoint: Path, tokens: NDArray[np.uint8]) -> float | None:
-    """Part of some ASVs, tokens [A, L], that the model of a checkpoint has learned from; None where it is not known."""
-    from aam.evaluation.known_asvs import read_known
-
-    known = read_known(checkpoint)
-    return None if known is None else known.share(tokens)
-
-
-def share_text(share: float, asvs: int) -> str:
-    """The part in words."""
-    return f"{share:.0%} of the {asvs:,} ASVs were in training"
+def share_text(known: KnownASVs, tokens: NDArray[np.uint8]) -> str:
+    """How many of the ASVs, tokens [A, L], were in training, in words; empty where that cannot be told."""
+    share = known.share(tokens)
+    return "" if share is None else f"{share:.0%} of the {len(tokens):,} ASVs were in training"
 
 
 def tell_known(checkpoint: Path, tokens: NDArray[np.uint8]) -> None:
     """Say on stderr how many of the ASVs, tokens [A, L], were in training, where that is known."""
-    share = share_of(checkpoint, tokens)
-    if share is not None:
-        click.echo(share_text(share, len(tokens)), err=True)
+    from aam.evaluation.known_asvs import read_known
+
+    known = read_known(checkpoint)
+    if known is not None and (text := share_text(known, tokens)):
+        click.echo(text, err=True)
 
 
 def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:

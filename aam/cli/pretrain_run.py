@@ -13,7 +13,6 @@ import click
 import torch
 
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder, write_json
-from aam.cli.known_asvs import keep_known
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, REPORT, write_report
@@ -21,7 +20,7 @@ from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.heldout import HeldOut
-from aam.evaluation.known_asvs import sketch
+from aam.evaluation.known_asvs import KnownASVs, sketch, write_known
 from aam.evaluation.scales import SCALES, fit_scales
 from aam.evaluation.validation import validate
 from aam.models.pretrain_model import PretrainModel
@@ -73,8 +72,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
         best = trained.model.to(run.learner.device)
         metrics = final_metrics(run, state, held_out, best)
         write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
-        learned = sketch(corpus.tokens, corpus.table.stored, corpus.table.stored_rows(corpus.sides.train))
-        keep_known(folder / BEST, learned, config.start.pretrained)
+        write_known(folder / BEST, known_to(corpus))
     write_json(folder / METRICS, metrics)
     with status("drawing"):
         draw(folder, held_out, best, metrics)
@@ -89,6 +87,13 @@ def starting_weights(config: PretrainConfig) -> Weights | None:
     if config.start.pretrained is None or config.run.resume:
         return None
     return open_encoder(config.start.pretrained)[0].state_dict()
+
+
+def known_to(corpus: Corpus) -> KnownASVs:
+    """The ASVs of the training samples, by study. What the run began with may be unlearned by its end."""
+    train, table = corpus.sides.train, corpus.table
+    studies = None if corpus.studies is None else corpus.studies[train]
+    return sketch(corpus.tokens, table.stored, table.stored_rows(train), studies)
 
 
 def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> None:

@@ -43,7 +43,7 @@ class DistanceConfig:
     method: DistanceMethod = option(
         "auto",
         "By the branches that were learned, for studies like those of training; on a tree grown from learned distances "
-        "between the ASVs, for other studies; or by whichever fits the part of the ASVs that was in training.",
+        "between the ASVs, for other studies; auto tells by the ASVs that samples share with those of training.",
     )
 
 

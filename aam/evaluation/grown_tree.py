@@ -1,7 +1,7 @@
 """UniFrac on a tree grown from what a model says of ASVs, for studies that it has not learned from.
 
-Latent branches are branches of the tree that was learned: of unknown ASVs they show too little of what is shared, so
-distances come out too large. The distances that the same branches give between ASVs still rank them well. UPGMA on
+Latent branches are branches of the trees that were learned: on another study's tree the same samples are another
+distance apart. The distances that the same branches give between ASVs still rank them well. UPGMA on
 these, tempered by Hamming distances, makes a tree of the new ASVs themselves, and UniFrac on it is exact. Of three
 studies left out in turn this raised the correlation with true UniFrac from 0.90, 0.90 and 0.82 to 0.95, 0.96 and 0.90
 (see the experiment log). N samples, A ASVs.

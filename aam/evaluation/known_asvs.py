@@ -1,9 +1,13 @@
-"""Which ASVs a model has learned from: a sketch of them, kept with the checkpoint, that tells how new a table is.
+"""Which ASVs a model has learned from, and in how many samples: a sketch, kept with the checkpoint, that tells how new
+a table is.
 
 An ASV is a 64-bit hash of the tokens that the model sees. Of all hashes the smallest are kept, which are as good as
-drawn by chance, and the same in every table: the part of a table's hashes below the last one kept that were kept too
-is an estimate of the part of its ASVs that are known (bottom sketches, Broder 1997; containment by a threshold, Irber
-et al. 2022, https://doi.org/10.1101/2022.01.11.475838). With fewer ASVs than are kept it is no estimate but exact.
+drawn by chance, and the same in every table: what holds for a table's hashes up to the last one kept is an estimate of
+what holds for all of its ASVs (bottom sketches, Broder 1997; containment by a threshold, Irber et al. 2022,
+https://doi.org/10.1101/2022.01.11.475838). With fewer ASVs than are kept it is no estimate but exact.
+
+A table's study is told by prevalences, the part of the samples that carries each ASV: new samples of a study that was
+learned bring many ASVs that nobody has seen, and another study of the same body site may bring few. n samples, A ASVs.
 """
 
 from __future__ import annotations
@@ -20,49 +24,78 @@ from aam import vocab
 from aam.errors import CheckpointError
 
 KNOWN = "known_asvs.npy"
-"""File of a checkpoint folder: the hashes, uint64 [k], ascending."""
+"""File of a checkpoint folder: the rows of a sketch."""
+ROW = np.dtype([("hash", "<u8"), ("study", "<u4"), ("prevalence", "<f4")])
 MOST = 1 << 16
-"""Most hashes that are kept, half a megabyte. Of 1,000,000 ASVs that is every 15th: of a table's 4,000 about 260 are
-looked up, and the part that is known is found to within 0.03 (its standard error)."""
-FAMILIAR = 0.85
-"""Part of a table's ASVs from which on its study counts as one that the model has learned from.
+"""Most hashes that are kept, a megabyte. Of 1,000,000 ASVs that is every 15th: of a table's 4,000 about 260 are looked
+up, and the part that is known is found to within 0.03 (its standard error)."""
+ALIKE = 0.75
+"""Likeness from which on a table counts as one of a study that was learned.
 
-Measured on three studies: tables of a study that was learned have 0.87 to 0.96, those of others 0 to 0.72. In between,
-to take a known study for another costs an R2 of UniFrac of 0.02 to 0.04, the reverse 1 and more.
+Measured on four studies: held-out samples have 0.96 to 1, those of held-out subjects 0.83 to 1, others' 0 to 0.69.
 """
-ROWS = 1 << 16
+PIECE = 1 << 16
 """ASVs whose tokens are copied at a time."""
 
 
 @dataclass(frozen=True)
 class KnownASVs:
-    """The smallest `hashes` uint64 [k], ascending, of the ASVs that were learned from: all, where k < `MOST`."""
+    """`rows` of type `ROW`, ascending: the smallest hashes of the ASVs that were learned from, and for each study that
+    has them the part of its training samples that carries them. All hashes, where they are fewer than `MOST`."""
 
-    hashes: NDArray[np.uint64]
+    rows: NDArray[np.void]
 
-    @property
-    def reach(self) -> int:
-        """The largest hash of which it is known whether its ASV was learned from."""
-        return int(self.hashes[-1]) if len(self.hashes) == MOST else 2**64 - 1
+    def reaches(self, asked: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """For which hashes it is known whether their ASVs were learned from."""
+        own = np.unique(self.rows["hash"])
+        return asked <= own[-1] if len(own) == MOST else np.ones(len(asked), dtype=bool)
 
     def share(self, tokens: NDArray[np.uint8]) -> float | None:
         """Part of these ASVs, tokens [A, L], that are known; None where the sketch reaches none of them."""
         asked = hashes_of(tokens)
-        within = asked[asked <= np.uint64(self.reach)]
-        return float(np.isin(within, self.hashes).mean()) if len(within) else None
+        within = asked[self.reaches(asked)]
+        return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
+
+    def likeness(self, tokens: NDArray[np.uint8], counts: csr_array) -> float | None:
+        """How alike the prevalences of ASVs, tokens [A, L], are in samples, counts [n, A], and in the most like study.
+
+        Their cosine, 0 to 1: that of all samples like these, whatever their number, since a pair of samples shares an
+        ASV with the square of its prevalence. None where the samples share no ASV that the sketch reaches.
+        """
+        asked, n = hashes_of(tokens), counts.shape[0]
+        carriers = np.bincount(counts.indices, minlength=len(asked)) * self.reaches(asked)
+        squares = float((carriers * (carriers - 1)).sum()) / max(n * (n - 1), 1)
+        if squares == 0:
+            return None
+        order = np.argsort(asked)
+        place = np.searchsorted(asked, self.rows["hash"], sorter=order).clip(max=len(asked) - 1)
+        here = np.where(asked[order[place]] == self.rows["hash"], carriers[order[place]] / n, 0.0)
+        learned, study = self.rows["prevalence"].astype(np.float64), self.rows["study"]
+        both, own = np.bincount(study, here * learned), np.bincount(study, learned**2)
+        found = both[own > 0] / np.sqrt(own[own > 0] * squares)
+        return min(1.0, float(found.max(initial=0.0)))
 
     def joined(self, other: KnownASVs) -> KnownASVs:
-        """The ASVs of both; what the sketch of all of them would be."""
-        both = np.union1d(self.hashes, other.hashes)
-        return KnownASVs(both[both <= np.uint64(min(self.reach, other.reach))][:MOST])
+        """What both have learned from, each with studies of its own."""
+        theirs = other.rows.copy()
+        theirs["study"] += self.rows["study"].max(initial=0) + 1
+        both = np.concatenate([self.rows, theirs])
+        return kept(both[self.reaches(both["hash"]) & other.reaches(both["hash"])])
+
+
+def kept(rows: NDArray[np.void]) -> KnownASVs:
+    """The rows of the smallest hashes."""
+    own = np.unique(rows["hash"])
+    some = rows if len(own) <= MOST else rows[rows["hash"] <= own[MOST - 1]]
+    return KnownASVs(np.sort(some, order=("hash", "study")))
 
 
 def hashes_of(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Hashes [A] of ASVs, tokens [A, L]; the padding of the table plays no part."""
     digests = list[bytes]()
     width, pad = tokens.shape[1], bytes([vocab.PAD])
-    for start in range(0, len(tokens), ROWS):
-        text = tokens[start : start + ROWS].tobytes()
+    for start in range(0, len(tokens), PIECE):
+        text = tokens[start : start + PIECE].tobytes()
         digests += (
             hashlib.blake2b(text[row : row + width].rstrip(pad), digest_size=8).digest()
             for row in range(0, len(text), width)
@@ -70,19 +103,31 @@ def hashes_of(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
-def sketch(tokens: NDArray[np.uint8], counts: csr_array, rows: NDArray[np.int64]) -> KnownASVs:
-    """The ASVs, tokens [A, L], that some samples carry: the given rows of counts [samples, A]."""
-    carried = np.zeros(len(tokens), dtype=bool)
-    for row in rows:
-        carried[counts.indices[counts.indptr[row] : counts.indptr[row + 1]]] = True
-    return KnownASVs(np.unique(hashes_of(tokens)[carried])[:MOST])
+def sketch(
+    tokens: NDArray[np.uint8],
+    counts: csr_array,
+    samples: NDArray[np.int64],
+    studies: NDArray[np.integer] | None = None,
+) -> KnownASVs:
+    """The ASVs, tokens [A, L], of some samples, which are rows of counts [n, A]; `studies` are theirs, None: one."""
+    hashes, parts = hashes_of(tokens), list[NDArray[np.void]]()
+    studies = np.zeros(len(samples), np.int64) if studies is None else studies
+    for study in np.unique(studies):
+        own, carriers = samples[studies == study], np.zeros(len(tokens), dtype=np.int64)
+        for row in own:
+            carriers[counts.indices[counts.indptr[row] : counts.indptr[row + 1]]] += 1
+        columns = np.flatnonzero(carriers)
+        part = np.empty(len(columns), ROW)
+        part["hash"], part["study"], part["prevalence"] = hashes[columns], study, carriers[columns] / len(own)
+        parts.append(part)
+    return kept(np.concatenate(parts))
 
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Put the sketch into the folder of a checkpoint."""
     partial = checkpoint / f"{KNOWN}.partial"
     with partial.open("wb") as handle:
-        np.save(handle, known.hashes, allow_pickle=False)
+        np.save(handle, known.rows, allow_pickle=False)
     partial.replace(checkpoint / KNOWN)
 
 
@@ -92,12 +137,12 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
     if not file.exists():
         return None
     try:
-        hashes = np.load(file, allow_pickle=False)
+        rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CheckpointError(f"{file}: not readable ({error}); remove it, or restore the checkpoint") from error
-    if hashes.dtype != np.uint64 or hashes.ndim != 1 or len(hashes) > MOST or (hashes[1:] <= hashes[:-1]).any():
+    if rows.dtype != ROW or rows.ndim != 1 or not np.array_equal(rows, np.sort(rows, order=("hash", "study"))):
         raise CheckpointError(
-            f"{file}: {hashes.dtype} {hashes.shape}, expected at most {MOST:,} ascending numbers of type uint64; "
+            f"{file}: {rows.dtype} {rows.shape}, expected ascending rows of {', '.join(ROW.names or ())}; "
             "remove it, or restore the checkpoint"
         )
-    return KnownASVs(hashes)
+    return KnownASVs(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from trained_run import save_run
 
 from aam import datasets
@@ -18,8 +19,7 @@ from aam.data.matrix import read_matrix
 from aam.data.table import read_table
 from aam.data.tokenizer import tokenize
 from aam.evaluation import upgma
-from aam.evaluation.known_asvs import KNOWN as KNOWN_ASVS
-from aam.evaluation.known_asvs import KnownASVs, hashes_of, write_known
+from aam.evaluation.known_asvs import KNOWN, hashes_of, sketch, write_known
 from aam.evaluation.scales import GROWN, SCALES
 
 TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
@@ -40,7 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def aam_distance(run: Path, *options: str) -> int:
-    return main(["distance", "--model", str(run), "--table", "table.tsv", *options])
+    model = [] if "--model" in options else ["--model", str(run)]
+    return main(["distance", *model, "--table", "table.tsv", *options])
 
 
 @pytest.mark.parametrize("name", ["d.tsv", "d.h5", "d.npy"])
@@ -147,16 +148,29 @@ def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: P
     assert (scaled[~pairs] == 0).all()
 
 
-KNOWN = {"all": (["AAAA", "CCCC", "GGGG", "TTTT"], "100%", "latent"), "one": (["CCCC"], "25%", "grown")}
+LEARNED = {
+    "the same": ([[3, 1, 0, 0], [0, 1, 1, 0], [1, 0, 2, 3]], "100%", "1.00", "latent"),
+    "another": ([[0, 0, 0, 9], [0, 1, 0, 9], [0, 0, 0, 9]], "50%", "0.53", "grown"),
+}
+"""Counts of the table's ASVs in training samples. Prevalences of the table are 2/3, 2/3, 2/3 and 1/3; a pair of its
+samples shares 1 ASV on average, so their squares sum to 1. The other study has 1/3 and 1, and 5/9 over root 10/9."""
 
 
-@pytest.mark.parametrize("case", KNOWN)
-def test_how_new_the_asvs_are_decides(run: Path, folder: Path, case: str, capsys):
-    sequences, part, way = KNOWN[case]
+def learn(run: Path, folder: Path, train: list[list[int]]) -> Path:
+    """A copy of a run that has learned from such samples."""
     told = shutil.copytree(run, folder / "run")
-    write_known(told / BEST, KnownASVs(np.unique(hashes_of(tokenize(sequences, 150)))))
+    tokens = tokenize(["AAAA", "CCCC", "GGGG", "TTTT"], 150)
+    write_known(told / BEST, sketch(tokens, csr_array(np.array(train)), np.arange(len(train))))
+    return told
+
+
+@pytest.mark.parametrize("case", LEARNED)
+def test_how_like_the_samples_are_to_those_of_training_decides(run: Path, folder: Path, case: str, capsys):
+    train, part, like, way = LEARNED[case]
+    told = learn(run, folder, train)
     assert aam_distance(told, "-o", "auto.tsv") == 0
-    assert f"{part} of the 4 ASVs were in training: UniFrac" in capsys.readouterr().err
+    said = f"{part} of the 4 ASVs were in training, likeness to its nearest study {like}"
+    assert said in capsys.readouterr().err
     for method in ("latent", "grown"):
         assert aam_distance(told, "--method", f"{method}-tree", "-o", f"{method}.tsv") == 0
         same = (folder / "auto.tsv").read_text() == (folder / f"{method}.tsv").read_text()
@@ -172,21 +186,23 @@ def test_where_nothing_tells_what_is_known_the_learned_tree_is_taken(run: Path, 
 
 
 def test_too_many_new_asvs_for_a_tree_of_all_pairs_are_warned_of(run: Path, folder: Path, monkeypatch, capsys):
-    told = shutil.copytree(run, folder / "run")
-    write_known(told / BEST, KnownASVs(np.zeros(0, np.uint64)))
+    told = learn(run, folder, LEARNED["another"][0])
     monkeypatch.setattr(upgma, "MAX_ASVS", 3)
     assert aam_distance(told, "-o", "auto.tsv") == 0
     found = capsys.readouterr().err
-    assert "Warning: 0% of the 4 ASVs were in training, which calls for a grown tree, but 4 are more than 3" in found
+    assert "Warning: 50% of the 4 ASVs" in found
+    assert "calls for a grown tree, but 4 ASVs are more than 3: UniFrac by the latent tree" in found
 
 
 def test_a_finished_run_knows_the_asvs_of_its_training_samples(finished: Path, tmp_path: Path, capsys):
-    """All of the example's are in some training sample."""
+    """And how many of these carry each, as read from the files that the run left and read."""
     example = read_table(datasets.example().table)
     train = set((finished / "samples_train.txt").read_text().split())
     rows = [row for row, sample in enumerate(example.sample_ids) if sample in train]
-    columns = np.unique(example.counts[rows].indices)
-    expected = np.unique(hashes_of(tokenize(example.sequences, 150))[columns])
-    np.testing.assert_array_equal(np.load(finished / BEST / KNOWN_ASVS, allow_pickle=False), expected)
+    carriers = np.bincount(example.counts[rows].indices, minlength=310)
+    hashes = hashes_of(tokenize(example.sequences, 150))
+    known = {hashes[column]: carriers[column] / len(rows) for column in np.flatnonzero(carriers)}
+    found = np.load(finished / BEST / KNOWN, allow_pickle=False)
+    assert dict(zip(found["hash"].tolist(), found["prevalence"].tolist(), strict=True)) == pytest.approx(known)
     assert main(["embed", "--model", str(finished), "--example", "-o", str(tmp_path / "e.tsv")]) == 0
     assert "100% of the 310 ASVs were in training" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from aam.data.tokenizer import tokenize
 from aam.errors import CheckpointError
 from aam.evaluation import known_asvs
-from aam.evaluation.known_asvs import KNOWN, KnownASVs, hashes_of, read_known, sketch, write_known
+from aam.evaluation.known_asvs import KNOWN, ROW, hashes_of, kept, read_known, sketch, write_known
 
 SEQUENCES = ["ACGT", "ACG", "TTTTTT", "GGGG", "CCCCC"]
 COUNTS = csr_array(np.array([[3, 1, 0, 0, 0], [0, 2, 2, 0, 0], [0, 0, 0, 7, 1]]))
@@ -31,7 +31,7 @@ def test_a_hash_is_that_of_the_bases_that_the_model_reads() -> None:
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = hashes_of(tokenize(SEQUENCES, 6))
-    monkeypatch.setattr(known_asvs, "ROWS", 2)
+    monkeypatch.setattr(known_asvs, "PIECE", 2)
     np.testing.assert_array_equal(hashes_of(tokenize(SEQUENCES, 6)), whole)
 
 
@@ -50,23 +50,73 @@ def test_a_sketch_of_many_estimates_the_share(monkeypatch: pytest.MonkeyPatch) -
     tokens = np.random.default_rng(0).integers(1, 5, (4500, 21), dtype=np.uint8)
     counts = csr_array(np.r_[np.ones(4000, np.int64), np.zeros(500, np.int64)][None])
     known = sketch(tokens, counts, np.array([0]))
-    assert len(known.hashes) == 500
+    assert len(known.rows) == 500
     assert known.share(tokens[2500:]) == pytest.approx(0.75, abs=0.1)
     assert known.share(tokens[:4000]) == 1.0 and known.share(tokens[4000:]) == 0.0
     smallest = hashes_of(tokens[:4000]).argsort()
     assert known.share(tokens[smallest[500:501]]) is None  # beyond the last hash kept nothing is known
 
 
-@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.integers(1, 50))
-def test_joined_is_the_sketch_of_all(left: set[int], right: set[int], most: int) -> None:
-    def of(numbers: set[int]) -> KnownASVs:
-        return KnownASVs(np.array(sorted(numbers), dtype=np.uint64)[:most])
+def likeness(train: list[list[int]], new: list[list[int]], studies: list[int] | None = None) -> float | None:
+    """Of some samples to those of training, each a row of counts of the five ASVs."""
+    tokens = tokenize(SEQUENCES, 6)
+    numbers = None if studies is None else np.array(studies)
+    known = sketch(tokens, csr_array(np.array(train)), np.arange(len(train)), numbers)
+    return known.likeness(tokens, csr_array(np.array(new)))
+
+
+def test_likeness_by_hand() -> None:
+    """Prevalences (1, 1/2) in training and (1, 0, 1) in two samples that share the first and the third ASV."""
+    train, new = [[5, 1, 0, 0, 0], [5, 0, 0, 0, 0]], [[1, 0, 2, 0, 0], [3, 0, 1, 0, 0]]
+    assert likeness(train, new) == pytest.approx(1 / np.sqrt((1 + 1 / 4) * (1 + 1)))
+    assert likeness(train, [[0, 0, 1, 1, 0], [0, 0, 1, 0, 0]]) == 0.0  # nothing in common
+    assert likeness(train, [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0]]) is None  # no ASV is shared: prevalence has no square
+    assert likeness(train, [[1, 1, 1, 1, 1]]) is None
+    assert likeness(train, train) == 1.0
+
+
+def test_the_most_like_study_counts() -> None:
+    first, second = [[1, 1, 0, 0, 0]] * 2, [[0, 0, 1, 1, 1]] * 6
+    assert likeness([*first, *second], first, [0] * 2 + [7] * 6) == pytest.approx(1.0)
+    mixed = likeness([*first, *second], first)
+    assert mixed == pytest.approx(2 * 2 / 8 / np.sqrt((2 * (2 / 8) ** 2 + 3 * (6 / 8) ** 2) * 2))
+
+
+def test_the_number_of_samples_plays_no_part() -> None:
+    """Samples of two communities, 400 learned: of few new ones the mean over draws is what it is of many."""
+    rng = np.random.default_rng(0)
+    own, other = rng.beta(0.3, 1.0, 60), rng.beta(0.3, 1.0, 60)
+    tokens = rng.integers(1, 5, (60, 21), dtype=np.uint8)
+
+    def drawn(chances: np.ndarray, samples: int) -> csr_array:
+        return csr_array((rng.random((samples, 60)) < chances).astype(np.int64))
+
+    known = sketch(tokens, drawn(own, 400), np.arange(400))
+    cosine = own @ other / np.sqrt((own @ own) * (other @ other))
+    for samples in (5, 50):
+        found = [known.likeness(tokens, drawn(other, samples)) for _ in range(200)]
+        assert np.mean(found) == pytest.approx(cosine, abs=0.02)
+        same = [known.likeness(tokens, drawn(own, samples)) for _ in range(50)]
+        assert np.mean(same) > 0.95
+
+
+ROWS = st.sets(st.tuples(st.integers(0, 40), st.integers(0, 2)))
+
+
+@given(ROWS, ROWS, st.integers(1, 50))
+def test_joined_is_the_sketch_of_all(left: set[tuple[int, int]], right: set[tuple[int, int]], most: int) -> None:
+    def rows(numbers: set[tuple[int, int]], more: int = 0) -> np.ndarray:
+        return np.array([(number, study + more, 0.5) for number, study in numbers], dtype=ROW)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(known_asvs, "MOST", most)
-        joined = of(left).joined(of(right))
-        assert joined.hashes.tolist() == of(left | right).hashes.tolist()
-        assert joined.reach == of(left | right).reach
+        first, second = kept(rows(left)), kept(rows(right))
+        free = int(first.rows["study"].max(initial=0)) + 1
+        wanted = kept(np.concatenate([rows(left), rows(right, free)]))
+        joined = first.joined(second)
+        assert joined.rows.tolist() == wanted.rows.tolist()
+        asked = np.arange(50, dtype=np.uint64)
+        assert joined.reaches(asked).tolist() == wanted.reaches(asked).tolist()
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -74,12 +124,13 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     known = sketch(tokenize(SEQUENCES, 6), COUNTS, np.array([0]))
     write_known(tmp_path, known)
     found = read_known(tmp_path)
-    assert found is not None and found.hashes.tolist() == known.hashes.tolist()
+    assert found is not None and found.rows.tolist() == known.rows.tolist()
     assert [path.name for path in tmp_path.iterdir()] == [KNOWN]
 
 
 def test_what_cannot_be_a_sketch_is_refused(tmp_path: Path) -> None:
-    for wrong in (np.array([2, 1], np.uint64), np.array([1, 2]), np.array([[1, 2]], np.uint64), np.array(["a", None])):
+    falling = np.array([(2, 0, 1.0), (1, 0, 1.0)], dtype=ROW)
+    for wrong in (falling, np.array([1, 2]), np.sort(falling)[None], np.array(["a", None])):
         np.save(tmp_path / KNOWN, wrong, allow_pickle=True)
         with pytest.raises(CheckpointError, match="known_asvs.npy: .*remove it, or restore the checkpoint"):
             read_known(tmp_path)
