@@ -14,7 +14,7 @@ import numpy as np
 from aam import datasets
 from aam.config import DataConfig, Metric, flag
 from aam.data.dataset import ASVDataset, Draw
-from aam.data.files import sniff
+from aam.data.files import check_file, sniff
 from aam.data.matrix import read_matrix
 from aam.data.metadata import read_groups
 from aam.data.qza import open_artifact
@@ -24,7 +24,7 @@ from aam.data.store import MANIFEST
 from aam.data.table import EMPTY_ASVS, Table, read_table
 from aam.data.texts import pick
 from aam.data.tokenizer import tokenize
-from aam.errors import ConfigError, MatrixError
+from aam.errors import ConfigError, MatrixError, TreeError
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
@@ -174,7 +174,8 @@ def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
 
 def read_any_tree(path: Path) -> Tree:
     """A tree from Newick or from a QIIME 2 rooted phylogeny."""
-    if path.is_file() and sniff(path) == "zip":
+    check_file(path, "--tree", TreeError)
+    if sniff(path) == "zip":
         with open_artifact(path, "Phylogeny[Rooted]") as payload:
             return read_tree(payload, str(path))
     return read_tree(path)

@@ -54,9 +54,38 @@ class LazyGroup(click.Group):
             return None
         return importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; a misspelt one is answered with its like, a file given twice is refused."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from aam.config import suggest
+
+            ctx.fail(f"No such command {args[0]!r}{suggest(args[0], COMMANDS) or '.'}")
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            refuse_repeated(command, click.Context(command, ctx, name), rest)
+        return name, command, rest
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def refuse_repeated(command: click.Command, ctx: click.Context, arguments: Sequence[str]) -> None:
+    """Raise `UsageError` for a path that is given again where one is expected: the last alone would count, in silence.
+
+    Other options may be repeated, as in scripts that add to a line of their own.
+    """
+    _, _, order = command.make_parser(ctx).parse_args(list(arguments))
+    for option in order:
+        one_path = isinstance(option.type, click.Path) and not option.multiple and isinstance(option, click.Option)
+        if one_path and (times := order.count(option)) > 1:
+            raise click.UsageError(
+                f"{option.opts[-1]} is given {times} times, expected once; leave the others out (`aam prepare` joins "
+                "tables).",
+                ctx,
+            )
 
 
 @click.group(
@@ -105,6 +134,8 @@ def explain_error(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         context = error.ctx if isinstance(error, click.UsageError) else None
         where = f" See `{context.command_path} --help`." if context else ""
+        if "unexpected extra argument" in error.message:
+            where = f"; an option takes one value, repeat it for more (--quantiles 0.1 --quantiles 0.9).{where}"
         return f"Error: {' '.join(error.format_message().split())}{where}", REFUSED
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         return f"Error: {error.strerror}: {error.filename or 'unknown file'}", FAILED

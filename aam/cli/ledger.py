@@ -22,7 +22,17 @@ ITEM = click.option(
 )
 
 
-@click.group("ledger")
+class Shown(click.Group):
+    """Commands of which `show` is meant where none is named: `aam ledger RUN`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        named = args[0] in self.commands or args[0].startswith("-")
+        return super().resolve_command(ctx, args if named else ["show", *args])
+
+
+@click.group("ledger", cls=Shown)
 def command() -> None:
     """Who was kept and who was lost in a run, and whether two runs lost the same."""
 
@@ -37,17 +47,32 @@ def show(run: Path, table: Path | None, metadata: Path | None) -> None:
     \b
     Example: aam ledger show aam-run --table table.biom --metadata metadata.tsv
     """
-    from aam.health.ledger import FILE_NAME, Ledger
+    from aam.health.ledger import Ledger
 
-    file = run / FILE_NAME if run.is_dir() else run
-    if not file.is_file():
-        raise InputError(f"{run}: no {FILE_NAME} here; give the output directory of a run, or the ledger itself")
-    ledger = Ledger.read(file)
-    for row in ledger.accounts():
-        click.echo(f"{row.stage:<12} {row.item:<7} {row.entered:>8,} = {row.kept:,} kept + {row.quarantined:,} lost")
-    _show_reasons(ledger)
-    if table is not None or metadata is not None:
-        _show_bias(ledger, covariates(table, metadata))
+    files = ledger_files(run)
+    for file in files:
+        if len(files) > 1:
+            click.echo(file.parent.name)
+        ledger = Ledger.read(file)
+        for row in ledger.accounts():
+            click.echo(
+                f"{row.stage:<12} {row.item:<7} {row.entered:>8,} = {row.kept:,} kept + {row.quarantined:,} lost"
+            )
+        _show_reasons(ledger)
+        if table is not None or metadata is not None:
+            _show_bias(ledger, covariates(table, metadata))
+
+
+def ledger_files(run: Path) -> list[Path]:
+    """The ledger of a run, or those of its folds; raises `InputError` where there is none."""
+    from aam.checkpoint import fold_folders
+    from aam.health.ledger import FILE_NAME
+
+    files = [folder / FILE_NAME for folder in fold_folders(run) or [run]] if run.is_dir() else [run]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{run}: no {FILE_NAME} here; give the output directory of a run, or the ledger itself")
+    return files
 
 
 @command.command("compare")

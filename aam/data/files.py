@@ -9,9 +9,10 @@ from typing import Literal
 
 from aam.errors import InputError
 
-Kind = Literal["hdf5", "zip", "gzip", "npy", "json", "text", "binary"]
+Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+GZIP_SIGNATURE = b"\x1f\x8b"
 MAX_LINE = 1 << 26
 """Bytes of one line of text; a longer one is no table, FASTA or list of ids."""
 
@@ -36,18 +37,23 @@ def digest(path: Path) -> str:
 
 
 def check_file(path: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` unless `path` is a readable file with something in it; `option` is what the user gave it as."""
+    """Raise `error` unless `path` is a readable file with something in it, not packed by gzip.
+
+    `option` is what the user gave it as.
+    """
     if path.is_dir():
         raise error(f"{path} is a directory, expected a file; give {option} the path of the file itself")
     if not path.exists():
         raise error(f"{path} does not exist; check the path given as {option}")
     try:
         with path.open("rb") as handle:
-            first = handle.read(1)
+            first = handle.read(len(GZIP_SIGNATURE))
     except OSError as fault:
         raise error(f"{path} cannot be read ({fault.strerror}); check its permissions") from fault
     if not first:
         raise error(f"{path} is an empty file (0 bytes); write or fetch it again")
+    if first == GZIP_SIGNATURE:
+        raise error(f"{path} is packed by gzip, expected the plain file; unpack it first (gunzip)")
 
 
 def sniff(path: Path) -> Kind:
@@ -58,8 +64,6 @@ def sniff(path: Path) -> Kind:
         return "hdf5"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
-    if head.startswith(b"\x1f\x8b"):
-        return "gzip"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
     if b"\0" in head:
@@ -70,8 +74,13 @@ def sniff(path: Path) -> Kind:
 def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
 
-    Raises `error`, naming the line, where the text is not UTF-8 or a line is longer than `MAX_LINE`.
+    Raises `error` for other kinds of files, and, naming the line, where the text is not UTF-8 or a line is longer than
+    `MAX_LINE`.
     """
+    kind = sniff(path)
+    if kind in ("hdf5", "zip", "npy"):
+        guess = " (a workbook of Excel, or a .qza)" if kind == "zip" else ""
+        raise error(f"{name} is {kind} data{guess}, expected text; export it as tab-separated text or FASTA")
     with path.open("rb") as handle:
         for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE + 1), b""), 1):
             if len(line) > MAX_LINE:

@@ -59,5 +59,8 @@ def read_ids(path: Path, error: type[InputError] = ConfigError, option: str = "-
     ids = [line.strip() for _, line in read_lines(path, str(path), error) if line.strip()]
     if not ids:
         raise error(f"{path} holds no ids; expected one id a line")
+    if "\t" in ids[0]:
+        columns = ids[0].count("\t") + 1
+        raise error(f"{path} has {columns} columns, expected one id a line; give the column of the ids")
     check_ids(ids, "id", str(path), error)
     return ids

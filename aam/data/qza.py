@@ -76,7 +76,7 @@ def _root(archive: zipfile.ZipFile, path: Path, error: type[InputError]) -> str:
     if len(roots) != 1:
         raise error(
             f"{path} is a zip with {len(roots)} top folders, not a QIIME 2 artifact (expected one); "
-            "give a .qza or the plain file"
+            "give a .qza or the plain file (a workbook of Excel as tab-separated text)"
         )
     return roots.pop()
 

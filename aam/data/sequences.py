@@ -19,6 +19,8 @@ ARTIFACT = "FeatureData[Sequence]"
 """QIIME 2 type that holds ASV sequences."""
 
 _MD5 = re.compile("[0-9a-f]{32}", re.IGNORECASE)
+_TAXON = re.compile("[dkpcofgs]__|.*;")
+"""How names of Greengenes, SILVA and GTDB begin, or ranks joined by semicolons."""
 
 
 def read_sequences(path: Path) -> dict[str, str]:
@@ -35,8 +37,8 @@ def read_sequences(path: Path) -> dict[str, str]:
             return _parse_fasta(payload, str(path))
     if kind != "text":
         raise SequenceError(
-            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {ARTIFACT} .qza"
-            + ("; unpack it first (gunzip)" if kind == "gzip" else "; give the sequences of the ASVs")
+            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {ARTIFACT} .qza; give the "
+            "sequences of the ASVs"
         )
     return _parse_fasta(path, str(path))
 
@@ -107,9 +109,12 @@ def plain(text: str) -> str:
 
 def _not_dna(ids: Sequence[str], fault: Fault, table: str) -> str:
     """Message for feature ids that are no sequences."""
-    hashes = " (they look like MD5 hashes)" if all(map(_MD5.fullmatch, ids)) else ""
+    look, advice = "", "give the sequences with --sequences FILE (FASTA or .qza)"
+    if all(map(_MD5.fullmatch, ids)):
+        look = " (they look like MD5 hashes)"
+    elif _TAXON.match(ids[fault.row]):
+        look, advice = " (they look like taxa)", "give the table of ASVs from before it was collapsed"
     return (
-        f"{table}: {fault.rows:,} of {len(ids):,} feature ids are not DNA{hashes}, first {quote(ids[fault.row])} "
-        f"({fault.character!r} at position {fault.position}); expected ASV sequences as ids; "
-        "give the sequences with --sequences FILE (FASTA or .qza)"
+        f"{table}: {fault.rows:,} of {len(ids):,} feature ids are not DNA{look}, first {quote(ids[fault.row])} "
+        f"({fault.character!r} at position {fault.position}); expected ASV sequences as ids; {advice}"
     )

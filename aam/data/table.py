@@ -172,7 +172,7 @@ def _open_raw(path: Path) -> Iterator[RawRows]:
     elif kind in ("json", "text"):
         yield rows_of((read_biom_json if kind == "json" else read_table_tsv)(path, str(path)))
     else:
-        advice = "unpack it first (gunzip)" if kind == "gzip" else "if it should be BIOM, it is damaged: write it again"
         raise TableError(
-            f"{path} is {kind} data, expected BIOM (HDF5 or JSON), QIIME 2 .qza or tab-separated text; {advice}"
+            f"{path} is {kind} data, expected BIOM (HDF5 or JSON), QIIME 2 .qza or tab-separated text; if it should be "
+            "BIOM, it is damaged: write it again"
         )

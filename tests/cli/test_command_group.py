@@ -44,6 +44,17 @@ def test_every_command_can_be_found_and_has_help(name: str, capsys: pytest.Captu
     ("arguments", "message"),
     [
         (["nonsense"], "Error: No such command 'nonsense'. See `aam --help`."),
+        (["trian"], "Error: No such command 'trian'; did you mean 'train'? See `aam --help`."),
+        (
+            ["train", "--quantiles", "0.1", "0.9"],
+            "Error: Got unexpected extra argument (0.9); an option takes one value, repeat it for more (--quantiles "
+            "0.1 --quantiles 0.9). See `aam train --help`.",
+        ),
+        (
+            ["embed", "--table", "a.biom", "--model", "run", "--table", "b.biom", "-o", "x.tsv"],
+            "Error: --table is given 2 times, expected once; leave the others out (`aam prepare` joins tables). See "
+            "`aam embed --help`.",
+        ),
         (["unifrac", "--tabel", "x"], "Error: No such option '--tabel'."),
         (
             ["unifrac", "--metric", "euclidean", "-o", "x.tsv"],
@@ -57,6 +68,15 @@ def test_wrong_use_is_one_line_and_code_2(arguments: list[str], message: str, ca
     assert cli.main(arguments) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(message)
+
+
+def test_options_other_than_files_may_be_repeated_and_some_files_too(capsys: pytest.CaptureFixture[str]):
+    tables = ["--table", "absent-1.biom", "--table", "absent-2.biom"]
+    assert cli.main(["prepare", *tables, "--tree", "t.nwk", "-o", "x"]) == 2
+    assert "absent-1.biom does not exist" in capsys.readouterr().err
+    steps = ["--max-steps", "1", "--max-steps", "2"]
+    assert cli.main(["pretrain", *steps, "--table", "absent.biom", "--tree", "t.nwk", "--dry-run"]) == 2
+    assert "absent.biom does not exist" in capsys.readouterr().err
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]):

@@ -69,3 +69,13 @@ def test_show(tmp_path, capsys):
 def test_missing_ledger_is_refused(tmp_path, capsys):
     assert main(["ledger", "show", str(tmp_path)]) == 2
     assert "no ledger.jsonl here" in capsys.readouterr().err
+
+
+def test_a_run_alone_is_shown_and_of_folds_every_one(tmp_path, capsys):
+    (tmp_path / "folded").mkdir()
+    run(tmp_path / "folded" / "fold-1", 10, ["s1"])
+    run(tmp_path / "folded" / "fold-2", 20, [])
+    assert main(["ledger", str(tmp_path / "folded")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("fold-1") < printed.index("10 = 9 kept + 1 lost") < printed.index("fold-2")
+    assert "20 = 20 kept + 0 lost" in printed

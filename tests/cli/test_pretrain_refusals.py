@@ -32,7 +32,9 @@ def refused(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
 
     def run(*options: str | Path, table: bool = True, tree: bool = True) -> str:
         before = sorted(data.parent.rglob("*"))
-        files = ["--table", data / "table.tsv"] * table + ["--tree", data / "tree.nwk"] * tree
+        own = {"--table": data / "table.tsv"} if table else {}
+        own |= {"--tree": data / "tree.nwk"} if tree else {}
+        files = [part for pair in own.items() if pair[0] not in options for part in pair]
         out = [] if "--output-dir" in options else ["--output-dir", data.parent / "run"]
         code = cli.main(["pretrain", *map(str, [*files, *OPTIONS, *out, *options])])
         said = capsys.readouterr()

@@ -58,6 +58,8 @@ def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
         (b"sample-id\ta\n", "must contain at least one ID"),
         (b"sample-id\ta\nok\t1\ncaf\xe9\t2\n", "line 3 is not UTF-8 .byte 0xe9 at column 4.; save the file as UTF-8"),
         (b"", "is an empty file"),
+        (b"PK\x03\x04rest", "is zip data .a workbook of Excel, or a .qza., expected text; export it as tab-separated"),
+        (b"\x1f\x8b\x08rest", "is packed by gzip"),
     ],
 )
 def test_refusals_are_one_line(content, words, tmp_path):

@@ -116,6 +116,7 @@ def test_a_file_that_leaves_a_side_empty(tmp_path):
         (b"a\nb\na\n", "1 id found more than once, first 'a'"),
         (b"a\n\xff\n", "line 2 is not UTF-8"),
         (b"", "is an empty file"),
+        (b"sample-id\tage\na\t6\n", "has 2 columns, expected one id a line"),
         (b"a\x07\n", r"holds the control character '\\x07'"),
     ],
 )

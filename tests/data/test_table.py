@@ -172,6 +172,13 @@ def test_hashed_ids_point_to_the_option(write_biom):
         read_table(path)
 
 
+@pytest.mark.parametrize("taxon", ["k__Bacteria;p__Firmicutes", "d__Bacteria", "Bacteria;Firmicutes", "g__"])
+def test_a_table_of_taxa_is_told_from_one_of_hashes(write_biom, taxon):
+    words = "not DNA .they look like taxa.*; give the table of ASVs from before it was collapsed"
+    with pytest.raises(SequenceError, match=words):
+        read_table(write_biom([[1, 2]], ["s"], [taxon, f"{taxon};x"]))
+
+
 def test_ids_that_are_no_dna_are_counted_and_the_first_is_named(write_biom):
     path = write_biom(asvs=["ACGT", "ACG!T", "OTU_1", "GG"])
     words = r"table.biom: 2 of 4 feature ids are not DNA, first 'ACG!T' \('!' at position 4\)"
@@ -207,7 +214,7 @@ def test_what_is_no_table_file_is_refused_by_what_it_is(tmp_path, write_qza):
     cases = {
         "missing.biom": (None, "missing.biom does not exist; check the path given as --table"),
         "empty.biom": (b"", "empty.biom is an empty file"),
-        "packed.biom": (b"\x1f\x8b\x08rest", "is gzip data.*gunzip"),
+        "packed.biom": (b"\x1f\x8b\x08rest", "is packed by gzip, expected the plain file; unpack it first .gunzip."),
         "image.biom": (b"\x89PNG\r\n\x1a\n\0\0", "is binary data, expected BIOM"),
         "array.biom": (b"\x93NUMPY\x01\0", "is npy data, expected BIOM"),
         "notes.biom": (b"Dear diary,\n", "notes.biom is not a table: no header of tab-separated ids found"),
