@@ -30,7 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def aam_embed(run: Path, *options: str) -> int:
-    return main(["embed", "--model", str(run), "--table", "table.tsv", *options])
+    own = {"--model": str(run), "--table": "table.tsv"}
+    return main(["embed", *(part for pair in own.items() if pair[0] not in options for part in pair), *options])
 
 
 def read_tsv(path: str) -> pd.DataFrame:
