@@ -15,7 +15,7 @@ import click
 from aam import config as settings
 from aam.errors import ConfigError
 
-C = TypeVar("C")
+C = TypeVar("C", settings.PretrainConfig, settings.FinetuneConfig)
 F = TypeVar("F", bound=Callable[..., Any])
 Fields = dict[str, tuple[dataclasses.Field, Any]]
 
@@ -127,11 +127,10 @@ def with_switches(config: C) -> C:
     """The configuration with the AAM_* switches of the environment, which win; where they change it, says so."""
     from aam.health.switches import read_switches
 
-    health = config.health  # type: ignore[attr-defined]
-    switches = read_switches(os.environ, health)
-    for note in switches.notes(health):
+    switches = read_switches(os.environ, config.health)
+    for note in switches.notes(config.health):
         click.echo(note, err=True)
-    return dataclasses.replace(config, health=switches.config)  # type: ignore[type-var]
+    return dataclasses.replace(config, health=switches.config)
 
 
 def given(options: dict[str, Any], config_file: Path | None) -> dict[str, Any]:

@@ -41,4 +41,4 @@ def command(output: Path, **values: Any) -> None:
     check_output(output, (".tsv",))
     with status("starting"):
         from aam.cli.predict_run import predict_and_report
-    predict_and_report(job, data, run, output)
+    predict_and_report(job.model, job, data, run, output)

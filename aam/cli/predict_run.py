@@ -23,15 +23,14 @@ from aam.study import NewSamples, open_new_samples
 from aam.training.run import resolve_device
 
 
-def predict_and_report(job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
+def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
     """Write the predictions, and beside them the samples that were refused; say what was done."""
-    assert job.model is not None
-    members, calibration = open_predictors(job.model), read_calibration(job.model)
+    members, calibration = open_predictors(model), read_calibration(model)
     config = members[0].config
     with status("reading the data"):
         data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.data.max_bp)
         new = open_new_samples(data, config.target)
-    tell_known(find_members(job.model)[0], new.tokens)
+    tell_known(find_members(model)[0], new.tokens)
     refused_path = output.with_name(f"{output.stem}.refused.tsv")
     refuse_existing(refused_path)
     with status(f"predicting {len(new.table.sample_ids)} samples"):

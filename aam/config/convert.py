@@ -9,13 +9,18 @@ import types
 import typing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aam.config.fields import Preset
-from aam.config.pretrain import PRESETS, ModelConfig, RunConfig
+from aam.config.finetune import FinetuneConfig
+from aam.config.pretrain import PRESETS, PretrainConfig, RunConfig
 from aam.errors import ConfigError
 
-C = TypeVar("C")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
+W = TypeVar("W", PretrainConfig, FinetuneConfig)
 
 
 def options(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
@@ -35,7 +40,7 @@ def groups(cls: type) -> dict[str, type]:
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
-def from_options(cls: type[C], given: dict[str, Any]) -> C:
+def from_options(cls: type[W], given: dict[str, Any]) -> W:
     """A whole-run config from flat option values; what is not given has its default, the model that of the preset.
 
     Raises ConfigError for a name that is no option, a wrong type or a value out of bounds.
@@ -53,9 +58,9 @@ def from_options(cls: type[C], given: dict[str, Any]) -> C:
     return check_together(cls(**built))
 
 
-def check_together(config: C) -> C:
+def check_together(config: W) -> W:
     """Refuse values that are fine alone and wrong together."""
-    model: ModelConfig = config.model  # type: ignore[attr-defined]
+    model = config.model
     if model.dim % model.heads:
         raise ConfigError(f"--dim {model.dim} is not a multiple of --heads {model.heads}; change one of them")
     return config
@@ -66,7 +71,7 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     if not isinstance(values, dict):
         raise ConfigError(f"found {values!r}, expected a mapping with the options of {cls.__name__}")
     hints = typing.get_type_hints(cls)
-    bounds = {f.name: f.metadata for f in fields(cls)}  # type: ignore[arg-type]
+    bounds = {f.name: f.metadata for f in fields(cls)}
     found = {}
     for name, value in values.items():
         if name not in hints:

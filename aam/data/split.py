@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def split_rows(
     """As `split_samples`, by number. `by_id` are the samples in the order of their ids, if that is known."""
     group_of = None if groups is None else _complete(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:
-        held_out = _given(sample_ids, config, dropped)
+        held_out = _given(sample_ids, config.validation_samples, dropped)
         if group_of is not None:
             _refuse_cut_groups(sample_ids, held_out, group_of, config)
         outside = _inside(sample_ids, held_out)
@@ -115,15 +116,14 @@ def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mappin
     return held_out
 
 
-def _given(sample_ids: Sequence[str], config: DataConfig, dropped: Iterable[str]) -> set[str]:
+def _given(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]) -> set[str]:
     """Ids of the file that are samples in use; ids that the table never had are refused."""
-    assert config.validation_samples is not None
-    named = read_ids(config.validation_samples)
+    named = read_ids(file)
     used, gone = set(sample_ids), set(dropped)
     unknown = [sample for sample in named if sample not in used and sample not in gone]
     if unknown:
         raise ConfigError(
-            f"{config.validation_samples}: {len(unknown)} of {len(named)} ids are not samples of the table, first "
+            f"{file}: {len(unknown)} of {len(named)} ids are not samples of the table, first "
             f"{quote(unknown[0])}; expected sample ids as the table has them, one a line"
         )
     return used.intersection(named)

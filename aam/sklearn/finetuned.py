@@ -182,6 +182,5 @@ def trained(
     run, state = assemble(config, learner, batches, Seams(lambda learner: {}, [], selects=False))
     train(replace(run, save=no_checkpoint), state, Unstoppable())
     model = learner.model.eval()
-    assert isinstance(model, FinetuneModel)
     model.embedded = None
     return model

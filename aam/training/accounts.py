@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from aam.config import RunnableConfig
 from aam.corpus import OF_ASVS
 from aam.data.table import STORED_ZEROS, Table
-from aam.health.ledger import FILE_NAME, Ledger
+from aam.health.ledger import FILE_NAME, Item, Ledger
 
 TABLE = "table"
 """Stage of the ledger: what the feature table held."""
@@ -29,7 +29,8 @@ def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str
 
     They were left out by options (depth, --max-missing, the ids of a matrix), so they are not charged to the budget.
     """
-    for item, kept in (("sample", table.sample_ids), ("asv", table.asv_ids)):
+    items: list[tuple[Item, Sequence[str]]] = [("sample", table.sample_ids), ("asv", table.asv_ids)]
+    for item, kept in items:
         if len(kept) > LISTED:
             continue
         lost = {
@@ -38,7 +39,7 @@ def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str
             if reason != STORED_ZEROS and (reason in OF_ASVS) == (item == "asv")
         }
         everyone = dict.fromkeys([*kept, *(name for ids in lost.values() for name in ids)])
-        ledger.enter(TABLE, item, everyone)  # type: ignore[arg-type]
+        ledger.enter(TABLE, item, everyone)
         for reason, ids in lost.items():
-            ledger.quarantine(TABLE, item, ids, reason, planned=True)  # type: ignore[arg-type]
-        ledger.close(TABLE, item, kept)  # type: ignore[arg-type]
+            ledger.quarantine(TABLE, item, ids, reason, planned=True)
+        ledger.close(TABLE, item, kept)

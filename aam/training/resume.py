@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aam.checkpoint import LAST, load_checkpoint
-from aam.config import PretrainConfig, RanksConfig, RunConfig, RunnableConfig, flag, from_options, groups, options
+from aam.config import FinetuneConfig, PretrainConfig, RanksConfig, RunConfig, flag, from_options, groups, options
 from aam.config.health import HealthConfig
 from aam.errors import ConfigError
 
@@ -28,7 +28,7 @@ MAY_CHANGE = {
 }
 """What may differ in a resumed run without making it another one."""
 
-C = TypeVar("C", bound=RunnableConfig)
+C = TypeVar("C", PretrainConfig, FinetuneConfig)
 
 
 def resumed(given: dict[str, Any]) -> PretrainConfig:
