@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from aam import vocab
 from aam.errors import CheckpointError
-from aam.models.asv_encoder import ChunkedEncoder
+from aam.models.chunked_encoder import ChunkedEncoder
 
 KEY_BYTES = 16
 PART_ROWS = 4096

@@ -19,7 +19,7 @@ from aam import vocab
 from aam.config import ModelConfig
 from aam.config.embed import ExportWhat
 from aam.errors import AamError
-from aam.models.asv_encoder import ChunkedEncoder
+from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import SampleEncoder
 

@@ -17,7 +17,7 @@ from aam import vocab
 from aam.config import LossConfig, OptimConfig
 from aam.data.dataset import Batch
 from aam.health.trial import Head
-from aam.models.asv_encoder import log_frequencies
+from aam.models.chunked_encoder import log_frequencies
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
 from aam.training.optim import build_optimizer

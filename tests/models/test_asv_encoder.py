@@ -13,8 +13,10 @@ from torch import Tensor
 
 from aam import vocab
 from aam.config import ModelConfig
-from aam.models.asv_encoder import ASVEncoder, ChunkedEncoder, MLPEncoder, build_asv_encoder
+from aam.models.asv_encoder import ASVEncoder, build_asv_encoder
+from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.chunks import LIMITS, Limits
+from aam.models.mlp_encoder import MLPEncoder
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 LENGTH = 12

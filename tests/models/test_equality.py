@@ -19,7 +19,8 @@ from torch import Tensor
 
 from aam.config import LossConfig
 from aam.data.dataset import Batch, collate_fn
-from aam.models.asv_encoder import ASVEncoder, Encoded, build_asv_encoder
+from aam.models.asv_encoder import ASVEncoder, build_asv_encoder
+from aam.models.chunked_encoder import Encoded
 from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import EncodedSamples, SampleEncoder

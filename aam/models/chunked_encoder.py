@@ -1,0 +1,116 @@
+"""What encoders of distinct ASVs share: chunks of like length, and the contract of `embed` and `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aam import vocab
+from aam.models.chunks import LIMITS, Chunk, Plan, Run, Work, affordable, in_chunks
+
+
+class Encoded(NamedTuple):
+    """`states` [U, P, D] per transformer position and `embeddings` [U, D]."""
+
+    states: Tensor
+    embeddings: Tensor
+
+
+class Cost(NamedTuple):
+    """Transformer positions of a row, and numbers of it that the backward pass needs, about."""
+
+    positions: int
+    numbers: int
+
+
+class ChunkedEncoder(nn.Module):
+    """What the encoders of distinct ASVs share: chunks and the contract of `embed` and `predict`."""
+
+    positions: int
+    """Transformer positions of the longest sequence."""
+    nucleotide_head: nn.Linear
+    dropout = 0.0
+    in_turn = False
+    """Whether chunks run one after the other even where threads are at hand."""
+
+    def compile_encoding(self) -> None:
+        """Compile `encode`, for any number and length of rows; compiled code uses several threads by itself."""
+        self.encode, self.in_turn = torch.compile(self.encode, dynamic=True), True  # type: ignore[method-assign]
+
+    def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
+        """tokens [U, L] -> states and embeddings; every row holds at least one token.
+
+        `full` promises that no position is padding, which saves the mask.
+        """
+        raise NotImplementedError
+
+    def cost(self, length: int) -> Cost:
+        """What a row of so many tokens takes."""
+        raise NotImplementedError
+
+    def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
+        """Nucleotide logits [T, 6] at (row, position) pairs `at` [T, 2]."""
+        raise NotImplementedError
+
+    def calibrate(self, tokens: Tensor) -> None:
+        """Start from these ASVs, tokens [U, L]: embeddings spread out, nucleotides at their frequencies."""
+        raise NotImplementedError
+
+    def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:
+        """tokens [U, L] without columns that hold only padding, and whether no position is padding then.
+
+        On a GPU, which would have to be waited for, nothing is looked at.
+        """
+        return tokens, False
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks of like length."""
+        plan = self.plan(tokens)
+        parts = self._in_chunks(self._embed_chunk, [(tokens[rows],) for rows in plan.chunks], plan.kept)
+        return torch.cat(parts)[torch.cat(plan.chunks).argsort()]
+
+    def predict(self, tokens: Tensor, at: Tensor) -> Tensor:
+        """Logits [T, 6] of the bases hidden in tokens [M, L] at (row, position) pairs `at` [T, 2]."""
+        plan = self.plan(tokens)
+        if len(plan.chunks) == 1:
+            return self._in_chunks(self._predict_chunk, [(tokens, at)], plan.kept)[0]
+        picked = [torch.isin(at[:, 0], rows).nonzero()[:, 0] for rows in plan.chunks]
+        place = at.new_empty(len(tokens))
+        for rows in plan.chunks:
+            place[rows] = torch.arange(len(rows), device=at.device)
+        here = torch.stack([place[at[:, 0]], at[:, 1]], dim=1)
+        chunks = [(tokens[rows], here[some]) for rows, some in zip(plan.chunks, picked, strict=True)]
+        return torch.cat(self._in_chunks(self._predict_chunk, chunks, plan.kept))[torch.cat(picked).argsort()]
+
+    def plan(self, tokens: Tensor) -> Plan:
+        """Chunks of tokens [U, L], about equal in size; rows of like length are together, except on a GPU."""
+        device, cost = tokens.device, self.cost(tokens.shape[1])
+        rows = torch.arange(len(tokens), device=device)
+        if device.type == "cpu":
+            rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
+        chunks = list(rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions))))
+        return Plan(chunks, affordable(device, (len(some) * cost.numbers for some in chunks)))
+
+    def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
+        noisy = self.training and self.dropout > 0
+        work = Work.here(run, chunks[0][0].device, noisy, self.in_turn)
+        return [result for (result,) in in_chunks(work, chunks, list(self.parameters()), kept)]
+
+    def _embed_chunk(self, tokens: Tensor) -> Chunk:
+        return (self.encode(*self.trimmed(tokens)).embeddings,)
+
+    def _predict_chunk(self, tokens: Tensor, at: Tensor) -> Chunk:
+        return (self.logits_at(self.encode(*self.trimmed(tokens)), at),)
+
+
+def log_frequencies(tokens: Tensor) -> Tensor:
+    """Log frequency [L, 6] of each token at each position of tokens [U, L], every token counted once more than seen.
+
+    PAD counts as never seen: it is not asked for, and short ASVs must not speak for the ends of longer ones.
+    """
+    seen = torch.stack([(tokens == token).sum(0) for token in range(vocab.OUTPUT_SIZE)], dim=1) + 1.0
+    seen[:, vocab.PAD] = 1.0
+    return (seen / seen.sum(1, keepdim=True)).log()
