@@ -22,22 +22,6 @@ from aam.evaluation import upgma
 from aam.evaluation.known_asvs import KNOWN, hashes_of, sketch, write_known
 from aam.evaluation.scales import GROWN, SCALES
 
-TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
-TREE = "((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3):0.5;"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_run(tmp_path_factory.mktemp("distance") / "run")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "table.tsv").write_text(TABLE)
-    (tmp_path / "tree.nwk").write_text(TREE)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
 
 def aam_distance(run: Path, *options: str) -> int:
     model = [] if "--model" in options else ["--model", str(run)]
@@ -122,14 +106,11 @@ def test_a_run_that_learned_no_faith_pd_writes_none(folder: Path, tmp_path: Path
         (["--model", "nowhere", "-o", "d.tsv"], "nowhere: no checkpoint here"),
     ],
 )
-def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, options: list[str], message: str, capsys):
+def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, refusal, options: list[str], message: str):
     (folder / "there.faith_pd.tsv").write_text("x\n")
     (folder / "scored.json").write_text("x\n")
     (folder / "other.nwk").write_text("(x:1,y:1);")
-    before = {path: path.read_text() for path in folder.iterdir()}
-    assert aam_distance(run, *options) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
-    assert {path: path.read_text() for path in folder.iterdir()} == before
+    assert message in refusal("distance", options, model=run, table="table.tsv")
 
 
 def test_a_tree_grown_from_learned_distances_is_another_way(run: Path, folder: Path, capsys):

@@ -8,28 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from trained_run import save_run
 
 from aam.cli import main
 
-TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
-TREE = "((TTTT:1,CCCC:2):1,(GGGG:4,AAAA:5):3):0.5;"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_run(tmp_path_factory.mktemp("explain") / "run")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "table.tsv").write_text(TABLE)
-    (tmp_path / "tree.nwk").write_text(TREE)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
 
 def test_table_figure_and_check(run: Path, folder: Path, capsys):
+    (folder / "tree.nwk").write_text("((TTTT:1,CCCC:2):1,(GGGG:4,AAAA:5):3):0.5;")
     options = ["--model", str(run), "--table", "table.tsv", "--tree", "tree.nwk", "-o", "drivers.tsv"]
     assert main(["explain", *options]) == 0
     frame = pd.read_csv("drivers.tsv", sep="\t", index_col="feature-id")
@@ -52,12 +36,9 @@ def test_table_figure_and_check(run: Path, folder: Path, capsys):
         (["-o", "d.tsv", "--of", "age"], "is a pretrained encoder; leave it out"),
     ],
 )
-def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, options: list[str], message: str, capsys):
+def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, refusal, options: list[str], message: str):
     (folder / "there.png").write_text("x")
-    before = {path: path.read_text() for path in folder.iterdir()}
-    assert main(["explain", "--model", str(run), "--table", "table.tsv", *options]) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
-    assert {path: path.read_text() for path in folder.iterdir()} == before
+    assert message in refusal("explain", options, model=run, table="table.tsv")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,47 @@
+"""A run as training leaves it, a table and its tree to put it to, and what every refusal has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from trained_run import save_run
+
+from aam.cli import main
+
+TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTTT\t0\t0\t30\n"
+TREE = "((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3):0.5;"
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a tiny model; look, but do not touch."""
+    return save_run(tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with table.tsv and tree.nwk, which is the current one."""
+    (tmp_path / "table.tsv").write_text(TABLE)
+    (tmp_path / "tree.nwk").write_text(TREE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`refusal(command, options, model=run)` is the error of a call that ends with code 2 and writes nothing.
+
+    What is given by name is an option too, unless it is among `options`.
+    """
+
+    def call(command: str, options: Sequence[str], **usual: str | Path) -> str:
+        before = {path: path.read_text() for path in folder.iterdir()}
+        others = {f"--{name}": str(value) for name, value in usual.items() if f"--{name}" not in options}
+        assert main([command, *chain.from_iterable(others.items()), *options]) == 2
+        assert {path: path.read_text() for path in folder.iterdir()} == before
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return call
