@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import IDS, SUBJECTS
+from subjects import IDS, SUBJECTS
 from torch import nn
 
 from aam.health import locate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from conftest import SUBJECTS
+from subjects import SUBJECTS
 from torch import Tensor, nn
 
 from aam.health.precision import bisect_precision, cast, converted

@@ -7,35 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
 
 from aam.config import PretrainConfig, from_options
 from aam.corpus import Corpus, open_corpus
 from aam.training.loop import Run
-from aam.training.meter import Meter
 from aam.training.run import Seams, build_run
-from aam.training.signals import StopRequest
 from aam.training.state import TrainState
-from aam.training.step import StepResult
 
 OPTIONS: dict[str, Any] = {
     "example": True, "preset": "tiny", "max_bp": 20, "token_limit": 16, "batch_size": 8, "dropout": 0.2, "device": "cpu"
 }  # fmt: skip
-
-
-class EveryStep(Meter):
-    """A meter that remembers each step, and asks for a stop after so many of them."""
-
-    def __init__(self, stop: StopRequest, after: int | None):
-        super().__init__()
-        self.losses: list[Tensor] = []
-        self.stop, self.after = stop, after
-
-    def add(self, result: StepResult) -> None:
-        super().add(result)
-        self.losses.append(result.terms)
-        if len(self.losses) == self.after:
-            self.stop.requested, self.stop.name = True, "SIGTERM"
 
 
 @pytest.fixture(scope="session")

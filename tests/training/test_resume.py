@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import EveryStep
+from every_step import EveryStep
 from torch import Tensor
 
 from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
