@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from aam.evaluation.plots import HELD_OUT, TRAIN, Target, drawing
+from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, Target, drawing
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -19,7 +19,7 @@ Log = Sequence[Mapping[str, Any]]
 class Panel(NamedTuple):
     """One small multiple: its title and the value of the log it shows.
 
-    `log` allows a logarithmic axis; `floor` is the lowest value worth showing once the curve has risen above it.
+    `log` allows a logarithmic axis; `floor` is the lowest value worth showing of curves that end above it.
     """
 
     title: str
@@ -32,15 +32,15 @@ PANELS = (
     Panel("Total loss", "loss"),
     Panel("UniFrac, latent tree: loss", "unifrac"),
     Panel("UniFrac, embedding: loss", "euclidean"),
-    Panel("Masked nucleotides: loss", "nucleotide"),
-    Panel("Tree distances of ASVs: loss", "patristic"),
+    Panel("Masked bases: loss", "nucleotide"),
+    Panel("Tree distances: loss", "patristic"),
     Panel("Hidden ASVs: loss", "masked_asv"),
     Panel("Hidden abundances: loss", "count"),
     Panel("Faith's PD: loss", "faith_pd"),
     Panel("UniFrac: R²", "unifrac_r2", False, -0.1),
-    Panel("UniFrac: mean absolute error", "unifrac_mae"),
+    Panel("UniFrac: absolute error", "unifrac_mae"),
     Panel("UniFrac by embedding: R²", "euclidean_r2", False, -0.1),
-    Panel("Masked nucleotides: accuracy", "nucleotide_accuracy", False),
+    Panel("Masked bases: accuracy", "nucleotide_accuracy", False),
     Panel("Mean absolute error", "mae"),
     Panel("R²", "r2", False, -0.1),
     Panel("Balanced accuracy", "balanced_accuracy", False),
@@ -61,9 +61,9 @@ def plot_curves(logs: Sequence[Log], target: Target) -> None:
     """
     records = [record for log in logs for record in log]
     panels = [panel for panel in PANELS if any(panel.name in record for record in records)]
-    columns = min(4, max(len(panels), 1))
+    columns = min(3, max(len(panels), 1))
     rows = max(math.ceil(len(panels) / columns), 1)
-    with drawing(3.6 * columns, 2.5 * rows + 0.6, target) as figure:
+    with drawing(PAGE / 3 * columns, 2.4 * rows + 0.6, target) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         last = max([1, *(record["step"] for record in records)])
         for axes, panel in zip(grid, panels, strict=False):
@@ -97,21 +97,25 @@ def draw_panel(axes: Axes, panel: Panel, logs: Sequence[Log]) -> None:
     if ends:
         axes.set_title(f"{np.mean(ends):#.3g}", loc="right", color=HELD_OUT, fontsize=10, fontweight="normal")
     if lines:
-        scale(axes, np.concatenate(lines), panel)
+        scale(axes, lines, panel)
     axes.set_title(panel.title, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def scale(axes: Axes, values: NDArray, panel: Panel) -> None:
-    """A logarithmic axis for positive values over a factor of ten or more; no room for what lies below the floor."""
+def scale(axes: Axes, lines: Sequence[NDArray], panel: Panel) -> None:
+    """A logarithmic axis for positive values over a factor of ten or more.
+
+    There is no room for what lies below the floor where all curves end above it.
+    """
+    values, lowest_end = np.concatenate(lines), min(line[-1] for line in lines)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     low, high = values.min(), values.max()
     if panel.log and low > 0 and high / low >= 10:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 100 else (1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    elif panel.floor is not None and high > panel.floor > low:
+    elif panel.floor is not None and lowest_end > panel.floor > low:
         axes.set_ylim(panel.floor, high + 0.05 * (high - panel.floor))
     axes.yaxis.set_major_formatter("{x:g}")
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from aam.evaluation.explain import DELETED, RANKINGS, Explanation
-from aam.evaluation.plots import OKABE_ITO, Target, drawing
+from aam.evaluation.plots import OKABE_ITO, PAGE, Target, drawing
 
 TOP = 20
 """ASVs that are drawn by name."""
@@ -21,7 +21,7 @@ def plot_explanation(
     found: Explanation, names: Sequence[str], tree_order: NDArray[np.int64] | None, target: Target
 ) -> None:
     """Draw an explanation of ASVs `names`; `tree_order` [U]: the place of each among the leaves, if there is a tree."""
-    with drawing(11.0, 6.4 if tree_order is None else 8.4, target) as figure:
+    with drawing(PAGE, 6.4 if tree_order is None else 8.4, target) as figure:
         grid = figure.add_gridspec(
             1 if tree_order is None else 2, 2, height_ratios=[3] if tree_order is None else [3, 1]
         )
@@ -32,11 +32,12 @@ def plot_explanation(
 
 
 def leading(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
-    """Bars of the ASVs with the largest share; the colour says which way they push."""
+    """Bars of the ASVs with the largest share, numbered as in the table; the colour says which way they push."""
     top = found.order()[:TOP][::-1]
     colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
     axes.barh(range(len(top)), 100 * found.share[top], color=colours)
-    labels = [names[row] if len(names[row]) <= NAME else f"{names[row][:NAME]}…" for row in top]
+    short = [names[row] if len(names[row]) <= NAME else f"{names[row][:NAME]}…" for row in top]
+    labels = [f"{name} {rank:>2}" for rank, name in zip(range(len(top), 0, -1), short, strict=True)]  # of one primer
     axes.set_yticks(range(len(top)), labels, fontsize=7.5, family="DejaVu Sans Mono")
     axes.set(xlabel="share of the influence, %", title="Leading ASVs (orange raises, blue lowers)")
     axes.grid(visible=False, axis="y")

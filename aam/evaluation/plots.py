@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, told apart by readers of every colour vision, or vi
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 DPI = 150
+PAGE = 10.0
+"""Inches: the widest figure whose letters a report shows in full size."""
 FEW_PAIRS = 3000
 """Up to this many pairs are drawn as points, more as hexagons coloured by how many fall in them."""
 SCORES = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
@@ -88,7 +91,8 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
     numeric = bool(present) and all(isinstance(value, Real) and not isinstance(value, bool) for value in present)
     paint = _by_number(values) if numeric else _by_class(values)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(4.4 * len(panels) + 1.6, 4.6)
+        side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
+        figure = _figure(side * len(panels) + beside, side + 0.2)
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, ordination) in zip(row, panels.items(), strict=True):
             paint(axes, ordination)
@@ -169,10 +173,12 @@ def _by_class(values: Mapping[str, Any]) -> Paint:
     label = {name: str(value) for name, value in values.items() if _present(value)}
     frequent = [kind for kind, _ in Counter(label.values()).most_common()]
     named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
+    named = sorted(named, key=_natural)  # in every figure of a column the same colours
     looks: dict[str | None, tuple[str, str]] = {
         kind: (colour, kind) for kind, colour in zip(named, OKABE_ITO, strict=False)
     }
-    looks |= {kind: (OTHER, f"{len(frequent) - len(named)} others") for kind in frequent[len(named) :]}
+    others = [kind for kind in frequent if kind not in looks]
+    looks |= {kind: (OTHER, f"{len(others)} others") for kind in others}
     looks[None] = (MISSING, "no value")
 
     def paint(axes: Axes, ordination: Ordination) -> None:
@@ -193,6 +199,14 @@ def _by_class(values: Mapping[str, Any]) -> Paint:
                 )
 
     return paint
+
+
+def _natural(name: str) -> tuple[float, str]:
+    """Numbers by size, before words."""
+    try:
+        return float(name), name
+    except ValueError:
+        return math.inf, name
 
 
 def _present(value: Any) -> bool:

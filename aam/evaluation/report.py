@@ -111,7 +111,7 @@ def health_tables(run: RunRecord) -> str:
         for fold, record in each.items()
     ]
     accounts = [
-        (f"{stage} ({item}s)", f"{entered:,}", f"{entered - lost:,}", f"{lost:,}")
+        (f"{stage} ({'ASVs' if item == 'asv' else f'{item}s'})", f"{entered:,}", f"{entered - lost:,}", f"{lost:,}")
         for stage, item, entered, lost in run.accounts
     ]
     reasons = []

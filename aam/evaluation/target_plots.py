@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from aam.evaluation.calibration import reliability
-from aam.evaluation.plots import HELD_OUT, TRAIN, Target, drawing, limits
+from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, Target, drawing, limits
 
 MEDIANS = 8
-"""Parts of the range of the truth, each with as many samples, whose median residual is drawn."""
+"""Parts of the range of the truth, each with as many samples, whose median residual is drawn; or its few values."""
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "fontsize": 9}
+"""Where legends stand: on no sample."""
 MOST_NUMBERED = 12
 """With more classes the cells of the confusion matrix hold no text."""
 
 
 def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: Target) -> None:
     """Predicted against true, with intervals, and the residuals; a row a target column."""
-    with drawing(10.0, 4.6 * len(targets), target) as figure:
+    with drawing(PAGE, 4.9 * len(targets), target) as figure:
         grid = figure.subplots(len(targets), 2, squeeze=False)
         for (left, right), name in zip(grid, targets, strict=True):
             known = table[table[f"{name}_true"].notna()]
@@ -48,7 +50,7 @@ def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
     axes.set(xlim=(low, high), xlabel=f"true {name}", ylabel=f"predicted {name}")
     axes.set_title(f"{name}: {len(known):,} samples, predicted unseen")
-    axes.legend(loc="upper left", fontsize=9, markerscale=1.4)
+    axes.legend(**BELOW, markerscale=1.4)
 
 
 def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
@@ -57,18 +59,22 @@ def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
     wrong = known[name].to_numpy() - true
     axes.axhline(0.0, color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
     axes.scatter(true, wrong, s=14, color=TRAIN, linewidths=0, alpha=0.5)
-    parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
+    values = np.unique(true)
+    if len(values) <= MEDIANS:
+        parts = [np.flatnonzero(true == value) for value in values]
+    else:
+        parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
     middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
     axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
     axes.set(xlabel=f"true {name}", ylabel=f"predicted less true {name}", title="Residuals")
-    axes.legend(loc="upper right", fontsize=9)
+    axes.legend(**BELOW)
 
 
 def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: Target) -> None:
     """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
     place = {label: number for number, label in enumerate(classes)}
     true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}_true", name))
-    with drawing(10.5, 4.8, target) as figure:
+    with drawing(PAGE, 4.6, target) as figure:
         left, right = figure.subplots(1, 2)
         confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
         left.set(xlabel=f"predicted {name}", ylabel=f"true {name}")

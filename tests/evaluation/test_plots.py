@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy.spatial.distance import squareform
 
-from aam.evaluation.curves import plot_curves
+from aam.evaluation.curves import PANELS, draw_panel, plot_curves
 from aam.evaluation.pcoa import pcoa
-from aam.evaluation.plots import FEW_PAIRS, HELD_OUT, TRAIN, plot_pcoa, plot_unifrac
+from aam.evaluation.plots import FEW_PAIRS, HELD_OUT, OKABE_ITO, TRAIN, plot_pcoa, plot_unifrac
 
 METRICS = {"unifrac_r2": 0.97, "unifrac_mae": 0.011, "unifrac_pearson": 0.99, "baseline_upgma_skipped": "too many ASVs"}
 
@@ -115,3 +116,22 @@ def test_no_pyplot_is_imported() -> None:
     """pyplot keeps every figure in memory and may ask for a display."""
     code = "import sys, aam.evaluation.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_classes_have_the_same_colours_whichever_is_the_most_frequent() -> None:
+    ids = [f"s{row}" for row in range(12)]
+    found = pcoa(np.abs(np.subtract.outer(np.arange(12.0), np.arange(12.0))), ids)
+    for frequent, rare in (("6", "12"), ("12", "6")):
+        target = io.BytesIO()
+        plot_pcoa({"": found}, {name: rare if name == "s0" else frequent for name in ids}, "age", target)
+        image = imread(io.BytesIO(target.getvalue()))
+        six, twelve = (pixels_of(image, colour) for colour in OKABE_ITO[:2])
+        assert (six > 2 * twelve) == (frequent == "6") and (twelve > 2 * six) == (frequent == "12")
+
+
+def test_a_curve_that_stays_below_the_floor_is_shown_whole() -> None:
+    panel = next(panel for panel in PANELS if panel.name == "euclidean_r2")
+    for values, low in (([-3.0, -0.05, -0.4], -3.0), ([-3.0, 0.2, 0.6], -0.1)):
+        axes = Figure().subplots()
+        draw_panel(axes, panel, [[{"kind": "validation", "step": s, panel.name: v} for s, v in enumerate(values)]])
+        assert axes.get_ylim()[0] == pytest.approx(low, abs=0.2)

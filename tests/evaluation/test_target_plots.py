@@ -6,11 +6,12 @@ import io
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from aam.evaluation.calibration import reliability
 from aam.evaluation.plots import HELD_OUT, TRAIN
-from aam.evaluation.target_plots import plot_classes, plot_numbers
+from aam.evaluation.target_plots import plot_classes, plot_numbers, residuals
 
 RNG = np.random.default_rng(0)
 
@@ -60,3 +61,12 @@ def test_reliability_by_hand():
     found = reliability(chance, np.array([0, 0, 0, 0]))
     # 0.62, 0.62 and 0.66 share a bin, two of the three are right; 0.95 stands alone
     np.testing.assert_allclose(found, [[1.9 / 3, 2 / 3, 3], [0.95, 1.0, 1]])
+
+
+def test_medians_of_few_true_values_are_one_each() -> None:
+    table = pd.DataFrame({"age": np.arange(40.0), "age_true": np.repeat([6.0, 12.0], 20)})
+    figure = Figure()
+    axes = figure.subplots()
+    residuals(axes, table, "age")
+    (line,) = (line for line in axes.lines if line.get_label() == "median")
+    assert line.get_xydata().tolist() == [[6.0, 3.5], [12.0, 17.5]]  # medians 9.5 and 29.5 less the truth
