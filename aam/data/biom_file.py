@@ -27,6 +27,8 @@ _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
 _PIECE = 1 << 18
 """Entries of the second copy of a matrix that are in memory at a time."""
+_CELLS = 1 << 15
+"""Entries that are hashed at a time: what that takes stays in a processor's cache."""
 
 
 @contextmanager
@@ -49,10 +51,10 @@ def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
         def blocks(entries: int) -> Iterator[RawTable]:
             read = 0
             for rows, values in _compressed(source, "sample", arrays["sample"], (samples, features), entries):
-                read += _fingerprint(rows.start + _row_numbers(values), values.indices, values.data)
+                read += _fingerprint(values, rows.start, by_sample=True)
                 yield RawTable(_canonical(source, values), sample_ids[rows], feature_ids)
             for rows, values in _compressed(source, "observation", arrays["observation"], (features, samples), _PIECE):
-                read -= _fingerprint(values.indices, rows.start + _row_numbers(values), values.data)
+                read -= _fingerprint(values, rows.start, by_sample=False)
             if read % 2**64:
                 raise source.fail("the matrices stored by sample and by observation disagree")
 
@@ -106,16 +108,24 @@ def _canonical(source: Source, values: sparse.csr_array) -> sparse.csr_array:
     return values
 
 
-def _row_numbers(values: sparse.csr_array) -> NDArray[np.int64]:
-    """The row of each stored value."""
-    return np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
-
-
-def _fingerprint(samples: NDArray[np.integer], features: NDArray[np.integer], values: NDArray[np.number]) -> int:
+def _fingerprint(values: sparse.csr_array, start: int, by_sample: bool) -> int:
     """Sum of a 64-bit hash of each cell: tells whether two copies of a matrix hold the same cells in any order.
 
-    NaN equals NaN, since it gets a refusal of its own; 0 equals -0.
+    `start` is the number of the first row, which is a sample or else a feature.
     """
+    total = 0
+    for rows in cut_rows(values.indptr, _CELLS):
+        bounds = values.indptr[rows.start : rows.stop + 1]
+        cells = slice(bounds[0], bounds[-1])
+        numbers = np.repeat(np.arange(start + rows.start, start + rows.stop), np.diff(bounds))
+        columns = values.indices[cells]
+        samples, features = (numbers, columns) if by_sample else (columns, numbers)
+        total += _hashes(samples, features, values.data[cells])
+    return total
+
+
+def _hashes(samples: NDArray[np.integer], features: NDArray[np.integer], values: NDArray[np.number]) -> int:
+    """Sum of the hashes of cells. NaN equals NaN, since it gets a refusal of its own; 0 equals -0."""
     numbers = values.astype(np.float64) + 0.0
     numbers[np.isnan(numbers)] = np.nan
     cell = (samples.astype(np.uint64) << np.uint64(32)) ^ features.astype(np.uint64)

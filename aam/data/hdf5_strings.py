@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +21,11 @@ from aam.data.files import MAX_UNPACKED, is_inflated
 from aam.data.hdf5_check import Source
 from aam.data.ids import quote
 
+PIECE = 1 << 13
+"""Strings whose references are Python objects at a time."""
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
+_FOUND = np.dtype([("index", "<u4"), ("start", "<i8"), ("size", "<u8")])
+"""An object of a heap: its number there, the byte of the file at which it begins, its bytes."""
 _HEAP = struct.Struct("<4sB3xQ")
 """Signature, version, size of the heap in bytes with this header."""
 _OBJECT = struct.Struct("<HH4xQ")
@@ -29,7 +35,7 @@ _OBJECT = struct.Struct("<HH4xQ")
 def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
     """UTF-8 strings [n] of a checked dataset of rank 1, of fixed or variable length."""
     fixed = h5py.check_string_dtype(data.dtype).length is not None
-    raw = data[:].tolist() if fixed else _variable(source, data)
+    raw = (entry for some in _pieces(data[:]) for entry in some) if fixed else _variable(source, data)
     strings: list[str] = []
     for entry in raw:
         try:
@@ -42,7 +48,13 @@ def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
     return strings
 
 
-def _variable(source: Source, data: h5py.Dataset) -> list[bytes]:
+def _pieces(entries: NDArray) -> Iterator[list[Any]]:
+    """Entries as Python's own values, some at a time, since each takes many times the memory of what it comes from."""
+    for start in range(0, len(entries), PIECE):
+        yield entries[start : start + PIECE].tolist()
+
+
+def _variable(source: Source, data: h5py.Dataset) -> Iterator[bytes]:
     """Bytes of each string of variable length."""
     plist = source.file.id.get_create_plist()
     if plist.get_sizes() != (8, 8) or plist.get_userblock():
@@ -51,22 +63,30 @@ def _variable(source: Source, data: h5py.Dataset) -> list[bytes]:
     total = int(references["length"].sum(dtype=np.uint64))
     if total > MAX_UNPACKED or is_inflated(total, source.size):
         raise source.fail(f"{data.name[1:]!r} claims {total:,} bytes of text in a file of {source.size:,} bytes")
-    strings = []
     with source.path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        heaps: dict[int, dict[int, tuple[int, int]]] = {}
-        for length, heap, index in references.tolist():
-            if length == 0:
-                strings.append(b"")
-                continue
-            if heap not in heaps:
-                heaps[heap] = _objects(source, content, heap)
-            start, size = heaps[heap].get(index, (0, -1))
-            if size != length:
-                raise source.fail(
-                    f"{data.name[1:]!r} refers to {length:,} bytes of text that are not where they should be"
-                )
-            strings.append(content[start : start + size].partition(b"\0")[0])
-    return strings
+        starts = _starts(source, data, references, content)
+        for begin in range(0, len(starts), PIECE):
+            some = slice(begin, begin + PIECE)
+            for start, size in zip(starts[some].tolist(), references["length"][some].tolist(), strict=True):
+                yield content[start : start + size].partition(b"\0")[0]
+
+
+def _starts(source: Source, data: h5py.Dataset, references: NDArray[np.void], content: mmap.mmap) -> NDArray[np.int64]:
+    """Where in the file each string begins, int64 [n]; a heap is looked through once, whatever refers to it."""
+    starts = np.zeros(len(references), dtype=np.int64)
+    asked = np.flatnonzero(references["length"])
+    asked = asked[np.argsort(references["heap"][asked], kind="stable")]
+    heaps, first = np.unique(references["heap"][asked], return_index=True)
+    for heap, some in zip(heaps.tolist(), np.split(asked, first[1:]), strict=False):
+        objects, wanted = _objects(source, content, heap), references[some]
+        objects = objects[np.argsort(objects["index"], kind="stable")]
+        place = np.searchsorted(objects["index"], wanted["index"], side="right") - 1
+        found = objects[place.clip(0)] if len(objects) else np.zeros(len(some), _FOUND)
+        if (found["index"] != wanted["index"]).any() or (found["size"] != wanted["length"]).any():
+            wrong = wanted["length"][(found["index"] != wanted["index"]) | (found["size"] != wanted["length"])][0]
+            raise source.fail(f"{data.name[1:]!r} refers to {wrong:,} bytes of text that are not where they should be")
+        starts[some] = found["start"]
+    return starts
 
 
 def _references(source: Source, data: h5py.Dataset) -> NDArray[np.void]:
@@ -98,15 +118,15 @@ def _references(source: Source, data: h5py.Dataset) -> NDArray[np.void]:
         return memory["copy"][:].view(_REFERENCE)
 
 
-def _objects(source: Source, content: mmap.mmap, heap: int) -> dict[int, tuple[int, int]]:
-    """Where the objects of the heap at byte `heap` are: index -> (start, size)."""
+def _objects(source: Source, content: mmap.mmap, heap: int) -> NDArray[np.void]:
+    """The objects of the heap at byte `heap`, as it has them."""
     if heap + _HEAP.size > len(content):
         raise source.fail(f"a heap of text at byte {heap:,} lies outside the file")
     signature, version, size = _HEAP.unpack_from(content, heap)
     end = heap + size
     if signature != b"GCOL" or version != 1 or end > len(content):
         raise source.fail(f"there is no sound heap of text at byte {heap:,}")
-    objects = {}
+    objects = []
     start = heap + _HEAP.size
     while start + _OBJECT.size <= end:
         index, _, size = _OBJECT.unpack_from(content, start)
@@ -115,6 +135,6 @@ def _objects(source: Source, content: mmap.mmap, heap: int) -> dict[int, tuple[i
         start += _OBJECT.size
         if start + size > end:
             raise source.fail(f"an entry of the heap of text at byte {heap:,} is longer than the heap")
-        objects[index] = (start, size)
+        objects.append((index, start, size))
         start += -(-size // 8) * 8
-    return objects
+    return np.array(objects, dtype=_FOUND)

@@ -28,6 +28,20 @@ def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError],
 
     `kind` is the noun of the message, e.g. "sample id".
     """
+    sizes = list(map(len, ids))
+    if min(sizes, default=1) == 0 or max(sizes, default=0) > longest or not all(map(str.isprintable, ids)):
+        _refuse_first(ids, kind, name, error, longest)
+    if len(set(ids)) < len(ids):
+        repeated = [text for text, times in Counter(ids).items() if times > 1]
+        raise error(
+            f"{name}: {len(repeated)} {kind}{'s' * (len(repeated) > 1)} found more than once, first "
+            f"{quote(repeated[0])}; "
+            "ids must be unique: rename or merge them"
+        )
+
+
+def _refuse_first(ids: Sequence[str], kind: str, name: str, error: type[InputError], longest: int) -> None:
+    """Raise for the first id that is empty, too long or not printable, if there is one: some signs are just rare."""
     for row, text in enumerate(ids, 1):
         if not text:
             raise error(f"{name}: {kind} number {row} is empty; give each one an id")
@@ -40,13 +54,6 @@ def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError],
             raise error(
                 f"{name}: {kind} {quote(text)} (number {row}) holds the control character {found.group()!r}; rename it"
             )
-    if len(set(ids)) < len(ids):
-        repeated = [text for text, times in Counter(ids).items() if times > 1]
-        raise error(
-            f"{name}: {len(repeated)} {kind}{'s' * (len(repeated) > 1)} found more than once, first "
-            f"{quote(repeated[0])}; "
-            "ids must be unique: rename or merge them"
-        )
 
 
 def read_ids(path: Path, error: type[InputError] = ConfigError, option: str = "--validation-samples") -> list[str]:

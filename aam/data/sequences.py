@@ -12,7 +12,7 @@ from pathlib import Path
 from aam.data.files import check_file, read_lines, sniff
 from aam.data.ids import quote
 from aam.data.qza import open_artifact
-from aam.data.tokenizer import Fault, encode, find_fault
+from aam.data.tokenizer import Fault, find_fault
 from aam.errors import SequenceError
 
 ARTIFACT = "FeatureData[Sequence]"
@@ -79,8 +79,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
     `path` misses some; either way with the first id and how many there are.
     """
     if path is None:
-        codes, lengths = encode(ids)
-        if fault := find_fault(ids, codes, lengths):
+        if fault := find_fault(ids):
             raise SequenceError(_not_dna(ids, fault, table))
         return [plain(text) for text in ids]
     records = read_sequences(path)
@@ -92,8 +91,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             "give the representative sequences of this very table"
         )
     found = [records[text] for text in ids]
-    codes, lengths = encode(found)
-    if fault := find_fault(found, codes, lengths):
+    if fault := find_fault(found):
         advice = "remove the alignment gaps" if fault.character in "-." else "correct the file"
         raise SequenceError(
             f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
@@ -103,8 +101,8 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
 
 
 def plain(text: str) -> str:
-    """Upper case, T for U."""
-    return text.upper().replace("U", "T")
+    """Upper case, T for U; the very text where it is so already, since a table has many."""
+    return text if text.isupper() and "U" not in text else text.upper().replace("U", "T")
 
 
 def _not_dna(ids: Sequence[str], fault: Fault, table: str) -> str:

@@ -12,6 +12,8 @@ from aam.data.ids import quote
 from aam.errors import SequenceError
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
 
+PIECE = 1 << 12
+"""Sequences looked at together; bounds memory and changes nothing."""
 BAD = 255
 """Code of a character that is neither a base nor an IUPAC ambiguity code."""
 
@@ -42,12 +44,12 @@ def encode(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int6
     return _CODES[np.frombuffer(text, dtype=np.uint8)], np.fromiter(map(len, sequences), np.int64, len(sequences))
 
 
-def find_fault(sequences: Sequence[str], codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> Fault | None:
-    """Where the first BAD code is; None where all is DNA. `codes` and `lengths` come from `encode(sequences)`."""
-    bad = np.flatnonzero(codes == BAD)
-    if not bad.size:
+def find_fault(sequences: Sequence[str]) -> Fault | None:
+    """Where the first character is that is no DNA; None where all are."""
+    if is_dna(sequences):
         return None
-    ends = np.cumsum(lengths)
+    codes, lengths = encode(sequences)
+    bad, ends = np.flatnonzero(codes == BAD), np.cumsum(lengths)
     rows = np.unique(np.searchsorted(ends, bad, side="right"))
     row = int(rows[0])
     position = int(bad[0] - (ends[row] - lengths[row]))
@@ -56,7 +58,7 @@ def find_fault(sequences: Sequence[str], codes: NDArray[np.uint8], lengths: NDAr
 
 def is_dna(sequences: Sequence[str]) -> bool:
     """Whether all of them are DNA in either case, RNA, or IUPAC codes."""
-    return bool((encode(sequences)[0] != BAD).all())
+    return all((encode(sequences[start : start + PIECE])[0] != BAD).all() for start in range(0, len(sequences), PIECE))
 
 
 def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = None) -> NDArray[np.uint8]:
@@ -67,14 +69,23 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
     are affected.
     """
     cut = [sequence[:max_bp] for sequence in sequences]
-    codes, lengths = encode(cut)
-    if fault := find_fault(cut, codes, lengths):
-        who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
-        raise SequenceError(
-            f"{fault.rows:,} of {len(cut):,} sequences are not DNA, first that of ASV {who}: {fault.character!r} at "
-            f"position {fault.position}; expected A C G T U or IUPAC codes; correct the sequences"
-        )
-    tokens = np.full((len(cut), 1 + int(lengths.max(initial=0))), PAD, dtype=np.uint8)
+    tokens = np.full((len(cut), 1 + max(map(len, cut), default=0)), PAD, dtype=np.uint8)
     tokens[:, 0] = START
-    tokens[:, 1:][np.arange(tokens.shape[1] - 1) < lengths[:, None]] = codes
+    for start in range(0, len(cut), PIECE):
+        codes, lengths = encode(cut[start : start + PIECE])
+        if (codes == BAD).any():
+            raise SequenceError(not_dna(cut, ids))
+        rows = tokens[start : start + PIECE, 1:]
+        rows[np.arange(rows.shape[1]) < lengths[:, None]] = codes
     return tokens
+
+
+def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
+    """What to say of sequences of which some are no DNA."""
+    fault = find_fault(sequences)
+    assert fault is not None
+    who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
+    return (
+        f"{fault.rows:,} of {len(sequences):,} sequences are not DNA, first that of ASV {who}: {fault.character!r} at "
+        f"position {fault.position}; expected A C G T U or IUPAC codes; correct the sequences"
+    )

@@ -10,12 +10,15 @@ line breaks between tokens, lengths in any decimal notation. Underscores in name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText
+from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, shown
+
+PIECE, NODES = 1 << 20, 1 << 13
+"""Bytes and nodes looked at together; bound memory and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def parse_newick(data: bytes, source: str) -> Newick:
     start, name_end = marks.at[begins] + 1, np.where(given, marks.at[ends - 1], marks.at[ends])
     length, given = _lengths(text, name_end + 1, marks.at[ends], given)
     tips = np.flatnonzero(is_tip)
-    names = [text.name(begin, end) for begin, end in zip(start[tips].tolist(), name_end[tips].tolist(), strict=True)]
+    names = [text.name(begin, end) for some in _pieces(tips) for begin, end in _spans(start[some], name_end[some])]
     if "" in names:
         text.fail(int(start[tips[names.index("")]]), "found a tip without a name; every tip needs the id of its ASV")
     return Newick(names, tips, first, last, parent, length, given, start)
@@ -79,7 +82,8 @@ def _marks(text: NewickText) -> _Marks:
     """Find and check the structure of the tree."""
     meaning = np.zeros(256, dtype=bool)
     meaning[[OPEN, CLOSE, COMMA, COLON, END]] = True
-    at = np.flatnonzero(meaning[text.skeleton])
+    pieces = range(0, text.skeleton.size, PIECE)
+    at = np.concatenate([np.flatnonzero(meaning[text.skeleton[start : start + PIECE]]) + start for start in pieces])
     kind = text.skeleton[at]
     stops = np.flatnonzero(kind == END)
     stop = int(stops[0]) if stops.size else kind.size - 1
@@ -87,7 +91,9 @@ def _marks(text: NewickText) -> _Marks:
     depth = np.cumsum((kind == OPEN).astype(np.int64) - (kind == CLOSE))
     _check_balance(text, at, kind, depth, ended=bool(stops.size))
     if rest := text.text[at[-1] + 1 :].strip():
-        text.fail(int(at[-1]) + 1, f"found {rest[:20]!r} after the ';' that ends the tree; keep one tree in the file")
+        text.fail(
+            int(at[-1]) + 1, f"found {shown(rest, 20)} after the ';' that ends the tree; keep one tree in the file"
+        )
     at, kind, depth = np.r_[-1, at], np.r_[np.uint8(COMMA), kind], np.r_[0, depth]
     _check_openings(text, at, kind)
     stray = np.flatnonzero((kind == COMMA) & (depth == 0))[1:]
@@ -119,7 +125,7 @@ def _check_openings(text: NewickText, at: np.ndarray, kind: np.ndarray) -> None:
         text.fail(int(at[wrong[0]]), f"found '(' after '{found}'; expected ',' between siblings")
     for mark in opens[at[opens] - at[opens - 1] > 1].tolist():
         if between := text.text[at[mark - 1] + 1 : at[mark]].strip():
-            text.fail(int(at[mark]), f"found {between[:20]!r} before '('; a name stands after the ')' of its node")
+            text.fail(int(at[mark]), f"found {shown(between, 20)} before '('; a name stands after the ')' of its node")
 
 
 def _ranges(
@@ -157,30 +163,42 @@ def _ranges(
 
 def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Branch lengths float64 [N] (NaN where there is none) and which are given bool [N]; 'a:' counts as not given."""
-    nodes = np.flatnonzero(given)
-    written = [text.text[a:b] for a, b in zip(begin[nodes].tolist(), end[nodes].tolist(), strict=True)]
-    blank = np.fromiter((not number or number.isspace() for number in written), dtype=bool, count=len(written))
-    given = given.copy()
-    given[nodes[blank]] = False
-    length = np.full(given.size, np.nan)
-    numbers = [number for number in written if number and not number.isspace()] if blank.any() else written
-    try:
-        length[given] = [float(number) for number in numbers]
-        readable = not any("_" in number for number in numbers)  # Python reads 1_000 as a number; Newick does not
-    except ValueError:
-        readable = False
-    if not readable:
-        at, number = next((a, n) for a, n in zip(begin[given].tolist(), numbers, strict=True) if not _is_number(n))
-        text.fail(at, f"found the branch length {number.strip()[:30]!r}; expected a number such as 0.01 or 1e-2")
+    length, given = np.full(given.size, np.nan), given.copy()
+    for nodes in _pieces(np.flatnonzero(given)):
+        written = [text.text[a:b] for a, b in _spans(begin[nodes], end[nodes])]
+        numbers = _numbers(written)
+        if numbers is None:
+            blank = np.fromiter((not number.strip() for number in written), dtype=bool, count=len(written))
+            given[nodes[blank]] = False
+            nodes, written = nodes[~blank], [number for number in written if number.strip()]
+            numbers = _numbers(written)
+        if numbers is None:
+            wrong = next(place for place, number in enumerate(written) if _numbers([number]) is None)
+            found = shown(written[wrong].strip(), 30)
+            text.fail(
+                int(begin[nodes[wrong]]), f"found the branch length {found}; expected a number such as 0.01 or 1e-2"
+            )
+        length[nodes] = numbers
     return length, given
 
 
-def _is_number(written: str) -> bool:
+def _numbers(written: list[bytes]) -> list[float] | None:
+    """What is written, None where some of it is no number."""
     try:
-        float(written)
+        return None if b"_" in b" ".join(written) else [float(number) for number in written]  # to Python 1_0 is 10
     except ValueError:
-        return False
-    return "_" not in written
+        return None
+
+
+def _pieces(places: np.ndarray) -> Iterator[np.ndarray]:
+    """Some at a time, since Python's numbers and strings take many times the memory of what they come from."""
+    for start in range(0, len(places), NODES):
+        yield places[start : start + NODES]
+
+
+def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs of Python's own numbers, which slice faster."""
+    return zip(begin.tolist(), end.tolist(), strict=True)
 
 
 def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray) -> str:

@@ -39,8 +39,9 @@ class Tree:
         What lies above the last common ancestor stays as the root's stem, so UniFrac and Faith PD of these tips are
         those of the whole tree. Raises `TreeError` for no names and for names that are not tips.
         """
-        keep = np.zeros(len(self.tip_names), dtype=bool)
-        keep[self.leaves_of(list(names))] = True
+        names, keep = list(names), np.zeros(len(self.tip_names), dtype=bool)
+        leaves = self.leaves_of(names)
+        keep[leaves] = True
         if not keep.any():
             raise TreeError(f"{self.source}: no tips to keep were named; name at least one")
         before = np.r_[0, np.cumsum(keep)].astype(np.int32)
@@ -53,7 +54,8 @@ class Tree:
         tops = nodes[np.r_[starts[1:], len(nodes)] - 1]
         above = self.parent[tops]
         parent = np.where(above < 0, -1, merged[above]).astype(np.int32)
-        tip_names = [name for name, kept in zip(self.tip_names, keep.tolist(), strict=True) if kept]
+        given = dict(zip(leaves.tolist(), names, strict=True))  # the caller's own strings, so that each exists once
+        tip_names = [given[leaf] for leaf in np.flatnonzero(keep).tolist()]
         return Tree(tip_names, first[starts], last[starts], length, parent, self.source)
 
     def leaves_of(self, names: Sequence[str]) -> np.ndarray:

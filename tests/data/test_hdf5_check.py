@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
+from aam.data import biom_file, hdf5_strings
 from aam.data.table import read_table
 from aam.errors import TableError
 
@@ -233,6 +234,28 @@ def test_ids_of_every_storage_equal_what_h5py_reads(kind, options, write_biom):
     with h5py.File(path) as file:
         assert [raw.decode() for raw in file["sample/ids"][:]] == ids
     assert read_table(path).sample_ids == ids
+
+
+def test_texts_of_many_heaps_in_any_order(write_biom, monkeypatch):
+    """A heap holds 4 kB; texts written in another order than they are read in are looked for in all of them."""
+    monkeypatch.setattr(hdf5_strings, "PIECE", 7)
+    rng = np.random.default_rng(0)
+    ids = [f"s{number}" + "x" * int(rng.integers(0, 90)) for number in range(500)]
+    path = write_biom(np.ones((500, 2)), ids, ["ACGT", "TTTT"])
+    with h5py.File(path, "a") as file:
+        del file["sample/ids"]
+        made = file.create_dataset("sample/ids", shape=500, dtype=h5py.string_dtype())
+        for place in rng.permutation(500):
+            made[place] = ids[place]
+    assert read_table(path).sample_ids == ids
+
+
+def test_copies_are_compared_in_pieces(write_biom, monkeypatch):
+    monkeypatch.setattr(biom_file, "_CELLS", 2)
+    path = write_biom()
+    assert read_table(path).counts.nnz == 9
+    replace(path, "observation/matrix/data", [5.0, 1, 7, 1, 2, 1, 1, 3, 2])
+    refused(path, "matrices stored by sample and by observation disagree")
 
 
 def test_an_id_that_is_not_utf8_is_named(write_biom):

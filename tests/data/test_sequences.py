@@ -64,3 +64,9 @@ def test_characters_that_are_no_dna_are_named(tmp_path):
     with pytest.raises(SequenceError, match=words):
         sequences_of(["c", "a", "b"], path, "t.biom")
     assert sequences_of(["c"], path, "t.biom") == ["ACRYT"]
+
+
+def test_ids_that_are_plain_dna_exist_once():
+    ids = ["ACGT" * 30, "ACGN" * 30, "acgu"]
+    found = sequences_of(ids, None, "table")
+    assert found[0] is ids[0] and found[1] is ids[1] and found[2] == "ACGT"

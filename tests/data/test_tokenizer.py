@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aam.data import tokenizer
 from aam.data.tokenizer import tokenize
 from aam.errors import SequenceError
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
@@ -57,3 +58,15 @@ def test_without_ids_the_number_is_named_and_what_is_cut_does_not_count():
     with pytest.raises(SequenceError, match="first that of ASV number 2: '!' at position 2"):
         tokenize(["AC", "A!"], 2)
     assert tokenize(["AC", "A!"], 1).tolist() == [[5, 1], [5, 1]]
+
+
+def test_pieces_change_nothing(monkeypatch):
+    """Neither the tokens nor what is said of characters that are no DNA."""
+    sequences, wrong = ["ACGTA", "C", "", "GGTT", "NT"], ["AC", "G", "T", "A-G", "C-"]
+    whole = tokenize(sequences, 4)
+    monkeypatch.setattr(tokenizer, "PIECE", 2)
+    np.testing.assert_array_equal(tokenize(sequences, 4), whole)
+    with pytest.raises(
+        SequenceError, match="2 of 5 sequences are not DNA, first that of ASV number 4: '-' at position 2"
+    ):
+        tokenize(wrong, 4)

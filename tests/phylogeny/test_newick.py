@@ -11,6 +11,7 @@ from skbio import TreeNode
 from unifrac_definitions import Node, tip_names, trees
 
 from aam.errors import TreeError
+from aam.phylogeny import newick
 from aam.phylogeny.newick import parse_newick
 from aam.phylogeny.tree import parse_tree
 
@@ -115,6 +116,25 @@ def test_refused_in_one_line_with_place_and_remedy(text: str, message: str):
     assert message in str(caught.value)
     assert str(caught.value).startswith("t.nwk")
     assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=50)
+@given(trees())
+def test_pieces_change_nothing(tree: Node):
+    text = f"{tree.newick()};".encode()
+    whole = parse_newick(text, "tree")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(newick, "NODES", 2)
+        patch.setattr(newick, "PIECE", 5)
+        cut = parse_newick(text, "tree")
+    assert cut.tip_names == whole.tip_names
+    for part in ("tips", "first", "last", "parent", "length", "given", "start"):
+        np.testing.assert_array_equal(getattr(cut, part), getattr(whole, part))
+
+
+def test_names_keep_letters_whose_last_byte_looks_like_a_space():
+    """The last byte of a-grave in UTF-8 is a no-break space in Latin-1."""
+    assert parse_newick("(voilà:1,b:2);".encode(), "tree").tip_names == ["voilà", "b"]
 
 
 def test_names_that_are_not_utf_8_are_refused():
