@@ -79,9 +79,10 @@ def bootstrap_interval(
     if len(members) == 1:
         value = float(statistic(members[0]))
         return Interval(value, value)
+    alone = all(len(rows) == 1 for rows in members)
 
     def resampled(units: IntArray) -> float:
-        return float(statistic(np.concatenate([members[unit] for unit in units])))
+        return float(statistic(units if alone else np.concatenate([members[unit] for unit in units])))
 
     draws = bootstrap(
         (np.arange(len(members)),),

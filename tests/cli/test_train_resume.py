@@ -16,7 +16,7 @@ from aam import cli
 
 ASKED = [
     "train", "--example", "--target", "age_months", "--preset", "tiny", "--branches", "16", "--patch", "25",
-    "--folds", "3", "--max-steps", "30", "--eval-every", "10", "--draws", "1", "--token-limit", "8", "--device", "cpu",
+    "--folds", "3", "--max-steps", "12", "--eval-every", "4", "--draws", "1", "--token-limit", "8", "--device", "cpu",
 ]  # fmt: skip
 PATIENCE = 300.0
 """Seconds until a run that should have got somewhere is given up."""
@@ -47,7 +47,7 @@ def test_killed_in_the_second_fold_of_three_it_ends_as_the_one_that_was_not(tmp_
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert cli.main([*ASKED, "--output-dir", str(whole)]) == 0
     killed_in(broken, "fold-2")
-    assert steps_done(broken / "fold-1") == 30 and steps_done(broken / "fold-2") < 30
+    assert steps_done(broken / "fold-1") == 12 and steps_done(broken / "fold-2") < 12
     assert not (broken / "fold-3").exists() and not (broken / "metrics.json").exists()
     with (broken / "fold-2" / "log.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # a line that was being written
@@ -57,7 +57,7 @@ def test_killed_in_the_second_fold_of_three_it_ends_as_the_one_that_was_not(tmp_
     figures = [json.loads((run / "metrics.json").read_text()) for run in (whole, broken)]
     for found in figures:
         found.pop("seconds")
-    assert figures[0] == figures[1] and figures[0]["steps"] == 90
+    assert figures[0] == figures[1] and figures[0]["steps"] == 36
     logs = [(run / "fold-2" / "log.jsonl").read_text().splitlines() for run in (whole, broken)]
     scores = [
         {line["step"]: line["loss"] for line in map(json.loads, log) if line["kind"] == "validation"} for log in logs
