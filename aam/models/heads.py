@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import ModelConfig
+from aam.models.precision import at_least_single
 
 
 class EuclideanUnifrac(nn.Module):
@@ -31,9 +32,9 @@ class EuclideanUnifrac(nn.Module):
         self.log_size = nn.Parameter(torch.zeros(()))
 
     def coordinates(self, samples: Tensor) -> Tensor:
-        """Shared coordinates [B, D], in float32 whatever the autocast."""
+        """Shared coordinates [B, D], in single precision whatever the autocast."""
         with torch.autocast(samples.device.type, enabled=False):
-            return self.project(samples.float()) / samples.shape[-1]
+            return self.project(at_least_single(samples)) / samples.shape[-1]
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """UniFrac of every left sample with every right one; of a sample with itself it is 0, not what stands here."""

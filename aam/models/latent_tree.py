@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import Metric, ModelConfig
+from aam.models.precision import at_least_single
 
 TINY = 1e-12
 """Keeps quotients of two empty sums at zero; far below any branch length."""
@@ -57,9 +58,9 @@ class LatentTree(nn.Module):
         nn.init.constant_(self.tip.bias, -1.0)
 
     def forward(self, embeddings: Tensor) -> Branches:
-        """embeddings [U, D] -> their branches, in float32 whatever the autocast."""
+        """embeddings [U, D] -> their branches, in single precision whatever the autocast."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = embeddings.float()
+            embeddings = at_least_single(embeddings)
             members = torch.sigmoid(self.membership(embeddings))
             return Branches(members, F.softplus(self.tip(embeddings))[:, 0], F.softplus(self.length))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from aam.config import LossConfig
 from aam.health.guards import assert_finite
 from aam.health.stats import format_stats
+from aam.models.precision import at_least_single
 from aam.models.pretrain_model import PretrainOutput
 
 
@@ -47,7 +48,7 @@ def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> T
     check_shapes("nuc_pred", nuc_pred, nuc_pred.shape[:-1], "nuc_true", nuc_true)
     if check:
         assert_finite("nuc_pred", nuc_pred)
-    total = F.cross_entropy(nuc_pred.float().flatten(0, -2), nuc_true.flatten(), reduction="sum")
+    total = F.cross_entropy(at_least_single(nuc_pred).flatten(0, -2), nuc_true.flatten(), reduction="sum")
     return total / max(nuc_true.numel(), 1)
 
 
@@ -58,7 +59,7 @@ def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: boo
     """
     check_pair(name, pred, true, check)
     deviation = variance**0.5
-    error = above_diagonal(pred.float() - true) / deviation
+    error = above_diagonal(at_least_single(pred) - true) / deviation
     return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="sum") / max(error.numel(), 1)  # no pairs: 0
 
 
@@ -71,7 +72,7 @@ def above_diagonal(matrix: Tensor) -> Tensor:
 def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
     """Mean squared error over the variance of the target; any shape."""
     check_pair(name, pred, true, check)
-    return F.mse_loss(pred.float(), true) / variance
+    return F.mse_loss(at_least_single(pred), true) / variance
 
 
 def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
@@ -87,7 +88,8 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
     wanted = zeros.scatter_add(1, index, (hidden & valid).float()) > 0
     scored = wanted | ~present
     weight = wanted / wanted.sum(1, keepdim=True).clamp_min(1) + ~present / (~present).sum(1, keepdim=True).clamp_min(1)
-    terms = F.binary_cross_entropy_with_logits(logits.float(), wanted.float(), reduction="none")
+    logits = at_least_single(logits)
+    terms = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
     weight = weight * scored * wanted.any(1, keepdim=True)
     return (terms * weight).sum() / weight.sum().clamp_min(1.0)
 
@@ -160,7 +162,7 @@ def count_loss(output: PretrainOutput, asked: Asked, variance: float) -> Tensor:
     """Squared error of log abundance where it was hidden: of whole slots and of counts alone, [B, S] each."""
     check_pair("hidden_abundance", output.hidden_abundance, asked.log_abundance, check=False)
     check_pair("slot_abundance", output.slot_abundance, asked.log_abundance, check=False)
-    pred = torch.where(asked.hidden, output.hidden_abundance, output.slot_abundance).float()
+    pred = at_least_single(torch.where(asked.hidden, output.hidden_abundance, output.slot_abundance))
     scored = (asked.hidden | asked.uncounted) & asked.valid
     error = torch.where(scored, pred - asked.log_abundance, 0.0)
     return (error**2).sum() / scored.sum().clamp_min(1) / variance
