@@ -7,9 +7,9 @@ padding is ever built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -22,8 +22,15 @@ from aam.config import Selection
 from aam.data.rarefy import rarefy, sample_rng
 from aam.errors import ConfigError, EmptySampleError
 
-TargetsFor = Callable[[Sequence[str], Sequence[np.ndarray], Sequence[np.ndarray]], Any]
-"""(sample ids, their ASV columns, their counts) -> record with `unifrac` [B, B] and `faith_pd` [B] or None."""
+
+class Targets(Protocol):
+    """What is asked of drawn samples; `aam.phylogeny.targets` has the classes that know."""
+
+    def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Any:
+        """A record with `unifrac` [B, B], and `faith_pd` [B] or None."""
+
+    def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray | None:
+        """Tree distances [P, P] between ASVs of these samples, if a tree is known."""
 
 
 class Sample(NamedTuple):
@@ -168,7 +175,7 @@ class Batch:
 
 def collate_fn(
     samples: Sequence[Sample],
-    targets: Any | None = None,
+    targets: Targets | None = None,
     hiding: Hiding | None = None,
     rng: np.random.Generator | None = None,
 ) -> Batch:
@@ -238,12 +245,16 @@ def mask_bases(tokens: np.ndarray, hiding: Hiding | None, rng: np.random.Generat
 
 
 def in_columns(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
-    """Ids, ASVs and counts of samples, as `TargetsFor` takes them."""
+    """Ids, ASVs and counts of samples, as `Targets` take them."""
     return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
 
 
 def ask(
-    samples: Sequence[Sample], asvs: np.ndarray, targets: Any | None, hiding: Hiding | None, rng: np.random.Generator
+    samples: Sequence[Sample],
+    asvs: np.ndarray,
+    targets: Targets | None,
+    hiding: Hiding | None,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Targets of a batch as float32 arrays: UniFrac and Faith PD of the samples, tree distances of some ASVs."""
     if targets is None:

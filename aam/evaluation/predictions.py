@@ -17,13 +17,11 @@ from torch import Tensor
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.dataset import ASVDataset
 from aam.data.label_schema import EncodedLabels, unscaled
-from aam.data.labelled import LabelledBatch, labelled_parts
-from aam.models.finetune_model import FinetuneModel, TargetInputs
+from aam.data.labelled import labelled_parts
+from aam.evaluation.embed import SAMPLE_ROWS, encode_asvs
+from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
-
-ASV_ROWS = 512
-SAMPLE_ROWS = 64
-"""Rows encoded at once; bound memory, change nothing."""
+from aam.training.target_losses import target_inputs
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,8 @@ class Predictions:
 
 
 def embed_asvs(model: PretrainModel, tokens: NDArray[np.uint8]) -> Tensor:
-    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], each encoded once, on the model's device."""
-    device, encoder = next(model.parameters()).device, model.asv_encoder
-    with torch.inference_mode():
-        parts = [
-            encoder.embed(torch.from_numpy(tokens[row : row + ASV_ROWS]).to(device))
-            for row in range(0, len(tokens), ASV_ROWS)
-        ]
-    return torch.cat(parts).clone()
-
-
-def inputs_of(batch: LabelledBatch) -> TargetInputs:
-    """What the model may see; targets are not among it."""
-    return TargetInputs(
-        batch.asvs, batch.tokens, batch.index, batch.valid, batch.abundance, batch.numeric, batch.categories
-    )
+    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], each encoded once; a head may be trained on them."""
+    return encode_asvs(model, tokens, np.arange(len(tokens))).embeddings.clone()
 
 
 def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int) -> NDArray[np.float64]:
@@ -73,7 +58,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
             raw = [
                 torch.cat(
                     [
-                        model(inputs_of(part.to(device))).members.mean(dim=0)
+                        model(target_inputs(part.to(device))).members.mean(dim=0)
                         for part in labelled_parts(samples, labels, draw, SAMPLE_ROWS)
                     ]
                 )

@@ -14,7 +14,7 @@ FLOORS = [
     {"config"},
     {"data", "phylogeny", "models", "health", "datasets"},
     {"prepared"},
-    {"corpus", "checkpoint", "training.losses"},
+    {"corpus", "checkpoint", "training.losses", "training.target_losses"},
     {"study", "prepare"},
     {"training", "evaluation"},
     {"cli", "__main__", "sklearn"},
