@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder, write_json
 from aam.cli.preflight import refuse
@@ -27,6 +24,7 @@ from aam.models.pretrain_model import PretrainModel
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
+from aam.training.plan import peak_memory
 from aam.training.preflight import eager, look_over
 from aam.training.probes import PretrainProbes
 from aam.training.run import Seams, Weights, build_learner, build_run, draw_of, hiding_of, training_batches
@@ -130,14 +128,6 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, best: Pretrain
         "health": run.health.line(state.step),
         "peak_memory_bytes": peak,
     }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Most memory the run held, in bytes: of the device on GPUs, of the process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
 
 
 def draw(folder: Path, held_out: HeldOut, best: PretrainModel, metrics: dict[str, Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 
 import numpy as np
+import torch
 
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
@@ -34,7 +36,6 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
     in_time = None if budget.seconds is None else int(budget.seconds / pace)
     steps = min(count for count in (budget.steps, in_time) if count is not None)
     richness = corpus.table.richness()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows = [
         (
             "samples",
@@ -55,6 +56,14 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
         ("batch", f"{config.optim.batch_size} samples x {per_step}, about {int(np.median(asvs))} distinct ASVs a step"),
         ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),
         ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {learner.device}"),
-        ("memory", f"{memory:.1f} GB at the peak of {TRIALS} trial steps"),
+        ("memory", f"{peak_memory(learner.device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
     ]
     return "\n".join(f"{name:<18}{text}" for name, text in rows)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory the run held, in bytes: of the device on GPUs, of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
