@@ -124,8 +124,7 @@ def predict_all(
         if name == "knn" and study.distances is None:
             continue
         with status(f"{name.replace('_', ' ')} on {len(folds)} folds"):
-            parts = baselines.predict_folds(name, study, trained, config.run.seed)
-        found[name] = np.concatenate([part.predicted for part in parts])
+            found[name] = baselines.predict_folds(name, study, trained, config.run.seed)
     return found
 
 

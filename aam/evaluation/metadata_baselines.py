@@ -6,7 +6,7 @@
     constant        median / most frequent class
 
 Everything that is learned from data (which ASVs are common, scales, penalties) is learned inside the training fold.
-N samples, A ASVs, C classes.
+N samples, A ASVs.
 """
 
 from __future__ import annotations
@@ -52,23 +52,13 @@ class Study:
     distances: NDArray[np.float64] | None = None
 
 
-@dataclass(frozen=True)
-class FoldPrediction:
-    """Predictions of one baseline for a fold's test rows; `probabilities` [tests, C] in the order of `classes`."""
-
-    fold: Fold
-    predicted: NDArray[Any]
-    probabilities: NDArray[np.float64] | None = None
-    classes: NDArray[Any] | None = None
-
-
-def predict_folds(baseline: Baseline, study: Study, folds: Sequence[Fold], seed: int) -> list[FoldPrediction]:
-    """Fit on each fold's training rows and predict its test rows. One process: the caller decides about more.
+def predict_folds(baseline: Baseline, study: Study, folds: Sequence[Fold], seed: int) -> NDArray[Any]:
+    """Fit on each fold's training rows and predict its test rows; the predictions of all folds, in their order.
 
     Raises ValueError where `knn` is asked for without distances, and for empty samples, which have no composition.
     """
     _check(baseline, study)
-    return [_predict(baseline, study, fold, seed) for fold in folds]
+    return np.concatenate([_predict(baseline, study, fold, seed) for fold in folds])
 
 
 def relative_abundance(counts: csr_array) -> csr_array:
@@ -84,17 +74,13 @@ def centred_log_ratio(counts: csr_array, columns: NDArray[np.int64]) -> NDArray[
     return clr(counts[:, columns].toarray() + PSEUDOCOUNT)
 
 
-def _predict(baseline: Baseline, study: Study, fold: Fold, seed: int) -> FoldPrediction:
+def _predict(baseline: Baseline, study: Study, fold: Fold, seed: int) -> NDArray[Any]:
     known = study.target[fold.train]
     if study.task == "classification" and (known == known[0]).all():
         baseline = "constant"  # grouped folds may leave one class to train on, and logistic regression refuses that
     train, test = _features(baseline, study, fold)
     model = _estimator(baseline, study.task, train.shape, seed)
-    model.fit(train, known)
-    predicted = model.predict(test)
-    if study.task == "regression":
-        return FoldPrediction(fold, predicted)
-    return FoldPrediction(fold, predicted, model.predict_proba(test), model.classes_)
+    return model.fit(train, known).predict(test)
 
 
 def _features(baseline: Baseline, study: Study, fold: Fold) -> tuple[NDArray[Any], NDArray[Any]]:

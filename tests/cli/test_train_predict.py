@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 
 from aam import cli
 from aam.checkpoint import open_encoder, open_model
-from aam.config import FinetuneConfig
+from aam.cli.baseline_run import Runs, recorded
+from aam.config import FinetuneConfig, flag, from_options
 from aam.datasets import example
+from aam.study import open_study
 
 QUICK = ["--max-steps", "2", "--batch-size", "32", "--draws", "2", "--eval-every", "2", "--device", "cpu"]
 TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
@@ -48,12 +52,13 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def train(tmp_path: Path, metadata: Path) -> Callable[..., Path]:
-    """Run `aam train` on the example with these options; returns its folder."""
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory, metadata: Path) -> Callable[..., Path]:
+    """Run `aam train` on the example with these options, once for all tests that ask for them; returns its folder."""
 
-    def run(*options: str, name: str = "run") -> Path:
-        folder = tmp_path / name
+    @cache
+    def run(*options: str) -> Path:
+        folder = tmp_path_factory.mktemp("trained") / "run"
         size = [] if "--pretrained" in options else TINY
         asked = ["train", "--example", "--metadata", str(metadata), *size, *QUICK, *options]
         assert cli.main([*asked, "--output-dir", str(folder)]) == 0
@@ -84,16 +89,8 @@ TASKS = {
     ],
     "mse, untransformed": ["--target", "weight", "--loss", "mse", "--target-transform", "none"],
     "quantiles": [
-        "--task",
-        "quantiles",
-        "--target",
-        "weight",
-        "--quantiles",
-        "0.1",
-        "--quantiles",
-        "0.5",
-        "--quantiles",
-        "0.8",
+        *["--task", "quantiles", "--target", "weight"],
+        *["--quantiles", "0.1", "--quantiles", "0.5", "--quantiles", "0.8"],
     ],
     "two classes": ["--task", "classification", "--target", "age_months"],
     "three classes, unweighted": ["--task", "classification", "--target", "site", "--class-weights", "none"],
@@ -224,7 +221,7 @@ def test_bad_input_is_one_line_and_code_2(options, message, metadata, tmp_path, 
 
 
 def test_ids_and_classes_stay_text(train, predict):
-    folder = train("--task", "classification", "--target", "site")
+    folder = train(*TASKS["three classes, unweighted"])
     _, config = open_model(folder)
     assert sorted(config.schema.classes) == ["00123", "1.1", "1.10"]
     with (folder / "predictions.tsv").open(encoding="utf-8") as handle:
@@ -242,7 +239,7 @@ def test_overlap_and_missing_targets_are_counted(train, capsys):
 
 
 def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path: Path):
-    predict(train("--target", "age_months"))
+    predict(train(*TASKS["regression"]))
     refused = pd.read_csv(tmp_path / "predicted.refused.tsv", sep="\t", index_col=0)
     assert list(refused.index) == ["11402.MC051", "11402.MC116"]
     assert refused.loc["11402.MC051", "reason"] == "2921 reads, fewer than the 5000 drawn of each sample"
@@ -262,21 +259,29 @@ def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
     assert not (tmp_path / "x").exists()
 
 
-def test_baselines_on_the_folds_of_a_run(train, capsys, metadata: Path):
-    folder = train("--task", "classification", "--target", "age_months", "--folds", "2", "--group-column", "subject")
-    ours = pd.read_csv(folder / "predictions.tsv", sep="\t", index_col=0)
-    assert cli.main(["baseline", "--model", str(folder)]) == 0
-    found = json.loads((folder / "baselines.json").read_text())["age_months"]
-    assert set(found) == {"random_forest", "linear", "knn", "constant", "model"}
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert found["model"]["balanced_accuracy"]["value"] == pytest.approx(metrics["balanced_accuracy"])
-    difference = found["random_forest"]["model_less_this"]["balanced_accuracy"]["value"]
-    expected = metrics["balanced_accuracy"] - found["random_forest"]["balanced_accuracy"]["value"]
-    assert difference == pytest.approx(expected)
-    table = pd.read_csv(folder / "baseline_predictions.tsv", sep="\t", index_col=0)
-    assert (table["age_months_true"] == ours.loc[table.index, "age_months_true"]).all()
-    assert cli.main(["baseline", "--model", str(folder)]) == 2
+def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path: Path, capsys):
+    options = ["--task", "classification", "--target", "age_months", "--folds", "2", "--group-column", "subject"]
+    first, second = train(*options), train(*options, "--lr", "1e-5").rename(tmp_path / "slow")
+    assert cli.main(["baseline", "--model", str(first), "--against", str(second)]) == 0
+    found = json.loads((first / "baselines.json").read_text())["age_months"]
+    assert set(found) == {"random_forest", "linear", "knn", "constant", "model", "slow"}
+    ours, theirs = (json.loads((run / "metrics.json").read_text())["balanced_accuracy"] for run in (first, second))
+    values = {name: figures["balanced_accuracy"]["value"] for name, figures in found.items()}
+    assert (values["model"], values["slow"]) == (pytest.approx(ours), pytest.approx(theirs))
+    for name in ("random_forest", "slow"):
+        difference = found[name]["model_less_this"]["balanced_accuracy"]["value"]
+        assert difference == pytest.approx(values["model"] - values[name])
+    table = pd.read_csv(first / "baseline_predictions.tsv", sep="\t", index_col=0)
+    predicted = pd.read_csv(first / "predictions.tsv", sep="\t", index_col=0).loc[table.index]
+    assert (table["age_months_true"] == predicted["age_months_true"]).all()
+    capsys.readouterr()
+    assert cli.main(["baseline", "--model", str(first)]) == 2
     assert "exists and is not overwritten" in capsys.readouterr().err
+    apart = train(*options, "--seed", "5")
+    assert cli.main(["baseline", "--model", str(first), "--against", str(apart), "-o", str(tmp_path / "x")]) == 2
+    assert "its folds are not those of" in capsys.readouterr().err
+    assert cli.main(["baseline", "--example", *options, "--against", str(second), "-o", str(tmp_path / "x")]) == 2
+    assert "there is nothing to compare it with; give --model RUN" in capsys.readouterr().err
 
 
 def test_baselines_need_no_model(metadata: Path, tmp_path: Path):
@@ -286,31 +291,14 @@ def test_baselines_need_no_model(metadata: Path, tmp_path: Path):
     assert found["random_forest"]["mae"]["value"] < found["constant"]["mae"]["value"]
 
 
-def test_a_model_of_few_labels_and_its_baselines_learn_from_the_same_samples(train, tmp_path: Path):
-    options = ["--task", "classification", "--target", "age_months", "--folds", "2", "--label-fraction", "0.2"]
-    folder = train(*options, "--batch-size", "8")
+def test_a_model_of_few_labels_and_its_baselines_learn_from_the_same_samples(train):
+    options = {"task": "classification", "target": "age_months", "folds": "2", "label_fraction": "0.2"}
+    folder = train(*chain.from_iterable((flag(name), value) for name, value in options.items()), "--batch-size", "8")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert 30 <= metrics["samples_train"] <= 42  # a fifth of each half of those with reads enough, rounded up
     assert metrics["samples_tested"] > 180
-    assert cli.main(["baseline", "--model", str(folder)]) == 0
-    assert cli.main(["baseline", "--example", *options, "-o", str(tmp_path / "alone")]) == 0
-    with_model, alone = (
-        pd.read_csv(path / "baseline_predictions.tsv", sep="\t", index_col=0) for path in (folder, tmp_path / "alone")
-    )
-    assert (with_model["age_months_random_forest"] == alone["age_months_random_forest"]).all()
-
-
-def test_a_run_is_compared_with_another_sample_by_sample(train, tmp_path: Path, capsys):
-    options = ["--task", "classification", "--target", "age_months", "--folds", "2"]
-    first, second = train(*options), train(*options, "--lr", "1e-5", name="slow")
-    apart = train(*options, "--seed", "5", name="apart")
-    capsys.readouterr()
-    assert cli.main(["baseline", "--model", str(first), "--against", str(second)]) == 0
-    found = json.loads((first / "baselines.json").read_text())["age_months"]
-    ours, theirs = (json.loads((run / "metrics.json").read_text())["balanced_accuracy"] for run in (first, second))
-    assert found[second.name]["balanced_accuracy"]["value"] == pytest.approx(theirs)
-    assert found[second.name]["model_less_this"]["balanced_accuracy"]["value"] == pytest.approx(ours - theirs)
-    assert cli.main(["baseline", "--model", str(first), "--against", str(apart), "-o", str(tmp_path / "x")]) == 2
-    assert "its folds are not those of" in capsys.readouterr().err
-    assert cli.main(["baseline", "--example", *options, "--against", str(second), "-o", str(tmp_path / "x")]) == 2
-    assert "there is nothing to compare it with; give --model RUN" in capsys.readouterr().err
+    configs = recorded(folder, {}), from_options(FinetuneConfig, {"example": True, **options})
+    study = open_study(configs[0].data, configs[0].target)
+    with_model, alone = (Runs(run).folds(own, study) for run, own in zip((folder, None), configs, strict=True))
+    assert [fold.train.tolist() for fold in with_model] == [fold.train.tolist() for fold in alone]
+    assert sum(len(fold.train) for fold in alone) == metrics["samples_train"]
