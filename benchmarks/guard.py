@@ -22,9 +22,10 @@ import torch
 from aam.config import HealthConfig, PretrainConfig, from_options
 from aam.corpus import open_corpus
 from aam.health.interventions import Interventions
+from aam.models.devices import resolve_device
 from aam.training.guard import StepGuard
 from aam.training.replay import Mute
-from aam.training.run import build_learner, resolve_device, training_batches
+from aam.training.run import build_learner, training_batches
 from aam.training.step import Guard, Learner, step
 
 

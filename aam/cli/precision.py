@@ -38,8 +38,9 @@ def command(run: Path | None, config_file: Path | None, batch: int, **values: An
 
         from aam.corpus import open_corpus
         from aam.health.precision import autocast, bisect_precision
+        from aam.models.devices import resolve_device
         from aam.training.objective import model_inputs
-        from aam.training.run import build_learner, resolve_device, training_batches
+        from aam.training.run import build_learner, training_batches
 
         config, weights = trained(run, asked) if run is not None else (from_options(PretrainConfig, asked), None)
         metric, alpha = config.model.unifrac_metric, config.model.unifrac_alpha

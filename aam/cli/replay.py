@@ -20,10 +20,10 @@ def command(bundle: Path, locate: bool, device: str) -> int:
     \b
     Example: aam replay aam-run/faults/step-12/bundle.safetensors --locate
     """
+    from aam.models.devices import resolve_device
     from aam.training.bundles import open_bundle, versions
     from aam.training.fault_text import full_text
     from aam.training.replay import compare, replay, trace
-    from aam.training.run import resolve_device
 
     found = open_bundle(bundle, resolve_device(device))
     samples = sum(len(batch.sample_ids) for batch in found.attempt.microbatches)

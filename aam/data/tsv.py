@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -19,6 +19,9 @@ from aam.data.files import read_lines
 from aam.data.ids import quote
 from aam.data.raw_table import RawTable, check_shape
 from aam.errors import InputError, TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TAXONOMY = {"taxonomy", "consensus lineage", "consensuslineage"}
 """Names (lower case) of a last column that is no sample."""
@@ -78,6 +81,8 @@ def _rows(
     path: Path, name: str, skip: int, columns: list[str], extra: bool, error: type[InputError] = TableError
 ) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
     """Pieces of (row ids, values [rows, columns]); `extra` says that a column to leave out follows the named ones."""
+    import pandas as pd  # a quarter of a second, and most tables are BIOM
+
     fields = 1 + len(columns) + extra
     types = {0: str, fields - 1: str} if extra else {0: str}
     try:
@@ -106,6 +111,8 @@ def _numbers(
     frame: pd.DataFrame, ids: list[str], columns: list[str], name: str, error: type[InputError]
 ) -> NDArray[np.float64]:
     """Float64 values [rows, columns] of a frame; the first cell that is no number is refused by its place."""
+    import pandas as pd
+
     for place, column in enumerate(columns):
         if frame.dtypes.iloc[place].kind in "iuf":
             continue

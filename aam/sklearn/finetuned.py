@@ -37,12 +37,13 @@ from aam.data.labelled import LabelledBatches
 from aam.data.labels import Labels
 from aam.errors import ConfigError
 from aam.evaluation.predictions import Predictions, average, decode, embed_asvs, predict_draws
+from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.sklearn.tables import Reads, TakesTables
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
-from aam.training.run import Seams, assemble, resolve_device
+from aam.training.run import Seams, assemble
 from aam.training.state import TrainState
 
 MIN_SAMPLES = 2

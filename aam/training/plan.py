@@ -11,7 +11,8 @@ import torch
 
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
-from aam.training.run import build_learner, resolve_device, training_batches
+from aam.models.devices import resolve_device
+from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
 

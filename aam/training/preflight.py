@@ -24,10 +24,11 @@ from aam.health.checks_start import START
 from aam.health.checks_update import UPDATE
 from aam.health.preflight import Preflight, preflight
 from aam.health.trial import Check, Trial
+from aam.models.devices import resolve_device
 from aam.models.layers import Attention
 from aam.training.optim import learning_rate
 from aam.training.probes import PretrainProbes, Probes, junk
-from aam.training.run import build_learner, draw_of, hiding_of, resolve_device, training_batches
+from aam.training.run import build_learner, draw_of, hiding_of, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
 

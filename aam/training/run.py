@@ -16,7 +16,8 @@ from aam.corpus import Corpus
 from aam.data.dataset import Draw, Hiding
 from aam.data.loader import TrainingBatches
 from aam.data.table import Table
-from aam.errors import CheckpointError, ConfigError
+from aam.errors import CheckpointError
+from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import log_abundance
 from aam.training.calibrate import calibrate
@@ -44,24 +45,6 @@ def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
 
 def hiding_of(loss: LossConfig) -> Hiding:
     return Hiding(loss.mask_ratio, loss.masked_asvs, loss.hidden_asvs, loss.patristic_asvs)
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of a name; `auto` prefers CUDA. Raises ConfigError for one that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"--device is {name!r}, expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device is {name!r}, expected auto, cpu, cuda or cuda:N")
-    found = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= found:
-        raise ConfigError(
-            f"--device is {name!r}, but torch {torch.__version__} finds {found} CUDA devices; use --device cpu or auto"
-        )
-    return device
 
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:

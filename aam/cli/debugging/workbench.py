@@ -114,7 +114,8 @@ def overruled(config: PretrainConfig, given: dict[str, Any]) -> PretrainConfig:
 
 def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, Any] | None = None) -> Workbench:
     """Batches and model of a configuration, a fresh one unless weights are given."""
-    from aam.training.run import build_learner, resolve_device, training_batches
+    from aam.models.devices import resolve_device
+    from aam.training.run import build_learner, training_batches
 
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
