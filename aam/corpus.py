@@ -106,7 +106,7 @@ def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Co
     if data.group_column is not None:
         if data.metadata is None:
             raise ConfigError("--group-column names a metadata column, but no --metadata file was given; give one")
-        groups = read_groups(data.metadata, data.group_column)
+        groups = read_groups(data.metadata, data.group_column, table.sample_ids)
     gone = chain.from_iterable(dropped.values())
     sides = split_rows(table.sample_ids, data, seed, groups, gone, by_id)
     return Corpus(table, opened.tokens, opened.targets, opened.tree, sides, depth, files, dropped, studies)

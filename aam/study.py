@@ -20,7 +20,7 @@ from aam.data.ids import quote
 from aam.data.label_schema import class_names
 from aam.data.labels import Labels, Overlap, blank_missing, read_labels
 from aam.data.leaks import refuse_leaks
-from aam.data.metadata import column, read_text
+from aam.data.metadata import column, read_text, refuse_strangers
 from aam.data.rarefy import choose_depth
 from aam.data.table import EMPTY_SAMPLES, Table, read_table
 from aam.data.tokenizer import tokenize
@@ -66,6 +66,12 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
     table = keep_known(table, labels.sample_ids, dropped, NOT_IN_METADATA)
     with_target = [sample for sample, known in zip(labels.sample_ids, labels.labelled, strict=True) if known]
+    if not with_target:
+        names = " and ".join(map(repr, target.target))
+        raise MetadataError(
+            f"{data.metadata}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
+            "table; choose another --target"
+        )
     table = keep_known(table, with_target, dropped, NO_TARGET)
     depth = choose_depth(sample_depths(table), data.rarefy_depth)
     table = drop_shallow(table, depth, dropped)
@@ -75,15 +81,13 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     carried = np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel())
     table = table.select(asvs=carried)
     tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
-    return Study(table, tokens, labels, class_names(labels, target), depth, files, overlap, dropped)
+    return Study(table, tokens, labels, class_names(labels, target, data.metadata), depth, files, overlap, dropped)
 
 
 def keep_known(table: Table, known: Sequence[str], dropped: dict[str, list[str]], reason: str) -> Table:
     """The samples of a table that are known; the others are noted under `reason`."""
     wanted = set(known)
     rows = np.array([row for row, sample in enumerate(table.sample_ids) if sample in wanted], np.int64)
-    if len(rows) == 0:
-        raise MetadataError(f"all {len(table.sample_ids)} samples left are {reason}; check --target and --where")
     if len(rows) == len(table.sample_ids):
         return table
     dropped[reason] = [sample for sample in table.sample_ids if sample not in wanted]
@@ -169,7 +173,9 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     table = table.select(asvs=np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel()))
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
-        frame = blank_missing(read_text(data.metadata)).reindex(table.sample_ids)
+        frame = blank_missing(read_text(data.metadata))
+        refuse_strangers(frame, table.sample_ids, data.metadata)
+        frame = frame.reindex(table.sample_ids)
         for name in target.covariate:
             column(frame, name, data.metadata)
     covariates = frame.reindex(columns=list(target.covariate))

@@ -65,6 +65,10 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
         )
     with status("starting"):
         from aam.cli.baseline_run import Runs, compare_and_report, recorded
+        from aam.training.manifest import run_of
 
+        if model is not None:
+            model = run_of(model)
+            folder = output or model
         config = from_options(FinetuneConfig, asked) if model is None else recorded(model, asked)
     compare_and_report(config, Runs(model, against), folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aam.data.files import refuse_unwritable
 from aam.errors import ConfigError
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
@@ -21,6 +22,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
         raise ConfigError(f"--output {path}: found the ending {path.suffix!r}, expected {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
+    refuse_unwritable(path.parent, "--output", ConfigError)
     for file in [path, *companions(path)]:
         refuse_existing(file)
 
@@ -44,7 +46,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises `ConfigError` where `path` has come to exist meanwhile.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")  # some writers ask for the ending
     try:
         yield partial
         with partial.open("rb") as handle:

@@ -36,7 +36,7 @@ def command(config_file: Path | None, **options: Any) -> None:
         config = from_options(PretrainConfig, values)
     with join_world(config.run.output_dir) as world, world.folder() as folder:
         values |= {"output_dir": folder}
-        if world.restarted and manifest.has_checkpoint(folder):
+        if world.restarted and manifest.has_begun(folder):
             values |= {"resume": True}
         config = from_options(PretrainConfig, values)
         if not config.run.dry_run:

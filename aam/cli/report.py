@@ -61,11 +61,11 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
 
     if output is not None:
         check_output(output, [".html"])
-    if not (run / "manifest.json").is_file():
-        raise CheckpointError(f"{run}: no manifest.json here, expected the output directory of a run; check the path")
     with status("opening the run"):
         from aam.cli.report_samples import reopen
+        from aam.training.manifest import run_of
 
+        run = run_of(run)
         shown, note = reopen(run)
         text = page(run, shown, Given(**given), [note] if note else [])
     if output is None:

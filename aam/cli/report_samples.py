@@ -19,7 +19,7 @@ from aam.config import PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.data.labels import blank_missing
-from aam.data.metadata import column, read_metadata, read_text
+from aam.data.metadata import column, read_metadata, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
 from aam.evaluation.audit import FEW_VALUES, audit
 from aam.evaluation.embed import Encoding, as_distances, encode_asvs
@@ -123,7 +123,9 @@ def sample_parts(shown: Shown, given: Given) -> list[Part]:
     own = shown.column if given.metadata is None else None
     parts = [ordination(shown, colours(metadata, given.color_by or own))]
     if metadata is not None:
-        frame = blank_missing(read_text(metadata)).reindex(shown.ids)
+        frame = blank_missing(read_text(metadata))
+        refuse_strangers(frame, shown.ids, metadata)
+        frame = frame.reindex(shown.ids)
         parts.append(audit_part(audit(shown.embeddings, frame, seed=0), shown.what))
     return parts
 

@@ -9,7 +9,7 @@ import click
 
 from aam.cli.options import HeadedCommand, config_options, given, with_switches
 from aam.cli.start import sized_by
-from aam.config import FinetuneConfig, RunConfig, from_dict, from_options
+from aam.config import FinetuneConfig, RunConfig, from_options
 from aam.errors import ConfigError
 
 OF_PRETRAINING = (
@@ -69,5 +69,5 @@ def resumed(asked: dict[str, Any]) -> FinetuneConfig:
     from aam.training.resume import continued
 
     folder = Path(asked.get("output_dir", RunConfig.output_dir))
-    stored = from_dict(FinetuneConfig, read_config(folder))
+    stored = read_config(FinetuneConfig, folder)
     return continued(stored, asked, folder)

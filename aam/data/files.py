@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -54,6 +55,13 @@ def check_file(path: Path, option: str, error: type[InputError]) -> None:
         raise error(f"{path} is an empty file (0 bytes); write or fetch it again")
     if first == GZIP_SIGNATURE:
         raise error(f"{path} is packed by gzip, expected the plain file; unpack it first (gunzip)")
+
+
+def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> None:
+    """Raise `error` for a folder, there or to be made, that cannot be written to; before hours of work are lost."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise error(f"{option} {folder}: {there} cannot be written to; check its permissions, or give another folder")
 
 
 def sniff(path: Path) -> Kind:

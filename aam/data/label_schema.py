@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,8 +37,10 @@ class EncodedLabels:
     categories: NDArray[np.int64]
 
 
-def class_names(labels: Labels, config: TargetConfig) -> tuple[str, ...]:
-    """The classes in the order of the model's outputs: as --class-order tells, else by number, else by name.
+def class_names(labels: Labels, config: TargetConfig, path: Path) -> tuple[str, ...]:
+    """The classes of labels that came from `path`, in the order of the model's outputs.
+
+    As --class-order tells, else by number, else by name.
 
     Raises `MetadataError` for one class or a class of one sample, `ConfigError` for an order that does not fit.
     """
@@ -46,14 +49,15 @@ def class_names(labels: Labels, config: TargetConfig) -> tuple[str, ...]:
     found = [label for label in labels.classes if label is not None]
     counts = {label: found.count(label) for label in sorted(set(found))}
     if len(counts) < 2:
+        only = f"one class, {next(iter(counts))!r}," if counts else "no class"
         raise MetadataError(
-            f"column {config.target[0]!r} has {'no class' if not counts else f'one class, {next(iter(counts))!r},'} in "
-            f"the {len(found)} samples in use, expected at least two"
+            f"{path}: column {config.target[0]!r} has {only} in the {len(found)} samples in use, expected at least "
+            "two; choose another --target or --where"
         )
     single = [label for label, count in counts.items() if count < 2]
     if single:
         raise MetadataError(
-            f"column {config.target[0]!r} has {len(single)} of {len(counts)} classes with one sample, first "
+            f"{path}: column {config.target[0]!r} has {len(single)} of {len(counts)} classes with one sample, first "
             f"{quote(single[0])}, expected two or more in each; join classes, or drop them with --where"
         )
     return ordered(list(counts), config)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
 from aam.data.ids import quote
-from aam.data.metadata import column, read_text
+from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, MetadataError
 
 MISSING = {"", "na", "nan", "n/a", "not applicable", "not collected", "not provided", "missing",
@@ -87,13 +87,9 @@ def read_labels(
         found = len(config.target)
         raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
     frame = blank_missing(read_text(path))
+    refuse_strangers(frame, table_ids, path)
     known = set(frame.index)
     both = [sample for sample in table_ids if sample in known]
-    if not both:
-        raise MetadataError(
-            f"{path}: none of its {len(frame)} samples is among the {len(table_ids)} of the table (metadata: "
-            f"{quote(str(frame.index[0]))}, table: {quote(table_ids[0])}); use the metadata of this table"
-        )
     kept = frame.loc[both]
     for condition in config.where:
         kept = fitting(kept, condition, path)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from aam.data.files import check_file, read_lines
+from aam.data.ids import quote
 from aam.errors import MetadataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_metadata(path: Path | str, text_column: str | None = None) -> pd.DataFrame:
@@ -47,6 +51,16 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
     return frame
 
 
+def refuse_strangers(frame: pd.DataFrame, table_ids: Sequence[str], path: Path | str) -> None:
+    """Raise `MetadataError` where none of the table's samples is in the metadata, read from `path`."""
+    known = set(frame.index)
+    if not any(sample in known for sample in table_ids):
+        raise MetadataError(
+            f"{path}: none of its {len(frame)} samples is among the {len(table_ids)} of the table (metadata: "
+            f"{quote(str(frame.index[0]))}, table: {quote(table_ids[0])}); use the metadata of this table"
+        )
+
+
 def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
     """One column of the metadata that came from `path`; a name that is not there is answered with those that are."""
     if name in frame.columns:
@@ -61,9 +75,14 @@ def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 
 
-def read_groups(path: Path | str, name: str) -> dict[str, str]:
-    """Value of a metadata column for each sample that has one, as written: `01` and `1` are different subjects."""
-    values = column(read_metadata(path), name, path)
+def read_groups(path: Path | str, name: str, table_ids: Sequence[str]) -> dict[str, str]:
+    """Value of a metadata column for each sample that has one, as written: `01` and `1` are different subjects.
+
+    Raises `MetadataError` where none of the table's samples is in the metadata.
+    """
+    frame = read_metadata(path)
+    refuse_strangers(frame, table_ids, path)
+    values = column(frame, name, path)
     if values.dtype.kind == "f":
         values = column(read_metadata(path, text_column=name), name, path)
     return {str(sample): str(value) for sample, value in values.dropna().items()}

@@ -79,6 +79,11 @@ def split_rows(
         outside = np.zeros(len(sample_ids), dtype=bool)
         outside[order[_drawn_places(len(order), config.validation_fraction, seed)]] = True
     sides = Sides(np.flatnonzero(~outside), np.flatnonzero(outside))
+    if group_of is not None and len(names := set(group_of.values())) < 2:
+        raise ConfigError(
+            f"--group-column {config.group_column}: all {len(sample_ids)} samples are of one group, "
+            f"{quote(next(iter(names), ''))}, which cannot be on both sides; name a column with several"
+        )
     for side, rows in sides._asdict().items():
         if len(rows) < MIN_SIDE:
             raise ConfigError(

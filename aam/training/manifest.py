@@ -9,36 +9,40 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aam
-from aam.checkpoint import CONFIG, FOLD, LAST, write_json
-from aam.config import PretrainConfig, RunnableConfig, flag, to_dict
+from aam.checkpoint import FOLD, LAST, write_json
+from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
 from aam.corpus import Corpus
-from aam.data.files import digest
-from aam.errors import CheckpointError
+from aam.data.files import digest, refuse_unwritable
+from aam.errors import CheckpointError, ConfigError
 from aam.health.switches import read_switches
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
+C = TypeVar("C", bound=RunnableConfig)
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "safetensors")
 
 
 def claim(folder: Path, resume: bool) -> None:
-    """Refuse an output directory that holds another run, is a file, or, to resume, holds no checkpoint."""
+    """Refuse an output directory that holds another run, is or lies in what cannot be written to, or, to resume, holds
+    no run."""
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise CheckpointError(f"--output-dir {folder}: {path} is a file, expected a folder; give another path")
-    started = (folder / MANIFEST).exists() or (folder / LAST / CONFIG).exists()
-    if started and not resume:
+    refuse_unwritable(folder, "--output-dir", CheckpointError)
+    if has_begun(folder) and not resume:
         raise CheckpointError(
             f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder"
         )
-    if resume and not has_checkpoint(folder):
-        raise CheckpointError(
-            f"--resume: {folder} holds no checkpoint ({LAST}/), nothing to go on with; start without --resume, in "
-            "another folder"
-        )
+    if resume and not has_begun(folder):
+        raise CheckpointError(f"--resume: {folder} holds no run to go on with; check the path, or leave --resume out")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run has begun here, even if it has no checkpoint yet: then `--resume` takes it up from its start."""
+    return (folder / MANIFEST).exists() or has_checkpoint(folder)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -87,19 +91,31 @@ def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
             )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration that a run's manifest records."""
-    return read_part(folder, "config")
-
-
-def read_part(folder: Path, name: str) -> dict[str, Any]:
-    """One part of a run's manifest."""
+def read_config(kind: type[C], folder: Path) -> C:
+    """The configuration that a run's manifest records; raises CheckpointError for a run of another command."""
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[name]
+        return from_dict(kind, read_part(folder, "config"))
+    except ConfigError as error:
+        command = "aam train" if kind is FinetuneConfig else "aam pretrain"
+        raise CheckpointError(f"{folder}: not a run of `{command}` ({error}); give one") from error
+
+
+def run_of(path: Path) -> Path:
+    """The output directory of a run, given by itself, a checkpoint or a fold; else CheckpointError is raised."""
+    places = (path, path.parent, path.parent.parent) if path.is_dir() else ()
+    for folder in places:
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise CheckpointError(f"{path}: no {MANIFEST} here, expected the output directory of a run; check the path")
+
+
+def read_part(folder: Path, name: str) -> Any:
+    """One part of a run's manifest."""
+    file = run_of(folder) / MANIFEST
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder / MANIFEST}: not readable ({error}); give the output directory of a run"
-        ) from error
+        raise CheckpointError(f"{file}: not readable ({error}); give the output directory of a run") from error
 
 
 def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> None:

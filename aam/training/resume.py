@@ -10,6 +10,7 @@ from aam.checkpoint import LAST, load_checkpoint
 from aam.config import FinetuneConfig, PretrainConfig, RanksConfig, RunConfig, flag, from_options, groups, options
 from aam.config.health import HealthConfig
 from aam.errors import ConfigError
+from aam.training.manifest import has_checkpoint, read_config
 
 MAY_CHANGE = {
     "output_dir",
@@ -32,8 +33,14 @@ C = TypeVar("C", PretrainConfig, FinetuneConfig)
 
 
 def resumed(given: dict[str, Any]) -> PretrainConfig:
-    """The stored configuration with what was given now; raises ConfigError where that would make it another run."""
+    """The stored configuration with what was given now; raises ConfigError where that would make it another run.
+
+    A run without a checkpoint is taken up from its start.
+    """
     folder = Path(given.get("output_dir", RunConfig.output_dir))
+    if not has_checkpoint(folder):  # it ended before its first one, and begins again
+        config = continued(read_config(PretrainConfig, folder), given, folder)
+        return dataclasses.replace(config, run=dataclasses.replace(config.run, resume=False))
     stored = load_checkpoint(folder / LAST).config
     if not isinstance(stored, PretrainConfig):
         raise ConfigError(f"--resume: the run in {folder} is one of `aam train`; use that command")

@@ -18,7 +18,7 @@ from generated_samples import community, write_files
 
 from aam import cli
 from aam.checkpoint import open_model
-from aam.config import DataConfig, PretrainConfig, from_dict
+from aam.config import DataConfig, PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.evaluation.known_asvs import KNOWN
@@ -100,7 +100,7 @@ def test_the_log_has_every_loss_term_by_itself(finished: Path):
 
 def test_the_manifest_says_what_the_run_was(finished: Path):
     manifest = read(finished / "manifest.json")
-    config = from_dict(PretrainConfig, read_config(finished))
+    config = read_config(PretrainConfig, finished)
     assert config.run.max_steps == 4 and config.model.branches == 16 and manifest["seed"] == 0
     assert {"aam", "python", "torch", "numpy", "scikit-bio"} <= set(manifest["versions"])
     assert {"table", "tree"} <= set(manifest["data"]) and len(manifest["data"]["table"]["sha256"]) == 64
@@ -134,6 +134,14 @@ def test_a_finished_run_goes_on(finished: Path, tmp_path: Path):
     assert [line["step"] for line in log(folder) if line["kind"] == "validation"] == [2, 4, 6]
     began, now = (read(path / "manifest.json") | {"health": None} for path in (finished, folder))
     assert now == began
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_taken_up_from_its_start(finished: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(finished / "manifest.json", folder)
+    assert pretrain("--resume", "--output-dir", folder) == 0
+    assert (folder / "last/model.safetensors").read_bytes() == (finished / "last/model.safetensors").read_bytes()
 
 
 def test_a_run_on_data_that_has_changed_does_not_go_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_depth_that_drops_every_sample(refused: Callable[..., str]):
         (["--seed", "99999999999999999999"], "--seed is 99999999999999999999, expected at least 0 and at most"),
         (["--preset", "huge"], "Invalid value for '--preset': 'huge' is not one of"),
         (["--token-limits", "3"], "No such option.*--token-limit"),
-        (["--resume"], "--resume: .*run holds no checkpoint .*start without --resume"),
+        (["--resume"], "--resume: .*run holds no run to go on with; check the path, or leave --resume out"),
         (["--example"], "found both --example and --table, expected one of them"),
         (["--group-column", "subject"], "--group-column names a metadata column, but no --metadata file was given"),
         (["--validation-fraction", "0.95"], "--validation-fraction is 0.95, expected more than 0 and at most 0.9"),
@@ -193,6 +194,32 @@ def test_an_output_directory_that_holds_another_run(refused: Callable[..., str],
     (data / "old" / "manifest.json").write_text("{}")
     error = refused("--output-dir", data / "old")
     assert error == f"--output-dir {data / 'old'} holds another run; go on with it by --resume, or give another folder"
+
+
+def test_an_output_directory_that_cannot_be_written_to(refused: Callable[..., str], data: Path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != data)  # permissions mean nothing to root
+    error = refused("--output-dir", data / "new" / "run")
+    assert (
+        error == f"--output-dir {data / 'new' / 'run'}: {data} cannot be written to; check its permissions, or "
+        "give another folder"
+    )
+
+
+def test_a_run_of_another_command_does_not_go_on(refused: Callable[..., str], data: Path):
+    (data / "old").mkdir()
+    (data / "old" / "manifest.json").write_text('{"config": {"target": {}}}')
+    error = refused("--output-dir", data / "old", "--resume")
+    assert error.startswith(f"{data / 'old'}: not a run of `aam pretrain` (unknown key 'target'")
+
+
+def test_all_samples_of_one_group(refused: Callable[..., str], data: Path):
+    lines = ["sample-id\tsubject", *(f"s{row}\tA" for row in range(10))]
+    (data / "m.tsv").write_text("\n".join(lines) + "\n")
+    error = refused("--metadata", data / "m.tsv", "--group-column", "subject")
+    assert (
+        error == "--group-column subject: all 10 samples are of one group, 'A', which cannot be on both sides; name "
+        "a column with several"
+    )
 
 
 def test_an_output_directory_that_is_a_file_or_lies_below_one(refused: Callable[..., str], data: Path):

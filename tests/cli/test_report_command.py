@@ -45,13 +45,20 @@ def test_a_run_whose_data_is_gone_is_reported_without_ordinations(tmp_path: Path
         (["-o", "page.pdf"], "found the ending '.pdf', expected .html"),
         (["--color-by", "agee"], "has no column 'agee'"),
         (["--metadata", "nowhere.tsv"], "nowhere.tsv does not exist"),
+        (["--metadata", "others.tsv"], "others.tsv: none of its 1 samples is among the 38 of the table"),
     ],
 )
 def test_refused_with_code_2_and_nothing_written(run: Path, options: list[str], message: str, capsys, monkeypatch):
     monkeypatch.chdir(run)
+    (run / "others.tsv").write_text("sample-id\tage\nX1\t6\n")
     assert main(["report", str(run), *options]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (run / "report.html").exists()
+
+
+def test_a_checkpoint_in_a_run_stands_for_it(run: Path):
+    assert main(["report", str(run / "best")]) == 0
+    assert "<h1>my-run</h1>" in (run / "report.html").read_text()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys):

@@ -60,14 +60,14 @@ def labels_of(classes: list[str | None]) -> Labels:
 
 def test_classes_are_ordered_by_number_name_or_wish():
     plain, ordinal = TargetConfig(("t",), "classification"), TargetConfig(("t",), "ordinal")
-    assert class_names(labels_of(["10", "9", "10", "9"]), plain) == ("9", "10")
-    assert class_names(labels_of(["b", "a", "a", "b", None]), plain) == ("a", "b")
+    assert class_names(labels_of(["10", "9", "10", "9"]), plain, Path("m.tsv")) == ("9", "10")
+    assert class_names(labels_of(["b", "a", "a", "b", None]), plain, Path("m.tsv")) == ("a", "b")
     wished = TargetConfig(("t",), "ordinal", class_order=("low", "high"))
-    assert class_names(labels_of(["high", "low"] * 2), wished) == ("low", "high")
+    assert class_names(labels_of(["high", "low"] * 2), wished, Path("m.tsv")) == ("low", "high")
     with pytest.raises(ConfigError, match="say so with --class-order"):
-        class_names(labels_of(["high", "low"] * 2), ordinal)
+        class_names(labels_of(["high", "low"] * 2), ordinal, Path("m.tsv"))
     with pytest.raises(ConfigError, match="name each once"):
-        class_names(labels_of(["high", "mid"] * 2), wished)
+        class_names(labels_of(["high", "mid"] * 2), wished, Path("m.tsv"))
 
 
 @given(

@@ -23,8 +23,8 @@ def test_ids_stay_text_and_columns_get_their_type(tmp_path):
 @pytest.mark.parametrize("name", ["ibd-2538", "ecam-infants"])
 def test_real_metadata_covers_its_table(name, study):
     frame = read_metadata(study(name) / "metadata.tsv")
-    groups = read_groups(study(name) / "metadata.tsv", "host_subject_id")
     samples = read_table(study(name) / "table.biom").sample_ids
+    groups = read_groups(study(name) / "metadata.tsv", "host_subject_id", samples)
     assert set(samples) <= set(frame.index) and set(groups) <= set(frame.index)
     assert len(set(groups.values())) == frame["host_subject_id"].nunique() < len(samples)
 
@@ -32,8 +32,16 @@ def test_real_metadata_covers_its_table(name, study):
 def test_groups_are_text_as_written_and_missing_ones_are_left_out(tmp_path):
     path = tmp_path / "m.tsv"
     path.write_text("sample-id\tsubject\tsite\na\t01\tgut\nb\t1\tgut\nc\t\t\nd\t2\tskin\n")
-    assert read_groups(path, "subject") == {"a": "01", "b": "1", "d": "2"}
-    assert read_groups(path, "site") == {"a": "gut", "b": "gut", "d": "skin"}
+    assert read_groups(path, "subject", ["a"]) == {"a": "01", "b": "1", "d": "2"}
+    assert read_groups(path, "site", ["x", "b"]) == {"a": "gut", "b": "gut", "d": "skin"}
+
+
+def test_metadata_of_another_table_are_told_by_both_ids(tmp_path):
+    path = tmp_path / "m.tsv"
+    path.write_text("sample-id\tsubject\nMC001\t01\nMC002\t01\n")
+    words = r"m.tsv: none of its 2 samples is among the 1 of the table \(metadata: 'MC001', table: '11402.MC001'\)"
+    with pytest.raises(MetadataError, match=words):
+        read_groups(path, "subject", ["11402.MC001"])
 
 
 def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
@@ -43,7 +51,7 @@ def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
     with pytest.raises(MetadataError, match="m.tsv has no column 'host_subject'; did you mean 'host_subject_id'?"):
         column(frame, "host_subject", path)
     with pytest.raises(MetadataError, match="has no column 'xyz'; it has 'host_subject_id', 'age'"):
-        read_groups(path, "xyz")
+        read_groups(path, "xyz", ["a"])
     assert column(frame, "age", path).tolist() == [1.0]
 
 

@@ -38,7 +38,7 @@ def test_groups_stay_whole(numbers, seed):
 
 
 def test_one_group_that_is_all_cannot_be_split():
-    with pytest.raises(ConfigError, match="the validation side of the split has 0 of 10 samples"):
+    with pytest.raises(ConfigError, match="subject: all 10 samples are of one group, 'x'"):
         split_samples(IDS, DataConfig(group_column="subject"), 0, dict.fromkeys(IDS, "x"))
 
 
