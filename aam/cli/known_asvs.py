@@ -1,7 +1,8 @@
-"""What a command says of how many ASVs of a table its model has learned from."""
+"""What a command says of how many ASVs of a table its model has learned from, and whether it could have."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aam.evaluation.known_asvs import KnownASVs
+    from aam.models.chunked_encoder import ChunkedEncoder
 
 
 def share_text(known: KnownASVs, tokens: NDArray[np.uint8]) -> str:
@@ -27,6 +29,14 @@ def tell_known(checkpoint: Path, tokens: NDArray[np.uint8]) -> None:
     known = read_known(checkpoint)
     if known is not None and (text := share_text(known, tokens)):
         click.echo(text, err=True)
+
+
+def tell_misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> None:
+    """Warn on stderr where ASVs are from another region, or the other strand, than those the encoder has learned."""
+    from aam.evaluation.direction import misfit
+
+    if text := misfit(encoder, sequences):
+        click.echo(f"Warning: {text}", err=True)
 
 
 def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:

@@ -69,12 +69,13 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
 
     Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it.
     """
+    from aam.cli.known_asvs import tell_misfit
     from aam.cli.progress import status
 
     with status("opening the model and reading the data"):
         from aam.checkpoint import find_members, open_model
         from aam.evaluation.samples import read_samples
-        from aam.training.run import resolve_device
+        from aam.models.devices import resolve_device
 
         device, members = resolve_device(values.device), find_members(model_path)
         found = open_model(members[0])
@@ -85,6 +86,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
     tell_dropped(samples.dropped)
     if samples.cut:
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)
+    tell_misfit(found.encoder.asv_encoder, samples.table.sequences)
     return Opened(found.encoder.to(device), found.config, samples)
 
 

@@ -9,9 +9,10 @@ import click
 import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
-from aam.cli.known_asvs import tell_known
+from aam.cli.known_asvs import tell_known, tell_misfit
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
+from aam.cli.study_folds import seen_in_training
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.label_schema import encode
@@ -19,8 +20,8 @@ from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration
 from aam.evaluation.predictions import Predictions, average, decode, predict_draws
 from aam.evaluation.target_tables import SAMPLE_ID, flat, prediction_table, target_figures
+from aam.models.devices import resolve_device
 from aam.study import NewSamples, open_new_samples
-from aam.training.run import resolve_device
 
 
 def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
@@ -31,6 +32,7 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
         data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.data.max_bp)
         new = open_new_samples(data, config.target)
     tell_known(find_members(model)[0], new.tokens)
+    tell_misfit(members[0].encoder.asv_encoder, new.table.sequences)
     refused_path = output.with_name(f"{output.stem}.refused.tsv")
     refuse_existing(refused_path)
     with status(f"predicting {len(new.table.sample_ids)} samples"):
@@ -45,6 +47,7 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
             refused.to_csv(partial, sep="\t")
         click.echo(f"{len(refused)} samples refused, with reasons in {refused_path}", err=True)
     tell(table, new, members, calibration)
+    tell_flattered(model, new)
     click.echo(f"{len(table)} samples predicted by {len(members)} model{'s' * (len(members) > 1)}: {output}")
 
 
@@ -80,3 +83,15 @@ def tell(table: pd.DataFrame, new: NewSamples, members: list[Finetuned], calibra
         for name, value in flat(target_figures(table, new.truth, config, None)).items():
             if not name.endswith(("_low", "_high")):
                 click.echo(f"{name:<24}{value:.4f}", err=True)
+
+
+def tell_flattered(model: Path, new: NewSamples) -> None:
+    """Warn on stderr where samples that were scored had been trained on."""
+    if new.truth is not None:
+        scored = new.truth.index[new.truth.notna().any(axis=1)]
+        if seen := seen_in_training(model).intersection(scored):
+            click.echo(
+                f"Warning: {len(seen):,} of the {len(scored):,} samples that were scored had been trained on, which "
+                "flatters these figures; those of samples never seen stand in metrics.json of the run",
+                err=True,
+            )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aam.checkpoint import FOLD
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.data.split import split_samples
 from aam.errors import CheckpointError, ConfigError
@@ -75,6 +76,20 @@ def recorded_folds(model: Path, study: Study) -> list[Fold]:
         test = np.sort(np.array([place[sample] for sample in ids], np.int64))
         folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
     return folds
+
+
+def seen_in_training(model: Path) -> set[str]:
+    """Ids of the samples that a model of `aam train`, or any of those that predict together, was trained on.
+
+    Empty for a checkpoint that has left its run.
+    """
+    try:
+        ids, folds = (read_part(model, name) for name in ("sample_ids", "folds"))
+    except CheckpointError:
+        return set()
+    parts = [path.name for path in (model, model.parent) if path.name.startswith(FOLD)]
+    tested = [folds[name] for number, name in enumerate(folds, 1) if not parts or parts[0] == f"{FOLD}{number}"]
+    return set(ids) - set(ids).intersection(*tested)
 
 
 def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
-from aam.cli.known_asvs import keep_known
+from aam.cli.known_asvs import keep_known, tell_misfit
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import write_report
@@ -27,13 +27,14 @@ from aam.evaluation.folds import Fold
 from aam.evaluation.known_asvs import sketch
 from aam.evaluation.predictions import average, decode, embed_asvs, predict_draws
 from aam.evaluation.target_tables import point_figures
+from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.study import Study
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.manifest import add_health, write_record
 from aam.training.preflight import look_over
-from aam.training.run import Seams, assemble, resolve_device
+from aam.training.run import Seams, assemble
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import Budget
@@ -95,6 +96,7 @@ def record(study: Study, folds: list[Fold]) -> dict[str, Any]:
         "overlap": dataclasses.asdict(study.overlap),
         "dropped": {reason: len(gone) for reason, gone in study.dropped.items()},
         "classes": list(study.classes),
+        "sample_ids": ids,
         "folds": {fold.name: [ids[row] for row in fold.test] for fold in folds},
     }
 
@@ -104,6 +106,7 @@ def open_start(config: FinetuneConfig, study: Study) -> Start:
     if config.head.pretrained is None:
         return Start(None, None)
     encoder, _ = open_encoder(config.head.pretrained)
+    tell_misfit(encoder.asv_encoder, study.table.sequences)
     if not (config.head.freeze or config.head.freeze_asvs):
         return Start(encoder.state_dict(), None)
     with status(f"embedding {len(study.tokens)} ASVs"):

@@ -106,6 +106,9 @@ class ASVEncoder(ChunkedEncoder):
         logits = self.nucleotide_head(states).view(-1, self.patch, vocab.OUTPUT_SIZE)
         return logits[torch.arange(len(at), device=at.device), base % self.patch] + self.prior(at[:, 1])
 
+    def usual(self) -> Tensor:
+        return self.prior.weight[1:]
+
     def nucleotides(self, states: Tensor, length: int) -> Tensor:
         """states [U, P, D] -> logits of every position [U, L, 6]."""
         rows, patches = states.shape[0], states.shape[1] - 1

@@ -31,6 +31,8 @@ class ChunkedEncoder(nn.Module):
 
     positions: int
     """Transformer positions of the longest sequence."""
+    max_bp: int
+    """Bases of the longest sequence."""
     nucleotide_head: nn.Linear
     dropout = 0.0
     in_turn = False
@@ -57,6 +59,10 @@ class ChunkedEncoder(nn.Module):
 
     def calibrate(self, tokens: Tensor) -> None:
         """Start from these ASVs, tokens [U, L]: embeddings spread out, nucleotides at their frequencies."""
+        raise NotImplementedError
+
+    def usual(self) -> Tensor:
+        """Nucleotide logits [max_bp, 6] of each base of which nothing but its position is known."""
         raise NotImplementedError
 
     def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:

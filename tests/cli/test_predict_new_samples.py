@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from aam import cli
 from aam.evaluation.calibration import margin
+from aam.evaluation.direction import turn
 
 IDS = ["1.10", "1.1", "00123", "123", "1e5", *(f"s{row}" for row in range(15))]
 RNG = np.random.default_rng(1)
@@ -18,7 +20,8 @@ READS = 40
 
 
 def asvs(seed: int) -> list[str]:
-    return ["".join(row) for row in np.random.default_rng(seed).choice(list("ACGT"), (8, 20))]
+    """Eight ASVs of 20 bases, of which most are alike, as in ribosomal RNA."""
+    return ["AACCAAGGAACAAC" + "".join(row) for row in np.random.default_rng(seed).choice(list("ACGT"), (8, 6))]
 
 
 def write_table(path: Path, ids: list[str], sequences: list[str]) -> Path:
@@ -97,8 +100,29 @@ def test_intervals_are_those_of_the_out_of_fold_residuals(model: Path, files: Pa
         np.testing.assert_allclose(table["age"] - table["age_lower"], wanted, atol=1e-4)
 
 
+def test_scores_of_samples_that_were_trained_on_are_called_flattering(model: Path, files: Path, tmp_path: Path, capsys):
+    """18 samples are used: 9 tested by either fold. The ensemble has seen all, a fold's model the other 9."""
+    known = ["--metadata", str(files / "samples.tsv")]
+    for part, seen in ((model, 18), (model / "fold-2", 9), (model / "fold-2" / "last", 9)):
+        predicted(part, files / "table.tsv", tmp_path / f"{seen}-{part.name}.tsv", *known)
+        assert f"Warning: {seen} of the 18 samples that were scored had been trained on" in capsys.readouterr().err
+    shutil.copytree(model / "fold-2" / "last", tmp_path / "elsewhere")
+    predicted(tmp_path / "elsewhere", files / "table.tsv", tmp_path / "far.tsv", *known)
+    write_table(tmp_path / "new.tsv", [f"new {name}" for name in IDS], asvs(0))
+    (tmp_path / "m.tsv").write_text("sample-id\tage\n" + "".join(f"new {name}\t3\n" for name in IDS))
+    predicted(model, tmp_path / "new.tsv", tmp_path / "new-out.tsv", "--metadata", str(tmp_path / "m.tsv"))
+    told = capsys.readouterr().err
+    assert told.count("mae ") == 2 and "trained on" not in told
+
+
+def test_reverse_complements_are_warned_of(model: Path, tmp_path: Path, capsys):
+    turned = write_table(tmp_path / "turned.tsv", IDS, [turn(sequence) for sequence in asvs(0)])
+    predicted(model, turned, tmp_path / "out.tsv")
+    assert "Warning: these ASVs are reverse complements of what the model has" in capsys.readouterr().err
+
+
 REFUSED = {
-    "no value": (["--target", "empty"], "all 19 samples left are samples without a target"),
+    "no value": (["--target", "empty"], "column 'empty' has no value for any of the 19 samples"),
     "no such covariate": (["--target", "age", "--covariate", "sites"], "has no column 'sites'; did you mean 'site'?"),
     "no such group": (["--target", "age", "--group-column", "subject"], "has no column 'subject'"),
     "groups without value": (["--target", "age", "--group-column", "empty"], "has no value for"),
@@ -116,9 +140,15 @@ def test_bad_columns_are_one_line_and_code_2(options: list[str], message: str, f
     assert not (tmp_path / "run").exists()
 
 
-def test_metadata_of_another_table_is_one_line_and_code_2(files: Path, tmp_path: Path, capsys):
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_metadata_of_another_table_is_one_line_and_code_2(
+    command: str, model: Path, files: Path, tmp_path: Path, capsys
+):
     other = write_table(tmp_path / "other.tsv", ["a", "b", "c"], asvs(0))
-    data = ["--table", str(other), "--metadata", str(files / "samples.tsv"), "--target", "age"]
-    assert cli.main(["train", *data, "--output-dir", str(tmp_path / "run")]) == 2
+    data = ["--table", str(other), "--metadata", str(files / "samples.tsv")]
+    own = ["--target", "age", "--output-dir", str(tmp_path / "run")]
+    if command == "predict":
+        own = ["--model", str(model), "--rarefy-depth", "none", "-o", str(tmp_path / "p.tsv")]
+    assert cli.main([command, *data, *own]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "none of its 22 samples is among the 3 of the table (metadata: '1.10', table: 'a')" in told
