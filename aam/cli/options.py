@@ -17,6 +17,13 @@ from aam.errors import ConfigError
 
 C = TypeVar("C", settings.PretrainConfig, settings.FinetuneConfig)
 F = TypeVar("F", bound=Callable[..., Any])
+OWN_DATA = {
+    "example": False,
+    **dict.fromkeys(
+        ("corpus", "tree", "sequences", "unifrac_matrix", "metadata", "group_column", "validation_samples")
+    ),
+}
+"""Options that the table of a run comes with, dropped where another table is given."""
 Fields = dict[str, tuple[dataclasses.Field, Any]]
 
 

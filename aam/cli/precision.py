@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given
-from aam.config import PretrainConfig, from_options, groups, options
+from aam.cli.options import OWN_DATA, HeadedCommand, config_options, given
+from aam.config import PretrainConfig, changed, from_options
 
 UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step", "precision", "compile")
 """Options of a run that mean nothing where nothing is trained."""
-OWN_DATA = {"example": False, "tree": None, "sequences": None, "unifrac_matrix": None, "metadata": None}
-"""Options that a run's table comes with, dropped where another table is given."""
 
 
 @click.command("precision", cls=HeadedCommand)
@@ -59,10 +57,5 @@ def trained(run: Path, asked: dict[str, Any]) -> tuple[PretrainConfig, dict[str,
     from aam.checkpoint import Pretrained, open_as
 
     model, stored = open_as(Pretrained, run)
-    known = {
-        name: getattr(getattr(stored, part), name)
-        for part, group in groups(PretrainConfig).items()
-        for name in options(group)
-    }
     others = OWN_DATA if "table" in asked else {}
-    return from_options(PretrainConfig, known | others | asked | {"compile": False}), model.state_dict()
+    return changed(stored, others | asked | {"compile": False}), model.state_dict()

@@ -6,6 +6,7 @@ Nothing here reads files or imports torch. Other modules take one of these objec
 from __future__ import annotations
 
 from aam.config.convert import (
+    changed,
     check_bounds,
     convert,
     flag,
@@ -100,6 +101,7 @@ __all__ = [
     "UnifracHead",
     "UnifracMetric",
     "base",
+    "changed",
     "check_bounds",
     "convert",
     "derived",

@@ -58,6 +58,15 @@ def from_options(cls: type[W], given: dict[str, Any]) -> W:
     return check_together(cls(**built))
 
 
+def changed(config: W, given: dict[str, Any]) -> W:
+    """A configuration with other values of some options; what was derived of the data stays as it is."""
+    parts: dict[str, Any] = {}
+    for part, group in groups(type(config)).items():
+        own = {name: value for name, value in given.items() if name in options(group)}
+        parts[part] = from_dict(group, to_dict(getattr(config, part)) | own)
+    return check_together(type(config)(**parts))
+
+
 def check_together(config: W) -> W:
     """Refuse values that are fine alone and wrong together."""
     model = config.model

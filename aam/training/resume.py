@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aam.checkpoint import LAST, load_checkpoint
-from aam.config import FinetuneConfig, PretrainConfig, RanksConfig, RunConfig, flag, from_options, groups, options
+from aam.config import FinetuneConfig, PretrainConfig, RanksConfig, RunConfig, changed, flag, groups, options
 from aam.config.health import HealthConfig
 from aam.errors import ConfigError
 from aam.training.manifest import has_checkpoint, read_config
@@ -49,12 +49,8 @@ def resumed(given: dict[str, Any]) -> PretrainConfig:
 
 def continued(stored: C, given: dict[str, Any], folder: Path) -> C:
     """A stored configuration of any command, with what was given now."""
-    kind = type(stored)
-    values = {
-        name: getattr(getattr(stored, part), name) for part, group in groups(kind).items() for name in options(group)
-    }
-    config = from_options(kind, values | given)
-    for part, group in groups(kind).items():
+    config = changed(stored, given)
+    for part, group in groups(type(stored)).items():
         for name in options(group):
             before, now = (getattr(getattr(c, part), name) for c in (stored, config))
             if before != now and name not in MAY_CHANGE:
@@ -62,14 +58,4 @@ def continued(stored: C, given: dict[str, Any], folder: Path) -> C:
                     f"--resume: {flag(name)} is {now}, but the run in {folder} began with {before}; "
                     f"leave it out, or start another run"
                 )
-    return with_derived(config, stored)
-
-
-def with_derived(config: C, stored: C) -> C:
-    """The configuration with what the run itself found out, such as the bases that its encoder can read."""
-    parts = {}
-    for part, group in groups(type(config)).items():
-        own, began = getattr(config, part), getattr(stored, part)
-        names = [field.name for field in dataclasses.fields(group) if field.name not in options(group)]
-        parts[part] = dataclasses.replace(own, **{name: getattr(began, name) for name in names})
-    return dataclasses.replace(config, **parts)
+    return config

@@ -62,7 +62,7 @@ def test_its_size_is_that_of_the_encoder(run: Path, tmp_path: Path, capsys):
     assert f"--dim is fixed by the encoder of --pretrained {run}; leave it out" in capsys.readouterr().err
     assert cli.main([*asked, "--max-bp", "200"]) == 2
     assert "--max-bp is 200, but the encoder of --pretrained reads at most 150 bases" in capsys.readouterr().err
-    assert cli.main([*asked[:-2], "--output-dir", str(tmp_path / "no"), "--pretrained", str(tmp_path)]) == 2
+    assert cli.main(["pretrain", "--example", "--pretrained", str(tmp_path), "--output-dir", str(tmp_path / "no")]) == 2
     assert "no checkpoint here" in capsys.readouterr().err
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from aam.cli import FAILED, explain_error
-from aam.cli.options import add_options
-from aam.config import PretrainConfig, from_dict, from_options, groups, options, to_dict
+from aam.cli.options import OWN_DATA, add_options
+from aam.config import PretrainConfig, changed, from_options, groups, options
 
 if TYPE_CHECKING:
     from aam.corpus import Corpus
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 COMMON = ("table", "tree", "sequences", "unifrac_matrix", "batch_size", "preset", "seed", "device")
 """Options of `aam pretrain` that every such command takes."""
-INPUTS = {"table", "tree", "unifrac_matrix"}
 
 
 @dataclass(frozen=True)
@@ -96,20 +95,9 @@ def open_workbench(model: Path | None, **given: Any) -> Workbench:
             config = from_options(PretrainConfig, {"example": "table" not in given} | given)
         else:
             trained, started = open_as(Pretrained, model)
-            config, stored = overruled(started, given), trained.state_dict()
+            config, stored = changed(started, (OWN_DATA if "table" in given else {}) | given), trained.state_dict()
         corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
         return build_workbench(config, corpus, stored)
-
-
-def overruled(config: PretrainConfig, given: dict[str, Any]) -> PretrainConfig:
-    """A stored configuration with some options changed; a table that is given comes with its own tree or matrix."""
-    if "table" in given:
-        given = {"example": False} | dict.fromkeys(INPUTS) | given
-    parts: dict[str, Any] = {
-        name: from_dict(group, to_dict(getattr(config, name)) | {n: v for n, v in given.items() if n in options(group)})
-        for name, group in groups(PretrainConfig).items()
-    }
-    return PretrainConfig(**parts)
 
 
 def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, Any] | None = None) -> Workbench:
