@@ -60,7 +60,8 @@ def test_the_job_of_one_process(job, tmp_path: Path):
     found = read_by_aam(ran)
     assert (found["table"], found["num_workers"], found["precision"]) == (Path("table.biom"), 6, "bf16")
     assert "--resume" not in ran and not (tmp_path / "asked").exists()
-    (tmp_path / "my-run" / "last").mkdir(parents=True)
+    (tmp_path / "my-run").mkdir()
+    (tmp_path / "my-run" / "manifest.json").touch()
     assert job(ONE, 4) == 4  # interrupted with a checkpoint: once more
     assert read_by_aam((tmp_path / "ran").read_text().split())["resume"] is True
     assert (tmp_path / "asked").read_text() == "requeue 5\n"
@@ -75,6 +76,7 @@ def test_the_job_of_many_processes(job, tmp_path: Path):
     assert read_by_aam(launch.training_script_args)["tree"] == Path("tree.nwk")
     assert job(MANY, 1) == 1 and not (tmp_path / "asked").exists()  # nothing to go on with
     (tmp_path / "my-run" / "last").mkdir(parents=True)
+    (tmp_path / "my-run" / "manifest.json").touch()
     assert job(MANY, 1) == 1
     assert "--resume" in (tmp_path / "ran").read_text() and (tmp_path / "asked").read_text() == "requeue 5\n"
     assert job(MANY, 1, SLURM_RESTART_COUNT="20") == 1 and (tmp_path / "asked").read_text() == "requeue 5\n"
