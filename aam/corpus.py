@@ -44,7 +44,7 @@ class Corpus:
     """Everything a run draws from: `table`, its `tokens` [A, L] uint8, `targets` of drawn samples, `sides`, `depth`.
 
     `dropped` tells what was left out and why: reason -> ids. `tree` is pruned to the table; None with a given matrix or
-    with several trees. `studies` int [samples] is the number of each sample's study, None where there is but one.
+    with several trees. `studies` int [samples] is the number of each sample's study, None where one table was read.
     """
 
     table: Table
@@ -69,7 +69,8 @@ class Corpus:
 
     def drawn(self, samples: np.ndarray, draw: Draw) -> ASVDataset:
         """The samples of these numbers, int [n], drawn as told; nothing is copied."""
-        studies = None if self.studies is None else self.studies[samples]
+        # Samples of several studies share a batch where one tree compares them.
+        studies = self.studies[samples] if self.studies is not None and self.tree is None else None
         ids, rows = pick(self.table.sample_ids, samples), self.table.stored_rows(samples)
         return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, rows)
 
@@ -138,12 +139,10 @@ def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure:
 
 
 def open_folder(data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
-    """What `aam prepare` wrote; where each study has a tree of its own, samples know their study."""
+    """What `aam prepare` wrote."""
     found = open_prepared(files["corpus"].parent, data.max_bp)
-    one = len(found.trees) == 1
-    targets, tree = found.targets(*measure), found.trees[0] if one else None
-    studies = None if one else found.study
-    return Opened(found.table, found.tokens, targets, tree, found.dropped, found.depth, studies, found.by_id)
+    targets, tree = found.targets(*measure), found.trees[0] if len(found.trees) == 1 else None
+    return Opened(found.table, found.tokens, targets, tree, found.dropped, found.depth, found.study, found.by_id)
 
 
 def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:

@@ -92,15 +92,14 @@ def kept(rows: NDArray[np.void]) -> KnownASVs:
 
 def hashes_of(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Hashes [A] of ASVs, tokens [A, L]; the padding of the table plays no part."""
-    digests = list[bytes]()
+    parts = [np.empty(0, np.uint64)]
     width, pad = tokens.shape[1], bytes([vocab.PAD])
     for start in range(0, len(tokens), PIECE):
         text = tokens[start : start + PIECE].tobytes()
-        digests += (
-            hashlib.blake2b(text[row : row + width].rstrip(pad), digest_size=8).digest()
-            for row in range(0, len(text), width)
-        )
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+        rows = (text[row : row + width].rstrip(pad) for row in range(0, len(text), width))
+        digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
+        parts.append(np.frombuffer(digests, "<u8").astype(np.uint64))
+    return np.concatenate(parts)
 
 
 def sketch(

@@ -11,8 +11,13 @@ from trained_run import save_run
 
 from aam.checkpoint import BEST
 from aam.cli.known_asvs import keep_known, tell_known
+from aam.cli.pretrain_run import known_to
+from aam.config import DataConfig, PrepareConfig
+from aam.corpus import open_corpus
+from aam.data.dataset import Draw
 from aam.data.tokenizer import tokenize
 from aam.evaluation.known_asvs import KnownASVs, read_known, sketch, write_known
+from aam.prepare import prepare
 
 
 def of(*sequences: str) -> KnownASVs:
@@ -43,3 +48,22 @@ def test_where_the_other_does_not_tell_nobody_claims_anything(tmp_path: Path, st
     assert read_known(tmp_path) is None
     tell_known(tmp_path, tokenize(["AAAA"], 10))
     assert capsys.readouterr().err == ""
+
+
+def test_a_corpus_of_two_studies_under_one_tree_knows_each_by_itself(tmp_path: Path):
+    """Together their prevalences would be half of what either has, and neither would look like itself."""
+    tables = []
+    for name, own in (("a", ("AAAA", "CCCC")), ("b", ("GGGG", "TTTT"))):
+        header = "\t".join(f"{name}{sample}" for sample in range(6))
+        rows = "".join(sequence + "\t5" * 6 + "\n" for sequence in own)
+        tables.append(tmp_path / f"{name}.tsv")
+        tables[-1].write_text(f"#OTU ID\t{header}\n{rows}")
+    tree = tmp_path / "tree.nwk"
+    tree.write_text("((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3);")
+    prepare(PrepareConfig(table=tuple(tables), tree=(tree,)), tmp_path / "corpus", lambda text: None)
+    corpus = open_corpus(DataConfig(corpus=tmp_path / "corpus", rarefy_depth="none"), "unweighted", 0.5, 0)
+    assert corpus.drawn(corpus.sides.train, Draw(None, None, "abundance", 0)).studies is None  # batches mix them
+    known = known_to(corpus)
+    assert sorted(known.rows["study"]) == [0, 0, 1, 1]
+    tokens = tokenize(["AAAA", "CCCC"], 150)
+    assert known.likeness(tokens, csr_array(np.ones((3, 2), np.int64))) == pytest.approx(1.0)
