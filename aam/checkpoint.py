@@ -7,7 +7,6 @@ A run directory holds `best/` and `last/`; each has `model.safetensors`, `config
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from aam.atomic import sync, write_json
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.data.files import digest
 from aam.errors import CheckpointError, ConfigError
@@ -73,17 +73,6 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as handle:
-        json.dump(value, handle, indent=2, allow_nan=True)
-        handle.write("\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
-
-
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace `folder` by a complete checkpoint; a crash at any point leaves the old one, or the new one, readable."""
     with replacing(folder) as partial:
@@ -107,15 +96,6 @@ def replacing(folder: Path) -> Iterator[Path]:
     partial.rename(folder)
     sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_about(folder: Path, checkpoint: Checkpoint) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.checkpoint import write_json
+from aam.atomic import write_json
 from aam.cli.output import refuse_existing
 from aam.cli.progress import bar, status
 from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings

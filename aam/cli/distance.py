@@ -47,7 +47,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam distance --model aam-run --table table.biom -o distances.tsv
     """
-    from aam.checkpoint import find_members, write_json
+    from aam.atomic import write_json
+    from aam.checkpoint import find_members
     from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
     from aam.cli.progress import bar
 

@@ -50,7 +50,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
-    from aam.checkpoint import write_json
+    from aam.atomic import write_json
     from aam.cli.output import check_output, new_file
 
     started, values = time.monotonic(), sorted_values(given(options, None))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aam.atomic import whole_file
 from aam.data.files import refuse_unwritable
 from aam.errors import ConfigError
 
@@ -46,15 +47,9 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises `ConfigError` where `path` has come to exist meanwhile.
     """
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")  # some writers ask for the ending
-    try:
+    with whole_file(path) as partial:
         yield partial
-        with partial.open("rb") as handle:
-            os.fsync(handle.fileno())
         refuse_existing(path)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:

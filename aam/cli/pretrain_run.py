@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from aam.checkpoint import BEST, Pretrained, open_as, open_encoder, write_json
+from aam.atomic import write_json
+from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, REPORT, write_report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from aam.atomic import whole_file
 from aam.errors import CheckpointError, MetadataError
 
 if TYPE_CHECKING:
@@ -153,10 +153,6 @@ def pictures(run: Path, titles: dict[str, str]) -> list[Part]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file whole, in the place of an older one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    """Write a file in the place of an older one."""
+    with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

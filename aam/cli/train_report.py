@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.checkpoint import write_json
+from aam.atomic import write_json
 from aam.cli.report import CURVES, REPORT
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.label_schema import encode

@@ -7,7 +7,6 @@ An array is the file `NAME.npy`; the manifest has the size and the SHA-256 of ea
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.atomic import write_json
 from aam.data.files import digest
 from aam.errors import CorpusError
 
@@ -99,13 +99,4 @@ def brief(fault: Exception) -> str:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the record, whole or not at all."""
-    partial = folder / f"{MANIFEST}.partial"
-    try:
-        with partial.open("w", encoding="utf-8") as handle:
-            json.dump(manifest, handle, indent=1)
-            handle.write("\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        partial.replace(folder / MANIFEST)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_json(folder / MANIFEST, manifest)

@@ -8,7 +8,6 @@ it is full, so an interrupted run goes on where it was. Several processes may wr
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from aam import vocab
+from aam.atomic import whole_file
 from aam.errors import CheckpointError
 from aam.models.chunked_encoder import ChunkedEncoder
 
@@ -48,7 +48,7 @@ class ASVCache:
         self.folder, self.dim = Path(folder) / weights_hash(encoder), dim
         self.folder.mkdir(parents=True, exist_ok=True)
         self._where: dict[bytes, tuple[Path, int]] = {}
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in sorted(self.folder.glob("[!.]*.safetensors")):
             self._index(path)
         self._keys: list[bytes] = []
         self._rows: list[NDArray[np.float32]] = []
@@ -83,14 +83,8 @@ class ASVCache:
             return
         keys = np.frombuffer(b"".join(self._keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
         path = self.folder / f"{hashlib.blake2b(keys.tobytes(), digest_size=KEY_BYTES).hexdigest()}.safetensors"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
+        with whole_file(path) as partial:
             save_file({"keys": keys.copy(), "embeddings": np.stack(self._rows)}, partial)
-            with partial.open("rb") as handle:
-                os.fsync(handle.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         self._where |= {key: (path, row) for row, key in enumerate(self._keys)}
         self._keys, self._rows = [], []
 

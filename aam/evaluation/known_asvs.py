@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from aam import vocab
+from aam.atomic import whole_file
 from aam.errors import CheckpointError
 
 KNOWN = "known_asvs.npy"
@@ -124,10 +125,8 @@ def sketch(
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Put the sketch into the folder of a checkpoint."""
-    partial = checkpoint / f"{KNOWN}.partial"
-    with partial.open("wb") as handle:
+    with whole_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
         np.save(handle, known.rows, allow_pickle=False)
-    partial.replace(checkpoint / KNOWN)
 
 
 def read_known(checkpoint: Path) -> KnownASVs | None:

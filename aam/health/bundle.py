@@ -8,7 +8,6 @@ metadata.
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from aam.atomic import whole_file
 from aam.errors import CheckpointError
 
 FORMAT = "1"
@@ -33,15 +33,9 @@ def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
     """
     tensors: dict[str, Tensor] = {}
     record = _pack(dict(content), "", tensors)
-    partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(path) as partial:
         save_file(tensors, partial, metadata={"format": FORMAT, "content": json.dumps(record)})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

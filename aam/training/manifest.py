@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aam
-from aam.checkpoint import FOLD, LAST, write_json
+from aam.atomic import write_json
+from aam.checkpoint import FOLD, LAST
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
 from aam.corpus import Corpus
 from aam.data.files import digest, refuse_unwritable

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from aam.atomic import whole_file
+
 LOG = "log.jsonl"
 PLAIN_SECONDS = 15.0
 """Time between progress lines where the output is no terminal, e.g. in a SLURM log."""
@@ -33,9 +35,8 @@ class JsonlSink:
 
     def __init__(self, path: Path, step: int | None = None):
         if step is not None and path.exists():
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text("".join(lines_until(path, step)), encoding="utf-8")
-            partial.replace(path)
+            with whole_file(path) as shorter:
+                shorter.write_text("".join(lines_until(path, step)), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aam.checkpoint import write_json
+from aam.atomic import write_json
 from aam.errors import CheckpointError
 from aam.evaluation.calibration import (
     CALIBRATION,
