@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from itertools import chain
@@ -183,6 +184,10 @@ def test_an_interrupted_cross_validation_goes_on(train, metadata: Path):
     again = ["train", "--resume", "--output-dir", str(folder)]
     assert cli.main(again) == 0
     assert (folder / "predictions.tsv").read_text() == before
+    shutil.rmtree(folder / "fold-1")
+    shutil.rmtree(folder / "fold-2")  # as if it had ended before its first checkpoint
+    assert cli.main(again) == 0
+    assert (folder / "predictions.tsv").read_text() == before
 
 
 REFUSED = {
@@ -248,6 +253,10 @@ def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path
 def test_a_pretrained_encoder_predicts_nothing(pretrained: Path, tmp_path: Path, capsys):
     assert cli.main(["predict", "--model", str(pretrained), "--example", "-o", str(tmp_path / "p.tsv")]) == 2
     assert "found a model of `aam pretrain`, expected one of `aam train`" in capsys.readouterr().err
+    assert cli.main(["baseline", "--model", str(pretrained), "-o", str(tmp_path / "b")]) == 2
+    assert f"Error: {pretrained}: not a run of `aam train` (unknown key " in capsys.readouterr().err
+    assert cli.main(["baseline", "--model", str(tmp_path)]) == 2
+    assert "no manifest.json here, expected the output directory of a run" in capsys.readouterr().err
 
 
 def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
