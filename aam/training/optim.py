@@ -11,12 +11,9 @@ from torch import nn
 from aam.config import OptimConfig
 from aam.health.groups import parameter_groups
 
-FLOOR = 0.0
-"""Learning rate at the end of the run, as a fraction of the peak."""
-
 
 def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
-    """Rate of update `step` (from 0) of `horizon`: linear warm-up, then a half cosine down to the floor.
+    """Rate of update `step` (from 0) of `horizon`: linear warm-up, then a half cosine down to 0.
 
     Warm-up is a fraction of the run, so it is never longer than it; the first update already moves the weights.
     """
@@ -24,7 +21,7 @@ def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
     if step < warmup:
         return config.lr * min(1.0, (step + 1) / warmup)
     progress = min(1.0, (step - warmup) / max(1.0, horizon - warmup))
-    return config.lr * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * progress)))
+    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:

@@ -11,7 +11,7 @@ from aam.corpus import Corpus
 from aam.health.preflight import Preflight
 from aam.training.loop import Run
 from aam.training.preflight import calm, look_over
-from aam.training.probes import PretrainProbes, junk, perfect, shuffled
+from aam.training.probes import PretrainProbes, junk
 from aam.training.run import training_batches
 from aam.training.state import TrainState
 from aam.training.step import score
@@ -52,9 +52,10 @@ def test_a_block_that_nothing_reaches_is_found(new_run: NewRun, example: Corpus)
 def test_right_answers_score_zero_and_wrong_targets_do_not(new_run: NewRun, example: Corpus, options: dict[str, str]):
     run, _ = new_run("run", **options)
     batch = training_batches(run.config, example)[0]
-    objective, answers = run.learner.objective, perfect(batch)
+    objective, probes = run.learner.objective, PretrainProbes(run.config.loss)
+    answers = probes.perfect(batch)
     assert objective.losses(answers, batch).total.item() < 1e-4
-    assert objective.losses(answers, shuffled(batch)).total.item() > 0.3
+    assert objective.losses(answers, probes.shuffled(batch)).total.item() > 0.3
 
 
 def test_junk_lies_in_the_padding_alone(new_run: NewRun, example: Corpus):
