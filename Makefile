@@ -49,6 +49,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py $(STUDY)
 	$(BIN)/python benchmarks/best_batch.py $(STUDY)
 	$(BIN)/python benchmarks/embed.py $(STUDY)
+	$(BIN)/python benchmarks/embed_table.py $(STUDY) --rounds 1
 	$(BIN)/python benchmarks/assembly.py $(STUDY)
 	$(BIN)/python benchmarks/targets.py
 	$(BIN)/python benchmarks/table_open.py
