@@ -47,7 +47,7 @@ def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
 
 def across_epochs(bench: Workbench, epochs: int) -> Iterator[Check]:
     """Every sample at most once an epoch, each epoch in an order of its own."""
-    size, orders = bench.batches.per_epoch, []
+    size, orders = bench.batches.per_epoch, list[list[str]]()
     for epoch in range(epochs):
         order = [name for place in range(size) for name in bench.batches[epoch * size + place].sample_ids]
         twice = sorted({name for name in order if order.count(name) > 1})

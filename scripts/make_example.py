@@ -81,7 +81,9 @@ def unpack(archive: Path, folder: Path) -> dict[str, Path]:
     with tarfile.open(archive) as tar:
         for name, member in MEMBERS.items():
             paths[name] = folder / name
-            paths[name].write_bytes(tar.extractfile(member).read())
+            if (content := tar.extractfile(member)) is None:
+                raise click.ClickException(f"{archive}: {member} is no file")
+            paths[name].write_bytes(content.read())
     return paths
 
 
