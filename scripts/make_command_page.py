@@ -13,6 +13,8 @@ import click
 from aam.cli import group
 from aam.cli.options import by_heading
 
+OWN = "Options"
+"""Heading of what only this command has."""
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
 # Commands
@@ -50,15 +52,34 @@ def prose(text: str) -> str:
     )
 
 
+def rows_of(command: click.Command, context: click.Context) -> dict[str, list[str]]:
+    """Heading -> lines of the table of its options."""
+    return {
+        heading: [row(option) for option in options if option in command.params and not option.hidden]
+        for heading, options in by_heading(command, context).items()
+    }
+
+
+def less_than_of_pretrain(shown: dict[str, list[str]]) -> list[str] | None:
+    """The options of `aam pretrain` that a command lacks which has the others, but for its own; None for others."""
+    pretrain = group.get_command(click.Context(group), "pretrain")
+    assert pretrain is not None
+    all_of = rows_of(pretrain, click.Context(pretrain))
+    whole = {line for heading, rows in all_of.items() if heading != OWN for line in rows}
+    own = {line for heading, rows in shown.items() if heading != OWN for line in rows}
+    return sorted(line.split(" | ")[0].lstrip("| ") for line in whole - own) if own and own < whole else None
+
+
 def section(command: click.Command, context: click.Context) -> str:
     """One command: what it does, how it is called, its options."""
     pieces = command.collect_usage_pieces(context)
     lines = [f"## {context.command_path}", "", prose(command.help or "")]
     lines += ["", "```", f"{context.command_path} {' '.join(pieces)}", "```"]
-    shown = {
-        heading: [row(option) for option in options if not option.hidden and option.name != "help"]
-        for heading, options in by_heading(command, context).items()
-    }
+    shown = rows_of(command, context)
+    if (missing := less_than_of_pretrain(shown)) is not None:
+        headings = ", ".join(heading for heading in shown if heading != OWN)
+        lines += ["", f"Under {headings}: the options of `aam pretrain`, less {', '.join(missing)}."]
+        shown = {OWN: shown[OWN]}
     for heading, rows in shown.items():
         lines += ["", f"**{heading}**"] if len(shown) > 1 else []
         lines += ["", "| option | default | |", "|---|---|---|", *rows]

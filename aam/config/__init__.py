@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from aam.config.convert import (
     changed,
-    check_bounds,
-    convert,
     flag,
     from_dict,
     from_options,
@@ -20,15 +18,10 @@ from aam.config.convert import (
 )
 from aam.config.fields import (
     Metric,
-    OnFault,
     Precision,
     Preset,
     Selection,
     UnifracEngine,
-    UnifracHead,
-    UnifracMetric,
-    derived,
-    option,
 )
 from aam.config.finetune import (
     NUMERIC_TASKS,
@@ -58,9 +51,6 @@ from aam.config.pretrain import (
     PretrainConfig,
     RanksConfig,
     RunConfig,
-    base,
-    large,
-    small,
     tiny,
 )
 from aam.config.unifrac import UnifracConfig
@@ -79,7 +69,6 @@ __all__ = [
     "ModelConfig",
     "NUMERIC_TASKS",
     "NumericTarget",
-    "OnFault",
     "OptimConfig",
     "PRESETS",
     "PredictConfig",
@@ -98,21 +87,12 @@ __all__ = [
     "Transform",
     "UnifracConfig",
     "UnifracEngine",
-    "UnifracHead",
-    "UnifracMetric",
-    "base",
     "changed",
-    "check_bounds",
-    "convert",
-    "derived",
     "flag",
     "from_dict",
     "from_options",
     "groups",
-    "large",
-    "option",
     "options",
-    "small",
     "suggest",
     "tiny",
     "titles",
