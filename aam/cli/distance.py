@@ -16,8 +16,9 @@ from aam.config.embed import DistanceConfig, DistanceMethod
 if TYPE_CHECKING:
     import numpy as np
 
+    from aam.evaluation.asvs import Progress
     from aam.evaluation.distance import Truth
-    from aam.evaluation.embed import Encoding, Progress
+    from aam.evaluation.embed import Encoding
     from aam.evaluation.scales import Scales
     from aam.phylogeny.unifrac import Measure
 

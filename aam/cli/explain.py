@@ -101,7 +101,7 @@ def of_predictions(opened: Opened, model_path: Path, values: Values, job: Explai
     """A target or class under the models of all folds, each looked at by itself."""
     from aam.checkpoint import open_predictors
     from aam.cli.progress import bar
-    from aam.evaluation.embed import device_of
+    from aam.evaluation.asvs import device_of
     from aam.evaluation.explain import explain, mean_explanation
     from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
 

@@ -14,7 +14,8 @@ from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, fr
 from aam.config.embed import ApplyConfig
 
 if TYPE_CHECKING:
-    from aam.evaluation.embed import Encoding, Store
+    from aam.evaluation.asvs import Store
+    from aam.evaluation.embed import Encoding
     from aam.evaluation.samples import TableSamples
     from aam.models.pretrain_model import PretrainModel
 
@@ -113,7 +114,8 @@ def tell_dropped(dropped: dict[str, list[str]], shown: int = 3) -> None:
 def encoding_of(opened: Opened, cache: Path | None) -> Encoding:
     """The samples with their ASVs encoded, those that the cache holds taken from there."""
     from aam.cli.progress import bar
-    from aam.evaluation.embed import Encoding, encode_asvs
+    from aam.evaluation.asvs import encode_asvs
+    from aam.evaluation.embed import Encoding
 
     samples = opened.samples
     with store_of(opened, cache) as store, bar("ASVs") as progress:

@@ -21,8 +21,9 @@ from aam.data.dataset import Draw
 from aam.data.labels import blank_missing
 from aam.data.metadata import column, read_metadata, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
+from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.audit import FEW_VALUES, audit
-from aam.evaluation.embed import Encoding, as_distances, encode_asvs
+from aam.evaluation.embed import Encoding, as_distances
 from aam.evaluation.folds import Fold
 from aam.evaluation.heldout import MAX_SAMPLES, HeldOut
 from aam.evaluation.html import Part, picture

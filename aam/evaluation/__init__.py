@@ -11,6 +11,6 @@ Scores, baselines and figures know no network: arrays come in, small named recor
     target_metrics       errors in the target's units, balanced accuracy, paired differences
     pcoa, agreement      ordination of a distance matrix; Mantel, Procrustes, neighbour recall, stress
     plots, curves        the figures; `plots` and its neighbours `*_plot` import matplotlib
-    embed, samples       ASVs and samples of a table under a model, with `asv_cache` on disk
+    asvs, embed, samples ASVs and samples of a table under a model, with `asv_cache` on disk
     distance, explain    UniFrac of a table beside the truth; which ASVs drive an output
 """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aam.config import Metric
 from aam.evaluation.agreement import agreement
+from aam.evaluation.asvs import Progress
 from aam.evaluation.baselines import (
     BASELINES,
     DrawnSamples,
@@ -21,7 +22,6 @@ from aam.evaluation.baselines import (
     jaccard_baseline,
     upgma_baseline,
 )
-from aam.evaluation.embed import Progress
 from aam.evaluation.metrics import known_pairs, pair_scores, upper_triangle
 from aam.evaluation.samples import TableSamples
 from aam.phylogeny.community import community

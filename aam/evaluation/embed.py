@@ -1,12 +1,12 @@
-"""ASVs and samples of a table under a trained model: the one place that embeds them, for every command that needs it.
+"""Samples of a table under a trained model: the one place that embeds them, for every command that needs it.
 
-Each distinct ASV is encoded once, whatever the number of samples that carry it; samples follow in blocks. Memory is
-that of the results and of one block, not of the table. N samples, U ASVs, the other axes as in `aam.models`.
+Their ASVs are encoded before, each once (`aam.evaluation.asvs`); samples follow in blocks. Memory is that of the
+results and of one block, not of the table. N samples, U ASVs, the other axes as in `aam.models`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aam.data.dataset import Sample, collate_fn
+from aam.evaluation.asvs import EncodedASVs, Progress, device_of, no_progress
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
 from aam.models.pretrain_model import PretrainModel
 
-ASV_ROWS = 512
 SAMPLE_ROWS = 64
-"""Rows encoded at once; they bound memory and change nothing."""
+"""Samples encoded at once; they bound memory and change nothing."""
 BLOCK_SLOTS = 4096
 """Slots of samples encoded at once: past the caches of a CPU, larger matrix products get slower."""
-
-Progress = Callable[[int, int], None]
-"""Called with (work done, work in all) now and then."""
 
 
 class Samples(Protocol):
@@ -34,23 +31,6 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> Sample: ...
-
-
-class Store(Protocol):
-    """Keeps ASV embeddings between calls; see `aam.evaluation.asv_cache`."""
-
-    def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which of these ASVs [U] are known, and the embeddings [known, D] of those."""
-
-    def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
-        """Keep the embeddings [n, D] of these ASVs."""
-
-
-class EncodedASVs(NamedTuple):
-    """The ASVs that are columns `columns` int64 [U] of a table, ascending, and their `embeddings` [U, D]."""
-
-    columns: NDArray[np.int64]
-    embeddings: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,45 +49,6 @@ class PlacedBlock(NamedTuple):
     tip_lengths: Tensor
     branch_lengths: Tensor
     samples: SampleBranches
-
-
-def no_progress(done: int, total: int) -> None:
-    """Nobody watches."""
-
-
-def device_of(model: PretrainModel) -> torch.device:
-    """Where the model computes."""
-    return next(model.parameters()).device
-
-
-@torch.inference_mode()
-def encode_asvs(
-    model: PretrainModel,
-    tokens: NDArray[np.uint8],
-    columns: NDArray[np.int64],
-    store: Store | None = None,
-    progress: Progress = no_progress,
-) -> EncodedASVs:
-    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; what `store` holds is not encoded again."""
-    device, known = device_of(model), np.zeros(len(columns), dtype=bool)
-    embeddings: Tensor | None = None
-    if store is not None:
-        known, found = store.find(tokens[columns])
-        embeddings = torch.zeros(len(columns), found.shape[1])
-        embeddings[torch.from_numpy(known)] = torch.from_numpy(found)
-    missing = np.flatnonzero(~known)
-    parts = []
-    for start in range(0, len(missing), ASV_ROWS):
-        some = tokens[columns[missing[start : start + ASV_ROWS]]]
-        parts.append(model.asv_encoder.embed(torch.from_numpy(some).to(device)))
-        if store is not None:
-            store.add(some, parts[-1].float().cpu().numpy())
-        progress(min(start + ASV_ROWS, len(missing)), len(missing))
-    if embeddings is None:
-        return EncodedASVs(columns, torch.cat(parts))
-    if parts:
-        embeddings[torch.from_numpy(missing)] = torch.cat(parts).float().cpu()
-    return EncodedASVs(columns, embeddings.to(device))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam.evaluation.embed import Block, Encoding, Progress, no_progress
+from aam.evaluation.asvs import Progress, no_progress
+from aam.evaluation.embed import Block, Encoding
 from aam.models.pretrain_model import PretrainModel
 
 STEPS = 32

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from aam.errors import ConfigError
-from aam.evaluation.embed import Encoding, Progress
+from aam.evaluation.asvs import Progress
+from aam.evaluation.embed import Encoding
 from aam.evaluation.samples import TableSamples
 from aam.evaluation.upgma import MAX_ASVS, hamming, upgma_tree
 from aam.models.latent_tree import Branches, LatentTree

@@ -16,9 +16,10 @@ from aam.corpus import Corpus
 from aam.data.dataset import Batch, Draw, Hiding, Sample, in_columns
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
+from aam.evaluation.asvs import ASV_ROWS, device_of, encode_asvs
 from aam.evaluation.baselines import DrawnSamples, choose_fit_samples
 from aam.evaluation.distance import baseline_figures
-from aam.evaluation.embed import ASV_ROWS, Encoding, device_of, encode_asvs
+from aam.evaluation.embed import Encoding
 from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.models.pretrain_model import PretrainModel
 

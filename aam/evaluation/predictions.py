@@ -18,7 +18,8 @@ from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.dataset import ASVDataset
 from aam.data.label_schema import EncodedLabels, unscaled
 from aam.data.labelled import labelled_parts
-from aam.evaluation.embed import SAMPLE_ROWS, encode_asvs
+from aam.evaluation.asvs import encode_asvs
+from aam.evaluation.embed import SAMPLE_ROWS
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.training.target_losses import target_inputs

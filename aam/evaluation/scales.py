@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from aam.corpus import Corpus
 from aam.data.dataset import Draw, Sample, in_columns
 from aam.errors import CheckpointError
+from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.baselines import BASELINES, Line, choose_fit_samples, fit_line
-from aam.evaluation.embed import Encoding, encode_asvs
+from aam.evaluation.embed import Encoding
 from aam.evaluation.grown_tree import grow
 from aam.evaluation.metrics import known_pairs
 from aam.evaluation.upgma import MAX_ASVS

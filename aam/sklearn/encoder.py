@@ -70,7 +70,8 @@ class AAMEncoder(TransformerMixin, TakesTables):
         """Embeddings [N, D], rows in the order of X."""
         check_is_fitted(self, "encoder_")
         from aam.evaluation.asv_cache import ASVCache
-        from aam.evaluation.embed import Encoding, encode_asvs
+        from aam.evaluation.asvs import encode_asvs
+        from aam.evaluation.embed import Encoding
 
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
         samples = self._read(X, fitting=False).samples(self.max_bp_, draw)

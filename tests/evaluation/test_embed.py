@@ -13,9 +13,10 @@ from aam.checkpoint import open_model
 from aam.config import DataConfig
 from aam.data.dataset import collate_fn
 from aam.errors import CheckpointError
-from aam.evaluation import embed
+from aam.evaluation import asvs, embed
 from aam.evaluation.asv_cache import ASVCache, sequence_key, weights_hash
-from aam.evaluation.embed import Encoding, as_distances, encode_asvs
+from aam.evaluation.asvs import encode_asvs
+from aam.evaluation.embed import Encoding, as_distances
 from aam.evaluation.samples import read_samples
 from aam.models.pretrain_model import PretrainModel
 
@@ -102,7 +103,7 @@ def test_the_cache_gives_back_what_was_encoded_and_encodes_the_rest(model, examp
 
 
 def test_an_interrupted_encoding_goes_on(model, example, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(embed, "ASV_ROWS", 64)
+    monkeypatch.setattr(asvs, "ASV_ROWS", 64)
 
     def stop(done: int, total: int) -> None:
         if done >= 128:

@@ -12,7 +12,8 @@ from trained_run import save_run
 
 from aam.checkpoint import open_model
 from aam.config import DataConfig
-from aam.evaluation.embed import Encoding, encode_asvs
+from aam.evaluation.asvs import encode_asvs
+from aam.evaluation.embed import Encoding
 from aam.evaluation.explain import (
     DELETED,
     RANKINGS,

@@ -14,7 +14,8 @@ from aam.config import Covariate, FinetuneConfig, NumericTarget, TargetConfig, T
 from aam.data.label_schema import encode
 from aam.data.labels import Labels
 from aam.errors import ConfigError
-from aam.evaluation.embed import Encoding, encode_asvs
+from aam.evaluation.asvs import encode_asvs
+from aam.evaluation.embed import Encoding
 from aam.evaluation.explain import Slots, explain, integrated_gradients, mean_explanation
 from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
 from aam.evaluation.predictions import average, decode, predict_draws

@@ -16,7 +16,8 @@ from aam.data.table import Table
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError
 from aam.evaluation import grown_tree
-from aam.evaluation.embed import Encoding, encode_asvs, no_progress
+from aam.evaluation.asvs import encode_asvs, no_progress
+from aam.evaluation.embed import Encoding
 from aam.evaluation.grown_tree import grow, grown_unifrac, learned_distances
 from aam.evaluation.samples import TableSamples
 from aam.evaluation.upgma import hamming

@@ -14,8 +14,9 @@ from aam.config import DataConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.errors import CheckpointError
+from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.baselines import Line
-from aam.evaluation.embed import Encoding, encode_asvs
+from aam.evaluation.embed import Encoding
 from aam.evaluation.grown_tree import grow
 from aam.evaluation.metrics import upper_triangle
 from aam.evaluation.scales import (
