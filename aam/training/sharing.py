@@ -119,15 +119,19 @@ class SharedSamples:
 def share(model: PretrainModel, world: World) -> None:
     """Let all ranks compute this model together; copies of it share their work in the same way."""
     encoder, samples = model.asv_encoder, SharedSamples(world, model)
-    encoder.embed = partial(embed_together, world, encoder.embed)  # type: ignore[method-assign]
-    encoder.predict = partial(predict_together, world, encoder.predict)  # type: ignore[method-assign]
-    model.sample_encoder.forward = samples.encode  # type: ignore[method-assign]
-    model.scalars.abundance = samples.abundance  # type: ignore[method-assign]
-    model.hidden_asvs.hidden_abundance = samples.hidden_abundance  # type: ignore[method-assign]
+    together = (
+        partial(embed_together, world, encoder.embed),
+        partial(predict_together, world, encoder.predict),
+        samples.encode,
+        samples.abundance,
+        samples.hidden_abundance,
+    )
+    for (module, name), method in zip(shared_methods(model), together, strict=True):
+        setattr(module, name, method)
 
 
 def shared_methods(model: PretrainModel) -> list[tuple[nn.Module, str]]:
-    """What `share` replaces."""
+    """What `share` replaces, in the order in which it does."""
     return [
         (model.asv_encoder, "embed"),
         (model.asv_encoder, "predict"),
