@@ -131,7 +131,7 @@ class Tracer(TorchDispatchMode):
         if node is None or self._is_forward():
             return self._forward_site(operation)
         if node.name().endswith("AccumulateGrad"):
-            path = self._parameters.get(id(node.variable), "")  # type: ignore[attr-defined] - of this node alone
+            path = self._parameters.get(id(node.variable), "")  # type: ignore[attr-defined]  # this node has it
             return Site(path.rpartition(".")[0] or ROOT, 0, "backward", "accumulate gradient", operation.kernel)
         forward = self._sites.get(node._sequence_nr(), Site(BEFORE, 0, "forward", node.name(), ""))
         by_hand = spots(backward=True)
