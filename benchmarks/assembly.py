@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from measure import files_of
 
 from aam.config import PretrainConfig, from_options
 from aam.corpus import open_corpus
@@ -29,7 +30,7 @@ REPEATS = 7
 def main(table: Path | None, tree: Path | None, batch_size: int) -> None:
     """Time both and print them."""
     torch.set_num_threads(1)
-    files = {"example": True} if table is None else {"table": table, "tree": tree}
+    files = files_of(table, tree)
     config = from_options(PretrainConfig, files | {"batch_size": batch_size})
     corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
     batches = training_batches(config, corpus)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import click
-from measure import Timing, in_turns, write
+from measure import Timing, files_of, in_turns, write
 from step import EQUAL, make_ours, make_reference
 
 MEMORY = 4e9
@@ -54,7 +54,7 @@ def main(
     output: Path | None,
 ) -> None:  # fmt: skip
     """Time them in turns and print them."""
-    files = {"example": True} if table is None else {"table": table, "tree": tree}
+    files = files_of(table, tree)
     options = files | {"token_limit": token_limit}
     chosen = [int(size) for size in sizes.split(",")]
     works = {f"reference x {chosen[0]}": partial(make_reference, options | {"batch_size": chosen[0]})}

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
-from measure import Timing, Work, in_turns, write
+from measure import Timing, Work, files_of, in_turns, write
 from reference import Reference, pad
 from step import EQUAL, config_of
 
@@ -37,7 +38,7 @@ def opened(config: PretrainConfig) -> tuple[Corpus, ASVDataset]:
     return corpus, corpus.samples(corpus.table.sample_ids, draw_of(config.data, corpus.depth, config.run.seed))
 
 
-def make_ours(options: dict[str, object], kept: bool) -> Work:
+def make_ours(options: dict[str, Any], kept: bool) -> Work:
     """The whole table; where `kept`, the ASVs are embedded before the clock starts."""
     config = config_of(options)
     corpus, dataset = opened(config)
@@ -55,7 +56,7 @@ def make_ours(options: dict[str, object], kept: bool) -> Work:
     return work
 
 
-def make_reference(options: dict[str, object]) -> Work:
+def make_reference(options: dict[str, Any]) -> Work:
     """A few samples, others in every round; medians are over rounds."""
     config = config_of(options)
     corpus, dataset = opened(config)
@@ -93,7 +94,7 @@ def main(
     table: Path | None, tree: Path | None, token_limit: int, seconds: float, threads: int, output: Path | None
 ) -> None:
     """Time them in turns and print them."""
-    files = {"example": True} if table is None else {"table": table, "tree": tree}
+    files = files_of(table, tree)
     options = files | {"token_limit": token_limit}
     works = {
         "reference": partial(make_reference, options),

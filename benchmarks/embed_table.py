@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 import torch
+from measure import files_of
 from scale import alone
 
 from aam.checkpoint import BEST, Checkpoint, save_checkpoint
@@ -60,8 +61,7 @@ def command(arguments: list[str]) -> dict[str, float]:
     "--precision", default="fp32", show_default=True, help="Of the epoch; embeddings are in single precision."
 )
 def main(table: Path | None, tree: Path | None, rounds: int, precision: str) -> None:
-    data = {"table": table, "tree": tree} if table else {"example": True}
-    config = from_options(PretrainConfig, data | {"precision": precision})
+    config = from_options(PretrainConfig, files_of(table, tree) | {"precision": precision})
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

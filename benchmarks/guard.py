@@ -21,6 +21,7 @@ import torch
 
 from aam.config import HealthConfig, PretrainConfig, from_options
 from aam.corpus import open_corpus
+from aam.data.dataset import Batch
 from aam.health.interventions import Interventions
 from aam.models.devices import resolve_device
 from aam.training.guard import StepGuard
@@ -36,7 +37,7 @@ def clock(device: torch.device) -> float:
     return time.process_time()
 
 
-def seconds(learner: Learner, batch: object, number: int, steps: int, guard: Guard) -> float:
+def seconds(learner: Learner, batch: Batch, number: int, steps: int, guard: Guard) -> float:
     start = clock(learner.device)
     step(learner, [batch], number, 2 * steps, guard)
     return clock(learner.device) - start
@@ -61,9 +62,9 @@ def main(steps: int, preset: str, batch_size: int, device: str) -> None:
     kept = [batches[number] for number in range(min(steps, 2 * batches.per_epoch))]
     for number in range(3):
         step(learner, [kept[number]], number, 2 * steps, none)
-    plain, guarded = [], []
+    plain, guarded = list[float](), list[float]()
     for number in range(steps):
-        pair = [(plain, none), (guarded, guard)]
+        pair: list[tuple[list[float], Guard]] = [(plain, none), (guarded, guard)]
         for times, each in pair if number % 2 else pair[::-1]:  # neither is always the first to see a batch
             times.append(seconds(learner, kept[number % len(kept)], number, steps, each))
     ratios = np.array(guarded) / np.array(plain)

@@ -10,12 +10,12 @@ import json
 import multiprocessing
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +38,14 @@ class Timing:
     said: dict[str, float]
 
 
+def files_of(table: Path | None, tree: Path | None) -> dict[str, Any]:
+    """The options of a run on a study, on the embedded example where none is given."""
+    return {"example": True} if table is None else {"table": table, "tree": tree}
+
+
 def peak_memory() -> int:
     """Most memory this process has held, in bytes; on Linux its own, not what its parent had held before."""
-    if sys.platform.startswith("linux"):
+    if platform.system() == "Linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     import resource
@@ -63,7 +68,8 @@ def serve(connection: Connection, make: Callable[[], Work], threads: int) -> Non
 def in_turns(works: Mapping[str, Callable[[], Work]], seconds: float, threads: int) -> dict[str, Timing]:
     """Ask all in turns for about so many seconds, two rounds at least; the first, which warms up, is left out."""
     context = multiprocessing.get_context("spawn")
-    ends, rows = {}, {name: [] for name in works}
+    ends: dict[str, Connection] = {}
+    rows: dict[str, list[Any]] = {name: [] for name in works}
     try:
         for name, make in works.items():
             ends[name], other = context.Pipe()

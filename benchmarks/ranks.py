@@ -20,11 +20,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 import torch.distributed as dist
-from measure import LATEST
+from measure import LATEST, files_of
 
 from aam.config import PretrainConfig, from_options
 from aam.corpus import open_corpus
@@ -34,7 +35,7 @@ from aam.training.step import step
 from aam.training.world import World, join_world
 
 
-def measured(options: dict[str, object], steps: int, world: World) -> dict[str, float]:
+def measured(options: dict[str, Any], steps: int, world: World) -> dict[str, float]:
     """CPU seconds of a step and of the assembly of its batch on this process."""
     config = from_options(PretrainConfig, options)
     corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
@@ -54,7 +55,7 @@ def measured(options: dict[str, object], steps: int, world: World) -> dict[str, 
     }
 
 
-def work(options: dict[str, object], steps: int, output: Path) -> None:
+def work(options: dict[str, Any], steps: int, output: Path) -> None:
     """One of the processes; the first writes what all of them measured."""
     torch.set_num_threads(1)
     with join_world(output.parent) as world:
@@ -105,7 +106,7 @@ def main(
     worker: Path | None,
 ) -> None:
     """Measure and print."""
-    files = {"example": True} if table is None else {"table": table, "tree": tree}
+    files = files_of(table, tree)
     options = files | {"batch_size": batch_size, "token_limit": token_limit}
     if worker is not None:
         work(options, steps, worker)

@@ -47,6 +47,7 @@ class ReferenceOutput(NamedTuple):
 def pad(batch: Batch, token_limit: int) -> Padded:
     """Write a batch out: a copy of its tokens for every slot, masked slot by slot, up to the token limit."""
     wide = (0, token_limit - batch.index.shape[1])
+    assert batch.unifrac is not None  # a run has a tree
     valid = F.pad(batch.valid, wide)
     tokens = batch.tokens.long()[F.pad(batch.index, wide)] * valid[..., None]
     bases = (tokens >= vocab.A) & (tokens <= vocab.T)

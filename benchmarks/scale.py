@@ -85,8 +85,8 @@ def using(data: Mapping[str, Any], with_targets: bool) -> dict[str, float]:
     config = DataConfig(rarefy_depth=str(DEPTH), **data)
     before = forget()
     found: dict[str, float] = {}
-    if config.corpus is not None:
-        found["map_ms"] = 1e3 * median_seconds(lambda: open_prepared(config.corpus, config.max_bp))
+    if (folder := config.corpus) is not None:
+        found["map_ms"] = 1e3 * median_seconds(lambda: open_prepared(folder, config.max_bp))
     start = time.process_time()
     corpus = open_corpus(config, "unweighted", 0.5, 0)
     found["first_open_ms"] = 1e3 * (time.process_time() - start)

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
-from measure import Timing, Work, in_turns, make_gemm, transformer_operations, write
+from measure import Timing, Work, files_of, in_turns, make_gemm, transformer_operations, write
 from reference import DIM, LAYERS, ReferenceLearner
 
 from aam.config import PretrainConfig, from_options
@@ -32,7 +33,7 @@ from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 
 EQUAL = {"patch": 1, "asv_layers": LAYERS, "sample_layers": 2 * LAYERS, "dim": DIM}
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {},
     "ours, bf16": {"precision": "bf16"},
     "ours, equal": EQUAL,
@@ -45,7 +46,7 @@ REFERENCE = "reference"
 GEMMS = {"gemm, fp32": partial(make_gemm, torch.float32), "gemm, bf16": partial(make_gemm, torch.bfloat16)}
 
 
-def config_of(options: dict[str, object]) -> PretrainConfig:
+def config_of(options: dict[str, Any]) -> PretrainConfig:
     return from_options(PretrainConfig, options)
 
 
@@ -59,7 +60,7 @@ def occurrences(batch: Batch) -> int:
     return int(batch.valid.sum())
 
 
-def make_ours(options: dict[str, object]) -> Work:
+def make_ours(options: dict[str, Any]) -> Work:
     """Steps of our model; it says how many useful operations they are, those of recomputation left out."""
     config = config_of(options)
     batches = batches_of(config)
@@ -72,13 +73,13 @@ def make_ours(options: dict[str, object]) -> Work:
         step(learner, [batch], number, 1000)
         rows = len(batch.asvs) + len(batch.masked_rows)
         done = transformer_operations(rows, positions, model.dim, model.asv_layers)
-        done += transformer_operations(*batch.index.shape, model.dim, model.sample_layers)
+        done += transformer_operations(len(batch.index), batch.index.shape[1], model.dim, model.sample_layers)
         return {"operations": done, "asvs": len(batch.asvs), "occurrences": occurrences(batch)}
 
     return work
 
 
-def make_reference(options: dict[str, object]) -> Work:
+def make_reference(options: dict[str, Any]) -> Work:
     """Steps of the reference on the same batches."""
     config = config_of(options)
     batches = batches_of(config)
@@ -129,7 +130,7 @@ def main(
     reference: bool, only: tuple[str, ...], output: Path | None,
 ) -> None:  # fmt: skip
     """Time the variants in turns and print them."""
-    files = {"example": True} if table is None else {"table": table, "tree": tree}
+    files = files_of(table, tree)
     options = files | {"batch_size": batch_size, "token_limit": token_limit}
     chosen = {name: VARIANTS[name] for name in only or VARIANTS}
     works = dict(GEMMS) | ({REFERENCE: partial(make_reference, options)} if reference else {})

@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import click
 import numpy as np
 
+from aam.config import Metric
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree
 
-METRICS = ("unweighted", "weighted", "weighted_normalized", "generalized")
+METRICS: tuple[Metric, ...] = ("unweighted", "weighted", "weighted_normalized", "generalized")
 BATCHES = (8, 32, 128)
 PATRISTIC = 256
 REPEATS = 9
@@ -37,11 +39,11 @@ def random_tree(tips: int, rng: np.random.Generator) -> Tree:
         key = first * (tips + 1) + last
         stack += [(first, last, parent, True), (middle, last, key, False), (first, middle, key, False)]
     place = {first * (tips + 1) + last: node for node, (first, last, _) in enumerate(postorder)}
-    first, last, parent = (np.array(column) for column in zip(*postorder, strict=True))
-    above = np.array([place.get(key, -1) for key in parent.tolist()])
+    starts, ends, parents = np.array(postorder).T
+    above = np.array([place.get(key, -1) for key in parents.tolist()])
     lengths = rng.gamma(0.5, 0.02, len(postorder))
     names = [f"t{tip}" for tip in range(tips)]
-    return Tree(names, first.astype(np.int32), last.astype(np.int32), lengths, above.astype(np.int32))
+    return Tree(names, starts.astype(np.int32), ends.astype(np.int32), lengths, above.astype(np.int32))
 
 
 def median_ms(work: Callable[[], object]) -> float:
@@ -69,10 +71,7 @@ def main(branches: int, asvs: int) -> None:
     counts = [rng.geometric(0.02, len(sample)) for sample in samples]
     for metric in METRICS:
         targets = TreeTargets(tree, tree.tip_names, metric, 0.5)
-        times = [
-            median_ms(lambda size=size, work=targets: work([], samples[:size], counts[:size])) / size
-            for size in BATCHES
-        ]
+        times = [median_ms(partial(targets, [], samples[:size], counts[:size])) / size for size in BATCHES]
         click.echo(f"{metric:20}" + "".join(f"{each:>10.3f}" for each in times))
     chosen, targets = rng.choice(tips, PATRISTIC, replace=False), TreeTargets(tree, tree.tip_names, METRICS[0], 0.5)
     click.echo(f"tree distances of {PATRISTIC} ASVs: {median_ms(lambda: targets.patristic(chosen)):.2f} ms")

@@ -127,7 +127,7 @@ def main(
     corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
     hiding, draw = hiding_of(config.loss), draw_of(config.data, corpus.depth, config.run.seed)
     held_out = HeldOut(corpus, draw, hiding, batch_size)
-    contestants = {
+    contestants: dict[str, Contestant] = {
         "ours": Ours(config, corpus, held_out, steps),
         "reference": Theirs(corpus, held_out, token_limit),
     }
