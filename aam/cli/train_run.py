@@ -21,7 +21,7 @@ from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, draw, report, truth
 from aam.config import FinetuneConfig
 from aam.data.dataset import Draw
-from aam.data.label_schema import EncodedLabels, encode, fit_schema
+from aam.data.label_schema import encode, fit_schema
 from aam.data.labelled import LabelledBatches
 from aam.evaluation.folds import Fold
 from aam.evaluation.known_asvs import sketch
@@ -157,7 +157,7 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
 
 def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:
     """The training batches of a fold, without what is held back to choose by."""
-    labels = part(encode(study.labels, config.schema), inner.train)
+    labels = encode(study.labels.rows(inner.train), config.schema)
     return LabelledBatches(study.samples(inner.train, draw_of(config, study.depth)), config.optim.batch_size, labels)
 
 
@@ -169,11 +169,6 @@ def check_before(config: FinetuneConfig, study: Study, fold: Fold, start: Start)
         found = look_over(config, learner, batches, TargetProbes(config))
     refuse(found.failed, "; --no-preflight starts without the checks")
     click.echo(f"preflight: {found.tally()}", err=True)
-
-
-def part(labels: EncodedLabels, rows: NDArray[np.int64]) -> EncodedLabels:
-    """The labels of some rows."""
-    return EncodedLabels(**{name: values[rows] for name, values in vars(labels).items()})
 
 
 def predict_rows(
