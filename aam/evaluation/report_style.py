@@ -23,13 +23,14 @@ th { color: var(--soft); font-size: 0.8rem; font-weight: 600; overflow-wrap: nor
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
 thead th:empty { padding: 0; border: 0; }
 figure { margin: 0.5rem 0 1rem; }
-img { display: block; max-width: 100%; max-height: 46rem; margin: 0 auto; }
+img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { margin-top: 0.4rem; color: var(--soft); font-size: 0.85rem; }
 summary { padding: 0.3rem 0; color: var(--accent); cursor: pointer; }
 @media print {
   body { background: none; font-size: 11px; }
   main { max-width: none; margin: 0; padding: 0; border: 0; }
   figure, table, .tiles { break-inside: avoid; }
+  img { max-height: 95vh; object-fit: contain; }
   h2 { break-after: avoid; }
   details:not([open]) { display: none; }
 }

@@ -44,6 +44,10 @@ def load_bundle(path: Path, device: str = "cpu") -> dict[str, Any]:
 
     Raises `CheckpointError` where the file is missing, damaged or no bundle.
     """
+    if not Path(path).is_file():
+        raise CheckpointError(
+            f"{path}: not a readable replay bundle (no file); give a bundle.safetensors that a run wrote at a fault"
+        )
     try:
         with safe_open(path, framework="pt", device=device) as file:
             metadata = file.metadata() or {}

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aam.checkpoint import LAST, load_checkpoint
+from aam.checkpoint import LAST, fold_folders, load_checkpoint
 from aam.config import FinetuneConfig, PretrainConfig, RanksConfig, RunConfig, changed, flag, groups, options
 from aam.config.health import HealthConfig
 from aam.errors import ConfigError
@@ -38,7 +38,7 @@ def resumed(given: dict[str, Any]) -> PretrainConfig:
     A run without a checkpoint is taken up from its start.
     """
     folder = Path(given.get("output_dir", RunConfig.output_dir))
-    if not has_checkpoint(folder):  # it ended before its first one, and begins again
+    if fold_folders(folder) or not has_checkpoint(folder):  # of `aam train`, which is refused; or it begins again
         config = continued(read_config(PretrainConfig, folder), given, folder)
         return dataclasses.replace(config, run=dataclasses.replace(config.run, resume=False))
     stored = load_checkpoint(folder / LAST).config

@@ -78,6 +78,8 @@ def test_damaged_files_are_refused(path, damage):
         path.write_bytes({"empty": b"", "pickle": pickle.dumps({"x": 1}), "cut": data[:-50]}[damage])
     with pytest.raises(CheckpointError, match=r"bundle.safetensors: not a readable replay bundle"):
         load_bundle(path)
+    with pytest.raises(CheckpointError, match=r"not a readable replay bundle \(no file\); give a bundle.safetensors"):
+        load_bundle(path.parent)
 
 
 def test_a_failed_write_leaves_the_old_bundle(path):

@@ -124,3 +124,10 @@ def test_a_checkpoint_of_another_model_is_refused(new_run: NewRun):
     trained(*new_run("run", max_steps=1))
     with pytest.raises(CheckpointError, match=r"last: the run cannot go on from here \(size.*start anew in another --"):
         new_run("run", max_steps=1, dim=64, resume=True)
+
+
+def test_a_cross_validated_run_of_the_other_command_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "fold-1" / "last").mkdir(parents=True)
+    (tmp_path / "manifest.json").write_text('{"config": {"target": {}}}')
+    with pytest.raises(CheckpointError, match=r"not a run of `aam pretrain` \(unknown key 'target'"):
+        resumed({"output_dir": tmp_path, "resume": True})
