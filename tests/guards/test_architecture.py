@@ -14,7 +14,7 @@ FLOORS = [
     {"config"},
     {"data", "phylogeny", "models", "health", "datasets"},
     {"prepared"},
-    {"corpus", "checkpoint", "training.losses", "training.target_losses"},
+    {"corpus", "checkpoint", "training.losses"},
     {"study", "prepare"},
     {"training", "evaluation"},
     {"cli", "__main__", "sklearn"},
