@@ -27,6 +27,12 @@ class LabelledBatch(Batch):
     numeric: Tensor = torch.empty(0)
     categories: Tensor = torch.empty(0)
 
+    def seen(self) -> dict[str, Tensor]:
+        """What a model that predicts labels may see of it, by the names of its inputs."""
+        asvs = {"columns": self.asvs, "tokens": self.tokens}
+        slots = {"index": self.index, "valid": self.valid, "abundance": self.abundance}
+        return asvs | slots | {"numeric": self.numeric, "categories": self.categories}
+
 
 def labelled(batch: Batch, labels: EncodedLabels, rows: np.ndarray) -> LabelledBatch:
     """A batch with the labels of these rows [B]."""

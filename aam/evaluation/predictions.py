@@ -17,7 +17,7 @@ from torch import Tensor
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.dataset import ASVDataset
 from aam.data.label_schema import EncodedLabels, unscaled
-from aam.data.labelled import LabelledBatch, labelled_parts
+from aam.data.labelled import labelled_parts
 from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.embed import SAMPLE_ROWS
 from aam.models.finetune_model import FinetuneModel, TargetInputs
@@ -41,13 +41,6 @@ def embed_asvs(model: PretrainModel, tokens: NDArray[np.uint8]) -> Tensor:
     return encode_asvs(model, tokens, np.arange(len(tokens))).embeddings.clone()
 
 
-def inputs_of(batch: LabelledBatch) -> TargetInputs:
-    """What the model may see; targets are not among it."""
-    return TargetInputs(
-        batch.asvs, batch.tokens, batch.index, batch.valid, batch.abundance, batch.numeric, batch.categories
-    )
-
-
 def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int) -> NDArray[np.float64]:
     """Raw outputs [R, N, O, Q] of the draws of epochs 0 … draws - 1; one draw where nothing is drawn at random.
 
@@ -65,7 +58,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
             raw = [
                 torch.cat(
                     [
-                        model(inputs_of(part.to(device))).members.mean(dim=0)
+                        model(TargetInputs(**part.to(device).seen())).members.mean(dim=0)
                         for part in labelled_parts(samples, labels, draw, SAMPLE_ROWS)
                     ]
                 )

@@ -15,11 +15,11 @@ from torch import Tensor
 from aam.config import NUMERIC_TASKS, FinetuneConfig, ModelConfig
 from aam.data.labelled import LabelledBatches
 from aam.health.groups import parameter_groups
-from aam.models.finetune_model import FinetuneModel
+from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.training.objective import model_inputs
 from aam.training.optim import adamw
 from aam.training.step import Learner
-from aam.training.target_losses import TargetObjective, balanced_weights, target_inputs
+from aam.training.target_losses import TargetObjective, balanced_weights
 
 CALIBRATION_BATCHES = 8
 """Training batches on which the features of the head are measured."""
@@ -83,7 +83,7 @@ def calibrate_head(model: FinetuneModel, batches: LabelledBatches, device: torch
     """Scale the head's features, and start it at what is usual among the training samples."""
     model.eval()
     some = [batches[number].to(device) for number in range(min(CALIBRATION_BATCHES, max(1, batches.per_epoch)))]
-    model.head.calibrate(torch.cat([model.features(target_inputs(batch)) for batch in some]))
+    model.head.calibrate(torch.cat([model.features(TargetInputs(**batch.seen())) for batch in some]))
     model.train()
 
 

@@ -58,7 +58,7 @@ class TargetObjective:
     class_weights: Tensor | None
 
     def inputs(self, batch: LabelledBatch) -> TargetInputs:
-        return target_inputs(batch)
+        return TargetInputs(**batch.seen())
 
     def losses(self, output: TargetOutput, batch: LabelledBatch) -> TargetLosses:
         members = output.members
@@ -80,19 +80,6 @@ class TargetObjective:
 
     def targets(self, batch: LabelledBatch) -> list[tuple[str, Tensor | None]]:
         return [("target_true", batch.numbers), ("covariates", batch.numeric)]
-
-
-def target_inputs(batch: LabelledBatch) -> TargetInputs:
-    """What the fine-tuned model may see of a batch."""
-    return TargetInputs(
-        columns=batch.asvs,
-        tokens=batch.tokens,
-        index=batch.index,
-        valid=batch.valid,
-        abundance=batch.abundance,
-        numeric=batch.numeric,
-        categories=batch.categories,
-    )
 
 
 def class_loss(logits: Tensor, classes: Tensor, weights: Tensor | None) -> Tensor:
