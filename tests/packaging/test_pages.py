@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
-from aam.cli import COMMANDS
+from aam.cli import COMMANDS, group
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -50,3 +53,16 @@ def test_command_page_is_that_of_the_options() -> None:
         [sys.executable, str(ROOT / "scripts" / "make_command_page.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", [path for path in EVERY_PAGE if path.stem != "commands"], ids=lambda path: path.name)
+def test_commands_on_the_pages_are_understood(path: Path) -> None:
+    """Every `aam` line of a code block is read by its command, without being run."""
+    found = re.findall(r"```[a-z]*\n(.*?)```", path.read_text().replace("\\\n", " "), re.DOTALL)
+    for line in chain.from_iterable(map(str.splitlines, found)):
+        name, *arguments = shlex.split(line, comments=True) if line.startswith("aam ") else ("",)
+        if name:
+            with click.Context(group, info_name="aam") as parent:
+                command = group.get_command(parent, arguments[0])
+                assert command is not None, line
+                command.make_context(arguments[0], arguments[1:], parent=parent)
