@@ -28,12 +28,12 @@ DISTANCE_SCALE = 10.0
 
 
 class Padded(NamedTuple):
-    """A batch with nothing shared: tokens and their masked form [B, S, L], abundance [B, S], targets [B, B]."""
+    """A batch with nothing shared: tokens and their masked form [B, S, L], abundance [B, S], targets [B, B] if any."""
 
     tokens: Tensor
     masked: Tensor
     abundance: Tensor
-    unifrac: Tensor
+    unifrac: Tensor | None
 
 
 class ReferenceOutput(NamedTuple):
@@ -47,7 +47,6 @@ class ReferenceOutput(NamedTuple):
 def pad(batch: Batch, token_limit: int) -> Padded:
     """Write a batch out: a copy of its tokens for every slot, masked slot by slot, up to the token limit."""
     wide = (0, token_limit - batch.index.shape[1])
-    assert batch.unifrac is not None  # a run has a tree
     valid = F.pad(batch.valid, wide)
     tokens = batch.tokens.long()[F.pad(batch.index, wide)] * valid[..., None]
     bases = (tokens >= vocab.A) & (tokens <= vocab.T)
@@ -122,6 +121,7 @@ class Reference(nn.Module):
 
 def loss_of(output: ReferenceOutput, batch: Padded) -> Tensor:
     """Cross-entropy at the masked positions, plus mean squared error of the pairs."""
+    assert batch.unifrac is not None  # a run has a tree
     hit = batch.masked != batch.tokens
     nucleotides = F.cross_entropy(output.logits[hit], batch.tokens[hit])
     left, right = torch.triu_indices(len(batch.unifrac), len(batch.unifrac), 1)
