@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ PREDICTORS = {
 """The predictors of a baselines.json in words; other runs stand there by their own names."""
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
-DRIVERS, NAME = 20, 40
+DRIVERS, NAME = 20, 30
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 
 
@@ -114,7 +115,7 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
 
 def estimated(figure: Mapping[str, float], form: str) -> str:
     """A figure with its interval."""
-    value, low, high = (number(figure[name], form) for name in ("value", "low", "high"))
+    value, low, high = (number(round(figure[name], 3) + 0.0, form) for name in ("value", "low", "high"))  # no -0.000
     return f"{value} ({low} to {high})"
 
 
@@ -129,11 +130,16 @@ def driver_part(frame: pd.DataFrame, what: str) -> Part:
     """The leading rows of what `aam explain` wrote of `what`, all columns text, the first the id of the ASV."""
     head = [str(name).replace("_", " ") for name in frame.columns]
     rows = [
-        [name if len(name) <= NAME else f"{name[:NAME]}…", *rest]
+        [name if len(name) <= NAME else f"{name[:NAME]}…", *map(short, rest)]
         for name, *rest in frame.head(DRIVERS).itertuples(index=False)
     ]
     shown = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
     return Part("Leading ASVs", table(head, rows) + text(f"{shown}{f'; explained: {what}' if what else ''}."))
+
+
+def short(cell: str) -> str:
+    """A cell of text whose fractions have three digits."""
+    return f"{float(cell):.3g}" if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
 
 
 def audit_part(found: Audit, what: str) -> Part:

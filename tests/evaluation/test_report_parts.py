@@ -63,7 +63,10 @@ def test_folds_and_leading_asvs():
     assert fold_part([]).body == ""
     frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
     part = driver_part(frame, "log-odds of '6'")
-    assert "ACGT" * 10 + "…" in part.body and "The leading 20 of 30 ASVs; explained: log-odds of" in part.body
+    assert (
+        f"<td>{('ACGT' * 8)[:30]}…</td>" in part.body
+        and "The leading 20 of 30 ASVs; explained: log-odds of" in part.body
+    )
     assert "<p>All ASVs.</p>" in driver_part(frame.head(3), "").body
 
 
@@ -75,3 +78,12 @@ def test_the_audit_in_words():
         ["age", "90", "numbers", "-0.100", "0.000", "-0.200 to 0.000", "no"],
     ]
     assert "Not looked at: barcode (100 different values)." in part.body and "100 held-out samples" in part.body
+
+
+def test_fractions_of_drivers_have_three_digits_and_no_difference_is_below_zero():
+    row = {"feature-id": "ACGT", "rank": "1", "samples": "1234", "share": "0.0614025", "tiny": "-1.23456e-05", "x": ""}
+    assert cells(driver_part(pd.DataFrame([row]), "").body)[1] == ["ACGT", "1", "1234", "0.0614", "-1.23e-05", ""]
+    same = {"mae": {"value": 1.0, "low": 0.9, "high": 1.1}}
+    less = {"mae": {"value": -0.0001, "low": -0.0504, "high": 0.05}}
+    found = baseline_part({"age": {"model": same, "linear": same | {"model_less_this": less}}})
+    assert cells(found.body)[-1][1] == "+0.000 (-0.050 to +0.050)"
