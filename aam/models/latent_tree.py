@@ -97,15 +97,22 @@ class LatentTree(nn.Module):
 
     def patristic(self, branches: Branches, others: Branches | None = None) -> Tensor:
         """Tree distances between ASVs and others, [U, U'], or among them, [U, U]; meaningless from an ASV to itself."""
-        others = others or branches
-        left, right = (side.members * side.lengths for side in (branches, others))
-        tips = branches.tips[:, None] + others.tips[None]
-        return (torch.cdist(left, right, p=1) + tips) * self.log_scale.exp()
+        left = branches.members * branches.lengths
+        apart = among(left) if others is None else torch.cdist(left, others.members * others.lengths, p=1)
+        tips = branches.tips[:, None] + (others or branches).tips[None]
+        return (apart + tips) * self.log_scale.exp()
 
     def faith_pd(self, branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
         """Faith's phylogenetic diversity [B]: the length of all branches of a sample, in the tree's units."""
         tips = (branches.tips[index] * valid).sum(dim=1)
         return (reach(branches, index, valid) @ branches.lengths + tips) * self.log_scale.exp()
+
+
+def among(points: Tensor) -> Tensor:
+    """Sums of absolute differences between points [U, K], [U, U]; on CPUs a tenth of the time of `cdist`."""
+    rows, columns = torch.triu_indices(len(points), len(points), offset=1, device=points.device)
+    upper = points.new_zeros(len(points), len(points)).index_put((rows, columns), torch.pdist(points, p=1))
+    return upper + upper.T
 
 
 def reach(branches: Branches, index: Tensor, valid: Tensor) -> Tensor:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from aam.models.products import Drop, ProductAttention
+
 MASKED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """No cuDNN where a mask is given: its backward returns NaN for some lengths, 64 and 192 among them (pytorch#196678)."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
-    """Scaled dot-product attention of [N, H, L, d] tensors over the keys that are `valid` [N, L].
+def attend(packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
+    """Scaled dot-product attention of packed [N, L, 3, H, d] over the keys that are `valid` [N, L] -> [N, L, H d].
 
-    Every row must have a valid key; `Transformer` guarantees it. On CPUs bfloat16 runs as two matrix products, because
-    the fused kernel's backward reaches a quarter of their speed there.
+    Every row must have a valid key; `Transformer` guarantees it.
     """
-    mask = None if valid is None else valid[:, None, None, :]
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and dropout == 0.0:
-        scores = (query @ key.transpose(-2, -1)) * (1.0 / math.sqrt(query.shape[-1]))
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
-        return torch.softmax(scores, dim=-1) @ value
-    if mask is None:
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    with sdpa_kernel(MASKED_BACKENDS):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    if packed.device.type == "cpu" and (packed.dtype == torch.bfloat16 or dropout > 0.0):
+        return ProductAttention.apply(packed, valid, dropout)
+    query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+    if valid is None:
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    else:
+        with sdpa_kernel(MASKED_BACKENDS):
+            mask = valid[:, None, None, :]
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    return mixed.transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
@@ -41,11 +40,8 @@ class Attention(nn.Module):
         self.merge = nn.Linear(dim, dim)
 
     def forward(self, states: Tensor, valid: Tensor | None) -> Tensor:
-        rows, length, dim = states.shape
-        split = self.project(states).view(rows, length, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = split.unbind(0)
-        mixed = attend(query, key, value, valid, self.dropout if self.training else 0.0)
-        return self.merge(mixed.transpose(1, 2).reshape(rows, length, dim))
+        packed = self.project(states).unflatten(-1, (3, self.heads, -1))
+        return self.merge(attend(packed, valid, self.dropout if self.training else 0.0))
 
 
 class Block(nn.Module):
@@ -57,7 +53,7 @@ class Block(nn.Module):
         self.attention = Attention(dim, heads, dropout)
         self.feed_norm = nn.LayerNorm(dim)
         self.feed = nn.Sequential(nn.Linear(dim, ffn_ratio * dim), nn.GELU(), nn.Linear(ffn_ratio * dim, dim))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Drop(dropout)
 
     def forward(self, states: Tensor, valid: Tensor | None) -> Tensor:
         states = states + self.drop(self.attention(self.attention_norm(states), valid))
