@@ -1,0 +1,132 @@
+"""Whether what makes training fast learns as well as the plain path: both over a long run, in turns.
+
+    python benchmarks/parity.py --table table.biom --tree tree.nwk --steps 600
+
+`plain` encodes every occurrence of an ASV for itself, from one padded tensor, and all samples in another: no distinct
+ASVs, no packing, no chunks, no groups of like size, no second stage. All start from the same weights and see the same
+batches; random numbers of dropout begin alike in every step, and differ where the shapes do. `ours, other noise` is
+ours with other draws, and shows how far apart equals end. Scores are of held-out samples: cross-entropy and accuracy of
+hidden bases, UniFrac of pairs by both heads. Without --table nothing is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import torch
+from measure import write
+from step import config_of
+from torch import Tensor
+
+from aam.config import PretrainConfig
+from aam.corpus import Corpus, open_corpus
+from aam.data.dataset import Batch
+from aam.evaluation.heldout import HeldOut
+from aam.models.pretrain_model import PretrainModel
+from aam.training.run import build_learner, draw_of, hiding_of, training_batches
+from aam.training.step import step
+
+SCORED = 6
+"""How often each is scored; the last time at the end."""
+FIGURES = ("nucleotide_cross_entropy", "nucleotide_accuracy", "unifrac_r2", "unifrac_mae", "euclidean_r2")
+
+
+class Kind(NamedTuple):
+    """How one of them learns; `noise` chooses what dropout draws."""
+
+    precision: str = "fp32"
+    plain: bool = False
+    noise: int = 0
+
+
+KINDS = {
+    "plain": Kind(plain=True),
+    "ours": Kind(),
+    "ours, other noise": Kind(noise=1),
+    "ours, bf16": Kind(precision="bf16"),
+}
+
+
+@contextmanager
+def plainly(model: PretrainModel, batch: Batch) -> Iterator[None]:
+    """Inside, the model encodes this batch by the plain path."""
+    asvs, samples = model.asv_encoder, model.sample_encoder
+    of = batch.index[batch.valid]
+
+    def embed(tokens: Tensor) -> Tensor:
+        occurrences = asvs(tokens[batch.index] * batch.valid[..., None])[batch.valid]
+        total = occurrences.new_zeros(len(tokens), occurrences.shape[1]).index_add(0, of, occurrences)
+        return total / torch.bincount(of, minlength=len(tokens))[:, None]
+
+    asvs.embed, samples.forward = embed, samples.encode
+    asvs.predict = lambda tokens, at: asvs.logits_at(asvs.encode(tokens), at)
+    yield
+    del asvs.embed, asvs.predict, samples.forward
+
+
+def learning(kind: Kind, config: PretrainConfig, corpus: Corpus) -> tuple[PretrainModel, Callable[[int, Batch], None]]:
+    """A fresh model, and what teaches it a batch by number."""
+    torch.manual_seed(config.run.seed)
+    learner = build_learner(config, training_batches(config, corpus), torch.device("cpu"))
+    horizon = config.run.max_steps
+
+    def learn(number: int, batch: Batch) -> None:
+        torch.manual_seed(1_000_000 * kind.noise + number)
+        if kind.plain:
+            with plainly(learner.model, batch):
+                step(learner, [batch], number, horizon)
+        else:
+            step(learner, [batch], number, horizon)
+
+    return learner.model, learn
+
+
+@click.command()
+@click.option("--table", type=click.Path(path_type=Path))
+@click.option("--tree", type=click.Path(path_type=Path))
+@click.option("--steps", default=600, show_default=True, help="Steps of each; the learning rate is planned for them.")
+@click.option("--batch-size", default=8, show_default=True)
+@click.option("--token-limit", default=256, show_default=True)
+@click.option("--only", multiple=True, type=click.Choice(list(KINDS)), help="Some of them (default: all).")
+@click.option("--output", type=click.Path(path_type=Path))
+def main(
+    table: Path | None, tree: Path | None, steps: int, batch_size: int, token_limit: int, only: tuple[str, ...],
+    output: Path | None,
+) -> None:  # fmt: skip
+    """Train them in turns, step by step, and print how good each is now and then."""
+    if table is None:
+        print("nothing measured: give --table and --tree; this takes an hour")
+        return
+    torch.set_num_threads(1)
+    options = {"table": table, "tree": tree, "batch_size": batch_size, "token_limit": token_limit, "max_steps": steps}
+    config = config_of(options)
+    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    draw = draw_of(config.data, corpus.depth, config.run.seed)
+    held_out, batches = HeldOut(corpus, draw, hiding_of(config.loss), batch_size), training_batches(config, corpus)
+    chosen = {name: KINDS[name] for name in only or KINDS}
+    pupils = {
+        name: learning(kind, config_of(options | {"precision": kind.precision}), corpus)
+        for name, kind in chosen.items()
+    }
+    curves: dict[str, list[dict[str, float]]] = {name: [] for name in pupils}
+    about = {"table": table.parent.name, "steps": steps, "batch_size": batch_size, "token_limit": token_limit}
+    print(f"{'':<20}{'step':>6}" + "".join(f"{name:>26}" for name in FIGURES))
+    for number in range(steps):
+        batch = batches[number]
+        for _, learn in pupils.values():
+            learn(number, batch)
+        if (number + 1) % max(1, steps // SCORED) and number + 1 < steps:
+            continue
+        for name, (model, _) in pupils.items():
+            found = held_out.figures(model)
+            curves[name].append({"step": number + 1} | found)
+            print(f"{name:<20}{number + 1:>6}" + "".join(f"{found[name]:>26.4f}" for name in FIGURES), flush=True)
+        write(output, "parity", {}, about | {"curves": curves})
+
+
+if __name__ == "__main__":
+    main()
