@@ -50,6 +50,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     """
     from aam.atomic import write_json
     from aam.checkpoint import find_members
+    from aam.cli.known_asvs import tell_flattered
     from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
     from aam.cli.progress import bar
 
@@ -81,6 +82,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
         write_matrix(files["true"], ids, true.unifrac)
         write_json(files["figures"], figures)
         click.echo(figures_text(figures))
+        tell_flattered(model_path, ids)
     if columns:
         write_columns(files["faith_pd"], ids, columns)
     write_matrix(output, ids, predicted)

@@ -39,6 +39,18 @@ def tell_misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> None:
         click.echo(f"Warning: {text}", err=True)
 
 
+def tell_flattered(model: Path, scored: Sequence[str]) -> None:
+    """Warn on stderr where samples that were scored had been trained on."""
+    from aam.cli.study_folds import seen_in_training
+
+    if seen := seen_in_training(model).intersection(scored):
+        click.echo(
+            f"Warning: {len(seen):,} of the {len(scored):,} samples that were scored had been trained on, which "
+            "flatters these figures; those of samples never seen stand in metrics.json of the run",
+            err=True,
+        )
+
+
 def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
     """Put what a model has learned from beside it, with that of the run whose encoder it began with, if with any.
 

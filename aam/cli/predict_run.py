@@ -9,10 +9,9 @@ import click
 import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
-from aam.cli.known_asvs import tell_known, tell_misfit
+from aam.cli.known_asvs import tell_flattered, tell_known, tell_misfit
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
-from aam.cli.study_folds import seen_in_training
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.label_schema import encode
@@ -47,7 +46,8 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
             refused.to_csv(partial, sep="\t")
         click.echo(f"{len(refused)} samples refused, with reasons in {refused_path}", err=True)
     tell(table, new, members, calibration)
-    tell_flattered(model, new)
+    if new.truth is not None:
+        tell_flattered(model, new.truth.index[new.truth.notna().any(axis=1)])
     click.echo(f"{len(table)} samples predicted by {len(members)} model{'s' * (len(members) > 1)}: {output}")
 
 
@@ -83,15 +83,3 @@ def tell(table: pd.DataFrame, new: NewSamples, members: list[Finetuned], calibra
         for name, value in flat(target_figures(table, new.truth, config, None)).items():
             if not name.endswith(("_low", "_high")):
                 click.echo(f"{name:<24}{value:.4f}", err=True)
-
-
-def tell_flattered(model: Path, new: NewSamples) -> None:
-    """Warn on stderr where samples that were scored had been trained on."""
-    if new.truth is not None:
-        scored = new.truth.index[new.truth.notna().any(axis=1)]
-        if seen := seen_in_training(model).intersection(scored):
-            click.echo(
-                f"Warning: {len(seen):,} of the {len(scored):,} samples that were scored had been trained on, which "
-                "flatters these figures; those of samples never seen stand in metrics.json of the run",
-                err=True,
-            )

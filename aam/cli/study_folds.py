@@ -8,11 +8,12 @@ import numpy as np
 
 from aam.checkpoint import FOLD
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
+from aam.data.ids import read_ids
 from aam.data.split import split_samples
 from aam.errors import CheckpointError, ConfigError
 from aam.evaluation.folds import Fold, Scheme, groups_on_both_sides, make_folds, with_fewer_labels
 from aam.study import Study, likely_groups
-from aam.training.manifest import read_part
+from aam.training.manifest import TRAIN_IDS, read_part, run_of
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""
@@ -79,11 +80,14 @@ def recorded_folds(model: Path, study: Study) -> list[Fold]:
 
 
 def seen_in_training(model: Path) -> set[str]:
-    """Ids of the samples that a model of `aam train`, or any of those that predict together, was trained on.
+    """Ids of the samples that a model, or any of those that predict together, was trained on.
 
     Empty for a checkpoint that has left its run.
     """
     try:
+        listed = run_of(model) / TRAIN_IDS
+        if listed.is_file():
+            return set(read_ids(listed, CheckpointError))
         ids, folds = (read_part(model, name) for name in ("sample_ids", "folds"))
     except CheckpointError:
         return set()
