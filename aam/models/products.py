@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from aam.models.precision import at_least_single
+
 BITS = 16
 
 
@@ -49,7 +51,7 @@ class ProductAttention(torch.autograd.Function):
         scores = torch.baddbmm(query[..., :1], query, key.transpose(1, 2), beta=0.0, alpha=ctx.scale)
         if valid is not None:
             scores.view(rows, heads, length, length).masked_fill_(~valid[:, None, None, :], float("-inf"))
-        weights = torch.softmax(scores.float(), dim=-1).to(packed.dtype)
+        weights = torch.softmax(at_least_single(scores), dim=-1).to(packed.dtype)
         kept = keep(weights, dropout) if dropout > 0.0 else None
         ctx.save_for_backward(parts, weights, kept)
         mixed = torch.bmm(weights if kept is None else weights * kept, value)
@@ -66,7 +68,7 @@ class ProductAttention(torch.autograd.Function):
         of_weights = torch.bmm(asked, value.transpose(1, 2))
         if kept is not None:
             of_weights *= kept
-        weights = weights.float()
+        weights = at_least_single(weights)
         inner = weights * of_weights
         of_scores = torch.addcmul(inner, weights, inner.sum(-1, keepdim=True), value=-1.0).to(asked.dtype)
         torch.baddbmm(query, of_scores, key, beta=0.0, alpha=ctx.scale, out=found[0])
