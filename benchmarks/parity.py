@@ -62,17 +62,22 @@ def plainly(model: PretrainModel, batch: Batch) -> Iterator[None]:
         total = occurrences.new_zeros(len(tokens), occurrences.shape[1]).index_add(0, of, occurrences)
         return total / torch.bincount(of, minlength=len(tokens))[:, None]
 
-    asvs.embed, samples.forward = embed, samples.encode
-    asvs.predict = lambda tokens, at: asvs.logits_at(asvs.encode(tokens), at)
+    def predict(tokens: Tensor, at: Tensor) -> Tensor:
+        return asvs.logits_at(asvs.encode(tokens), at)
+
+    plain = ((asvs, "embed", embed), (asvs, "predict", predict), (samples, "forward", samples.encode))
+    for module, name, method in plain:
+        setattr(module, name, method)
     yield
-    del asvs.embed, asvs.predict, samples.forward
+    for module, name, _ in plain:
+        delattr(module, name)
 
 
 def learning(kind: Kind, config: PretrainConfig, corpus: Corpus) -> tuple[PretrainModel, Callable[[int, Batch], None]]:
     """A fresh model, and what teaches it a batch by number."""
     torch.manual_seed(config.run.seed)
     learner = build_learner(config, training_batches(config, corpus), torch.device("cpu"))
-    horizon = config.run.max_steps
+    horizon = config.run.max_steps or 1
 
     def learn(number: int, batch: Batch) -> None:
         torch.manual_seed(1_000_000 * kind.noise + number)
