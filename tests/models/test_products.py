@@ -23,7 +23,9 @@ def both(inputs: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
     return mixed.detach().double(), gradient.double()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)]
+)
 @pytest.mark.parametrize("masked", [False, True])
 def test_products_are_the_attention_of_torch(dtype: torch.dtype, tolerance: float, masked: bool):
     inputs = packed(dtype)
