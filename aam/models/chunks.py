@@ -39,8 +39,8 @@ class Limits(NamedTuple):
 
 LIMITS = {"cpu": Limits(2048, 1 << 26), "cuda": Limits(1 << 17, 1 << 31)}
 """By device. CPUs are as fast with chunks of this size as with larger ones, which need more memory. 2 ** 26 numbers are
-256 MiB in single precision: a step of 8 samples by default stays below 1 GB, imports included, at full speed; with twice
-as much a step of 32 samples is 5 % faster in a fifth more memory. A GPU wants more rows at once and has more memory;
+256 MiB in single precision: a step of 8 samples stays below 1 GB by default, imports included, at full speed; with as
+much again a step of 32 samples is 5 % faster in a fifth more memory. A GPU wants more rows at once and has more memory;
 its limits are not measured."""
 
 
