@@ -78,8 +78,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     place = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([place[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data)
-    carried = np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel())
-    table = table.select(asvs=carried)
+    table = table.carried()
     tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
     return Study(table, tokens, labels, class_names(labels, target, data.metadata), depth, files, overlap, dropped)
 
@@ -170,7 +169,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         for row in np.flatnonzero(shallow).tolist()
     }
     table = table.select(samples=np.flatnonzero(~shallow))
-    table = table.select(asvs=np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel()))
+    table = table.carried()
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
         frame = blank_missing(read_text(data.metadata))

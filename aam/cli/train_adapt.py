@@ -76,8 +76,7 @@ def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
 
 def unlabelled(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
     """Samples of a study as a corpus with the tree of --tree, all of them to train on."""
-    table = study.table.select(samples=rows)
-    table = table.select(asvs=np.flatnonzero(np.asarray((table.counts > 0).sum(axis=0)).ravel()))
+    table = study.table.select(samples=rows).carried()
     data, files = with_example(config.data)
     model = config.model
     found = match_files(table, data, files, Measure(model.unifrac_metric, model.unifrac_alpha))

@@ -82,6 +82,15 @@ class Table:
         ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
         return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
 
+    def carried(self) -> Table:
+        """The table of the ASVs that some sample carries."""
+        return self.select(asvs=np.flatnonzero(carriers_of(self.counts)))
+
+
+def carriers_of(counts: sparse.csr_array) -> NDArray[np.int64]:
+    """How many samples carry each ASV, int64 [A], of counts [samples, A]."""
+    return np.asarray((counts > 0).sum(axis=0)).ravel()
+
 
 def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     """Read BIOM (HDF5 or JSON), a QIIME 2 `FeatureTable[Frequency]`, or classic TSV; the content decides, not the name.

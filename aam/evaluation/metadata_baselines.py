@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from aam.data.table import carriers_of
 from aam.evaluation.folds import Fold
 
 Task = Literal["regression", "classification"]
@@ -100,7 +101,7 @@ def _features(baseline: Baseline, study: Study, fold: Fold) -> tuple[NDArray[Any
 
 def _carried_by(counts: csr_array, samples: float) -> NDArray[np.int64]:
     """ASVs in at least so many of the samples; if there are none, those in the most samples, so that one always is."""
-    carriers = np.asarray((counts > 0).sum(axis=0)).ravel()
+    carriers = carriers_of(counts)
     return np.flatnonzero(carriers >= min(samples, carriers.max()))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, ModelConfig
 from aam.data.labelled import LabelledBatches
+from aam.data.table import carriers_of
 from aam.health.groups import parameter_groups
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.training.objective import model_inputs
@@ -37,13 +38,13 @@ class Start:
 
 def known_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
     """The columns of the `most` commonest ASVs of training samples, counts [N, A], in table order."""
-    carriers = np.asarray((counts > 0).sum(axis=0)).ravel()
+    carriers = carriers_of(counts)
     return np.sort(np.argsort(-carriers, kind="stable")[:most])
 
 
 def count_identities(counts: csr_array, prevalence: float) -> int:
     """How many ASVs are in at least this part of the samples, counts [N, A], and in two of them; at most `MOST`."""
-    carriers = np.asarray((counts > 0).sum(axis=0)).ravel()
+    carriers = carriers_of(counts)
     return 0 if prevalence >= 1 else min(MOST, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
 
 
