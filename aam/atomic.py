@@ -38,3 +38,8 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, with NaN and Infinity where there are any."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote; raises OSError or ValueError for a file that cannot be read as JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))

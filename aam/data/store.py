@@ -6,7 +6,6 @@ An array is the file `NAME.npy`; the manifest has the size and the SHA-256 of ea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import write_json
+from aam.atomic import read_json, write_json
 from aam.data.files import digest
 from aam.errors import CorpusError
 
@@ -80,7 +79,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         kind = manifest["format"]
         absent = (BEGUN | COMPLETE if manifest["complete"] else BEGUN) - manifest.keys() if kind == FORMAT else set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:

@@ -5,7 +5,6 @@ N samples, O targets, Q quantiles, C classes.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from aam.atomic import read_json
 from aam.errors import CheckpointError
 
 CALIBRATION = "calibration.json"
@@ -43,7 +43,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     for place in (folder, folder.parent):
         if (place / CALIBRATION).exists():
             try:
-                record = json.loads((place / CALIBRATION).read_text(encoding="utf-8"))
+                record = read_json(place / CALIBRATION)
                 scores = tuple(np.array(column, np.float64) for column in record["scores"])
                 return Calibration(scores, float(record["temperature"]))
             except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,6 @@ A later table has no training samples, so nothing of it may be used to find them
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aam.atomic import read_json
 from aam.corpus import Corpus
 from aam.data.dataset import Draw, Sample, in_columns
 from aam.errors import CheckpointError
@@ -52,7 +52,7 @@ def read_scales(checkpoint: Path) -> Scales:
     if not file.exists():
         return Scales()
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         lines = {str(name): Line(*map(float, line)) for name, line in record["lines"].items()}
         return Scales(None if record["faith_pd"] is None else float(record["faith_pd"]), lines)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aam
-from aam.atomic import write_json
+from aam.atomic import read_json, write_json
 from aam.checkpoint import FOLD, LAST
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
 from aam.corpus import Corpus
@@ -77,7 +76,7 @@ def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str,
 
 def add_health(folder: Path, health: dict[str, Any], fold: str = "") -> None:
     """Note in the manifest what was done to keep a run alive, and who was lost; called again where the run goes on."""
-    record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    record = read_json(folder / MANIFEST)
     write_json(folder / MANIFEST, record | {"health": record.get("health", {}) | {fold: health} if fold else health})
 
 
@@ -114,7 +113,7 @@ def read_part(folder: Path, name: str) -> Any:
     """One part of a run's manifest."""
     file = run_of(folder) / MANIFEST
     try:
-        return json.loads(file.read_text(encoding="utf-8"))[name]
+        return read_json(file)[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: not readable ({error}); give the output directory of a run") from error
 
