@@ -6,9 +6,8 @@ A run directory holds `best/` and `last/`; each has `model.safetensors`, `config
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aam.atomic import sync, write_json
+from aam.atomic import read_json, sync, write_json
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.data.files import digest
 from aam.errors import CheckpointError, ConfigError
@@ -58,6 +57,7 @@ class Finetuned(NamedTuple):
 
 Opened = Pretrained | Finetuned
 K = TypeVar("K", Pretrained, Finetuned)
+T = TypeVar("T")
 COMMANDS = {Pretrained: "aam pretrain", Finetuned: "aam train"}
 KINDS: dict[str, type[RunnableConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 KIND_OF: dict[type[Any], str] = {config: name for name, config in KINDS.items()}
@@ -122,45 +122,79 @@ def old_of(folder: Path) -> Path:
     return folder.parent / f"{folder.name}.old"
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder; `folder.old`, left by a crash between two renames, stands in for a missing one."""
-    if not folder.exists() and old_of(folder).exists():
-        folder = old_of(folder)
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint folder whose configuration has been read; any other file is read, and checked, when it is needed."""
+
+    folder: Path
+    config: RunnableConfig
+    digests: dict[str, str] | None
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """The tensors of `MODEL` or `TRAINING`; raises CheckpointError where one is not finite."""
+        tensors = self._read(file, load_file)
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{self.folder / file}: {name} holds NaN or Inf; use an earlier checkpoint")
+        return tensors
+
+    def state(self) -> dict[str, Any]:
+        """What `STATE` says."""
+        return self._read(STATE, read_json)
+
+    def _read(self, file: str, reader: Callable[[Path], T]) -> T:
+        """Content of a file that is still what was written; a disk or a transfer may have changed it."""
+        content = readable(self.folder, file, reader)
+        if self.digests is not None:
+            found, expected = digest(self.folder / file), str(self.digests.get(file))
+            if found != expected:
+                raise CheckpointError(
+                    f"{self.folder / file}: SHA-256 is {found[:12]}…, expected {expected[:12]}…: it has changed since "
+                    "it was written; restore it, or use another checkpoint"
+                )
+        return content
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    about = read_json(path)
+    if not isinstance(about, dict) or "format" not in about:
+        raise ValueError(f"{path.name} is not one of aam")
+    return about
+
+
+def readable(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
+    """What `reader` makes of a file of a checkpoint; raises CheckpointError where it cannot."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        model, training = load_file(folder / MODEL), load_file(folder / TRAINING)
+        return reader(folder / file)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/"
         ) from error
-    if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
+
+
+def look_into(folder: Path) -> Stored:
+    """Read the configuration of a checkpoint folder; `folder.old`, left by a crash between two renames, stands in for a
+    missing one."""
+    if not folder.exists() and old_of(folder).exists():
+        folder = old_of(folder)
+    about = readable(folder, CONFIG, read_about)
+    if about.pop("format") != FORMAT:
         raise CheckpointError(
             f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam"
         )
-    refuse_changed(folder, config.pop("sha256", None))
-    for file, tensors in ((MODEL, model), (TRAINING, training)):
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"{folder / file}: {name} holds NaN or Inf; use an earlier checkpoint")
-    kind = config.pop("kind", "pretrain")
+    digests, kind = about.pop("sha256", None), about.pop("kind", "pretrain")
     if kind not in KINDS:
         raise CheckpointError(f"{folder / CONFIG}: kind {kind!r}, expected {' or '.join(KINDS)}; update aam")
     try:
-        return Checkpoint(from_dict(KINDS[kind], config), model, training, state)
+        return Stored(folder, from_dict(KINDS[kind], about), digests if isinstance(digests, dict) else None)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}; restore the file or use another checkpoint") from error
 
 
-def refuse_changed(folder: Path, digests: Any) -> None:
-    """Raise CheckpointError for a file that is no longer what was written, such as a disk or a transfer leaves it."""
-    for file in (MODEL, TRAINING, STATE) if isinstance(digests, dict) else ():
-        found, expected = digest(folder / file), str(digests.get(file))
-        if found != expected:
-            raise CheckpointError(
-                f"{folder / file}: SHA-256 is {found[:12]}…, expected {expected[:12]}…: it has changed since it was "
-                "written; restore it, or use another checkpoint"
-            )
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read all of a checkpoint folder, to go on with the run."""
+    stored = look_into(folder)
+    return Checkpoint(stored.config, stored.tensors(MODEL), stored.tensors(TRAINING), stored.state())
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -194,10 +228,10 @@ def open_model(path: Path | str) -> Opened:
     What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run
     has one in each of its folders `fold-…`.
     """
-    checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    opened = fresh(checkpoint.config)
+    stored = look_into(find_checkpoint(Path(path)))
+    opened = fresh(stored.config)
     try:
-        opened.model.load_state_dict(checkpoint.model)
+        opened.model.load_state_dict(stored.tensors(MODEL))
     except RuntimeError as error:
         raise CheckpointError(f"{path}: weights and configuration disagree: {brief(error)}") from error
     opened.model.eval()
@@ -223,3 +257,8 @@ def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
     """The encoder of any checkpoint, pretrained or fine-tuned (of a cross-validated run, that of its first fold)."""
     opened = open_model(find_members(Path(path))[0])
     return opened.encoder, opened.config.model
+
+
+def config_of_encoder(path: Path) -> RunnableConfig:
+    """The configuration of the run whose encoder `open_encoder` takes; no weights are read."""
+    return look_into(find_members(path)[0]).config

@@ -17,9 +17,9 @@ def sized_by(pretrained: Path, config: C, asked: dict[str, Any]) -> C:
     own = [name for name in (*options(ModelConfig), "preset") if name in asked and name != "dropout"]
     if own:
         raise ConfigError(f"{flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
-    from aam.checkpoint import open_encoder
+    from aam.checkpoint import config_of_encoder
 
-    _, model = open_encoder(pretrained)
+    model = config_of_encoder(pretrained).model
     model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
     shown = config.data.max_bp if "max_bp" in asked else model.max_bp
     if shown > model.max_bp:

@@ -13,7 +13,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.checkpoint import find_members, open_model
+from aam.checkpoint import config_of_encoder
 from aam.cli.progress import status
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
 from aam.corpus import Corpus, match_files, with_example
@@ -59,7 +59,7 @@ def adapt(config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: 
 def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
     """The pretraining that goes on: objective of the run it goes on from, data and arithmetic of the fine-tuning."""
     assert config.head.pretrained is not None  # --adapt-steps is refused without it
-    _, began = open_model(find_members(config.head.pretrained)[0])
+    began = config_of_encoder(config.head.pretrained)
     optim = replace(OptimConfig(), batch_size=config.optim.batch_size, precision=config.optim.precision)
     folder = config.run.output_dir / ADAPTED
     run = RunConfig(

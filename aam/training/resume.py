@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aam.checkpoint import LAST, fold_folders, load_checkpoint
+from aam.checkpoint import LAST, fold_folders, look_into
 from aam.config import FinetuneConfig, PretrainConfig, RanksConfig, RunConfig, changed, flag, groups, options
 from aam.config.health import HealthConfig
 from aam.errors import ConfigError
@@ -41,7 +41,7 @@ def resumed(given: dict[str, Any]) -> PretrainConfig:
     if fold_folders(folder) or not has_checkpoint(folder):  # of `aam train`, which is refused; or it begins again
         config = continued(read_config(PretrainConfig, folder), given, folder)
         return dataclasses.replace(config, run=dataclasses.replace(config.run, resume=False))
-    stored = load_checkpoint(folder / LAST).config
+    stored = look_into(folder / LAST).config
     if not isinstance(stored, PretrainConfig):
         raise ConfigError(f"--resume: the run in {folder} is one of `aam train`; use that command")
     return continued(stored, given, folder)

@@ -153,7 +153,7 @@ def test_truncated_files_are_refused(run: Path, name: str, kept: int):
     content = file.read_bytes()
     file.write_bytes(content.rstrip()[: int(kept * len(content.rstrip()))])
     with pytest.raises(CheckpointError, match=r"best: not a readable checkpoint \("):
-        open_model(run)
+        load_checkpoint(run / "best")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors", "state.json"])
@@ -173,7 +173,25 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, valu
     {"model.safetensors": broken.model["b"], "training.safetensors": broken.training["c"]}[name][3] = value
     save_checkpoint(tmp_path / "best", broken)
     with pytest.raises(CheckpointError, match=rf"{name}: [bc] holds NaN or Inf; use an earlier checkpoint"):
-        open_model(tmp_path)
+        load_checkpoint(tmp_path / "best")
+
+
+@pytest.mark.parametrize("name", ["training.safetensors", "state.json"])
+def test_a_model_is_used_without_what_only_going_on_needs(run: Path, name: str):
+    """Optimiser and random state are as large as the model twice over."""
+    (run / "best" / name).unlink()
+    opened, _ = open_model(run)
+    assert all(torch.equal(found, model().state_dict()[key]) for key, found in opened.state_dict().items())
+    with pytest.raises(CheckpointError, match=rf"best: not a readable checkpoint \(.*{name}"):
+        load_checkpoint(run / "best")
+
+
+def test_a_changed_byte_of_the_weights_is_found_before_the_model_is_used(run: Path):
+    file = run / "best" / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"model.safetensors: SHA-256 is"):
+        open_model(run)
 
 
 def test_a_later_format_is_refused(run: Path):
@@ -199,7 +217,7 @@ def test_a_config_that_is_none_is_refused_by_its_file(run: Path, content: dict[s
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"x"'])
 def test_json_that_is_no_object_is_refused(run: Path, text: str):
     (run / "best" / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"config.json: written by another version of aam"):
+    with pytest.raises(CheckpointError, match=r"not a readable checkpoint \(config.json is not one of aam\); give"):
         open_model(run)
 
 
