@@ -62,13 +62,14 @@ def load_bundle(path: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def _pack(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON of a value; tensors are moved to `tensors` under the path `where`."""
+    """JSON of a value; tensors are copied to `tensors`, named after their place `where`."""
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, Tensor):
         # A copy of its own: tied and sliced tensors share memory, which the format refuses.
-        tensors[where] = value.detach().cpu().contiguous().clone()
-        return {TENSOR: where}
+        name = f"{len(tensors)}{where}"  # places alone may be alike: of the keys 1 and "1", of "a/b" and "b" in "a"
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {TENSOR: name}
     if isinstance(value, Mapping):
         plain = all(isinstance(key, str) and not key.startswith("$") for key in value)
         if plain:

@@ -96,7 +96,9 @@ def check_gradients(model: nn.Module) -> GradientReport:
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     with_gradient = [(name, parameter.grad) for name, parameter in trainable if parameter.grad is not None]
     # The norm travels with the statistics as one more 0-d tensor, so that there is still a single read.
-    norms = [torch.linalg.vector_norm(real_values(grad).float()) for _, grad in with_gradient if grad.numel()]
+    # In fp64: the square of 1e20 is beyond fp32.
+    grads = [real_values(grad) for _, grad in with_gradient]
+    norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads if grad.numel()]
     total = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
     *rows, norm_row = summarise([*with_gradient, ("norm", total)])
     return GradientReport(

@@ -123,7 +123,8 @@ class Watch:
             raise ValueError(
                 f"expected the {len(self._names) - 1} loss terms {self._names[:-1]}, found {terms.numel()}"
             )
-        row = torch.cat([terms.detach().reshape(-1), grad_norm.detach().reshape(1).to(terms.device, terms.dtype)])
+        # Not in the dtype of the terms: a norm beyond the range of fp16 is no fault.
+        row = torch.cat([value.detach().reshape(-1).to(terms.device, torch.float64) for value in (terms, grad_norm)])
         self._rows.append((step, row))
         return self.read() if len(self._rows) >= self._every else None
 
@@ -133,7 +134,7 @@ class Watch:
             return Reading(0, (), (), {})
         steps, rows = zip(*self._rows, strict=True)
         ratios = [] if self._ratios is None else [self._ratios.to(rows[0].device)]
-        flat = torch.cat([*(row.double() for row in rows), *ratios]).tolist()
+        flat = torch.cat([*rows, *ratios]).tolist()
         self._rows, self._ratios = [], None
         bad: list[tuple[int, str, float]] = []
         spikes: list[Spike] = []

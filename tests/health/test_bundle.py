@@ -58,6 +58,11 @@ def test_any_nesting_survives(tmp_path_factory, value):
     assert load_bundle(save_bundle(path, {"value": value})) == {"value": value}
 
 
+def test_places_that_read_alike_are_kept_apart(path):
+    content = {"x": {1: torch.tensor(1), "1": torch.tensor(2)}, "a/b": torch.tensor(3), "a": {"b": torch.tensor(4)}}
+    assert load_bundle(save_bundle(path, content)) == content
+
+
 def test_what_cannot_be_stored_is_named(path):
     with pytest.raises(TypeError, match="/batch/where is a PosixPath"):
         save_bundle(path, {"batch": {"where": path}})

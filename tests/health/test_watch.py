@@ -34,6 +34,11 @@ def test_bad_gradient_norm_is_named():
     assert not reading.finite and str(reading) == "step 0: gradient norm is nan"
 
 
+def test_a_norm_beyond_the_range_of_the_terms_is_no_fault():
+    reading = watch(nn.Linear(2, 2)).record(1, torch.tensor([1.0]).half(), torch.tensor(1e5))
+    assert reading.finite
+
+
 def test_terms_are_named_in_their_order():
     watcher = watch(nn.Linear(2, 2), names=("loss", "unifrac", "bases"))
     reading = watcher.record(5, torch.tensor([1.0, math.inf, math.nan]), torch.tensor(1.0))
