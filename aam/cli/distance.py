@@ -93,19 +93,20 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> DistanceMethod:
     """The method that was asked for, or the one that fits the studies of training; says which, and why."""
     from aam.cli.known_asvs import share_text
-    from aam.evaluation.known_asvs import ALIKE, read_known
+    from aam.evaluation.known_asvs import ALIKE, hashes_of, read_known
     from aam.evaluation.upgma import MAX_ASVS
 
     if method != "auto" or opened.model.latent_tree is None:
         return method
-    known, tokens = read_known(checkpoint), opened.samples.tokens
-    likeness = None if known is None else known.likeness(tokens, opened.samples.table.counts)
+    known, tokens, likeness = read_known(checkpoint), opened.samples.tokens, None
     if known is None:
         found = "which ASVs were in training stands in the best/ of a run that has come to its end, and not here"
-    elif likeness is None:
-        found = "too few samples to tell whether their study was in training"
     else:
-        found = f"{share_text(known, tokens)}, likeness to its nearest study {likeness:.2f}"
+        asked = hashes_of(tokens)
+        likeness = known.likeness(asked, opened.samples.table.counts)
+        found = "too few samples to tell whether their study was in training"
+        if likeness is not None:
+            found = f"{share_text(known, asked)}, likeness to its nearest study {likeness:.2f}"
     new = likeness is not None and likeness < ALIKE
     if new and len(tokens) <= MAX_ASVS:
         click.echo(f"{found}, below {ALIKE}: UniFrac on a grown tree (or else --method latent-tree)", err=True)

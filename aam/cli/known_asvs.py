@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from aam.models.chunked_encoder import ChunkedEncoder
 
 
-def share_text(known: KnownASVs, tokens: NDArray[np.uint8]) -> str:
-    """How many of the ASVs, tokens [A, L], were in training, in words; empty where that cannot be told."""
-    share = known.share(tokens)
-    return "" if share is None else f"{share:.0%} of the {len(tokens):,} ASVs were in training"
+def share_text(known: KnownASVs, asked: NDArray[np.uint64]) -> str:
+    """How many of the ASVs, hashes [A], were in training, in words; empty where that cannot be told."""
+    share = known.share(asked)
+    return "" if share is None else f"{share:.0%} of the {len(asked):,} ASVs were in training"
 
 
 def tell_known(checkpoint: Path, tokens: NDArray[np.uint8]) -> None:
     """Say on stderr how many of the ASVs, tokens [A, L], were in training, where that is known."""
-    from aam.evaluation.known_asvs import read_known
+    from aam.evaluation.known_asvs import hashes_of, read_known
 
     known = read_known(checkpoint)
-    if known is not None and (text := share_text(known, tokens)):
+    if known is not None and (text := share_text(known, hashes_of(tokens))):
         click.echo(text, err=True)
 
 

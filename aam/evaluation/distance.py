@@ -33,9 +33,9 @@ MAX_SCORED = 1000
 """Most samples whose pairs are scored; more are drawn down to this, seeded. All distances are written."""
 MIN_SCORED = 3
 CALIBRATION = (
-    "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it: the study has no "
-    "training samples; r2_calibrated is the model's R2 with the same favour; a baseline carried over has the line that "
-    "was fitted on the training samples of the run, and no favour"
+    "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it; r2_calibrated is "
+    "the model's R2 with the same favour; a baseline carried over has the line that was fitted on the training samples "
+    "of the run, and no favour"
 )
 
 

@@ -51,19 +51,18 @@ class KnownASVs:
         own = np.unique(self.rows["hash"])
         return asked <= own[-1] if len(own) == MOST else np.ones(len(asked), dtype=bool)
 
-    def share(self, tokens: NDArray[np.uint8]) -> float | None:
-        """Part of these ASVs, tokens [A, L], that are known; None where the sketch reaches none of them."""
-        asked = hashes_of(tokens)
+    def share(self, asked: NDArray[np.uint64]) -> float | None:
+        """Part of these ASVs, hashes [A], that are known; None where the sketch reaches none of them."""
         within = asked[self.reaches(asked)]
         return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
 
-    def likeness(self, tokens: NDArray[np.uint8], counts: csr_array) -> float | None:
-        """How alike the prevalences of ASVs, tokens [A, L], are in samples, counts [n, A], and in the most like study.
+    def likeness(self, asked: NDArray[np.uint64], counts: csr_array) -> float | None:
+        """How alike the prevalences of ASVs, hashes [A], are in samples, counts [n, A], and in the most like study.
 
         Their cosine, 0 to 1: that of all samples like these, whatever their number, since a pair of samples shares an
         ASV with the square of its prevalence. None where the samples share no ASV that the sketch reaches.
         """
-        asked, n = hashes_of(tokens), counts.shape[0]
+        n = counts.shape[0]
         carriers = np.bincount(counts.indices, minlength=len(asked)) * self.reaches(asked)
         squares = float((carriers * (carriers - 1)).sum()) / max(n * (n - 1), 1)
         if squares == 0:

@@ -68,6 +68,7 @@ def test_a_finished_run_tells_faith_pd_in_the_units_of_its_tree(finished: Path, 
     told = capsys.readouterr()
     assert "by the line of the training" in told.out and "Faith PD is by the head" not in told.err
     assert "Warning: 150 of the 188 samples that were scored had been trained on, which flatters" in told.err
+    assert "no training samples" not in told.out
     diversity = pd.read_csv(tmp_path / "d.faith_pd.tsv", sep="\t", index_col="sample-id")
     assert diversity["faith_pd"].mean() == pytest.approx(diversity["true_faith_pd"].mean(), rel=0.2)
     figures = json.loads((tmp_path / "d.json").read_text())

@@ -16,7 +16,7 @@ from aam.config import DataConfig, PrepareConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.data.tokenizer import tokenize
-from aam.evaluation.known_asvs import KnownASVs, read_known, sketch, write_known
+from aam.evaluation.known_asvs import KnownASVs, hashes_of, read_known, sketch, write_known
 from aam.prepare import prepare
 
 
@@ -66,4 +66,4 @@ def test_a_corpus_of_two_studies_under_one_tree_knows_each_by_itself(tmp_path: P
     known = known_to(corpus)
     assert sorted(known.rows["study"]) == [0, 0, 1, 1]
     tokens = tokenize(["AAAA", "CCCC"], 150)
-    assert known.likeness(tokens, csr_array(np.ones((3, 2), np.int64))) == pytest.approx(1.0)
+    assert known.likeness(hashes_of(tokens), csr_array(np.ones((3, 2), np.int64))) == pytest.approx(1.0)

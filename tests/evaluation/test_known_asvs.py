@@ -38,10 +38,10 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_training_samples_carry_is_known_exactly() -> None:
     tokens = tokenize(SEQUENCES, 6)
     known = sketch(tokens, COUNTS, np.array([0, 1]))
-    assert known.share(tokens[[0, 1, 2]]) == 1.0
-    assert known.share(tokens[[3, 4]]) == 0.0  # the third sample was held out
-    assert known.share(tokens) == pytest.approx(3 / 5)
-    assert known.share(tokens[:0]) is None
+    assert known.share(hashes_of(tokens[[0, 1, 2]])) == 1.0
+    assert known.share(hashes_of(tokens[[3, 4]])) == 0.0  # the third sample was held out
+    assert known.share(hashes_of(tokens)) == pytest.approx(3 / 5)
+    assert known.share(hashes_of(tokens[:0])) is None
 
 
 def test_a_sketch_of_many_estimates_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,10 +51,10 @@ def test_a_sketch_of_many_estimates_the_share(monkeypatch: pytest.MonkeyPatch) -
     counts = csr_array(np.r_[np.ones(4000, np.int64), np.zeros(500, np.int64)][None])
     known = sketch(tokens, counts, np.array([0]))
     assert len(known.rows) == 500
-    assert known.share(tokens[2500:]) == pytest.approx(0.75, abs=0.1)
-    assert known.share(tokens[:4000]) == 1.0 and known.share(tokens[4000:]) == 0.0
+    assert known.share(hashes_of(tokens[2500:])) == pytest.approx(0.75, abs=0.1)
+    assert known.share(hashes_of(tokens[:4000])) == 1.0 and known.share(hashes_of(tokens[4000:])) == 0.0
     smallest = hashes_of(tokens[:4000]).argsort()
-    assert known.share(tokens[smallest[500:501]]) is None  # beyond the last hash kept nothing is known
+    assert known.share(hashes_of(tokens[smallest[500:501]])) is None  # beyond the last hash kept nothing is known
 
 
 def likeness(train: list[list[int]], new: list[list[int]], studies: list[int] | None = None) -> float | None:
@@ -62,7 +62,7 @@ def likeness(train: list[list[int]], new: list[list[int]], studies: list[int] | 
     tokens = tokenize(SEQUENCES, 6)
     numbers = None if studies is None else np.array(studies)
     known = sketch(tokens, csr_array(np.array(train)), np.arange(len(train)), numbers)
-    return known.likeness(tokens, csr_array(np.array(new)))
+    return known.likeness(hashes_of(tokens), csr_array(np.array(new)))
 
 
 def test_likeness_by_hand() -> None:
@@ -94,9 +94,9 @@ def test_the_number_of_samples_plays_no_part() -> None:
     known = sketch(tokens, drawn(own, 400), np.arange(400))
     cosine = own @ other / np.sqrt((own @ own) * (other @ other))
     for samples in (5, 50):
-        found = [known.likeness(tokens, drawn(other, samples)) for _ in range(200)]
+        found = [known.likeness(hashes_of(tokens), drawn(other, samples)) for _ in range(200)]
         assert np.mean(found) == pytest.approx(cosine, abs=0.02)
-        same = [known.likeness(tokens, drawn(own, samples)) for _ in range(50)]
+        same = [known.likeness(hashes_of(tokens), drawn(own, samples)) for _ in range(50)]
         assert np.mean(same) > 0.95
 
 
