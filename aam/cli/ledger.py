@@ -159,8 +159,7 @@ def _show_bias(ledger: Ledger, columns: dict[str, Mapping[str, Any]]) -> None:
     from aam.health.bias import bias
 
     lost = {loss.id for loss in ledger.losses if loss.item == "sample"}
-    everyone = set().union(*(values for values in columns.values()))
-    rows = bias(lost, everyone - lost, columns)
+    rows = bias(lost, set(ledger.seen() - lost), columns)
     if not rows:
         click.echo("bias: nothing to compare (no sample was lost, or no column has values on both sides)")
     for row in rows:

@@ -17,7 +17,11 @@ from typing import Any, Literal
 from aam.errors import LedgerError, NonFiniteError
 
 FILE_NAME = "ledger.jsonl"
-ENTRIES = ({"enter", "item", "ids"}, {"quarantine", "item", "id", "reason", "planned"})
+ENTRIES: tuple[dict[str, type], ...] = (
+    {"enter": str, "item": str, "ids": list},
+    {"quarantine": str, "item": str, "id": str, "reason": str, "planned": bool},
+)
+"""Fields of the two kinds of lines; a loss may have more."""
 Item = Literal["sample", "asv"]
 
 
@@ -124,14 +128,14 @@ class Ledger:
         """All stages, in the order in which they were opened."""
         return [self._account(stage, item) for stage, item in self._entered]
 
-    def total(self, item: Item = "sample") -> int:
-        """How many samples or ASVs entered the run at all."""
-        return len(frozenset().union(*(ids for (_, kind), ids in self._entered.items() if kind == item)))
+    def seen(self, item: Item = "sample") -> frozenset[str]:
+        """Ids of the samples or ASVs that entered the run at all."""
+        return frozenset().union(*(ids for (_, kind), ids in self._entered.items() if kind == item))
 
     def check(self) -> None:
         """Raise `NonFiniteError` (exit code 3) where more samples were lost, unplanned, than the budget allows."""
         charged = {loss.id for loss in self.losses if loss.item == "sample" and not loss.planned}
-        total = self.total()
+        total = len(self.seen())
         if len(charged) > self.budget * total:
             raise NonFiniteError(
                 f"{len(charged)} of {total} samples are quarantined, above the budget of {self.budget:.2%}: "
@@ -175,12 +179,21 @@ def _repair(path: Path) -> None:
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """Entries of a ledger file; a last line without its end is left out."""
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            record = None
-        if not isinstance(record, dict) or not any(fields <= record.keys() for fields in ENTRIES):
+        if (record := read_object(line)) is None or not any(_fits(record, fields) for fields in ENTRIES):
             raise LedgerError(f"{path}, line {number}: not an entry of a ledger; expected one JSON object a line")
         yield record
+
+
+def read_object(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line; None where it holds anything else."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _fits(record: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
+    return all(isinstance(record.get(name), kind) for name, kind in fields.items())

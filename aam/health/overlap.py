@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aam.errors import InputError
-from aam.health.ledger import FILE_NAME, Item, Ledger
+from aam.health.ledger import FILE_NAME, Item, Ledger, read_object
 
 
 @dataclass(frozen=True)
@@ -67,22 +66,15 @@ def read_lost(path: Path, item: Item = "sample") -> Lost:
     if not file.is_file():
         hint = "this run directory holds no ledger" if path.is_dir() else "no such file"
         raise InputError(f"{path}: {hint}; give a run directory, its {FILE_NAME}, or a list with one id a line")
-    if _is_ledger(file):
+    with file.open("rb") as lines:
+        is_ledger = read_object(lines.readline()) is not None
+    if is_ledger:
         ledger = Ledger.read(file)
         counts = {
             loss.id: int(loss.facts["nan"]) for loss in ledger.losses if loss.item == item and "nan" in loss.facts
         }
-        return Lost(path, frozenset(ledger.lost(item)), ledger.total(item), counts)
+        return Lost(path, frozenset(ledger.lost(item)), len(ledger.seen(item)), counts)
     return _read_list(file)
-
-
-def _is_ledger(file: Path) -> bool:
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        first = lines.readline()
-    try:
-        return isinstance(json.loads(first), dict)
-    except json.JSONDecodeError:
-        return False
 
 
 def _read_list(file: Path) -> Lost:
@@ -98,7 +90,7 @@ def _read_list(file: Path) -> Lost:
             continue
         if name in ids:
             raise InputError(f"{file}, line {number}: id {name!r} stands twice; a list of lost ids names each once")
-        if count and not count.isdigit():
+        if count and not count.isdecimal():
             raise InputError(f"{file}, line {number}: expected a number of NaN after the tab, found {count!r}")
         ids[name] = int(count) if count else None
     return Lost(file, frozenset(ids), None, {name: count for name, count in ids.items() if count is not None})

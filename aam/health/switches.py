@@ -7,12 +7,11 @@ days.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from aam.config import HealthConfig
+from aam.config import HealthConfig, suggest
 from aam.errors import ConfigError
 
 SWITCHES = {
@@ -59,16 +58,11 @@ def read_switches(environment: Mapping[str, str], config: HealthConfig) -> Switc
             del found[name]
             continue
         if name not in SWITCHES:
-            raise ConfigError(_unknown(name))
+            hint = suggest(name, SWITCHES) or f"; known switches: {', '.join(SWITCHES)}"
+            raise ConfigError(f"unknown environment variable {name}{hint}; correct or unset it")
         if text.strip().lower() not in WORDS:
             raise ConfigError(
                 f"environment variable {name}={text!r} is neither on nor off; set it to 1 or 0, or unset it"
             )
         values[SWITCHES[name]] = WORDS[text.strip().lower()]
     return Switches(replace(config, **values), found)
-
-
-def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, SWITCHES, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known switches: {', '.join(SWITCHES)}"
-    return f"unknown environment variable {name}: {hint} Unset it or correct it"

@@ -96,7 +96,7 @@ def test_unknown_switches_are_refused(
 ):
     monkeypatch.setenv("AAM_NAN_DEBG", "1")
     assert aam(*command) == 2
-    assert "AAM_NAN_DEBG: did you mean AAM_NAN_DEBUG?" in capsys.readouterr().err
+    assert "AAM_NAN_DEBG; did you mean 'AAM_NAN_DEBUG'?" in capsys.readouterr().err
 
 
 def test_preflight(capsys: pytest.CaptureFixture[str]):

@@ -55,7 +55,7 @@ def test_compare_takes_the_total_from_the_ledgers(tmp_path, capsys):
 def test_show(tmp_path, capsys):
     folder = run(tmp_path / "run", 30, ["s0", "s1", "s2", "s3", "s4", "s5"])
     metadata = tmp_path / "metadata.tsv"
-    rows = [f"s{i}\t{'sick' if i < 6 else 'well'}\t{i % 7}" for i in range(30)]
+    rows = [f"s{i}\t{'sick' if i < 6 else 'well'}\t{i % 7}" for i in range(40)]  # ten were never in the run
     metadata.write_text("sample-id\tstate\tday\n" + "\n".join(rows) + "\n")
     assert main(["ledger", "show", folder, "--metadata", str(metadata)]) == 0
     printed = capsys.readouterr().out
@@ -64,6 +64,7 @@ def test_show(tmp_path, capsys):
     assert "s0: 130,560 = 34 whole rows of 3,840" in printed
     biased = [line for line in printed.splitlines() if line.endswith("BIASED")]
     assert len(biased) == 1 and "state" in biased[0] and "effect +1.00" in biased[0]
+    assert "6 lost, 24 kept" in biased[0]
 
 
 def test_missing_ledger_is_refused(tmp_path, capsys):

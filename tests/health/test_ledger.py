@@ -68,8 +68,15 @@ def test_it_goes_on_after_a_restart_and_after_a_line_cut_short(path):
     assert again.accounts() == ledger.accounts() and again.losses == ledger.losses
     again.quarantine("train", "sample", ["b"], "NaN")
     assert Ledger.read(path).lost() == {"a", "b"}
-    path.write_text(path.read_text() + "[1]\n")
-    with pytest.raises(LedgerError, match=r"line 4: not an entry"):
+
+
+@pytest.mark.parametrize(
+    "line", [b"[1]", b"\xff\xfe", b"{}", b'{"enter": "train", "item": "sample", "ids": 5}', b"[" * 9999]
+)
+def test_lines_that_are_no_entries_are_named(path, line):
+    Ledger(path).enter("train", "sample", ["a"])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(LedgerError, match=r"line 2: not an entry"):
         Ledger.read(path)
 
 
@@ -132,7 +139,12 @@ def test_lost_from_runs_ledgers_and_lists(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(b"a\na\n", "line 2: id 'a' stands twice"), (b"a\tmany\n", "number of NaN"), (b"\xff\xfe", "not UTF-8")],
+    [
+        (b"a\na\n", "line 2: id 'a' stands twice"),
+        (b"a\tmany\n", "number of NaN"),
+        (b"a\t\xc2\xb2\n", "number of NaN"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
 )
 def test_bad_lists_are_refused(tmp_path, text, message):
     file = tmp_path / "list.txt"
