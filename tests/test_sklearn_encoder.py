@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from trained_run import save_run
 
 from aam import datasets
 from aam.cli import main
 from aam.data.table import Table, read_table
+from aam.data.tokenizer import tokenize
 from aam.errors import EmptySampleError, SequenceError, TableError
+from aam.evaluation.direction import turn
 
 sklearn = pytest.importorskip("sklearn", reason="NOT TESTED: AAMEncoder, because scikit-learn is absent")
 
@@ -84,6 +87,15 @@ def test_rarefaction_leaves_shallow_samples_whole(run: Path):
     drawn = AAMEncoder(run, rarefy_depth=50).fit_transform(deep_and_shallow)
     assert not np.allclose(plain[0], drawn[0], atol=1e-6)
     assert np.allclose(plain[1], drawn[1], atol=1e-6)
+
+
+def test_reverse_complements_are_warned_of(run: Path, frame: pd.DataFrame):
+    """Of a model that knows what is usual at each position of the reads of the example."""
+    encoder, dna = AAMEncoder(run).fit(frame), list(frame.columns)
+    encoder.encoder_.asv_encoder.calibrate(torch.from_numpy(tokenize(dna, encoder.max_bp_)))
+    encoder.transform(frame)  # without a warning, which would be an error
+    with pytest.warns(UserWarning, match="these ASVs are reverse complements of what the model has learned from"):
+        encoder.transform(frame.set_axis([turn(sequence) for sequence in dna], axis=1))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from trained_run import save_run
 from aam import cli, datasets
 from aam.data.table import read_table
 from aam.errors import ConfigError, MetadataError, SequenceError
+from aam.evaluation.direction import turn
 
 pytest.importorskip("sklearn", reason="NOT TESTED: estimators, because scikit-learn is absent")
 
@@ -111,7 +112,11 @@ def test_samples_of_another_table_with_unseen_asvs(frame: pd.DataFrame, age: pd.
     shuffled = some.sample(frac=1.0, axis=1, random_state=0).iloc[[7, 3]]
     assert fitted.predict(shuffled) == pytest.approx(fitted.predict(some)[[7, 3]], abs=1e-4)
     other = pd.DataFrame([[5, 3]], columns=["ACGT" * 25, "TTGA" * 25])
-    assert np.isfinite(fitted.predict(other)).all()
+    with pytest.warns(UserWarning, match="not what the model has learned from .*: another region or strand"):
+        assert np.isfinite(fitted.predict(other)).all()
+    turned = some.set_axis([turn(sequence) for sequence in some.columns], axis=1)
+    with pytest.warns(UserWarning, match="reverse complements of what the model has learned from"):
+        fitted.predict(turned)
 
 
 def test_names_that_are_no_sequences(frame: pd.DataFrame, age: pd.Series):

@@ -32,7 +32,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
 
     X is a table as in `aam.sklearn.tables`; its ASVs need not be those that `fit` saw. `transform` raises
     `EmptySampleError` for a sample without reads, `TableError` for counts that are none, and `SequenceError` for
-    columns that are not DNA.
+    columns that are not DNA; it warns of ASVs from another region, or the other strand, than the model's.
     """
 
     def __init__(
@@ -74,7 +74,9 @@ class AAMEncoder(TransformerMixin, TakesTables):
         from aam.evaluation.embed import Encoding
 
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
-        samples = self._read(X, fitting=False).samples(self.max_bp_, draw)
+        reads = self._read(X, fitting=False)
+        reads.warn_of_misfit(self.encoder_.asv_encoder)
+        samples = reads.samples(self.max_bp_, draw)
         columns = np.arange(len(samples.tokens))
         if self.cache is None:
             asvs = encode_asvs(self.encoder_, samples.tokens, columns)

@@ -89,7 +89,8 @@ class FineTuned(TakesTables):
     `pretrained`: run or checkpoint whose encoder is taken; without it one of size `preset` learns from scratch.
     `freeze` keeps it fixed, which is quick. `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases
     read of each (None: as many as the encoder can). `rarefy_depth`: draw so many reads of deeper samples, anew in each
-    epoch; predictions average `draws` of them and depend on the row that a sample stands in (None: all reads).
+    epoch; predictions average `draws` of them and depend on the row that a sample stands in (None: all reads). Both
+    steps warn of ASVs from another region, or the other strand, than those that the encoder has learned from.
     """
 
     task: ClassVar[Task]
@@ -139,6 +140,7 @@ class FineTuned(TakesTables):
             config, encoder = self._config(targets, folder), None
             if self.pretrained is not None:
                 encoder, model = open_encoder(self.pretrained)
+                reads.warn_of_misfit(encoder.asv_encoder)
                 data = replace(config.data, max_bp=min(self.max_bp or model.max_bp, model.max_bp))
                 config = replace(config, model=model, data=data)
             samples, labels = reads.samples(config.data.max_bp, self._draw()), targets.labels()
@@ -155,7 +157,9 @@ class FineTuned(TakesTables):
     def _predictions(self, X: Any) -> Predictions:
         """What the model says of each row of X, its draws averaged."""
         check_is_fitted(self, "model_")
-        samples = self._read(X, fitting=False).samples(self.config_.data.max_bp, self._draw())
+        reads = self._read(X, fitting=False)
+        reads.warn_of_misfit(self.model_.encoder.asv_encoder)
+        samples = reads.samples(self.config_.data.max_bp, self._draw())
         unknown = Targets(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
         raw = predict_draws(self.model_, samples, encode(unknown, self.config_.schema), self.draws)
         return average([decode(raw, self.config_)], self.config_)

@@ -7,11 +7,14 @@ names, are called x0, x1, …, as everywhere in scikit-learn.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
@@ -19,8 +22,11 @@ from sklearn.utils import Tags, check_array
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.ids import quote
 from aam.data.sequences import sequences_of
+from aam.data.texts import pick
 from aam.data.tokenizer import tokenize
 from aam.errors import EmptySampleError, SequenceError, TableError
+from aam.evaluation.direction import misfit
+from aam.models.chunked_encoder import ChunkedEncoder
 
 SOURCE = "the columns of X"
 
@@ -38,17 +44,24 @@ class Reads:
     sequences: list[str]
     named: bool
 
+    @cached_property
+    def carried(self) -> NDArray[np.integer]:
+        """Numbers of the columns that any sample has reads of."""
+        return np.unique(self.counts.indices)
+
+    def warn_of_misfit(self, encoder: ChunkedEncoder) -> None:
+        """Warn where ASVs are from another region, or the other strand, than those the encoder has learned from."""
+        if text := misfit(encoder, pick(self.sequences, self.carried)):
+            warnings.warn(text, UserWarning, stacklevel=3)
+
     def samples(self, max_bp: int, draw: Draw) -> ASVDataset:
         """The samples over the ASVs that any of them carries, in the order of the columns.
 
         They are called by the number of their row: ids may repeat where samples are drawn with replacement.
         """
-        carried = np.unique(self.counts.indices)
-        counts = self.counts[:, carried]
+        counts = self.counts[:, self.carried]
         counts.sort_indices()
-        tokens = tokenize(
-            [self.sequences[column] for column in carried], max_bp, [self.names[column] for column in carried]
-        )
+        tokens = tokenize(pick(self.sequences, self.carried), max_bp, pick(self.names, self.carried))
         return ASVDataset(counts, tokens, [f"row {row}" for row in range(counts.shape[0])], draw)
 
 
