@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from aam.health.trial import IGNORED, Finding, Head, Make, Skipped, few_names
+from aam.health.report import few_names
+from aam.health.trial import IGNORED, Finding, Head, Make, Skipped
 
 NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
 SMALL = 0.25  # a perfect prediction must score below this part of the untrained model's loss

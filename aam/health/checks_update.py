@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
+from aam.health.report import few_names
 from aam.health.stats import not_finite
-from aam.health.trial import Finding, Make, Skipped, Trial, few_names
+from aam.health.trial import Finding, Make, Skipped, Trial
 
 REACH = 3  # steps within which a gradient must reach every tensor
 

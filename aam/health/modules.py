@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from aam.health.stats import real_values
+from aam.health.stats import largest, read_together, real_values
 
 ROOT = "(model)"
 OUTSIDE = "(outside the model)"
@@ -70,15 +70,8 @@ class ModuleStack:
 
     def sizes(self) -> list[Size]:
         """Largest magnitude of every module output so far, in one host read per device."""
-        if not self._sizes:
-            return []
-        devices = {value.device for *_, value in self._sizes}
-        read: dict[int, float] = {}
-        for device in devices:
-            mine = [index for index, (*_, value) in enumerate(self._sizes) if value.device == device]
-            values = torch.stack([self._sizes[index][2] for index in mine]).tolist()
-            read.update(zip(mine, values, strict=True))
-        return [Size(path, call, read[index]) for index, (path, call, _) in enumerate(self._sizes)]
+        values = read_together([value for *_, value in self._sizes])
+        return [Size(path, call, value) for (path, call, _), value in zip(self._sizes, values, strict=True)]
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         path = self.paths.get(module, f"({type(module).__name__})")
@@ -93,8 +86,7 @@ class ModuleStack:
             return
         self.paused = True
         with torch.no_grad():
-            low, high = torch.aminmax(real_values(tensor))
-            self._sizes.append((entry.path, entry.call, torch.maximum(low.abs(), high.abs()).double()))
+            self._sizes.append((entry.path, entry.call, largest(real_values(tensor))))
         self.paused = False
 
 

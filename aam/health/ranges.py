@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aam.health.modules import ROOT
 from aam.health.operations import Operation
-from aam.health.stats import read_together, real_values
+from aam.health.stats import largest, read_together, real_values
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class RangeLog:
         for tensor in results:
             if tensor.numel():
                 finite = torch.nan_to_num(real_values(tensor), nan=0.0, posinf=0.0, neginf=0.0)  # masks hold -inf
-                low, high = torch.aminmax(finite)
-                self._values.append(torch.maximum(low.abs(), high.abs()).double())
+                self._values.append(largest(finite))
                 self._rows.append((module, operation.name, tensor.dtype))
 
     def read(self) -> list[Range]:

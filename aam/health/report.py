@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,17 +142,17 @@ class Report:
         if self.error:
             rows.append(f"  the call raised {self.error}")
         if self.bad_parameters:
-            rows.append(f"  bad before the call: {_few(self.bad_parameters)}")
+            rows.append(f"  bad before the call: {few_names(self.bad_parameters)}")
         if self.bad_gradients:
-            rows.append(f"  bad gradients: {_few(self.bad_gradients)}")
+            rows.append(f"  bad gradients: {few_names(self.bad_gradients)}")
         if self.spoilt_parameters:
-            rows.append(f"  spoilt by the call: {_few(self.spoilt_parameters)}")
+            rows.append(f"  spoilt by the call: {few_names(self.spoilt_parameters)}")
         for finding in self.findings[:1]:
             rows += finding.details()
         for finding in self.findings[1:]:
             rows += [f"also: {finding.headline()}", *finding.details()]
         if self.passed_on and not self.ok:
-            rows.append("passed on by " + _few([f"{module} ({phase})" for module, phase in self.passed_on]))
+            rows.append("passed on by " + few_names([f"{module} ({phase})" for module, phase in self.passed_on]))
         if not self.ok and self.history:
             rows.append("largest |x| of module outputs: " + ", ".join(_size(size) for size in self.recent()))
         return "\n".join(rows)
@@ -180,9 +180,9 @@ def _tensor(tensor: Tensors) -> str:
     return text + f"{kinds}; {tensor.pattern.text}; others to {tensor.absmax:.4g}"
 
 
-def _few(items: Any, shown: int = 8) -> str:
-    items = list(items)
-    return ", ".join(items[:shown]) + (f" and {len(items) - shown} more" if len(items) > shown else "")
+def few_names(names: Sequence[str], shown: int = 8) -> str:
+    """`a, b, c and 5 more`."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _size(size: Size) -> str:

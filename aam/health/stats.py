@@ -65,6 +65,12 @@ def read_together(values: list[Tensor]) -> list[Any]:
     return read
 
 
+def largest(values: Tensor) -> Tensor:
+    """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN where any of them is."""
+    low, high = torch.aminmax(values)
+    return torch.maximum(low.abs(), high.abs()).double()
+
+
 def tripwire(tensor: Tensor) -> Tensor:
     """The sum of a tensor, 0-d on its device: not finite where any value is not, and in rare cases where all are.
 

@@ -63,9 +63,3 @@ class Finding(Exception):
 
 class Skipped(Exception):
     """Raised by a check that the trial gives no means for; its text is the reason."""
-
-
-def few_names(names: Sequence[str], shown: int = 4) -> str:
-    """`a, b, c and 5 more`."""
-    text = ", ".join(names[:shown])
-    return text + (f" and {len(names) - shown} more" if len(names) > shown else "")

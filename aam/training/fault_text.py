@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aam.health.report import few_names
 from aam.training.bundles import BUNDLE, AsvNames
 from aam.training.diagnosis import Fault
 
@@ -49,8 +50,7 @@ def brief_text(fault: Fault, names: AsvNames, folder: Path) -> str:
     """The lines for a terminal."""
     rows = [headline(fault)]
     if fault.samples:
-        more = f" and {len(fault.samples) - 3} more" if len(fault.samples) > 3 else ""
-        rows.append(f"  sample   {', '.join(fault.samples[:3])}{more}")
+        rows.append(f"  sample   {few_names(fault.samples, 3)}")
     for asv in fault.asvs[:1]:
         sequence = names.sequences[asv]
         cut = sequence[:SHOWN_BASES] + ("…" if len(sequence) > SHOWN_BASES else "")

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from aam.data.dataset import Batch
 from aam.health.describe import Place
+from aam.health.modules import OUTSIDE
+from aam.health.report import few_names
 from aam.models.layers import Block
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
@@ -18,8 +20,6 @@ from aam.models.sample_encoder import used_slots
 SHOWN = 3
 """Samples named for an ASV that more of them carry."""
 ENCODER, SAMPLES = "asv_encoder.", "sample_encoder."
-OUTSIDE_CALL = "(outside"
-"""How the locator calls code outside the model, e.g. the losses; it does not count its calls."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ class RowNames:
     def asv(self, batch: Batch, distinct: int) -> str:
         """Name of a distinct ASV, with the samples that carry it."""
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
-        names = ", ".join(batch.sample_ids[row] for row in carriers[:SHOWN]) or "no sample"
-        more = f" and {len(carriers) - SHOWN} more" if len(carriers) > SHOWN else ""
-        return f"ASV {self.asv_ids[int(batch.asvs[distinct])]} of {names}{more}"
+        names = few_names([batch.sample_ids[row] for row in carriers], SHOWN) or "no sample"
+        return f"ASV {self.asv_ids[int(batch.asvs[distinct])]} of {names}"
 
     def _passes(self, batch: Batch) -> list[Rows]:
         """What each pass through the ASV encoder holds, in order."""
@@ -116,7 +115,8 @@ class RowNames:
             return [Rows(rows.count, rows.name, each) for rows in self.passes[number : number + 1] for each in sizes]
         if path.startswith(SAMPLES):
             return [rows for kinds in self.sample_passes[number : number + 1] for rows in kinds]
-        if number >= len(self.batches) or (path.startswith(OUTSIDE_CALL) and len(self.batches) > 1):
+        uncounted = path == OUTSIDE and len(self.batches) > 1  # of the losses, say, nobody counts the calls
+        if number >= len(self.batches) or uncounted:
             return []
         batch = self.batches[number]
         samples, slots = batch.index.shape

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from aam.checkpoint import load_checkpoint, save_checkpoint
 from aam.data.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
+from aam.health.bundle import load_bundle, save_bundle
 from aam.health.ledger import Ledger
 from aam.training.bundles import BUNDLE, open_bundle
 from aam.training.faults import FAULTS, TRAINING
@@ -317,21 +317,10 @@ def test_a_healthy_step_is_made_again_in_another_process(new_run: NewRun, tmp_pa
     assert all(row.same for row in compare(bundle.outcome, replay(bundle)))
     done = subprocess.run([sys.executable, "-m", "aam", "replay", str(path)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("same bits") == 3, done.stdout + done.stderr
-    changed = load_file(path)
-    changed["/model/scalars/pd.weight" if "/model/scalars/pd.weight" in changed else "/model/scalars.pd.weight"] += 1e-7
-    assert not all(
-        row.same for row in compare(bundle.outcome, replay(open_bundle(resaved(path, changed), torch.device("cpu"))))
-    )
-
-
-def resaved(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    """The same bundle with other tensors."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file(tensors, path.with_name("changed.safetensors"), metadata=metadata)
-    return path.with_name("changed.safetensors")
+    content = load_bundle(path)
+    content["model"]["scalars.pd.weight"] += 1e-7
+    changed = open_bundle(save_bundle(tmp_path / "changed.safetensors", content), torch.device("cpu"))
+    assert not all(row.same for row in compare(bundle.outcome, replay(changed)))
 
 
 def test_a_fault_is_made_again_from_its_bundle(new_run: NewRun, tmp_path: Path):
