@@ -1,4 +1,4 @@
-"""Covariates that give the target away: a model told them learns nothing of microbes."""
+"""Covariates that give the target away, or the sample: a model told them learns nothing of microbes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
+from aam.data.label_schema import fit_covariate
 from aam.data.labels import Labels
 from aam.errors import ConfigError
 
@@ -19,11 +20,16 @@ MIN_SAMPLES = 8
 
 
 def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
-    """Raise `ConfigError` for a covariate that is a target, or from which a target follows almost exactly."""
+    """Raise `ConfigError` for a covariate that is a target, from which a target follows almost exactly, or an id."""
     for name in config.covariate:
         if name in config.target:
             raise ConfigError(f"--covariate {name!r} is the target itself; leave it out")
         values = labels.covariates[name]
+        if names_samples(values):
+            raise ConfigError(
+                f"--covariate {name!r} is another in each of the {values.count()} samples that have one, as an id is: "
+                "what is learned of it holds for no other sample; leave it out"
+            )
         for target, column in targets_of(labels, config):
             known = values.notna().to_numpy() & pd.notna(column)
             if known.sum() >= MIN_SAMPLES and gives_away(values.to_numpy()[known], column[known]):
@@ -31,6 +37,12 @@ def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
                     f"--covariate {name!r} gives the target {target!r} away: it follows from the covariate in all "
                     f"{known.sum()} samples that have both; leave it out"
                 )
+
+
+def names_samples(values: pd.Series) -> bool:
+    """Whether a covariate [N] of texts is an id of the samples: categories, none of them of two samples."""
+    known = values.dropna()
+    return len(known) >= MIN_SAMPLES and len(fit_covariate(known).categories) == len(known)
 
 
 def targets_of(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArray]]:

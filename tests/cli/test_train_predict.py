@@ -41,6 +41,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame["same"] = "7"
     frame["alone"] = ["once"] + ["often"] * (len(frame) - 1)
     frame["age_again"] = age * 2
+    frame["barcode"] = [f"b{row}" for row in range(len(frame))]
     path = tmp_path_factory.mktemp("meta") / "samples.tsv"
     frame.to_csv(path, sep="\t")
     return path
@@ -202,6 +203,10 @@ REFUSED = {
     "leaking category": (
         ["--task", "classification", "--target", "age_months", "--covariate", "age_again"],
         "gives the target 'age_months' away",
+    ),
+    "id as covariate": (
+        ["--target", "weight", "--covariate", "barcode"],
+        "'barcode' is another in each of the 179 samples",
     ),
     "order unknown": (["--task", "ordinal", "--target", "grade"], "say so with --class-order"),
     "loss of another task": (["--target", "weight", "--loss", "pinball"], "--loss pinball cannot score"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aam.config import NumericTarget, TargetConfig
 from aam.data.label_schema import class_names, encode, fit_number, fit_schema, scaled, unscaled
 from aam.data.labels import Labels, read_labels
-from aam.data.leaks import gives_away
+from aam.data.leaks import gives_away, names_samples
 from aam.errors import ConfigError, MetadataError
 
 
@@ -119,3 +119,19 @@ TWELVE = np.arange(12)
 )
 def test_what_gives_the_target_away(covariate, target, leaks):
     assert gives_away(covariate, target) is leaks
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([f"s{n}" for n in TWELVE], True),
+        ([f"s{n}" for n in TWELVE] + [None] * 5, True),
+        ([f"s{n}" for n in range(11)] + ["s0"], False),  # two samples of one subject
+        ([str(n / 7) for n in TWELVE], False),  # a number, such as an age
+        ([*map(str, range(11)), "x"], True),
+        (list("abcdefg"), False),  # as many kinds as samples may be chance with so few
+        ([None] * 12, False),
+    ],
+)
+def test_a_category_for_each_sample_is_an_id(values: list[str | None], found: bool):
+    assert names_samples(pd.Series(values, dtype=object)) is found
