@@ -29,7 +29,8 @@ from scale_files import grow, simulate, tree_study
 
 from aam.config import DataConfig, PrepareConfig
 from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Draw, Hiding
+from aam.data.dataset import Draw
+from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, read_tree

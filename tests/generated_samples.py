@@ -11,7 +11,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from aam.config import Metric, ModelConfig, tiny
-from aam.data.dataset import ASVDataset, Batch, Draw, Hiding, collate_fn
+from aam.data.dataset import ASVDataset, Batch, Draw, collate_fn
+from aam.data.hiding import Hiding
 from aam.data.tokenizer import tokenize
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, parse_tree

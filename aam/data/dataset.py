@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from aam import vocab
 from aam.config import Selection
+from aam.data.hiding import Hiding, hide_slots, mask_bases
 from aam.data.rarefy import rarefy, sample_rng
 from aam.errors import ConfigError, EmptySampleError
 
@@ -116,16 +117,6 @@ def select(counts: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarr
 
 
 @dataclass(frozen=True)
-class Hiding:
-    """What a batch hides from the model; fractions, and the number of ASVs whose tree distances are asked."""
-
-    mask_ratio: float
-    masked_asvs: float
-    hidden_asvs: float
-    patristic_asvs: int
-
-
-@dataclass(frozen=True)
 class Batch:
     """Distinct ASVs of some samples, the samples' slots that point to them, what is hidden, and what is asked.
 
@@ -217,31 +208,6 @@ def check_sample(sample: Sample) -> None:
         raise ValueError(
             f"Sample {sample.sample_id} carries ASVs with count 0 or without a sequence; drop them before the collate"
         )
-
-
-def hide_slots(valid: np.ndarray, hiding: Hiding | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Choose slots to hide wholly and slots to hide the count of, both [B, S]; the rest of a sample is never empty."""
-    if hiding is None or hiding.hidden_asvs == 0:
-        return np.zeros_like(valid), np.zeros_like(valid)
-    order = np.where(valid, rng.random(valid.shape), np.inf).argsort(axis=1).argsort(axis=1)
-    quota = (valid.sum(axis=1, keepdims=True) * hiding.hidden_asvs).astype(np.int64)
-    return order < quota, (order >= quota) & (order < 2 * quota)
-
-
-def mask_bases(tokens: np.ndarray, hiding: Hiding | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are ever hidden and asked back."""
-    count = 0 if hiding is None else int(np.ceil(hiding.masked_asvs * len(tokens)))
-    rows = np.sort(rng.choice(len(tokens), count, replace=False))
-    hit = np.isin(tokens[rows], (vocab.A, vocab.C, vocab.G, vocab.T))
-    if hiding is not None:
-        hit &= rng.random(hit.shape) < hiding.mask_ratio
-    at = np.argwhere(hit)
-    return {
-        "masked_rows": rows,
-        "masked_tokens": np.where(hit, np.uint8(vocab.MASK), tokens[rows]),
-        "masked_at": at,
-        "masked_bases": tokens[rows][at[:, 0], at[:, 1]].astype(np.int64),
-    }
 
 
 def in_columns(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:

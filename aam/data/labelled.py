@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aam.data.dataset import ASVDataset, Batch, Hiding, collate_fn
+from aam.data.dataset import ASVDataset, Batch, collate_fn
 from aam.data.label_schema import EncodedLabels
 from aam.data.loader import TrainingBatches
-
-NOTHING_HIDDEN = Hiding(mask_ratio=0.0, masked_asvs=0.0, hidden_asvs=0.0, patristic_asvs=0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class LabelledBatches(TrainingBatches):
     """Shuffled training batches; row i of `labels` belongs to sample i of `samples`."""
 
     def __init__(self, samples: ASVDataset, batch_size: int, labels: EncodedLabels):
-        super().__init__(samples, min(batch_size, len(samples)), None, NOTHING_HIDDEN)
+        super().__init__(samples, min(batch_size, len(samples)), targets=None, hiding=None)
         self.labels = labels
         self.row_of = {sample_id: row for row, sample_id in enumerate(samples.sample_ids)}
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from aam.config import ModelConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Batch, Draw, Hiding, Sample, in_columns
+from aam.data.dataset import Batch, Draw, Sample, in_columns
+from aam.data.hiding import Hiding
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
 from aam.evaluation.asvs import ASV_ROWS, device_of, encode_asvs

@@ -13,7 +13,8 @@ from torch import Tensor
 from aam.checkpoint import LAST, Checkpoint, brief, load_checkpoint, save_checkpoint
 from aam.config import DataConfig, LossConfig, PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Draw, Hiding
+from aam.data.dataset import Draw
+from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches
 from aam.data.table import Table
 from aam.errors import CheckpointError

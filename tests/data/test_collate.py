@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam import vocab
-from aam.data.dataset import Batch, Hiding, Sample, collate_fn, hide_slots, mask_bases
+from aam.data.dataset import Batch, Sample, collate_fn
+from aam.data.hiding import Hiding, hide_slots, mask_bases
 from aam.errors import EmptySampleError
 from aam.models.pretrain_model import PretrainModel
 from aam.training.objective import model_inputs

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from aam.data.dataset import ASVDataset, Draw, Hiding
+from aam.data.dataset import ASVDataset, Draw
+from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches, ValidationBatches
 from aam.errors import ConfigError
 

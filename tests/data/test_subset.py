@@ -7,7 +7,8 @@ import torch
 from generated_samples import HIDING, community
 from torch import Tensor
 
-from aam.data.dataset import Batch, Hiding, collate_fn
+from aam.data.dataset import Batch, collate_fn
+from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches
 from aam.data.subset import without_samples
 from aam.errors import EmptySampleError

@@ -17,7 +17,8 @@ from generated_samples import Community, community, tiny_model
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch, Hiding
+from aam.data.dataset import Batch
+from aam.data.hiding import Hiding
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective

@@ -10,7 +10,8 @@ import torch
 
 from aam.config import DataConfig, PrepareConfig
 from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Draw, Hiding
+from aam.data.dataset import Draw
+from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches, ValidationBatches
 from aam.datasets import example
 from aam.prepare import prepare

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from aam.config import tiny
-from aam.data.dataset import Hiding, Sample, collate_fn
+from aam.data.dataset import Sample, collate_fn
+from aam.data.hiding import Hiding
 from aam.health.describe import Place
 from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
