@@ -39,8 +39,8 @@ def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def load_bundle(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """The content of a bundle as it was saved, its tensors on `device`. Nothing in the file is executed.
+def load_bundle(path: Path) -> dict[str, Any]:
+    """The content of a bundle as it was saved, its tensors on the CPU. Nothing in the file is executed.
 
     Raises `CheckpointError` where the file is missing, damaged or no bundle.
     """
@@ -49,7 +49,7 @@ def load_bundle(path: Path, device: str = "cpu") -> dict[str, Any]:
             f"{path}: not a readable replay bundle (no file); give a bundle.safetensors that a run wrote at a fault"
         )
     try:
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
         if metadata.get("format") != FORMAT:

@@ -28,24 +28,21 @@ MATRIX_MODULES: tuple[type[nn.Module], ...] = (
 )
 
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, exempt: tuple[type[nn.Module], ...] = ()
-) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups for an optimiser, `decay` and `no_decay`, that hold every trainable tensor of the model exactly once.
 
-    No decay for norms, embeddings, whatever `exempt` modules own themselves, tensors of rank 0 or 1, and vectors in
-    disguise (all axes but one of size 1, e.g. a learned token `[1, 1, D]`) outside of linear layers and convolutions.
-    A tensor shared by several modules is listed once, and does not decay where any of its owners is exempt (an input
-    embedding tied to an output layer). Each group has `names` beside `params`; a group without tensors is left out.
+    No decay for norms, embeddings, tensors of rank 0 or 1, and vectors in disguise (all axes but one of size 1, e.g. a
+    learned token `[1, 1, D]`) outside of linear layers and convolutions. A tensor shared by several modules is listed
+    once, and does not decay where one of them is a norm or an embedding (one tied to an output layer). Each group has
+    `names` beside `params`; a group without tensors is left out.
     """
-    exempt = NORMS_AND_EMBEDDINGS + exempt
     names: dict[Tensor, str] = {}  # tensors hash by identity
     decays: dict[Tensor, bool] = {}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
                 names.setdefault(parameter, f"{path}.{name}" if path else name)
-                decays[parameter] = decays.get(parameter, True) and _decays(module, parameter, exempt)
+                decays[parameter] = decays.get(parameter, True) and _decays(module, parameter)
     groups = []
     for group, wanted, decay in (("decay", True, weight_decay), ("no_decay", False, 0.0)):
         params = [parameter for parameter, flag in decays.items() if flag is wanted]
@@ -54,7 +51,7 @@ def parameter_groups(
     return groups
 
 
-def _decays(module: nn.Module, parameter: Tensor, exempt: tuple[type[nn.Module], ...]) -> bool:
-    if isinstance(module, exempt) or parameter.dim() <= 1:
+def _decays(module: nn.Module, parameter: Tensor) -> bool:
+    if isinstance(module, NORMS_AND_EMBEDDINGS) or parameter.dim() <= 1:
         return False
     return isinstance(module, MATRIX_MODULES) or sum(size > 1 for size in parameter.shape) > 1

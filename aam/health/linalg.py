@@ -107,18 +107,17 @@ class Coordinates:
 
     values: NDArray[np.float64]
     explained: NDArray[np.float64]
-    negative: float  # sum of |negative eigenvalues| over that of the positive ones; 0 for Euclidean distances
     fallbacks: int  # retries that the decomposition needed; see `robust_eigh`
 
 
-def principal_coordinates(distances: NDArray[np.floating], dimensions: int = 2, squared: bool = False) -> Coordinates:
+def principal_coordinates(distances: NDArray[np.floating], dimensions: int) -> Coordinates:
     """Classical scaling (PCoA, Gower 1966) of a symmetric distance matrix [n, n] in float64.
 
-    With `squared` the entries already are squared Euclidean distances, which UniFrac is. Axes beyond the positive
-    eigenvalues are 0. The sign of each axis is fixed: its entry of largest magnitude is positive.
+    Axes beyond the positive eigenvalues are 0. The sign of each axis is fixed: its entry of largest magnitude is
+    positive.
     """
     d = torch.from_numpy(np.array(distances, dtype=np.float64))
-    gram = -0.5 * (d if squared else d.square())
+    gram = -0.5 * d.square()
     gram = gram - gram.mean(0, keepdim=True) - gram.mean(1, keepdim=True) + gram.mean()
     retries = Interventions(budget=1.0)
     eigen = robust_eigh(gram, interventions=retries)
@@ -134,5 +133,4 @@ def principal_coordinates(distances: NDArray[np.floating], dimensions: int = 2, 
         axes = axes * torch.where(peak < 0, -1.0, 1.0)
     explained = torch.zeros(dimensions, dtype=torch.float64)
     explained[:kept] = positive[:kept] / total if total else 0.0
-    below = float(torch.where(values < -noise, values, 0.0).abs().sum())
-    return Coordinates(axes.numpy(), explained.numpy(), below / total if total else 0.0, retries.total)
+    return Coordinates(axes.numpy(), explained.numpy(), retries.total)

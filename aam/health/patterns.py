@@ -91,23 +91,18 @@ def _rows_text(rows: int, width: int) -> str:
     return f"{rows:,} whole row{'s' if rows != 1 else ''} of {width:,}"
 
 
-def explain_count(count: int, others: Iterable[int] = (), width: int | None = None) -> str:
+def explain_count(count: int, others: Iterable[int] = ()) -> str:
     """Read a bare number of NaN, e.g. from a log: `34 whole rows of 3,840`, or `130,560 single values`.
 
-    The row width is `width` where known; else the greatest common divisor of all counts of the same run, where it is at
-    least 64 and smaller than each; else the widest of `KNOWN_WIDTHS` that divides the count.
+    The row width is the widest of `KNOWN_WIDTHS` that divides all counts of the same run; else their greatest common
+    divisor, where they differ and it is at least 64.
     """
-    if width is None:
-        counts = [count, *others]
-        divisor = math.gcd(*counts)
-        known = [candidate for candidate in KNOWN_WIDTHS if divisor and divisor % candidate == 0]
-        if known:
-            width = max(known)
-        elif len(set(counts)) > 1 and divisor >= 64:
-            width = divisor
-    if not count or width is None or count % width:
-        return f"{count:,} single values"
-    return _rows_text(count // width, width)
+    counts = [count, *others]
+    divisor = math.gcd(*counts)
+    width = max((known for known in KNOWN_WIDTHS if divisor % known == 0), default=0)
+    if not width and len(set(counts)) > 1 and divisor >= 64:
+        width = divisor
+    return _rows_text(count // width, width) if count and width else f"{count:,} single values"
 
 
 def bad_mask(tensor: Tensor) -> Tensor:

@@ -49,7 +49,6 @@ class PrecisionReport:
     predicted: tuple[Range, ...]  # operations of the fp32 run beyond the range, in order of time
     survives: Mapping[str, bool]  # what was tried -> whether it stayed finite and near the result in fp32
     errors: Mapping[str, float]  # what was tried -> relative difference of the result from that in fp32
-    replays: int
 
     def __str__(self) -> str:
         name, limit = str(self.dtype).removeprefix("torch."), torch.finfo(self.dtype).max
@@ -81,8 +80,7 @@ def bisect_precision(
     over = [found for found in seen if not found.absmax <= torch.finfo(dtype).max]
 
     def answer(verdict: Verdict, first: str = "", op: str = "", keep: tuple[str, ...] = ()) -> PrecisionReport:
-        replays = len(trials.survives) - 1
-        return PrecisionReport(dtype, verdict, first, op, keep, tuple(over), trials.survives, trials.errors, replays)
+        return PrecisionReport(dtype, verdict, first, op, keep, tuple(over), trials.survives, trials.errors)
 
     if not trials.survives["fp32"]:
         return answer("algorithm", *_first(plain, over))

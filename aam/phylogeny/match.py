@@ -20,13 +20,12 @@ WIDTH = 40
 class TipMatch:
     """`columns` int64 [K]: the ASVs of the table that are tips, in table order; `tips`: their names in the tree.
 
-    `missing`: ids of the ASVs that are no tips. `by`: "id" or "sequence", what the tips are named after.
+    `missing`: ids of the ASVs that are no tips.
     """
 
     columns: np.ndarray
     tips: list[str]
     missing: list[str]
-    by: str
 
 
 def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max_missing: float) -> TipMatch:
@@ -35,11 +34,8 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
     Raises `TreeError` where no ASV is a tip, or more than the fraction `max_missing` of them is not.
     """
     tips = set(tree.tip_names)
-    by, names = next(
-        ((by, names) for by, names in (("id", asv_ids), ("sequence", sequences)) if not tips.isdisjoint(names)),
-        ("", ()),
-    )
-    if not by:
+    names = next((names for names in (asv_ids, sequences) if not tips.isdisjoint(names)), None)
+    if names is None:
         raise TreeError(
             f"{tree.source}: none of the {len(asv_ids):,} ASVs is a tip of the tree, neither by id "
             f"(e.g. {_quote(asv_ids)}) nor by sequence; its tips are e.g. {_quote(tree.tip_names)}; "
@@ -55,7 +51,7 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
             f"are no tips of the tree, e.g. {_quote(missing)}; use the tree made from these ASVs, insert them "
             "(`qiime fragment-insertion sepp`), or allow it with --max-missing"
         )
-    return TipMatch(columns, [names[column] for column in columns.tolist()], missing, by)
+    return TipMatch(columns, [names[column] for column in columns.tolist()], missing)
 
 
 def _quote(names: Sequence[str]) -> str:

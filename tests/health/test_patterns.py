@@ -52,7 +52,6 @@ def test_the_replica_of_a_log():
     ]  # fmt: skip
     assert explain_count(17) == "17 single values"
     assert explain_count(0) == "0 single values"
-    assert explain_count(300, width=100) == "3 whole rows of 100"
     assert explain_count(700, others=(1100, 1300)) == "7 whole rows of 100"  # no known width, but a common divisor
 
 

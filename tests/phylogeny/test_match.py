@@ -18,7 +18,7 @@ def tree(names: list[str]):
 
 def test_ids_are_tips():
     match = match_tips(SEQUENCES, SEQUENCES, tree(["TTTT", "ACGT", "CCGG", "GATTACA", "AAAA"]), 0.0)
-    assert (match.columns.tolist(), match.tips, match.missing, match.by) == ([0, 1, 2, 3], SEQUENCES, [], "id")
+    assert (match.columns.tolist(), match.tips, match.missing) == ([0, 1, 2, 3], SEQUENCES, [])
 
 
 def test_hashed_ids_are_tips_whatever_their_sequences():
@@ -27,7 +27,7 @@ def test_hashed_ids_are_tips_whatever_their_sequences():
 
 def test_sequences_are_tips_where_no_id_is():
     match = match_tips(HASHES, SEQUENCES, tree(SEQUENCES[::-1]), 0.0)
-    assert (match.tips, match.by) == (SEQUENCES, "sequence")
+    assert match.tips == SEQUENCES
 
 
 def test_absent_asvs_up_to_the_threshold_are_told_by_id():
