@@ -48,6 +48,7 @@ docs: $(VENV)/.installed-docs
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py $(STUDY)
 	$(BIN)/python benchmarks/best_batch.py $(STUDY)
+	$(BIN)/python benchmarks/parity.py $(STUDY)
 	$(BIN)/python benchmarks/embed.py $(STUDY)
 	$(BIN)/python benchmarks/embed_table.py $(STUDY) --rounds 1
 	$(BIN)/python benchmarks/assembly.py $(STUDY)

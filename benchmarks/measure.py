@@ -120,6 +120,12 @@ def transformer_operations(rows: int, length: int, dim: int, layers: int, ffn_ra
     return 3.0 * rows * length * layers * per_position
 
 
+def print_scores(name: str, at: str, scores: Mapping[str, float]) -> None:
+    """A line of a long race as soon as it is known: who, after how much work, how good."""
+    figures = "  ".join(f"{figure} {value:.4f}" for figure, value in scores.items())
+    print(f"{name:<20}{at:<24}{figures}", flush=True)
+
+
 def write(path: Path | None, subject: str, timings: Mapping[str, Timing], about: Mapping[str, object]) -> None:
     """Results as JSON, with the machine they come from."""
     path = path or LATEST / f"{subject}.json"

@@ -16,16 +16,17 @@ from typing import NamedTuple, Protocol
 
 import click
 import torch
-from measure import write
+from measure import print_scores, write
 from reference import ReferenceLearner, pad
 from step import config_of
 
+from aam.cli.report_samples import reopened
 from aam.config import PretrainConfig
-from aam.corpus import Corpus, open_corpus
+from aam.corpus import Corpus
 from aam.data.dataset import Batch
 from aam.evaluation.heldout import HeldOut
 from aam.evaluation.metrics import pair_scores, upper_triangle
-from aam.training.run import build_learner, draw_of, hiding_of, training_batches
+from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 
 FIRST = 30.0
@@ -124,9 +125,8 @@ def main(
         return
     torch.set_num_threads(1)
     config = config_of({"table": table, "tree": tree, "batch_size": batch_size, "token_limit": token_limit})
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
-    hiding, draw = hiding_of(config.loss), draw_of(config.data, corpus.depth, config.run.seed)
-    held_out = HeldOut(corpus, draw, hiding, batch_size)
+    held_out = reopened(config)
+    corpus = held_out.corpus
     contestants: dict[str, Contestant] = {
         "ours": Ours(config, corpus, held_out, steps),
         "reference": Theirs(corpus, held_out, token_limit),
@@ -140,11 +140,11 @@ def main(
                 del races[name]
                 continue
             curves[name].append(found)
-            reached = f"UniFrac R2 {found.unifrac_r2:>7.3f}  nucleotides {found.nucleotide_accuracy:.3f}"
-            print(f"{name:<10} {found.cpu_seconds:>8.1f} CPU s  step {found.steps:>6}  {reached}", flush=True)
+            scores = {"unifrac_r2": found.unifrac_r2, "nucleotide_accuracy": found.nucleotide_accuracy}
+            print_scores(name, f"{found.cpu_seconds:.1f} CPU s, step {found.steps}", scores)
     about = {"table": table.parent.name, "goal": goal, "steps": steps, "batch_size": batch_size}
-    scores = {name: [score._asdict() for score in curve] for name, curve in curves.items()}
-    write(output, "time_to_quality", {}, about | {"token_limit": token_limit, "curves": scores})
+    rows = {name: [score._asdict() for score in curve] for name, curve in curves.items()}
+    write(output, "time_to_quality", {}, about | {"token_limit": token_limit, "curves": rows})
 
 
 if __name__ == "__main__":
