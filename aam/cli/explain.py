@@ -22,6 +22,7 @@ from aam.cli.options import fields_of, given
 from aam.config import DataConfig, FinetuneConfig, from_dict
 from aam.config.embed import ExplainConfig
 from aam.errors import ConfigError
+from aam.wording import cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,9 +159,8 @@ def summary(found: Explanation, ids: Sequence[str]) -> str:
     """The leading ASVs and the check, for the terminal."""
     rows = [f"  {'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
     for row in found.order()[:SHOWN]:
-        name = ids[row] if len(ids[row]) <= WIDTH else f"{ids[row][: WIDTH - 1]}…"
         numbers = f"{found.samples[row]:>8}{found.abundance[row]:>11.4f}{found.attention[row]:>11.4f}"
-        rows.append(f"  {name:<{WIDTH + 2}}{numbers}{found.share[row]:>8.2%}")
+        rows.append(f"  {cut(ids[row], WIDTH):<{WIDTH + 2}}{numbers}{found.share[row]:>8.2%}")
     rows += ["", "  deleting so many ASVs of a sample moves the output, beside as many at random:"]
     for count, figures in deletion_figures(found).items():
         times = "" if figures["times_random"] is None else f" ({figures['times_random']:.1f} times)"

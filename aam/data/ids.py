@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aam.data.files import check_file, read_lines
 from aam.errors import ConfigError, InputError
+from aam.wording import quote
 
 MAX_SAMPLE_ID = 1024
 MAX_FEATURE_ID = 65536
@@ -16,11 +17,6 @@ MAX_FEATURE_ID = 65536
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line separators and lone surrogates: they would break every text file an id is written to."""
-
-
-def quote(text: str, limit: int = 40) -> str:
-    """An id as it stands in a message: quoted, control characters escaped, cut to about `limit` characters."""
-    return repr(text if len(text) <= limit else f"{text[:limit]}…")
 
 
 def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError], longest: int = MAX_SAMPLE_ID) -> None:

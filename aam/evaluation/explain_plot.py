@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aam.evaluation.explain import DELETED, RANKINGS, Explanation
 from aam.evaluation.plots import OKABE_ITO, PAGE, Target, drawing
+from aam.wording import cut
 
 TOP = 20
 """ASVs that are drawn by name."""
@@ -36,7 +37,7 @@ def leading(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
     top = found.order()[:TOP][::-1]
     colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
     axes.barh(range(len(top)), 100 * found.share[top], color=colours)
-    short = [names[row] if len(names[row]) <= NAME else f"{names[row][:NAME]}…" for row in top]
+    short = [cut(names[row], NAME) for row in top]
     labels = [f"{name} {rank:>2}" for rank, name in zip(range(len(top), 0, -1), short, strict=True)]  # of one primer
     axes.set_yticks(range(len(top)), labels, fontsize=7.5, family="DejaVu Sans Mono")
     axes.set(xlabel="share of the influence, %", title="Leading ASVs (orange raises, blue lowers)")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from aam.evaluation.audit import SHUFFLES, Audit
 from aam.evaluation.html import DASH, Part, number, table, text
+from aam.wording import cut
 
 UNIFRAC_SCORES = (("r2", "R²", "{:.3f}"), ("mae", "MAE", "{:.4f}"), ("pearson", "Pearson r", "{:.3f}"))
 UNIFRAC_ROWS = (
@@ -129,10 +130,7 @@ def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
 def driver_part(frame: pd.DataFrame, what: str) -> Part:
     """The leading rows of what `aam explain` wrote of `what`, all columns text, the first the id of the ASV."""
     head = [str(name).replace("_", " ") for name in frame.columns]
-    rows = [
-        [name if len(name) <= NAME else f"{name[:NAME]}…", *map(short, rest)]
-        for name, *rest in frame.head(DRIVERS).itertuples(index=False)
-    ]
+    rows = [[cut(name, NAME), *map(short, rest)] for name, *rest in frame.head(DRIVERS).itertuples(index=False)]
     shown = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
     return Part("Leading ASVs", table(head, rows) + text(f"{shown}{f'; explained: {what}' if what else ''}."))
 

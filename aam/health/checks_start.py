@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from aam.health.report import few_names
-from aam.health.trial import IGNORED, Finding, Head, Make, Skipped
+from aam.health.trial import IGNORED, SHOWN, Finding, Head, Make, Skipped
+from aam.wording import few
 
 NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
 SMALL = 0.25  # a perfect prediction must score below this part of the untrained model's loss
@@ -24,7 +24,7 @@ def frozen(make: Make, left: float) -> str:
     trial = make()
     names = [name for name, p in trial.model.named_parameters() if not p.requires_grad and name not in trial.frozen]
     if names:
-        raise Finding(f"frozen: {few_names(names)}; set requires_grad, or name them as frozen on purpose")
+        raise Finding(f"frozen: {few(names, SHOWN)}; set requires_grad, or name them as frozen on purpose")
     return f"{sum(p.requires_grad for p in trial.model.parameters())} trainable tensors"
 
 
@@ -35,7 +35,7 @@ def optimizer_holds_the_model(make: Make, left: float) -> str:
     names = {id(p): name for name, p in trial.model.named_parameters() if p.requires_grad}
     missing = [name for key, name in names.items() if key not in held]
     if missing:
-        raise Finding(f"not in the optimiser: {few_names(missing)} ({len(missing)} of {len(names)} tensors)")
+        raise Finding(f"not in the optimiser: {few(missing, SHOWN)} ({len(missing)} of {len(names)} tensors)")
     if len(held) != len(set(held)):
         raise Finding("the optimiser holds a tensor twice; its updates would be applied twice")
     foreign = len(set(held) - {id(p) for p in trial.model.parameters()})

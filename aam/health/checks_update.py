@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
-from aam.health.report import few_names
 from aam.health.stats import not_finite
-from aam.health.trial import Finding, Make, Skipped, Trial
+from aam.health.trial import SHOWN, Finding, Make, Skipped, Trial
+from aam.wording import few
 
 REACH = 3  # steps within which a gradient must reach every tensor
 
@@ -39,7 +39,7 @@ def gradients_reach(make: Make, left: float) -> str:
         if not waiting:
             return "every trainable tensor has one"
         torch.optim.SGD(trial.model.parameters(), lr=1e-3).step()
-    raise Finding(f"no gradient reaches {few_names(sorted(waiting))} ({len(waiting)} tensors)")
+    raise Finding(f"no gradient reaches {few(sorted(waiting), SHOWN)} ({len(waiting)} tensors)")
 
 
 def update_is_real(make: Make, left: float) -> str:
@@ -62,7 +62,7 @@ def update_is_real(make: Make, left: float) -> str:
     still = [name for name, old in before.items() if torch.equal(named[name], old) and name not in trial.frozen]
     if still:
         raise Finding(
-            f"not moved by {len(updates)} updates: {few_names(still)} ({len(still)} of {len(before)} tensors)"
+            f"not moved by {len(updates)} updates: {few(still, SHOWN)} ({len(still)} of {len(before)} tensors)"
         )
     return f"all {len(before)} tensors move"
 

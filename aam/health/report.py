@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aam.health.events import Event, Origin, Tensors
 from aam.health.modules import Size
 from aam.health.source import Line, read_lines
+from aam.wording import few
 
+SHOWN, RECENT = 8, 12
+"""Names of one kind, and outputs of modules, that a report lists."""
 REACHED_RESULT = "the result"
 REACHED_GRADIENT = "a gradient"
 SPOILT = "a parameter"
@@ -142,27 +145,27 @@ class Report:
         if self.error:
             rows.append(f"  the call raised {self.error}")
         if self.bad_parameters:
-            rows.append(f"  bad before the call: {few_names(self.bad_parameters)}")
+            rows.append(f"  bad before the call: {few(self.bad_parameters, SHOWN)}")
         if self.bad_gradients:
-            rows.append(f"  bad gradients: {few_names(self.bad_gradients)}")
+            rows.append(f"  bad gradients: {few(self.bad_gradients, SHOWN)}")
         if self.spoilt_parameters:
-            rows.append(f"  spoilt by the call: {few_names(self.spoilt_parameters)}")
+            rows.append(f"  spoilt by the call: {few(self.spoilt_parameters, SHOWN)}")
         for finding in self.findings[:1]:
             rows += finding.details()
         for finding in self.findings[1:]:
             rows += [f"also: {finding.headline()}", *finding.details()]
         if self.passed_on and not self.ok:
-            rows.append("passed on by " + few_names([f"{module} ({phase})" for module, phase in self.passed_on]))
+            rows.append("passed on by " + few([f"{module} ({phase})" for module, phase in self.passed_on], SHOWN))
         if not self.ok and self.history:
             rows.append("largest |x| of module outputs: " + ", ".join(_size(size) for size in self.recent()))
         return "\n".join(rows)
 
-    def recent(self, shown: int = 12) -> list[Size]:
-        """The history of max |x| up to the first output that was not finite, the last `shown` of it."""
+    def recent(self) -> list[Size]:
+        """The history of max |x| up to the first output that was not finite, the last `RECENT` of it."""
         first_bad = next(
             (i for i, size in enumerate(self.history) if not math.isfinite(size.absmax)), len(self.history)
         )
-        return list(self.history[: first_bad + 1][-shown:])
+        return list(self.history[: first_bad + 1][-RECENT:])
 
 
 def _all_rows(tensor: Tensors) -> bool:
@@ -178,11 +181,6 @@ def _tensor(tensor: Tensors) -> str:
     figures = ((counts.nan, "NaN"), (counts.positive, "+Inf"), (counts.negative, "-Inf"))
     kinds = ", ".join(f"{count:,} {kind}" for count, kind in figures if count)
     return text + f"{kinds}; {tensor.pattern.text}; others to {tensor.absmax:.4g}"
-
-
-def few_names(names: Sequence[str], shown: int = 8) -> str:
-    """`a, b, c and 5 more`."""
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _size(size: Size) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 IGNORED = -100  # target value that a cross-entropy leaves out
+SHOWN = 4  # tensors that a finding names
 
 
 class Head(NamedTuple):

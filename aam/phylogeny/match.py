@@ -9,11 +9,10 @@ import numpy as np
 
 from aam.errors import TreeError
 from aam.phylogeny.tree import Tree
+from aam.wording import quote
 
 EXAMPLES = 3
 """Names quoted in a message."""
-WIDTH = 40
-"""Characters of a name quoted in a message; ids that are sequences are longer."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
     if names is None:
         raise TreeError(
             f"{tree.source}: none of the {len(asv_ids):,} ASVs is a tip of the tree, neither by id "
-            f"(e.g. {_quote(asv_ids)}) nor by sequence; its tips are e.g. {_quote(tree.tip_names)}; "
+            f"(e.g. {_examples(asv_ids)}) nor by sequence; its tips are e.g. {_examples(tree.tip_names)}; "
             "use the tree that was made from these ASVs"
         )
     present = np.fromiter((name in tips for name in names), dtype=bool, count=len(names))
@@ -48,11 +47,11 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
     if fraction > max_missing:
         raise TreeError(
             f"{tree.source}: {len(missing):,} of {len(asv_ids):,} ASVs ({fraction:.1%}, allowed {max_missing:.1%}) "
-            f"are no tips of the tree, e.g. {_quote(missing)}; use the tree made from these ASVs, insert them "
+            f"are no tips of the tree, e.g. {_examples(missing)}; use the tree made from these ASVs, insert them "
             "(`qiime fragment-insertion sepp`), or allow it with --max-missing"
         )
     return TipMatch(columns, [names[column] for column in columns.tolist()], missing)
 
 
-def _quote(names: Sequence[str]) -> str:
-    return ", ".join(name if len(name) <= WIDTH else name[:WIDTH] + "..." for name in names[:EXAMPLES])
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(map(quote, names[:EXAMPLES]))

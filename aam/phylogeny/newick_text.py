@@ -7,6 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from aam.errors import TreeError
+from aam.wording import quote
 
 MAX_BYTES = 2**30
 """Largest Newick text that is parsed: one GiB holds about 20 million tips; what is longer is a mistake or an attack."""
@@ -49,7 +50,7 @@ class NewickText:
         if not name.startswith("'"):
             return name
         if not name.endswith("'"):
-            self.fail(begin, f"found text after the closing quote of {name[:30]!r}; quote the whole name")
+            self.fail(begin, f"found text after the closing quote of {quote(name)}; quote the whole name")
         return name[1:-1].replace("''", "'")
 
     def _blank_comments(self) -> list[tuple[int, int]]:

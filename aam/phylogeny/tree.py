@@ -12,6 +12,7 @@ import numpy as np
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
 from aam.phylogeny.newick_text import character, check_size
+from aam.wording import quote
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
 
@@ -64,7 +65,7 @@ class Tree:
         absent = [name for name in names if name not in number]
         if absent:
             raise TreeError(
-                f"{self.source}: names that are no tips: {len(absent):,} of {len(names):,}, e.g. {absent[0]!r}; "
+                f"{self.source}: names that are no tips: {len(absent):,} of {len(names):,}, e.g. {quote(absent[0])}; "
                 "drop these ASVs or use the tree made from them"
             )
         return np.fromiter((number[name] for name in names), dtype=np.int64, count=len(names))
@@ -132,7 +133,7 @@ def _check_names(newick: Newick, source: str) -> None:
         repeated = {name: times for name, times in Counter(newick.tip_names).items() if times > 1}
         name, times = next(iter(repeated.items()))
         raise TreeError(
-            f"{source}: tip names that occur more than once: {len(repeated):,}, e.g. {name!r} {times} times; "
+            f"{source}: tip names that occur more than once: {len(repeated):,}, e.g. {quote(name)} {times} times; "
             "make them unique"
         )
 
@@ -168,5 +169,5 @@ def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
 def _where(newick: Newick, node: int, data: bytes) -> str:
     tip = np.searchsorted(newick.tips, node)
     is_tip = tip < len(newick.tips) and newick.tips[tip] == node
-    name = f"tip {newick.tip_names[tip]!r}" if is_tip else "an inner node"
+    name = f"tip {quote(newick.tip_names[tip])}" if is_tip else "an inner node"
     return f"{name} at character {character(data, newick.start[node]):,}"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aam.health.report import few_names
 from aam.training.bundles import BUNDLE, AsvNames
 from aam.training.diagnosis import Fault
+from aam.wording import cut, few
 
 REPORT = "report.txt"
 SHOWN_BASES = 40
@@ -50,13 +50,12 @@ def brief_text(fault: Fault, names: AsvNames, folder: Path) -> str:
     """The lines for a terminal."""
     rows = [headline(fault)]
     if fault.samples:
-        rows.append(f"  sample   {few_names(fault.samples, 3)}")
+        rows.append(f"  sample   {few(fault.samples, 3)}")
     for asv in fault.asvs[:1]:
         sequence = names.sequences[asv]
-        cut = sequence[:SHOWN_BASES] + ("…" if len(sequence) > SHOWN_BASES else "")
         more = f" and {len(fault.asvs) - 1} more" if len(fault.asvs) > 1 else ""
         named = "" if names.ids[asv] == sequence else f"{names.ids[asv]}  "
-        rows.append(f"  ASV      {named}{cut}{more}")
+        rows.append(f"  ASV      {named}{cut(sequence, SHOWN_BASES)}{more}")
     rows.append(f"  {str(fault.verdict).splitlines()[0]}")
     rows += [f"  report   {folder / REPORT}", f"  again    aam replay {folder / BUNDLE}"]
     return "\n".join(rows)

@@ -12,10 +12,10 @@ from torch import Tensor
 from aam.data.dataset import Batch
 from aam.health.describe import Place
 from aam.health.modules import OUTSIDE
-from aam.health.report import few_names
 from aam.models.layers import Block
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
+from aam.wording import few
 
 SHOWN = 3
 """Samples named for an ASV that more of them carry."""
@@ -69,7 +69,7 @@ class RowNames:
     def asv(self, batch: Batch, distinct: int) -> str:
         """Name of a distinct ASV, with the samples that carry it."""
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
-        names = few_names([batch.sample_ids[row] for row in carriers], SHOWN) or "no sample"
+        names = few([batch.sample_ids[row] for row in carriers], SHOWN) or "no sample"
         return f"ASV {self.asv_ids[int(batch.asvs[distinct])]} of {names}"
 
     def _passes(self, batch: Batch) -> list[Rows]:

@@ -64,7 +64,7 @@ def test_folds_and_leading_asvs():
     frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
     part = driver_part(frame, "log-odds of '6'")
     assert (
-        f"<td>{('ACGT' * 8)[:30]}…</td>" in part.body
+        f"<td>{('ACGT' * 8)[:29]}…</td>" in part.body
         and "The leading 20 of 30 ASVs; explained: log-odds of" in part.body
     )
     assert "<p>All ASVs.</p>" in driver_part(frame.head(3), "").body

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
-    {"atomic", "errors", "vocab"},
+    {"atomic", "errors", "vocab", "wording"},
     {"config"},
     {"data", "phylogeny", "models", "health", "datasets"},
     {"prepared"},
