@@ -61,7 +61,7 @@ def test_rarefaction_drops_shallow_samples_by_name_and_repeats_with_the_seed(fol
 def test_asvs_absent_from_the_tree_are_told_or_refused(folder: Path, capsys):
     (folder / "tree.nwk").write_text("((AAAA:1,CCCC:2):1,GGGG:4):0.5;")
     assert aam_unifrac("-o", "d.npy") == 2
-    assert "1 of 4 ASVs (25.0%, allowed 10.0%) are no tips of the tree, e.g. TTTT" in capsys.readouterr().err
+    assert "1 of 4 ASVs (25.0%, allowed 10.0%) are no tips of the tree, e.g. 'TTTT'" in capsys.readouterr().err
     assert not (folder / "d.npy").exists()
     assert aam_unifrac("--max-missing", "0.25", "-o", "d.npy") == 0
     assert "left out: 1 ASVs absent from the tree (TTTT)" in capsys.readouterr().err
