@@ -18,7 +18,7 @@ from aam.corpus import drop_shallow, sample_depths, with_example
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.ids import quote
 from aam.data.label_schema import class_names
-from aam.data.labels import Labels, Overlap, blank_missing, read_labels
+from aam.data.labels import Labels, Overlap, as_numbers, blank_missing, read_labels
 from aam.data.leaks import refuse_leaks
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.data.rarefy import choose_depth
@@ -149,9 +149,7 @@ class NewSamples:
         frame, found = self.labels.covariates, {}
         for covariate in schema.covariates:
             values = frame[covariate.name]
-            known = (
-                values.isin(covariate.categories) if covariate.categories else pd.to_numeric(values, "coerce").notna()
-            )
+            known = values.isin(covariate.categories) if covariate.categories else ~np.isnan(as_numbers(values))
             found[covariate.name] = int((~known).sum())
         return {name: count for name, count in found.items() if count}
 
@@ -182,7 +180,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     labels = Labels(table.sample_ids, np.full((count, len(target.target)), np.nan), [None] * count, covariates, None)
     truth = frame[list(target.target)] if set(target.target) <= set(frame.columns) else None
     if truth is not None and target.task in NUMERIC_TASKS:
-        truth = truth.apply(pd.to_numeric, errors="coerce")
+        truth = pd.DataFrame({name: as_numbers(values) for name, values in truth.items()}, index=truth.index)
     if truth is not None and not truth.notna().any().all():
         truth = None
     return NewSamples(table, tokenize(table.sequences, data.max_bp, table.asv_ids), labels, depth, refused, truth)

@@ -23,6 +23,7 @@ from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.folds import Fold
 from aam.evaluation.target_metrics import classification_metrics, estimate, paired_difference, regression_metrics
+from aam.evaluation.target_tables import SAMPLE_ID, TRUE
 from aam.phylogeny.community import community
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.match import match_tips
@@ -94,9 +95,9 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
         figures[target] = compare(config, study, rows[kept], values, {k: v[kept] for k, v in predicted.items()})
         ids = [study.labels.sample_ids[row] for row in rows[kept]]
         columns = {f"{target}_{name}": column[kept] for name, column in predicted.items()}
-        tables.append(pd.DataFrame({f"{target}_true": values[rows[kept]], **columns}, index=ids))
+        tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=ids))
     folder.mkdir(parents=True, exist_ok=True)
-    pd.concat(tables, axis=1).rename_axis("sample-id").to_csv(folder / PREDICTIONS, sep="\t", float_format="%.6g")
+    pd.concat(tables, axis=1).rename_axis(SAMPLE_ID).to_csv(folder / PREDICTIONS, sep="\t", float_format="%.6g")
     write_json(folder / FIGURES, figures)
     click.echo("\n".join(text_of(target, found) for target, found in figures.items()))
     click.echo(f"  figures      {folder / FIGURES}")

@@ -18,8 +18,8 @@ from aam.cli.study_folds import recorded_folds
 from aam.config import PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
-from aam.data.labels import blank_missing
-from aam.data.metadata import column, read_metadata, read_text, refuse_strangers
+from aam.data.labels import as_numbers, blank_missing
+from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
 from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.audit import FEW_VALUES, audit
@@ -135,21 +135,24 @@ def colours(metadata: Path | None, name: str | None) -> tuple[str, dict[str, Any
     """Name of the metadata column that colours, and its values by sample id."""
     if metadata is None:
         return "", {}
-    frame = read_metadata(metadata)
+    frame = blank_missing(read_text(metadata))
     name = name or first_varying(frame)
     if name is None:
         return "", {}
     values = column(frame, name, metadata)
-    if values.nunique() <= FEW_VALUES:  # numbers of runs or plates are names
-        values = blank_missing(read_text(metadata))[name]
-    return name, values.to_dict()
+    return name, dict(zip(frame.index, as_numbers(values) if are_numbers(values) else values, strict=True))
+
+
+def are_numbers(values: pd.Series) -> bool:
+    """Whether texts are read as numbers: all are, and many, for few are names, as those of runs and plates."""
+    return values.nunique() > FEW_VALUES and not np.isnan(as_numbers(values.dropna())).any()
 
 
 def first_varying(frame: pd.DataFrame) -> str | None:
     """The first column of numbers or of few classes that are not all alike."""
     for name in frame.columns:
         kinds = frame[name].nunique()
-        if kinds > 1 and (frame[name].dtype.kind in "fi" or kinds <= MOST_CLASSES):
+        if kinds > 1 and (kinds <= MOST_CLASSES or are_numbers(frame[name])):
             return str(name)
     return None
 

@@ -13,6 +13,7 @@ from aam.evaluation.html import Part
 from aam.evaluation.report import RunRecord
 from aam.evaluation.report_parts import fold_part, target_part
 from aam.evaluation.target_metrics import classification_metrics, regression_metrics
+from aam.evaluation.target_tables import IN_FOLD, TRUE
 
 
 def target_parts(run: Path, found: RunRecord, given: Given) -> list[Part]:
@@ -30,11 +31,11 @@ def fold_rows(run: Path, config: FinetuneConfig) -> list[dict[str, Any]]:
     """Samples and figures of each fold; of several targets the number of samples alone."""
     metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
     rows = []
-    for fold, table in out_of_fold(run, config).groupby("fold", sort=False):
+    for fold, table in out_of_fold(run, config).groupby(IN_FOLD, sort=False):
         row: dict[str, Any] = {"fold": fold, "samples": len(table)}
         if len(config.target.target) == 1:
             name = config.target.target[0]
-            predicted, true = table[name].to_numpy(), table[f"{name}_true"].to_numpy()
+            predicted, true = table[name].to_numpy(), table[f"{name}{TRUE}"].to_numpy()
             row |= {key: metric(predicted, true) for key, metric in metrics.items()}
         rows.append(row)
     return rows if len(rows) > 1 else []

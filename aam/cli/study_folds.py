@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from aam.checkpoint import FOLD
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
-from aam.data.ids import read_ids
-from aam.data.split import split_samples
+from aam.data.ids import quote, read_ids
+from aam.data.labels import doubtful_classes
+from aam.data.split import MIN_SIDE, split_samples
 from aam.errors import CheckpointError, ConfigError
-from aam.evaluation.folds import Fold, Scheme, groups_on_both_sides, make_folds, with_fewer_labels
+from aam.evaluation.folds import Fold, Scheme, divisible, groups_on_both_sides, make_folds, with_fewer_labels
 from aam.study import Study, likely_groups
 from aam.training.manifest import TRAIN_IDS, read_part, run_of
 
@@ -31,8 +33,28 @@ def scheme_of(config: FinetuneConfig) -> Scheme:
 
 
 def study_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
-    """The folds asked for, with the labels asked for; one, called `held-out`, where nothing is cross-validated."""
-    return keep_labels(config, study, whole_folds(config, study))
+    """The folds asked for, with the labels asked for; one, called `held-out`, where nothing is cross-validated.
+
+    Raises ConfigError for folds that cannot be made, or that nothing could be learned in.
+    """
+    folds = keep_labels(config, study, whole_folds(config, study))
+    for fold in folds:
+        refuse_untrainable(fold, study.labels.classes if study.classes else None)
+    return folds
+
+
+def refuse_untrainable(fold: Fold, classes: Sequence[str | None] | None) -> None:
+    """Raise ConfigError for a fold that trains on less than two samples, or, of `classes` [N], on a single one."""
+    if len(fold.train) < MIN_SIDE:
+        raise ConfigError(
+            f"fold {fold.name} has {len(fold.train)} samples to train on, expected at least {MIN_SIDE}; give more "
+            "samples, or a larger --label-fraction"
+        )
+    if classes is not None and len(trained := {classes[row] for row in fold.train}) < 2:
+        raise ConfigError(
+            f"fold {fold.name} would train on class {quote(str(trained.pop()))} alone, expected at least two classes; "
+            "use other folds, or a --group-column whose groups have samples of several classes"
+        )
 
 
 def keep_labels(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[Fold]:
@@ -56,12 +78,24 @@ def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
         return make_folds(scheme_of(config), target, labels.groups, config.fold.folds or 0, seed)
     count = round(1 / config.data.validation_fraction)
     if config.data.validation_samples is None and scheme_of(config).startswith("stratified") and count > 1:
-        return [make_folds(scheme_of(config), target, labels.groups, count, seed)[0]._replace(name=HELD_OUT)]
+        return [even_part(config, study, count)]
     groups = None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
     gone = [sample for ids in study.dropped.values() for sample in ids]
     split = split_samples(labels.sample_ids, config.data, seed, groups, gone)
     held_out = np.isin(labels.sample_ids, split.validation)
     return [Fold(HELD_OUT, np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+
+
+def even_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
+    """One of `count` equal parts is held out, with its share of every class."""
+    scheme, target, groups = scheme_of(config), strata(config, study), study.labels.groups
+    units, what = divisible(scheme, target, groups)
+    if units < count:
+        raise ConfigError(
+            f"--validation-fraction {config.data.validation_fraction:g} holds out one of {count} like parts, but there "
+            f"are {units} {what}; give a larger fraction, --no-stratify, or leave the rare ones out"
+        )
+    return make_folds(scheme, target, groups, count, config.run.seed)[0]._replace(name=HELD_OUT)
 
 
 def recorded_folds(model: Path, study: Study) -> list[Fold]:
@@ -109,7 +143,29 @@ def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
 
 
 def warnings(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
-    """Reasons to doubt the figures: samples of one subject on both sides."""
+    """Reasons to doubt the figures: classes that are none or are not trained on, subjects on both sides of a split."""
+    return [
+        *doubtful_classes(study.classes),
+        *untrained_classes(config, study, folds),
+        *split_subjects(config, study, folds),
+    ]
+
+
+def untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+    """A warning of folds that test classes which they do not train on."""
+    classes = strata(config, study)
+    missed = [{classes[row] for row in fold.test} - {classes[row] for row in fold.train} for fold in folds]
+    names = sorted({str(name) for kinds in missed for name in kinds})
+    if not names:
+        return []
+    return [
+        f"{sum(map(bool, missed))} of {len(folds)} folds test classes that they do not train on, first "
+        f"{quote(names[0])}, and can only get them wrong; use fewer folds, or groups with several classes each"
+    ]
+
+
+def split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+    """A warning of samples of one subject on both sides of a split."""
     if config.data.group_column is not None:
         return []
     found = likely_groups(study.files["metadata"], study.labels.sample_ids)

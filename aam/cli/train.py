@@ -41,10 +41,12 @@ def command(config_file: Path | None, **values: Any) -> None:
             manifest.claim(config.run.output_dir, config.run.resume)
         config = with_switches(resumed(asked) if config.run.resume else with_encoder(config, asked))
     from aam.cli.train_run import plan, train_and_report
+    from aam.evaluation.target_tables import refuse_clashes
     from aam.study import open_study
 
     with status("reading the data"):
         study = open_study(config.data, config.target)
+        refuse_clashes(config.target, study.classes)
     if config.run.dry_run:
         click.echo(plan(config, study))
     else:

@@ -20,7 +20,7 @@ from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals
 from aam.evaluation.folds import Fold
 from aam.evaluation.predictions import Predictions, average
-from aam.evaluation.target_tables import SAMPLE_ID, class_figures, flat, prediction_table, target_figures
+from aam.evaluation.target_tables import IN_FOLD, SAMPLE_ID, TRUE, class_figures, flat, prediction_table, target_figures
 from aam.study import Study
 from aam.training.sinks import LOG
 
@@ -57,8 +57,8 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
     table = prediction_table(list(true.index), found, config, calibration)
     groups = None if study.labels.groups is None else [study.labels.groups[row] for row in rows]
     metrics |= flat(target_figures(table, true, config, groups)) | coverage(config, each, true, results)
-    table = table.assign(**{f"{name}_true": column.to_numpy() for name, column in true.items()})
-    table["fold"] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
+    table = table.assign(**{f"{name}{TRUE}": column.to_numpy() for name, column in true.items()})
+    table[IN_FOLD] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
     table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
     write_json(folder / CALIBRATION, calibration.to_dict())
     trained = {row for result in results for row in result.fold.train.tolist()}
@@ -77,8 +77,8 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
 
 def out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
     """The table of out-of-fold predictions of a run, by sample id; raises CheckpointError where it cannot be read."""
-    words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}_true")
-    types = dict.fromkeys((SAMPLE_ID, "fold", *words), str)
+    words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
+    types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
     try:
         table = pd.read_csv(run / OUT_OF_FOLD, sep="\t", dtype=types, keep_default_na=False, na_values=[""])
         return table.set_index(SAMPLE_ID)

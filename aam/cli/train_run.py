@@ -56,16 +56,16 @@ def draw_of(config: FinetuneConfig, depth: int | None) -> Draw:
 def train_and_report(config: FinetuneConfig, study: Study) -> None:
     """Train each fold; what was reached stands in metrics.json, predictions.tsv, report.html and on the terminal."""
     folds = study_folds(config, study)
+    configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     tell(config, study, folds)
     start = open_start(config, study)
     if config.run.preflight and not config.run.resume:
-        check_before(fold_config(config, study, folds[0], 1), study, folds[0], start)
+        check_before(configs[0], study, folds[0], start)
     # From here on files are written: whatever there was to refuse has been refused.
     write_record(config, study.files, record(study, folds))
     with StopRequest() as stop:
         results, whole = [], whole_folds(config, study)  # what --label-fraction leaves out may be read all the same
-        for number, fold in enumerate(folds, start=1):
-            own = fold_config(config, study, fold, number)
+        for number, (fold, own) in enumerate(zip(folds, configs, strict=True), start=1):
             seen = np.setdiff1d(whole[number - 1].train, inner_split(own, study, fold).test)
             begin = adapt(own, study, seen, start, stop)
             results.append(train_fold(own, study, fold, begin, Order(number, len(folds), stop)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, Covariate, NumericTarget, TargetConfig, TargetSchema
 from aam.data.ids import quote
-from aam.data.labels import Labels
+from aam.data.labels import Labels, as_numbers
 from aam.errors import ConfigError, MetadataError
 
 UNKNOWN = 0
@@ -120,14 +120,23 @@ def unscaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.f
 
 
 def fit_covariate(values: pd.Series) -> Covariate:
-    """Numeric where all known values are numbers, else categories in order of name."""
+    """Numeric where all known values are numbers, else categories in order of name.
+
+    Raises MetadataError where none is known, or where one of numbers is infinite or too large.
+    """
     known = values.dropna()
     if known.empty:
         raise MetadataError(f"covariate {values.name!r} has no value for any training sample; leave it out")
-    numbers = pd.to_numeric(known, errors="coerce")
-    if numbers.isna().any():
+    numbers = as_numbers(known)
+    if np.isnan(numbers).any():
+        if pd.to_numeric(known, errors="coerce").notna().all():
+            beyond = known.iloc[int(np.isnan(numbers).argmax())]
+            raise MetadataError(
+                f"covariate {values.name!r}: {quote(str(beyond))} is not a number below 3e38, all others are numbers; "
+                "correct it, or leave it blank"
+            )
         return Covariate(str(values.name), tuple(sorted(set(map(str, known)))))
-    deviation = float(numbers.std(ddof=0))
+    deviation = float(numbers.std())
     return Covariate(str(values.name), (), float(numbers.mean()), deviation if deviation > 0 else 1.0)
 
 
@@ -158,8 +167,8 @@ def encode_covariates(
             place = {name: number for number, name in enumerate(covariate.categories, start=1)}
             categories.append(np.array([place.get(value, UNKNOWN) for value in values], np.int64))
             continue
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
-        there = np.isfinite(numbers)
+        numbers = as_numbers(values)
+        there = ~np.isnan(numbers)
         numeric += [np.where(there, (np.nan_to_num(numbers) - covariate.center) / covariate.scale, 0.0), ~there]
     return (
         np.column_stack(numeric).astype(np.float32) if numeric else np.zeros((count, 0), np.float32),

@@ -6,6 +6,7 @@ must be numbers are turned into numbers here. N samples, T numeric targets.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,13 @@ from aam.data.ids import quote
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, MetadataError
 
-MISSING = {"", "na", "nan", "n/a", "not applicable", "not collected", "not provided", "missing",
-           "restricted access"}  # fmt: skip
-"""What stands for no value, in any case: blanks, the words of INSDC, and what R and pandas write."""
+MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
+           "missing", "restricted access"}  # fmt: skip
+"""What stands for no value, in any case: blanks, the words of INSDC, and what R, pandas, databases and Excel write."""
+MISSING_BECAUSE = "missing:"
+"""How the words of INSDC begin that give a reason, such as `missing: control sample`."""
+DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
+"""What may stand for no value, but is a class to some."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,12 @@ def read_labels(
 
 def blank_missing(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame of text with NaN for whatever stands for no value."""
-    return frame.map(lambda value: np.nan if str(value).strip().lower() in MISSING else value)
+    return frame.map(lambda value: np.nan if is_missing(str(value).strip().lower()) else value)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a value, lower case and without blanks around it, stands for none."""
+    return text in MISSING or text.startswith(MISSING_BECAUSE)
 
 
 def fitting(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
@@ -125,18 +135,42 @@ def fitting(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
 
 
 def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
-    """A column as float64, NaN where missing; refuses text and infinities."""
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(values.notna().to_numpy() & ~np.isfinite(numbers))
+    """A column as float64, NaN where missing; refuses text, and numbers that a model cannot hold."""
+    numbers = as_numbers(values)
+    wrong = np.flatnonzero(values.notna().to_numpy() & np.isnan(numbers))
     if len(wrong):
         raise MetadataError(
-            f"{path}: column {values.name!r} has {len(wrong)} values that are not numbers, first "
+            f"{path}: column {values.name!r} has {len(wrong)} values that are not numbers below 3e38, first "
             f"{quote(str(values.iloc[wrong[0]]))} of sample {quote(str(values.index[wrong[0]]))}; correct them, leave "
             f"them blank, or use --task classification"
         )
     return numbers
 
 
+def as_numbers(values: pd.Series) -> NDArray[np.float64]:
+    """Texts as float64, NaN for those that are no number, or none that single precision can hold."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    with np.errstate(over="ignore"):
+        return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
+
+
 def texts(values: pd.Series) -> list[str | None]:
     """A column as written, None where missing."""
     return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
+
+
+def doubtful_classes(classes: Sequence[str]) -> list[str]:
+    """Warnings of classes that read like missing values, or like others but for capitals."""
+    found = [
+        f"{name!r} is learned as a class; if it means that nothing is known, leave these cells blank"
+        for name in classes
+        if name.lower() in DOUBTFUL
+    ]
+    alike = defaultdict(list)
+    for name in classes:
+        alike[name.casefold()].append(repr(name))
+    return found + [
+        f"{' and '.join(names)} are learned as classes of their own; if they mean the same, spell them alike"
+        for names in alike.values()
+        if len(names) > 1
+    ]

@@ -67,11 +67,8 @@ def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
         return frame[name]
     known = [str(other) for other in frame.columns]
     close = difflib.get_close_matches(name, known, n=1)
-    hint = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"it has {', '.join(map(repr, known[:10]))}" + ", …" * (len(known) > 10)
-    )
+    shown = ", ".join(map(repr, known[:10])) or "none but the ids"
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}" + ", …" * (len(known) > 10)
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 
 

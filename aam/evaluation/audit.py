@@ -117,7 +117,8 @@ def signal(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Ser
     units = own if subjects is None else subjects.where(subjects.notna(), own).to_numpy(object)
     if numbers.notna().sum() == column.notna().sum() and numbers.nunique() > FEW_VALUES:
         rows = np.flatnonzero(np.isfinite(numbers))
-        return linear(str(column.name), embeddings[rows], numbers.to_numpy(np.float64)[rows], units[rows], seed)
+        values = numbers.to_numpy(np.float64)[rows]  # R2 knows no unit, and squares of 1e300 are infinite
+        return linear(str(column.name), embeddings[rows], values / np.abs(values).max(), units[rows], seed)
     rows = common(column, units)
     return linear(str(column.name), embeddings[rows], column.to_numpy(object)[rows], units[rows], seed)
 

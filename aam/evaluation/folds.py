@@ -49,6 +49,16 @@ def make_folds(
     return folds
 
 
+def divisible(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None) -> tuple[int, str]:
+    """Into how many parts the rows of `target` [N] can go, and of what each is to have one: the rarest kind of them."""
+    if "group" in scheme and groups is not None:
+        return len(set(groups)), "groups"
+    if scheme == "stratified" and len(target):
+        label, count = min(Counter(target).items(), key=lambda entry: entry[1])
+        return count, f"samples of class '{label}'"
+    return len(target), "samples"
+
+
 def with_fewer_labels(fold: Fold, target: Sequence[Hashable], fraction: float, seed: int) -> Fold:
     """The fold with a part of its training rows, at least one of each value of `target` [N]; the test rows stay.
 
@@ -84,12 +94,7 @@ def _splitter(scheme: Scheme, count: int, seed: int) -> Any:
 
 
 def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None, count: int) -> None:
-    units, what = len(target), "samples"
-    if "group" in scheme and groups is not None:
-        units, what = len(set(groups)), "groups"
-    elif scheme == "stratified" and len(target):
-        label, units = min(Counter(target).items(), key=lambda entry: entry[1])
-        what = f"samples of class '{label}'"
+    units, what = divisible(scheme, target, groups)
     needed = 2 if scheme == "leave-one-group-out" else count
     if needed < 2:
         raise ConfigError(f"{count} folds asked for: at least 2 are needed, or nothing is held out")

@@ -6,6 +6,7 @@ Colours are Okabe and Ito's, told apart by readers of every colour vision, or vi
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,12 +42,15 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.facecolor": "white",
+    "text.parse_math": False,  # the dollars of `$10 to $20` are no formula
 }
 DPI = 150
 PAGE = 10.0
 """Inches: the widest figure whose letters a report shows in full size."""
 FEW_PAIRS = 3000
 """Up to this many pairs are drawn as points, more as hexagons coloured by how many fall in them."""
+LABEL = 32
+"""Characters of a label; more leave no room for what is drawn."""
 SCORES = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
 
 Target = Path | BinaryIO
@@ -101,10 +105,12 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
             axes.set_aspect("equal", adjustable="datalim")
             axes.set(xticks=[], yticks=[])  # an axis has no unit; only distances between points mean something
         if numeric:
-            figure.colorbar(row[0].collections[-1], ax=list(row), label=label, shrink=0.85, pad=0.02)
+            figure.colorbar(row[0].collections[-1], ax=list(row), label=short(label), shrink=0.85, pad=0.02)
         elif present:
             handles, names = row[0].get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside right upper", title=label, markerscale=1.6, alignment="left")
+            figure.legend(
+                handles, names, loc="outside right upper", title=short(label), markerscale=1.6, alignment="left"
+            )
         _save(figure, target)
 
 
@@ -124,7 +130,15 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, target: Target) -> None:
-    figure.savefig(target, format="png", dpi=DPI)
+    with warnings.catch_warnings():  # names in other scripts are drawn as boxes, and stand whole in the tables
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(target, format="png", dpi=DPI)
+
+
+def short(name: str) -> str:
+    """A name of the user's as a label: cut where it is long, and never one that a legend leaves out as private."""
+    text = name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+    return f" {text}" if text.startswith("_") else text
 
 
 def limits(values: NDArray) -> tuple[float, float]:
@@ -194,7 +208,7 @@ def _by_class(values: Mapping[str, Any]) -> Paint:
                     color=colour,
                     edgecolors="white",
                     linewidths=0.3,
-                    label=text,
+                    label=short(text),
                     zorder=3 - order / 10,
                 )
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from aam.evaluation.calibration import reliability
-from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, Target, drawing, limits
+from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, Target, drawing, limits, short
+from aam.evaluation.target_tables import TRUE
 
 MEDIANS = 8
 """Parts of the range of the truth, each with as many samples, whose median residual is drawn; or its few values."""
@@ -31,14 +32,14 @@ def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: Target) ->
     with drawing(PAGE, 4.9 * len(targets), target) as figure:
         grid = figure.subplots(len(targets), 2, squeeze=False)
         for (left, right), name in zip(grid, targets, strict=True):
-            known = table[table[f"{name}_true"].notna()]
+            known = table[table[f"{name}{TRUE}"].notna()]
             against_truth(left, known, name)
             residuals(right, known, name)
 
 
 def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     """A point a sample over its interval; orange where the truth lies outside of it."""
-    true, found = known[f"{name}_true"].to_numpy(), known[name].to_numpy()
+    true, found = known[f"{name}{TRUE}"].to_numpy(), known[name].to_numpy()
     ends = np.stack([known.get(f"{name}_{end}", known[name]).to_numpy() for end in ("lower", "upper")])
     ends = np.where(np.isfinite(ends), ends, found)
     inside = (ends[0] <= true) & (true <= ends[1]) | (ends[0] == ends[1])
@@ -48,14 +49,14 @@ def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
         axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
         looks: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
-    axes.set(xlim=(low, high), xlabel=f"true {name}", ylabel=f"predicted {name}")
-    axes.set_title(f"{name}: {len(known):,} samples, predicted unseen")
+    axes.set(xlim=(low, high), xlabel=f"true {short(name)}", ylabel=f"predicted {short(name)}")
+    axes.set_title(f"{short(name)}: {len(known):,} samples, predicted unseen")
     axes.legend(**BELOW, markerscale=1.4)
 
 
 def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
     """Predicted less true over the truth: a slope is a pull to the mean."""
-    true = known[f"{name}_true"].to_numpy()
+    true = known[f"{name}{TRUE}"].to_numpy()
     wrong = known[name].to_numpy() - true
     axes.axhline(0.0, color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
     axes.scatter(true, wrong, s=14, color=TRAIN, linewidths=0, alpha=0.5)
@@ -66,18 +67,18 @@ def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
         parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
     middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
     axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
-    axes.set(xlabel=f"true {name}", ylabel=f"predicted less true {name}", title="Residuals")
+    axes.set(xlabel=f"true {short(name)}", ylabel=f"predicted less true {short(name)}", title="Residuals")
     axes.legend(**BELOW)
 
 
 def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: Target) -> None:
     """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
     place = {label: number for number, label in enumerate(classes)}
-    true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}_true", name))
+    true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}{TRUE}", name))
     with drawing(PAGE, 4.6, target) as figure:
         left, right = figure.subplots(1, 2)
         confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
-        left.set(xlabel=f"predicted {name}", ylabel=f"true {name}")
+        left.set(xlabel=f"predicted {short(name)}", ylabel=f"true {short(name)}")
         calibrated(right, reliability(table[[f"p_{label}" for label in classes]].to_numpy(), true))
 
 
@@ -86,8 +87,9 @@ def confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=30 if max(map(len, classes)) > 6 else 0)
-    axes.set_yticks(ticks, classes)
+    labels = list(map(short, classes))
+    axes.set_xticks(ticks, labels, rotation=30 if max(map(len, labels)) > 6 else 0)
+    axes.set_yticks(ticks, labels)
     axes.grid(visible=False)
     axes.set_title(f"{int(counts.sum()):,} samples, predicted unseen")
     if len(classes) > MOST_NUMBERED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -9,12 +10,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.config import NUMERIC_TASKS, FinetuneConfig
+from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
+from aam.data.ids import quote
+from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
 from aam.evaluation.predictions import Predictions, probabilities
 from aam.evaluation.target_metrics import Estimate, classification_metrics, estimate, regression_metrics
 
-SAMPLE_ID = "sample-id"
+SAMPLE_ID, IN_FOLD, TRUE = "sample-id", "fold", "_true"
+"""Columns of the table of out-of-fold predictions beside those of `prediction_table`; the last is an ending."""
+
+
+def refuse_clashes(target: TargetConfig, classes: Sequence[str]) -> None:
+    """Raise ConfigError where two columns of the predictions would have the same name: one of them would be lost."""
+    endings = ["", TRUE, "_sd"]
+    if target.task in NUMERIC_TASKS:
+        endings += ["_lower", "_upper", *(f"_q{q:g}" for q in target.quantiles if target.task == "quantiles")]
+    names = [SAMPLE_ID, IN_FOLD, *(f"{name}{ending}" for name in target.target for ending in endings)]
+    names += [f"p_{name}" for name in classes]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"--target {' '.join(target.target)}: predictions would have two columns named {quote(twice[0])}; rename "
+            "the column of the metadata, or give it once"
+        )
 
 
 def prediction_table(

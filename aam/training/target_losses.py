@@ -38,7 +38,7 @@ def loss_name(config: TargetConfig) -> str:
             f"--loss {name} cannot score --task {config.task}; use {' or '.join(ALLOWED[config.task])}, or leave it out"
         )
     if any(low >= high for low, high in zip(config.quantiles, config.quantiles[1:], strict=False)):
-        raise ConfigError(f"--quantile {' '.join(map(str, config.quantiles))}: expected rising numbers")
+        raise ConfigError(f"--quantiles {' '.join(map(str, config.quantiles))}: expected rising numbers")
     return name
 
 

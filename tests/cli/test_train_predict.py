@@ -41,6 +41,9 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame["same"] = "7"
     frame["alone"] = ["once"] + ["often"] * (len(frame) - 1)
     frame["age_again"] = age * 2
+    frame["ratio"] = [*frame["reads"].astype(str)[:-1], "1e300"]
+    frame["fold"] = frame["reads"]
+    frame["p_b"] = ["a", "b"] * (len(frame) // 2)
     frame["barcode"] = [f"b{row}" for row in range(len(frame))]
     path = tmp_path_factory.mktemp("meta") / "samples.tsv"
     frame.to_csv(path, sep="\t")
@@ -195,7 +198,7 @@ REFUSED = {
     "missing column": (["--target", "age"], "has no column 'age'; it has 'age_months'"),
     "no target": ([], "no target; give --target COLUMN"),
     "constant": (["--target", "same"], "'same' is 7 for all 188"),
-    "not numeric": (["--target", "grade"], "190 values that are not numbers, first "),
+    "not numeric": (["--target", "grade"], "190 values that are not numbers below 3e38, first "),
     "one class": (["--task", "classification", "--target", "same"], "has one class, '7'"),
     "one sample a class": (["--task", "classification", "--target", "alone"], "classes with one sample, first 'once'"),
     "target as covariate": (["--target", "weight", "--covariate", "weight"], "is the target itself"),
@@ -208,6 +211,20 @@ REFUSED = {
         ["--target", "weight", "--covariate", "barcode"],
         "'barcode' is another in each of the 179 samples",
     ),
+    "classes by group": (
+        ["--task", "classification", "--target", "site", "--group-column", "site", "--folds", "2"],
+        "alone, expected at least two classes",
+    ),
+    "class of a name in use": (["--task", "classification", "--target", "p_b"], "two columns named 'p_b'"),
+    "number too large": (["--target", "ratio"], "1 values that are not numbers below 3e38, first '1e300'"),
+    "covariate too large": (["--target", "weight", "--covariate", "ratio"], "'ratio': '1e300' is not a number below"),
+    "target twice": (["--target", "weight", "--target", "weight"], "two columns named 'weight'"),
+    "target of a name in use": (["--target", "fold"], "two columns named 'fold'"),
+    "too few of a class": (
+        ["--task", "classification", "--target", "age_months", "--validation-fraction", "0.001"],
+        "holds out one of 1000 like parts, but there are ",
+    ),
+    "too few labels": (["--target", "weight", "--label-fraction", "0.001"], "has 1 samples to train on, expected at"),
     "order unknown": (["--task", "ordinal", "--target", "grade"], "say so with --class-order"),
     "loss of another task": (["--target", "weight", "--loss", "pinball"], "--loss pinball cannot score"),
     "freeze nothing": (["--target", "weight", "--freeze"], "give --pretrained RUN"),

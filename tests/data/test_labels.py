@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.config import NumericTarget, TargetConfig
-from aam.data.label_schema import class_names, encode, fit_number, fit_schema, scaled, unscaled
-from aam.data.labels import Labels, read_labels
+from aam.config import Covariate, NumericTarget, TargetConfig
+from aam.data.label_schema import (
+    class_names,
+    encode,
+    encode_covariates,
+    fit_covariate,
+    fit_number,
+    fit_schema,
+    scaled,
+    unscaled,
+)
+from aam.data.labels import Labels, doubtful_classes, read_labels
 from aam.data.leaks import gives_away, names_samples
 from aam.errors import ConfigError, MetadataError
 
@@ -49,6 +58,29 @@ def test_where_keeps_and_explains(metadata: Path):
     assert overlap.matching == 2
     with pytest.raises(ConfigError, match="expected COLUMN=VALUE"):
         read_labels(metadata, TargetConfig(target=("age",), where=("gut",)), None, ["s4"])
+
+
+def test_reasons_for_missing_values_are_missing_and_numbers_of_no_size_are_none(tmp_path: Path):
+    path = tmp_path / "m.tsv"
+    path.write_text(
+        "sample-id\tage\tph\na\tMissing: control sample\t7\nb\t#N/A\t6\nc\tnull\t5\nd\tnot available\t4\ne\t3\tinf\n"
+    )
+    labels, overlap = read_labels(path, TargetConfig(target=("age",)), None, list("abcde"))
+    assert overlap.labelled == 1 and labels.numbers[4, 0] == 3.0
+    with pytest.raises(MetadataError, match="'ph' has 1 values that are not numbers below 3e38, first 'inf' of .* 'e'"):
+        read_labels(path, TargetConfig(target=("ph",)), None, list("abcde"))
+    labels, _ = read_labels(path, TargetConfig(target=("age",), covariate=("ph",)), None, list("abcde"))
+    with pytest.raises(MetadataError, match="covariate 'ph': 'inf' is not a number below 3e38"):
+        fit_covariate(labels.covariates["ph"])
+    known = Covariate("ph", (), 5.0, 1.0)  # of a new sample, such a value is unknown
+    assert encode_covariates(labels.covariates[3:], (known,), 2)[0].tolist() == [[-1.0, 0.0], [0.0, 1.0]]
+
+
+def test_classes_that_may_be_none_or_the_same_are_doubted():
+    assert doubtful_classes(["gut", "skin", "1.10", "1.1"]) == []
+    unknown, alike = doubtful_classes(["Gut", "Unknown", "gut", "skin"])
+    assert unknown.startswith("'Unknown' is learned as a class; ")
+    assert alike.startswith("'Gut' and 'gut' are learned as classes of their own; ")
 
 
 def labels_of(classes: list[str | None]) -> Labels:

@@ -54,6 +54,16 @@ def test_a_number_that_the_embedding_carries(rng):
     assert signals["height"].score < 0.1 and not signals["height"].told
 
 
+def test_a_number_has_no_unit(rng):
+    grams = rng.normal(70.0, 9.0, SAMPLES)
+    embeddings = rng.normal(size=(SAMPLES, WIDTH)) + grams[:, None] / 9.0
+    scores = [
+        found(embeddings, text({"weight": (grams * unit).astype(str)}))["weight"].score
+        for unit in (1.0, 1e300, 1e-300)
+    ]
+    np.testing.assert_allclose(scores, scores[0], rtol=1e-6)
+
+
 def test_subjects_are_told_by_the_nearest_sample(rng):
     subject = np.array([f"s{row // 2}" for row in range(SAMPLES)])
     signal = found(planted(rng, subject, 2.0), text({"host_subject_id": subject}))["host_subject_id"]

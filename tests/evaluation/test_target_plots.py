@@ -56,6 +56,15 @@ def test_confusion_and_calibration_of_classes():
     assert pixels_of(target, TRAIN) > 500
 
 
+def test_any_name_can_be_a_class():
+    names = ["_low", "$10 to $20_{", "Größe 女", "x" * 300]
+    table = pd.DataFrame({f"p_{name}": 0.25 for name in names}, index=range(40))
+    table = table.assign(**{"$y$": names * 10, "$y$_true": names * 10})
+    target = io.BytesIO()
+    plot_classes(table, "$y$", names, target)  # warnings are errors here
+    assert pixels_of(target, "#08306B") > 10_000  # the diagonal has room
+
+
 def test_reliability_by_hand():
     chance = np.array([[0.62, 0.38], [0.38, 0.62], [0.66, 0.34], [0.95, 0.05]])
     found = reliability(chance, np.array([0, 0, 0, 0]))
