@@ -82,8 +82,8 @@ def sniff(path: Path) -> Kind:
 def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
 
-    Raises `error` for other kinds of files, and, naming the line, where the text is not UTF-8 or a line is longer than
-    `MAX_LINE`.
+    Raises `error` for other kinds of files, and, naming the line, where the text is not UTF-8, has NUL bytes or a line
+    longer than `MAX_LINE`.
     """
     kind = sniff(path)
     if kind in ("hdf5", "zip", "npy"):
@@ -95,6 +95,8 @@ def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple
                 raise error(
                     f"{name}: line {number} is longer than {MAX_LINE:,} bytes; this is not the text expected here"
                 )
+            if b"\0" in line:
+                raise error(f"{name}: line {number} holds a NUL byte, as UTF-16 has; save the file as UTF-8")
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +39,19 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
 
     path = Path(path)
     check_file(path, "--metadata", MetadataError)
-    for _ in read_lines(path, str(path), MetadataError):  # names the line that is not UTF-8, which scikit-bio does not
-        pass
+    first = ""
+    for _, line in read_lines(path, str(path), MetadataError):  # names lines that are not UTF-8, as scikit-bio does not
+        first = first or line.strip()
+    if "\t" not in first and (sign := next((sign for sign in ",;" if sign in first), None)):
+        raise MetadataError(
+            f"{path}: the first line, {quote(first)}, has {sign!r} and no tab; expected columns between tabs: export "
+            "it as tab-separated text"
+        )
     try:
         frame = SampleMetadata.load(str(path), column_types=types).to_dataframe()
     except (MetadataFileError, csv.Error) as fault:
         reason = " ".join(str(fault).split("\n\nThere may be more errors")[0].split())
+        reason = re.sub("'[^']{40,}'", lambda found: quote(found.group()[1:-1]), reason)  # a line may be a whole file
         raise MetadataError(
             f"{path}: {reason.rstrip('.')}; correct the file (tab-separated, QIIME 2 conventions)"
         ) from fault

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from aam.evaluation.metrics import known_pairs
 from aam.evaluation.pcoa import Ordination
+from aam.wording import cut
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
 TRAIN, HELD_OUT, OTHER, MISSING = "#0072B2", "#D55E00", "#8C8C8C", "#C8C8C8"
@@ -137,7 +138,7 @@ def _save(figure: Figure, target: Target) -> None:
 
 def short(name: str) -> str:
     """A name of the user's as a label: cut where it is long, and never one that a legend leaves out as private."""
-    text = name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+    text = cut(name, LABEL)
     return f" {text}" if text.startswith("_") else text
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
-from aam.data.ids import quote
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
 from aam.evaluation.predictions import Predictions, probabilities
 from aam.evaluation.target_metrics import Estimate, classification_metrics, estimate, regression_metrics
+from aam.wording import quote
 
 SAMPLE_ID, IN_FOLD, TRUE = "sample-id", "fold", "_true"
 """Columns of the table of out-of-fold predictions beside those of `prediction_table`; the last is an ending."""
