@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Selection = Literal["abundance", "random", "weighted"]
 Metric = Literal["unweighted", "weighted", "weighted_normalized", "generalized"]
-UnifracMetric = Literal["unweighted", "weighted", "weighted_normalized", "generalized", "faith_pd"]
+UnifracMetric = Literal[Metric, "faith_pd"]
 UnifracEngine = Literal["torch", "unifrac", "skbio"]
 UnifracHead = Literal["latent-tree", "euclidean", "both"]
 Precision = Literal["fp32", "bf16", "fp16"]

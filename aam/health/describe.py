@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aam.health.events import Counts, Site, Tensors
-from aam.health.patterns import bad_mask, classify
+from aam.health.patterns import classify
 from aam.health.stats import real_values
 
 OUTLIER = 100.0  # a row whose largest magnitude exceeds the median row's by this factor is suspected
@@ -81,7 +81,7 @@ class Describer:
         with torch.no_grad():
             values = real_values(tensor)
             strided = values.shape == tensor.shape
-            bad = bad_mask(values) if counts.bad else None
+            bad = ~torch.isfinite(values) if counts.bad else None
             absmax = self._absmax(values, bad)
             rows = self._rows(values, bad, site) if strided else ()
         return Tensors(

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Kind = Literal["none", "element", "feature", "slice", "row", "sample", "all"]
@@ -103,8 +102,3 @@ def explain_count(count: int, others: Iterable[int] = ()) -> str:
     if not width and len(set(counts)) > 1 and divisor >= 64:
         width = divisor
     return _rows_text(count // width, width) if count and width else f"{count:,} single values"
-
-
-def bad_mask(tensor: Tensor) -> Tensor:
-    """Bool tensor of the same shape: True where the value is NaN or Inf (of complex numbers, either part)."""
-    return ~torch.isfinite(tensor.detach())
