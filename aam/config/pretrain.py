@@ -161,6 +161,11 @@ class RanksConfig:
         False,
         "Divide weights, gradients and optimiser state among the processes of torchrun, for models too large for one device.",
     )
+    rank_timeout: float = option(
+        600.0,
+        "Seconds after which a process of torchrun takes another for lost that gives no sign, e.g. with its machine; the checks before a run take a minute.",
+        above=0.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,10 @@ import torch
 import torch.distributed as dist
 
 from aam.checkpoint import LAST, old_of
+from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
 from aam.training.manifest import MANIFEST
 
-SILENCE = timedelta(minutes=10)
-"""How long a rank waits for another that gives no sign, e.g. because its machine lost power; the longest that one works
-while others wait are the checks before a run, a minute at most."""
 SEARCH = 5.0
 """Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
@@ -84,8 +82,10 @@ class World:
 
 
 @contextmanager
-def join_world(home: Path) -> Iterator[World]:
+def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterator[World]:
     """Meet the other processes that `torchrun` started; each takes a GPU of its own where there are GPUs.
+
+    One that gives no sign for `timeout` seconds is lost; only the checks before a run let others wait, for a minute.
 
     Raises Interrupted, naming them, where ranks are lost.
     """
@@ -97,13 +97,14 @@ def join_world(home: Path) -> Iterator[World]:
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
-    store, rank, size = next(dist.rendezvous("env://", timeout=SILENCE))
+    silence = timedelta(seconds=timeout)
+    store, rank, size = next(dist.rendezvous("env://", timeout=silence))
     store = dist.PrefixStore(f"start {os.environ.get(RESTARTS)}", store)  # the store knows those of earlier starts
     register = Register(dist.PrefixStore("register", store), rank, size)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     world, meet = World(rank, size, home, restarted), dist.PrefixStore("run", store)
     try:
-        dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=SILENCE)
+        dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
         with quiet(not world.first):
             yield world
     except Exception as error:  # noqa: BLE001 - whatever ends this rank, the others must learn of it
@@ -138,8 +139,10 @@ class Register:
     def search(self) -> dict[int, str]:
         """Ranks that are gone and what is known of each; empty where another rank has said so already.
 
-        Ranks of the same host are seen to be gone; if it is none of them, it is those of other hosts who do not tell.
+        Ranks of the same host are seen to be gone; if none of them is, those are lost that do not search as this one
+        does: their hosts have vanished, or they hang.
         """
+        self.store.set(f"searches {self.rank}", "")
         ends = time.monotonic() + SEARCH
         gone: dict[int, str] = {}
         while not gone and time.monotonic() < ends and not self.store.check(["told"]):
@@ -147,7 +150,12 @@ class Register:
             gone = {rank: why for rank in range(self.size) if (why := self._fate(rank))}
         if self.store.add("told", 1) > 1:
             return {}
-        return gone or {rank: f"on {host} does not answer" for rank, (host, _) in self._others().items()}
+        silent = {
+            rank: f"on {self._process(rank)[0]} does not answer"
+            for rank in range(self.size)
+            if not self.store.check([f"searches {rank}"])
+        }
+        return gone or silent or {self.rank: "has lost contact with the others, which are all there"}
 
     def _fate(self, rank: int) -> str:
         """How a rank ended, empty where nothing tells that it has."""
@@ -159,11 +167,6 @@ class Register:
     def _process(self, rank: int) -> tuple[str, int]:
         host, process = json.loads(self.store.get(f"process {rank}"))
         return host, process
-
-    def _others(self) -> dict[int, tuple[str, int]]:
-        """Ranks of other hosts."""
-        found = {rank: self._process(rank) for rank in range(self.size)}
-        return {rank: process for rank, process in found.items() if process[0] != self.host}
 
 
 def alive(process: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -79,6 +80,15 @@ def test_a_killed_rank_ends_the_run_and_fewer_go_on_with_it(data: Path, lost: in
     assert f"rank {lost} is gone" in line and "go on with --resume" in line and str(data / "run" / "last") in line, err
     step = load_checkpoint(data / "run" / "last").state["train"]["step"]
     assert step > 0 and step % EVERY == 0
+
+
+def test_a_rank_that_hangs_is_missed_after_the_time_that_was_given(data: Path):
+    ranks = torchrun(LAUNCH, options(data, "run", "--rank-timeout", "6", steps=100_000), data / "tmp")
+    wait_for(data / "run" / "last" / "state.json", ranks)
+    os.kill(rank_of(ranks, 1), signal.SIGSTOP)
+    _, err = ranks.communicate(timeout=200)  # torchrun waits 30 seconds for the one that hangs, then kills it
+    (line,) = (line for line in err.splitlines() if line.startswith("Error:"))
+    assert re.search(r"^Error: rank 1 on \S+ does not answer; go on with --resume", line), err
 
 
 def test_ranks_that_are_started_again_go_on_and_come_to_the_same_end(data: Path):

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,13 +70,13 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start_both(hosts: list[str], data: Path, steps: int) -> list[subprocess.Popen]:
-    arguments = options(data, "run", steps=steps)
+def start_both(hosts: list[str], data: Path, *more: str, steps: int) -> list[subprocess.Popen]:
+    arguments = options(data, "run", *more, steps=steps)
     return [start(host, number, arguments, data / "tmp") for number, host in enumerate(hosts)]
 
 
 def test_two_hosts_learn_what_one_process_learns(hosts: list[str], data: Path):
-    both = start_both(hosts, data, STEPS)
+    both = start_both(hosts, data, steps=STEPS)
     for launcher in both:
         _, err = launcher.communicate(timeout=900)
         assert launcher.returncode == 0, err
@@ -88,7 +89,7 @@ def test_two_hosts_learn_what_one_process_learns(hosts: list[str], data: Path):
 
 
 def test_when_one_host_is_lost_the_other_ends_and_says_so(hosts: list[str], data: Path):
-    both = start_both(hosts, data, 100_000)
+    both = start_both(hosts, data, steps=100_000)
     wait_for(data / "run" / "last" / "state.json", both[0])
     for rank in (2, 3):
         os.kill(rank_of(both[1], rank), signal.SIGKILL)
@@ -98,3 +99,20 @@ def test_when_one_host_is_lost_the_other_ends_and_says_so(hosts: list[str], data
     (line,) = (line for line in err.splitlines() if line.startswith("Error:"))
     assert re.search(r"rank [23] is gone|rank 2 on .* does not answer; rank 3 on .* does not answer", line), line
     assert cli.main(["pretrain", "--output-dir", str(data / "run"), "--resume", "--max-steps", "1"]) == 0
+
+
+def test_a_host_that_vanishes_is_missed_after_the_time_that_was_given(hosts: list[str], data: Path):
+    """Its cable is cut: no connection is closed, and nothing tells the other host but silence."""
+    both = start_both(hosts, data, "--rank-timeout", "10", steps=100_000)
+    wait_for(data / "run" / "last" / "state.json", both[0])
+    there = [rank_of(both[1], rank) for rank in (2, 3)]
+    ip("-n", hosts[1], "link", "set", "aam-cable-1", "down")
+    begin = time.monotonic()
+    _, err = both[0].communicate(timeout=200)
+    assert time.monotonic() - begin < 120
+    (line,) = (line for line in err.splitlines() if line.startswith("Error:"))
+    assert re.search(r"rank 2 on \S+ does not answer; rank 3 on \S+ does not answer; go on with --resume", line), line
+    both[1].kill()
+    for rank in there:
+        os.kill(rank, signal.SIGKILL)
+    both[1].communicate(timeout=10)

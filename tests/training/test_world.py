@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_a_host_that_does_not_answer_is_named(store: dist.HashStore):
     for rank in (1, 2):
         move(store, rank, "node8", 1)
     assert first.search() == {1: "on node8 does not answer", 2: "on node8 does not answer"}
+
+
+def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it(store: dist.HashStore):
+    """All are there, on one host and on another; two of them miss the third."""
+    first, second, third = ranks(store)
+    move(store, 1, "node8", 1)
+    with ThreadPoolExecutor(2) as threads:
+        found = [search.result() for search in [threads.submit(first.search), threads.submit(second.search)]]
+    assert sorted(found, key=len) == [{}, {2: f"on {third.host} does not answer"}]
+
+
+def test_lost_contact_of_ranks_that_are_all_there_is_told(store: dist.HashStore, tmp_path: Path):
+    first, second = ranks(store, 2)
+    with ThreadPoolExecutor(2) as threads:
+        found = [search.result() for search in [threads.submit(first.search), threads.submit(second.search)]]
+    (told,) = (text for lost in found for text in lost.values())
+    assert told == "has lost contact with the others, which are all there"
 
 
 def test_what_all_ranks_find_is_told_by_the_first(store: dist.HashStore):
