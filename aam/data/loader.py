@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from aam.data.dataset import ASVDataset, Batch, Targets, collate_fn
 from aam.data.hiding import Hiding
+from aam.data.maps import send_maps_as_places
 from aam.errors import ConfigError
 
 SHUFFLE, MASKING = 1, 2
@@ -53,6 +54,7 @@ class TrainingBatches(Dataset):
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
         """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead."""
         numbers = range(start, 2**62)
+        send_maps_as_places()
         # A generator of its own: else each loader takes a number from torch's, and a resumed run would drop out others.
         loader = DataLoader(
             self,

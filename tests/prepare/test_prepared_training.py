@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw
 from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches, ValidationBatches
+from aam.data.maps import send_maps_as_places
 from aam.datasets import example
 from aam.prepare import prepare
 
@@ -63,3 +65,14 @@ def test_the_same_split_depth_tree_and_account(both: tuple[Corpus, Corpus]):
     assert prepared.depth == plain.depth and {key: list(ids) for key, ids in prepared.dropped.items()} == plain.dropped
     assert prepared.tree.to_newick() == plain.tree.to_newick()
     assert np.array_equal(prepared.tokens, plain.tokens) and list(prepared.table.asv_ids) == plain.table.asv_ids
+
+
+def test_workers_that_are_not_forked_are_sent_no_corpus(both: tuple[Corpus, Corpus]):
+    """What is pickled for them is small, whatever the corpus holds, and gives the same batches."""
+    corpus = both[1]
+    batches = TrainingBatches(corpus.samples(corpus.split.train, DRAW), 16, corpus.targets, HIDING)
+    send_maps_as_places()
+    content = ForkingPickler.dumps(batches)
+    stored = sum(path.stat().st_size for path in corpus.files["corpus"].parent.glob("*.npy"))
+    assert len(content) < stored / 10
+    same(ForkingPickler.loads(content)[3], batches[3])
