@@ -66,7 +66,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 
     (checkpoint,) = find_members(model_path)
     method, scales = fitting(job.method, checkpoint, opened), read_scales(checkpoint)
-    encoding = encoding_of(opened, values.apply.cache)
+    encoding = encoding_of(opened, values.apply)
     with bar("UniFrac") as progress:
         if method == "grown-tree":
             predicted = on_grown_tree(opened, encoding, scales, progress)

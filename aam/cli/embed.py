@@ -57,7 +57,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     members = find_members(model_path)
     tell_fold(members)
     tell_known(members[0], opened.samples.tokens)
-    encoding, table = encoding_of(opened, values.apply.cache), opened.samples.table
+    encoding, table = encoding_of(opened, values.apply), opened.samples.table
     ids, kind = (table.asv_ids, "asvs") if job.what == "asvs" else (table.sample_ids, "samples")
     found: Tensor | None
     if job.what == "asvs":

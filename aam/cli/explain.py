@@ -91,7 +91,7 @@ def of_embeddings(opened: Opened, model_path: Path, values: Values, job: Explain
 
     if job.of is not None:
         raise ConfigError(f"--of names a target or class, but {model_path} is a pretrained encoder; leave it out")
-    encoding = encoding_of(opened, values.apply.cache)
+    encoding = encoding_of(opened, values.apply)
     with bar("explaining") as progress:
         mean = encoding.embeddings().mean(dim=0).clone()
         found = explain(encoding, distance_to_mean(opened.model, mean), job.max_samples, values.seed, progress)
@@ -110,7 +110,7 @@ def of_predictions(opened: Opened, model_path: Path, values: Values, job: Explai
     output, found = choose_output(members[0].config, job.of), []
     for model, config in members:
         model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
-        encoding = encoding_of(Opened(model.encoder, config, opened.samples), values.apply.cache)
+        encoding = encoding_of(Opened(model.encoder, config, opened.samples), values.apply)
         marks, scalar = identity_marks(model, config.schema.identities), target_scalar(model, config, output)
         with bar("explaining") as progress:
             found.append(explain(encoding, scalar, job.max_samples, values.seed, progress, marks))

@@ -111,25 +111,25 @@ def tell_dropped(dropped: dict[str, list[str]], shown: int = 3) -> None:
         )
 
 
-def encoding_of(opened: Opened, cache: Path | None) -> Encoding:
+def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:
     """The samples with their ASVs encoded, those that the cache holds taken from there."""
     from aam.cli.progress import bar
     from aam.evaluation.asvs import encode_asvs
     from aam.evaluation.embed import Encoding
 
     samples = opened.samples
-    with store_of(opened, cache) as store, bar("ASVs") as progress:
-        asvs = encode_asvs(opened.model, samples.tokens, samples.columns, store, progress)
-    return Encoding(opened.model, samples.drawn(), asvs, opened.config.data.token_limit)
+    with store_of(opened, job) as store, bar("ASVs") as progress:
+        asvs = encode_asvs(opened.model, samples.tokens, samples.columns, store, progress, job.precision)
+    return Encoding(opened.model, samples.drawn(), asvs, opened.config.data.token_limit, job.precision)
 
 
 @contextmanager
-def store_of(opened: Opened, cache: Path | None) -> Iterator[Store | None]:
+def store_of(opened: Opened, job: ApplyConfig) -> Iterator[Store | None]:
     """The cache in a folder, or None."""
-    if cache is None:
+    if job.cache is None:
         yield None
         return
     from aam.evaluation.asv_cache import ASVCache
 
-    with ASVCache(cache, opened.model.asv_encoder, opened.config.model.dim) as store:
+    with ASVCache(job.cache, opened.model.asv_encoder, opened.config.model.dim, job.precision) as store:
         yield store

@@ -1,6 +1,7 @@
 """ASV embeddings on disk, by sequence and weights: what was encoded once is never encoded again.
 
-A folder holds one sub-folder for each ASV encoder, named by the hash of its weights, with parts in safetensors: `keys`
+A folder holds one sub-folder for each ASV encoder, named by the hash of its weights and, where it is not fp32, the
+precision of its products, with parts in safetensors: `keys`
 uint8 [n, 16], hashes of the tokens, and `embeddings` float32 [n, D]. A part is written whole or not at all, as soon as
 it is full, so an interrupted run goes on where it was. Several processes may write: a part is named after its keys.
 """
@@ -18,6 +19,7 @@ from safetensors.numpy import save_file
 
 from aam import vocab
 from aam.atomic import whole_file
+from aam.config import Precision
 from aam.errors import CheckpointError
 from aam.models.chunked_encoder import ChunkedEncoder
 
@@ -44,8 +46,9 @@ def sequence_key(tokens: NDArray[np.uint8]) -> bytes:
 class ASVCache:
     """A `Store` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
 
-    def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int):
-        self.folder, self.dim = Path(folder) / weights_hash(encoder), dim
+    def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int, precision: Precision = "fp32"):
+        name = weights_hash(encoder) + ("" if precision == "fp32" else f"-{precision}")
+        self.folder, self.dim = Path(folder) / name, dim
         self.folder.mkdir(parents=True, exist_ok=True)
         self._where: dict[bytes, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("[!.]*.safetensors")):

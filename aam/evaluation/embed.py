@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aam.config import Precision
 from aam.data.dataset import Sample, collate_fn
 from aam.evaluation.asvs import EncodedASVs, Progress, device_of, no_progress
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
+from aam.models.precision import at_least_single, products_in
 from aam.models.pretrain_model import PretrainModel
 
 SAMPLE_ROWS = 64
@@ -56,12 +58,14 @@ class Encoding:
     """Samples, their encoded ASVs and the model: everything that can be said about them.
 
     `token_limit`: most ASVs of a sample that its embedding sees, the most abundant; UniFrac always sees all.
+    `precision` is that of the sample encoder; branches and their sums are in single precision.
     """
 
     model: PretrainModel
     samples: Samples
     asvs: EncodedASVs
     token_limit: int | None
+    precision: Precision = "fp32"
 
     @torch.inference_mode()
     def embeddings(self, progress: Progress = no_progress) -> Tensor:
@@ -69,8 +73,9 @@ class Encoding:
         parts, order = list[Tensor](), list[int]()
         for rows in self._alike():
             block = self.block(rows, self.token_limit)
-            found = self.model.encode_samples(self.asvs.embeddings, block.index, block.valid, block.abundance)
-            parts.append(found.embeddings)
+            with products_in(self.precision, device_of(self.model)):
+                found = self.model.encode_samples(self.asvs.embeddings, block.index, block.valid, block.abundance)
+            parts.append(at_least_single(found.embeddings))
             order += rows
             progress(len(order), len(self.samples))
         place = torch.tensor(order, device=device_of(self.model)).argsort()

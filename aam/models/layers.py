@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aam.models.products import Drop, ProductAttention
+from aam.models.products import Drop, product_attention
 
 MASKED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """No cuDNN where a mask is given: its backward returns NaN for some lengths, 64 and 192 among them (pytorch#196678)."""
@@ -19,7 +19,7 @@ def attend(packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
     Every row must have a valid key; `Transformer` guarantees it.
     """
     if packed.device.type == "cpu" and (packed.dtype == torch.bfloat16 or dropout > 0.0):
-        return ProductAttention.apply(packed, valid, dropout)
+        return product_attention(packed, valid, dropout)
     query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
     if valid is None:
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

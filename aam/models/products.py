@@ -19,6 +19,10 @@ from torch.autograd.function import once_differentiable
 from aam.models.precision import at_least_single
 
 BITS = 16
+SCORES = 1 << 18
+"""Scores of attention that are looked at together, 1 MB in single precision: more leave the caches of a core, and their
+memory goes back to the system and is asked for again. Forward and backward of 10 rows of 200 positions with 4 heads and
+dropout take 22 ms at once in bfloat16, 10 in pieces; in single precision 15 and 14."""
 
 
 class Drop(nn.Dropout):
@@ -38,6 +42,17 @@ def keep(like: Tensor, dropout: float) -> Tensor:
     bits = torch.empty(-(-numbers // each), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:numbers]
     kept = bits.ge_(round(2**BITS * dropout) - 2 ** (BITS - 1)).to(like.dtype)
     return kept.mul_(1.0 / (1.0 - dropout)).view(like.shape)
+
+
+def product_attention(packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
+    """Attention of packed [N, L, 3, H, d] over the `valid` keys [N, L] -> [N, L, H d], a few rows at a time."""
+    rows, length, _, heads, _ = packed.shape
+    some = max(1, SCORES // (heads * length**2))
+    if some >= rows:
+        return ProductAttention.apply(packed, valid, dropout)
+    masks = [None] * -(-rows // some) if valid is None else valid.split(some)
+    parts = zip(packed.split(some), masks, strict=True)
+    return torch.cat([ProductAttention.apply(part, mask, dropout) for part, mask in parts])
 
 
 class ProductAttention(torch.autograd.Function):

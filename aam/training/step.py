@@ -15,11 +15,10 @@ from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.guards import check_gradients
 from aam.health.stats import whole
+from aam.models.precision import products_in
 from aam.training.losses import Losses, explain
 from aam.training.objective import Objective
 from aam.training.optim import learning_rate, set_learning_rate
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ class Learner(Generic[M, Q]):
     apart: Callable[[Learner[M, Q]], AbstractContextManager[Learner[M, Q]]] = nullcontext
 
     def autocast(self) -> torch.autocast:
-        dtype = DTYPES[self.optim.precision]
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.optim.precision != "fp32")
+        return products_in(self.optim.precision, self.device)
 
 
 class Guard(Protocol):

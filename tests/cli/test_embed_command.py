@@ -86,6 +86,15 @@ def test_a_cache_changes_nothing_and_knows_other_tables(run: Path, folder: Path,
     assert read_tsv("second.tsv").index[2] == "GGGGTTTTAA"
 
 
+def test_in_half_precision_embeddings_are_nearly_the_same(run: Path, folder: Path):
+    for precision in ("fp32", "bf16"):
+        assert aam_embed(run, "--precision", precision, "--cache", "cache", "-o", f"{precision}.tsv") == 0
+    full, half = read_tsv("fp32.tsv").to_numpy(), read_tsv("bf16.tsv").to_numpy()
+    error = np.linalg.norm(half - full) / np.linalg.norm(full)
+    assert 1e-5 < error < 2e-2
+    assert len(list((folder / "cache").iterdir())) == 2  # neither takes the other's ASV embeddings
+
+
 def test_long_sequences_are_cut_and_counted(folder: Path, tmp_path: Path, capsys):
     short = save_run(tmp_path / "short", max_bp=6)
     assert aam_embed(short, "-o", "e.tsv") == 0

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aam.models.products import Drop, ProductAttention, keep
+from aam.models import products
+from aam.models.products import Drop, ProductAttention, keep, product_attention
 
 ROWS, LENGTH, HEADS, WIDTH = 3, 7, 2, 4
 
@@ -51,6 +52,16 @@ def test_what_is_dropped_is_dropped_going_backward_too():
     wanted = (weights * kept @ value).transpose(1, 2).flatten(2)
     for ours, theirs in zip(both(inputs, found), both(inputs, wanted), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_a_few_at_a_time_change_nothing(monkeypatch, masked: bool):
+    inputs = packed(torch.float64)
+    valid = (torch.arange(LENGTH) < torch.tensor([7, 3, 1])[:, None]) if masked else None
+    whole = ProductAttention.apply(inputs, valid, 0.0)
+    monkeypatch.setattr(products, "SCORES", 2 * HEADS * LENGTH**2)  # two rows, then the third
+    for ours, theirs in zip(both(inputs, product_attention(inputs, valid, 0.0)), both(inputs, whole), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
 
 
 def test_no_rows_are_no_attention():
