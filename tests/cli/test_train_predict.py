@@ -308,7 +308,7 @@ def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path
     capsys.readouterr()
     assert cli.main(["baseline", "--model", str(first)]) == 2
     assert "exists and is not overwritten" in capsys.readouterr().err
-    apart = train(*options, "--seed", "5")
+    apart = train(*TASKS["two classes"])
     assert cli.main(["baseline", "--model", str(first), "--against", str(apart), "-o", str(tmp_path / "x")]) == 2
     assert "its folds are not those of" in capsys.readouterr().err
     assert cli.main(["baseline", "--example", *options, "--against", str(second), "-o", str(tmp_path / "x")]) == 2
