@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -119,24 +118,15 @@ class Asked:
     log_abundance: Tensor
 
 
-class Losses(Protocol):
-    """Loss terms of one batch, each unweighted, and the `total` [] that is differentiated."""
-
-    @property
-    def terms(self) -> dict[str, Tensor]: ...
-    @property
-    def total(self) -> Tensor: ...
-
-
 @dataclass(frozen=True)
-class PretrainLosses:
-    """Weighted terms of one batch; `terms` holds each unweighted, `total` [] is what is differentiated."""
+class Losses:
+    """Loss terms [] of one batch, each unweighted, and the `total` [] that is differentiated."""
 
     terms: dict[str, Tensor]
     total: Tensor
 
 
-def pretrain_losses(output: PretrainOutput, asked: Asked, weights: LossConfig, scale: TargetScale) -> PretrainLosses:
+def pretrain_losses(output: PretrainOutput, asked: Asked, weights: LossConfig, scale: TargetScale) -> Losses:
     """Score what a model put out; terms without prediction or target are left out.
 
     Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.
@@ -155,7 +145,7 @@ def pretrain_losses(output: PretrainOutput, asked: Asked, weights: LossConfig, s
     terms["count"] = count_loss(output, asked, scale.abundance)
     weight = {name: getattr(weights, f"{name}_weight") for name in terms}
     none = output.faith_pd.new_zeros(())
-    return PretrainLosses(terms, sum((weight[name] * term for name, term in terms.items()), none))
+    return Losses(terms, sum((weight[name] * term for name, term in terms.items()), none))
 
 
 def count_loss(output: PretrainOutput, asked: Asked, variance: float) -> Tensor:

@@ -15,7 +15,7 @@ from aam.config import LossConfig
 from aam.data.dataset import Batch
 from aam.models.pretrain_model import PretrainInputs, PretrainOutput
 from aam.models.sample_encoder import log_abundance
-from aam.training.losses import Asked, Losses, PretrainLosses, TargetScale, pretrain_losses
+from aam.training.losses import Asked, Losses, TargetScale, pretrain_losses
 
 
 class Objective(Protocol):
@@ -41,7 +41,7 @@ class PretrainObjective:
     def inputs(self, batch: Batch) -> PretrainInputs:
         return model_inputs(batch)
 
-    def losses(self, output: PretrainOutput, batch: Batch) -> PretrainLosses:
+    def losses(self, output: PretrainOutput, batch: Batch) -> Losses:
         return pretrain_losses(output, asked_of(batch), self.weights, self.scale)
 
     def targets(self, batch: Batch) -> list[tuple[str, Tensor | None]]:

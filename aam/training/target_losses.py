@@ -12,6 +12,7 @@ from aam.config import NUMERIC_TASKS, TargetConfig
 from aam.data.labelled import LabelledBatch
 from aam.errors import ConfigError
 from aam.models.finetune_model import TargetInputs, TargetOutput
+from aam.training.losses import Losses
 
 DEFAULTS = {
     "regression": "huber",
@@ -43,14 +44,6 @@ def loss_name(config: TargetConfig) -> str:
 
 
 @dataclass(frozen=True)
-class TargetLosses:
-    """`terms` holds the loss of each target column; `total` [] is their mean."""
-
-    terms: dict[str, Tensor]
-    total: Tensor
-
-
-@dataclass(frozen=True)
 class TargetObjective:
     """Labels from samples; `class_weights` [C] multiplies the loss of a sample of each class."""
 
@@ -60,7 +53,7 @@ class TargetObjective:
     def inputs(self, batch: LabelledBatch) -> TargetInputs:
         return TargetInputs(**batch.seen())
 
-    def losses(self, output: TargetOutput, batch: LabelledBatch) -> TargetLosses:
+    def losses(self, output: TargetOutput, batch: LabelledBatch) -> Losses:
         members = output.members
         labels = [
             values.repeat(len(members), *(1,) * (values.dim() - 1))
@@ -68,15 +61,15 @@ class TargetObjective:
         ]
         return self.score(members.flatten(0, 1).float(), *labels)
 
-    def score(self, predicted: Tensor, numbers: Tensor, known: Tensor, classes: Tensor) -> TargetLosses:
-        """Losses of predictions [N, O, Q]: numbers and which are known [N, O], classes [N]."""
+    def score(self, predicted: Tensor, numbers: Tensor, known: Tensor, classes: Tensor) -> Losses:
+        """Loss of each target and their mean: predicted [N, O, Q], numbers and which are known [N, O], classes [N]."""
         if self.config.task not in NUMERIC_TASKS:
             terms = {self.config.target[0]: class_loss(predicted[:, 0], classes, self.class_weights)}
         else:
             errors = number_losses(predicted, numbers, self.config) * known
             means = errors.sum(dim=0) / known.sum(dim=0).clamp_min(1)
             terms = dict(zip(self.config.target, means, strict=True))
-        return TargetLosses(terms, torch.stack(list(terms.values())).mean())
+        return Losses(terms, torch.stack(list(terms.values())).mean())
 
     def targets(self, batch: LabelledBatch) -> list[tuple[str, Tensor | None]]:
         return [("target_true", batch.numbers), ("covariates", batch.numeric)]
