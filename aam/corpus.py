@@ -19,7 +19,7 @@ from aam.data.matrix import read_matrix
 from aam.data.metadata import read_groups
 from aam.data.qza import open_artifact
 from aam.data.rarefy import choose_depth
-from aam.data.split import Sides, Split, split_rows
+from aam.data.split import Sides, Split, split_samples
 from aam.data.store import MANIFEST
 from aam.data.table import EMPTY_ASVS, Table, read_table
 from aam.data.texts import pick
@@ -109,7 +109,7 @@ def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Co
             raise ConfigError("--group-column names a metadata column, but no --metadata file was given; give one")
         groups = read_groups(data.metadata, data.group_column, table.sample_ids)
     gone = chain.from_iterable(dropped.values())
-    sides = split_rows(table.sample_ids, data, seed, groups, gone, by_id)
+    sides = split_samples(table.sample_ids, data, seed, groups, gone, by_id)
     return Corpus(table, opened.tokens, opened.targets, opened.tree, sides, depth, files, dropped, studies)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from aam.checkpoint import FOLD
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.data.ids import quote, read_ids
-from aam.data.labels import doubtful_classes
+from aam.data.labels import Labels, doubtful_classes
 from aam.data.split import MIN_SIDE, split_samples
 from aam.errors import CheckpointError, ConfigError
 from aam.evaluation.folds import Fold, Scheme, divisible, groups_on_both_sides, make_folds, with_fewer_labels
@@ -79,11 +79,14 @@ def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
     count = round(1 / config.data.validation_fraction)
     if config.data.validation_samples is None and scheme_of(config).startswith("stratified") and count > 1:
         return [even_part(config, study, count)]
-    groups = None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
     gone = [sample for ids in study.dropped.values() for sample in ids]
-    split = split_samples(labels.sample_ids, config.data, seed, groups, gone)
-    held_out = np.isin(labels.sample_ids, split.validation)
-    return [Fold(HELD_OUT, np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+    sides = split_samples(labels.sample_ids, config.data, seed, group_of(labels), gone)
+    return [Fold(HELD_OUT, sides.train, sides.validation)]
+
+
+def group_of(labels: Labels) -> dict[str, str | None] | None:
+    """The group of each sample, if there are groups."""
+    return None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
 
 
 def even_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
@@ -136,10 +139,9 @@ def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
     if fraction == 0:
         return Fold(fold.name, fold.train, fold.train[:0])
     labels = study.labels.rows(fold.train)
-    groups = None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
-    split = split_samples(labels.sample_ids, DataConfig(validation_fraction=fraction), config.run.seed, groups)
-    back = np.isin(labels.sample_ids, split.validation)
-    return Fold(fold.name, fold.train[~back], fold.train[back])
+    part = DataConfig(validation_fraction=fraction)
+    sides = split_samples(labels.sample_ids, part, config.run.seed, group_of(labels))
+    return Fold(fold.name, fold.train[sides.train], fold.train[sides.validation])
 
 
 def warnings(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:

@@ -43,29 +43,18 @@ def split_samples(
     seed: int,
     groups: Mapping[str, str | None] | None = None,
     dropped: Iterable[str] = (),
-) -> Split:
+    by_id: NDArray[np.integer] | None = None,
+) -> Sides:
     """Split samples by `config.validation_samples` if given, else at random by `config.validation_fraction`.
 
     `groups` (sample id -> group) keeps whole groups on one side; the fraction then counts groups, and a sample without
     a group is refused, because nobody could promise on which side its group is. `dropped` are ids that the table had
     and that are no longer used (too shallow): the file may name them. A random split depends on the seed and the ids,
-    not on their order.
+    not on their order; `by_id` are the samples in the order of their ids, if that is known.
 
     Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
     samples; `MetadataError` where groups are missing.
     """
-    return split_rows(sample_ids, config, seed, groups, dropped).ids(sample_ids)
-
-
-def split_rows(
-    sample_ids: Sequence[str],
-    config: DataConfig,
-    seed: int,
-    groups: Mapping[str, str | None] | None = None,
-    dropped: Iterable[str] = (),
-    by_id: NDArray[np.integer] | None = None,
-) -> Sides:
-    """As `split_samples`, by number. `by_id` are the samples in the order of their ids, if that is known."""
     group_of = None if groups is None else _complete(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:
         held_out = _given(sample_ids, config.validation_samples, dropped)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aam.config import DataConfig
+from aam.data import split as module
 from aam.data.ids import read_ids
-from aam.data.split import split_samples
+from aam.data.split import Split
 from aam.errors import ConfigError, MetadataError
 
 IDS = [f"s{k}" for k in range(10)]
+
+
+def split_samples(ids: list[str], *asked: Any, **more: Any) -> Split:
+    """The ids of both sides."""
+    return module.split_samples(ids, *asked, **more).ids(ids)
 
 
 @given(st.integers(4, 60), st.floats(0.01, 0.9), st.integers(0, 2**31))
