@@ -10,20 +10,8 @@ import pytest
 from aam import cli
 from aam.checkpoint import load_checkpoint, save_checkpoint
 
-SIZE = [
-    "--preset",
-    "tiny",
-    "--branches",
-    "16",
-    "--patch",
-    "25",
-    "--token-limit",
-    "32",
-    "--device",
-    "cpu",
-    "--max-bp",
-    "50",
-]
+SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25", "--token-limit", "32", "--max-bp", "50"]
+SIZE += ["--device", "cpu"]
 BLOCK = "sample_encoder.transformer.blocks.0.feed.0.weight"
 
 

@@ -1,4 +1,4 @@
-"""The debug scripts as they are called: real processes, their options and their exit codes."""
+"""The debug scripts as they are called: their options and exit codes, one of them in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,13 +25,6 @@ SOUND = {
 }
 APART = "investigate_batching_logic"
 """Starts processes, which is done from a process of its own rather than from that of the tests."""
-
-
-def start(script: str, *options: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPTS / f"{script}.py"), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
 
 
 def called(script: str, *options: str) -> int:
@@ -61,14 +54,18 @@ def test_a_script_passes_on_the_example(name: str, capsys) -> None:
     assert "FAULT" not in out
 
 
-def test_processes_pass_on_the_example_and_fail_on_a_run_that_overflows(tmp_path: Path, opened: Workbench) -> None:
-    broken = saved_run(tmp_path, opened, 1e37)
-    sound, failing = start(APART, *SMALL, *SOUND[APART]), start("investigate_nucleotide_nan", "--model", str(broken))
-    out, err = sound.communicate()
-    assert sound.returncode == 0, out + err
-    assert "1 processes against this one" in out
-    out, err = failing.communicate()
-    assert failing.returncode == 1, out + err
+def test_a_script_that_starts_processes_passes_on_the_example() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / f"{APART}.py"), *SMALL, *SOUND[APART]],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 processes against this one" in done.stdout
+
+
+def test_a_run_that_overflows_fails(tmp_path: Path, opened: Workbench, capsys) -> None:
+    assert called("investigate_nucleotide_nan", "--model", str(saved_run(tmp_path, opened, 1e37))) == 1
+    out = capsys.readouterr().out
     assert "first non-finite place: " in out
     assert "asv_encoder.transformer.blocks.0.attention" in out
 
