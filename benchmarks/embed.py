@@ -22,11 +22,10 @@ from step import EQUAL, config_of
 
 from aam.config import PretrainConfig
 from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import ASVDataset, collate_fn
+from aam.data.dataset import ASVDataset, collate_fn, draw_of
 from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.embed import Encoding
 from aam.models.pretrain_model import PretrainModel
-from aam.training.run import draw_of
 
 SOME = 4
 """Samples that the reference embeds in a round."""

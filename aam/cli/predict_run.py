@@ -13,7 +13,7 @@ from aam.cli.known_asvs import tell_flattered, tell_known, tell_misfit
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
-from aam.data.dataset import ASVDataset, Draw
+from aam.data.dataset import ASVDataset, draw_of
 from aam.data.label_schema import encode
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration
@@ -64,8 +64,7 @@ def predict_all(members: list[Finetuned], new: NewSamples, job: PredictConfig, r
     """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
     device, repeats = resolve_device(run.device), []
     for member in members:
-        data = member.config.data
-        draw = Draw(new.depth, data.token_limit, data.asv_selection, run.seed)
+        draw = draw_of(member.config.data, new.depth, run.seed)
         samples = ASVDataset(new.table.counts, new.tokens, new.table.sample_ids, draw)
         raw = predict_draws(member.model.to(device), samples, encode(new.labels, member.config.schema), job.draws)
         repeats.append(decode(raw, member.config))

@@ -28,7 +28,7 @@ from aam.training.manifest import add_health, write_manifest
 from aam.training.plan import peak_memory
 from aam.training.preflight import eager, look_over
 from aam.training.probes import PretrainProbes
-from aam.training.run import Seams, Weights, build_learner, build_run, draw_of, hiding_of, training_batches
+from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
 from aam.training.signals import StopRequest
 from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
 from aam.training.state import TrainState
@@ -44,9 +44,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     Of several ranks the first one checks, logs, scores and reports.
     """
     folder = config.run.output_dir
-    held_out = HeldOut(
-        corpus, draw_of(config.data, corpus.depth, config.run.seed), hiding_of(config.loss), config.optim.batch_size
-    )
+    held_out = HeldOut.of(config, corpus)
     seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), [])
     run, state = build_run(config, corpus, seams, starting_weights(config))
     if config.run.preflight and not config.run.resume and world.first:

@@ -17,7 +17,7 @@ from aam.cli.report import Given
 from aam.cli.study_folds import recorded_folds
 from aam.config import PretrainConfig
 from aam.corpus import open_corpus
-from aam.data.dataset import Draw
+from aam.data.dataset import draw_of
 from aam.data.labels import as_numbers, blank_missing
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
@@ -29,7 +29,6 @@ from aam.evaluation.heldout import MAX_SAMPLES, HeldOut
 from aam.evaluation.html import Part, picture
 from aam.evaluation.report_parts import audit_part
 from aam.study import Study, open_study
-from aam.training.run import draw_of, hiding_of
 
 MOST_CLASSES = 20
 """A text column with more values than this colours nothing by default."""
@@ -67,8 +66,7 @@ def reopen(run: Path) -> tuple[Shown | None, str]:
 def reopened(config: PretrainConfig) -> HeldOut:
     """The held-out samples of a pretraining, drawn as in the run."""
     corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
-    draw = draw_of(config.data, corpus.depth, config.run.seed)
-    return HeldOut(corpus, draw, hiding_of(config.loss), config.optim.batch_size)
+    return HeldOut.of(config, corpus)
 
 
 def of_pretraining(trained: Pretrained, held_out: HeldOut) -> Shown:
@@ -95,7 +93,7 @@ def of_study(trained: Finetuned, study: Study, fold: Fold) -> Shown:
     model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
     rows = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:MAX_SAMPLES])
-    samples = study.samples(rows, Draw(study.depth, None, config.data.asv_selection, config.run.seed))
+    samples = study.samples(rows, draw_of(config.data, study.depth, config.run.seed).whole)
     asvs = encode_asvs(model.encoder, study.tokens, np.unique(samples.counts.indices).astype(np.int64))
     encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)
     tree = {} if config.head.pretrained is None else {"Predicted UniFrac": as_distances(encoding.best_unifrac())}

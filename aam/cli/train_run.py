@@ -20,7 +20,7 @@ from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, wh
 from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, draw, report, truth
 from aam.config import FinetuneConfig
-from aam.data.dataset import Draw
+from aam.data.dataset import ASVDataset, draw_of
 from aam.data.label_schema import encode, fit_schema
 from aam.data.labelled import LabelledBatches
 from aam.evaluation.folds import Fold
@@ -47,10 +47,6 @@ class Order(NamedTuple):
     number: int
     folds: int
     stop: StopRequest
-
-
-def draw_of(config: FinetuneConfig, depth: int | None) -> Draw:
-    return Draw(depth, config.data.token_limit, config.data.asv_selection, config.run.seed)
 
 
 def train_and_report(config: FinetuneConfig, study: Study) -> None:
@@ -158,7 +154,12 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
 def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:
     """The training batches of a fold, without what is held back to choose by."""
     labels = encode(study.labels.rows(inner.train), config.schema)
-    return LabelledBatches(study.samples(inner.train, draw_of(config, study.depth)), config.optim.batch_size, labels)
+    return LabelledBatches(drawn(config, study, inner.train), config.optim.batch_size, labels)
+
+
+def drawn(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVDataset:
+    """Some samples of a study, drawn as the run draws."""
+    return study.samples(rows, draw_of(config.data, study.depth, config.run.seed))
 
 
 def check_before(config: FinetuneConfig, study: Study, fold: Fold, start: Start) -> None:
@@ -176,13 +177,13 @@ def predict_rows(
 ) -> NDArray[np.float64]:
     """Raw outputs [R, n, O, Q] of some samples of a study."""
     labels = encode(study.labels.rows(rows), config.schema)
-    return predict_draws(model, study.samples(rows, draw_of(config, study.depth)), labels, draws)
+    return predict_draws(model, drawn(config, study, rows), labels, draws)
 
 
 def watch(learner: TargetLearner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> dict[str, float]:
     """Loss and main figures of some samples under the model as it is, for the log and, where asked, the choice."""
     labels = encode(study.labels.rows(rows), config.schema)
-    raw = predict_draws(learner.model, study.samples(rows, draw_of(config, study.depth)), labels, 1)
+    raw = predict_draws(learner.model, drawn(config, study, rows), labels, 1)
     found = average([decode(raw, config)], config)
     batch = [torch.from_numpy(values).to(learner.device) for values in (labels.numbers, labels.known, labels.classes)]
     losses = learner.objective.score(torch.from_numpy(raw[0]).float().to(learner.device), *batch)

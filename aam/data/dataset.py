@@ -8,7 +8,7 @@ padding is ever built.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from aam import vocab
-from aam.config import Selection
+from aam.config import DataConfig, Selection
 from aam.data.hiding import Hiding, hide_slots, mask_bases
 from aam.data.rarefy import rarefy, sample_rng
 from aam.errors import ConfigError, EmptySampleError
@@ -51,6 +51,16 @@ class Draw:
     token_limit: int | None
     selection: Selection
     seed: int
+
+    @property
+    def whole(self) -> Draw:
+        """The same of samples that keep all their ASVs."""
+        return replace(self, token_limit=None)
+
+
+def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
+    """How a run draws its samples, once their depth is known."""
+    return Draw(depth, data.token_limit, data.asv_selection, seed)
 
 
 class ASVDataset(Dataset):

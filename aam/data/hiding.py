@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aam import vocab
+from aam.config import LossConfig
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Hiding:
     masked_asvs: float
     hidden_asvs: float
     patristic_asvs: int
+
+
+def hiding_of(loss: LossConfig) -> Hiding:
+    """What the batches of a run hide."""
+    return Hiding(loss.mask_ratio, loss.masked_asvs, loss.hidden_asvs, loss.patristic_asvs)
 
 
 def hide_slots(valid: np.ndarray, hiding: Hiding | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

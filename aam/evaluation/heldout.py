@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam.config import ModelConfig
+from aam.config import ModelConfig, PretrainConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Batch, Draw, Sample, in_columns
-from aam.data.hiding import Hiding
+from aam.data.dataset import Batch, Draw, Sample, draw_of, in_columns
+from aam.data.hiding import Hiding, hiding_of
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
 from aam.evaluation.asvs import ASV_ROWS, device_of, encode_asvs
@@ -51,10 +51,15 @@ class HeldOut:
         all_masked = Hiding(hiding.mask_ratio, 1.0, hiding.hidden_asvs, hiding.patristic_asvs)
         batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
         self.batches = [batches[number] for number in range(len(batches))]
-        whole = Draw(draw.depth, None, draw.selection, draw.seed)
-        dataset = corpus.drawn(scored, whole)
+        dataset = corpus.drawn(scored, draw.whole)
         self.samples = [dataset[row] for row in range(len(dataset))]
         self.true = self._unifrac(self.samples)
+
+    @classmethod
+    def of(cls, config: PretrainConfig, corpus: Corpus) -> HeldOut:
+        """The held-out samples of a pretraining, drawn and masked as its own."""
+        draw = draw_of(config.data, corpus.depth, config.run.seed)
+        return cls(corpus, draw, hiding_of(config.loss), config.optim.batch_size)
 
     def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
         return self.corpus.targets(*in_columns(samples)).unifrac
@@ -124,8 +129,7 @@ class HeldOut:
     def baselines(self, model: ModelConfig, seed: int) -> dict[str, float | str]:
         """Consensus for nucleotides; calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
         train = self.corpus.sides.train
-        whole = Draw(self.draw.depth, None, self.draw.selection, self.draw.seed)
-        dataset = self.corpus.drawn(train, whole)
+        dataset = self.corpus.drawn(train, self.draw.whole)
         chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]
         fit, held_out = drawn(chosen, self._unifrac(chosen)), drawn(self.samples, self.true)
         frequencies = consensus.consensus(self.corpus.tokens[self.seen])

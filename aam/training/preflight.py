@@ -15,7 +15,8 @@ from torch import nn
 
 from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Batch
+from aam.data.dataset import Batch, draw_of
+from aam.data.hiding import hiding_of
 from aam.data.loader import TrainingBatches
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.checks_learning import LEARNING
@@ -28,7 +29,7 @@ from aam.models.devices import resolve_device
 from aam.models.layers import Attention
 from aam.training.optim import learning_rate
 from aam.training.probes import PretrainProbes, Probes, junk
-from aam.training.run import build_learner, draw_of, hiding_of, training_batches
+from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
 

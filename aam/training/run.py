@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from aam.checkpoint import LAST, Checkpoint, brief, load_checkpoint, save_checkpoint
-from aam.config import DataConfig, LossConfig, PretrainConfig, RunnableConfig
+from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
-from aam.data.dataset import Draw
-from aam.data.hiding import Hiding
+from aam.data.dataset import draw_of
+from aam.data.hiding import hiding_of
 from aam.data.loader import TrainingBatches
 from aam.data.table import Table
 from aam.errors import CheckpointError
@@ -38,14 +38,6 @@ RANDOM_STATE = "random_state"
 
 Weights = Mapping[str, Tensor]
 """Tensors of a model by name, as `state_dict` gives them."""
-
-
-def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
-    return Draw(depth, data.token_limit, data.asv_selection, seed)
-
-
-def hiding_of(loss: LossConfig) -> Hiding:
-    return Hiding(loss.mask_ratio, loss.masked_asvs, loss.hidden_asvs, loss.patristic_asvs)
 
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
