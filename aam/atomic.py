@@ -16,13 +16,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     After an error it is gone, and an older file stays as it was.
     """
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = partial_of(path)
     try:
         yield partial
         sync(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path) -> Path:
+    """Where this process writes a file before it takes its place."""
+    return path.with_name(f".partial-{os.getpid()}-{path.name}")
 
 
 def sync(path: Path) -> None:

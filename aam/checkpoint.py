@@ -98,6 +98,14 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def refuse_inside(folder: Path, option: str) -> None:
+    """Raise CheckpointError for a folder to write to that is a checkpoint: whatever else lies in it goes with it."""
+    if (folder / MODEL).exists():
+        raise CheckpointError(
+            f"{option} {folder}: a checkpoint, which its run replaces as a whole; give another folder"
+        )
+
+
 def write_about(folder: Path, checkpoint: Checkpoint) -> None:
     """Write what a checkpoint says beside its tensors."""
     write_json(folder / STATE, checkpoint.state)

@@ -17,6 +17,7 @@ import click
 
 from aam import __version__
 from aam.errors import AamError
+from aam.wording import quote
 
 COMMANDS = {
     "prepare": "Join tables and trees into a corpus that opens at once, at any size.",
@@ -41,6 +42,8 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 """Exit codes beside those of `AamError`: an error nobody foresaw, wrong options, Ctrl-C with nothing to go on from."""
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 """What the machine may refuse: full disks, missing permissions, broken drives."""
+WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What it refuses of a path: names that are too long, folders that are files and files that are folders."""
 
 
 class LazyGroup(click.Group):
@@ -139,6 +142,9 @@ def explain_error(error: Exception) -> tuple[str, int]:
         return f"Error: {' '.join(error.format_message().split())}{where}", REFUSED
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         return f"Error: {error.strerror}: {error.filename or 'unknown file'}", FAILED
+    if isinstance(error, OSError) and error.errno in WRONG_PATHS:
+        name = quote(Path(error.filename or "unknown file").name)
+        return f"Error: {error.strerror}: {name}; give another path", REFUSED
     if isinstance(error, MemoryError):
         return "Error: not enough memory; use a smaller batch or table, or a machine with more", FAILED
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -100,6 +100,7 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
     pd.concat(tables, axis=1).rename_axis(SAMPLE_ID).to_csv(folder / PREDICTIONS, sep="\t", float_format="%.6g")
     write_json(folder / FIGURES, figures)
     click.echo("\n".join(text_of(target, found) for target, found in figures.items()))
+    click.echo(f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})")
     click.echo(f"  figures      {folder / FIGURES}")
 
 

@@ -82,7 +82,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
         write_matrix(files["true"], ids, true.unifrac)
         write_json(files["figures"], figures)
         click.echo(figures_text(figures))
-        tell_flattered(model_path, ids)
+        if "skipped" not in figures:
+            tell_flattered(model_path, ids)
     if columns:
         write_columns(files["faith_pd"], ids, columns)
     write_matrix(output, ids, predicted)

@@ -12,6 +12,9 @@ import click
 from aam.cli.options import Fields, add_options, fields_of
 from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, from_dict, options
 from aam.config.embed import ApplyConfig
+from aam.data.files import refuse_unwritable
+from aam.errors import ConfigError
+from aam.wording import QUOTED, cut, few
 
 if TYPE_CHECKING:
     from aam.evaluation.asvs import Store
@@ -106,9 +109,7 @@ def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
 def tell_dropped(dropped: dict[str, list[str]], shown: int = 3) -> None:
     """One line on stderr for each reason why something was left out, with the first ids."""
     for reason, ids in dropped.items():
-        click.echo(
-            f"left out: {len(ids):,} {reason} ({', '.join(ids[:shown])}{', ...' * (len(ids) > shown)})", err=True
-        )
+        click.echo(f"left out: {len(ids):,} {reason} ({few([cut(name, QUOTED) for name in ids], shown)})", err=True)
 
 
 def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:
@@ -131,5 +132,6 @@ def store_of(opened: Opened, job: ApplyConfig) -> Iterator[Store | None]:
         return
     from aam.evaluation.asv_cache import ASVCache
 
+    refuse_unwritable(job.cache, "--cache", ConfigError)
     with ASVCache(job.cache, opened.model.asv_encoder, opened.config.model.dim, job.precision) as store:
         yield store

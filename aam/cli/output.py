@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aam.atomic import whole_file
+from aam.atomic import partial_of, whole_file
 from aam.data.files import refuse_unwritable
 from aam.errors import ConfigError
 
@@ -24,8 +24,12 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
     refuse_unwritable(path.parent, "--output", ConfigError)
+    partial_of(path).exists()  # the system refuses names that are too long here, and not once all is done
     for file in [path, *companions(path)]:
         refuse_existing(file)
+    from aam.checkpoint import refuse_inside
+
+    refuse_inside(path.parent, "--output")
 
 
 def companions(path: Path) -> list[Path]:

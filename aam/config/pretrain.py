@@ -28,7 +28,9 @@ class DataConfig:
         None, "Folder that `aam prepare` wrote, instead of --table, --tree and --sequences; opens at once at any size."
     )
     example: bool = option(False, "Use the embedded example: 190 infant stool samples, 310 ASVs, with their tree.")
-    metadata: Path | None = option(None, "Sample metadata (TSV, QIIME 2 conventions); needed by --group-column.")
+    metadata: Path | None = option(
+        None, "Sample metadata (TSV, QIIME 2 conventions), for every option that names a column."
+    )
     group_column: str | None = option(
         None, "Metadata column whose groups (e.g. subjects) never sit on both sides of the split."
     )

@@ -58,8 +58,13 @@ def check_file(path: Path, option: str, error: type[InputError]) -> None:
 
 
 def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` for a folder, there or to be made, that cannot be written to; before hours of work are lost."""
+    """Raise `error` for a folder, there or to be made, that is a file, lies in one or cannot be written to.
+
+    Asked at the start, it saves hours of work.
+    """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise error(f"{option} {folder}: {there} is a file, expected a folder; give another path")
     if not os.access(there, os.W_OK | os.X_OK):
         raise error(f"{option} {folder}: {there} cannot be written to; check its permissions, or give another folder")
 

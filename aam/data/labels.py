@@ -88,7 +88,9 @@ def read_labels(
     """
     if not config.target:
         raise ConfigError("no target; give --target COLUMN, a column of the metadata")
-    if len(set(config.target)) > 1 and config.task not in NUMERIC_TASKS:
+    if len(set(config.target)) < len(config.target):
+        raise ConfigError(f"--target names a column twice ({' '.join(config.target)}); give each once")
+    if len(config.target) > 1 and config.task not in NUMERIC_TASKS:
         found = len(config.target)
         raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
     frame = blank_missing(read_text(path))

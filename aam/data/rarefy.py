@@ -56,7 +56,7 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
         raise ConfigError(f"--rarefy-depth is {setting!r}, expected a whole number >= 1, 'auto' or 'none'")
     if depth > depths.max():
         raise TableError(
-            f"--rarefy-depth {depth:,} drops all {len(depths):,} samples, the deepest has {depths.max():,} reads; "
-            "give a smaller depth or 'auto'"
+            f"drawing {depth:,} reads of each drops all {len(depths):,} samples, the deepest has {depths.max():,}; "
+            "give a smaller --rarefy-depth"
         )
     return depth

@@ -32,7 +32,7 @@ def refuse_clashes(target: TargetConfig, classes: Sequence[str]) -> None:
     if twice:
         raise ConfigError(
             f"--target {' '.join(target.target)}: predictions would have two columns named {quote(twice[0])}; rename "
-            "the column of the metadata, or give it once"
+            "the column of the metadata"
         )
 
 

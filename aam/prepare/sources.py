@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aam.config import PrepareConfig, flag, to_dict
-from aam.data.files import check_file, digest
+from aam.data.files import check_file, digest, refuse_unwritable
 from aam.data.store import FORMAT, read_manifest, write_manifest
 from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
 
@@ -89,6 +89,7 @@ def begin(config: PrepareConfig, sources: Sequence[Source], folder: Path) -> dic
     if found is None:
         if folder.exists() and any(folder.iterdir()):
             raise CorpusError(f"--output {folder} is a folder with other files in it; give a new one")
+        refuse_unwritable(folder, "--output", CorpusError)
         folder.mkdir(parents=True, exist_ok=True)
         write_manifest(folder, fresh)
         return fresh

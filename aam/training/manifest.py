@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import aam
 from aam.atomic import read_json, write_json
-from aam.checkpoint import FOLD, LAST
+from aam.checkpoint import FOLD, LAST, refuse_inside
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
 from aam.corpus import Corpus
 from aam.data.files import digest, refuse_unwritable
@@ -28,10 +28,8 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "s
 def claim(folder: Path, resume: bool) -> None:
     """Refuse an output directory that holds another run, is or lies in what cannot be written to, or, to resume, holds
     no run."""
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise CheckpointError(f"--output-dir {folder}: {path} is a file, expected a folder; give another path")
     refuse_unwritable(folder, "--output-dir", CheckpointError)
+    refuse_inside(folder, "--output-dir")
     if has_begun(folder) and not resume:
         raise CheckpointError(
             f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder"

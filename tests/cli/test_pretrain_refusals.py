@@ -141,7 +141,7 @@ def test_trees_that_do_not_serve(refused: Callable[..., str], data: Path, change
 
 
 def test_a_depth_that_drops_every_sample(refused: Callable[..., str]):
-    assert re.search(r"--rarefy-depth 1,000,000 drops all 10 samples, the deepest has [\d,]+ reads; give a smaller",
+    assert re.search(r"drawing 1,000,000 reads of each drops all 10 samples, the deepest has [\d,]+; give a smaller",
                      refused("--rarefy-depth", "1000000"))  # fmt: skip
 
 

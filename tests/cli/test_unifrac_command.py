@@ -75,7 +75,7 @@ def test_asvs_absent_from_the_tree_are_told_or_refused(folder: Path, capsys):
         (["-o", "table.tsv"], "--output table.tsv: the file exists and is not overwritten"),
         (["-o", "ids.npy"], "--output ids.ids.txt: the file exists and is not overwritten"),
         (["--metric", "faith_pd", "-o", "d.h5"], "found the ending '.h5', expected .tsv"),
-        (["--rarefy-depth", "1000", "-o", "d.tsv"], "--rarefy-depth 1,000 drops all 3 samples"),
+        (["--rarefy-depth", "1000", "-o", "d.tsv"], "drawing 1,000 reads of each drops all 3 samples"),
         (["--alpha", "1.5", "-o", "d.tsv"], "--alpha is 1.5, expected at least 0 and at most 1"),
         (["--metric", "generalized", "--engine", "skbio", "-o", "d.tsv"], "scikit-bio has no generalized UniFrac"),
     ],

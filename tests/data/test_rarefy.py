@@ -100,7 +100,7 @@ def test_settings_that_are_none(setting):
 
 
 def test_a_depth_that_drops_every_sample():
-    words = "--rarefy-depth 10,000 drops all 2 samples, the deepest has 9,000 reads; give a smaller depth or 'auto'"
+    words = "drawing 10,000 reads of each drops all 2 samples, the deepest has 9,000; give a smaller --rarefy-depth"
     with pytest.raises(TableError, match=words):
         choose_depth(np.array([7, 9000]), "10000")
 
