@@ -30,6 +30,7 @@ from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 
 START = "import aam.cli.embed, aam.checkpoint, aam.evaluation.samples, aam.evaluation.embed"
+KINDS = ("fp32", "bf16")
 ONE = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -57,9 +58,7 @@ def command(arguments: list[str]) -> dict[str, float]:
 @click.option("--table", type=click.Path(path_type=Path), help="Default: the embedded example.")
 @click.option("--tree", type=click.Path(path_type=Path))
 @click.option("--rounds", default=3, show_default=True)
-@click.option(
-    "--precision", default="fp32", show_default=True, help="Of the epoch; embeddings are in single precision."
-)
+@click.option("--precision", default="fp32", show_default=True, help="Of the epoch; embeddings are made in both.")
 def main(table: Path | None, tree: Path | None, rounds: int, precision: str) -> None:
     config = from_options(PretrainConfig, files_of(table, tree) | {"precision": precision})
     rows = []
@@ -68,13 +67,16 @@ def main(table: Path | None, tree: Path | None, rounds: int, precision: str) -> 
         save_checkpoint(folder / BEST, Checkpoint(config, PretrainModel(config.model).state_dict(), {}, {}))
         given = ["--table", str(table)] if table else ["--example"]
         for number in range(rounds):
-            out = ["--model", name, *given, "-o", str(folder / f"{number}.tsv")]
-            embed, start = alone(command, ["-m", "aam", "embed", *out]), alone(command, ["-c", START])
-            row = {"embed_s": embed["cpu_s"], "start_s": start["cpu_s"], "embed_peak_mb": embed["peak_mb"]}
-            rows.append(row | alone(epoch, config))
+            row = {"start_s": alone(command, ["-c", START])["cpu_s"]} | alone(epoch, config)
+            for kind in KINDS:
+                out = ["--model", name, *given, "--precision", kind, "-o", str(folder / f"{kind}-{number}.tsv")]
+                embed = alone(command, ["-m", "aam", "embed", *out])
+                row |= {f"{kind}_s": embed["cpu_s"], f"{kind}_peak_mb": embed["peak_mb"]}
+            rows.append(row)
     found = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
-    found["epoch_over_embed"] = found["epoch_s"] / found["embed_s"]
-    found["epoch_over_embed_without_start"] = found["epoch_s"] / (found["embed_s"] - found["start_s"])
+    for kind in KINDS:
+        found[f"epoch_over_{kind}"] = found["epoch_s"] / found[f"{kind}_s"]
+        found[f"epoch_over_{kind}_without_start"] = found["epoch_s"] / (found[f"{kind}_s"] - found["start_s"])
     click.echo(json.dumps({name: round(value, 2) for name, value in found.items()}))
 
 
