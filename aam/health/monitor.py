@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,38 +68,10 @@ class Reading:
         return "; ".join(rows) or f"step {self.step}: all finite"
 
 
-class Window:
-    """Mean and standard deviation of the last `WINDOW` values, in constant time each."""
-
-    def __init__(self) -> None:
-        self.values: deque[float] = deque()
-        self._sum, self._squares = 0.0, 0.0  # of the values less the oldest one at the last recount
-        self._origin, self._added = 0.0, 0
-
-    def add(self, value: float) -> None:
-        self.values.append(value)
-        self._change(value, 1)
-        if len(self.values) > WINDOW:
-            self._change(self.values.popleft(), -1)
-        self._added += 1
-        if self._added % WINDOW == 1:  # rounding errors, e.g. of a first huge value, must not stay for ever
-            self._origin, self._sum, self._squares = self.values[0], 0.0, 0.0
-            for each in self.values:
-                self._change(each, 1)
-
-    def _change(self, value: float, sign: int) -> None:
-        distance = value - self._origin
-        self._sum += sign * distance
-        self._squares += sign * distance * distance
-
-    @property
-    def mean(self) -> float:
-        return self._origin + self._sum / len(self.values)
-
-    @property
-    def deviation(self) -> float:
-        count = len(self.values)
-        return math.sqrt(max(0.0, self._squares - self._sum * self._sum / count) / (count - 1))
+def usual(values: Collection[float]) -> tuple[float, float]:
+    """Mean and standard deviation of two values or more."""
+    mean = sum(values) / len(values)
+    return mean, math.dist(tuple(values), (mean,) * len(values)) / math.sqrt(len(values) - 1)
 
 
 class Watch:
@@ -111,7 +83,7 @@ class Watch:
         self._names = (*names, NORM)
         self._every, self._sigma = config.watch_every, config.spike_sigma
         self._rows: list[tuple[int, Tensor]] = []
-        self._recent = {name: Window() for name in self._names}
+        self._recent = {name: deque[float](maxlen=WINDOW) for name in self._names}
         self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._ratios: Tensor | None = None
 
@@ -168,12 +140,12 @@ class Watch:
         own: deviations below 1 % of the mean are never spikes.
         """
         recent = self._recent[name]
-        if len(recent.values) >= SETTLED:
-            mean, deviation = recent.mean, recent.deviation
+        if len(recent) >= SETTLED:
+            mean, deviation = usual(recent)
             scale = max(deviation, 0.01 * abs(mean) / self._sigma)
             if value - mean > self._sigma * scale:
                 return Spike(step, name, value, mean, (value - mean) / scale)
-        recent.add(value)
+        recent.append(value)
         return None
 
 

@@ -44,16 +44,16 @@ class Overlap:
 
 
 def compare(a: frozenset[str] | set[str], b: frozenset[str] | set[str], total: int | None = None) -> Overlap:
-    """Overlap of two sets of lost ids out of `total` items that both runs saw; without it there is no p."""
+    """Overlap of two sets of lost ids out of `total` items that both runs saw; without any there is no p."""
     both = len(a & b)
-    if total is None:
-        return Overlap(len(a), len(b), both, None, None, None)
-    if len(a | b) > total:
+    if total is not None and len(a | b) > total:
         raise InputError(f"--total {total} is smaller than the {len(a | b)} different ids of the two lists")
+    if not total:
+        return Overlap(len(a), len(b), both, total, None, None)
     from scipy.stats import hypergeom
 
     p = float(hypergeom.sf(both - 1, total, len(a), len(b)))
-    return Overlap(len(a), len(b), both, total, len(a) * len(b) / total if total else 0.0, p)
+    return Overlap(len(a), len(b), both, total, len(a) * len(b) / total, p)
 
 
 def read_lost(path: Path, item: Item = "sample") -> Lost:

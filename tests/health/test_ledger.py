@@ -119,7 +119,7 @@ def test_the_case_on_record():
 
 def test_compare_of_nothing_and_of_too_much():
     assert np.isnan(compare(set(), set(), 10).jaccard) and compare(set(), set(), 10).p == 1
-    assert compare({"a"}, {"b"}).p is None
+    assert compare({"a"}, {"b"}).p is None and compare(set(), set(), 0).p is None
     with pytest.raises(InputError, match="--total 1 is smaller than the 2 different ids"):
         compare({"a"}, {"b"}, 1)
 

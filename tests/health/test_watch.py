@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from aam.config import HealthConfig
 from aam.health import watch
-from aam.health.monitor import RATIO_EVERY
+from aam.health.monitor import RATIO_EVERY, WINDOW
 
 
 def feed(watcher, values, norm=1.0, first=0):
@@ -54,6 +54,14 @@ def test_spikes_but_not_noise():
     spikes = [spike for reading in feed(watcher, values) for spike in reading.spikes]
     assert [spike.step for spike in spikes] == [150, 160] and watcher.spikes == 2
     assert spikes[0].mean == pytest.approx(2, abs=0.1)
+
+
+def test_what_is_usual_is_that_of_the_last_steps_whatever_came_before():
+    noise = 0.7 + 1e-2 * torch.randn(WINDOW, generator=torch.Generator().manual_seed(0))
+    spikes = [spike for r in feed(watch(nn.Linear(2, 2)), [1e12, *noise.tolist(), 0.8]) for spike in r.spikes]
+    assert [(spike.step, spike.value) for spike in spikes] == [(WINDOW + 1, pytest.approx(0.8))]
+    assert spikes[0].mean == pytest.approx(float(noise.mean()))
+    assert spikes[0].sigmas == pytest.approx(float((0.8 - noise.mean()) / noise.std()), rel=1e-3)
 
 
 def test_a_falling_or_constant_loss_has_no_spikes():
