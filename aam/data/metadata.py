@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aam.data.files import check_file, read_lines
-from aam.data.ids import quote
 from aam.errors import MetadataError
+from aam.wording import quote
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import yaml
 
 from aam.data.files import MAX_RATIO, MAX_UNPACKED, is_inflated
-from aam.data.ids import quote
 from aam.errors import InputError, MatrixError, SequenceError, TableError, TreeError
+from aam.wording import quote
 
 MAX_METADATA = 1 << 20
 """Bytes of metadata.yaml."""

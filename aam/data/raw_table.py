@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from aam.data.ids import quote
 from aam.errors import TableError
+from aam.wording import quote
 
 MAX_READS = 10**9 - 1
 """Reads of one sample that numpy's exact hypergeometric draw (rarefaction) can take; no sequencer gives as many."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aam.data.files import check_file, read_lines, sniff
-from aam.data.ids import quote
 from aam.data.qza import open_artifact
 from aam.data.tokenizer import Fault, find_fault
 from aam.errors import SequenceError
+from aam.wording import quote
 
 ARTIFACT = "FeatureData[Sequence]"
 """QIIME 2 type that holds ASV sequences."""

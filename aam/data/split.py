@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import DataConfig
-from aam.data.ids import quote, read_ids
+from aam.data.ids import read_ids
 from aam.data.texts import pick
 from aam.errors import ConfigError, MetadataError
+from aam.wording import quote
 
 MIN_SIDE = 2
 """Samples on each side: UniFrac needs a pair."""

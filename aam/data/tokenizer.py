@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.data.ids import quote
 from aam.errors import SequenceError
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
+from aam.wording import quote
 
 PIECE = 1 << 12
 """Sequences looked at together; bounds memory and changes nothing."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.data.files import read_lines
-from aam.data.ids import quote
 from aam.data.raw_table import RawTable, check_shape
 from aam.errors import InputError, TableError
+from aam.wording import quote
 
 if TYPE_CHECKING:
     import pandas as pd

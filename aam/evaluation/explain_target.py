@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, NumericTarget
-from aam.data.ids import quote
 from aam.errors import ConfigError
 from aam.evaluation.explain import Scalar, Slots
 from aam.models.finetune_model import FinetuneModel
 from aam.models.target_head import community_features, read_amount
+from aam.wording import quote
 
 
 class Output(NamedTuple):

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.corpus import OF_ASVS
-from aam.data.ids import quote
 from aam.data.table import STORED_ZEROS
 from aam.data.texts import Texts
 from aam.errors import CorpusError
 from aam.prepare.part import Growing
+from aam.wording import quote
 
 Naming = Callable[[str, str], str]
 """(id in a table, name of its study) -> id in the corpus."""

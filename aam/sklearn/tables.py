@@ -20,13 +20,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
 
 from aam.data.dataset import ASVDataset, Draw
-from aam.data.ids import quote
 from aam.data.sequences import sequences_of
 from aam.data.texts import pick
 from aam.data.tokenizer import tokenize
 from aam.errors import EmptySampleError, SequenceError, TableError
 from aam.evaluation.direction import misfit
 from aam.models.chunked_encoder import ChunkedEncoder
+from aam.wording import quote
 
 SOURCE = "the columns of X"
 
