@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -192,33 +192,38 @@ def match_tree(
     match = match_tips(table.asv_ids, table.sequences, tree, max_missing)
     if match.missing:
         dropped[NOT_IN_TREE] = match.missing
-        table = keep_samples(table.select(asvs=match.columns), 1, dropped, ONLY_ABSENT_ASVS)
+        table = table.select(asvs=match.columns)
+        table = keep(table, sample_depths(table) > 0, dropped, ONLY_ABSENT_ASVS)
     return tree.shear(match.tips), table, match.tips
 
 
 def match_matrix(table: Table, ids: list[str], path: Path, dropped: dict[str, list[str]]) -> Table:
     """Keep the samples that the matrix knows."""
-    known = set(ids)
-    rows = np.array([row for row, sample in enumerate(table.sample_ids) if sample in known], dtype=np.int64)
-    if rows.size == 0:
+    known = named(table, ids)
+    if not known.any():
         raise MatrixError(
             f"{path}: none of the {len(table.sample_ids)} samples of the table is among its {len(ids)} ids "
             f"(table: {table.sample_ids[0]}, matrix: {ids[0]}); use the matrix computed from this table"
         )
-    if rows.size < len(table.sample_ids):
-        dropped[NOT_IN_MATRIX] = [sample for sample in table.sample_ids if sample not in known]
-    return table.select(samples=rows)
+    return keep(table, known, dropped, NOT_IN_MATRIX)
 
 
-def drop_shallow(table: Table, depth: int | None, dropped: dict[str, list[str]]) -> Table:
-    """Keep the samples that a rarefaction to `depth` keeps."""
-    return table if depth is None else keep_samples(table, depth, dropped, SHALLOW)
+def named(table: Table, ids: Iterable[str]) -> np.ndarray:
+    """Which samples are among these ids, bool [samples]."""
+    wanted = set(ids)
+    return np.array([sample in wanted for sample in table.sample_ids], dtype=bool)
 
 
-def keep_samples(table: Table, least: int, dropped: dict[str, list[str]], reason: str) -> Table:
-    """Keep the samples with at least `least` reads and note the others under `reason`."""
-    deep = sample_depths(table) >= least
-    if deep.all():
+def deep_enough(table: Table, setting: str, dropped: dict[str, list[str]]) -> tuple[Table, int | None]:
+    """The samples that rarefaction keeps, and the reads that it draws of each, by a `setting` of --rarefy-depth."""
+    depths = sample_depths(table)
+    depth = choose_depth(depths, setting)
+    return keep(table, depths >= (depth or 0), dropped, SHALLOW), depth
+
+
+def keep(table: Table, kept: np.ndarray, dropped: dict[str, list[str]], reason: str) -> Table:
+    """The samples that are `kept`, bool [samples]; the others are noted under `reason`."""
+    if kept.all():
         return table
-    dropped[reason] = [sample for sample, kept in zip(table.sample_ids, deep, strict=True) if not kept]
-    return table.select(samples=np.flatnonzero(deep))
+    dropped[reason] = [sample for sample, stays in zip(table.sample_ids, kept, strict=True) if not stays]
+    return table.select(samples=np.flatnonzero(kept))

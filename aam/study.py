@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
-from aam.corpus import drop_shallow, sample_depths, with_example
+from aam.corpus import deep_enough, keep, named, sample_depths, with_example
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.label_schema import class_names
 from aam.data.labels import Labels, Overlap, as_numbers, blank_missing, read_labels
@@ -64,33 +64,21 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     table = read_table(files["table"], data.sequences)
     dropped = dict(table.dropped)
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
-    table = keep_known(table, labels.sample_ids, dropped, NOT_IN_METADATA)
-    with_target = [sample for sample, known in zip(labels.sample_ids, labels.labelled, strict=True) if known]
-    if not with_target:
+    table = keep(table, named(table, labels.sample_ids), dropped, NOT_IN_METADATA)
+    if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(
             f"{data.metadata}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
             "table; choose another --target"
         )
-    table = keep_known(table, with_target, dropped, NO_TARGET)
-    depth = choose_depth(sample_depths(table), data.rarefy_depth)
-    table = drop_shallow(table, depth, dropped)
+    table = keep(table, labels.labelled, dropped, NO_TARGET)
+    table, depth = deep_enough(table, data.rarefy_depth, dropped)
     place = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([place[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data)
     table = table.carried()
     tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
     return Study(table, tokens, labels, class_names(labels, target, data.metadata), depth, files, overlap, dropped)
-
-
-def keep_known(table: Table, known: Sequence[str], dropped: dict[str, list[str]], reason: str) -> Table:
-    """The samples of a table that are known; the others are noted under `reason`."""
-    wanted = set(known)
-    rows = np.array([row for row, sample in enumerate(table.sample_ids) if sample in wanted], np.int64)
-    if len(rows) == len(table.sample_ids):
-        return table
-    dropped[reason] = [sample for sample in table.sample_ids if sample not in wanted]
-    return table.select(samples=rows)
 
 
 def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:

@@ -62,7 +62,7 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table,
     """The table less what tree or depth leave out (told on stderr), and its samples, rarefied, on the tree."""
     from aam import corpus
     from aam.cli.progress import status
-    from aam.data.rarefy import choose_depth, rarefy_table
+    from aam.data.rarefy import rarefy_table
     from aam.data.table import read_table
     from aam.phylogeny.community import community
 
@@ -73,8 +73,7 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table,
         table = read_table(files["table"], data.sequences)
         dropped = dict(table.dropped)
         tree, table, tips = corpus.match_tree(table, corpus.read_any_tree(data.tree), data.max_missing, dropped)
-        depth = choose_depth(corpus.sample_depths(table), rarefy_depth)
-        table = corpus.drop_shallow(table, depth, dropped)
+        table, depth = corpus.deep_enough(table, rarefy_depth, dropped)
         counts = table.counts if depth is None else rarefy_table(table.counts, depth, seed)
     tell_dropped(dropped)
     return table, community(counts, tips, tree)

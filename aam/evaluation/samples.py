@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import DataConfig
-from aam.corpus import drop_shallow, match_tree, read_any_tree, sample_depths, with_example
+from aam.corpus import deep_enough, match_tree, read_any_tree, with_example
 from aam.data.dataset import ASVDataset, Draw
-from aam.data.rarefy import choose_depth, rarefy_table
-from aam.data.table import Table, read_table
+from aam.data.rarefy import rarefy_table
+from aam.data.table import Table, carriers_of, read_table
 from aam.data.tokenizer import tokenize
 from aam.phylogeny.tree import Tree
 
@@ -51,13 +51,12 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int, max_bp: int, wi
     dropped, tree, tips = dict(table.dropped), None, list[str]()
     if with_tree and data.tree is not None:
         tree, table, tips = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
-    depth = choose_depth(sample_depths(table), rarefy_depth)
-    table = drop_shallow(table, depth, dropped)
+    table, depth = deep_enough(table, rarefy_depth, dropped)
     if depth is not None:
         table = Table(
             rarefy_table(table.counts, depth, seed), table.sample_ids, table.asv_ids, table.sequences, table.source
         )
-    carried = np.flatnonzero(np.bincount(table.counts.indices, minlength=len(table.asv_ids)) > 0)
+    carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]
     cut = sum(len(sequence) > max_bp for sequence in table.sequences)
