@@ -56,7 +56,7 @@ def stress(predicted: ArrayLike, true: ArrayLike) -> float:
     return float(error / size)
 
 
-def procrustes(predicted: ArrayLike, true: ArrayLike, axes: int = PROCRUSTES_AXES) -> float:
+def procrustes(predicted: ArrayLike, true: ArrayLike) -> float:
     """Disparity m^2 (Gower 1975), by scipy, between the leading principal coordinates: 0 alike, 1 unrelated.
 
     Shift, scale and rotation are taken out. Where one matrix is all zero its points coincide and the disparity is 1,
@@ -65,7 +65,7 @@ def procrustes(predicted: ArrayLike, true: ArrayLike, axes: int = PROCRUSTES_AXE
     from scipy.spatial import procrustes as scipy_procrustes
 
     ids = [str(row) for row in range(len(np.asarray(true)))]
-    left, right = (pcoa(matrix, ids, axes).coordinates for matrix in (predicted, true))
+    left, right = (pcoa(matrix, ids, PROCRUSTES_AXES).coordinates for matrix in (predicted, true))
     if not left.any() or not right.any():
         return float(left.any() != right.any())
     return float(scipy_procrustes(right, left)[2])

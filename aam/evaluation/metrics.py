@@ -64,9 +64,7 @@ def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
     return PairScores(_r2(error, true), float(np.abs(error).mean()), _pearson(predicted, true))
 
 
-def bootstrap_interval(
-    statistic: Callable[[IntArray], float], groups: Sequence[Hashable] | int, seed: int, *, resamples: int = RESAMPLES
-) -> Interval:
+def bootstrap_interval(statistic: Callable[[IntArray], float], groups: Sequence[Hashable] | int, seed: int) -> Interval:
     """Percentile interval (95 %) of `statistic(rows)` when whole groups of rows are drawn with replacement.
 
     `groups` names the group of each row (rows of one subject are not independent), or is the number of rows where each
@@ -89,7 +87,7 @@ def bootstrap_interval(
         resampled,
         vectorized=False,
         method="percentile",
-        n_resamples=resamples,
+        n_resamples=RESAMPLES,
         confidence_level=LEVEL,
         rng=np.random.default_rng(seed),
     )

@@ -29,7 +29,7 @@ class Ordination(NamedTuple):
     fallbacks: int = 0
 
 
-def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10, seed: int = 0) -> Ordination:
+def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10) -> Ordination:
     """Principal coordinate analysis (Gower 1966) of distances [N, N]; at most N - 1 axes.
 
     An axis has no sign of its own; here the entry of largest magnitude is positive, so that figures of two runs agree.
@@ -41,16 +41,16 @@ def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10, seed: i
     matrix = DistanceMatrix(np.array(distances, dtype=np.float64), [str(sample) for sample in ids])
     axes = max(min(dimensions, len(matrix.ids) - 1), 1)
     if len(matrix.ids) > EXACT_SAMPLES:
-        return _leading(matrix, axes, seed)
+        return _leading(matrix, axes)
     found = principal_coordinates(matrix.data, axes)
     return Ordination(list(matrix.ids), found.values, found.explained, found.fallbacks)
 
 
-def _leading(matrix: DistanceMatrix, axes: int, seed: int) -> Ordination:
+def _leading(matrix: DistanceMatrix, axes: int) -> Ordination:
     """The leading axes alone, by scikit-bio's randomised decomposition."""
     from skbio.stats.ordination import pcoa as skbio_pcoa
 
-    result = skbio_pcoa(matrix, method="fsvd", dimensions=axes, seed=seed, warn_neg_eigval=False)
+    result = skbio_pcoa(matrix, method="fsvd", dimensions=axes, seed=0, warn_neg_eigval=False)
     coordinates = result.samples.to_numpy(dtype=np.float64)
     peak = coordinates[np.abs(coordinates).argmax(axis=0), np.arange(coordinates.shape[1])]
     explained = np.asarray(result.proportion_explained, dtype=np.float64)
