@@ -11,6 +11,7 @@ import click
 
 from aam.atomic import write_json
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
+from aam.cli.advice import tell_precision
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, REPORT, write_report
@@ -49,6 +50,8 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     run, state = build_run(config, corpus, seams, starting_weights(config))
     if config.run.preflight and not config.run.resume and world.first:
         check_before(config, corpus, run.learner)
+    if world.first:
+        tell_precision(config.optim.precision, run.learner.device)
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))

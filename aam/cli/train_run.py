@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
+from aam.cli.advice import tell_precision
 from aam.cli.known_asvs import keep_known, tell_misfit
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
@@ -57,6 +58,7 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
     start = open_start(config, study)
     if config.run.preflight and not config.run.resume:
         check_before(configs[0], study, folds[0], start)
+    tell_precision(config.optim.precision, resolve_device(config.run.device))
     # From here on files are written: whatever there was to refuse has been refused.
     write_record(config, study.files, record(study, folds))
     with StopRequest() as stop:
