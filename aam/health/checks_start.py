@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from aam.health.modules import leaves
 from aam.health.trial import IGNORED, SHOWN, Finding, Head, Make, Skipped
 from aam.wording import few
 
@@ -71,7 +71,7 @@ def learning_rates(make: Make, left: float) -> str:
 def batches_differ(make: Make, left: float) -> str:
     """Two batches in a row are not the same."""
     trial = make()
-    first, second = (_leaves(batch) for batch in list(trial.batches)[:2])
+    first, second = (leaves(batch) for batch in list(trial.batches)[:2])
     if first and len(first) == len(second) and all(map(_equal, first, second)):
         raise Finding("the first two batches are equal; the loader hands out the same batch again")
     return f"{len(trial.batches)} batches seen"
@@ -158,13 +158,6 @@ def _chance(logits: Tensor, targets: Tensor, prior: Tensor | None) -> tuple[floa
     spread = float((weight * (rest - mean) ** 2).sum(-1).mean()) / 2
     known = float(cross_entropy(prior.float(), targets))
     return known + spread, f"{known:.3f} of the frequencies + var/2 of {spread:.3f}"
-
-
-def _leaves(value: Any) -> list[Any]:
-    """What a batch holds, whatever its nesting."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = [_leaves(getattr(value, field.name)) for field in dataclasses.fields(value)]
-    return torch.utils._pytree.tree_leaves(value)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -102,12 +102,18 @@ def first_float(value: Any) -> Tensor | None:
 
 def float_tensors(value: Any) -> list[Tensor]:
     """All floating-point and complex tensors in nested tuples, lists, mappings and dataclasses, in order."""
+    tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
+    return [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+
+
+def leaves(value: Any) -> list[Any]:
+    """What nested tuples, lists, mappings and dataclasses hold, in order."""
     if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() or value.is_complex() else []
+        return [value]
     if dataclasses.is_dataclass(value):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     elif isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in float_tensors(item)]
-    return []
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        return [value]
+    return [leaf for item in value for leaf in leaves(item)]
