@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors plus JSON, written atomically, and the one way to rebuild a model from its path.
+"""Checkpoints on disk: safetensors plus JSON, written atomically, each file checked when it is read.
 
 A run directory holds `best/` and `last/`; each has `model.safetensors`, `config.json` and, to go on with the run,
 `training.safetensors` and `state.json`. No pickle is written or read.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,11 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam.atomic import read_json, sync, write_json
-from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
+from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.data.files import digest
 from aam.errors import CheckpointError, ConfigError
-from aam.models.finetune_model import FinetuneModel
-from aam.models.pretrain_model import PretrainModel
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
@@ -31,36 +29,9 @@ LAST, BEST = "last", "best"
 FOLD = "fold-"
 FORMAT = 1
 """Raised when a checkpoint can no longer be read by older code."""
-
-
-class Pretrained(NamedTuple):
-    """What `aam pretrain` wrote."""
-
-    model: PretrainModel
-    config: PretrainConfig
-
-    @property
-    def encoder(self) -> PretrainModel:
-        return self.model
-
-
-class Finetuned(NamedTuple):
-    """What `aam train` wrote."""
-
-    model: FinetuneModel
-    config: FinetuneConfig
-
-    @property
-    def encoder(self) -> PretrainModel:
-        return self.model.encoder
-
-
-Opened = Pretrained | Finetuned
-K = TypeVar("K", Pretrained, Finetuned)
-T = TypeVar("T")
-COMMANDS = {Pretrained: "aam pretrain", Finetuned: "aam train"}
 KINDS: dict[str, type[RunnableConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 KIND_OF: dict[type[Any], str] = {config: name for name, config in KINDS.items()}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,12 +83,6 @@ def write_about(folder: Path, checkpoint: Checkpoint) -> None:
     digests = {file: digest(folder / file) for file in (MODEL, TRAINING, STATE)}
     about = {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], "sha256": digests}
     write_json(folder / CONFIG, about | to_dict(checkpoint.config))
-
-
-def brief(error: Exception) -> str:
-    """One line of an error about many tensors: the first of them and how many there are."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return lines[0] if len(lines) < 3 else f"{lines[1]} ({len(lines) - 1} tensors in all)"
 
 
 def partial_of(folder: Path) -> Path:
@@ -221,50 +186,6 @@ def fold_folders(path: Path) -> list[Path]:
 def find_members(path: Path) -> list[Path]:
     """The checkpoints of the models that predict together: one a fold of a cross-validated run, else the only one."""
     return [find_checkpoint(folder) for folder in fold_folders(path) or [path]]
-
-
-def fresh(config: RunnableConfig) -> Opened:
-    """A model as configured, before it has learned anything."""
-    if isinstance(config, FinetuneConfig):
-        return Finetuned(FinetuneModel(config), config)
-    return Pretrained(PretrainModel(config.model), config)
-
-
-def open_model(path: Path | str) -> Opened:
-    """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder.
-
-    What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run
-    has one in each of its folders `fold-…`.
-    """
-    stored = look_into(find_checkpoint(Path(path)))
-    opened = fresh(stored.config)
-    try:
-        opened.model.load_state_dict(stored.tensors(MODEL))
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights and configuration disagree: {brief(error)}") from error
-    opened.model.eval()
-    return opened
-
-
-def open_as(kind: type[K], path: Path | str) -> K:
-    """`open_model` of one kind; raises CheckpointError for the other."""
-    opened = open_model(path)
-    if isinstance(opened, kind):
-        return opened
-    raise CheckpointError(
-        f"{path}: found a model of `{COMMANDS[type(opened)]}`, expected one of `{COMMANDS[kind]}`; give such a run"
-    )
-
-
-def open_predictors(path: Path) -> list[Finetuned]:
-    """The models that predict together; raises CheckpointError for a run of `aam pretrain`."""
-    return [open_as(Finetuned, folder) for folder in find_members(path)]
-
-
-def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
-    """The encoder of any checkpoint, pretrained or fine-tuned (of a cross-validated run, that of its first fold)."""
-    opened = open_model(find_members(Path(path))[0])
-    return opened.encoder, opened.config.model
 
 
 def config_of_encoder(path: Path) -> RunnableConfig:
