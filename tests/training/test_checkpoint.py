@@ -13,7 +13,15 @@ import pytest
 import torch
 from generated_samples import community, tiny_model
 
-from aam.checkpoint import Checkpoint, files, find_checkpoint, load_checkpoint, open_model, save_checkpoint
+from aam.checkpoint import (
+    Checkpoint,
+    config_of_encoder,
+    files,
+    find_checkpoint,
+    load_checkpoint,
+    open_model,
+    save_checkpoint,
+)
 from aam.config import PretrainConfig
 from aam.errors import CheckpointError
 from aam.models.pretrain_model import PretrainModel
@@ -183,6 +191,11 @@ def test_a_model_is_used_without_what_only_going_on_needs(run: Path, name: str):
     assert all(torch.equal(found, model().state_dict()[key]) for key, found in opened.state_dict().items())
     with pytest.raises(CheckpointError, match=rf"best: not a readable checkpoint \(.*{name}"):
         load_checkpoint(run / "best")
+
+
+def test_the_configuration_is_told_without_weights(run: Path):
+    (run / "best" / "model.safetensors").unlink()
+    assert config_of_encoder(run).model == tiny_model()
 
 
 def test_a_changed_byte_of_the_weights_is_found_before_the_model_is_used(run: Path):
