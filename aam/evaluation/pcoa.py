@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-from aam.health.linalg import principal_coordinates
+from aam.health.interventions import Interventions
+from aam.health.linalg import robust_eigh
 
 if TYPE_CHECKING:
     from skbio.stats.distance import DistanceMatrix
@@ -40,10 +42,21 @@ def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10) -> Ordi
 
     matrix = DistanceMatrix(np.array(distances, dtype=np.float64), [str(sample) for sample in ids])
     axes = max(min(dimensions, len(matrix.ids) - 1), 1)
-    if len(matrix.ids) > EXACT_SAMPLES:
-        return _leading(matrix, axes)
-    found = principal_coordinates(matrix.data, axes)
-    return Ordination(list(matrix.ids), found.values, found.explained, found.fallbacks)
+    return _exact(matrix, axes) if len(matrix.ids) <= EXACT_SAMPLES else _leading(matrix, axes)
+
+
+def _exact(matrix: DistanceMatrix, axes: int) -> Ordination:
+    """Classical scaling: the eigenvectors of the centred squares of the distances, in float64."""
+    gram = -0.5 * torch.from_numpy(np.array(matrix.data)).square()
+    gram = gram - gram.mean(0, keepdim=True) - gram.mean(1, keepdim=True) + gram.mean()
+    retries = Interventions(budget=1.0)
+    eigen = robust_eigh(gram, interventions=retries)
+    values, vectors = eigen.values.flip(0), eigen.vectors.flip(1)  # the largest first
+    noise = values.abs().max() * len(values) * torch.finfo(torch.float64).eps
+    positive = torch.where(values > noise, values, 0.0)
+    explained = positive / positive.sum().clamp(min=torch.finfo(torch.float64).tiny)
+    coordinates = (vectors * positive.sqrt())[:, :axes].numpy()
+    return Ordination(list(matrix.ids), _signed(coordinates), explained[:axes].numpy(), retries.total)
 
 
 def _leading(matrix: DistanceMatrix, axes: int) -> Ordination:
@@ -52,6 +65,10 @@ def _leading(matrix: DistanceMatrix, axes: int) -> Ordination:
 
     result = skbio_pcoa(matrix, method="fsvd", dimensions=axes, seed=0, warn_neg_eigval=False)
     coordinates = result.samples.to_numpy(dtype=np.float64)
+    return Ordination(list(matrix.ids), _signed(coordinates), np.asarray(result.proportion_explained, dtype=np.float64))
+
+
+def _signed(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same axes [N, d], of each the entry of largest magnitude positive."""
     peak = coordinates[np.abs(coordinates).argmax(axis=0), np.arange(coordinates.shape[1])]
-    explained = np.asarray(result.proportion_explained, dtype=np.float64)
-    return Ordination(list(matrix.ids), coordinates * np.where(peak < 0, -1.0, 1.0), explained)
+    return coordinates * np.where(peak < 0, -1.0, 1.0)

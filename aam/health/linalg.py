@@ -1,4 +1,4 @@
-"""Eigen-decompositions that survive degenerate matrices, and principal coordinates on top of them.
+"""Eigen-decompositions that survive degenerate matrices.
 
 `torch.linalg.eigh` has two weak points: its backward pass divides by differences of eigenvalues, so a repeated one (any
 symmetric graph, any constant block) gives NaN gradients; and its iteration can fail on ill-conditioned input.
@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from aam.errors import NonFiniteError
@@ -99,38 +97,3 @@ def _condition(values: Tensor) -> float:
         return 1.0
     ratio = magnitude.amax(-1) / magnitude.amin(-1)
     return float(torch.nan_to_num(ratio, nan=1.0, posinf=torch.inf).max())  # the zero matrix is 0 / 0
-
-
-@dataclass(frozen=True)
-class Coordinates:
-    """Principal coordinates [n, k] of n objects, and the share of the positive variance that each axis explains [k]."""
-
-    values: NDArray[np.float64]
-    explained: NDArray[np.float64]
-    fallbacks: int  # retries that the decomposition needed; see `robust_eigh`
-
-
-def principal_coordinates(distances: NDArray[np.floating], dimensions: int) -> Coordinates:
-    """Classical scaling (PCoA, Gower 1966) of a symmetric distance matrix [n, n] in float64.
-
-    Axes beyond the positive eigenvalues are 0. The sign of each axis is fixed: its entry of largest magnitude is
-    positive.
-    """
-    d = torch.from_numpy(np.array(distances, dtype=np.float64))
-    gram = -0.5 * d.square()
-    gram = gram - gram.mean(0, keepdim=True) - gram.mean(1, keepdim=True) + gram.mean()
-    retries = Interventions(budget=1.0)
-    eigen = robust_eigh(gram, interventions=retries)
-    values, vectors = eigen.values.flip(0), eigen.vectors.flip(1)
-    noise = float(values.abs().max()) * len(d) * torch.finfo(torch.float64).eps if len(d) else 0.0
-    positive = torch.where(values > noise, values, 0.0)
-    total = float(positive.sum())
-    kept = min(dimensions, len(d))
-    axes = torch.zeros(len(d), dimensions, dtype=torch.float64)
-    axes[:, :kept] = vectors[:, :kept] * positive[:kept].sqrt()
-    if len(d):
-        peak = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-        axes = axes * torch.where(peak < 0, -1.0, 1.0)
-    explained = torch.zeros(dimensions, dtype=torch.float64)
-    explained[:kept] = positive[:kept] / total if total else 0.0
-    return Coordinates(axes.numpy(), explained.numpy(), retries.total)

@@ -62,6 +62,13 @@ def test_many_samples_are_decomposed_approximately_and_agree_with_the_exact_axes
 def test_samples_that_are_all_alike_lie_in_one_point() -> None:
     ordination = pcoa(np.zeros((4, 4)), "abcd")
     assert not ordination.coordinates.any() and not ordination.explained.any()
+    assert pcoa([[0.0]], "a").coordinates.shape == (1, 1)
+
+
+def test_samples_that_are_all_as_far_apart_have_axes_of_equal_weight() -> None:
+    ordination = pcoa(np.ones((4, 4)) - np.eye(4), "abcd")  # a regular simplex: one triple eigenvalue
+    np.testing.assert_allclose(ordination.explained, 1 / 3)
+    np.testing.assert_allclose(distances(ordination.coordinates), np.ones((4, 4)) - np.eye(4))
 
 
 def test_stress_by_hand() -> None:

@@ -1,10 +1,9 @@
-"""Robust eigen-decomposition against torch and finite differences; principal coordinates against scikit-bio."""
+"""Robust eigen-decomposition against torch and finite differences."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from aam.errors import NonFiniteError
 from aam.health.interventions import Interventions
-from aam.health.linalg import principal_coordinates, robust_eigh
+from aam.health.linalg import robust_eigh
 
 
 def symmetric(n, seed=0, dtype=torch.float64):
@@ -134,25 +133,3 @@ def test_gradients_are_finite_for_any_block_structure(n, seed, distinct, scale):
     eigen = robust_eigh(a)
     (eigen.vectors.square() @ torch.randn(n, generator=random, dtype=torch.float64)).sum().backward()
     assert torch.isfinite(a.grad).all()
-
-
-@pytest.mark.slow
-def test_coordinates_agree_with_scikit_bio():
-    skbio = pytest.importorskip("skbio")
-    from skbio.stats.ordination import pcoa
-
-    points = np.random.default_rng(0).normal(size=(12, 3))
-    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    found = principal_coordinates(distances, 3)
-    expected = pcoa(skbio.DistanceMatrix(distances), dimensions=3)
-    assert np.allclose(np.abs(found.values), np.abs(expected.samples.to_numpy()[:, :3]), atol=1e-8)
-    assert np.allclose(found.explained, expected.proportion_explained.to_numpy()[:3], atol=1e-8)
-    again = np.linalg.norm(found.values[:, None] - found.values[None], axis=-1)
-    assert np.allclose(again, distances)
-
-
-def test_degenerate_sets():
-    assert np.array_equal(principal_coordinates(np.zeros((4, 4)), 2).values, np.zeros((4, 2)))
-    assert principal_coordinates(np.zeros((1, 1)), 2).values.shape == (1, 2)
-    equal = np.ones((4, 4)) - np.eye(4)  # a regular simplex: one triple eigenvalue
-    assert np.allclose(principal_coordinates(equal, 3).explained, 1 / 3)
