@@ -58,8 +58,7 @@ def test_a_number_has_no_unit(rng):
     grams = rng.normal(70.0, 9.0, SAMPLES)
     embeddings = rng.normal(size=(SAMPLES, WIDTH)) + grams[:, None] / 9.0
     scores = [
-        found(embeddings, text({"weight": (grams * unit).astype(str)}))["weight"].score
-        for unit in (1.0, 1e300, 1e-300)
+        found(embeddings, text({"weight": (grams * unit).astype(str)}))["weight"].score for unit in (1.0, 1e300, 1e-300)
     ]
     np.testing.assert_allclose(scores, scores[0], rtol=1e-6)
 
