@@ -41,10 +41,19 @@ def embed_asvs(model: PretrainModel, tokens: NDArray[np.uint8]) -> Tensor:
     return encode_asvs(model, tokens, np.arange(len(tokens))).embeddings.clone()
 
 
+def embed_carried(model: PretrainModel, samples: ASVDataset) -> Tensor:
+    """Embeddings [A, D] of the ASVs of a table that any of these samples carries; 0 for the others."""
+    carried = np.unique(samples.counts.indices).astype(np.int64)
+    found = encode_asvs(model, samples.tokens, carried).embeddings
+    embedded = found.new_zeros(len(samples.tokens), found.shape[1])
+    embedded[torch.from_numpy(carried)] = found
+    return embedded
+
+
 def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int) -> NDArray[np.float64]:
     """Raw outputs [R, N, O, Q] of the draws of epochs 0 … draws - 1; one draw where nothing is drawn at random.
 
-    The ASVs are embedded once for all draws, unless the model brings their embeddings along.
+    The ASVs that the samples carry are embedded once for all draws, unless the model brings embeddings along.
     """
     device, training = next(model.parameters()).device, model.training
     cutting = samples.draw.depth is not None or (
@@ -52,7 +61,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
     )
     model.eval()
     before = model.embedded
-    model.open_table(samples.tokens, embed_asvs(model.encoder, samples.tokens) if before is None else before)
+    model.open_table(samples.tokens, embed_carried(model.encoder, samples) if before is None else before)
     try:
         with torch.inference_mode():
             raw = [
