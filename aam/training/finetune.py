@@ -36,7 +36,7 @@ class Start:
     embedded: Tensor | None
 
 
-def known_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
+def commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
     """The columns of the `most` commonest ASVs of training samples, counts [N, A], in table order."""
     carriers = carriers_of(counts)
     return np.sort(np.argsort(-carriers, kind="stable")[:most])
@@ -63,7 +63,7 @@ def build_target_learner(
         model.encoder.load_state_dict(start.weights)
     model.to(device)
     tokens = batches.samples.tokens
-    model.learn_identities(tokens[known_asvs(batches.samples.counts, config.schema.identities)])
+    model.learn_identities(tokens[commonest_asvs(batches.samples.counts, config.schema.identities)])
     model.open_table(tokens, start.embedded)
     calibrate_head(model, batches, device)
     optimizer = adamw(rated_groups(model, config, start.weights is not None), config.optim)

@@ -134,12 +134,12 @@ def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) 
     """A few samples with a few ASVs, and the rate at which a model of this width learns them fast."""
     short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
-    train, held_out = (parts(own, corpus, rows, SMALL) for rows in corpus.sides)
+    train, held_out = (batches_of(own, corpus, rows, SMALL) for rows in corpus.sides)
     return Workshop(
         PretrainProbes(own.loss),
         calm(learner, max(config.optim.lr, FAST / config.model.dim)),
         [train[number] for number in range(BATCHES)],
-        parts(own, corpus, corpus.sides.train, FEW)[0],
+        batches_of(own, corpus, corpus.sides.train, FEW)[0],
         [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
     )
 
@@ -187,7 +187,7 @@ def eager(config: PretrainConfig) -> PretrainConfig:
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
-def parts(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
+def batches_of(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
     """Batches of another size, of the samples numbered `rows`."""
     samples = corpus.drawn(rows, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, len(rows)), corpus.targets, hiding_of(config.loss))
