@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from rank_processes import SMALL, run_ranks
-from test_faults import BAD, GENEROUS, infinite_count, spoil
+from spoilt_runs import BAD, GENEROUS, infinite_count, spoil
 
 from aam.config import PretrainConfig, from_options
 from aam.corpus import open_corpus

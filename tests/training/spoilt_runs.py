@@ -1,0 +1,58 @@
+"""Runs into which something bad comes, and what is looked at afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+
+from aam.data.dataset import Batch
+from aam.training.faults import FAULTS
+from aam.training.loop import Run
+from aam.training.state import TrainState
+
+NewRun = Callable[..., tuple[Run, TrainState]]
+GENEROUS = {"quarantine_budget": 0.5, "intervention_budget": 0.5}
+BAD, ROW, SLOT = 3, 2, 1
+"""The batch that is spoiled, counted from 0, and the sample and its ASV that are."""
+
+
+def spoil(run: Run, change: Callable[[Batch], Batch], at: int = BAD) -> list[Batch]:
+    """Let one batch of the run come in changed; the list holds it once it was drawn."""
+    stream, seen = run.batches, []
+
+    def batches(start: int) -> Iterator[Batch]:
+        for number, batch in enumerate(stream(start), start):
+            if number == at:
+                batch = change(batch)
+                seen.append(batch)
+            yield batch
+
+    run.batches = batches
+    return seen
+
+
+def infinite_count(batch: Batch) -> Batch:
+    counts = batch.counts.clone()
+    counts[ROW, SLOT] = math.inf
+    return dataclasses.replace(batch, counts=counts)
+
+
+def close(run: Run) -> None:
+    for sink in run.sinks:
+        sink.close()
+
+
+def text_of(run: Run, step: int = BAD + 1) -> str:
+    return (run.config.run.output_dir / FAULTS / f"step-{step}" / "report.txt").read_text()
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in run.learner.model.state_dict().items()}
+
+
+def finite(run: Run) -> bool:
+    moments = [t for entry in run.learner.optimizer.state_dict()["state"].values() for t in entry.values()]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in (*weights(run).values(), *moments))
