@@ -77,6 +77,10 @@ class TreeTargets:
         branches = unifrac.branches(self.tree, [self._leaf[columns] for columns in asvs], counts)
         return Targets(unifrac.distances(branches, self.measure), unifrac.faith_pd(branches))
 
+    def tree_of(self, sample_ids: Sequence[str]) -> Tree:
+        """The tree that samples are measured on."""
+        return self.tree
+
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> np.ndarray:
         """Distances along the tree between ASVs, int [P] -> float64 [P, P]: both depths less twice the ancestor's.
 
@@ -125,15 +129,22 @@ class ForestTargets:
             unifrac[np.ix_(rows, rows)], faith_pd[rows] = found.unifrac, found.faith_pd
         return Targets(unifrac, faith_pd)
 
+    def tree_of(self, sample_ids: Sequence[str]) -> Tree:
+        """The tree that samples of one study are measured on; raises `TreeError` for samples of several."""
+        return self._of_one_study(sample_ids).tree
+
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray:
         """Tree distances between ASVs of samples of one study, int [P] -> float64 [P, P], by the tree of that study.
 
         Raises `TreeError` for samples of several: between their ASVs there is no distance.
         """
+        return self._of_one_study(sample_ids).patristic(asvs)
+
+    def _of_one_study(self, sample_ids: Sequence[str]) -> TreeTargets:
         studies = {self._study_of[sample_id] for sample_id in sample_ids}
         if len(studies) != 1:
-            raise TreeError(f"tree distances of ASVs of {len(studies)} studies; ask for those of one study at a time")
-        return self._targets[studies.pop()].patristic(asvs)
+            raise TreeError(f"samples of {len(studies)} studies have no tree in common; ask for those of one study")
+        return self._targets[studies.pop()]
 
 
 class MatrixTargets:
@@ -153,6 +164,9 @@ class MatrixTargets:
             )
         rows = [self._row[sample_id] for sample_id in sample_ids]
         return Targets(np.array(self._values[np.ix_(rows, rows)], dtype=np.float64), None)
+
+    def tree_of(self, sample_ids: Sequence[str]) -> None:
+        """None: a matrix takes its place."""
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> None:
         """None: a matrix of samples says nothing about ASVs."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+from generated_samples import community, write_files
 
+from aam.cli.debugging.workbench import build_workbench
+from aam.config import PrepareConfig, PretrainConfig, from_dict, from_options
+from aam.corpus import open_corpus
 from aam.data.loader import TrainingBatches
+from aam.prepare import prepare
 
 OTHER_ORDER = [2, 0, 1, 3]
 
@@ -92,6 +98,23 @@ def test_sound_batches_of_other_metrics_agree_with_scikit_bio(batching, opened, 
     targets._leaf = batches.targets._leaf
     fresh = TrainingBatches(batches.samples, batches.batch_size, targets, batches.hiding)
     assert batching.investigate(dataclasses.replace(opened, config=config), fresh[1]) == 0
+
+
+def test_each_study_of_a_corpus_is_measured_on_its_own_tree(batching, tmp_path: Path, capsys) -> None:
+    files: dict[str, list[Path]] = {"table": [], "tree": []}
+    for seed in (1, 2):
+        folder = tmp_path / f"study-{seed}"
+        folder.mkdir()
+        write_files(community(samples=12, asvs=20, richness=6, seed=seed), folder)
+        files["table"].append(folder / "table.tsv")
+        files["tree"].append(folder / "tree.nwk")
+    prepare(from_dict(PrepareConfig, files), tmp_path / "corpus", lambda line: None)
+    asked = {"corpus": tmp_path / "corpus", "preset": "tiny", "batch_size": 4, "rarefy_depth": "none"}
+    config = from_options(PretrainConfig, asked)
+    bench = build_workbench(config, open_corpus(config.data, "unweighted", 0.5, 0))
+    for number in range(bench.batches.per_epoch):
+        assert batching.investigate(bench, bench.batches[number], number) == 0
+    assert "patristic" in capsys.readouterr().out
 
 
 def test_epochs_and_processes_of_a_sound_run_agree(batching, opened) -> None:

@@ -139,7 +139,8 @@ def test_studies_are_measured_by_their_own_trees_and_not_against_each_other() ->
     assert found.unifrac[0, 2] == alone.unifrac[0, 1]
     assert np.isnan(found.unifrac[[0, 0, 2, 2], [1, 3, 1, 3]]).all()
     assert forest.patristic(np.array([1, 3]), ["w", "z"])[0, 1] == pytest.approx(1 + 4 + 3)
-    with pytest.raises(TreeError, match="tree distances of ASVs of 2 studies; ask for those of one study"):
+    with pytest.raises(TreeError, match="samples of 2 studies have no tree in common; ask for those of one study"):
         forest.patristic(np.array([0, 3]), ["x", "z"])
+    assert forest.tree_of(["w", "z"]) is tree and forest.tree_of(["x"]) is first.tree
     with pytest.raises(TreeError, match="column 0 of the table is no tip of the tree asked"):
         forest.patristic(np.array([0, 3]), ["z"])

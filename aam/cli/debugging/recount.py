@@ -71,7 +71,8 @@ def spelled(sequence: str, max_bp: int) -> str:
 
 def retarget(bench: Workbench, batch: Batch) -> Iterator[Check]:
     """Targets of the batch against scikit-bio (generalized UniFrac: the unifrac package) or the given matrix."""
-    tree, ids = bench.corpus.tree, batch.sample_ids
+    ids = batch.sample_ids
+    tree = bench.corpus.targets.tree_of(ids)
     if batch.unifrac is None:
         yield Check("unifrac", "no target", "", "the batch does not say how far its samples are apart")
     elif tree is None:
