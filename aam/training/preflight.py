@@ -188,9 +188,9 @@ def eager(config: PretrainConfig) -> PretrainConfig:
 
 
 def batches_of(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
-    """Batches of another size, of the samples numbered `rows`."""
+    """Batches of another size, less where a study has fewer samples, of those numbered `rows`."""
     samples = corpus.drawn(rows, draw_of(config.data, corpus.depth, config.run.seed))
-    return TrainingBatches(samples, min(size, len(rows)), corpus.targets, hiding_of(config.loss))
+    return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, hiding_of(config.loss))
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:

@@ -44,6 +44,7 @@ def test_two_studies_are_prepared_verified_and_trained_on(inputs: list, tmp_path
     assert "12 sample ids occur in several tables and begin with the table's name now" in said.err
     assert aam("prepare", "--verify", corpus) == 0
     assert capsys.readouterr().out.rstrip().endswith("files as they were written")
+    assert aam("preflight", "--corpus", corpus, *SIZE, "--seconds", "1") == 0  # one study holds out two samples alone
     words = ["--corpus", corpus, "--output-dir", run, "--max-steps", "3", *SIZE]
     assert aam("pretrain", *words) == 0
     manifest = json.loads((run / "manifest.json").read_text())
