@@ -175,6 +175,8 @@ def find_checkpoint(path: Path) -> Path:
     for folder in (path, path / BEST, path / LAST):
         if (folder / CONFIG).exists() or (old_of(folder) / CONFIG).exists():
             return folder
+        if (folder / MODEL).exists():
+            raise CheckpointError(f"{folder}: {CONFIG} is missing beside {MODEL}; copy the whole folder again")
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
 
 

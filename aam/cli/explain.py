@@ -102,11 +102,13 @@ def of_predictions(opened: Opened, model_path: Path, values: Values, job: Explai
     """A target or class under the models of all folds, each looked at by itself."""
     from aam.checkpoint import open_predictors
     from aam.cli.progress import bar
+    from aam.cli.study_folds import tell_missing_folds
     from aam.evaluation.asvs import device_of
     from aam.evaluation.explain import explain, mean_explanation
     from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
 
     members = open_predictors(model_path)
+    tell_missing_folds(model_path, len(members))
     output, found = choose_output(members[0].config, job.of), []
     for model, config in members:
         model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)

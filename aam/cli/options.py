@@ -130,6 +130,14 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
+def located(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Option values of a whole-run config class with absolute paths of what is read: a run records them, and is opened
+    again from other folders."""
+    known = [option for group in settings.groups(cls).values() for option in settings.options(group).items()]
+    read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
+    return {name: Path(value).resolve() if name in read and value else value for name, value in values.items()}
+
+
 def with_switches(config: C) -> C:
     """The configuration with the AAM_* switches of the environment, which win; where they change it, says so."""
     from aam.health.switches import read_switches

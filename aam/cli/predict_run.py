@@ -12,6 +12,7 @@ from aam.checkpoint import Finetuned, find_members, open_predictors
 from aam.cli.known_asvs import tell_flattered, tell_known, tell_misfit
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
+from aam.cli.study_folds import tell_missing_folds
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.data.dataset import ASVDataset, draw_of
 from aam.data.label_schema import encode
@@ -26,6 +27,7 @@ from aam.study import NewSamples, open_new_samples
 def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
     """Write the predictions, and beside them the samples that were refused; say what was done."""
     members, calibration = open_predictors(model), read_calibration(model)
+    tell_missing_folds(model, len(members))
     config = members[0].config
     with status("reading the data"):
         data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.data.max_bp)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given, with_switches
+from aam.cli.options import HeadedCommand, config_options, given, located, with_switches
 from aam.cli.start import sized_by
 from aam.config import PretrainConfig, from_options
 
@@ -26,7 +26,7 @@ def command(config_file: Path | None, **options: Any) -> None:
     """
     from aam.cli.progress import status
 
-    values = given(options, config_file)
+    values = located(PretrainConfig, given(options, config_file))
     with status("starting"):
         from aam.training import manifest
         from aam.training.distributed import check_together

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given, with_switches
+from aam.cli.options import HeadedCommand, config_options, given, located, with_switches
 from aam.cli.start import sized_by
 from aam.config import FinetuneConfig, RunConfig, from_options
 from aam.errors import ConfigError
@@ -30,7 +30,7 @@ def command(config_file: Path | None, **values: Any) -> None:
     """
     from aam.cli.progress import status
 
-    asked = given(values, config_file)
+    asked = located(FinetuneConfig, given(values, config_file))
     with status("starting"):
         from aam.training import manifest
         from aam.training.target_losses import loss_name

@@ -115,6 +115,27 @@ def test_scores_of_samples_that_were_trained_on_are_called_flattering(model: Pat
     assert told.count("mae ") == 2 and "trained on" not in told
 
 
+def test_folds_that_are_not_there_are_missed(model: Path, files: Path, tmp_path: Path, capsys):
+    part = shutil.copytree(model, tmp_path / "part", ignore=shutil.ignore_patterns("fold-1"))
+    predicted(part, files / "table.tsv", tmp_path / "out.tsv")
+    assert f"Warning: {part} holds the models of 1 of its 2 folds" in capsys.readouterr().err
+    (part / "fold-2" / "last" / "config.json").unlink()
+    assert cli.main(["predict", "--model", str(part), "--example", "-o", str(tmp_path / "none.tsv")]) == 2
+    assert "config.json is missing beside model.safetensors; copy the whole" in capsys.readouterr().err
+
+
+def test_a_run_begun_with_relative_paths_is_used_from_elsewhere(files: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    options = ["--target", "age", "--preset", "tiny", "--max-steps", "1", "--no-preflight", "--output-dir"]
+    given = ["train", "--table", "table.tsv", "--metadata", "samples.tsv", "--rarefy-depth", str(READS)]
+    assert cli.main([*given, *options, str(tmp_path / "run")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["baseline", "--model", "run"]) == 0
+    again = ["train", "--resume", "--output-dir", "run", "--table", str(files / ".." / files.name / "table.tsv")]
+    assert cli.main([*again, "--max-steps", "2"]) == 0
+    assert "cannot be opened" not in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_reverse_complements_are_warned_of(model: Path, tmp_path: Path, capsys):
     turned = write_table(tmp_path / "turned.tsv", IDS, [turn(sequence) for sequence in asvs(0)])
     predicted(model, turned, tmp_path / "out.tsv")
