@@ -66,7 +66,7 @@ def preflight(make: Make, seconds: float = 60.0, only: Collection[str] = ()) -> 
         begun = time.monotonic()
         left = seconds - (begun - started)
         if left <= 0:
-            done.append(Check(name, None, f"the {seconds:g} s for all checks are used up"))
+            done.append(Check(name, None, "the time for all checks is used up"))
             continue
         ok, detail = _outcome(check, make, left)
         done.append(Check(name, ok, detail, time.monotonic() - begun))
