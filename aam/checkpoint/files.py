@@ -28,7 +28,7 @@ CONFIG, STATE = "config.json", "state.json"
 LAST, BEST = "last", "best"
 FOLD = "fold-"
 FORMAT = 1
-"""Raised when a checkpoint can no longer be read by older code."""
+"""Counts up when older code can no longer read a checkpoint."""
 KINDS: dict[str, type[RunnableConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 KIND_OF: dict[type[Any], str] = {config: name for name, config in KINDS.items()}
 T = TypeVar("T")
@@ -151,9 +151,10 @@ def look_into(folder: Path) -> Stored:
     if not folder.exists() and old_of(folder).exists():
         folder = old_of(folder)
     about = readable(folder, CONFIG, read_about)
-    if about.pop("format") != FORMAT:
+    found = about.pop("format")
+    if found != FORMAT:
         raise CheckpointError(
-            f"{folder / CONFIG}: written by another version of aam, expected format {FORMAT}; update aam"
+            f"{folder / CONFIG}: format {found!r}, expected {FORMAT}: written by another version of aam; update aam"
         )
     digests, kind = about.pop("sha256", None), about.pop("kind", "pretrain")
     if kind not in KINDS:

@@ -20,7 +20,7 @@ from aam.errors import CorpusError
 
 MANIFEST = "manifest.json"
 FORMAT = "aam corpus 2"
-"""Raised when older code can no longer read what is written."""
+"""Counts up when older code can no longer read what is written."""
 BEGUN = {"complete", "config", "sources", "parts"}
 COMPLETE = {"arrays", "counts", "longest", "reasons"}
 """What a manifest says from its start, and what at its end."""
