@@ -15,6 +15,8 @@ from aam.phylogeny.newick_text import character, check_size
 from aam.wording import quote
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
+SHORTEST, LONGEST = 1e-15, 1e18
+"""Total length of a tree: float32 holds the squares of both, and no unit of time or change leads beyond them."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _check_names(newick: Newick, source: str) -> None:
 
 
 def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
-    """Every branch but the stem needs a finite length >= 0, and not all may be 0."""
+    """Every branch but the stem needs a finite length >= 0, and all together one of a size to compute with."""
     given, length, root = newick.given, newick.length, len(newick.length) - 1
     if not given[:root].any():
         raise TreeError(
@@ -160,9 +162,16 @@ def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
                 f"{source}: branch lengths that are {what}: {int(wrong.sum()):,}, first {_where(newick, node, data)} "
                 f"({length[node]:g}); rebuild the tree or set them to 0"
             )
-    if not length[given].any():
+    with np.errstate(over="ignore"):
+        total = length[given].sum()
+    if total == 0:
         raise TreeError(
             f"{source}: all branch lengths are 0, so every distance would be 0; rebuild the tree with lengths"
+        )
+    if not SHORTEST <= total <= LONGEST:
+        raise TreeError(
+            f"{source}: the branches are {total:.3g} long in all, expected {SHORTEST:g} to {LONGEST:g}, which single "
+            "precision can compute with; give the lengths in another unit"
         )
 
 

@@ -31,6 +31,8 @@ REFUSED = {
     "(a:1,b:1e400);": "not finite: 1, first tip 'b' at character 6 (inf)",
     "(a:1,b:1):-1;": "negative: 1, first an inner node at character 10 (-1)",
     "(a:0,(b:0,c:0):0):0;": "all branch lengths are 0",
+    "(a:1e308,(b:1e308,c:0):0);": "the branches are inf long in all, expected 1e-15 to 1e+18",
+    "(a:1e-320,(b:0,c:0):0);": "the branches are 1e-320 long in all, expected 1e-15 to 1e+18",
 }
 
 
