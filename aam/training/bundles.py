@@ -21,7 +21,7 @@ from aam.health.bundle import load_bundle, save_bundle
 from aam.models.finetune_model import FinetuneModel
 from aam.training.losses import TargetScale
 from aam.training.objective import Objective, PretrainObjective
-from aam.training.optim import adamw
+from aam.training.optim import adamw, loss_scaler
 from aam.training.step import Learner, StepResult
 from aam.training.target_losses import TargetObjective
 
@@ -183,7 +183,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         groups = [{**group, "params": [named[name] for name in group["names"]]} for group in content["groups"]]
         optimizer = adamw(groups, config.optim)
         optimizer.load_state_dict(optimizer.state_dict() | {"state": content["optimizer"]})
-        scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
+        scaler = loss_scaler(config.optim, device)
         scaler.load_state_dict(content["scaler"])
         batches = tuple(BATCHES[kind](**fields) for fields in content["batches"])
         attempt = Attempt(content["number"], content["horizon"], batches, content["random"])

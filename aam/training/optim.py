@@ -1,4 +1,4 @@
-"""AdamW over two parameter groups, and the learning rate as a pure function of the step."""
+"""AdamW over two parameter groups, the learning rate as a pure function of the step, and the scale of losses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import nn
 
 from aam.config import OptimConfig
 from aam.health.groups import parameter_groups
+
+MODEST_SCALE = 1024.0
+"""At this scale of losses gradients of a sound model stay in the range of fp16: for checks, which look for no other."""
 
 
 def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
@@ -38,3 +41,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the rate of all groups; one with a `scale` (layers that learn more slowly) gets that part of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
+
+
+def loss_scaler(config: OptimConfig, device: torch.device, start: float = 2.0**16) -> torch.amp.GradScaler:
+    """Scales losses by `start` at first, so that gradients of fp16 do not vanish; does nothing in other precisions.
+
+    Gradients that overflow at that are no fault in a run, which halves the scale and goes on.
+    """
+    return torch.amp.GradScaler(device.type, init_scale=start, enabled=config.precision == "fp16")

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,7 +26,7 @@ from aam.health.preflight import Preflight, preflight
 from aam.health.trial import Check, Trial
 from aam.models.devices import resolve_device
 from aam.models.layers import Attention
-from aam.training.optim import learning_rate
+from aam.training.optim import MODEST_SCALE, learning_rate, loss_scaler
 from aam.training.probes import PretrainProbes, Probes, junk
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
@@ -39,8 +38,6 @@ FAST = 0.128
 """Learning rate of these checks, times the width of the model."""
 HORIZON = 300
 """Updates of the schedule under which a check trains."""
-LOSS_SCALE = 1024.0
-"""Loss scale of fp16 to begin with; the search for a larger one is no matter of these checks."""
 SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
 SERIOUS = 100
@@ -90,12 +87,11 @@ class Workshop:
     def copy(self) -> Learner:
         """The learner with weights, optimiser and loss scale of its own."""
         model = copy.deepcopy(self.learner.model)
-        kind, half = self.learner.device.type, self.learner.optim.precision == "fp16"
         return dataclasses.replace(
             self.learner,
             model=model,
             optimizer=self.probes.optimizer(model, self.learner.optim),
-            scaler=torch.amp.GradScaler(kind, init_scale=LOSS_SCALE, enabled=half),
+            scaler=loss_scaler(self.learner.optim, self.learner.device, MODEST_SCALE),
         )
 
 

@@ -26,7 +26,7 @@ from aam.training.faults import Backing, RunHealth
 from aam.training.loop import Run
 from aam.training.losses import TargetScale, above_diagonal
 from aam.training.objective import PretrainObjective
-from aam.training.optim import build_optimizer
+from aam.training.optim import build_optimizer, loss_scaler
 from aam.training.parts import set_moments, set_weights
 from aam.training.sinks import Sink
 from aam.training.state import Budget, TrainState
@@ -81,7 +81,7 @@ def build_learner(
         model.load_state_dict(weights)
     model.to(device)
     optimizer = build_optimizer(model, config.optim)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.optim.precision == "fp16")
+    scaler = loss_scaler(config.optim, device)
     if config.optim.compile:
         model.asv_encoder.compile_encoding()
     objective = PretrainObjective(config.loss, measure_scale(batches))

@@ -18,7 +18,7 @@ from aam.errors import ConfigError, InputError
 SCRIPTS = Path(__file__).parents[2] / "debug"
 SMALL = ["--preset", "tiny", "--batch-size", "4", "--device", "cpu"]
 SOUND = {
-    "investigate_nucleotide_nan": ["--token-limit", "16"],
+    "investigate_nucleotide_nan": ["--precision", "fp16"],
     "investigate_all_padding": ["--token-limit", "16", "--batches", "2"],
     "investigate_batching_logic": ["--token-limit", "16", "--num-workers", "1"],
     "debug_nan_token_limit": ["--token-limit", "8", "--token-limit", "16", "--accumulate", "2", "--steps", "1"],

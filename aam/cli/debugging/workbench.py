@@ -103,10 +103,12 @@ def open_workbench(model: Path | None, **given: Any) -> Workbench:
 def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, Any] | None = None) -> Workbench:
     """Batches and model of a configuration, a fresh one unless weights are given."""
     from aam.models.devices import resolve_device
+    from aam.training.optim import MODEST_SCALE, loss_scaler
     from aam.training.run import build_learner, training_batches
 
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
+    learner.scaler = loss_scaler(config.optim, learner.device, MODEST_SCALE)
     if weights is not None:
         learner.model.load_state_dict(weights)
     return Workbench(config, corpus, batches, learner)
