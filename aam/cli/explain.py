@@ -159,10 +159,10 @@ def deletion_figures(found: Explanation) -> dict[str, Any]:
 
 def summary(found: Explanation, ids: Sequence[str]) -> str:
     """The leading ASVs and the check, for the terminal."""
-    rows = [f"  {'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
-    for row in found.order()[:SHOWN]:
+    rows = [f"  {'rank':<6}{'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
+    for rank, row in enumerate(found.order()[:SHOWN], 1):  # ids of one primer begin alike: the table has the rank too
         numbers = f"{found.samples[row]:>8}{found.abundance[row]:>11.4f}{found.attention[row]:>11.4f}"
-        rows.append(f"  {cut(ids[row], WIDTH):<{WIDTH + 2}}{numbers}{found.share[row]:>8.2%}")
+        rows.append(f"  {rank:<6}{cut(ids[row], WIDTH):<{WIDTH + 2}}{numbers}{found.share[row]:>8.2%}")
     rows += ["", "  deleting so many ASVs of a sample moves the output, beside as many at random:"]
     for count, figures in deletion_figures(found).items():
         times = "" if figures["times_random"] is None else f" ({figures['times_random']:.1f} times)"

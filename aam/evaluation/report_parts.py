@@ -50,6 +50,11 @@ PREDICTORS = {
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
 DRIVERS, NAME = 20, 30
+DRIVER_WORDS = (
+    "Attribution: how far an ASV moves what is explained, up or down, in a sample that has it; influence: the same "
+    "whichever way; share: its part of the influence of all ASVs. Long ids are cut; they stand whole, by the same rank, "
+    "in the table of `aam explain`."
+)
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 
 
@@ -132,7 +137,8 @@ def driver_part(frame: pd.DataFrame, what: str) -> Part:
     head = [str(name).replace("_", " ") for name in frame.columns]
     rows = [[cut(name, NAME), *map(short, rest)] for name, *rest in frame.head(DRIVERS).itertuples(index=False)]
     shown = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
-    return Part("Leading ASVs", table(head, rows) + text(f"{shown}{f'; explained: {what}' if what else ''}."))
+    words = f"{shown}{f'; explained: {what}' if what else ''}. {DRIVER_WORDS}"
+    return Part("Leading ASVs", table(head, rows) + text(words))
 
 
 def short(cell: str) -> str:

@@ -67,7 +67,7 @@ def test_folds_and_leading_asvs():
         f"<td>{('ACGT' * 8)[:29]}…</td>" in part.body
         and "The leading 20 of 30 ASVs; explained: log-odds of" in part.body
     )
-    assert "<p>All ASVs.</p>" in driver_part(frame.head(3), "").body
+    assert "<p>All ASVs. Attribution: how far" in driver_part(frame.head(3), "").body
 
 
 def test_the_audit_in_words():
