@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from aam.atomic import write_json
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
@@ -18,11 +20,10 @@ from aam.cli.report import CURVES, REPORT, write_report
 from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
-from aam.evaluation.heldout import HeldOut
+from aam.evaluation.heldout import Embedded, HeldOut
 from aam.evaluation.known_asvs import KnownASVs, sketch, write_known
 from aam.evaluation.scales import SCALES, fit_scales
 from aam.evaluation.validation import validate
-from aam.models.pretrain_model import PretrainModel
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
@@ -70,13 +71,16 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     with status("scoring held-out samples"):
         trained = open_as(Pretrained, folder / BEST)
         best = trained.model.to(run.learner.device)
-        metrics = final_metrics(run, state, held_out, best)
+        started = time.perf_counter()
+        embedded = held_out.predict(best)
+        metrics = final_metrics(run, state, held_out, embedded)
+        metrics["seconds_scoring"] = time.perf_counter() - started
         write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
         write_known(folder / BEST, known_to(corpus))
     write_json(folder / METRICS, metrics)
     with status("drawing"):
-        draw(folder, held_out, best, metrics)
-        write_report(folder, of_pretraining(trained, held_out))
+        draw(folder, embedded, held_out.true, metrics)
+        write_report(folder, of_pretraining(trained, held_out, embedded))
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     click.echo(text)
@@ -110,21 +114,19 @@ def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> No
     click.echo(f"preflight: {found.tally()}", err=True)
 
 
-def final_metrics(run: Run, state: TrainState, held_out: HeldOut, best: PretrainModel) -> dict[str, Any]:
+def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embedded) -> dict[str, Any]:
     """Figures of the best checkpoint beside the baselines and the cost of the run."""
-    started = time.perf_counter()
     peak = peak_memory(run.learner.device)  # before the baselines, which hold trees of their own
     samples = state.batches * run.config.optim.batch_size
     corpus = held_out.corpus
     return {
-        **held_out.figures(best),
+        **held_out.figures(embedded.encoding.model, embedded),
         **held_out.baselines(run.config.model, run.config.run.seed),
         "samples_train": len(corpus.split.train),
         "samples_validation": len(corpus.split.validation),
         "steps": state.step,
         "best_step": state.best_step,
         "seconds": state.seconds,
-        "seconds_scoring": time.perf_counter() - started,
         "samples_per_second": samples / max(state.seconds, 1e-9),
         **run.health.figures(),
         "health": run.health.line(state.step),
@@ -132,7 +134,7 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, best: Pretrain
     }
 
 
-def draw(folder: Path, held_out: HeldOut, best: PretrainModel, metrics: dict[str, Any]) -> None:
+def draw(folder: Path, embedded: Embedded, true: NDArray[np.float64], metrics: dict[str, Any]) -> None:
     """curves.png from the log, unifrac.png from the best checkpoint."""
     import json
 
@@ -141,8 +143,7 @@ def draw(folder: Path, held_out: HeldOut, best: PretrainModel, metrics: dict[str
 
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     plot_curves([[json.loads(line) for line in lines]], folder / CURVES)
-    predicted = held_out.encoding(best).best_unifrac()
-    plot_unifrac(predicted.cpu().numpy(), held_out.true, metrics, folder / "unifrac.png")
+    plot_unifrac(embedded.best.cpu().numpy(), true, metrics, folder / "unifrac.png")
 
 
 def summary(folder: Path, m: dict[str, Any]) -> str:

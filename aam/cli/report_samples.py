@@ -25,7 +25,7 @@ from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.audit import FEW_VALUES, audit
 from aam.evaluation.embed import Encoding, as_distances
 from aam.evaluation.folds import Fold
-from aam.evaluation.heldout import MAX_SAMPLES, HeldOut
+from aam.evaluation.heldout import MAX_SAMPLES, Embedded, HeldOut
 from aam.evaluation.html import Part, picture
 from aam.evaluation.report_parts import audit_part
 from aam.study import Study, open_study
@@ -58,7 +58,8 @@ def reopen(run: Path) -> tuple[Shown | None, str]:
         if isinstance(opened, Finetuned):
             study = open_study(opened.config.data, opened.config.target)
             return of_study(opened, study, recorded_folds(run, study)[0]), ""
-        return of_pretraining(opened, reopened(opened.config)), ""
+        held_out = reopened(opened.config)
+        return of_pretraining(opened, held_out, held_out.predict(opened.model)), ""
     except InputError as error:
         return None, f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
 
@@ -69,22 +70,21 @@ def reopened(config: PretrainConfig) -> HeldOut:
     return HeldOut.of(config, corpus)
 
 
-def of_pretraining(trained: Pretrained, held_out: HeldOut) -> Shown:
+def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> Shown:
     """The held-out samples of a pretraining; those of one tree are drawn."""
-    model, config = trained
-    encoding, rows = held_out.encoding(model), held_out.comparable()
+    rows = held_out.comparable()
     pairs = np.ix_(rows, rows)
     return Shown(
         [sample.sample_id for sample in held_out.samples],
-        embeddings_of(encoding),
+        embeddings_of(embedded.encoding),
         rows,
         {
             "True UniFrac": held_out.true[pairs],
-            "Predicted UniFrac": as_distances(encoding.best_unifrac())[pairs],
+            "Predicted UniFrac": as_distances(embedded.best)[pairs],
         },
         f"{len(held_out.samples):,} held-out samples",
         held_out.corpus.files.get("metadata"),
-        config.data.group_column,
+        trained.config.data.group_column,
     )
 
 

@@ -32,10 +32,18 @@ ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Embedded:
-    """Whole samples under a model: `unifrac` and `euclidean` [N, N] predictions, None where a head is off."""
+    """Whole samples under a model: their `encoding`, and UniFrac [N, N] by each head, None where one is off."""
 
+    encoding: Encoding
     unifrac: Tensor | None
     euclidean: Tensor | None
+
+    @property
+    def best(self) -> Tensor:
+        """UniFrac [N, N] by the better head that the model has."""
+        found = self.euclidean if self.unifrac is None else self.unifrac
+        assert found is not None  # --unifrac-head names one of them, or both
+        return found
 
 
 class HeldOut:
@@ -81,7 +89,7 @@ class HeldOut:
     def predict(self, model: PretrainModel) -> Embedded:
         """UniFrac of all pairs of the held-out samples, each with all its ASVs, whatever the token limit."""
         encoding = self.encoding(model)
-        return Embedded(encoding.unifrac(), encoding.euclidean())
+        return Embedded(encoding, encoding.unifrac(), encoding.euclidean())
 
     def encoding(self, model: PretrainModel) -> Encoding:
         """The held-out samples whose pairs are scored, under a model."""
@@ -110,11 +118,11 @@ class HeldOut:
         return figures
 
     @torch.inference_mode()
-    def figures(self, model: PretrainModel) -> dict[str, float]:
-        """What the model alone reaches; see `baselines` for what it has to beat."""
+    def figures(self, model: PretrainModel, embedded: Embedded | None = None) -> dict[str, float]:
+        """What the model alone reaches, by what `predict` gave where that is at hand; `baselines` has to be beaten."""
         training = model.training
         model.eval()
-        embedded = self.predict(model)
+        embedded = embedded or self.predict(model)
         found = self.nucleotides(model)
         heads = {"unifrac": embedded.unifrac, "euclidean": embedded.euclidean}
         scored = {name: predicted for name, predicted in heads.items() if predicted is not None}
