@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def command(config_file: Path | None, **options: Any) -> None:
             manifest.claim(folder, config.run.resume)
         config = with_switches(resumed(values) if config.run.resume else with_encoder(config, values))
         check_together(config, world)
-        pretrain(config, world)
+        pretrain(config, world, bool(values.get("resume")))
 
 
 def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfig:
@@ -51,10 +52,11 @@ def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfi
     return config if config.start.pretrained is None else sized_by(config.start.pretrained, config, asked)
 
 
-def pretrain(config: PretrainConfig, world: World) -> None:
-    """Open the data, then print the plan or train and report."""
+def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
+    """Open the data, then print the plan or train and report; `resume`: whether a run that is there was to go on."""
     from aam.cli.progress import status
     from aam.corpus import open_corpus
+    from aam.training.manifest import held
     from aam.training.plan import plan_text
 
     with status("reading the data"):
@@ -68,4 +70,5 @@ def pretrain(config: PretrainConfig, world: World) -> None:
         return
     from aam.cli.pretrain_run import run_and_report
 
-    run_and_report(config, corpus, world)
+    with held(config.run.output_dir, resume) if world.first else nullcontext():
+        run_and_report(config, corpus, world)

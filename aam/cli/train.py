@@ -50,7 +50,8 @@ def command(config_file: Path | None, **values: Any) -> None:
     if config.run.dry_run:
         click.echo(plan(config, study))
     else:
-        train_and_report(config, study)
+        with manifest.held(config.run.output_dir, bool(asked.get("resume"))):
+            train_and_report(config, study)
 
 
 def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,8 @@ from aam.errors import InputError
 Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+LOCK = ".lock"
+"""File in a folder that a process has for itself."""
 GZIP_SIGNATURE = b"\x1f\x8b"
 MAX_LINE = 1 << 26
 """Bytes of one line of text; a longer one is no table, FASTA or list of ids."""
@@ -67,6 +71,32 @@ def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> Non
         raise error(f"{option} {folder}: {there} is a file, expected a folder; give another path")
     if not os.access(there, os.W_OK | os.X_OK):
         raise error(f"{option} {folder}: {there} cannot be written to; check its permissions, or give another folder")
+
+
+@contextmanager
+def alone(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
+    """Have a folder, made where there is none, for this process alone until the block ends.
+
+    Raises `error` where another process has it. The system lets go of what a killed one had. A folder that was made
+    for nothing is gone afterwards.
+    """
+    refuse_unwritable(folder, option, error)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / LOCK
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise error(
+                f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def sniff(path: Path) -> Kind:

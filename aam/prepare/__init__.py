@@ -11,8 +11,10 @@ from pathlib import Path
 
 from aam.config import PrepareConfig
 from aam.corpus import read_any_tree
+from aam.data.files import alone
 from aam.data.store import Store, open_store
 from aam.data.store_writer import StoreWriter
+from aam.errors import CorpusError
 from aam.prepare.finish import finish
 from aam.prepare.part import add_table, go_on
 from aam.prepare.sources import begin, sources_of
@@ -26,20 +28,21 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     Raises an `InputError` for whatever does not fit.
     """
     sources = sources_of(config)
-    record = begin(config, sources, folder)
-    if record["complete"]:
-        say(f"{folder} is complete already")
-        return open_store(folder)
-    tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
-    with StoreWriter(folder, record) as writer:
-        growing = go_on(writer, tree)
-        for number, source in enumerate(sources):
-            if number < len(record["parts"]):
-                say(f"{source.name}: written before")
-                continue
-            part = add_table(growing, source, number, config)
-            say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
-            for reason, count in part["dropped"].items():
-                say(f"{source.name}: {count:,} {reason}")
-        finish(growing, sources, say)
+    with alone(folder, "--output", CorpusError):
+        record = begin(config, sources, folder)
+        if record["complete"]:
+            say(f"{folder} is complete already")
+            return open_store(folder)
+        tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
+        with StoreWriter(folder, record) as writer:
+            growing = go_on(writer, tree)
+            for number, source in enumerate(sources):
+                if number < len(record["parts"]):
+                    say(f"{source.name}: written before")
+                    continue
+                part = add_table(growing, source, number, config)
+                say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
+                for reason, count in part["dropped"].items():
+                    say(f"{source.name}: {count:,} {reason}")
+            finish(growing, sources, say)
     return open_store(folder)

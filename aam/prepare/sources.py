@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aam.config import PrepareConfig, flag, to_dict
-from aam.data.files import check_file, digest, refuse_unwritable
+from aam.data.files import LOCK, check_file, digest
 from aam.data.store import FORMAT, read_manifest, write_manifest
 from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
 
@@ -70,7 +70,7 @@ def refuse_repeated(sources: Sequence[Source]) -> None:
 
 
 def begin(config: PrepareConfig, sources: Sequence[Source], folder: Path) -> dict[str, Any]:
-    """The manifest to go on with: a new one, or that of `folder`, if it is of these files and options.
+    """The manifest to go on with: a new one, or that of `folder`, which is there, if it is of these files and options.
 
     Raises `CorpusError` where the folder holds anything else or a file has changed since.
     """
@@ -87,10 +87,8 @@ def begin(config: PrepareConfig, sources: Sequence[Source], folder: Path) -> dic
     }
     found = read_manifest(folder)
     if found is None:
-        if folder.exists() and any(folder.iterdir()):
+        if any(path.name != LOCK for path in folder.iterdir()):
             raise CorpusError(f"--output {folder} is a folder with other files in it; give a new one")
-        refuse_unwritable(folder, "--output", CorpusError)
-        folder.mkdir(parents=True, exist_ok=True)
         write_manifest(folder, fresh)
         return fresh
     refuse_other(found, fresh, folder)

@@ -7,6 +7,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +17,7 @@ from aam.atomic import read_json, write_json
 from aam.checkpoint import FOLD, LAST, refuse_inside
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
 from aam.corpus import Corpus
-from aam.data.files import digest, refuse_unwritable
+from aam.data.files import alone, digest, refuse_unwritable
 from aam.errors import CheckpointError, ConfigError
 from aam.health.switches import read_switches
 
@@ -36,6 +38,14 @@ def claim(folder: Path, resume: bool) -> None:
         )
     if resume and not has_begun(folder):
         raise CheckpointError(f"--resume: {folder} holds no run to go on with; check the path, or leave --resume out")
+
+
+@contextmanager
+def held(folder: Path, resume: bool) -> Iterator[None]:
+    """Have an output directory, claimed as by `claim`, for this process alone until the block ends."""
+    with alone(folder, "--output-dir", CheckpointError):
+        claim(folder, resume)  # another run may have come and gone since this was asked first
+        yield
 
 
 def has_begun(folder: Path) -> bool:

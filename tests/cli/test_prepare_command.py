@@ -9,6 +9,8 @@ import pytest
 from generated_samples import community, write_files
 
 from aam import cli
+from aam.data.files import LOCK, alone
+from aam.errors import CorpusError
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--device", "cpu", "--batch-size", "4", "--rarefy-depth", "none"]
 Said = pytest.CaptureFixture[str]
@@ -109,6 +111,16 @@ def test_what_preparing_refuses(
     monkeypatch.chdir(tmp_path)
     assert aam("prepare", *words) == 2
     assert text in error(capsys) and list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_is_written_by_one_process(inputs: list, tmp_path: Path, capsys: Said):
+    corpus = tmp_path / "corpus"
+    with alone(corpus, "--output", CorpusError):
+        assert aam("prepare", *inputs, "-o", corpus) == 2
+        assert error(capsys).startswith(f"--output {corpus}: another process is writing there")
+    assert not corpus.exists()
+    assert aam("prepare", *inputs, "-o", corpus) == 0
+    assert not (corpus / LOCK).exists()
 
 
 def test_workers_assemble_the_batches_that_one_process_does(inputs: list, tmp_path: Path):

@@ -14,6 +14,8 @@ import pytest
 from generated_samples import community, write_files
 
 from aam import cli
+from aam.data.files import alone
+from aam.errors import CheckpointError
 
 OPTIONS = ["--preset", "tiny", "--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--rarefy-depth", "none"]
 
@@ -220,6 +222,14 @@ def test_all_samples_of_one_group(refused: Callable[..., str], data: Path):
         error == "--group-column subject: all 10 samples are of one group, 'A', which cannot be on both sides; name "
         "a column with several"
     )
+
+
+def test_an_output_directory_belongs_to_one_process(refused: Callable[..., str], data: Path):
+    folder = data.parent / "two"
+    with alone(folder, "--output-dir", CheckpointError):
+        error = refused("--output-dir", folder, "--no-preflight", "--max-steps", "1", "--batch-size", "4")
+        assert error.startswith(f"--output-dir {folder}: another process is writing there; wait for its end")
+    assert not folder.exists()  # nobody wrote to it
 
 
 def test_an_output_directory_that_is_a_file_or_lies_below_one(refused: Callable[..., str], data: Path):
