@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from generated_samples import community, write_files
 from trained_run import save_run
 
 from aam.cli import main
@@ -27,6 +28,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "table.tsv").write_text(TABLE)
     (tmp_path / "tree.nwk").write_text(TREE)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with table.tsv and tree.nwk of a generated study, and tmp, empty."""
+    write_files(community(samples=12, asvs=30, richness=8), tmp_path)
+    (tmp_path / "tmp").mkdir()
     return tmp_path
 
 

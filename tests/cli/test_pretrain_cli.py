@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from generated_samples import community, write_files
+from processes import wait_for
 
 from aam import cli
 from aam.checkpoint import open_model
@@ -209,18 +209,9 @@ def test_a_config_file_is_overruled_by_the_command_line(tmp_path: Path, capsys: 
     assert not (tmp_path / "run").exists()
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 300) -> None:
-    start = time.monotonic()
-    while not condition():
-        assert process.poll() is None, "the run ended before it was interrupted"
-        assert time.monotonic() - start < seconds, "the run did not come that far"
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("workers", [1])
-def test_a_terminated_run_leaves_a_checkpoint_and_goes_on(tmp_path: Path, workers: int):
+def test_a_terminated_run_leaves_a_checkpoint_and_goes_on(tmp_path: Path):
     """SLURM sends SIGTERM to all processes of a job, the workers too."""
-    folder, words = tmp_path / "run", [*SIZE, "--batch-size", "8", "--num-workers", str(workers), "--eval-every", "3"]
+    folder, words = tmp_path / "run", [*SIZE, "--batch-size", "8", "--num-workers", "1", "--eval-every", "3"]
     command = [sys.executable, "-m", "aam", "pretrain", "--example", *words, "--max-steps", "1000000"]
     process = subprocess.Popen(
         [*command, "--output-dir", str(folder)],

@@ -5,38 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from generated_samples import community, write_files
+from processes import wait_for
 from rank_processes import torchrun
+from runs_on_ranks import options
 
 from aam import cli
 from aam.checkpoint import open_model
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--preset", "tiny", "--patch", "4", "--batch-size", "4", "--device", "cpu", "--eval-every", "2"]
-OPTIONS += ["--dropout", "0"]  # noise is drawn apart on each rank
-
-
-def options(data: Path, run: str, *more: str) -> list[str]:
-    files = ["--table", data / "table.tsv", "--tree", data / "tree.nwk", "--output-dir", data / run]
-    return ["pretrain", *map(str, files), *OPTIONS, *more]
-
 
 def start_ranks(data: Path, run: str, *more: str) -> subprocess.Popen:
     """Two ranks of `aam pretrain`."""
-    return torchrun(["--standalone", "--nproc-per-node", "2"], options(data, run, *more), data / "tmp")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    write_files(community(samples=12, asvs=30, richness=8), tmp_path)
-    (tmp_path / "tmp").mkdir()
-    return tmp_path
+    arguments = options(data, run, "--eval-every", "2", *more)
+    return torchrun(["--standalone", "--nproc-per-node", "2"], arguments, data / "tmp")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -47,7 +33,7 @@ def test_two_ranks_leave_one_run_and_the_weights_of_one_process(data: Path):
     ranks = start_ranks(data, "two", "--max-steps", "4")
     out, err = ranks.communicate(timeout=300)
     assert ranks.returncode == 0, err
-    assert cli.main(options(data, "one", "--max-steps", "4")) == 0
+    assert cli.main(options(data, "one", "--eval-every", "2", "--max-steps", "4")) == 0
     names = {path.name for path in (data / "one").iterdir()}
     assert {path.name for path in (data / "two").iterdir()} == names and not list((data / "tmp").glob("aam-rank*"))
     assert out.count("held-out samples") == 1  # one summary
@@ -66,9 +52,7 @@ def test_two_ranks_leave_one_run_and_the_weights_of_one_process(data: Path):
 def test_a_signal_to_the_launcher_leaves_a_checkpoint_that_one_process_can_go_on_from(data: Path):
     ranks = start_ranks(data, "run", "--max-steps", "100000", "--eval-every", "100000", "--no-preflight")
     log = data / "run" / "log.jsonl"
-    deadline = time.monotonic() + 200
-    while not (log.exists() and log.stat().st_size) and ranks.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.5)
+    wait_for(lambda: log.exists() and log.stat().st_size, ranks)
     ranks.send_signal(signal.SIGTERM)
     _, err = ranks.communicate(timeout=100)
     assert ranks.returncode != 0 and "interrupted by SIGTERM after step" in err, err
@@ -83,7 +67,7 @@ def test_ranks_with_parts_leave_what_one_process_leaves(data: Path):
     ranks = start_ranks(data, "two", "--max-steps", "4", "--shard")
     out, err = ranks.communicate(timeout=300)
     assert ranks.returncode == 0, err
-    assert cli.main(options(data, "one", "--max-steps", "4")) == 0
+    assert cli.main(options(data, "one", "--eval-every", "2", "--max-steps", "4")) == 0
     assert {path.name for path in (data / "two").iterdir()} == {path.name for path in (data / "one").iterdir()}
     assert out.count("held-out samples") == 1 and "Warning" not in err
     alone, together = weights(data / "one" / "last"), weights(data / "two" / "last")

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
+from processes import wait_for
 
 from aam import cli
 
@@ -18,8 +18,6 @@ ASKED = [
     "train", "--example", "--target", "age_months", "--preset", "tiny", "--branches", "16", "--patch", "25",
     "--folds", "3", "--max-steps", "12", "--eval-every", "4", "--draws", "1", "--token-limit", "8", "--device", "cpu",
 ]  # fmt: skip
-PATIENCE = 300.0
-"""Seconds until a run that should have got somewhere is given up."""
 
 
 def killed_in(folder: Path, fold: str) -> None:
@@ -29,14 +27,11 @@ def killed_in(folder: Path, fold: str) -> None:
         [sys.executable, "-m", "aam", *ASKED, "--output-dir", str(folder)],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    ends = time.monotonic() + PATIENCE
     try:
-        while not (folder / fold / "last").exists() and process.poll() is None and time.monotonic() < ends:
-            time.sleep(0.01)
+        wait_for((folder / fold / "last").exists, process)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert process.returncode == -signal.SIGKILL, "it came to its end before it could be killed"
 
 
 def steps_done(folder: Path) -> int:

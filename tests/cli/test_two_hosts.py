@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from generated_samples import community, write_files
-from test_lost_rank import options, rank_of, validation, wait_for
+from processes import wait_for
+from runs_on_ranks import rank_of, saved_often, validation
 
 from aam import cli
 from aam.checkpoint import open_model
@@ -63,15 +63,8 @@ def start(host: str, number: int, arguments: list[str], temporary: Path) -> subp
     )
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    write_files(community(samples=12, asvs=30, richness=8), tmp_path)
-    (tmp_path / "tmp").mkdir()
-    return tmp_path
-
-
 def start_both(hosts: list[str], data: Path, *more: str, steps: int) -> list[subprocess.Popen]:
-    arguments = options(data, "run", *more, steps=steps)
+    arguments = saved_often(data, "run", *more, steps=steps)
     return [start(host, number, arguments, data / "tmp") for number, host in enumerate(hosts)]
 
 
@@ -80,7 +73,7 @@ def test_two_hosts_learn_what_one_process_learns(hosts: list[str], data: Path):
     for launcher in both:
         _, err = launcher.communicate(timeout=900)
         assert launcher.returncode == 0, err
-    assert cli.main(options(data, "alone", steps=STEPS)) == 0
+    assert cli.main(saved_often(data, "alone", steps=STEPS)) == 0
     assert validation(data / "run") == pytest.approx(validation(data / "alone"), rel=1e-4)
     together, alone = (open_model(data / run / "last")[0].state_dict() for run in ("run", "alone"))
     for name, weight in alone.items():
@@ -90,7 +83,7 @@ def test_two_hosts_learn_what_one_process_learns(hosts: list[str], data: Path):
 
 def test_when_one_host_is_lost_the_other_ends_and_says_so(hosts: list[str], data: Path):
     both = start_both(hosts, data, steps=100_000)
-    wait_for(data / "run" / "last" / "state.json", both[0])
+    wait_for((data / "run" / "last" / "state.json").exists, both[0], 900)
     for rank in (2, 3):
         os.kill(rank_of(both[1], rank), signal.SIGKILL)
     both[1].kill()
@@ -104,7 +97,7 @@ def test_when_one_host_is_lost_the_other_ends_and_says_so(hosts: list[str], data
 def test_a_host_that_vanishes_is_missed_after_the_time_that_was_given(hosts: list[str], data: Path):
     """Its cable is cut: no connection is closed, and nothing tells the other host but silence."""
     both = start_both(hosts, data, "--rank-timeout", "10", steps=100_000)
-    wait_for(data / "run" / "last" / "state.json", both[0])
+    wait_for((data / "run" / "last" / "state.json").exists, both[0], 900)
     there = [rank_of(both[1], rank) for rank in (2, 3)]
     ip("-n", hosts[1], "link", "set", "aam-cable-1", "down")
     begin = time.monotonic()
