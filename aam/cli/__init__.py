@@ -40,7 +40,7 @@ COMMANDS = {
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 """Exit codes beside those of `AamError`: an error nobody foresaw, wrong options, Ctrl-C with nothing to go on from."""
-ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 """What the machine may refuse: full disks, missing permissions, broken drives."""
 WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What it refuses of a path: names that are too long, folders that are files and files that are folders."""
@@ -140,6 +140,9 @@ def explain_error(error: Exception) -> tuple[str, int]:
         if "unexpected extra argument" in error.message:
             where = f"; an option takes one value, repeat it for more (--quantiles 0.1 --quantiles 0.9).{where}"
         return f"Error: {' '.join(error.format_message().split())}{where}", REFUSED
+    if (full := os.strerror(errno.ENOSPC)) in text:  # libraries have errors of their own for it
+        where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return f"Error: {full}{where}; make room, or write elsewhere", FAILED
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         return f"Error: {error.strerror}: {error.filename or 'unknown file'}", FAILED
     if isinstance(error, OSError) and error.errno in WRONG_PATHS:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.cli.output import check_output, new_file
+from aam.cli.output import check_output, new_file, through_memory
 from aam.errors import ConfigError
 
 INDEX = {"samples": "sample-id", "asvs": "feature-id"}
@@ -62,7 +62,7 @@ def _write_h5ad(path: Path, index: str, ids: Sequence[str], names: Sequence[str]
     """
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with through_memory(path) as memory, h5py.File(memory, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         matrix = file.create_dataset("X", data=values, compression="gzip")
         matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

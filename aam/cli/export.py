@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aam.cli.options import add_options, fields_of, given
-from aam.cli.output import check_output, new_file
+from aam.cli.output import check_output, new_file, through_memory
 from aam.config import from_dict
 from aam.config.embed import ExportConfig
 
@@ -45,6 +45,6 @@ def command(model: Path, output: Path, **options: Any) -> None:
 
     found, config = open_encoder(model)
     exported = export_encoder(found, config, job.what)
-    with new_file(output) as partial:
-        torch.export.save(exported.program, partial, extra_files={ABOUT: json.dumps(exported.about)})
+    with new_file(output) as partial, through_memory(partial) as memory:
+        torch.export.save(exported.program, memory, extra_files={ABOUT: json.dumps(exported.about)})
     click.echo(f"{job.what}: {output}, within {exported.difference:.0e} of the model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -56,27 +57,38 @@ def new_file(path: Path) -> Iterator[Path]:
         refuse_existing(path)
 
 
+@contextmanager
+def through_memory(path: Path) -> Iterator[BytesIO]:
+    """A file in memory for a library to write, which after the block is written to `path` as a whole.
+
+    On a full disk HDF5 loses data in silence or crashes, torch ends the process and numpy does not say why.
+    """
+    memory = BytesIO()
+    yield memory
+    path.write_bytes(memory.getbuffer())
+
+
 def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     """Write distances [n, n]: text as scikit-bio does (.tsv), HDF5 as `ssu` does (.h5), or .npy with the ids beside it.
 
     `aam.data.matrix.read_matrix` reads all three.
     """
-    for text in companions(path):
-        with new_file(text) as partial:
-            partial.write_text("".join(f"{sample_id}\n" for sample_id in ids), encoding="utf-8")
     with new_file(path) as partial:
         {".npy": _write_npy, ".h5": _write_hdf5, ".tsv": _write_tsv}[path.suffix](partial, ids, values)
+        for text in companions(path):
+            with new_file(text) as beside:
+                beside.write_text("".join(f"{sample_id}\n" for sample_id in ids), encoding="utf-8")
 
 
 def _write_npy(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
-    with path.open("wb") as handle:
-        np.save(handle, values, allow_pickle=False)
+    with through_memory(path) as file:
+        np.save(file, values, allow_pickle=False)
 
 
 def _write_hdf5(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with through_memory(path) as memory, h5py.File(memory, "w") as file:
         file.create_dataset("order", data=list(ids), dtype=h5py.string_dtype())
         file.create_dataset("matrix", data=values)
 

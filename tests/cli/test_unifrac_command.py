@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,19 @@ def test_a_matrix_reads_back_by_id(folder: Path, name: str):
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith((".", "d"))) == (
         ["d.ids.txt", "d.npy"] if name == "d.npy" else [name]
     )
+
+
+@pytest.mark.parametrize("name", ["d.tsv", "d.h5", "d.npy"])
+def test_a_file_that_finds_no_room_is_not_there(folder: Path, name: str):
+    """No file may have more than 8 kB here, and distances of 60 samples need 29; HDF5 would not notice, or crash."""
+    ids = [f"s{number}" for number in range(60)]
+    rows = [["#OTU ID", *ids], *([asv, *map(str, range(1, 61))] for asv in ("AAAA", "CCCC", "GGGG", "TTTT"))]
+    (folder / "table.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    before = set(folder.iterdir())
+    own = [sys.executable, "-m", "aam", "unifrac", "--table", "table.tsv", "--tree", "tree.nwk", "-o", name]
+    done = subprocess.run(["bash", "-c", f"ulimit -f 8; exec {shlex.join(own)}"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("Error: File too large: "), done.stderr
+    assert set(folder.iterdir()) == before
 
 
 def test_text_is_what_scikit_bio_reads(folder: Path):
