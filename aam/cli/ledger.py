@@ -32,7 +32,7 @@ class Shown(click.Group):
         return super().resolve_command(ctx, args if named else ["show", *args])
 
 
-@click.group("ledger", cls=Shown)
+@click.group("ledger", cls=Shown, no_args_is_help=False)
 def command() -> None:
     """Who was kept and who was lost in a run, and whether two runs lost the same."""
 

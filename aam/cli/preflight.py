@@ -9,6 +9,7 @@ import click
 
 from aam.cli.options import HeadedCommand, config_options, given
 from aam.config import PretrainConfig, from_options
+from aam.config.convert import check_bounds
 from aam.errors import NonFiniteError
 
 UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
@@ -29,6 +30,7 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     """
     from aam.cli.progress import status
 
+    check_bounds("seconds", seconds, {"above": 0.0})
     config = from_options(PretrainConfig, given(options, config_file))
     with status("reading the data"):
         from aam.corpus import open_corpus
