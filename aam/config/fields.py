@@ -11,6 +11,7 @@ UnifracMetric = Literal[Metric, "faith_pd"]
 UnifracEngine = Literal["torch", "unifrac", "skbio"]
 UnifracHead = Literal["latent-tree", "euclidean", "both"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Optimizer = Literal["muon", "adamw"]
 OnFault = Literal["stop", "skip", "rollback"]
 Preset = Literal["tiny", "small", "base", "large"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aam.config.fields import derived, option, part
+from aam.config.fields import Optimizer, derived, option, part
 from aam.config.health import HealthConfig
 from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig, RunConfig
 
@@ -85,8 +85,11 @@ class HeadConfig:
 class FinetuneOptimConfig(OptimConfig):
     """Optimiser of fine-tuning; deeper layers of a pretrained encoder learn more slowly."""
 
+    optimizer: Optimizer = option(
+        "adamw", "adamw, or muon: the matrices of transformer blocks learn as they do in `aam pretrain`."
+    )
     lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder from scratch.", above=0.0)
-    weight_decay: float = option(1.0, "AdamW weight decay, on matrices only.", low=0.0)
+    weight_decay: float = option(1.0, "Weight decay, on matrices only.", low=0.0)
     encoder_rate: float = option(
         0.1, "Learning rate of a pretrained encoder's last layer, as a fraction of the head's.", low=0.0, high=1.0
     )

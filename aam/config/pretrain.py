@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aam.config.fields import Metric, Precision, Preset, Selection, UnifracHead, derived, option, part
+from aam.config.fields import Metric, Optimizer, Precision, Preset, Selection, UnifracHead, derived, option, part
 from aam.config.health import HealthConfig
 
 
@@ -110,8 +110,11 @@ class OptimConfig:
 
     batch_size: int = option(32, "Samples of one forward pass.", low=2)
     accumulate: int = option(1, "Forward passes summed into one optimiser step.", low=1)
-    lr: float = option(1e-3, "Peak learning rate.", above=0.0)
-    weight_decay: float = option(0.1, "AdamW weight decay, on matrices only.", low=0.0)
+    optimizer: Optimizer = option(
+        "muon", "adamw, or muon: AdamW, but Muon at 3 times the learning rate for the matrices of transformer blocks."
+    )
+    lr: float = option(3e-3, "Peak learning rate.", above=0.0)
+    weight_decay: float = option(0.1, "Weight decay, on matrices only.", low=0.0)
     warmup_fraction: float = option(
         0.1, "Part of the run over which the learning rate rises; then it falls as a cosine.", low=0.0, high=1.0
     )

@@ -20,8 +20,9 @@ from aam.errors import CheckpointError
 from aam.health.bundle import load_bundle, save_bundle
 from aam.models.finetune_model import FinetuneModel
 from aam.training.losses import TargetScale
+from aam.training.muon import MuonAdamW
 from aam.training.objective import Objective, PretrainObjective
-from aam.training.optim import adamw, loss_scaler
+from aam.training.optim import loss_scaler
 from aam.training.step import Learner, StepResult
 from aam.training.target_losses import TargetObjective
 
@@ -181,7 +182,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         model, objective = rebuilt(content, config, device)
         named = dict(model.named_parameters())
         groups = [{**group, "params": [named[name] for name in group["names"]]} for group in content["groups"]]
-        optimizer = adamw(groups, config.optim)
+        optimizer = MuonAdamW(groups, config.optim.lr)
         optimizer.load_state_dict(optimizer.state_dict() | {"state": content["optimizer"]})
         scaler = loss_scaler(config.optim, device)
         scaler.load_state_dict(content["scaler"])

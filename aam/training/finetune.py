@@ -18,7 +18,7 @@ from aam.data.table import carriers_of
 from aam.health.groups import parameter_groups
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.training.objective import model_inputs
-from aam.training.optim import adamw, loss_scaler
+from aam.training.optim import loss_scaler, optimizer_of
 from aam.training.step import Learner
 from aam.training.target_losses import TargetObjective, balanced_weights
 
@@ -66,7 +66,7 @@ def build_target_learner(
     model.learn_identities(tokens[commonest_asvs(batches.samples.counts, config.schema.identities)])
     model.open_table(tokens, start.embedded)
     calibrate_head(model, batches, device)
-    optimizer = adamw(rated_groups(model, config, start.weights is not None), config.optim)
+    optimizer = optimizer_of(rated_groups(model, config, start.weights is not None), model, config.optim)
     scaler = loss_scaler(config.optim, device)
     return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
 

@@ -1,15 +1,16 @@
-"""AdamW over two parameter groups, the learning rate as a pure function of the step, and the scale of losses."""
+"""The optimiser of a model, the learning rate as a pure function of the step, and the scale of losses."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from aam.config import OptimConfig
 from aam.health.groups import parameter_groups
+from aam.training.muon import Group, MuonAdamW, matrices_apart
 
 MODEST_SCALE = 1024.0
 """At this scale of losses gradients of a sound model stay in the range of fp16: for checks, which look for no other."""
@@ -27,14 +28,14 @@ def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only."""
-    return adamw(parameter_groups(model, config.weight_decay), config)
+def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
+    """The optimiser that is configured, with decay on matrices only."""
+    return optimizer_of(parameter_groups(model, config.weight_decay), model, config)
 
 
-def adamw(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over parameter groups that say how they decay."""
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
+def optimizer_of(groups: Sequence[Group], model: nn.Module, config: OptimConfig) -> MuonAdamW:
+    """The optimiser that is configured, over groups of a model that say how they decay."""
+    return MuonAdamW(list(matrices_apart(groups, model)) if config.optimizer == "muon" else groups, config.lr)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -28,6 +28,15 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that is divided among several; any other as it is."""
+    if type(tensor) in (Tensor, nn.Parameter):
+        return tensor
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout = placed) -> None:
     """Load a model's state dict, each tensor laid out like its own."""
     own = model.state_dict()

@@ -16,7 +16,7 @@ from aam.health.trial import Head
 from aam.models.finetune_model import FinetuneModel, TargetOutput
 from aam.models.target_head import output_sizes
 from aam.training.finetune import rated_groups
-from aam.training.optim import adamw
+from aam.training.optim import optimizer_of
 from aam.training.probes import SURE
 
 UNASKED = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
@@ -32,7 +32,7 @@ class TargetProbes:
     def optimizer(self, model: FinetuneModel, optim: OptimConfig) -> torch.optim.Optimizer:
         """All layers at full rate: three updates at a thousandth of it would not move a weight by its last bit."""
         groups = rated_groups(model, self.config, self.config.head.pretrained is not None)
-        return adamw([{**group, "scale": 1.0} for group in groups], optim)
+        return optimizer_of([{**group, "scale": 1.0} for group in groups], model, optim)
 
     def seen(self, output: TargetOutput, batch: LabelledBatch) -> TargetOutput:
         return output

@@ -53,7 +53,7 @@ def test_past_the_end_the_rate_is_0():
 
 def test_decay_is_on_matrices_alone_and_every_tensor_is_in_one_group():
     model = PretrainModel(tiny_model())
-    optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3))
+    optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3, optimizer="adamw"))
     groups = {group["name"]: group for group in optimizer.param_groups}
     assert groups["decay"]["weight_decay"] == 0.3 and groups["no_decay"]["weight_decay"] == 0.0
     assert all(parameter.dim() == 2 for parameter in groups["decay"]["params"])

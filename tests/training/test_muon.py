@@ -1,0 +1,126 @@
+"""Muon as torch has it, on matrices of transformer blocks alone, AdamW for the rest; bad updates are left out."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from generated_samples import tiny_model
+from torch import Tensor, nn
+
+from aam.config import OptimConfig
+from aam.models.layers import Transformer
+from aam.models.pretrain_model import PretrainModel
+from aam.training.muon import ORTHOGONAL, SCALE, MuonAdamW, newton_schulz, orthogonal
+from aam.training.optim import build_optimizer, set_learning_rate
+
+
+def learner(**options) -> tuple[nn.Module, MuonAdamW]:
+    """A transformer with a head, and its optimiser."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Transformer(8, 2, 2, 2, 0.0), nn.Linear(8, 1))
+    return model, build_optimizer(model, OptimConfig(**options))
+
+
+def gradients(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 6), (2, 5, 12), (2, 12, 5)])
+def test_singular_values_come_to_about_1_and_singular_vectors_stay(shape: tuple[int, ...]):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1e3
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    turned = left.mT @ newton_schulz(matrices) @ right.mT
+    found = turned.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(turned, torch.diag_embed(found), atol=1e-10, rtol=0)
+    assert (values[:, 0] / values[:, -1]).min() > 2  # they were not alike before
+    assert found.min() > 0.6 and found.max() < 1.25
+
+
+def test_matrices_of_several_shapes_keep_their_places():
+    shapes = [(4, 6), (6, 4), (4, 6), (3, 3)]
+    matrices = [torch.randn(shape, generator=torch.Generator().manual_seed(n)) for n, shape in enumerate(shapes)]
+    for matrix, found in zip(matrices, orthogonal(matrices), strict=True):
+        torch.testing.assert_close(found, newton_schulz(matrix[None])[0])
+    assert torch.equal(newton_schulz(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
+
+
+def test_only_linear_layers_of_blocks_are_orthogonal_and_nothing_is_lost():
+    model = PretrainModel(tiny_model())
+    optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3))
+    names = [name for group in optimizer.param_groups for name in group["names"]]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    found = {name for group in optimizer.param_groups if group[ORTHOGONAL] for name in group["names"]}
+    layers = ("attention.project.weight", "attention.merge.weight", "feed.0.weight", "feed.2.weight")
+    assert found == {name for name in names if ".blocks." in name and name.endswith(layers)} != set()
+    assert {group["scale"] for group in optimizer.param_groups if group[ORTHOGONAL]} == {SCALE}
+    plain = build_optimizer(model, OptimConfig(optimizer="adamw"))
+    assert not any(group[ORTHOGONAL] for group in plain.param_groups)
+
+
+def test_updates_are_those_of_torch():
+    """torch rounds to bfloat16 on the way, which changes an update by some hundredths of it."""
+    (ours, optimizer), (theirs, _) = learner(), learner()
+    set_learning_rate(optimizer, 1e-3)
+    named = dict(theirs.named_parameters())
+    muon, rest = (
+        [named[name] for group in optimizer.param_groups if group[ORTHOGONAL] is kind for name in group["names"]]
+        for kind in (True, False)
+    )
+    decays = {name: group["weight_decay"] for group in optimizer.param_groups for name in group["names"]}
+    others = [{"params": [p], "weight_decay": decays[name]} for name, p in named.items() if any(p is r for r in rest)]
+    references = [
+        torch.optim.Muon(muon, lr=1e-3 * SCALE, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98)),
+    ]
+    start = {name: parameter.detach().clone() for name, parameter in ours.named_parameters()}
+    for seed in range(4):
+        for model, steps in ((ours, [optimizer]), (theirs, references)):
+            gradients(model, seed)
+            for one in steps:
+                one.step()
+    for name, parameter in ours.named_parameters():
+        moved, wanted = parameter - start[name], named[name] - start[name]
+        apart = float(((moved - wanted).norm() / wanted.norm()).detach())
+        assert apart < (0.05 if any(named[name] is p for p in muon) else 1e-4), name
+
+
+def state_of(model: nn.Module, optimizer: MuonAdamW) -> list[Tensor]:
+    moments = [tensor for state in optimizer.state.values() for tensor in state.values()]
+    return [tensor.detach().clone() for tensor in (*model.parameters(), *moments)]
+
+
+def test_an_update_that_is_not_finite_is_left_out_without_asking_the_host():
+    model, optimizer = learner()
+    gradients(model, 0)
+    optimizer.step()
+    before = state_of(model, optimizer)
+    gradients(model, 1)
+    for parameter in model.parameters():
+        parameter.grad[0] = torch.nan
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    del optimizer.found_inf
+    for was, now in zip(before, state_of(model, optimizer), strict=True):
+        assert torch.equal(was, now)
+    gradients(model, 2)
+    optimizer.found_inf = torch.zeros(())
+    optimizer.step()
+    assert all(not torch.equal(was, p) for was, p in zip(before, model.parameters(), strict=False))
+
+
+def test_taken_up_from_its_state_it_goes_on_to_the_bit():
+    (model, optimizer), (other, again) = learner(), learner()
+    for seed in range(2):
+        gradients(model, seed)
+        optimizer.step()
+    other.load_state_dict(model.state_dict())
+    again.load_state_dict(deepcopy(optimizer.state_dict()))  # it takes the tensors themselves
+    for one, mover in ((model, optimizer), (other, again)):
+        gradients(one, 2)
+        mover.step()
+    for left, right in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(left, right)
