@@ -86,7 +86,7 @@ def main(steps: int, device: str, dim: int, layers: int, batch: int) -> None:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if watched:
-            watcher.record(number, loss.detach().reshape(1), norm, 1e-4)
+            watcher.record(number, loss.detach().reshape(1), norm)
             with watcher.update(number):
                 optimizer.step()
         else:

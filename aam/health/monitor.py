@@ -79,7 +79,6 @@ class Watch:
 
     def __init__(self, model: nn.Module, names: Sequence[str], config: HealthConfig):
         self.spikes = 0
-        self.sum_of_rates = 0.0  # no weight can have moved further than this under AdamW, weight decay aside
         self._names = (*names, NORM)
         self._every, self._sigma = config.watch_every, config.spike_sigma
         self._rows: list[tuple[int, Tensor]] = []
@@ -87,10 +86,9 @@ class Watch:
         self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._ratios: Tensor | None = None
 
-    def record(self, step: int, terms: Tensor, grad_norm: Tensor, rate: float = 0.0) -> Reading | None:
-        """Take in one step: loss terms [n] in the order of the names, the gradient norm before clipping, both on the
-        device, and the learning rate. Returns a reading when one is due, else None."""
-        self.sum_of_rates += rate
+    def record(self, step: int, terms: Tensor, grad_norm: Tensor) -> Reading | None:
+        """Take in one step: loss terms [n] in the order of the names and the gradient norm before clipping, both on the
+        device. Returns a reading when one is due, else None."""
         if terms.numel() != len(self._names) - 1:
             raise ValueError(
                 f"expected the {len(self._names) - 1} loss terms {self._names[:-1]}, found {terms.numel()}"

@@ -185,7 +185,7 @@ class RunHealth:
             "interventions": self.interventions.state_dict(),
             "skipped": sorted(self.skipped),
             "quarantined": sorted(self.ledger.lost("sample", TRAINING)),
-            "sum_of_rates": self.guard.sum_of_rates,
+            "reach": self.guard.reach,
             "spikes": self.guard.spikes,
             "scaled": self.guard.scaled,
         }
@@ -194,7 +194,7 @@ class RunHealth:
         """Go on from a checkpoint; a sample that it knows as quarantined stays so even if the ledger was lost."""
         self.interventions.load_state_dict(state["interventions"])
         self.skipped = set(state["skipped"])
-        self.guard.sum_of_rates, self.guard.spikes = state["sum_of_rates"], state["spikes"]
+        self.guard.reach, self.guard.spikes = state["reach"], state["spikes"]
         self.guard.scaled = state["scaled"]
         self._quarantined = state["quarantined"]
 
@@ -211,8 +211,7 @@ class RunHealth:
             "batches": ", ".join(map(str, numbers)),
             "seen": trip.what,
             "noticed": f"{trip.late} updates later" if trip.late else "before the update",
-            "learning rates so far": f"sum {self.guard.sum_of_rates:.3g}: no weight can have moved further, "
-            "weight decay aside",
+            "updates so far": f"no weight can have moved further than {self.guard.reach:.3g}, weight decay aside",
             "policy": self.policy,
             "reproduce": f"aam replay {folder / BUNDLE}",
         }

@@ -45,7 +45,7 @@ class StepGuard:
     def __init__(self, learner: Learner, config: HealthConfig, interventions: Interventions, recorder: Recorder | None):
         self.config, self.interventions, self.recorder = config, interventions, recorder
         self.watch: Watch | None = None  # made at the first step, which knows the loss terms
-        self.sum_of_rates, self.spikes = 0.0, 0
+        self.reach, self.spikes = 0.0, 0
         self.scaled = False  # a loss scale has been found that the gradients survive
         self.news: list[Spike] = []
         self.ratios: dict[str, float] = {}
@@ -74,8 +74,8 @@ class StepGuard:
         norm = self._sanitised(learner, result) if self.config.sanitize_grads else result.grad_norm
         if self.watch is None:
             self.watch = Watch(learner.model, result.names, self.config)
-        reading = self.watch.record(self._attempt.number, result.terms, norm, result.rate)
-        self.sum_of_rates += result.rate
+        reading = self.watch.record(self._attempt.number, result.terms, norm)
+        self.reach += learner.optimizer.reach()
         if reading is not None:
             self._judge(learner, reading, result)
         return norm

@@ -34,7 +34,10 @@ QUINTIC = 3.4445, -4.7750, 2.0315
 """Coefficients of x, x^3 and x^5, from Jordan et al.: steep at 0, and from then on singular values of 0.7 to 1.2."""
 AS_ADAMW = 0.2
 """Root mean square of an update of AdamW, from Liu et al."""
+LARGEST = 1.25
+"""Largest singular value that is left; by the polynomial 1.21, and rounding."""
 TINY = 1e-7
+MOMENTS = "momentum"
 
 
 def matrices_apart(groups: Sequence[Group], model: nn.Module) -> Iterator[Group]:
@@ -60,6 +63,23 @@ class MuonAdamW(torch.optim.AdamW):
     def __init__(self, groups: Sequence[Group], lr: float):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
 
+    def reach(self) -> float:
+        """How far an update can move a weight at the rates of now, weight decay aside; of AdamW that is the rate.
+
+        No entry of a matrix is larger than its largest singular value.
+        """
+        return max(
+            group["lr"] * (AS_ADAMW * LARGEST * math.sqrt(longest(group["params"])) if group[ORTHOGONAL] else 1.0)
+            for group in self.param_groups
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As torch's; raises ValueError for what AdamW alone has kept of a matrix."""
+        super().load_state_dict(state)
+        matrices = (matrix for group in self.param_groups if group[ORTHOGONAL] for matrix in group["params"])
+        if any(self.state[matrix] and MOMENTS not in self.state[matrix] for matrix in matrices if matrix in self.state):
+            raise ValueError("its optimiser was AdamW alone, and this one has Muon for matrices")
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         groups = self.param_groups
@@ -80,8 +100,8 @@ class MuonAdamW(torch.optim.AdamW):
             state = self.state[parameter]
             if not state:
                 # AdamW asks every state that it loads for its `step`; nothing here depends on one.
-                state |= {STEP: torch.zeros(()), "momentum": torch.zeros_like(parameter)}
-            momentum = state["momentum"]
+                state |= {STEP: torch.zeros(()), MOMENTS: torch.zeros_like(parameter)}
+            momentum = state[MOMENTS]
             self._put(momentum, momentum.lerp(parameter.grad, 1 - MOMENTUM))
             directions.append(whole(parameter.grad.lerp(momentum, MOMENTUM)))
         rate = group["lr"]
@@ -94,6 +114,11 @@ class MuonAdamW(torch.optim.AdamW):
         """Write a tensor's new value, unless this update is to be left out."""
         old, new = own_part(tensor), own_part(value)
         old.copy_(new if self.found_inf is None else torch.where(self.found_inf == 0, new, old))
+
+
+def longest(matrices: Sequence[Tensor]) -> int:
+    """The longest side of any of them."""
+    return max(max(matrix.shape) for matrix in matrices)
 
 
 def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:

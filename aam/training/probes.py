@@ -20,6 +20,7 @@ from aam.health.trial import Head
 from aam.models.chunked_encoder import log_frequencies
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
+from aam.training.muon import MuonAdamW
 from aam.training.optim import build_optimizer
 
 SURE = 20.0
@@ -30,7 +31,7 @@ BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
 class Probes(Protocol):
     """What the checks before a run have to know of its kind; batches, models and outputs are those of that kind."""
 
-    def optimizer(self, model: Any, optim: OptimConfig) -> torch.optim.Optimizer:
+    def optimizer(self, model: Any, optim: OptimConfig) -> MuonAdamW:
         """A fresh optimiser of a model."""
 
     def seen(self, output: Any, batch: Any) -> Any:
@@ -55,7 +56,7 @@ class PretrainProbes:
 
     loss: LossConfig
 
-    def optimizer(self, model: PretrainModel, optim: OptimConfig) -> torch.optim.Optimizer:
+    def optimizer(self, model: PretrainModel, optim: OptimConfig) -> MuonAdamW:
         return build_optimizer(model, optim)
 
     def seen(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:

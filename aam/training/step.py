@@ -17,6 +17,7 @@ from aam.health.guards import check_gradients
 from aam.health.stats import whole
 from aam.models.precision import products_in
 from aam.training.losses import Losses, explain
+from aam.training.muon import MuonAdamW
 from aam.training.objective import Objective
 from aam.training.optim import learning_rate, set_learning_rate
 
@@ -48,7 +49,7 @@ class Learner(Generic[M, Q]):
     """
 
     model: M
-    optimizer: torch.optim.Optimizer
+    optimizer: MuonAdamW
     scaler: torch.amp.GradScaler
     optim: OptimConfig
     objective: Q

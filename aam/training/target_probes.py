@@ -16,6 +16,7 @@ from aam.health.trial import Head
 from aam.models.finetune_model import FinetuneModel, TargetOutput
 from aam.models.target_head import output_sizes
 from aam.training.finetune import rated_groups
+from aam.training.muon import MuonAdamW
 from aam.training.optim import optimizer_of
 from aam.training.probes import SURE
 
@@ -29,7 +30,7 @@ class TargetProbes:
 
     config: FinetuneConfig
 
-    def optimizer(self, model: FinetuneModel, optim: OptimConfig) -> torch.optim.Optimizer:
+    def optimizer(self, model: FinetuneModel, optim: OptimConfig) -> MuonAdamW:
         """All layers at full rate: three updates at a thousandth of it would not move a weight by its last bit."""
         groups = rated_groups(model, self.config, self.config.head.pretrained is not None)
         return optimizer_of([{**group, "scale": 1.0} for group in groups], model, optim)

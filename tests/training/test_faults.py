@@ -41,7 +41,7 @@ def test_an_infinite_count_stops_the_run_and_is_named(new_run: NewRun, capsys: p
     wanted = [
         "step: 4", "epoch: 1", "micro-batch: 1 of 1", "cause", f"samples at fault\n  {sample}\n", table.asv_ids[column],
         table.sequences[column], "line: ", "dataset.py", "tensor: float32 [8, 16]", "pattern: element", "largest |x|",
-        "learning rates so far: sum ", "verdict: input",
+        "updates so far: no weight can have moved further than ", "verdict: input",
     ]  # fmt: skip
     assert [part for part in wanted if part not in text and part != "cause"] == []
     terminal = capsys.readouterr().err

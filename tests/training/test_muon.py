@@ -124,3 +124,26 @@ def test_taken_up_from_its_state_it_goes_on_to_the_bit():
         mover.step()
     for left, right in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_no_weight_moves_further_than_the_optimiser_says(kind):
+    """Gradients that never change drive weights furthest."""
+    model, optimizer = learner(optimizer=kind, weight_decay=0.0)
+    set_learning_rate(optimizer, 1e-3)
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    allowed = 0.0
+    for _ in range(20):
+        gradients(model, 0)
+        allowed += optimizer.reach()
+        optimizer.step()
+    moved = max(float((parameter - start[name]).detach().abs().max()) for name, parameter in model.named_parameters())
+    assert 0.2 * allowed < moved <= 1.001 * allowed
+
+
+def test_the_state_of_adamw_alone_is_not_gone_on_from():
+    model, muon = learner()
+    kept = {"step": torch.ones(()), "exp_avg": torch.ones(1)}
+    every = {place: kept for place, _ in enumerate(model.parameters())}
+    with pytest.raises(ValueError, match="its optimiser was AdamW alone"):
+        muon.load_state_dict(muon.state_dict() | {"state": every})
