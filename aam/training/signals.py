@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Protocol
 
@@ -36,3 +40,21 @@ class StopRequest:
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def errors_first() -> Iterator[None]:
+    """Context, for the main thread, in which SIGTERM ends the process, but for one that ends by an error already.
+
+    Where a rank is lost, `torchrun` sends it to the others at once; it must not take from them what they have to say.
+    After an error this stays so until the process has ended.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if sys.exception() is None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, previous)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from aam.checkpoint import LAST, old_of
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
 from aam.training.manifest import MANIFEST
+from aam.training.signals import errors_first
 
 SEARCH = 5.0
 """Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""
@@ -103,15 +103,16 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
     register = Register(dist.PrefixStore("register", store), rank, size)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     world, meet = World(rank, size, home, restarted), dist.PrefixStore("run", store)
-    try:
-        dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
-        with quiet(not world.first):
-            yield world
-    except Exception as error:  # noqa: BLE001 - whatever ends this rank, the others must learn of it
-        end_together(world, error, register)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    with errors_first():
+        try:
+            dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
+            with quiet(not world.first):
+                yield world
+        except Exception as error:  # noqa: BLE001 - whatever ends this rank, the others must learn of it
+            end_together(world, error, register)
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
 
 @contextmanager
@@ -187,7 +188,6 @@ def end_together(world: World, error: Exception, register: Register) -> None:
     if not contact_lost(error):
         register.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
         raise error
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to all that are left, to end as they do anyway
     lost = register.search()
     if not lost:
         raise SystemExit(Interrupted.exit_code) from error

@@ -21,9 +21,8 @@ LOST = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search of a moment, and no signal handlers changed."""
+    """A search of a moment."""
     monkeypatch.setattr(module, "SEARCH", 0.3)
-    monkeypatch.setattr(module.signal, "signal", lambda *_: None)
 
 
 @pytest.fixture
