@@ -86,7 +86,7 @@ class FinetuneOptimConfig(OptimConfig):
     """Optimiser of fine-tuning; deeper layers of a pretrained encoder learn more slowly."""
 
     optimizer: Optimizer = option(
-        "adamw", "adamw, or muon: the matrices of transformer blocks learn as they do in `aam pretrain`."
+        "adamw", "adamw, or muon: the matrices of the encoders' layers learn as they do in `aam pretrain`."
     )
     lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder from scratch.", above=0.0)
     weight_decay: float = option(1.0, "Weight decay, on matrices only.", low=0.0)

@@ -111,7 +111,7 @@ class OptimConfig:
     batch_size: int = option(32, "Samples of one forward pass.", low=2)
     accumulate: int = option(1, "Forward passes summed into one optimiser step.", low=1)
     optimizer: Optimizer = option(
-        "muon", "adamw, or muon: AdamW, but Muon at 3 times the learning rate for the matrices of transformer blocks."
+        "muon", "adamw, or muon: AdamW, but Muon at 3 times the learning rate for the matrices of the encoders' layers."
     )
     lr: float = option(3e-3, "Peak learning rate.", above=0.0)
     weight_decay: float = option(0.1, "Weight decay, on matrices only.", low=0.0)

@@ -13,6 +13,10 @@ from aam.models.attention_pooling import standardise
 from aam.models.chunked_encoder import ChunkedEncoder, Cost, Encoded, log_frequencies
 
 
+class Layers(nn.Sequential):
+    """The layers of an MLP; optimisers tell its matrices from those of heads by this class."""
+
+
 class MLPEncoder(ChunkedEncoder):
     """One-hot MLP over aligned positions: the fast baseline that the transformer has to beat."""
 
@@ -21,7 +25,7 @@ class MLPEncoder(ChunkedEncoder):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.max_bp, self.positions = config.max_bp, 1
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             nn.Linear(config.max_bp * vocab.VOCAB_SIZE, self.HIDDEN),
             nn.GELU(),
             nn.Linear(self.HIDDEN, self.HIDDEN),

@@ -1,4 +1,4 @@
-"""AdamW, and Muon for the matrices of transformer blocks, in one optimiser.
+"""AdamW, and Muon for the matrices of encoders, in one optimiser.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) moves a matrix along its momentum made orthogonal:
 all singular values become about 1, so that rare directions learn at the pace of common ones. Updates have the size of
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from aam.health.stats import whole
 from aam.models.layers import Block
+from aam.models.mlp_encoder import Layers
 from aam.models.precision import at_least_single
 from aam.training.parts import STEP, own_part, placed
 
@@ -41,17 +42,17 @@ MOMENTS = "momentum"
 
 
 def matrices_apart(groups: Sequence[Group], model: nn.Module) -> Iterator[Group]:
-    """The groups of a model, the matrices of its transformer blocks in groups of their own."""
-    linear = (layer for block in model.modules() if isinstance(block, Block) for layer in block.modules())
+    """The groups of a model, the matrices of its transformer blocks and MLPs in groups of their own."""
+    linear = (layer for part in model.modules() if isinstance(part, (Block, Layers)) for layer in part.modules())
     matrices = {layer.weight for layer in linear if isinstance(layer, nn.Linear)}
     for group in groups:
         pairs = list(zip(group["params"], group["names"], strict=True))
-        for orthogonal in (False, True):
-            some = [(parameter, name) for parameter, name in pairs if (parameter in matrices) is orthogonal]
+        for apart in (False, True):
+            some = [(parameter, name) for parameter, name in pairs if (parameter in matrices) is apart]
             if some:
                 params, names = map(list, zip(*some, strict=True))
-                scale = group.get("scale", 1.0) * (SCALE if orthogonal else 1.0)
-                yield group | {"params": params, "names": names, "scale": scale, ORTHOGONAL: orthogonal}
+                scale = group.get("scale", 1.0) * (SCALE if apart else 1.0)
+                yield group | {"params": params, "names": names, "scale": scale, ORTHOGONAL: apart}
 
 
 class MuonAdamW(torch.optim.AdamW):

@@ -61,6 +61,14 @@ def test_only_linear_layers_of_blocks_are_orthogonal_and_nothing_is_lost():
     assert not any(group[ORTHOGONAL] for group in plain.param_groups)
 
 
+def test_layers_of_an_mlp_are_orthogonal_and_its_heads_are_not():
+    optimizer = build_optimizer(PretrainModel(tiny_model(asv_encoder="mlp")), OptimConfig())
+    found = {name for group in optimizer.param_groups if group[ORTHOGONAL] for name in group["names"]}
+    assert {name for name in found if name.startswith("asv_encoder.")} == {
+        f"asv_encoder.layers.{place}.weight" for place in (0, 2, 4)
+    }
+
+
 def test_updates_are_those_of_torch():
     """torch rounds to bfloat16 on the way, which changes an update by some hundredths of it."""
     (ours, optimizer), (theirs, _) = learner(), learner()
