@@ -27,7 +27,15 @@ def rank_of(launcher: subprocess.Popen, rank: int) -> int:
     """Process id of a rank that `torchrun` has started."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     wanted = f"\0RANK={rank}\0".encode()
-    return next(int(child) for child in children if wanted in b"\0" + Path(f"/proc/{child}/environ").read_bytes())
+    return next(int(child) for child in children if wanted in environment(child))
+
+
+def environment(process: str) -> bytes:
+    """Environment of a process, each variable between two NULs; empty where the process has ended meanwhile."""
+    try:
+        return b"\0" + Path(f"/proc/{process}/environ").read_bytes()
+    except (ProcessLookupError, FileNotFoundError):
+        return b""
 
 
 def validation(folder: Path) -> dict[int, float]:
