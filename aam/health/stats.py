@@ -11,10 +11,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,13 @@ def _describe(tensor: Tensor) -> str:
 
 def whole(tensor: Tensor) -> Tensor:
     """A tensor whose parts lie on several processes, put together on each of them; any other as it is."""
+    return tensor.full_tensor() if divided(tensor) else tensor
+
+
+def divided(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether the parts of a tensor lie on several processes."""
     if type(tensor) in (Tensor, nn.Parameter):
-        return tensor
+        return False
     from torch.distributed.tensor import DTensor  # half a second, for runs that divide tensors only
 
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return isinstance(tensor, DTensor)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aam.health.stats import divided
+
 STEP = "step"
 """What AdamW keeps of a parameter that has no parts."""
 Layout = Callable[[Tensor, Tensor], Tensor]
@@ -19,22 +21,16 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.numel() != like.numel():
         return tensor  # whoever takes it says what is wrong
     tensor = tensor.reshape(like.shape)
-    if type(like) in (Tensor, nn.Parameter):
+    if not divided(like):
         return tensor
-    from torch.distributed.tensor import DTensor, distribute_tensor  # half a second, for runs that divide tensors only
+    from torch.distributed.tensor import distribute_tensor
 
-    if not isinstance(like, DTensor):
-        return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def own_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor that is divided among several; any other as it is."""
-    if type(tensor) in (Tensor, nn.Parameter):
-        return tensor
-    from torch.distributed.tensor import DTensor
-
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if divided(tensor) else tensor
 
 
 def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout = placed) -> None:
