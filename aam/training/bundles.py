@@ -182,7 +182,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         model, objective = rebuilt(content, config, device)
         named = dict(model.named_parameters())
         groups = [{**group, "params": [named[name] for name in group["names"]]} for group in content["groups"]]
-        optimizer = MuonAdamW(groups, config.optim.lr)
+        optimizer = MuonAdamW(groups, config.optim.lr, config.optim.precision)
         optimizer.load_state_dict(optimizer.state_dict() | {"state": content["optimizer"]})
         scaler = loss_scaler(config.optim, device)
         scaler.load_state_dict(content["scaler"])

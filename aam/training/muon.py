@@ -4,8 +4,9 @@ Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) moves a mat
 all singular values become about 1, so that rare directions learn at the pace of common ones. Updates have the size of
 AdamW's (Liu et al. 2025, arXiv:2502.16982, section 2.2), so that rates and decay mean the same for both.
 
-`torch.optim.Muon` is not used: it rounds to bfloat16, by which ranks and a single process would part; it cannot leave
-out an update that is not finite unless the host looks; and it knows no tensors that are divided among ranks.
+`torch.optim.Muon` is not used: it always rounds to bfloat16, by which ranks and a single process would part in single
+precision too; it cannot leave out an update that is not finite unless the host looks; and it knows no tensors that are
+divided among ranks.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aam.config import Precision
 from aam.health.stats import whole
 from aam.models.layers import Block
 from aam.models.mlp_encoder import Layers
-from aam.models.precision import at_least_single
+from aam.models.precision import at_least_single, products_in
 from aam.training.parts import STEP, own_part, placed
 
 Group = dict[str, Any]
@@ -56,13 +58,14 @@ def matrices_apart(groups: Sequence[Group], model: nn.Module) -> Iterator[Group]
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """`torch.optim.AdamW` that moves its groups of `orthogonal` matrices by Muon."""
+    """`torch.optim.AdamW` that moves its groups of `orthogonal` matrices by Muon, with products in a precision."""
 
     found_inf: Tensor | None = None
     """1 on the device where this update is to be left out; set and deleted by whoever knows, as for all of torch's."""
 
-    def __init__(self, groups: Sequence[Group], lr: float):
+    def __init__(self, groups: Sequence[Group], lr: float, precision: Precision = "fp32"):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
+        self.precision = precision
 
     def reach(self) -> float:
         """How far an update can move a weight at the rates of now, weight decay aside; of AdamW that is the rate.
@@ -106,7 +109,7 @@ class MuonAdamW(torch.optim.AdamW):
             self._put(momentum, momentum.lerp(parameter.grad, 1 - MOMENTUM))
             directions.append(whole(parameter.grad.lerp(momentum, MOMENTUM)))
         rate = group["lr"]
-        for parameter, direction in zip(parameters, orthogonal(directions), strict=True):
+        for parameter, direction in zip(parameters, orthogonal(directions, self.precision), strict=True):
             size = rate * AS_ADAMW * math.sqrt(max(direction.shape))
             decayed = parameter * (1 - rate * group["weight_decay"])
             self._put(parameter, decayed - placed(direction.to(parameter.dtype), parameter) * size)
@@ -122,12 +125,14 @@ def longest(matrices: Sequence[Tensor]) -> int:
     return max(max(matrix.shape) for matrix in matrices)
 
 
-def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+def orthogonal(matrices: Sequence[Tensor], precision: Precision = "fp32") -> list[Tensor]:
     """Each matrix with its singular values brought to about 1, those of like shape together; 0 stays 0."""
     found: dict[int, Tensor] = {}
     for shape in dict.fromkeys(matrix.shape for matrix in matrices):
         places = [place for place, matrix in enumerate(matrices) if matrix.shape == shape]
-        found |= zip(places, newton_schulz(torch.stack([matrices[place] for place in places])), strict=True)
+        alike = torch.stack([matrices[place] for place in places])
+        with products_in(precision, alike.device):
+            found |= zip(places, newton_schulz(alike), strict=True)
     return [found[place] for place in range(len(matrices))]
 
 

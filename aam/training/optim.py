@@ -35,7 +35,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
 
 def optimizer_of(groups: Sequence[Group], model: nn.Module, config: OptimConfig) -> MuonAdamW:
     """The optimiser that is configured, over groups of a model that say how they decay."""
-    return MuonAdamW(list(matrices_apart(groups, model)) if config.optimizer == "muon" else groups, config.lr)
+    groups = list(matrices_apart(groups, model)) if config.optimizer == "muon" else groups
+    return MuonAdamW(groups, config.lr, config.precision)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aam.config import OptimConfig
 from aam.models.layers import Transformer
 from aam.models.pretrain_model import PretrainModel
-from aam.training.muon import ORTHOGONAL, SCALE, MuonAdamW, newton_schulz, orthogonal
+from aam.training.muon import LARGEST, ORTHOGONAL, SCALE, MuonAdamW, newton_schulz, orthogonal
 from aam.training.optim import build_optimizer, set_learning_rate
 
 
@@ -46,6 +46,14 @@ def test_matrices_of_several_shapes_keep_their_places():
     for matrix, found in zip(matrices, orthogonal(matrices), strict=True):
         torch.testing.assert_close(found, newton_schulz(matrix[None])[0])
     assert torch.equal(newton_schulz(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_changes_an_update_by_hundredths_and_bounds_it_alike(precision: str):
+    matrices = [torch.randn(64, 96, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    for exact, found in zip(orthogonal(matrices), orthogonal(matrices, precision), strict=True):
+        assert 1e-5 < float((found - exact).norm() / exact.norm()) < 0.05
+        assert torch.linalg.svdvals(found.float())[0] < LARGEST
 
 
 def test_only_linear_layers_of_blocks_are_orthogonal_and_nothing_is_lost():
