@@ -71,12 +71,12 @@ def procrustes(predicted: ArrayLike, true: ArrayLike) -> float:
     return float(scipy_procrustes(right, left)[2])
 
 
-def neighbour_recall(predicted: ArrayLike, true: ArrayLike, neighbours: int = NEIGHBOURS) -> float:
-    """Mean fraction of a sample's true nearest neighbours (at most N - 1) that are also its predicted ones.
+def neighbour_recall(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Mean fraction of a sample's `NEIGHBOURS` true nearest (at most N - 1) that are also its predicted ones.
 
     Ties count for the earlier sample, in both matrices.
     """
-    count = min(neighbours, len(np.asarray(true)) - 1)
+    count = min(NEIGHBOURS, len(np.asarray(true)) - 1)
     if count < 1:
         raise ValueError("a single sample has no neighbours: at least 2 samples are needed")
     found, wanted = _nearest(predicted, count), _nearest(true, count)

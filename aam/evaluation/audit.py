@@ -85,16 +85,16 @@ def role_of(name: str) -> Role:
     return next((WORDS[word.lower()] for word in words if word.lower() in WORDS), "")
 
 
-def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int, most: int = MOST_COLUMNS) -> Audit:
-    """Read `most` columns of `frame` (N rows of text, NaN is missing) off embeddings [N, D] of the same samples."""
+def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> Audit:
+    """Read the columns of `frame` (N rows of text, NaN is missing) off embeddings [N, D] of the same samples."""
     if len(frame) != len(embeddings):
         raise ValueError(f"{len(embeddings)} embeddings and {len(frame)} rows of metadata: expected one each")
     names = sorted(map(str, frame.columns), key=lambda name: not role_of(name))
     subjects = next((frame[name] for name in names if role_of(name) == "subject" and frame[name].nunique() > 1), None)
     found = Audit()
     for name in names:
-        if len(found.signals) == most:
-            found.skipped[name] = f"{most} columns are enough"
+        if len(found.signals) == MOST_COLUMNS:
+            found.skipped[name] = f"{MOST_COLUMNS} columns are enough"
             continue
         try:
             found.signals.append(signal(embeddings, frame[name], subjects, seed))

@@ -67,7 +67,6 @@ class UnifracBaseline:
     scores: PairScores
     raw: NDArray[np.float64]
     line: Line
-    fit_samples: int
 
     @property
     def predicted(self) -> NDArray[np.float64]:
@@ -98,19 +97,18 @@ def upgma_baseline(
     tokens: NDArray[np.uint8],
     metric: Metric,
     alpha: float,
-    max_asvs: int = MAX_ASVS,
 ) -> UnifracBaseline | Skipped:
     """Calibrated UniFrac on a UPGMA tree of the ASVs that occur in these samples; tokens uint8 [all ASVs, L].
 
-    The tree is bounded by `max_asvs`: as many of the first `fit` samples are used as keep within it beside the held-out
-    ones (`fit_samples` says how many). `Skipped` where that leaves fewer than three.
+    The tree is bounded by `MAX_ASVS`: as many of the first `fit` samples are used as keep within it beside the held-out
+    ones. `Skipped` where that leaves fewer than three.
     """
-    used = _samples_within(fit.asvs, _distinct(held_out.asvs, len(tokens)), max_asvs)
+    used = _samples_within(fit.asvs, _distinct(held_out.asvs, len(tokens)), MAX_ASVS)
     if used < MIN_FIT_SAMPLES <= len(fit.asvs):
         carried = int(_distinct(held_out.asvs, len(tokens)).sum())
         return Skipped(
             f"the held-out samples carry {carried:,} ASVs, which leaves no room for training samples in a "
-            f"UPGMA tree of at most {max_asvs:,}"
+            f"UPGMA tree of at most {MAX_ASVS:,}"
         )
     fit = fit.head(used)
     present = np.flatnonzero(_distinct([*fit.asvs, *held_out.asvs], len(tokens)))
@@ -144,7 +142,7 @@ def _calibrate(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -
     line = fit_line(raw, true)
     held_out_raw = known_pairs(distances(held_out), held_out.unifrac)
     scores = pair_scores(line.of(held_out_raw), known_pairs(held_out.unifrac, held_out.unifrac))
-    return UnifracBaseline(scores, held_out_raw, line, len(fit.asvs))
+    return UnifracBaseline(scores, held_out_raw, line)
 
 
 def fit_line(raw: NDArray[np.float64], true: NDArray[np.float64]) -> Line:

@@ -141,16 +141,14 @@ def mean_explanation(found: Sequence[Explanation]) -> Explanation:
     return replace(found[0], **means)
 
 
-def integrated_gradients(
-    scalar: Scalar, slots: Slots, background: Tensor, rng: np.random.Generator, steps: int = STEPS
-) -> Tensor:
+def integrated_gradients(scalar: Scalar, slots: Slots, background: Tensor, rng: np.random.Generator) -> Tensor:
     """Attribution of each slot [B, S], 0 in padding; `background` [U, D] are the ASVs that paths begin with."""
     amounts = torch.where(slots.valid, slots.abundance, 1.0).log()
     equal = -slots.valid.sum(dim=1, keepdim=True).log().expand_as(amounts)
     moved = torch.where(slots.valid, amounts - equal, 0.0)
     total = torch.zeros_like(amounts)
-    for step in range(steps):
-        reached = (step + 0.5) / steps
+    for step in range(STEPS):
+        reached = (step + 0.5) / STEPS
         origin = background[torch.from_numpy(rng.integers(len(background), size=amounts.shape)).to(background.device)]
         with torch.enable_grad():
             point = (origin + reached * (slots.asvs - origin)).detach().requires_grad_()
@@ -158,7 +156,7 @@ def integrated_gradients(
             output = scalar(Slots(point, torch.where(slots.valid, amount.exp(), 0.0), slots.valid)).sum()
             by_asv, by_amount = torch.autograd.grad(output, (point, amount), materialize_grads=True)
         total += ((slots.asvs - origin) * by_asv).sum(dim=-1) + moved * by_amount
-    return torch.where(slots.valid, total / steps, 0.0)
+    return torch.where(slots.valid, total / STEPS, 0.0)
 
 
 @torch.no_grad()

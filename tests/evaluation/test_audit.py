@@ -102,10 +102,11 @@ def test_columns_of_which_nothing_can_be_said_are_named(rng):
     assert result.skipped["subject"].startswith("0 samples of subjects that were sampled again")
 
 
-def test_columns_with_a_role_come_first_and_missing_values_are_left_out(rng):
+def test_columns_with_a_role_come_first_and_missing_values_are_left_out(rng, monkeypatch):
+    monkeypatch.setattr("aam.evaluation.audit.MOST_COLUMNS", 2)
     frame = text({name: rng.choice(["1", "2"], SAMPLES) for name in ("sex", "diet", "MiSeqRun")})
     frame.loc[:19, "MiSeqRun"] = np.nan
-    result = audit(rng.normal(size=(SAMPLES, 4)), frame, 0, most=2)
+    result = audit(rng.normal(size=(SAMPLES, 4)), frame, 0)
     assert [(signal.column, signal.samples) for signal in result.signals] == [("MiSeqRun", 100), ("sex", SAMPLES)]
     assert result.skipped == {"diet": "2 columns are enough"}
 

@@ -88,13 +88,16 @@ def test_the_scalar_is_what_is_predicted(task: str, some: Community):
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-def test_attributions_add_up_to_the_prediction_less_that_of_the_background(some: Community):
+def test_attributions_add_up_to_the_prediction_less_that_of_the_background(
+    some: Community, monkeypatch: pytest.MonkeyPatch
+):
     """One background ASV, so that all paths of a sample begin in the same place."""
+    monkeypatch.setattr("aam.evaluation.explain.STEPS", 256)
     config = config_of("two numbers")
     model, slots = random_model(config, some), slots_of(random_model(config, some), some)
     scalar = target_scalar(model, config, choose_output(config, "age"))
     background = slots.asvs[0, :1]
-    found = integrated_gradients(scalar, slots, background, np.random.default_rng(0), steps=256)
+    found = integrated_gradients(scalar, slots, background, np.random.default_rng(0))
     equal = slots.valid / slots.valid.sum(1, keepdim=True)
     with torch.no_grad():
         difference = scalar(slots) - scalar(Slots(background.expand_as(slots.asvs), equal, slots.valid))

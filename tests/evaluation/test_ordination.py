@@ -80,10 +80,14 @@ def test_stress_by_hand() -> None:
 
 
 def test_neighbour_recall_by_hand() -> None:
-    # truth 0 1 3 on a line, prediction 0 5 3: with one neighbour the truth is b a b, the prediction c c b: one of three
-    true, predicted = distances(np.array([[0.0], [1], [3]])), distances(np.array([[0.0], [5], [3]]))
-    assert neighbour_recall(predicted, true, neighbours=1) == pytest.approx(1 / 3)
-    assert neighbour_recall(predicted, true, neighbours=10) == 1.0, "everyone is a neighbour"
+    # Twelve samples on a line at 0 to 11; by the prediction the last one lies at -1. Of the eleven others ten are near.
+    # The one that is not: by the truth the last for samples 0 to 5, else the first; by the prediction sample 10 for 0
+    # to 4 and for the last, else the last. So only sample 5 has the same ten neighbours twice, the others nine of them.
+    line = np.arange(12.0)[:, None]
+    true, predicted = distances(line), distances(np.where(line == 11, -1, line))
+    assert neighbour_recall(predicted, true) == pytest.approx((1 + 11 * 9 / 10) / 12)
+    few = np.ix_(range(11), range(11))
+    assert neighbour_recall(predicted[few][::-1, ::-1], true[few]) == 1.0, "everyone is a neighbour"
     with pytest.raises(ValueError, match="at least 2"):
         neighbour_recall([[0.0]], [[0.0]])
 

@@ -135,13 +135,20 @@ def test_too_few_training_samples_are_no_line(tokens: np.ndarray) -> None:
         assert isinstance(found, Skipped) and "2 training samples" in found.reason
 
 
-def test_the_tree_is_bounded_by_using_fewer_training_samples(tokens: np.ndarray) -> None:
+def test_the_tree_is_bounded_by_using_fewer_training_samples(
+    tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads = [np.ones(3, np.int64)] * 6
     fit = DrawnSamples(sets([0, 1, 2], [1, 2, 3], [3, 4, 5], [6, 7, 8], [0, 1, 9], [2, 3, 4]), reads, np.eye(6))
     held_out = DrawnSamples(sets([0, 1, 2], [1, 2, 3]), reads[:2], np.zeros((2, 2)))
     # held out: 4 ASVs; with the third sample 6; the fourth would make 9
-    assert upgma_baseline(fit, held_out, tokens, "unweighted", 0.5, max_asvs=8).fit_samples == 3
-    skipped = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5, max_asvs=5)
+    three = upgma_baseline(fit.head(3), held_out, tokens, "unweighted", 0.5)
+    everyone = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
+    monkeypatch.setattr("aam.evaluation.baselines.MAX_ASVS", 8)
+    bounded = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
+    assert bounded.raw == three.raw != everyone.raw, "on the tree of its ASVs"
+    monkeypatch.setattr("aam.evaluation.baselines.MAX_ASVS", 5)
+    skipped = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
     assert isinstance(skipped, Skipped) and "carry 4 ASVs" in skipped.reason and "at most 5" in skipped.reason
 
 
