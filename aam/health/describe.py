@@ -34,20 +34,15 @@ Label = Callable[[Place], str | None]
 
 
 @dataclass(frozen=True)
-class SampleAxis:
-    """How rows of a tensor map to samples: ids along one axis, or a callback that knows better.
+class SampleRows:
+    """Which samples the rows of a tensor, along its first axis, belong to: by ids, or by a callback that knows better.
 
-    Without a callback, an axis of exactly `len(ids)` rows is read as the samples, and one of k times as many as k
-    consecutive rows for each sample (a flattened [B * S, …]). Anything else is left unnamed.
+    Without a callback, exactly `len(ids)` rows are read as the samples, and k times as many as k consecutive rows for
+    each sample (a flattened [B * S, …]). Anything else is left unnamed.
     """
 
     ids: tuple[str, ...] = ()
-    axis: int = 0
     label: Label | None = None
-
-    @staticmethod
-    def of(ids: Sequence[object] | None, axis: int, label: Label | None) -> SampleAxis:
-        return SampleAxis(tuple(str(name) for name in ids or ()), axis, label)
 
     def names(self, site: Site, shape: tuple[int, ...], rows: Sequence[int]) -> tuple[str, ...]:
         """Distinct names of the rows of a tensor, in order; empty where they cannot be named."""
@@ -56,10 +51,9 @@ class SampleAxis:
         if self.label is not None:
             named = [self.label(Place(site.module, site.call, site.phase, shape, row)) for row in rows]
         else:
-            size = shape[self.axis]
-            if not self.ids or size % len(self.ids):
+            if not self.ids or shape[0] % len(self.ids):
                 return ()
-            block = size // len(self.ids)
+            block = shape[0] // len(self.ids)
             named = [self.ids[row // block] for row in rows]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
@@ -68,7 +62,7 @@ class SampleAxis:
 class Describer:
     """Makes `Tensors` of tensors. `parameter_shapes` are the shapes whose gradients have no sample axis."""
 
-    samples: SampleAxis
+    samples: SampleRows
     parameter_shapes: frozenset[tuple[int, ...]] = field(default_factory=frozenset)
 
     def tensor(self, tensor: Tensor, counts: Counts, site: Site) -> Tensors:
@@ -102,16 +96,15 @@ class Describer:
         return float(magnitude.amax())
 
     def _rows(self, values: Tensor, bad: Tensor | None, site: Site) -> tuple[int, ...]:
-        axis = self.samples.axis
-        if values.dim() <= axis or values.numel() == 0:
+        if values.dim() == 0 or values.numel() == 0:
             return ()
         if site.phase == "backward" and tuple(values.shape) in self.parameter_shapes:
             return ()
         if bad is not None:
-            flags = bad.movedim(axis, 0).reshape(values.shape[axis], -1).any(dim=1)
+            flags = bad.reshape(len(bad), -1).any(dim=1)
         else:
-            largest = values.abs().movedim(axis, 0).reshape(values.shape[axis], -1).amax(dim=1).double()
+            largest = values.abs().reshape(len(values), -1).amax(dim=1).double()
             flags = largest > OUTLIER * largest.median().clamp(min=torch.finfo(torch.float64).tiny)
-            if values.shape[axis] < 3 or flags.all():
+            if len(values) < 3 or flags.all():
                 return ()
         return tuple(flags.nonzero().flatten().tolist())

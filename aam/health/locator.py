@@ -8,10 +8,8 @@ under a dispatch mode, with the modules and the autograd nodes followed; about 1
     report = locate(
         model,
         lambda: loss_of(model(batch)),      # a returned scalar that needs a gradient gets its backward pass here
-        sample_ids=batch.sample_ids,        # names for the rows of tensors, along ...
-        sample_axis=0,                      # ... this axis; a [B * S, ...] tensor is read as S rows a sample
+        sample_ids=batch.sample_ids,        # names for the rows of tensors; [B * S, ...] is read as S rows a sample
         label=None,                         # or label(place) -> name, with place.module .call .phase .shape .row
-        context={"step": 17},               # printed with the report
     )
     print(report)                           # readable; report.ok, report.producer, report.findings, report.samples
     report.producer.module, .op, .phase, .line, .output.dtype, .output.shape, .pattern, .nan, .inf, .reach
@@ -29,14 +27,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aam.health.describe import Describer, Label, SampleAxis
+from aam.health.describe import Describer, Label, SampleRows
 from aam.health.events import Event, Origin, ancestors, blame
 from aam.health.modules import ModuleStack, float_tensors
 from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Finding, Report
@@ -47,22 +45,14 @@ from aam.health.tracing import Listener, Tracer
 def locate(
     model: nn.Module,
     call: Callable[[], Any],
-    sample_ids: Sequence[object] | None = None,
-    sample_axis: int = 0,
+    sample_ids: Sequence[object] = (),
     label: Label | None = None,
-    context: Mapping[str, Any] | None = None,
 ) -> Report:
     """Run `call` under the locator and report what made non-finite values, and where; see the module's text."""
-    return examine(model, call, SampleAxis.of(sample_ids, sample_axis, label), context)
+    return examine(model, call, SampleRows(tuple(map(str, sample_ids)), label))
 
 
-def examine(
-    model: nn.Module,
-    call: Callable[[], Any],
-    samples: SampleAxis,
-    context: Mapping[str, Any] | None = None,
-    listener: Listener | None = None,
-) -> Report:
+def examine(model: nn.Module, call: Callable[[], Any], samples: SampleRows, listener: Listener | None = None) -> Report:
     """`locate`, with a listener that is told of every operation."""
     stack = ModuleStack(model)
     shapes = frozenset(shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1])))
@@ -86,7 +76,6 @@ def examine(
         history=tuple(stack.sizes()),
         operations=tracer.operations,
         error=f"{type(error).__name__}: {error}" if error else "",
-        context=dict(context or {}),
         result=result,
     )
     if error is not None and report.ok:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from aam.health.describe import SampleAxis
+from aam.health.describe import SampleRows
 from aam.health.locator import examine
 from aam.health.modules import ROOT, float_tensors
 from aam.health.ranges import Range, RangeLog, enclosing
@@ -119,7 +119,7 @@ class _Trials:
             with torch.no_grad():
                 return self._call(model)
 
-        report = examine(model, once, SampleAxis(), listener=log)
+        report = examine(model, once, SampleRows(), listener=log)
         results = [tensor.double() for tensor in float_tensors(report.result)]
         self._expected = self._expected or results
         self.errors[trial] = max((_error(a, b) for a, b in zip(results, self._expected, strict=False)), default=0.0)

@@ -25,7 +25,6 @@ RANK = (CONTAINED, SPOILT, REACHED_GRADIENT, REACHED_RESULT)  # the last one tha
 class Finding:
     """One origin of non-finite values. For a parameter or an input, module and op are where it was first used."""
 
-    index: int
     origin: Origin
     module: str
     call: int
@@ -44,8 +43,8 @@ class Finding:
     def of(event: Event, reach: str) -> Finding:
         site, counts = event.site, event.counts
         return Finding(
-            event.index, event.origin, site.module, site.call, site.phase, site.op, site.kernel, counts.nan, counts.inf,
-            reach, event.name, read_lines(site.spots), event.output, event.inputs,
+            event.origin, site.module, site.call, site.phase, site.op, site.kernel, counts.nan, counts.inf, reach,
+            event.name, read_lines(site.spots), event.output, event.inputs,
         )  # fmt: skip
 
     @property

@@ -13,7 +13,7 @@ from aam.config import HealthConfig
 from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.bundle import random_state, torch_state
-from aam.health.describe import Describer, SampleAxis
+from aam.health.describe import Describer, SampleRows
 from aam.health.events import Origin
 from aam.health.guards import clamp_outputs, sanitize_gradients
 from aam.health.interventions import Interventions
@@ -141,7 +141,7 @@ def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
         yield made
         return
     stack = ModuleStack(model)
-    tracer = Tracer(model, stack, Describer(SampleAxis()))
+    tracer = Tracer(model, stack, Describer(SampleRows()))
     with stack, tracer:
         yield made
     for event in tracer.events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -256,8 +257,8 @@ def test_history_ends_at_the_first_bad_output():
     assert "largest |x| of module outputs: layer" in str(report)
 
 
-def test_context_is_printed_with_the_report():
-    assert "  step: 17" in str(look(lambda x: torch.log(x - 5), context={"step": 17}))
+def test_what_a_caller_adds_is_printed_with_the_report():
+    assert "  step: 17" in str(dataclasses.replace(look(lambda x: torch.log(x - 5)), context={"step": 17}))
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -107,12 +107,11 @@ def test_graph_by_a_callback_from_nodes_to_samples(sample):
     assert report.samples == (f"{IDS[sample]}, node 1",)
 
 
-def test_rows_of_flattened_samples_and_other_axes():
+def test_rows_of_flattened_samples():
     model = nn.Linear(2, 2)
     x = torch.ones(4, 3, 2)
     x[2, 1] = math.nan
     assert locate(model, lambda: model(x.flatten(0, 1)).mean(), sample_ids=IDS).samples == ("cyd",)
-    assert locate(model, lambda: model(x.transpose(0, 1)).mean(), sample_ids=IDS, sample_axis=1).samples == ("cyd",)
 
 
 def test_chunks_are_told_apart_by_the_call_number():

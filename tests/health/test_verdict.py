@@ -28,7 +28,7 @@ class Setting:
         self.calls += 1
         model = self.model.to(dtype or self.dtype)
         x = self.x[list(keep)].to(dtype or self.dtype)
-        ids = [IDS[i] for i in keep] if self.named else None
+        ids = [IDS[i] for i in keep] if self.named else ()
         return locate(model, lambda: self.after(model(x) + 0 * x[:, :1], x).float().mean(), sample_ids=ids)
 
     def verdict(self):
