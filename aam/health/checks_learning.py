@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from aam.health.trial import Finding, Make, Skipped, Trial
+from aam.health.trial import CheckFailed, Checks, CheckSkipped, Make, Trial
 
 REPEATS = 10  # updates on one batch after which its loss must have fallen
 OVERFIT_STEPS = 300
@@ -25,7 +25,7 @@ def loss_falls(make: Make, left: float) -> str:
     _train(trial, [batch], REPEATS, left)
     end = _loss(trial, [batch])
     if not end < start:
-        raise Finding(
+        raise CheckFailed(
             f"{REPEATS} updates on one batch: its loss goes from {start:.4g} to {end:.4g}, expected it to fall"
         )
     return f"{start:.4g} -> {end:.4g} in {REPEATS} updates on one batch"
@@ -35,17 +35,17 @@ def overfits(make: Make, left: float) -> str:
     """Four samples can be learned by heart: loss to 5 % of its start within 300 updates."""
     trial = make()
     if trial.few is None:
-        raise Skipped("no batch of four samples given")
+        raise CheckSkipped("no batch of four samples given")
     start = _loss(trial, [trial.few])
     goal, ends = OVERFIT_PART * start, time.monotonic() + left
     loss, steps = start, 0
     while loss > goal and steps < OVERFIT_STEPS:
         if time.monotonic() > ends:
-            raise Skipped(f"{start:.4g} -> {loss:.4g} after {steps} updates when the time was used up")
+            raise CheckSkipped(f"{start:.4g} -> {loss:.4g} after {steps} updates when the time was used up")
         _train(trial, [trial.few], 10, left)
         loss, steps = _loss(trial, [trial.few]), steps + 10
     if not loss <= goal:
-        raise Finding(f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates, expected {goal:.4g} or less")
+        raise CheckFailed(f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates, expected {goal:.4g} or less")
     return f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates"
 
 
@@ -53,7 +53,7 @@ def targets_matter(make: Make, left: float) -> str:
     """Trained on the real targets, the model does better on held-out samples than trained on shuffled ones."""
     trial = make()
     if trial.shuffled is None or not trial.held_out:
-        raise Skipped("no shuffled targets or no held-out batches given")
+        raise CheckSkipped("no shuffled targets or no held-out batches given")
     start = _loss(trial, trial.held_out)
     begun = time.monotonic()
     _train(trial, trial.batches, CONTROL_STEPS, left / 2)
@@ -62,15 +62,15 @@ def targets_matter(make: Make, left: float) -> str:
     assert control.shuffled is not None  # the same trial again
     _train(control, [control.shuffled(batch) for batch in control.batches], CONTROL_STEPS, left / 2)
     if time.monotonic() - begun > left:
-        raise Skipped("the time was used up")
+        raise CheckSkipped("the time was used up")
     wrong = _loss(control, trial.held_out)
     figures = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
     if not real < wrong - CONTROL_GAIN * abs(start):
-        raise Finding(f"{figures}: the targets do not belong to these inputs")
+        raise CheckFailed(f"{figures}: the targets do not belong to these inputs")
     return figures
 
 
-LEARNING: tuple[tuple[str, Callable[[Make, float], str]], ...] = (
+LEARNING: Checks = (
     ("loss falls", loss_falls),
     ("overfit", overfits),
     ("shuffled control", targets_matter),

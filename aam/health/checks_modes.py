@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from aam.health.modules import float_tensors
 from aam.health.stats import not_finite
-from aam.health.trial import Finding, Make
+from aam.health.trial import CheckFailed, Checks, Make
 
 PARITY = 1e-5  # tolerated relative difference between modes in fp32
 BACKEND = 1e-3  # and between attention kernels, which sum in another order
@@ -29,12 +29,12 @@ def output_depends_on_input(make: Make, left: float) -> str:
             a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-7)
             for a, b in zip(first, second, strict=False)
         ):
-            raise Finding("two different batches give the same output: the model does not see its input")
+            raise CheckFailed("two different batches give the same output: the model does not see its input")
         if trial.junk is None:
             return "outputs differ between batches"
         again = float_tensors(trial.predict(trial.junk(trial.batches[0])))
     if not all(a.shape == b.shape and _close(a, b, PARITY) for a, b in zip(first, again, strict=True)):
-        raise Finding("values in the padding change the output: the mask is inverted, or missing somewhere")
+        raise CheckFailed("values in the padding change the output: the mask is inverted, or missing somewhere")
     return "outputs differ between batches, not with junk in the padding"
 
 
@@ -46,7 +46,7 @@ def modes_agree(make: Make, left: float) -> str:
         trial.model.eval()
         expected = float_tensors(trial.predict(batch))
         if bad := not_finite((str(i), t) for i, t in enumerate(expected)):
-            raise Finding(
+            raise CheckFailed(
                 f"output {bad[0][0].name} in evaluation mode holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf"
             )
         for name, context in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
@@ -64,7 +64,7 @@ def modes_agree(make: Make, left: float) -> str:
     return "all modes agree"
 
 
-MODES: tuple[tuple[str, Callable[[Make, float], str]], ...] = (
+MODES: Checks = (
     ("input", output_depends_on_input),
     ("modes", modes_agree),
 )
@@ -88,7 +88,7 @@ def _agree(expected: list[Tensor], output: Any, name: str, tolerance: float) -> 
     for index, (a, b) in enumerate(zip(expected, float_tensors(output), strict=True)):
         if not _close(a.detach(), b.detach(), tolerance):
             worst = float((a.detach() - b.detach()).abs().max())
-            raise Finding(f"output {index} differs between evaluation and {name} by up to {worst:.3g}")
+            raise CheckFailed(f"output {index} differs between evaluation and {name} by up to {worst:.3g}")
 
 
 def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:

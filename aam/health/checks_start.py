@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from aam.health.modules import leaves
-from aam.health.trial import IGNORED, SHOWN, Finding, Head, Make, Skipped
+from aam.health.trial import IGNORED, SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
 from aam.wording import few
 
 NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
@@ -24,7 +23,7 @@ def frozen(make: Make, left: float) -> str:
     trial = make()
     names = [name for name, p in trial.model.named_parameters() if not p.requires_grad and name not in trial.frozen]
     if names:
-        raise Finding(f"frozen: {few(names, SHOWN)}; set requires_grad, or name them as frozen on purpose")
+        raise CheckFailed(f"frozen: {few(names, SHOWN)}; set requires_grad, or name them as frozen on purpose")
     return f"{sum(p.requires_grad for p in trial.model.parameters())} trainable tensors"
 
 
@@ -35,12 +34,12 @@ def optimizer_holds_the_model(make: Make, left: float) -> str:
     names = {id(p): name for name, p in trial.model.named_parameters() if p.requires_grad}
     missing = [name for key, name in names.items() if key not in held]
     if missing:
-        raise Finding(f"not in the optimiser: {few(missing, SHOWN)} ({len(missing)} of {len(names)} tensors)")
+        raise CheckFailed(f"not in the optimiser: {few(missing, SHOWN)} ({len(missing)} of {len(names)} tensors)")
     if len(held) != len(set(held)):
-        raise Finding("the optimiser holds a tensor twice; its updates would be applied twice")
+        raise CheckFailed("the optimiser holds a tensor twice; its updates would be applied twice")
     foreign = len(set(held) - {id(p) for p in trial.model.parameters()})
     if foreign:
-        raise Finding(f"the optimiser holds {foreign} tensors that are not of the model")
+        raise CheckFailed(f"the optimiser holds {foreign} tensors that are not of the model")
     return f"{len(names)} tensors in {len(trial.optimizer.param_groups)} groups"
 
 
@@ -53,16 +52,16 @@ def learning_rates(make: Make, left: float) -> str:
     trial = make()
     rates = list(trial.rates) or [float(group["lr"]) for group in trial.optimizer.param_groups]
     if bad := [rate for rate in rates if not math.isfinite(rate) or rate < 0]:
-        raise Finding(f"learning rate {bad[0]} among {len(rates)}; expected finite and above 0")
+        raise CheckFailed(f"learning rate {bad[0]} among {len(rates)}; expected finite and above 0")
     if not any(rates):
-        raise Finding("every learning rate is 0")
+        raise CheckFailed("every learning rate is 0")
     matrices = [p.detach() for p in trial.model.parameters() if p.dim() > 1 and p.numel()]
     if not trial.rates or not matrices:
         return f"peak {max(rates):.3g}"
     sizes = torch.stack([matrix.float().square().mean().sqrt() for matrix in matrices])
     size, bound = float(sizes.median()), math.fsum(rates)
     if bound < MOVES * size:
-        raise Finding(
+        raise CheckFailed(
             f"all {len(rates)} rates sum to {bound:.3g}, but a typical weight is {size:.3g}: nothing can move"
         )
     return f"peak {max(rates):.3g}, sum {bound:.3g} against weights of {size:.3g}"
@@ -73,7 +72,7 @@ def batches_differ(make: Make, left: float) -> str:
     trial = make()
     first, second = (leaves(batch) for batch in list(trial.batches)[:2])
     if first and len(first) == len(second) and all(map(_equal, first, second)):
-        raise Finding("the first two batches are equal; the loader hands out the same batch again")
+        raise CheckFailed("the first two batches are equal; the loader hands out the same batch again")
     return f"{len(trial.batches)} batches seen"
 
 
@@ -91,7 +90,7 @@ def initial_loss(make: Make, left: float) -> str:
     output = trial.predict(batch)
     loss = float(trial.score(output, batch).detach())
     if not math.isfinite(loss):
-        raise Finding(f"the first loss is {loss}")
+        raise CheckFailed(f"the first loss is {loss}")
     if trial.heads is None:
         return f"loss {loss:.4g}; no classification head to compare with chance"
     return "; ".join(_head(name, head) for name, head in trial.heads(output, batch).items())
@@ -101,20 +100,20 @@ def perfect_prediction(make: Make, left: float) -> str:
     """Right answers, made from the data on another path, score far better than the untrained model."""
     trial = make()
     if trial.perfect is None:
-        raise Skipped("no perfect prediction given")
+        raise CheckSkipped("no perfect prediction given")
     batch = trial.batches[0]
     with torch.no_grad():
         found, untrained = (
             float(trial.score(output, batch)) for output in (trial.perfect(batch), trial.predict(batch))
         )
     if not found < SMALL * untrained:
-        raise Finding(
+        raise CheckFailed(
             f"right answers score {found:.4g}, the untrained model {untrained:.4g}: loss and targets disagree"
         )
     return f"right answers {found:.3g}, untrained model {untrained:.3g}"
 
 
-START: tuple[tuple[str, Callable[[Make, float], str]], ...] = (
+START: Checks = (
     ("trainable", frozen),
     ("optimiser", optimizer_holds_the_model),
     ("learning rate", learning_rates),
@@ -128,13 +127,13 @@ def _head(name: str, head: Head) -> str:
     logits, targets = head.logits.detach().float().flatten(0, -2), head.targets.flatten()
     kept = targets != IGNORED
     if not bool(kept.any()):
-        raise Finding(f"{name}: every target is ignored, so the loss is a mean of nothing")
+        raise CheckFailed(f"{name}: every target is ignored, so the loss is a mean of nothing")
     logits, targets, classes = logits[kept], targets[kept], logits.shape[-1]
     allowed = head.classes if head.classes is not None else frozenset(range(classes))
     if strange := sorted(set(targets.unique().tolist()) - allowed):
-        raise Finding(f"{name}: targets {strange[:4]} occur, expected {sorted(allowed)[:8]}; labels off by one?")
+        raise CheckFailed(f"{name}: targets {strange[:4]} occur, expected {sorted(allowed)[:8]}; labels off by one?")
     if bool((logits >= 0).all()) and bool((logits.sum(-1) - 1).abs().max() < 1e-3):
-        raise Finding(f"{name}: each row sums to 1: probabilities go into a loss that applies softmax itself")
+        raise CheckFailed(f"{name}: each row sums to 1: probabilities go into a loss that applies softmax itself")
     found = float(cross_entropy(logits, targets))
     chance, words = _chance(logits, targets, None if head.prior is None else head.prior.flatten(0, -2)[kept])
     # A head with few targets has noise of its own, which is no fault.
@@ -144,7 +143,7 @@ def _head(name: str, head: Head) -> str:
         else math.inf
     )
     if abs(found - chance) > NATS + noise:
-        raise Finding(f"{name}: starts at {found:.3f} nats, chance is {chance:.3f} ({words})")
+        raise CheckFailed(f"{name}: starts at {found:.3f} nats, chance is {chance:.3f} ({words})")
     return f"{name} {found:.3f} nats, chance {chance:.3f} ({words})"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from aam.health.stats import not_finite
-from aam.health.trial import SHOWN, Finding, Make, Skipped, Trial
+from aam.health.trial import SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
 from aam.wording import few
 
 REACH = 3  # steps within which a gradient must reach every tensor
@@ -30,16 +29,16 @@ def gradients_reach(make: Make, left: float) -> str:
         trial.model.zero_grad()
         loss = trial.score(trial.predict(batch), batch)
         if not loss.requires_grad:
-            raise Finding("the loss has no gradient: it was detached, or computed under no_grad")
+            raise CheckFailed("the loss has no gradient: it was detached, or computed under no_grad")
         loss.backward()
         gradients = [(name, p.grad) for name, p in trial.model.named_parameters() if p.grad is not None]
         if bad := not_finite(gradients):
-            raise Finding(f"gradient of {bad[0][0].name} holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf")
+            raise CheckFailed(f"gradient of {bad[0][0].name} holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf")
         waiting -= {name for name, gradient in gradients if bool(gradient.any())}
         if not waiting:
             return "every trainable tensor has one"
         torch.optim.SGD(trial.model.parameters(), lr=1e-3).step()
-    raise Finding(f"no gradient reaches {few(sorted(waiting), SHOWN)} ({len(waiting)} tensors)")
+    raise CheckFailed(f"no gradient reaches {few(sorted(waiting), SHOWN)} ({len(waiting)} tensors)")
 
 
 def update_is_real(make: Make, left: float) -> str:
@@ -49,19 +48,21 @@ def update_is_real(make: Make, left: float) -> str:
     before = {name: p.detach().clone() for name, p in trial.model.named_parameters() if p.requires_grad}
     updates, modes = _watched(trial, trial.batches[:3])
     if not updates:
-        raise Finding("the step never calls the optimiser")
+        raise CheckFailed("the step never calls the optimiser")
     if modes == {False}:
-        raise Finding(
+        raise CheckFailed(
             "the model is in evaluation mode while it is trained: dropout is off, running statistics are fixed"
         )
     if not any(norm for norm, _ in updates):
-        raise Finding("all gradients are missing or 0 when the optimiser is called: no backward, or zeroed after it")
+        raise CheckFailed(
+            "all gradients are missing or 0 when the optimiser is called: no backward, or zeroed after it"
+        )
     if not any(rate for _, rate in updates):
-        raise Finding("the learning rate is 0 when the optimiser is called")
+        raise CheckFailed("the learning rate is 0 when the optimiser is called")
     named = dict(trial.model.named_parameters())
     still = [name for name, old in before.items() if torch.equal(named[name], old) and name not in trial.frozen]
     if still:
-        raise Finding(
+        raise CheckFailed(
             f"not moved by {len(updates)} updates: {few(still, SHOWN)} ({len(still)} of {len(before)} tensors)"
         )
     return f"all {len(before)} tensors move"
@@ -98,13 +99,13 @@ def gradients_are_fresh(make: Make, left: float) -> str:
         for handle in handles:
             handle.remove()
     if not added:
-        raise Skipped("the step runs no backward pass, see above")
+        raise CheckSkipped("the step runs no backward pass, see above")
     if stale:
-        raise Finding(f"gradients of the step before are still there, e.g. of {stale[0]}: zero_grad is missing")
+        raise CheckFailed(f"gradients of the step before are still there, e.g. of {stale[0]}: zero_grad is missing")
     return "the second step starts from zero"
 
 
-UPDATE: tuple[tuple[str, Callable[[Make, float], str]], ...] = (
+UPDATE: Checks = (
     ("gradient reach", gradients_reach),
     ("update", update_is_real),
     ("fresh gradients", gradients_are_fresh),

@@ -20,7 +20,7 @@ from aam.health.checks_learning import LEARNING
 from aam.health.checks_modes import MODES
 from aam.health.checks_start import START
 from aam.health.checks_update import UPDATE
-from aam.health.trial import Check, Finding, Make, Skipped
+from aam.health.trial import Check, CheckFailed, CheckSkipped, Make
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def _outcome(check: Callable[[Make, float], str], make: Make, left: float) -> tu
     state = torch.get_rng_state()
     try:
         return True, check(make, left)
-    except Finding as finding:
-        return False, str(finding)
-    except Skipped as reason:
+    except CheckFailed as fault:
+        return False, str(fault)
+    except CheckSkipped as reason:
         return None, str(reason)
     except Exception as error:  # noqa: BLE001 - whatever a training step raises is what the user must see
         return False, f"{type(error).__name__}: {error}"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 IGNORED = -100  # target value that a cross-entropy leaves out
-SHOWN = 4  # tensors that a finding names
+SHOWN = 4  # tensors that a fault names
 
 
 class Head(NamedTuple):
@@ -56,11 +56,13 @@ class Check:
 
 
 Make = Callable[[], Trial]
+Checks = tuple[tuple[str, Callable[[Make, float], str]], ...]
+"""Names of checks, and functions of (make, seconds left) that return what was found or raise one of the below."""
 
 
-class Finding(Exception):
+class CheckFailed(Exception):
     """Raised by a check that found a fault; its text is the detail."""
 
 
-class Skipped(Exception):
+class CheckSkipped(Exception):
     """Raised by a check that the trial gives no means for; its text is the reason."""
