@@ -164,11 +164,9 @@ def ordination(shown: Shown, colouring: tuple[str, dict[str, Any]]) -> Part:
     between = squareform(pdist(shown.embeddings[shown.rows]))
     name, values = colouring
     known, target = set(ids), io.BytesIO()
-    plot_pcoa(
-        {title: pcoa(matrix, ids) for title, matrix in {**shown.distances, "Sample embeddings": between}.items()},
-        {sample: value for sample, value in values.items() if sample in known},
-        name,
-        target,
-    )
+    panels = {title: pcoa(matrix, ids) for title, matrix in {**shown.distances, "Sample embeddings": between}.items()}
+    plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
     caption = f"Principal coordinates of {shown.what}" + (f", coloured by {name}." if name else ".")
+    if retries := sum(panel.fallbacks for panel in panels.values()):
+        caption += f" Their decomposition gave up {retries} times and was made less exactly."
     return picture("Ordination of the samples", target.getvalue(), caption)

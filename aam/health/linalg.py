@@ -17,34 +17,37 @@ from aam.health.interventions import Interventions
 from aam.health.stats import format_stats
 
 FALLBACK = "eigen-decomposition fallback"
+GAP = 1e-6
+"""Eigenvalues closer than this part of the largest count as one in the gradient."""
+RETRIES = (0.0, 1e-10, 1e-6, 1e-3)
+"""What is added to the diagonal, as parts of its mean magnitude, where the solver gives up; all in float64."""
 
 
 class _Eigh(torch.autograd.Function):
     """Eigenvalues and vectors of symmetric matrices, with the gradient of repeated eigenvalues damped.
 
     The exact gradient of eigenvectors holds 1 / (l_j - l_i). Here it is d / (d^2 + e^2) with d the difference and e
-    `gap` times the largest magnitude: the same where eigenvalues are apart, 0 where they are equal. There a single
+    `GAP` times the largest magnitude: the same where eigenvalues are apart, 0 where they are equal. There a single
     eigenvector is not defined, only its space is, and functions of the space get the right gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, gap: float) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(matrix)
         ctx.save_for_backward(values, vectors)
-        ctx.gap = gap
         return values, vectors
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         grad_values, grad_vectors = gradients
         values, vectors = ctx.saved_tensors
         apart = values.unsqueeze(-2) - values.unsqueeze(-1)  # [.., i, j] = l_j - l_i
-        scale = ctx.gap * values.abs().amax(-1, keepdim=True).unsqueeze(-1).clamp(
+        scale = GAP * values.abs().amax(-1, keepdim=True).unsqueeze(-1).clamp(
             min=torch.finfo(values.dtype).tiny ** 0.25
         )
         inner = (vectors.mT @ grad_vectors) * (apart / (apart.square() + scale.square()))
         gradient = vectors @ (inner + torch.diag_embed(grad_values)) @ vectors.mT
-        return (gradient + gradient.mT) / 2, None
+        return (gradient + gradient.mT) / 2
 
 
 @dataclass(frozen=True)
@@ -56,32 +59,25 @@ class Eigen:
     condition: float  # largest over smallest magnitude of the eigenvalues, the worst of the batch
 
 
-def robust_eigh(
-    matrix: Tensor, ridge: float = 0.0, gap: float = 1e-6, interventions: Interventions | None = None
-) -> Eigen:
+def robust_eigh(matrix: Tensor, interventions: Interventions | None = None) -> Eigen:
     """Eigen-decomposition of symmetric matrices [.., n, n] with finite gradients, in at least fp32.
 
-    The matrix is made exactly symmetric; `ridge` times its mean |diagonal| is added to the diagonal before and taken
-    off the eigenvalues after. Where the solver gives up, the same is tried in float64, then with a growing ridge, and
-    each such retry is counted in `interventions`. Raises `NonFiniteError` for NaN or Inf in the matrix, and where
-    nothing helps: a stale or made-up result is never returned.
+    The matrix is made exactly symmetric. Where the solver gives up, the same is tried in float64, then with a growing
+    ridge, which is taken off the eigenvalues again, and each such retry is counted in `interventions`. Raises
+    `NonFiniteError` for NaN or Inf in the matrix, and where nothing helps: a stale or made-up result is never returned.
     """
     wide = matrix if matrix.dtype in (torch.float32, torch.float64) else matrix.float()
     if not bool(torch.isfinite(wide).all()):
         raise NonFiniteError(f"eigen-decomposition of a matrix with shape {matrix.shape}: {format_stats(matrix)}")
     symmetric = (wide + wide.mT) / 2
     size = symmetric.detach().diagonal(dim1=-2, dim2=-1).double().abs().mean(-1)
-    for attempt, (dtype, factor) in enumerate(
-        [(symmetric.dtype, ridge), *((torch.float64, max(ridge, extra)) for extra in (ridge, 1e-10, 1e-6, 1e-3))]
-    ):
+    for attempt, (dtype, ridge) in enumerate([(symmetric.dtype, 0.0), *((torch.float64, ridge) for ridge in RETRIES)]):
         if attempt and interventions is not None:
             interventions.add(FALLBACK)
-        shift = (factor * size).to(dtype)
-        shifted = symmetric.to(dtype) + shift[..., None, None] * torch.eye(
-            matrix.shape[-1], dtype=dtype, device=matrix.device
-        )
+        shift = (ridge * size).to(dtype)
+        diagonal = torch.diag_embed(shift[..., None].expand(*shift.shape, matrix.shape[-1]))
         try:
-            values, vectors = _Eigh.apply(shifted, gap)
+            values, vectors = _Eigh.apply(symmetric.to(dtype) + diagonal)
         except torch.linalg.LinAlgError:
             continue
         if bool(torch.isfinite(values).all()) and bool(torch.isfinite(vectors).all()):

@@ -52,7 +52,7 @@ def test_gradient_of_a_function_of_the_space_is_right():
     base, direction = cycle(6), symmetric(6, 1) * 0.1
 
     def projected(t):
-        vectors = robust_eigh(base + t * direction, gap=1e-9).vectors[:, 1:3]
+        vectors = robust_eigh(base + t * direction).vectors[:, 1:3]
         return (vectors @ vectors.mT * direction).sum()
 
     t = torch.zeros((), dtype=torch.float64, requires_grad=True)
@@ -71,10 +71,8 @@ def test_batches_half_precision_and_asymmetry():
     assert torch.allclose(robust_eigh(a[0] + skew - skew.mT).values, eigen.values[0], atol=1e-5)
 
 
-def test_ridge_is_taken_off_again_and_the_condition_is_told():
+def test_the_condition_is_told():
     a = torch.diag(torch.tensor([1e-12, 1.0, 4.0], dtype=torch.float64))
-    eigen = robust_eigh(a, ridge=1e-4)
-    assert torch.allclose(eigen.values, torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64), atol=1e-9)
     assert robust_eigh(a).condition == pytest.approx(4e12, rel=1e-3)
     assert robust_eigh(torch.ones(2, 2)).condition > 1e6 and robust_eigh(torch.eye(3)).condition == 1
 
@@ -103,7 +101,8 @@ def test_fallback_is_counted(monkeypatch, failures):
     eigen = robust_eigh(a, interventions=counter)
     assert calls == [torch.float32] + [torch.float64] * failures
     assert counter.state_dict() == {"eigen-decomposition fallback": failures}
-    assert torch.allclose(eigen.values, solve(a).eigenvalues, atol=1e-2) and eigen.values.dtype is torch.float32
+    # The ridge, up to a thousandth of the diagonal, is taken off again.
+    assert torch.allclose(eigen.values, solve(a).eigenvalues, atol=1e-5) and eigen.values.dtype is torch.float32
 
 
 def test_a_solver_that_never_converges_is_an_error_not_an_old_result(monkeypatch):
