@@ -129,7 +129,7 @@ def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure:
     tree = None
     if data.tree is not None:
         tree, table, names = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
-        targets: TreeTargets | MatrixTargets = TreeTargets(tree, names, *measure)
+        targets: TreeTargets | MatrixTargets = TreeTargets(tree, tree.leaves_of(names), *measure)
     else:
         record = read_matrix(files["unifrac_matrix"], at_most_one=measure.metric != "weighted")
         table = match_matrix(table, record.ids, files["unifrac_matrix"], dropped)

@@ -85,7 +85,7 @@ class Prepared:
     def targets(self, metric: Metric, alpha: float) -> TreeTargets | ForestTargets:
         """Targets by the one tree, or by the tree of each study."""
         pairs = zip(self.trees, self.leaves, strict=True)
-        own = [TreeTargets.of_columns(tree, leaves, metric, alpha) for tree, leaves in pairs]
+        own = [TreeTargets(tree, leaves, metric, alpha) for tree, leaves in pairs]
         ids = self.table.sample_ids
         return own[0] if len(own) == 1 else ForestTargets(own, StudyOf(ids, self.by_id, self.study))
 

@@ -154,7 +154,7 @@ def indexing(path: Path) -> dict[str, float]:
 
 def index_bytes(tree: Tree) -> int:
     """Bytes of a tree's arrays and of what targets add to them: names, which only messages need, not among them."""
-    targets = TreeTargets(tree, tree.tip_names[:1], "unweighted", 0.5)
+    targets = TreeTargets(tree, np.zeros(1, np.int64), "unweighted", 0.5)
     return sum(part.nbytes for part in (tree.first, tree.last, tree.length, tree.parent, *targets._paths))
 
 

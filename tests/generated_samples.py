@@ -34,7 +34,7 @@ class Community:
         return [f"a{number}" for number in range(self.counts.shape[1])]
 
     def targets(self, metric: Metric = "unweighted", alpha: float = 0.5) -> TreeTargets:
-        return TreeTargets(self.tree, self.names, metric, alpha)
+        return TreeTargets(self.tree, self.tree.leaves_of(self.names), metric, alpha)
 
     def dataset(self, token_limit: int | None = None, depth: int | None = None, seed: int = 0) -> ASVDataset:
         ids = [f"s{row}" for row in range(self.counts.shape[0])]

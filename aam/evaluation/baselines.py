@@ -113,7 +113,8 @@ def upgma_baseline(
     fit = fit.head(used)
     present = np.flatnonzero(_distinct([*fit.asvs, *held_out.asvs], len(tokens)))
     names = [str(column) for column in present]
-    targets = TreeTargets(hamming_tree(tokens[present], names), names, metric, alpha)
+    tree = hamming_tree(tokens[present], names)
+    targets = TreeTargets(tree, tree.leaves_of(names), metric, alpha)
 
     def on_the_tree(drawn: DrawnSamples) -> NDArray[np.float64]:
         ids = [str(row) for row in range(len(drawn.asvs))]

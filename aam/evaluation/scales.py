@@ -106,7 +106,7 @@ def grown_line(latent: LatentTree, known: Known, tokens: NDArray[np.uint8]) -> L
     names = [str(column) for column in columns]
     tree = grow(latent, embeddings, tokens[columns], names)
     own = [np.searchsorted(columns, some) for some in asvs]
-    raw = TreeTargets(tree, names, latent.metric, latent.alpha)(ids, own, counts).unifrac
+    raw = TreeTargets(tree, tree.leaves_of(names), latent.metric, latent.alpha)(ids, own, counts).unifrac
     true = known.true.unifrac
     return Line(*fit_line(known_pairs(raw, true), known_pairs(true, true)))
 

@@ -48,23 +48,13 @@ class Leaves:
 
 
 class TreeTargets:
-    """Exact targets from a tree; ASVs are column numbers of the table whose `asv_names`, all tips of the tree, it gets.
+    """Exact targets from a tree; ASVs are column numbers of a table, and `leaf` [ASVs] has the leaf of each.
 
-    Raises `TreeError` for a name that is no tip. Holds arrays only, so it travels to worker processes as it is.
+    Holds arrays only, so it travels to worker processes as it is.
     """
 
-    def __init__(self, tree: Tree, asv_names: Sequence[str], metric: Metric, alpha: float):
-        self._on(tree, tree.leaves_of(asv_names), Measure(metric, alpha))
-
-    @classmethod
-    def of_columns(cls, tree: Tree, leaves: Leaves, metric: Metric, alpha: float) -> TreeTargets:
-        """The same where the leaves are known by column."""
-        made = cls.__new__(cls)
-        made._on(tree, leaves, Measure(metric, alpha))
-        return made
-
-    def _on(self, tree: Tree, leaf: np.ndarray | Leaves, measure: Measure) -> None:
-        self.tree, self.measure, self._leaf = tree, measure, leaf
+    def __init__(self, tree: Tree, leaf: np.ndarray | Leaves, metric: Metric, alpha: float):
+        self.tree, self.measure, self._leaf = tree, Measure(metric, alpha), leaf
 
     @cached_property
     def _paths(self) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,7 @@ def test_the_tree_is_the_upgma_tree_of_geometric_means() -> None:
     mixed = np.sqrt(learned * hamming(drawn.tokens))
     mixed *= learned.mean() / mixed.mean()
     tree = grow(latent, embeddings, drawn.tokens, names)
-    along = TreeTargets(tree, names, "unweighted", 0.5).patristic(np.arange(6))
+    along = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5).patristic(np.arange(6))
     assert along == pytest.approx(squareform(cophenet(linkage(mixed, "average"))), abs=1e-12)
 
 
@@ -76,7 +76,7 @@ def test_unifrac_is_exact_on_the_grown_tree_and_zero_between_like_samples() -> N
     names = [str(column) for column in drawn.columns]
     tree = grow(trained.latent_tree, whole.asvs.embeddings, drawn.tokens, names)
     parts = [drawn.drawn()[row] for row in range(4)]
-    expected = TreeTargets(tree, names, "unweighted", 0.5)(
+    expected = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5)(
         list("abcd"), [part.asvs for part in parts], [part.counts for part in parts]
     )
     assert found == pytest.approx(expected.unifrac, abs=1e-12)

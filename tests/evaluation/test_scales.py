@@ -69,7 +69,8 @@ def test_the_line_of_grown_trees_leaves_no_bias_on_the_samples_it_was_found_on(r
     known = training_samples(model, corpus, draw)
     columns, embeddings = known.encoding.asvs
     names = [str(column) for column in columns]
-    on_tree = TreeTargets(grow(model.latent_tree, embeddings, corpus.tokens[columns], names), names, "unweighted", 0.5)
+    tree = grow(model.latent_tree, embeddings, corpus.tokens[columns], names)
+    on_tree = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5)
     samples = known.samples
     own = [np.searchsorted(columns, sample.asvs) for sample in samples]
     raw = upper_triangle(on_tree([s.sample_id for s in samples], own, [s.counts for s in samples]).unifrac)

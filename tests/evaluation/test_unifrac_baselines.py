@@ -42,7 +42,7 @@ def drawn_from(tree: Tree, names: list[str], counts: np.ndarray, metric: Metric 
     """All samples of counts [B, A] with their UniFrac on a tree."""
     asvs = [np.flatnonzero(row) for row in counts]
     reads = [row[columns] for row, columns in zip(counts, asvs, strict=True)]
-    targets = TreeTargets(tree, names, metric, 0.5)
+    targets = TreeTargets(tree, tree.leaves_of(names), metric, 0.5)
     return DrawnSamples(asvs, reads, targets([str(row) for row in range(len(asvs))], asvs, reads).unifrac)
 
 

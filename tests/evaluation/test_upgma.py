@@ -36,7 +36,8 @@ def test_by_hand() -> None:
 def test_distances_along_the_tree_are_the_cophenetic_ones() -> None:
     tokens, names = random_tokens(40, 0), [f"t{number}" for number in range(40)]
     merges = linkage(pdist(tokens.astype(float), "hamming"), "average")
-    targets = TreeTargets(linkage_tree(merges, names), names, "unweighted", 0.5)
+    tree = linkage_tree(merges, names)
+    targets = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5)
     np.testing.assert_allclose(targets.patristic(np.arange(40)), squareform(cophenet(merges)), atol=1e-12)
 
 

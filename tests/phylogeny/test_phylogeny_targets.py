@@ -31,7 +31,8 @@ SKBIO = {
 
 
 def hand(names: list[str], metric: Metric = "unweighted") -> TreeTargets:
-    return TreeTargets(parse_tree(HAND.encode(), "t.nwk"), names, metric, 0.5)
+    tree = parse_tree(HAND.encode(), "t.nwk")
+    return TreeTargets(tree, tree.leaves_of(names), metric, 0.5)
 
 
 def test_asvs_are_columns_of_the_table_not_leaves_of_the_tree():
@@ -65,7 +66,7 @@ def test_real_studies_agree_with_scikit_bio(study: Callable[[str], Path], name: 
     for metric, (their_name, extra) in SKBIO.items():
         expected = beta_diversity(their_name, counts, **options, **extra).data
         for each in (tree, tree.shear(match.tips)):
-            found = TreeTargets(each, match.tips, metric, 0.5)([], asvs, reads)
+            found = TreeTargets(each, each.leaves_of(match.tips), metric, 0.5)([], asvs, reads)
             assert np.abs(found.unifrac - expected).max() < 1e-9
             assert np.abs(found.faith_pd - expected_pd).max() < 1e-9
 
@@ -74,7 +75,7 @@ def test_real_tree_distances_agree_with_scikit_bio(study: Callable[[str], Path])
     path = study("ecam-infants") / "tree.nwk"
     tree = read_tree(path)
     asvs = np.random.default_rng(0).choice(len(tree.tip_names), 40, replace=False)
-    found = TreeTargets(tree, tree.tip_names, "unweighted", 0.5).patristic(asvs)
+    found = TreeTargets(tree, tree.leaves_of(tree.tip_names), "unweighted", 0.5).patristic(asvs)
     names = [tree.tip_names[asv] for asv in asvs]
     theirs = TreeNode.read(str(path), format="newick", convert_underscores=False).cophenet(names)
     assert np.abs(found - theirs.filter(names).data).max() < 1e-9
@@ -92,7 +93,8 @@ def test_tree_distances_by_hand():
 def test_tree_distances_agree_with_scikit_bio_on_any_tree(drawn: Node, data: st.DataObject):
     names = tip_names(drawn)
     chosen = data.draw(st.lists(st.integers(0, len(names) - 1), min_size=1, unique=True))
-    targets = TreeTargets(parse_tree((drawn.newick() + ";").encode(), "t.nwk"), names, "unweighted", 0.5)
+    parsed = parse_tree((drawn.newick() + ";").encode(), "t.nwk")
+    targets = TreeTargets(parsed, parsed.leaves_of(names), "unweighted", 0.5)
     found = targets.patristic(np.array(chosen))
     tree = TreeNode.read([drawn.newick() + ";"], convert_underscores=False)
     for row, one in enumerate(chosen):
@@ -125,7 +127,7 @@ def test_studies_are_measured_by_their_own_trees_and_not_against_each_other() ->
     # columns of the joined table: a, b, c, d; the leaves of the second tree are d, c, b, columns 3, 2, 1
     first, tree = hand(["a", "b"]), parse_tree(b"((d:3,c:2):4,b:1);", "u.nwk")
     leaves = Leaves(columns=np.array([3, 2, 1]), order=np.array([2, 1, 0]))
-    second = TreeTargets.of_columns(tree, leaves, "unweighted", 0.5)
+    second = TreeTargets(tree, leaves, "unweighted", 0.5)
     forest = ForestTargets([first, second], {"x": 0, "y": 0, "z": 1, "w": 1})
     asvs = [np.array([0]), np.array([1]), np.array([1, 2]), np.array([3])]
     counts = [np.ones(len(own), np.int64) for own in asvs]
