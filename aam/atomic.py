@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial-"
+"""How the names of files begin that are being written."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -27,7 +30,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def partial_of(path: Path) -> Path:
     """Where this process writes a file before it takes its place."""
-    return path.with_name(f".partial-{os.getpid()}-{path.name}")
+    return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing into a folder, which nobody else may be writing to now."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        path.unlink()
 
 
 def sync(path: Path) -> None:

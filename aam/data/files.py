@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
+from aam.atomic import sweep
 from aam.errors import InputError
 
 Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
@@ -77,26 +78,34 @@ def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> Non
 def alone(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
     """Have a folder, made where there is none, for this process alone until the block ends.
 
-    Raises `error` where another process has it. The system lets go of what a killed one had. A folder that was made
-    for nothing is gone afterwards.
+    Raises `error` where another process has it. The system lets go of what a killed one had, and what it was writing
+    is removed. A folder that was made for nothing is gone afterwards.
     """
     refuse_unwritable(folder, option, error)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
     with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise error(
-                f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
-            ) from None
+        if not locked(handle, lock):
+            raise error(f"{option} {folder}: another process is writing there; wait for its end, or give another folder")
+        sweep(folder)
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
             if made and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def locked(handle: IO[str], path: Path) -> bool:
+    """Whether the open file at `path` is from now on this process's alone."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())  # who had it may have removed it meanwhile
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # the file system knows no locks, as Lustre in many clusters: go on without
 
 
 def sniff(path: Path) -> Kind:

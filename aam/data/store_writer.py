@@ -111,7 +111,7 @@ class StoreWriter:
         write_manifest(self.folder, self.record)
 
     def complete(self, more: dict[str, Any], without: tuple[str, ...] = ()) -> None:
-        """Seal all arrays, note their digests, and make the folder one that opens; `without` names arrays to remove."""
+        """Seal all arrays, note their digests, and make the folder one that opens, `without` the arrays of these names."""
         arrays = {}
         for name, array in sorted(self._arrays.items()):
             array.seal()
@@ -120,5 +120,3 @@ class StoreWriter:
         for part in self.parts:
             del part["rows"]
         write_manifest(self.folder, self.record | more | {"complete": True, "arrays": arrays})
-        for name in self._arrays.keys() & set(without):
-            self._arrays[name].path.unlink()

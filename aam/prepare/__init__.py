@@ -16,8 +16,8 @@ from aam.data.store import Store, open_store
 from aam.data.store_writer import StoreWriter
 from aam.errors import CorpusError
 from aam.prepare.finish import finish
-from aam.prepare.part import add_table, go_on
-from aam.prepare.sources import begin, sources_of
+from aam.prepare.part import WORKING, add_table, go_on
+from aam.prepare.sources import Source, begin, sources_of
 
 __all__ = ["prepare"]
 
@@ -32,17 +32,24 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
         record = begin(config, sources, folder)
         if record["complete"]:
             say(f"{folder} is complete already")
-            return open_store(folder)
-        tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
-        with StoreWriter(folder, record) as writer:
-            growing = go_on(writer, tree)
-            for number, source in enumerate(sources):
-                if number < len(record["parts"]):
-                    say(f"{source.name}: written before")
-                    continue
-                part = add_table(growing, source, number, config)
-                say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
-                for reason, count in part["dropped"].items():
-                    say(f"{source.name}: {count:,} {reason}")
-            finish(growing, sources, say)
+        else:
+            write(config, sources, StoreWriter(folder, record), say)
+        for name in WORKING:  # here too where the process that completed the corpus was killed before it came to this
+            (folder / f"{name}.npy").unlink(missing_ok=True)
     return open_store(folder)
+
+
+def write(config: PrepareConfig, sources: list[Source], writer: StoreWriter, say: Callable[[str], None]) -> None:
+    """Add the tables whose parts are not there yet, and complete the corpus."""
+    tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
+    with writer:
+        growing = go_on(writer, tree)
+        for number, source in enumerate(sources):
+            if number < len(writer.parts):
+                say(f"{source.name}: written before")
+                continue
+            part = add_table(growing, source, number, config)
+            say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
+            for reason, count in part["dropped"].items():
+                say(f"{source.name}: {count:,} {reason}")
+        finish(growing, sources, say)

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aam.config import LossConfig
+from aam.data.dataset import Batch
 from aam.health.guards import assert_finite
 from aam.health.stats import format_stats
 from aam.models.precision import at_least_single
 from aam.models.pretrain_model import PretrainOutput
+from aam.models.sample_encoder import log_abundance
 
 
 def _format_tensor_stats(tensor: Tensor) -> str:
@@ -104,21 +106,6 @@ class TargetScale:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the losses compare predictions with; fields as in `aam.data.dataset.Batch`, log abundance [B, S] added."""
-
-    masked_bases: Tensor
-    unifrac: Tensor | None
-    faith_pd: Tensor | None
-    patristic: Tensor | None
-    index: Tensor
-    valid: Tensor
-    hidden: Tensor
-    uncounted: Tensor
-    log_abundance: Tensor
-
-
-@dataclass(frozen=True)
 class Losses:
     """Loss terms [] of one batch, each unweighted, and the `total` [] that is differentiated."""
 
@@ -126,35 +113,36 @@ class Losses:
     total: Tensor
 
 
-def pretrain_losses(output: PretrainOutput, asked: Asked, weights: LossConfig, scale: TargetScale) -> Losses:
-    """Score what a model put out; terms without prediction or target are left out.
+def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, scale: TargetScale) -> Losses:
+    """Score what a model put out of a batch; terms without prediction or target are left out.
 
     Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.
     """
-    terms = {"nucleotide": nucleotide_loss(output.nucleotides, asked.masked_bases, check=False)}
-    if asked.unifrac is not None:
+    terms = {"nucleotide": nucleotide_loss(output.nucleotides, batch.masked_bases, check=False)}
+    if batch.unifrac is not None:
         for term, pred in (("unifrac", output.unifrac), ("euclidean", output.euclidean)):
             if pred is not None:
-                terms[term] = pair_loss(term, pred, asked.unifrac, scale.unifrac, check=False)
-    if asked.patristic is not None and output.patristic is not None:
-        terms["patristic"] = pair_loss("patristic", output.patristic, asked.patristic, scale.patristic, check=False)
-    if asked.faith_pd is not None:
-        true = asked.faith_pd.clamp_min(1e-9).log()
+                terms[term] = pair_loss(term, pred, batch.unifrac, scale.unifrac, check=False)
+    if batch.patristic is not None and output.patristic is not None:
+        terms["patristic"] = pair_loss("patristic", output.patristic, batch.patristic, scale.patristic, check=False)
+    if batch.faith_pd is not None:
+        true = batch.faith_pd.clamp_min(1e-9).log()
         terms["faith_pd"] = scaled_mse("faith_pd", output.faith_pd, true, scale.faith_pd, check=False)
-    terms["masked_asv"] = membership_loss(output.membership, asked.index, asked.valid, asked.hidden, check=False)
-    terms["count"] = count_loss(output, asked, scale.abundance)
+    terms["masked_asv"] = membership_loss(output.membership, batch.index, batch.valid, batch.hidden, check=False)
+    terms["count"] = count_loss(output, batch, scale.abundance)
     weight = {name: getattr(weights, f"{name}_weight") for name in terms}
     none = output.faith_pd.new_zeros(())
     return Losses(terms, sum((weight[name] * term for name, term in terms.items()), none))
 
 
-def count_loss(output: PretrainOutput, asked: Asked, variance: float) -> Tensor:
+def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:
     """Squared error of log abundance where it was hidden: of whole slots and of counts alone, [B, S] each."""
-    check_pair("hidden_abundance", output.hidden_abundance, asked.log_abundance, check=False)
-    check_pair("slot_abundance", output.slot_abundance, asked.log_abundance, check=False)
-    pred = at_least_single(torch.where(asked.hidden, output.hidden_abundance, output.slot_abundance))
-    scored = (asked.hidden | asked.uncounted) & asked.valid
-    error = torch.where(scored, pred - asked.log_abundance, 0.0)
+    true = log_abundance(batch.abundance)
+    check_pair("hidden_abundance", output.hidden_abundance, true, check=False)
+    check_pair("slot_abundance", output.slot_abundance, true, check=False)
+    pred = at_least_single(torch.where(batch.hidden, output.hidden_abundance, output.slot_abundance))
+    scored = (batch.hidden | batch.uncounted) & batch.valid
+    error = torch.where(scored, pred - true, 0.0)
     return (error**2).sum() / scored.sum().clamp_min(1) / variance
 
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from aam.config import LossConfig
 from aam.data.dataset import Batch
 from aam.models.pretrain_model import PretrainInputs, PretrainOutput
-from aam.models.sample_encoder import log_abundance
-from aam.training.losses import Asked, Losses, TargetScale, pretrain_losses
+from aam.training.losses import Losses, TargetScale, pretrain_losses
 
 
 class Objective(Protocol):
@@ -42,7 +41,7 @@ class PretrainObjective:
         return model_inputs(batch)
 
     def losses(self, output: PretrainOutput, batch: Batch) -> Losses:
-        return pretrain_losses(output, asked_of(batch), self.weights, self.scale)
+        return pretrain_losses(output, batch, self.weights, self.scale)
 
     def targets(self, batch: Batch) -> list[tuple[str, Tensor | None]]:
         return [
@@ -64,19 +63,4 @@ def model_inputs(batch: Batch) -> PretrainInputs:
         masked_tokens=batch.masked_tokens,
         masked_at=batch.masked_at,
         patristic_rows=batch.patristic_rows,
-    )
-
-
-def asked_of(batch: Batch) -> Asked:
-    """What the losses of pretraining compare with."""
-    return Asked(
-        masked_bases=batch.masked_bases,
-        unifrac=batch.unifrac,
-        faith_pd=batch.faith_pd,
-        patristic=batch.patristic,
-        index=batch.index,
-        valid=batch.valid,
-        hidden=batch.hidden,
-        uncounted=batch.uncounted,
-        log_abundance=log_abundance(batch.abundance),
     )

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from aam.config import LossConfig
+from aam.data.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.models.pretrain_model import PretrainOutput
 from aam.training.losses import (
-    Asked,
     TargetScale,
     _format_tensor_stats,
     above_diagonal,
@@ -70,7 +70,7 @@ def test_mis_shaped_pairs_name_both_shapes_and_what_they_hold():
     with pytest.raises(ValueError, match=r"membership_pred has shape \(2, 5\) but membership_true has \(3, 4\)"):
         membership_loss(torch.zeros(2, 5), index, flags, flags)
     with pytest.raises(ValueError, match=r"slot_abundance_pred has shape \(2, 1\) but slot_abundance_true"):
-        pretrain_losses(dataclasses.replace(OUTPUT, slot_abundance=torch.zeros(2, 1)), asked(), LossConfig(), SCALE)
+        pretrain_losses(dataclasses.replace(OUTPUT, slot_abundance=torch.zeros(2, 1)), drawn(), LossConfig(), SCALE)
 
 
 def test_nucleotides_by_hand():
@@ -162,18 +162,24 @@ def test_membership_does_not_see_padding(at: int):
     assert torch.equal(membership_loss(logits, index, valid, hidden), alone)
 
 
-def asked() -> Asked:
+def drawn() -> Batch:
     """Two samples of two slots and one; the second slot of the first is hidden, the slot of the second uncounted."""
-    return Asked(
+    return Batch(
+        sample_ids=["x", "y"],
+        asvs=torch.tensor([0, 1]),
+        tokens=torch.ones(2, 4, dtype=torch.uint8),
+        index=torch.tensor([[0, 1], [0, 0]]),
+        valid=torch.tensor([[True, True], [True, False]]),
+        counts=torch.tensor([[1.0, 3.0], [7.0, 9.0]]),
+        hidden=torch.tensor([[False, True], [False, False]]),
+        uncounted=torch.tensor([[False, False], [True, False]]),
+        masked_rows=torch.tensor([0]),
+        masked_tokens=torch.ones(1, 4, dtype=torch.uint8),
+        masked_at=torch.tensor([[0, 1]]),
         masked_bases=torch.tensor([1]),
         unifrac=torch.tensor([[0.0, 0.5], [0.5, 0.0]]),
         faith_pd=torch.tensor([math.e, math.e**2]),
         patristic=torch.tensor([[0.0, 2.0], [2.0, 0.0]]),
-        index=torch.tensor([[0, 1], [0, 0]]),
-        valid=torch.tensor([[True, True], [True, False]]),
-        hidden=torch.tensor([[False, True], [False, False]]),
-        uncounted=torch.tensor([[False, False], [True, False]]),
-        log_abundance=torch.tensor([[-1.0, -2.0], [-0.5, -9.0]]),
     )
 
 
@@ -198,24 +204,25 @@ BY_HAND = {
     "patristic": 1.0**2 / 4.0,
     "faith_pd": (0 + (4 - 2) ** 2) / 2 / 5.0,
     "masked_asv": math.log(2),
-    "count": ((-1 + 2) ** 2 + (-2.5 + 0.5) ** 2) / 2 / 10.0,
+    # of the hidden slot 3 reads of 4, of the uncounted one all
+    "count": ((-1 - math.log(3 / 4)) ** 2 + (-2.5 - 0) ** 2) / 2 / 10.0,
 }
 SCALE = TargetScale(unifrac=0.16, patristic=4.0, faith_pd=5.0, abundance=10.0)
 
 
 def test_all_terms_by_hand():
-    found = pretrain_losses(OUTPUT, asked(), LossConfig(), SCALE)
+    found = pretrain_losses(OUTPUT, drawn(), LossConfig(), SCALE)
     assert {name: term.item() for name, term in found.terms.items()} == pytest.approx(BY_HAND, rel=1e-5)
 
 
 def test_the_total_is_the_weighted_sum():
     weights = {f"{name}_weight": float(number) for number, name in enumerate(BY_HAND)}
-    found = pretrain_losses(OUTPUT, asked(), LossConfig(**weights), SCALE)
+    found = pretrain_losses(OUTPUT, drawn(), LossConfig(**weights), SCALE)
     assert found.total.item() == pytest.approx(sum(n * term for n, term in enumerate(BY_HAND.values())), rel=1e-5)
 
 
 def test_terms_without_prediction_or_target_are_left_out():
-    without_tree = dataclasses.replace(asked(), faith_pd=None, patristic=None)
+    without_tree = dataclasses.replace(drawn(), faith_pd=None, patristic=None)
     found = pretrain_losses(
         dataclasses.replace(OUTPUT, unifrac=None, patristic=None), without_tree, LossConfig(), SCALE
     )
@@ -225,22 +232,22 @@ def test_terms_without_prediction_or_target_are_left_out():
 
 def test_nothing_hidden_costs_nothing():
     nothing, none = torch.zeros(2, 2, dtype=torch.bool), torch.zeros(0, dtype=torch.int64)
-    still = dataclasses.replace(asked(), hidden=nothing, uncounted=nothing, masked_bases=none)
+    still = dataclasses.replace(drawn(), hidden=nothing, uncounted=nothing, masked_bases=none)
     found = pretrain_losses(dataclasses.replace(OUTPUT, nucleotides=torch.zeros(0, 6)), still, LossConfig(), SCALE)
     assert found.terms["count"] == found.terms["masked_asv"] == found.terms["nucleotide"] == 0.0
 
 
 def test_faith_pd_of_0_is_finite():
-    found = pretrain_losses(OUTPUT, dataclasses.replace(asked(), faith_pd=torch.zeros(2)), LossConfig(), SCALE)
+    found = pretrain_losses(OUTPUT, dataclasses.replace(drawn(), faith_pd=torch.zeros(2)), LossConfig(), SCALE)
     assert torch.isfinite(found.terms["faith_pd"])
 
 
 def test_padding_has_no_part_in_counts():
-    clean = pretrain_losses(OUTPUT, asked(), LossConfig(), SCALE)
+    clean = pretrain_losses(OUTPUT, drawn(), LossConfig(), SCALE)
     padded = {
-        name: getattr(OUTPUT, name).masked_fill(~asked().valid, NAN) for name in ("hidden_abundance", "slot_abundance")
+        name: getattr(OUTPUT, name).masked_fill(~drawn().valid, NAN) for name in ("hidden_abundance", "slot_abundance")
     }
-    found = pretrain_losses(dataclasses.replace(OUTPUT, **padded), asked(), LossConfig(), SCALE)
+    found = pretrain_losses(dataclasses.replace(OUTPUT, **padded), drawn(), LossConfig(), SCALE)
     assert torch.equal(found.total, clean.total)
 
 
