@@ -8,7 +8,7 @@ from torch import Tensor
 from aam.data.dataset import Batch
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
-from aam.training.losses import above_diagonal
+from aam.training.losses import above_diagonal, log_faith_pd
 from aam.training.objective import model_inputs
 
 
@@ -27,7 +27,7 @@ def calibrate(model: PretrainModel, batch: Batch) -> None:
     if model.latent_tree is not None and batch.patristic is not None and output.patristic is not None:
         model.latent_tree.log_scale.add_(log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic)))
     if batch.faith_pd is not None:
-        model.scalars.pd.bias.add_(batch.faith_pd.log().mean() - output.faith_pd.mean())
+        model.scalars.pd.bias.add_(log_faith_pd(batch.faith_pd).mean() - output.faith_pd.mean())
     amount = log_abundance(batch.abundance)[batch.valid].mean()
     model.scalars.amount.bias.add_(amount - output.slot_abundance[batch.valid].mean())
     model.hidden_asvs.amount.bias.add_(amount - output.hidden_abundance[batch.valid].mean())

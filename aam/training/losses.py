@@ -21,6 +21,9 @@ from aam.models.precision import at_least_single
 from aam.models.pretrain_model import PretrainOutput
 from aam.models.sample_encoder import log_abundance
 
+SHORTEST = 1e-9
+"""Branch length below which samples are told apart no longer."""
+
 
 def _format_tensor_stats(tensor: Tensor) -> str:
     """`min=…, max=… (integer tensor)`, or min, max, mean and how many NaN and Inf; never raises."""
@@ -95,6 +98,11 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
     return (terms * weight).sum() / weight.sum().clamp_min(1.0)
 
 
+def log_faith_pd(lengths: Tensor) -> Tensor:
+    """Natural log of Faith PD [B]; that of a sample on branches of length 0 is floored, not infinite."""
+    return lengths.clamp_min(SHORTEST).log()
+
+
 @dataclass(frozen=True)
 class TargetScale:
     """Variances by which regressions are divided; measured on the first training batches."""
@@ -126,7 +134,7 @@ def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, s
     if batch.patristic is not None and output.patristic is not None:
         terms["patristic"] = pair_loss("patristic", output.patristic, batch.patristic, scale.patristic, check=False)
     if batch.faith_pd is not None:
-        true = batch.faith_pd.clamp_min(1e-9).log()
+        true = log_faith_pd(batch.faith_pd)
         terms["faith_pd"] = scaled_mse("faith_pd", output.faith_pd, true, scale.faith_pd, check=False)
     terms["masked_asv"] = membership_loss(output.membership, batch.index, batch.valid, batch.hidden, check=False)
     terms["count"] = count_loss(output, batch, scale.abundance)

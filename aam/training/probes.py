@@ -20,6 +20,7 @@ from aam.health.trial import Head
 from aam.models.chunked_encoder import log_frequencies
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
+from aam.training.losses import log_faith_pd
 from aam.training.muon import MuonAdamW
 from aam.training.optim import build_optimizer
 
@@ -80,7 +81,7 @@ class PretrainProbes:
             membership=SURE * (2 * (members > 0).float() - 1),
             hidden_abundance=amounts,
             slot_abundance=amounts,
-            faith_pd=torch.zeros(len(members)) if batch.faith_pd is None else batch.faith_pd.clamp_min(1e-9).log(),
+            faith_pd=torch.zeros(len(members)) if batch.faith_pd is None else log_faith_pd(batch.faith_pd),
             asvs=members,
             samples=members,
         )

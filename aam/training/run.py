@@ -24,7 +24,7 @@ from aam.models.sample_encoder import log_abundance
 from aam.training.calibrate import calibrate
 from aam.training.faults import Backing, RunHealth
 from aam.training.loop import Run
-from aam.training.losses import TargetScale, above_diagonal
+from aam.training.losses import TargetScale, above_diagonal, log_faith_pd
 from aam.training.objective import PretrainObjective
 from aam.training.optim import build_optimizer, loss_scaler
 from aam.training.parts import set_moments, set_weights
@@ -52,7 +52,7 @@ def measure_scale(batches: TrainingBatches) -> TargetScale:
         name: [above_diagonal(getattr(b, name)) for b in some if getattr(b, name) is not None]
         for name in ("unifrac", "patristic")
     }
-    pairs["faith_pd"] = [b.faith_pd.clamp_min(1e-9).log() for b in some if b.faith_pd is not None]
+    pairs["faith_pd"] = [log_faith_pd(b.faith_pd) for b in some if b.faith_pd is not None]
     pairs["abundance"] = [log_abundance(b.abundance)[b.valid] for b in some]
     return TargetScale(**{name: variance(values) for name, values in pairs.items()})
 

@@ -11,6 +11,8 @@ from generated_samples import HIDING, Community, community, tiny_model
 from aam.config import OptimConfig, PretrainConfig
 from aam.data.dataset import Batch
 from aam.data.loader import TrainingBatches
+from aam.models.pretrain_model import PretrainModel
+from aam.training.calibrate import calibrate
 from aam.training.losses import above_diagonal
 from aam.training.run import build_learner, variance
 from aam.training.step import Learner, score, step
@@ -73,3 +75,11 @@ def test_variances_of_nothing_and_of_constants_are_1():
     assert variance([]) == variance([torch.ones(1)]) == variance([torch.ones(3), torch.ones(2)]) == 1.0
     # 1, 2, 3, 4: squared deviations 2.25, 0.25, 0.25, 2.25 over 3
     assert variance([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])]) == pytest.approx(5 / 3)
+
+
+def test_a_sample_on_branches_of_length_0_leaves_a_head_that_can_learn():
+    found = community(samples=16, asvs=80, richness=15)
+    batch = TrainingBatches(found.dataset(), 8, found.targets(), HIDING)[0]
+    model = PretrainModel(tiny_model())
+    calibrate(model, dataclasses.replace(batch, faith_pd=torch.where(torch.arange(8) == 3, 0.0, batch.faith_pd)))
+    assert model.scalars.pd.bias.isfinite().all()
