@@ -27,10 +27,9 @@ import numpy as np
 from measure import write
 from scale_files import grow, simulate, tree_study
 
-from aam.config import DataConfig, PrepareConfig
+from aam.config import DataConfig, LossConfig, PrepareConfig
 from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw
-from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
@@ -128,7 +127,12 @@ def per_sample(corpus: Corpus, depth: int | None) -> float:
 def per_batch(corpus: Corpus) -> dict[str, float]:
     """CPU milliseconds a sample for whole batches, and for their targets alone."""
     samples = corpus.drawn(corpus.sides.train, Draw(DEPTH, LIMIT, "abundance", 0))
-    batches = TrainingBatches(samples, BATCH, corpus.targets, Hiding(0.15, 0.125, 0.15, 256))
+    batches = TrainingBatches(
+        samples,
+        BATCH,
+        corpus.targets,
+        LossConfig(),
+    )
     numbers, whole, targets = range(min(8, batches.per_epoch)), [], []
     for number in numbers:
         start = time.process_time()

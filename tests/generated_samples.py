@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from aam.config import Metric, ModelConfig, tiny
+from aam.config import LossConfig, Metric, ModelConfig, tiny
 from aam.data.dataset import ASVDataset, Batch, Draw, collate_fn
-from aam.data.hiding import Hiding
 from aam.data.tokenizer import tokenize
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, parse_tree
 
-HIDING = Hiding(mask_ratio=0.3, masked_asvs=0.5, hidden_asvs=0.2, patristic_asvs=32)
+HIDING = LossConfig(mask_ratio=0.3, masked_asvs=0.5, hidden_asvs=0.2, patristic_asvs=32)
 """A bit of everything hidden."""
 
 
@@ -40,7 +39,7 @@ class Community:
         ids = [f"s{row}" for row in range(self.counts.shape[0])]
         return ASVDataset(self.counts, self.tokens, ids, Draw(depth, token_limit, "abundance", seed))
 
-    def batch(self, rows: Sequence[int], token_limit: int | None = None, hiding: Hiding | None = HIDING) -> Batch:
+    def batch(self, rows: Sequence[int], token_limit: int | None = None, hiding: LossConfig | None = HIDING) -> Batch:
         """A batch of these samples with targets."""
         samples = self.dataset(token_limit)
         return collate_fn([samples[row] for row in rows], self.targets(), hiding, np.random.default_rng(0))

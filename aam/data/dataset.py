@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from aam import vocab
-from aam.config import DataConfig, Selection
-from aam.data.hiding import Hiding, hide_slots, mask_bases
+from aam.config import DataConfig, LossConfig, Selection
+from aam.data.hiding import hide_slots, mask_bases
 from aam.data.rarefy import rarefy, sample_rng
 from aam.errors import ConfigError, EmptySampleError
 
@@ -177,7 +177,7 @@ class Batch:
 def collate_fn(
     samples: Sequence[Sample],
     targets: Targets | None = None,
-    hiding: Hiding | None = None,
+    hiding: LossConfig | None = None,
     rng: np.random.Generator | None = None,
 ) -> Batch:
     """Validate samples and join them into a `Batch`; without `hiding` nothing is masked or hidden.
@@ -229,7 +229,7 @@ def ask(
     samples: Sequence[Sample],
     asvs: np.ndarray,
     targets: Targets | None,
-    hiding: Hiding | None,
+    hiding: LossConfig | None,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Targets of a batch as float32 arrays: UniFrac and Faith PD of the samples, tree distances of some ASVs."""

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from aam import vocab
 from aam.config import LossConfig
 
 
-@dataclass(frozen=True)
-class Hiding:
-    """What a batch hides from the model; fractions, and the number of ASVs whose tree distances are asked."""
-
-    mask_ratio: float
-    masked_asvs: float
-    hidden_asvs: float
-    patristic_asvs: int
-
-
-def hiding_of(loss: LossConfig) -> Hiding:
-    """What the batches of a run hide."""
-    return Hiding(loss.mask_ratio, loss.masked_asvs, loss.hidden_asvs, loss.patristic_asvs)
-
-
-def hide_slots(valid: np.ndarray, hiding: Hiding | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def hide_slots(valid: np.ndarray, hiding: LossConfig | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Choose slots to hide wholly and slots to hide the count of, both [B, S]; the rest of a sample is never empty."""
     if hiding is None or hiding.hidden_asvs == 0:
         return np.zeros_like(valid), np.zeros_like(valid)
@@ -34,7 +17,7 @@ def hide_slots(valid: np.ndarray, hiding: Hiding | None, rng: np.random.Generato
     return order < quota, (order >= quota) & (order < 2 * quota)
 
 
-def mask_bases(tokens: np.ndarray, hiding: Hiding | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def mask_bases(tokens: np.ndarray, hiding: LossConfig | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are ever hidden and asked back."""
     count = 0 if hiding is None else int(np.ceil(hiding.masked_asvs * len(tokens)))
     rows = np.sort(rng.choice(len(tokens), count, replace=False))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from aam.config import LossConfig
 from aam.data.dataset import ASVDataset, Batch, Targets, collate_fn
-from aam.data.hiding import Hiding
 from aam.data.maps import send_maps_as_places
 from aam.errors import ConfigError
 
@@ -24,7 +24,7 @@ class TrainingBatches(Dataset):
     A batch is of one study, because UniFrac between samples of different trees is not defined.
     """
 
-    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: Hiding | None):
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: LossConfig | None):
         self.members = samples.by_study()
         smallest = min(len(rows) for rows in self.members)
         if batch_size > smallest:
@@ -77,7 +77,7 @@ def leave_signals_to_parent(worker: int) -> None:
 class ValidationBatches(Dataset):
     """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same at every evaluation."""
 
-    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: Hiding | None):
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: LossConfig | None):
         self.samples, self.targets, self.hiding = samples, targets, hiding
         # Parts of one study and of about the same size, each of two samples or more, because UniFrac needs pairs.
         self.parts = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam.config import ModelConfig, PretrainConfig
+from aam.config import LossConfig, ModelConfig, PretrainConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Batch, Draw, Sample, draw_of, in_columns
-from aam.data.hiding import Hiding, hiding_of
 from aam.data.loader import ValidationBatches
 from aam.evaluation import consensus
 from aam.evaluation.asvs import ASV_ROWS, device_of, encode_asvs
@@ -52,11 +51,11 @@ class HeldOut:
     `true` [N, N] is the UniFrac of `samples`, NaN between studies that have trees of their own.
     """
 
-    def __init__(self, corpus: Corpus, draw: Draw, hiding: Hiding, batch_size: int):
+    def __init__(self, corpus: Corpus, draw: Draw, hiding: LossConfig, batch_size: int):
         self.corpus, self.draw = corpus, draw
         scored = corpus.sides.validation[choose(len(corpus.sides.validation), draw.seed)]
         samples = corpus.drawn(scored, draw)
-        all_masked = Hiding(hiding.mask_ratio, 1.0, hiding.hidden_asvs, hiding.patristic_asvs)
+        all_masked = replace(hiding, masked_asvs=1.0)
         batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
         self.batches = [batches[number] for number in range(len(batches))]
         dataset = corpus.drawn(scored, draw.whole)
@@ -67,7 +66,7 @@ class HeldOut:
     def of(cls, config: PretrainConfig, corpus: Corpus) -> HeldOut:
         """The held-out samples of a pretraining, drawn and masked as its own."""
         draw = draw_of(config.data, corpus.depth, config.run.seed)
-        return cls(corpus, draw, hiding_of(config.loss), config.optim.batch_size)
+        return cls(corpus, draw, config.loss, config.optim.batch_size)
 
     def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
         return self.corpus.targets(*in_columns(samples)).unifrac

@@ -15,7 +15,6 @@ from torch import nn
 from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Batch, draw_of
-from aam.data.hiding import hiding_of
 from aam.data.loader import TrainingBatches
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.checks_learning import LEARNING
@@ -186,7 +185,7 @@ def eager(config: PretrainConfig) -> PretrainConfig:
 def batches_of(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
     """Batches of another size, less where a study has fewer samples, of those numbered `rows`."""
     samples = corpus.drawn(rows, draw_of(config.data, corpus.depth, config.run.seed))
-    return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, hiding_of(config.loss))
+    return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:

@@ -14,7 +14,6 @@ from aam.checkpoint import LAST, Checkpoint, brief, load_checkpoint, save_checkp
 from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus import Corpus
 from aam.data.dataset import draw_of
-from aam.data.hiding import hiding_of
 from aam.data.loader import TrainingBatches
 from aam.data.table import Table
 from aam.errors import CheckpointError
@@ -42,7 +41,7 @@ Weights = Mapping[str, Tensor]
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
     samples = corpus.drawn(corpus.sides.train, draw_of(config.data, corpus.depth, config.run.seed))
-    return TrainingBatches(samples, config.optim.batch_size, corpus.targets, hiding_of(config.loss))
+    return TrainingBatches(samples, config.optim.batch_size, corpus.targets, config.loss)
 
 
 def measure_scale(batches: TrainingBatches) -> TargetScale:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam import vocab
+from aam.config import LossConfig
 from aam.data.dataset import Batch, Sample, collate_fn
-from aam.data.hiding import Hiding, hide_slots, mask_bases
+from aam.data.hiding import hide_slots, mask_bases
 from aam.errors import EmptySampleError
 from aam.models.pretrain_model import PretrainModel
 from aam.training.objective import model_inputs
@@ -101,7 +102,7 @@ def test_junk_in_padding_has_no_part_in_abundances():
 )
 def test_hiding_never_empties_a_sample(sizes: list[int], fraction: float, seed: int):
     valid = np.arange(max(sizes)) < np.array(sizes)[:, None]
-    hidden, uncounted = hide_slots(valid, Hiding(0.1, 0.1, fraction, 0), np.random.default_rng(seed))
+    hidden, uncounted = hide_slots(valid, LossConfig(hidden_asvs=fraction), np.random.default_rng(seed))
     assert not (hidden & uncounted).any() and not ((hidden | uncounted) & ~valid).any()
     assert (valid & ~hidden & ~uncounted).any(axis=1).all()
     quota = [int(size * fraction) for size in sizes]
@@ -113,7 +114,7 @@ def test_only_bases_are_masked_and_asked_back(ratio: float, rows: float, seed: i
     rng = np.random.default_rng(seed)
     tokens = rng.choice([A, C, G, T, MASK, PAD], (7, 9)).astype(np.uint8)
     tokens[:, 0] = START
-    masked = mask_bases(tokens, Hiding(ratio, rows, 0.0, 0), rng)
+    masked = mask_bases(tokens, LossConfig(mask_ratio=ratio, masked_asvs=rows), rng)
     before = tokens[masked["masked_rows"]]
     assert len(set(masked["masked_rows"].tolist())) == len(before) == int(np.ceil(rows * 7))
     row, position = masked["masked_at"].T
@@ -128,7 +129,7 @@ def test_only_bases_are_masked_and_asked_back(ratio: float, rows: float, seed: i
 def test_as_many_bases_are_masked_as_was_asked_for():
     tokens = np.full((200, 101), A, dtype=np.uint8)
     tokens[:, 0] = START
-    masked = mask_bases(tokens, Hiding(0.15, 1.0, 0.0, 0), np.random.default_rng(0))
+    masked = mask_bases(tokens, LossConfig(mask_ratio=0.15, masked_asvs=1.0), np.random.default_rng(0))
     assert len(masked["masked_at"]) / 20_000 == pytest.approx(0.15, abs=0.01)
 
 
@@ -146,7 +147,12 @@ def test_10_000_batches_have_a_key_in_every_row():
     for _ in range(500):
         found, limit, depth = generated(rng)
         samples, targets = found.dataset(limit, depth), found.targets()
-        hiding = Hiding(rng.uniform(0.01, 0.9), rng.uniform(), rng.uniform(0, 0.4), 8)
+        hiding = LossConfig(
+            mask_ratio=rng.uniform(0.01, 0.9),
+            masked_asvs=rng.uniform(),
+            hidden_asvs=rng.uniform(0, 0.4),
+            patristic_asvs=8,
+        )
         for epoch in range(20):
             rows = rng.choice(len(samples), int(rng.integers(1, len(samples) + 1)), replace=False)
             batch = collate_fn([samples[epoch, int(row)] for row in rows], targets, hiding, rng)

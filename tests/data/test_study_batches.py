@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from aam.config import LossConfig
 from aam.data.dataset import ASVDataset, Draw
-from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches, ValidationBatches
 from aam.errors import ConfigError
 
 STUDIES = np.array([0] * 9 + [1] * 5)
-HIDING = Hiding(0.15, 0.0, 0.0, 0)
+HIDING = LossConfig(mask_ratio=0.15, masked_asvs=0.0, hidden_asvs=0.0, patristic_asvs=0)
 
 
 def dataset(studies: np.ndarray | None = STUDIES) -> ASVDataset:

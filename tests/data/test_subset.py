@@ -7,15 +7,15 @@ import torch
 from generated_samples import HIDING, community
 from torch import Tensor
 
+from aam.config import LossConfig
 from aam.data.dataset import Batch, collate_fn
-from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches
 from aam.data.subset import without_samples
 from aam.errors import EmptySampleError
 
 COMMUNITY = community(samples=12, asvs=40, richness=10)
 SAMPLES = COMMUNITY.dataset(8, depth=60)
-NOTHING = Hiding(mask_ratio=0.0, masked_asvs=0.0, hidden_asvs=0.0, patristic_asvs=0)
+NOTHING = LossConfig(mask_ratio=0.0, masked_asvs=0.0, hidden_asvs=0.0, patristic_asvs=0)
 
 
 def equal(one: Batch, other: Batch) -> bool:

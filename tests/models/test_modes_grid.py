@@ -18,7 +18,6 @@ from torch import Tensor
 
 from aam.config import LossConfig
 from aam.data.dataset import Batch
-from aam.data.hiding import Hiding
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective
@@ -28,7 +27,7 @@ BATCH_SIZES = [1, 2, 6, 8]
 ACCUMULATIONS = (1, 4)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LENGTH = 10
-HIDDEN = Hiding(mask_ratio=0.3, masked_asvs=0.05, hidden_asvs=0.15, patristic_asvs=16)
+HIDDEN = LossConfig(mask_ratio=0.3, masked_asvs=0.05, hidden_asvs=0.15, patristic_asvs=16)
 OBJECTIVE = PretrainObjective(LossConfig(), TargetScale())
 
 

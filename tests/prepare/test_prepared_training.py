@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from aam.config import DataConfig, PrepareConfig
+from aam.config import DataConfig, LossConfig, PrepareConfig
 from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw
-from aam.data.hiding import Hiding
 from aam.data.loader import TrainingBatches, ValidationBatches
 from aam.data.maps import send_maps_as_places
 from aam.datasets import example
 from aam.prepare import prepare
 
 DRAW = Draw(depth=500, token_limit=24, selection="weighted", seed=3)
-HIDING = Hiding(mask_ratio=0.15, masked_asvs=0.5, hidden_asvs=0.2, patristic_asvs=64)
+HIDING = LossConfig(mask_ratio=0.15, masked_asvs=0.5, hidden_asvs=0.2, patristic_asvs=64)
 
 
 def corpus(**data: object) -> Corpus:

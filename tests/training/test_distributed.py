@@ -15,7 +15,6 @@ from torch import Tensor
 
 from aam.config import LossConfig, OptimConfig, PretrainConfig, from_options
 from aam.data.dataset import Batch
-from aam.data.hiding import Hiding
 from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel
 from aam.training.distributed import check_together, distribute
@@ -30,7 +29,7 @@ STEPS = 3
 SIZES = (2, 4)
 ASKED = torch.tensor([[9, 3], [0, 1], [7, 2], [5, 1], [0, 4]])
 """(ASV, position) in no order."""
-HIDING = Hiding(mask_ratio=0.3, masked_asvs=0.1, hidden_asvs=0.2, patristic_asvs=8)
+HIDING = LossConfig(mask_ratio=0.3, masked_asvs=0.1, hidden_asvs=0.2, patristic_asvs=8)
 
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from aam.config import tiny
+from aam.config import LossConfig, tiny
 from aam.data.dataset import Sample, collate_fn
-from aam.data.hiding import Hiding
 from aam.health.describe import Place
 from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
@@ -121,7 +120,7 @@ def test_the_passes_of_the_real_encoder_have_these_rows(model, kept, one_thread,
     """The passes that names are given to are those the encoder makes, going forward and backward."""
     positions, numbers = model.asv_encoder.cost(11)
     monkeypatch.setitem(LIMITS, "cpu", Limits(2 * positions, kept * 2 * numbers))
-    hiding = Hiding(mask_ratio=0.5, masked_asvs=0.6, hidden_asvs=0.0, patristic_asvs=0)
+    hiding = LossConfig(mask_ratio=0.5, masked_asvs=0.6, hidden_asvs=0.0, patristic_asvs=0)
     batch = collate_fn([sample("s1", [0, 1, 4]), sample("s2", [1, 2, 3])], hiding=hiding)
     rows: list[int] = []
     hook = model.asv_encoder.pooling.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
