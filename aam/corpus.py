@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aam import datasets
-from aam.config import DataConfig, Metric, flag
+from aam.config import DataConfig, PretrainConfig, flag
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.files import check_file, sniff
 from aam.data.matrix import read_matrix
@@ -91,10 +91,11 @@ class Opened(NamedTuple):
     by_id: np.ndarray | None = None
 
 
-def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Corpus:
-    """Read, check and match the files of `data`; raises an InputError for whatever does not fit."""
-    data, files = with_example(data)
-    opened = (open_files if data.corpus is None else open_folder)(data, files, Measure(metric, alpha))
+def open_corpus(config: PretrainConfig) -> Corpus:
+    """Read, check and match the files of a pretraining; raises an InputError for whatever does not fit."""
+    data, files = with_example(config.data)
+    measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
+    opened = (open_files if data.corpus is None else open_folder)(data, files, measure)
     depth = choose_depth(opened.depths, data.rarefy_depth)
     deep = opened.depths >= (depth or 0)
     table, dropped, studies, by_id = opened.table, opened.dropped, opened.studies, opened.by_id
@@ -109,7 +110,7 @@ def open_corpus(data: DataConfig, metric: Metric, alpha: float, seed: int) -> Co
             raise ConfigError("--group-column names a metadata column, but no --metadata file was given; give one")
         groups = read_groups(data.metadata, data.group_column, table.sample_ids)
     gone = chain.from_iterable(dropped.values())
-    sides = split_samples(table.sample_ids, data, seed, groups, gone, by_id)
+    sides = split_samples(table.sample_ids, data, config.run.seed, groups, gone, by_id)
     return Corpus(table, opened.tokens, opened.targets, opened.tree, sides, depth, files, dropped, studies)
 
 

@@ -32,7 +32,7 @@ def main(table: Path | None, tree: Path | None, batch_size: int) -> None:
     torch.set_num_threads(1)
     files = files_of(table, tree)
     config = from_options(PretrainConfig, files | {"batch_size": batch_size})
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, torch.device("cpu"))
     assembly, steps, asvs = [], [], []

@@ -33,7 +33,7 @@ SOME = 4
 
 def opened(config: PretrainConfig) -> tuple[Corpus, ASVDataset]:
     """A table and all its samples."""
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     return corpus, corpus.samples(corpus.table.sample_ids, draw_of(config.data, corpus.depth, config.run.seed))
 
 

@@ -37,7 +37,7 @@ ONE = os.environ | {"OMP_NUM_THREADS": "1"}
 def epoch(config: PretrainConfig) -> dict[str, float]:
     """CPU seconds of the steps of one epoch, after one that warms up."""
     torch.set_num_threads(1)
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, torch.device("cpu"))
     step(learner, [batches[0]], 0, 1000)

@@ -55,7 +55,7 @@ def main(steps: int, preset: str, batch_size: int, device: str) -> None:
         {"example": True, "preset": preset, "batch_size": batch_size, "device": device,
          "output_dir": Path(tempfile.gettempdir())},
     )  # fmt: skip
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(device))
     guard, none = StepGuard(learner, HealthConfig(), Interventions(0.0), None), Mute(update=True)

@@ -24,10 +24,10 @@ from measure import files_of, print_scores, write
 from step import config_of
 from torch import Tensor
 
-from aam.cli.report_samples import reopened
 from aam.config import PretrainConfig
-from aam.corpus import Corpus
+from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Batch
+from aam.evaluation.heldout import HeldOut
 from aam.models.pretrain_model import PretrainModel
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step
@@ -109,8 +109,8 @@ def main(
     size = {"batch_size": batch_size, "token_limit": token_limit, "max_steps": steps}
     options = files_of(table, tree) | size
     config = config_of(options)
-    held_out = reopened(config)
-    corpus = held_out.corpus
+    corpus = open_corpus(config)
+    held_out = HeldOut.of(config, corpus)
     batches = training_batches(config, corpus)
     chosen = {name: KINDS[name] for name in only or KINDS}
     pupils = {

@@ -38,7 +38,7 @@ from aam.training.world import World, join_world
 def measured(options: dict[str, Any], steps: int, world: World) -> dict[str, float]:
     """CPU seconds of a step and of the assembly of its batch on this process."""
     config = from_options(PretrainConfig, options)
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, torch.device("cpu"))
     distribute(learner, world)

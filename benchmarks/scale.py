@@ -27,7 +27,7 @@ import numpy as np
 from measure import write
 from scale_files import grow, simulate, tree_study
 
-from aam.config import DataConfig, LossConfig, PrepareConfig
+from aam.config import DataConfig, LossConfig, PrepareConfig, PretrainConfig
 from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw
 from aam.data.loader import TrainingBatches
@@ -82,16 +82,16 @@ def preparing(tables: list[Path], trees: list[Path], folder: Path) -> dict[str, 
 
 def using(data: Mapping[str, Any], with_targets: bool) -> dict[str, float]:
     """Start-up, memory, and time per sample of drawing from prepared samples, or, with `table`, from plain files."""
-    config = DataConfig(rarefy_depth=str(DEPTH), **data)
+    config = PretrainConfig(data=DataConfig(rarefy_depth=str(DEPTH), **data))
     before = forget()
     found: dict[str, float] = {}
-    if (folder := config.corpus) is not None:
-        found["map_ms"] = 1e3 * median_seconds(lambda: open_prepared(folder, config.max_bp))
+    if (folder := config.data.corpus) is not None:
+        found["map_ms"] = 1e3 * median_seconds(lambda: open_prepared(folder, config.data.max_bp))
     start = time.process_time()
-    corpus = open_corpus(config, "unweighted", 0.5, 0)
+    corpus = open_corpus(config)
     found["first_open_ms"] = 1e3 * (time.process_time() - start)
-    if config.corpus is not None:
-        found["open_ms"] = 1e3 * median_seconds(lambda: open_corpus(config, "unweighted", 0.5, 0))
+    if folder is not None:
+        found["open_ms"] = 1e3 * median_seconds(lambda: open_corpus(config))
     found |= {f"open_{name}_mb": value - before["own" if name == "own" else "rss"] for name, value in held().items()}
     found["packed_us"] = per_sample(corpus, None)
     found["rarefied_us"] = per_sample(corpus, DEPTH)

@@ -52,7 +52,7 @@ def config_of(options: dict[str, Any]) -> PretrainConfig:
 
 
 def batches_of(config: PretrainConfig) -> TrainingBatches:
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     return training_batches(config, corpus)
 
 

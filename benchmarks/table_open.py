@@ -17,15 +17,15 @@ import click
 from scale import alone, forget, held
 from scale_files import tree_study
 
-from aam.config import DataConfig
+from aam.config import DataConfig, PretrainConfig
 from aam.corpus import open_corpus
 
 
 def opening(table: Path, tree: Path) -> dict[str, float]:
     """CPU and wall milliseconds, and MB above what is held before."""
-    config, before = DataConfig(table=table, tree=tree, rarefy_depth="1000"), forget()
+    config, before = PretrainConfig(DataConfig(table=table, tree=tree, rarefy_depth="1000")), forget()
     cpu, wall = time.process_time(), time.perf_counter()
-    corpus = open_corpus(config, "unweighted", 0.5, 0)
+    corpus = open_corpus(config)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     after = held()
     return {

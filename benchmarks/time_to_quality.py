@@ -20,9 +20,8 @@ from measure import print_scores, write
 from reference import ReferenceLearner, pad
 from step import config_of
 
-from aam.cli.report_samples import reopened
 from aam.config import PretrainConfig
-from aam.corpus import Corpus
+from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Batch
 from aam.evaluation.heldout import HeldOut
 from aam.evaluation.metrics import pair_scores, upper_triangle
@@ -125,8 +124,8 @@ def main(
         return
     torch.set_num_threads(1)
     config = config_of({"table": table, "tree": tree, "batch_size": batch_size, "token_limit": token_limit})
-    held_out = reopened(config)
-    corpus = held_out.corpus
+    corpus = open_corpus(config)
+    held_out = HeldOut.of(config, corpus)
     contestants: dict[str, Contestant] = {
         "ours": Ours(config, corpus, held_out, steps),
         "reference": Theirs(corpus, held_out, token_limit),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from generated_samples import community, write_files
 
-from aam.config import DataConfig
+from aam.config import DataConfig, PretrainConfig
 from aam.corpus import NOT_IN_MATRIX, NOT_IN_TREE, ONLY_ABSENT_ASVS, SHALLOW, Corpus, open_corpus
 from aam.data.dataset import Draw
 from aam.data.table import EMPTY_SAMPLES
@@ -31,7 +31,7 @@ def opened(files: Path) -> Callable[..., Corpus]:
 
     def corpus(**data: object) -> Corpus:
         given = {"table": files / "table.tsv", "tree": files / "tree.nwk", "rarefy_depth": "none"} | data
-        return open_corpus(DataConfig(**given), "unweighted", 0.5, seed=0)
+        return open_corpus(PretrainConfig(data=DataConfig(**given)))
 
     return corpus
 
@@ -129,7 +129,7 @@ def test_a_depth_is_chosen_and_kept(opened: Callable[..., Corpus]):
 
 
 def test_the_example_opens_and_takes_a_matrix_of_its_own():
-    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, seed=0)
+    corpus = open_corpus(PretrainConfig(data=DataConfig(example=True)))
     assert len(corpus.table.sample_ids) + sum(map(len, corpus.dropped.values())) == 190
     assert corpus.tokens.shape == (310, 101)
 

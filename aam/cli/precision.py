@@ -41,8 +41,7 @@ def command(run: Path | None, config_file: Path | None, batch: int, **values: An
         from aam.training.run import build_learner, training_batches
 
         config, weights = trained(run, asked) if run is not None else (from_options(PretrainConfig, asked), None)
-        metric, alpha = config.model.unifrac_metric, config.model.unifrac_alpha
-        corpus = open_corpus(config.data, metric, alpha, config.run.seed)
+        corpus = open_corpus(config)
         batches = training_batches(config, corpus)
         learner = build_learner(config, batches, resolve_device(config.run.device))
         if weights is not None:

@@ -36,8 +36,7 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
         from aam.corpus import open_corpus
         from aam.training.preflight import examine
 
-        model = config.model
-        corpus = open_corpus(config.data, model.unifrac_metric, model.unifrac_alpha, config.run.seed)
+        corpus = open_corpus(config)
     with status("checking"):
         found = examine(config, corpus, seconds)
     click.echo(str(found))

@@ -60,8 +60,7 @@ def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
     from aam.training.plan import plan_text
 
     with status("reading the data"):
-        model = config.model
-        corpus = open_corpus(config.data, model.unifrac_metric, model.unifrac_alpha, config.run.seed)
+        corpus = open_corpus(config)
     if config.run.dry_run:
         with status("measuring one step"):
             text = plan_text(config, corpus)

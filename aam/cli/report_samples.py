@@ -15,7 +15,6 @@ from scipy.spatial.distance import pdist, squareform
 from aam.checkpoint import Finetuned, Pretrained, find_members, open_model
 from aam.cli.report import Given
 from aam.cli.study_folds import recorded_folds
-from aam.config import PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import draw_of
 from aam.data.labels import as_numbers, blank_missing
@@ -58,16 +57,10 @@ def reopen(run: Path) -> tuple[Shown | None, str]:
         if isinstance(opened, Finetuned):
             study = open_study(opened.config.data, opened.config.target)
             return of_study(opened, study, recorded_folds(run, study)[0]), ""
-        held_out = reopened(opened.config)
+        held_out = HeldOut.of(opened.config, open_corpus(opened.config))
         return of_pretraining(opened, held_out, held_out.predict(opened.model)), ""
     except InputError as error:
         return None, f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
-
-
-def reopened(config: PretrainConfig) -> HeldOut:
-    """The held-out samples of a pretraining, drawn as in the run."""
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
-    return HeldOut.of(config, corpus)
 
 
 def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> Shown:

@@ -12,7 +12,7 @@ from trained_run import save_run
 from aam.checkpoint import BEST
 from aam.cli.known_asvs import keep_known, tell_known
 from aam.cli.pretrain_run import known_to
-from aam.config import DataConfig, PrepareConfig
+from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.data.tokenizer import tokenize
@@ -61,7 +61,7 @@ def test_a_corpus_of_two_studies_under_one_tree_knows_each_by_itself(tmp_path: P
     tree = tmp_path / "tree.nwk"
     tree.write_text("((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3);")
     prepare(PrepareConfig(table=tuple(tables), tree=(tree,)), tmp_path / "corpus", lambda text: None)
-    corpus = open_corpus(DataConfig(corpus=tmp_path / "corpus", rarefy_depth="none"), "unweighted", 0.5, 0)
+    corpus = open_corpus(PretrainConfig(data=DataConfig(corpus=tmp_path / "corpus", rarefy_depth="none")))
     assert corpus.drawn(corpus.sides.train, Draw(None, None, "abundance", 0)).studies is None  # batches mix them
     known = known_to(corpus)
     assert sorted(known.rows["study"]) == [0, 0, 1, 1]

@@ -18,7 +18,7 @@ from processes import wait_for
 
 from aam import cli
 from aam.checkpoint import open_model
-from aam.config import DataConfig, PretrainConfig
+from aam.config import DataConfig, PretrainConfig, RunConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.evaluation.known_asvs import KNOWN
@@ -113,7 +113,7 @@ def test_the_split_is_written_down_and_can_be_given(finished: Path):
     assert (len(train), len(validation)) == (metrics["samples_train"], metrics["samples_validation"])
     assert set(train).isdisjoint(validation)
     data = DataConfig(example=True, validation_samples=finished / "samples_validation.txt")
-    again = open_corpus(data, "unweighted", 0.5, seed=5).split
+    again = open_corpus(PretrainConfig(data=data, run=RunConfig(seed=5))).split
     assert (again.train, again.validation) == (train, validation)
 
 
@@ -164,7 +164,7 @@ def test_each_head_alone(small: Callable[..., int], tmp_path: Path, head: str, p
 
 
 def test_a_matrix_instead_of_a_tree(small: Callable[..., int], tmp_path: Path):
-    corpus = open_corpus(DataConfig(table=tmp_path / "table.tsv", tree=tmp_path / "tree.nwk"), "unweighted", 0.5, 0)
+    corpus = open_corpus(PretrainConfig(data=DataConfig(table=tmp_path / "table.tsv", tree=tmp_path / "tree.nwk")))
     ids, samples = corpus.table.sample_ids, corpus.samples(corpus.table.sample_ids, WHOLE)
     drawn = [samples[row] for row in range(len(ids))]
     values = corpus.targets(ids, [one.asvs for one in drawn], [one.counts for one in drawn]).unifrac

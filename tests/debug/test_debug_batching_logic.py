@@ -111,7 +111,7 @@ def test_each_study_of_a_corpus_is_measured_on_its_own_tree(batching, tmp_path: 
     prepare(from_dict(PrepareConfig, files), tmp_path / "corpus", lambda line: None)
     asked = {"corpus": tmp_path / "corpus", "preset": "tiny", "batch_size": 4, "rarefy_depth": "none"}
     config = from_options(PretrainConfig, asked)
-    bench = build_workbench(config, open_corpus(config.data, "unweighted", 0.5, 0))
+    bench = build_workbench(config, open_corpus(config))
     for number in range(bench.batches.per_epoch):
         assert batching.investigate(bench, bench.batches[number], number) == 0
     assert "patristic" in capsys.readouterr().out

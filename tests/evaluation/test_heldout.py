@@ -9,7 +9,7 @@ import pytest
 import torch
 from generated_samples import HIDING, community, tiny_model, write_files
 
-from aam.config import DataConfig, LossConfig, ModelConfig
+from aam.config import DataConfig, LossConfig, ModelConfig, PretrainConfig
 from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw, collate_fn
 from aam.evaluation import asvs, embed, heldout
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("corpus")
     write_files(community(samples=30, asvs=40, richness=12), folder)
     data = DataConfig(table=folder / "table.tsv", tree=folder / "tree.nwk", rarefy_depth="60", validation_fraction=0.4)
-    return open_corpus(data, "unweighted", 0.5, seed=0)
+    return open_corpus(PretrainConfig(data=data))
 
 
 @pytest.fixture(scope="module")

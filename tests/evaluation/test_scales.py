@@ -10,7 +10,7 @@ import pytest
 from trained_run import save_run
 
 from aam.checkpoint import BEST, open_model
-from aam.config import DataConfig
+from aam.config import DataConfig, PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw
 from aam.errors import CheckpointError
@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_samples_alone_give_the_factor(run: Path):
     """With it the mean logarithm of the lengths is that of the tree, on the very samples it was found on."""
-    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
+    corpus = open_corpus(PretrainConfig(data=DataConfig(example=True)))
     model, _ = open_model(run)
     draw = Draw(corpus.depth, None, "abundance", 0)
     factor = faith_pd_factor(training_samples(model, corpus, draw))
@@ -62,7 +62,7 @@ def test_training_samples_alone_give_the_factor(run: Path):
 
 def test_the_line_of_grown_trees_leaves_no_bias_on_the_samples_it_was_found_on(run: Path):
     """Least squares with an intercept: the mean of the residuals is zero, and they are uncorrelated with the raw."""
-    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
+    corpus = open_corpus(PretrainConfig(data=DataConfig(example=True)))
     model, _ = open_model(run)
     draw = Draw(corpus.depth, None, "abundance", 0)
     line = fit_scales(model, corpus, draw, {}).lines[GROWN]
@@ -80,7 +80,7 @@ def test_the_line_of_grown_trees_leaves_no_bias_on_the_samples_it_was_found_on(r
 
 
 def test_a_model_without_a_latent_tree_has_no_factor(tmp_path: Path):
-    corpus = open_corpus(DataConfig(example=True), "unweighted", 0.5, 0)
+    corpus = open_corpus(PretrainConfig(data=DataConfig(example=True)))
     model, _ = open_model(save_run(tmp_path / "run", unifrac_head="euclidean"))
     figures = {"baseline_jaccard_slope": 0.7, "baseline_jaccard_intercept": 0.1, "baseline_upgma_skipped": "too many"}
     found = fit_scales(model, corpus, Draw(None, None, "abundance", 0), figures)

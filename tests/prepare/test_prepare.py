@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aam.config import DataConfig, PrepareConfig
+from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, open_corpus
 from aam.data.store import open_store
 from aam.data.table import EMPTY_ASVS, EMPTY_SAMPLES, read_table
@@ -123,8 +123,8 @@ def test_what_is_left_out_is_what_opening_the_files_leaves_out(tmp_path: Path):
     given = PrepareConfig(table=given.table, tree=given.tree, max_missing=0.5)
     heard: list[str] = []
     prepare(given, tmp_path / "corpus", heard.append)
-    plain = open_corpus(DataConfig(table=given.table[0], tree=given.tree[0], max_missing=0.5), "unweighted", 0.5, 0)
-    found = open_corpus(DataConfig(corpus=tmp_path / "corpus"), "unweighted", 0.5, 0)
+    plain = open_corpus(PretrainConfig(data=DataConfig(table=given.table[0], tree=given.tree[0], max_missing=0.5)))
+    found = open_corpus(PretrainConfig(data=DataConfig(corpus=tmp_path / "corpus")))
     told = {reason: list(ids) for reason, ids in found.dropped.items()}
     assert told == plain.dropped == {
         EMPTY_SAMPLES: ["s0"], EMPTY_ASVS: ["ACGT"], NOT_IN_TREE: ["GATTACA"], ONLY_ABSENT_ASVS: ["s1"],

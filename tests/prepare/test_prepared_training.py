@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from aam.config import DataConfig, LossConfig, PrepareConfig
+from aam.config import DataConfig, LossConfig, ModelConfig, PrepareConfig, PretrainConfig, RunConfig
 from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw
 from aam.data.loader import TrainingBatches, ValidationBatches
@@ -22,7 +22,9 @@ HIDING = LossConfig(mask_ratio=0.15, masked_asvs=0.5, hidden_asvs=0.2, patristic
 
 
 def corpus(**data: object) -> Corpus:
-    return open_corpus(DataConfig(**data), "generalized", 0.5, seed=7)
+    return open_corpus(
+        PretrainConfig(DataConfig(**data), model=ModelConfig(unifrac_metric="generalized"), run=RunConfig(seed=7))
+    )
 
 
 @pytest.fixture(scope="module")

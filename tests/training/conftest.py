@@ -23,7 +23,7 @@ OPTIONS: dict[str, Any] = {
 def example() -> Corpus:
     """The embedded example as a run with `OPTIONS` draws from it."""
     config = from_options(PretrainConfig, OPTIONS)
-    return open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    return open_corpus(config)
 
 
 @pytest.fixture

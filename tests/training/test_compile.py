@@ -32,7 +32,7 @@ def compiled(samples: Community, folder: Path) -> Learner:
     write_files(samples, folder)
     options = {"table": folder / "table.tsv", "tree": folder / "tree.nwk", "preset": "tiny", "compile": True}
     config = from_options(PretrainConfig, options | {"batch_size": 4, "rarefy_depth": "none"})
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     return build_learner(config, training_batches(config, corpus), torch.device("cpu"))
 
 

@@ -41,7 +41,7 @@ def outcome(world: World, folder: Path, options: dict[str, Any]) -> dict[str, An
     """What a run of six steps, one of them spoilt, comes to on this rank."""
     given = SMALL | {"max_steps": 6, "output_dir": folder} | options
     config = from_options(PretrainConfig, given)
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     run, state = build_run(config, corpus, Seams(lambda learner: {"loss": 1.0}, []))
     spoil(run, infinite_count)
     distribute_run(run, config, world)

@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 def curve() -> list[list[str]]:
     """A header, then one row a step: its number, the loss and its terms."""
     config = from_options(PretrainConfig, OPTIONS)
-    corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    corpus = open_corpus(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, torch.device("cpu"))
     results = [step(learner, [batches[number]], number, STEPS) for number in range(STEPS)]

@@ -29,7 +29,7 @@ STEPS, MORE = 3, 5
 
 
 def corpus_of(config: PretrainConfig) -> Corpus:
-    return open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+    return open_corpus(config)
 
 
 def run_of(world: World, folder: Path, steps: int, **options: object) -> tuple[Run, TrainState]:

@@ -96,7 +96,7 @@ def open_workbench(model: Path | None, **given: Any) -> Workbench:
         else:
             trained, started = open_as(Pretrained, model)
             config, stored = changed(started, (OWN_DATA if "table" in given else {}) | given), trained.state_dict()
-        corpus = open_corpus(config.data, config.model.unifrac_metric, config.model.unifrac_alpha, config.run.seed)
+        corpus = open_corpus(config)
         return build_workbench(config, corpus, stored)
 
 
