@@ -80,24 +80,28 @@ def workbench_options(*names: str) -> Callable[[F], F]:
 
 
 def open_workbench(model: Path | None, **given: Any) -> Workbench:
-    """Open the data and build model and batches as `aam pretrain` does; without a table, from the embedded example.
+    """As `workbench_of`; without a run and without a table, on the embedded example."""
+    asked = {name: value for name, value in given.items() if value is not None}
+    return workbench_of(model, asked if model is not None else {"example": "table" not in asked} | asked)
 
-    Raises an InputError for whatever does not fit.
+
+def workbench_of(run: Path | None, asked: dict[str, Any]) -> Workbench:
+    """Data, batches and model as `aam pretrain` has them with these options, or of a trained run with other options.
+
+    A run is looked at on its own data unless a table is asked for. Raises an InputError for whatever does not fit.
     """
     from aam.checkpoint import Pretrained, open_as
     from aam.cli.progress import status
     from aam.corpus import open_corpus
 
-    given = {name: value for name, value in given.items() if value is not None}
-    stored = None
     with status("opening data and model"):
-        if model is None:
-            config = from_options(PretrainConfig, {"example": "table" not in given} | given)
+        if run is None:
+            config, weights = from_options(PretrainConfig, asked), None
         else:
-            trained, started = open_as(Pretrained, model)
-            config, stored = changed(started, (OWN_DATA if "table" in given else {}) | given), trained.state_dict()
-        corpus = open_corpus(config)
-        return build_workbench(config, corpus, stored)
+            model, stored = open_as(Pretrained, run)
+            others = OWN_DATA if "table" in asked else {}
+            config, weights = changed(stored, others | asked | {"compile": False}), model.state_dict()
+        return build_workbench(config, open_corpus(config), weights)
 
 
 def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, Any] | None = None) -> Workbench:
