@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
-from aam.atomic import sweep
 from aam.errors import InputError
 
 Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
@@ -78,8 +77,8 @@ def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> Non
 def alone(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
     """Have a folder, made where there is none, for this process alone until the block ends.
 
-    Raises `error` where another process has it. The system lets go of what a killed one had, and what it was writing
-    is removed. A folder that was made for nothing is gone afterwards.
+    Raises `error` where another process has it. The system lets go of what a killed one had. A folder that was made
+    for nothing is gone afterwards.
     """
     refuse_unwritable(folder, option, error)
     made = not folder.exists()
@@ -87,8 +86,9 @@ def alone(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
     lock = folder / LOCK
     with lock.open("a") as handle:
         if not locked(handle, lock):
-            raise error(f"{option} {folder}: another process is writing there; wait for its end, or give another folder")
-        sweep(folder)
+            raise error(
+                f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
+            )
         try:
             yield
         finally:

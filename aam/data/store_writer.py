@@ -111,7 +111,7 @@ class StoreWriter:
         write_manifest(self.folder, self.record)
 
     def complete(self, more: dict[str, Any], without: tuple[str, ...] = ()) -> None:
-        """Seal all arrays, note their digests, and make the folder one that opens, `without` the arrays of these names."""
+        """Seal all arrays, note their digests, and make the folder one that opens, `without` some of them."""
         arrays = {}
         for name, array in sorted(self._arrays.items()):
             array.seal()

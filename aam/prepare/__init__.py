@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from aam.atomic import sweep
 from aam.config import PrepareConfig
 from aam.corpus import read_any_tree
 from aam.data.files import alone
@@ -29,6 +30,7 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     """
     sources = sources_of(config)
     with alone(folder, "--output", CorpusError):
+        sweep(folder)
         record = begin(config, sources, folder)
         if record["complete"]:
             say(f"{folder} is complete already")
