@@ -68,8 +68,7 @@ def plot_unifrac(
     """
     found, truth = known_pairs(predicted, true), known_pairs(true, true)
     low, high = limits(np.concatenate([found, truth]))
-    with matplotlib.rc_context(STYLE):
-        figure = _figure(7.0, 7.0)
+    with drawing(7.0, 7.0, target) as figure:
         figure.set_layout_engine("none")  # table and scatter are to share their edges, whatever stands beside them
         axes, caption = figure.add_axes((0.12, 0.24, 0.71, 0.71)), figure.add_axes((0.12, 0.01, 0.71, 0.14))
         if len(truth) <= FEW_PAIRS:
@@ -83,7 +82,6 @@ def plot_unifrac(
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="true UniFrac", ylabel="predicted UniFrac")
         axes.set_title(f"UniFrac of {len(truth):,} held-out pairs ({len(true):,} samples)")
         _score_table(caption, metrics)
-        _save(figure, target)
 
 
 def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label: str, target: Target) -> None:
@@ -95,9 +93,8 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
     present = [value for value in values.values() if _present(value)]
     numeric = bool(present) and all(isinstance(value, Real) and not isinstance(value, bool) for value in present)
     paint = _by_number(values) if numeric else _by_class(values)
-    with matplotlib.rc_context(STYLE):
-        side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
-        figure = _figure(side * len(panels) + beside, side + 0.2)
+    side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
+    with drawing(side * len(panels) + beside, side + 0.2, target) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, ordination) in zip(row, panels.items(), strict=True):
             paint(axes, ordination)
@@ -112,27 +109,17 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
             figure.legend(
                 handles, names, loc="outside right upper", title=short(label), markerscale=1.6, alignment="left"
             )
-        _save(figure, target)
 
 
 @contextmanager
 def drawing(width: float, height: float, target: Target) -> Iterator[Figure]:
     """An empty figure in the house style, inches wide and high, written as PNG when the block ends."""
-    with matplotlib.rc_context(STYLE):
-        figure = _figure(width, height)
-        yield figure
-        _save(figure, target)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, target: Target) -> None:
-    with warnings.catch_warnings():  # names in other scripts are drawn as boxes, and stand whole in the tables
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
         figure.savefig(target, format="png", dpi=DPI)
 
 
