@@ -42,10 +42,10 @@ def faith_pd(samples: Community, progress: Progress) -> np.ndarray:
 def _blocks(samples: Community) -> Iterator[tuple[int, Branches]]:
     """`BLOCK` samples at a time, with the number of the first; all blocks have the same branches in the same order."""
     counts, total = samples.counts, samples.counts.shape[0]
-    ranges = unifrac.ranges(samples.tree, samples.leaf)
+    ranges = unifrac.ranges(samples.tree, np.arange(counts.shape[1]))
     for start in range(0, total, BLOCK):
         rows = [slice(*counts.indptr[row : row + 2]) for row in range(start, min(start + BLOCK, total))]
-        leaves = [samples.leaf[counts.indices[row]] for row in rows]
+        leaves = [counts.indices[row] for row in rows]
         yield start, Branches(unifrac.shares(ranges, leaves, [counts.data[row] for row in rows]), ranges.length)
 
 

@@ -1,4 +1,4 @@
-"""All samples of a table on the tree of their ASVs: what an engine computes whole matrices from."""
+"""All samples of a table on the leaves of a tree: what an engine computes whole matrices from."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Community:
-    """`counts` int64 CSR [samples, ASVs]; `leaf` int64 [ASVs], the leaf of each in `tree`, which has no others."""
+    """`counts` int64 CSR [samples, leaves of `tree`], whose rows are in any order; each leaf is an ASV's."""
 
     counts: sparse.csr_array
-    leaf: np.ndarray
     tree: Tree
 
 
 def community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
-    """Samples whose ASVs, the columns of `counts`, are the given tips; raises `TreeError` where one is no tip."""
+    """Samples whose ASVs, the columns of `counts`, are the given tips; reads of ASVs that share a tip add up.
+
+    Raises `TreeError` where one is no tip.
+    """
     sheared = tree.shear(tips)
-    return Community(counts, sheared.leaves_of(tips), sheared)
+    place = np.arange(len(tips)), sheared.leaves_of(tips)
+    return Community(counts @ sparse.csr_array((np.ones(len(tips), np.int64), place)), sheared)

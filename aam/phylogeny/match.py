@@ -28,13 +28,15 @@ class TipMatch:
 
 
 def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max_missing: float) -> TipMatch:
-    """Find the tip of each ASV by its id or, where no id is a tip, by its sequence (tables with hashed ids).
+    """Find the tip of each ASV by its id or, where that is no tip (a hash, lower case, RNA), by its sequence.
+
+    ASVs of one sequence share a tip.
 
     Raises `TreeError` where no ASV is a tip, or more than the fraction `max_missing` of them is not.
     """
     tips = set(tree.tip_names)
-    names = next((names for names in (asv_ids, sequences) if not tips.isdisjoint(names)), None)
-    if names is None:
+    names = [name if name in tips else sequence for name, sequence in zip(asv_ids, sequences, strict=True)]
+    if tips.isdisjoint(names):
         raise TreeError(
             f"{tree.source}: none of the {len(asv_ids):,} ASVs is a tip of the tree, neither by id "
             f"(e.g. {_examples(asv_ids)}) nor by sequence; its tips are e.g. {_examples(tree.tip_names)}; "

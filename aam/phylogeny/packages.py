@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -66,7 +66,7 @@ def skbio_matrix(samples: Community, measure: Measure, progress: Progress) -> np
         raise ConfigError(f"scikit-bio has no {measure.metric} UniFrac (it has {known}); use --engine torch or unifrac")
     metric, options = SKBIO[measure.metric]
     matrix = beta_diversity(
-        metric, samples.counts.toarray(), taxa=_names(samples.leaf), tree=_skbio_tree(samples), **options
+        metric, samples.counts.toarray(), taxa=_names(samples), tree=_skbio_tree(samples), **options
     )
     progress(1, 1)
     return np.array(matrix.data, dtype=np.float64)
@@ -76,18 +76,18 @@ def skbio_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
     """Faith PD, float64 [n], by scikit-bio."""
     from skbio.diversity import alpha_diversity
 
-    values = alpha_diversity("faith_pd", samples.counts.toarray(), taxa=_names(samples.leaf), tree=_skbio_tree(samples))
+    values = alpha_diversity("faith_pd", samples.counts.toarray(), taxa=_names(samples), tree=_skbio_tree(samples))
     progress(1, 1)
     return values.to_numpy(dtype=np.float64)
 
 
-def _names(leaves: Iterable[int]) -> list[str]:
+def _names(samples: Community) -> list[str]:
     """What leaves are called in the tree that the packages see."""
-    return [f"t{leaf}" for leaf in leaves]
+    return [f"t{leaf}" for leaf in range(len(samples.tree.tip_names))]
 
 
 def _newick(samples: Community) -> str:
-    tree = samples.tree.to_newick(_names(range(len(samples.tree.tip_names))))
+    tree = samples.tree.to_newick(_names(samples))
     return f"({tree.removesuffix(';')}):0.0;"
 
 
@@ -104,7 +104,7 @@ def _unifrac_input(samples: Community) -> tuple[ModuleType, Any, Any]:
 
     ids = [f"s{row}" for row in range(samples.counts.shape[0])]
     counts = sparse.csr_matrix(samples.counts.T, dtype=np.float64)  # biom does not know sparse arrays yet
-    table = Table(counts, _names(samples.leaf), ids)
+    table = Table(counts, _names(samples), ids)
     return package, table, _import("bp").parse_newick(_newick(samples))
 
 

@@ -30,6 +30,12 @@ def test_sequences_are_tips_where_no_id_is():
     assert match.tips == SEQUENCES
 
 
+def test_a_sequence_in_another_spelling_is_its_tip_too():
+    """Some ids are tips as they are, others only as DNA in upper case; one of these has the tip of another."""
+    match = match_tips(["ACGT", "acgt", "ccgg"], ["ACGT", "ACGT", "CCGG"], tree(["ACGT", "CCGG", "TTTT"]), 0.0)
+    assert (match.columns.tolist(), match.tips, match.missing) == ([0, 1, 2], ["ACGT", "ACGT", "CCGG"], [])
+
+
 def test_absent_asvs_up_to_the_threshold_are_told_by_id():
     match = match_tips(HASHES, SEQUENCES, tree(["ACGT", "TTTT", "GATTACA"]), 0.25)  # 1 of 4 is missing
     assert (match.columns.tolist(), match.tips) == ([0, 2, 3], ["ACGT", "TTTT", "GATTACA"])

@@ -154,8 +154,8 @@ def test_tables_named_alike_are_named_by_their_folders(tmp_path: Path):
 
 
 def test_a_sequence_with_several_ids_in_a_table_is_one_asv(tmp_path: Path):
-    """Lower case and RNA are the same DNA: reads add up, the tip of the first stays."""
-    table = write_table(tmp_path / "a.tsv", {"s": {"ACGT": 1, "acgu": 2, "CAT": 4}, "t": {"CAT": 1}})
+    """Lower case and RNA are the same DNA: reads add up, the tip of the first stays; `cat` has the tip of CAT."""
+    table = write_table(tmp_path / "a.tsv", {"s": {"ACGT": 1, "acgu": 2, "CAT": 3, "cat": 1}, "t": {"CAT": 1}})
     tree = write_tree(tmp_path / "a.nwk", ["CAT", "acgu", "ACGT"])
     prepare(PrepareConfig(table=(table,), tree=(tree,)), tmp_path / "corpus", quiet)
     found = open_prepared(tmp_path / "corpus", 150)
