@@ -27,7 +27,7 @@ from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, MatrixError, TreeError
 from aam.phylogeny.match import match_tips
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
-from aam.phylogeny.tree import Tree, read_tree
+from aam.phylogeny.tree import LONGEST, Tree, read_tree
 from aam.phylogeny.unifrac import Measure
 from aam.prepared import open_prepared
 
@@ -132,7 +132,7 @@ def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure:
         tree, table, names = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
         targets: TreeTargets | MatrixTargets = TreeTargets(tree, tree.leaves_of(names), *measure)
     else:
-        record = read_matrix(files["unifrac_matrix"], at_most_one=measure.metric != "weighted")
+        record = read_matrix(files["unifrac_matrix"], LONGEST if measure.metric == "weighted" else 1.0)
         table = match_matrix(table, record.ids, files["unifrac_matrix"], dropped)
         targets = MatrixTargets(record.ids, record.values)
     tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)

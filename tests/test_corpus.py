@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from generated_samples import community, write_files
 
-from aam.config import DataConfig, PretrainConfig
+from aam.config import DataConfig, PretrainConfig, from_options
 from aam.corpus import NOT_IN_MATRIX, NOT_IN_TREE, ONLY_ABSENT_ASVS, SHALLOW, Corpus, open_corpus
 from aam.data.dataset import Draw
 from aam.data.table import EMPTY_SAMPLES
-from aam.errors import ConfigError, TableError
+from aam.errors import ConfigError, MatrixError, TableError
 
 WHOLE = Draw(depth=None, token_limit=None, selection="abundance", seed=0)
 IDS = [f"s{row}" for row in range(10)]
@@ -101,6 +101,22 @@ def test_a_matrix_is_aligned_by_id_whatever_its_order(opened: Callable[..., Corp
     assert corpus.dropped == {NOT_IN_MATRIX: ["s9"]} and corpus.tree is None
     found = corpus.targets(["s4", "s0"], parts[1][:2], parts[2][:2])
     assert found.unifrac[0, 1] == pytest.approx(true[4, 0]) and found.faith_pd is None
+
+
+@pytest.mark.parametrize(("metric", "most"), [("unweighted", 1.0), ("weighted", 1e18)])
+def test_a_matrix_of_distances_beyond_any_tree_is_refused(files: Path, metric: str, most: float):
+    """Weighted UniFrac is at most the length of the tree, and no longer tree is taken."""
+    (files / "distances.ids.txt").write_text("".join(f"{name}\n" for name in IDS))
+    data = {"table": files / "table.tsv", "unifrac_matrix": files / "distances.npy", "unifrac_metric": metric}
+    config = from_options(PretrainConfig, data | {"rarefy_depth": "none"})
+    for largest in (most, 2 * most):
+        distances = np.full((10, 10), largest)
+        np.fill_diagonal(distances, 0.0)
+        np.save(files / "distances.npy", distances)
+        if largest == most:
+            assert np.isfinite(open_corpus(config).targets(IDS[:2], [], []).unifrac.astype(np.float32) ** 2).all()
+    with pytest.raises(MatrixError, match=r"distance 2.* is above 1.*, the most that this UniFrac can be"):
+        open_corpus(config)
 
 
 def test_groups_never_sit_on_both_sides(opened: Callable[..., Corpus], files: Path):

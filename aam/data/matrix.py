@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +38,11 @@ def ids_path(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
 
 
-def read_matrix(path: Path | str, at_most_one: bool = False) -> DistanceRecord:
+def read_matrix(path: Path | str, largest: float = math.inf) -> DistanceRecord:
     """Read and check a distance matrix; the content decides on the format, not the name.
 
-    `at_most_one` also refuses distances above 1, which unweighted, normalised and generalised UniFrac never exceed.
-    Raises `MatrixError` naming the file and the pair of samples.
+    Raises `MatrixError` naming the file and the pair of samples, also for distances above the `largest` that there can
+    be: 1 for unweighted, normalised and generalised UniFrac.
     """
     path = Path(path)
     check_file(path, OPTION, MatrixError)
@@ -62,7 +63,7 @@ def read_matrix(path: Path | str, at_most_one: bool = False) -> DistanceRecord:
         raise MatrixError(
             f"{path}: matrix of shape {values.shape} with {len(ids)} ids; expected one row and column for each id"
         )
-    _check_values(ids, values, str(path), at_most_one)
+    _check_values(ids, values, str(path), largest)
     return DistanceRecord(ids, values)
 
 
@@ -98,7 +99,7 @@ def _from_text(path: Path, name: str) -> tuple[list[str], NDArray[np.float64]]:
     return columns, values
 
 
-def _check_values(ids: list[str], values: NDArray[np.float64], name: str, at_most_one: bool) -> None:
+def _check_values(ids: list[str], values: NDArray[np.float64], name: str, largest: float) -> None:
     """Raise for the first row block with a value that no distance has."""
     for start in range(0, len(ids), _ROWS):
         block = values[start : start + _ROWS]
@@ -107,7 +108,7 @@ def _check_values(ids: list[str], values: NDArray[np.float64], name: str, at_mos
         wrong = {
             "not finite": ~np.isfinite(block),
             "negative": block < 0,
-            "above 1, which this UniFrac cannot be": (block > 1 + TOLERANCE) & at_most_one,
+            f"above {largest:g}, the most that this UniFrac can be": block > largest + TOLERANCE,
             "not the same in both directions": ~np.isclose(block, mirror, rtol=0, atol=TOLERANCE),
             "not 0 from a sample to itself": (block > TOLERANCE) & (np.arange(len(ids)) == own[:, None]),
         }

@@ -53,7 +53,7 @@ def test_every_format_is_the_same_record(kind, tmp_path, write_qza):
         path.write_text(text())
     else:
         path = write_qza("DistanceMatrix", "distance-matrix.tsv", text().encode())
-    record = read_matrix(path, at_most_one=True)
+    record = read_matrix(path, largest=1.0)
     assert record.ids == IDS
     assert record.values.dtype == np.float64 and record.values.tolist() == VALUES.tolist()
 
@@ -93,13 +93,13 @@ def changed(row: int, column: int, value: float, both: bool = True) -> np.ndarra
 )
 def test_values_that_no_distance_matrix_holds(values, words, tmp_path):
     with pytest.raises(MatrixError, match=f"d.npy.*{words}") as refusal:
-        read_matrix(npy(tmp_path, values), at_most_one=True)
+        read_matrix(npy(tmp_path, values), largest=1.0)
     assert "\n" not in str(refusal.value)
 
 
 def test_weighted_unifrac_may_exceed_one_and_single_precision_may_round(tmp_path):
     assert read_matrix(npy(tmp_path, changed(0, 1, 1.7))).values[0, 1] == 1.7
-    assert read_matrix(npy(tmp_path, changed(0, 1, 1 + 1e-7)), at_most_one=True).ids == IDS
+    assert read_matrix(npy(tmp_path, changed(0, 1, 1 + 1e-7)), largest=1.0).ids == IDS
     assert read_matrix(npy(tmp_path, changed(0, 2, 1 - 1e-7, both=False))).ids == IDS
 
 
