@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from aam.corpus import Corpus
 from aam.evaluation.heldout import Embedded, HeldOut
 from aam.evaluation.known_asvs import KnownASVs, sketch, write_known
 from aam.evaluation.scales import SCALES, fit_scales
-from aam.evaluation.validation import validate
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
@@ -32,7 +32,7 @@ from aam.training.preflight import eager, look_over
 from aam.training.probes import PretrainProbes
 from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
 from aam.training.signals import StopRequest
-from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
+from aam.training.sinks import Sink, open_sinks, read_log
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World
@@ -47,7 +47,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     """
     folder = config.run.output_dir
     held_out = HeldOut.of(config, corpus)
-    seams = Seams(lambda learner: validate(learner.model, held_out, lambda batch: score(learner, batch)[1]), [])
+    seams = Seams(lambda learner: held_out.validate(learner.model, lambda batch: score(learner, batch)[1]))
     run, state = build_run(config, corpus, seams, starting_weights(config))
     if config.run.preflight and not config.run.resume and world.first:
         check_before(config, corpus, run.learner)
@@ -56,16 +56,12 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
-    if world.first:
-        run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
-        run.sinks.append(ConsoleSink())
+    sinks = open_sinks(folder, state.step) if world.first else nullcontext(list[Sink]())
     try:
-        with StopRequest() as stop:
+        with sinks as run.sinks, StopRequest() as stop:
             train(run, state, SharedStop(stop, world))
     finally:
         add_health(folder, run.health.record(state.step))
-        for sink in run.sinks:
-            sink.close()
     if not world.first:
         return
     with status("scoring held-out samples"):
@@ -136,13 +132,10 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embe
 
 def draw(folder: Path, embedded: Embedded, true: NDArray[np.float64], metrics: dict[str, Any]) -> None:
     """curves.png from the log, unifrac.png from the best checkpoint."""
-    import json
-
     from aam.evaluation.curves import plot_curves
     from aam.evaluation.plots import plot_unifrac
 
-    lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
-    plot_curves([[json.loads(line) for line in lines]], folder / CURVES)
+    plot_curves([read_log(folder)], folder / CURVES)
     plot_unifrac(embedded.best.cpu().numpy(), true, metrics, folder / "unifrac.png")
 
 

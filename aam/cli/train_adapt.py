@@ -7,6 +7,7 @@ task-adaptive pretraining).
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import click
@@ -42,13 +43,10 @@ def adapt(config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: 
     click.echo(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels", err=True)
     pretraining = pretrain_config(config)
     corpus = unlabelled(config, study, rows)
-    seams = Seams(lambda learner: {}, [ConsoleSink()], selects=False)
-    run, state = build_run(pretraining, corpus, seams, start.weights)
-    try:
+    run, state = build_run(pretraining, corpus, Seams(lambda learner: {}, selects=False), start.weights)
+    with closing(ConsoleSink()) as console:
+        run.sinks = [console]
         train(run, state, stop)
-    finally:
-        for sink in run.sinks:
-            sink.close()
     model = run.learner.model.eval()
     if start.embedded is None:
         return Start(model.state_dict(), None)

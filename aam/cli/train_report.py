@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from aam.evaluation.folds import Fold
 from aam.evaluation.predictions import Predictions, average
 from aam.evaluation.target_tables import IN_FOLD, SAMPLE_ID, TRUE, class_figures, flat, prediction_table, target_figures
 from aam.study import Study
-from aam.training.sinks import LOG
+from aam.training.sinks import read_log
 
 METRICS, SUMMARY, OUT_OF_FOLD, PREDICTIONS = "metrics.json", "summary.txt", "predictions.tsv", "predictions.png"
 
@@ -92,8 +91,7 @@ def draw(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> Non
     from aam.evaluation.target_plots import plot_classes, plot_numbers
 
     folder, names = config.run.output_dir, config.target.target
-    logs = [(result.folder / LOG).read_text(encoding="utf-8").splitlines() for result in results]
-    plot_curves([[json.loads(line) for line in lines] for lines in logs], folder / CURVES)
+    plot_curves([read_log(result.folder) for result in results], folder / CURVES)
     table = out_of_fold(folder, config)
     if config.target.task in NUMERIC_TASKS:
         plot_numbers(table, names, folder / PREDICTIONS)

@@ -37,7 +37,7 @@ from aam.training.manifest import add_health, write_record
 from aam.training.preflight import look_over
 from aam.training.run import Seams, assemble
 from aam.training.signals import StopRequest
-from aam.training.sinks import LOG, ConsoleSink, JsonlSink, TensorBoardSink
+from aam.training.sinks import open_sinks
 from aam.training.state import Budget
 from aam.training.target_probes import TargetProbes
 
@@ -134,16 +134,13 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
     batches = fold_batches(config, study, inner)
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
-    seams = Seams(lambda learner: watch(learner, config, study, watched), [], selects, study.table, study.dropped)
+    seams = Seams(lambda learner: watch(learner, config, study, watched), selects, study.table, study.dropped)
     run, state = assemble(config, learner, batches, seams)
-    run.sinks += [JsonlSink(folder / LOG, state.step), TensorBoardSink(folder / "tensorboard", state.step)]
-    run.sinks.append(ConsoleSink(order.number, order.folds))
     try:
-        train(run, state, order.stop)
+        with open_sinks(folder, state.step, order.number, order.folds) as run.sinks:
+            train(run, state, order.stop)
     finally:
         add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)
-        for sink in run.sinks:
-            sink.close()
     click.echo(f"fold {fold.name}: {run.health.line(state.step)}", err=True)
     best = folder / (BEST if selects else LAST)
     keep_known(best, sketch(study.tokens, study.table.counts, inner.train), config.head.pretrained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +23,7 @@ from aam.evaluation.distance import baseline_figures
 from aam.evaluation.embed import Encoding
 from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.models.pretrain_model import PretrainModel
+from aam.training.losses import Losses
 
 MAX_SAMPLES = 1000
 """Most held-out samples that are scored, half a million pairs; more are drawn down to this, seeded."""
@@ -115,6 +117,19 @@ class HeldOut:
         if new.any():
             figures["nucleotide_accuracy_new_asvs"] = hit[new].mean().item()
         return figures
+
+    @torch.inference_mode()
+    def validate(self, model: PretrainModel, score: Callable[[Batch], Losses]) -> dict[str, float]:
+        """What the loop asks again and again: mean loss terms over the samples, by `score`, and the figures."""
+        training = model.training
+        model.eval()
+        sums: defaultdict[str, float] = defaultdict(float)
+        for batch in self.batches:
+            losses = score(batch)
+            for name, value in {"loss": losses.total, **losses.terms}.items():
+                sums[name] += value.item() * len(batch.sample_ids)
+        model.train(training)
+        return {name: value / len(self.samples) for name, value in sums.items()} | self.figures(model)
 
     @torch.inference_mode()
     def figures(self, model: PretrainModel, embedded: Embedded | None = None) -> dict[str, float]:

@@ -184,7 +184,7 @@ def trained(
     """The model at the end of its budget, for any table."""
     batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
-    run, state = assemble(config, learner, batches, Seams(lambda learner: {}, [], selects=False))
+    run, state = assemble(config, learner, batches, Seams(lambda learner: {}, selects=False))
     train(replace(run, save=no_checkpoint), state, Unstoppable())
     model = learner.model.eval()
     model.embedded = None

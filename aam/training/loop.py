@@ -25,7 +25,8 @@ LOG_SECONDS = 2.0
 
 @dataclass
 class Run:
-    """Everything a run needs beside its state; `evaluate` scores held-out samples, `save` writes a checkpoint.
+    """Everything a run needs beside its state; `evaluate` scores held-out samples, `save` writes a checkpoint,
+    `sinks` take readings.
 
     Where not `selects`, scores are only written down: the last model counts, and no score may choose among the earlier.
     """
@@ -37,8 +38,8 @@ class Run:
     health: RunHealth
     evaluate: Callable[[Learner], dict[str, float]]
     save: Callable[[TrainState, str], Path]
-    sinks: list[Sink]
     selects: bool = True
+    sinks: list[Sink] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
     clock: Callable[[], float] = time.perf_counter
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from aam.training.losses import TargetScale, above_diagonal, log_faith_pd
 from aam.training.objective import PretrainObjective
 from aam.training.optim import build_optimizer, loss_scaler
 from aam.training.parts import set_moments, set_weights
-from aam.training.sinks import Sink
 from aam.training.state import Budget, TrainState
 from aam.training.step import Learner
 
@@ -89,13 +88,12 @@ def build_learner(
 
 @dataclass(frozen=True)
 class Seams:
-    """What the caller plugs into a run: how held-out samples are scored, where readings go, whether scores choose.
+    """What the caller plugs into a run: how held-out samples are scored, and whether scores choose.
 
     `table`, and what was `dropped` from it (reason -> ids), give names to reports and accounts to the ledger.
     """
 
     evaluate: Callable[[Learner], dict[str, float]]
-    sinks: list[Sink]
     selects: bool = True
     table: Table | None = None
     dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -132,7 +130,7 @@ def assemble(
     def stream(start: int) -> Any:
         return batches.stream(start, config.run.num_workers)
 
-    run = Run(config, learner, stream, budget, health, seams.evaluate, save, seams.sinks, seams.selects)
+    run = Run(config, learner, stream, budget, health, seams.evaluate, save, seams.selects)
     return run, state
 
 
@@ -143,7 +141,7 @@ def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health
         training[f"{RANDOM_STATE}_cuda"] = torch.cuda.get_rng_state(learner.device)
     for index, tensors in learner.optimizer.state_dict()["state"].items():
         training |= {f"optimizer.{index}.{name}": tensor for name, tensor in tensors.items()}
-    record = {"train": state.to_dict(), "scaler": learner.scaler.state_dict(), "health": health.state_dict()}
+    record = {"train": asdict(state), "scaler": learner.scaler.state_dict(), "health": health.state_dict()}
     return Checkpoint(config, learner.model.state_dict(), training, record)
 
 

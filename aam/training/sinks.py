@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,23 @@ class Sink(Protocol):
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None: ...
     def close(self) -> None: ...
+
+
+@contextmanager
+def open_sinks(folder: Path, step: int, part: int = 1, parts: int = 1) -> Iterator[list[Sink]]:
+    """Log, TensorBoard and terminal of a run in its folder; arguments as of the classes."""
+    log, curves = JsonlSink(folder / LOG, step), TensorBoardSink(folder / "tensorboard", step)
+    sinks: list[Sink] = [log, curves, ConsoleSink(part, parts)]
+    try:
+        yield sinks
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """What a run has logged, in order."""
+    return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
 
 
 class JsonlSink:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from aam.config import RunConfig
 
@@ -35,9 +33,6 @@ class TrainState:
     def impatient(self, patience: int) -> bool:
         """Whether so many evaluations have passed without a better one; a patience of 0 never ends."""
         return 0 < patience <= self.stale_evaluations
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)

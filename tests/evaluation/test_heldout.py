@@ -15,7 +15,6 @@ from aam.data.dataset import Draw, collate_fn
 from aam.evaluation import asvs, embed, heldout
 from aam.evaluation.heldout import HeldOut, predict_masked
 from aam.evaluation.metrics import pair_scores, upper_triangle
-from aam.evaluation.validation import validate
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective, model_inputs
@@ -101,7 +100,7 @@ def test_an_evaluation_leaves_no_trace(held_out: HeldOut):
     found = model(dropout=0.5).train()
     weights = [parameter.clone() for parameter in found.parameters()]
     random = torch.get_rng_state()
-    one, two = (validate(found, held_out, lambda batch: score(found, batch)) for _ in range(2))
+    one, two = (held_out.validate(found, lambda batch: score(found, batch)) for _ in range(2))
     assert one == two and found.training and torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(*pair) for pair in zip(weights, found.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in found.parameters())
@@ -113,7 +112,7 @@ def score(found: PretrainModel, batch):
 
 def test_held_out_losses_are_means_over_samples(held_out: HeldOut):
     found = model()
-    values = validate(found, held_out, lambda batch: score(found, batch))
+    values = held_out.validate(found, lambda batch: score(found, batch))
     with torch.no_grad():
         losses = [(score(found, batch).total.item(), len(batch.sample_ids)) for batch in held_out.batches]
     assert values["loss"] == pytest.approx(sum(loss * size for loss, size in losses) / sum(size for _, size in losses))

@@ -32,6 +32,6 @@ def new_run(example: Corpus, tmp_path: Path) -> Callable[..., tuple[Run, TrainSt
 
     def build(folder: str, evaluate: Any = None, **options: Any) -> tuple[Run, TrainState]:
         config = from_options(PretrainConfig, OPTIONS | {"output_dir": tmp_path / folder} | options)
-        return build_run(config, example, Seams(evaluate or (lambda learner: {"loss": 1.0}), []))
+        return build_run(config, example, Seams(evaluate or (lambda learner: {"loss": 1.0})))
 
     return build

@@ -42,7 +42,7 @@ def outcome(world: World, folder: Path, options: dict[str, Any]) -> dict[str, An
     given = SMALL | {"max_steps": 6, "output_dir": folder} | options
     config = from_options(PretrainConfig, given)
     corpus = open_corpus(config)
-    run, state = build_run(config, corpus, Seams(lambda learner: {"loss": 1.0}, []))
+    run, state = build_run(config, corpus, Seams(lambda learner: {"loss": 1.0}))
     spoil(run, infinite_count)
     distribute_run(run, config, world)
     said = ""

@@ -40,7 +40,7 @@ def run_of(world: World, folder: Path, steps: int, **options: object) -> tuple[R
     def weights(learner) -> dict[str, float]:
         return {"loss": float(sum(p.detach().double().abs().sum() for p in learner.model.parameters()))}
 
-    run, state = build_run(config, corpus_of(config), Seams(weights, []))
+    run, state = build_run(config, corpus_of(config), Seams(weights))
     for group in run.learner.optimizer.param_groups:
         group["eps"] = 1e-4  # biases of keys have no gradient but rounding, which the usual one makes into updates
     distribute_run(run, config, world)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,6 @@ def test_shares_and_horizons_are_in_their_bounds(step: int, seconds: float, step
 
 def test_a_state_survives_json():
     state = TrainState(step=3, batches=6, seconds=0.1, horizon=9, best_loss=1 / 3, best_step=2, stale_evaluations=1)
-    assert TrainState(**json.loads(json.dumps(state.to_dict()))) == state
-    fresh = TrainState(**json.loads(json.dumps(TrainState().to_dict())))
+    assert TrainState(**json.loads(json.dumps(asdict(state)))) == state
+    fresh = TrainState(**json.loads(json.dumps(asdict(TrainState()))))
     assert fresh == TrainState() and math.isinf(fresh.best_loss)
