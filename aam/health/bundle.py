@@ -103,12 +103,7 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def random_state() -> dict[str, Any]:
     """State of every global generator a step may draw from: torch on CPU and on all CUDA devices, numpy, Python."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        **torch_state(),
-        "numpy": (kind, keys, position, has_gauss, cached),
-        "python": random.getstate(),
-    }
+    return torch_state() | {"numpy": np.random.get_state(), "python": random.getstate()}
 
 
 def torch_state() -> dict[str, Any]:
