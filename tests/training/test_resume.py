@@ -37,16 +37,26 @@ def everything(run: Run) -> dict[str, Tensor]:
     """All tensors that a further step would depend on."""
     state = run.learner.optimizer.state_dict()["state"]
     moments = {f"{key}.{name}": tensor for key, entry in state.items() for name, tensor in entry.items()}
-    return {**run.learner.model.state_dict(), **moments, "random": torch.get_rng_state()}
+    scale = torch.tensor(run.learner.scaler.get_scale())
+    return {**run.learner.model.state_dict(), **moments, "random": torch.get_rng_state(), "scale": scale}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_interrupted_and_resumed_is_bitwise_the_same(new_run: NewRun, workers: int, accumulate: int):
-    options: dict[str, Any] = {"max_steps": STEPS, "num_workers": workers, "accumulate": accumulate}
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"num_workers": 2},
+        {"num_workers": 2, "accumulate": 2},
+        {"precision": "fp16", "accumulate": 2},
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
+def test_interrupted_and_resumed_is_bitwise_the_same(new_run: NewRun, more: dict[str, Any]):
+    options: dict[str, Any] = {"max_steps": STEPS, **more}
     whole = new_run("whole", **options)
     wanted, final = trained(*whole), everything(whole[0])
-    assert len(wanted) == STEPS and whole[1].batches == STEPS * accumulate
+    assert len(wanted) == STEPS and whole[1].batches == STEPS * more.get("accumulate", 1)
+    assert whole[0].learner.scaler.is_enabled() is (more.get("precision") == "fp16")
     broken = new_run("broken", **options)
     first = trained(*broken, after=BREAK)
     torch.manual_seed(123)  # another process finds another random state
