@@ -22,7 +22,7 @@ from aam.data.rarefy import rarefy_table
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.folds import Fold
-from aam.evaluation.target_metrics import classification_metrics, estimate, paired_difference, regression_metrics
+from aam.evaluation.target_metrics import estimate, metrics_of, paired_difference
 from aam.evaluation.target_tables import SAMPLE_ID, TRUE
 from aam.phylogeny.community import community
 from aam.phylogeny.engines import full_matrix
@@ -155,7 +155,7 @@ def compare(
     config: FinetuneConfig, study: Study, rows: NDArray[np.int64], values: NDArray[Any], predicted: dict[str, Any]
 ) -> dict[str, Any]:
     """Figures of each predictor, and of each baseline the paired difference of the model to it."""
-    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    metrics = metrics_of(config.target.task)
     groups = None if study.labels.groups is None else [study.labels.groups[row] for row in rows]
     true, seed = values[rows], config.run.seed
     found: dict[str, Any] = {}

@@ -8,11 +8,11 @@ from typing import Any
 from aam.cli.report import Given, pictures
 from aam.cli.report_files import baseline_parts
 from aam.cli.train_report import OUT_OF_FOLD, PREDICTIONS, out_of_fold
-from aam.config import NUMERIC_TASKS, FinetuneConfig, from_dict
+from aam.config import FinetuneConfig, from_dict
 from aam.evaluation.html import Part
 from aam.evaluation.report import RunRecord
 from aam.evaluation.report_parts import fold_part, target_part
-from aam.evaluation.target_metrics import classification_metrics, regression_metrics
+from aam.evaluation.target_metrics import metrics_of
 from aam.evaluation.target_tables import IN_FOLD, TRUE
 
 
@@ -29,7 +29,7 @@ def target_parts(run: Path, found: RunRecord, given: Given) -> list[Part]:
 
 def fold_rows(run: Path, config: FinetuneConfig) -> list[dict[str, Any]]:
     """Samples and figures of each fold; of several targets the number of samples alone."""
-    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    metrics = metrics_of(config.target.task)
     rows = []
     for fold, table in out_of_fold(run, config).groupby(IN_FOLD, sort=False):
         row: dict[str, Any] = {"fold": fold, "samples": len(table)}

@@ -19,7 +19,7 @@ from scipy.spatial.distance import cdist
 
 from aam.evaluation.metadata_baselines import PENALTIES
 from aam.evaluation.metrics import pair_scores
-from aam.evaluation.target_metrics import classification_metrics
+from aam.evaluation.target_metrics import balanced_accuracy
 from aam.study import SUBJECTS
 
 Role = Literal["subject", "study", "batch", ""]
@@ -148,10 +148,10 @@ def nearest(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> S
         raise Unusable(f"{len(rows)} samples of subjects that were sampled again, fewer than {MIN_SAMPLES}")
     points = StandardScaler().fit_transform(embeddings[rows])
     other = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(return_distance=False)[:, 0]
-    agreement = classification_metrics()["balanced_accuracy"]
     rng = np.random.default_rng(seed)
     mixed = [rng.permutation(values) for _ in range(SHUFFLES)]
-    return summed(str(column.name), values, agreement(values[other], values), [agreement(m[other], m) for m in mixed])
+    shuffles = [balanced_accuracy(m[other], m) for m in mixed]
+    return summed(str(column.name), values, balanced_accuracy(values[other], values), shuffles)
 
 
 def linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
@@ -214,7 +214,7 @@ def nearest_class(seen: NDArray, known: NDArray, new: NDArray) -> NDArray:
 def score_of(found: NDArray, values: NDArray) -> float:
     """Balanced accuracy of classes, R2 of numbers."""
     if values.dtype == object:
-        return classification_metrics()["balanced_accuracy"](found, values)
+        return balanced_accuracy(found, values)
     return pair_scores(found, values).r2
 
 

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from aam.errors import ConfigError
@@ -104,7 +105,4 @@ def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Ha
 
 def _numbered(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:
     """Labels as numbers in order of first appearance: scikit-learn sorts labels, and cannot sort mixed types."""
-    if labels is None:
-        return None
-    number: dict[Hashable, int] = {}
-    return np.array([number.setdefault(label, len(number)) for label in labels], dtype=np.int64)
+    return None if labels is None else pd.factorize(pd.Series(labels, dtype=object), use_na_sentinel=False)[0]

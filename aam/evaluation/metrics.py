@@ -64,11 +64,11 @@ def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
     return PairScores(_r2(error, true), float(np.abs(error).mean()), _pearson(predicted, true))
 
 
-def bootstrap_interval(statistic: Callable[[IntArray], float], groups: Sequence[Hashable] | int, seed: int) -> Interval:
+def bootstrap_interval(statistic: Callable[[IntArray], float], groups: Sequence[Hashable], seed: int) -> Interval:
     """Percentile interval (95 %) of `statistic(rows)` when whole groups of rows are drawn with replacement.
 
-    `groups` names the group of each row (rows of one subject are not independent), or is the number of rows where each
-    stands alone. `statistic` gets row numbers, repeated where a group was drawn twice, and returns a finite number.
+    `groups` names the group of each row (rows of one subject are not independent; where each stands alone, a range of
+    their number). `statistic` gets row numbers, repeated where a group was drawn twice, and returns a finite number.
     With a single group nothing can be resampled: both bounds are the statistic itself.
     """
     from scipy.stats import bootstrap
@@ -123,12 +123,8 @@ def _pearson(predicted: FloatArray, true: FloatArray) -> float:
     return 0.0 if scale == 0.0 else float(np.clip(left @ right / scale, -1.0, 1.0))
 
 
-def _members(groups: Sequence[Hashable] | int) -> list[IntArray]:
+def _members(groups: Sequence[Hashable]) -> list[IntArray]:
     """Row numbers of each group, groups in order of first appearance."""
-    if isinstance(groups, int):
-        if groups < 1:
-            raise ValueError("there is nothing to resample: 0 rows")
-        return [np.array([row]) for row in range(groups)]
     rows: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         rows.setdefault(group, []).append(row)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aam.config import NUMERIC_TASKS, Task
 from aam.evaluation.metrics import Interval, bootstrap_interval, pair_scores
 
 Metric = Callable[[NDArray[Any], NDArray[Any]], float]
@@ -24,24 +25,30 @@ class Estimate(NamedTuple):
     interval: Interval
 
 
-def regression_metrics() -> dict[str, Metric]:
-    """Functions of (predicted [N], true [N]): `mae`, `rmse`, `median_error` in units of the target; `r2`, `pearson`."""
-    return {
-        "mae": lambda predicted, true: float(np.abs(predicted - true).mean()),
-        "rmse": lambda predicted, true: float(np.sqrt(np.square(predicted - true).mean())),
-        "median_error": lambda predicted, true: float(np.median(np.abs(predicted - true))),
-        "r2": lambda predicted, true: pair_scores(predicted, true).r2,
-        "pearson": lambda predicted, true: pair_scores(predicted, true).pearson,
-    }
+def balanced_accuracy(predicted: NDArray[Any], true: NDArray[Any]) -> float:
+    """Mean over the classes of `true` [N] of the part of each that is predicted right."""
+    return float(np.mean(_per_class(predicted, true).recall))
 
 
-def classification_metrics() -> dict[str, Metric]:
-    """Functions of (predicted [N], true [N]) labels: `accuracy`, `balanced_accuracy`, `macro_f1`."""
-    return {
-        "accuracy": lambda predicted, true: float((predicted == true).mean()),
-        "balanced_accuracy": lambda predicted, true: float(np.mean(_per_class(predicted, true).recall)),
-        "macro_f1": lambda predicted, true: float(np.mean(_per_class(predicted, true).f1)),
-    }
+REGRESSION: Mapping[str, Metric] = {
+    "mae": lambda predicted, true: float(np.abs(predicted - true).mean()),
+    "rmse": lambda predicted, true: float(np.sqrt(np.square(predicted - true).mean())),
+    "median_error": lambda predicted, true: float(np.median(np.abs(predicted - true))),
+    "r2": lambda predicted, true: pair_scores(predicted, true).r2,
+    "pearson": lambda predicted, true: pair_scores(predicted, true).pearson,
+}
+"""Functions of (predicted [N], true [N]); the first three in units of the target."""
+CLASSIFICATION: Mapping[str, Metric] = {
+    "accuracy": lambda predicted, true: float((predicted == true).mean()),
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": lambda predicted, true: float(np.mean(_per_class(predicted, true).f1)),
+}
+"""Functions of labels (predicted [N], true [N])."""
+
+
+def metrics_of(task: Task) -> Mapping[str, Metric]:
+    """The figures by which a task is judged."""
+    return REGRESSION if task in NUMERIC_TASKS else CLASSIFICATION
 
 
 def estimate(
@@ -55,7 +62,7 @@ def estimate(
     predicted, true = comparable(predicted, true)
     if predicted.shape != true.shape or predicted.ndim != 1:
         raise ValueError(f"predicted has shape {predicted.shape}, true has {true.shape}: expected one value a sample")
-    units = len(true) if groups is None else groups
+    units = range(len(true)) if groups is None else groups
     found = {}
     for name, metric in metrics.items():
         on_rows = partial(_on_rows, metric, predicted, true)
@@ -81,7 +88,7 @@ def paired_difference(
     def difference(rows: NDArray[np.int64]) -> float:
         return metric(first[rows], truth[rows]) - metric(second[rows], truth[rows])
 
-    units = len(truth) if groups is None else groups
+    units = range(len(truth)) if groups is None else groups
     return Estimate(difference(np.arange(len(truth))), bootstrap_interval(difference, units, seed))
 
 

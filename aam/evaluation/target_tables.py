@@ -14,7 +14,7 @@ from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
 from aam.evaluation.predictions import Predictions, probabilities
-from aam.evaluation.target_metrics import Estimate, classification_metrics, estimate, regression_metrics
+from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.wording import quote
 
 SAMPLE_ID, IN_FOLD, TRUE = "sample-id", "fold", "_true"
@@ -74,7 +74,7 @@ def target_figures(
     table: pd.DataFrame, true: pd.DataFrame, config: FinetuneConfig, groups: Sequence[Hashable] | None
 ) -> dict[str, dict[str, Estimate]]:
     """Figures of each target: predictions against `true` (columns named as the targets, missing left out)."""
-    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    metrics = metrics_of(config.target.task)
     figures = {}
     for name in config.target.target:
         known = true[name].notna().to_numpy()
@@ -87,7 +87,7 @@ def target_figures(
 def point_figures(found: Predictions, true: pd.DataFrame, config: FinetuneConfig) -> dict[str, float]:
     """The figures of `target_figures` without intervals, for watching a run; the mean over targets."""
     table = prediction_table(list(true.index), found, config, None)
-    metrics = regression_metrics() if config.target.task in NUMERIC_TASKS else classification_metrics()
+    metrics = metrics_of(config.target.task)
     known = {name: true[name].notna().to_numpy() for name in config.target.target if true[name].notna().any()}
     each = {
         name: [metric(table[c].to_numpy()[rows], true[c].to_numpy()[rows]) for c, rows in known.items()]

@@ -20,7 +20,7 @@ from aam.evaluation.metadata_baselines import (
     predict_folds,
     relative_abundance,
 )
-from aam.evaluation.target_metrics import classification_metrics, regression_metrics
+from aam.evaluation.target_metrics import CLASSIFICATION, REGRESSION
 
 pytest.importorskip("sklearn", reason="the baselines are scikit-learn's: install the extra 'use'")
 
@@ -58,10 +58,10 @@ def test_what_can_be_read_off_the_table_is_read_off(baseline: str, task: str) ->
     study = gradient(task)
     found = pooled(baseline, study, make_folds("k-fold", study.target.tolist(), None, 3, 0))
     if task == "regression":
-        r2 = regression_metrics()["r2"](found, study.target)
+        r2 = REGRESSION["r2"](found, study.target)
         assert r2 < 0.05 if baseline == "constant" else r2 > 0.9
         return
-    accuracy = classification_metrics()["balanced_accuracy"](found, study.target)
+    accuracy = CLASSIFICATION["balanced_accuracy"](found, study.target)
     assert accuracy == 0.5 if baseline == "constant" else accuracy > 0.9
 
 
@@ -143,4 +143,4 @@ def test_figures_on_a_real_study(children: tuple[Study, list[str]], baseline: st
     study, subjects = children
     folds = make_folds("grouped", study.target.tolist(), subjects, 5, 0)
     found = pooled(baseline, study, folds)
-    assert mae[0] < regression_metrics()["mae"](found, study.target) < mae[1]
+    assert mae[0] < REGRESSION["mae"](found, study.target) < mae[1]
