@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,8 @@ INDEX = {"samples": "sample-id", "asvs": "feature-id"}
 def check_embedding_output(path: Path) -> None:
     """Raise `ConfigError` before any work is done for a file that cannot be written."""
     check_output(path, list(WRITERS))
-    if path.suffix == ".parquet" and not _importable("pyarrow"):
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise ConfigError(f"--output {path}: Parquet needs pyarrow; pip install 'aam[parquet]', or write .tsv")
-
-
-def _importable(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
 
 
 def write_embedding(path: Path, kind: str, ids: Sequence[str], prefix: str, values: NDArray[np.float32]) -> None:

@@ -110,23 +110,20 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
 def sample_parts(shown: Shown, given: Given) -> list[Part]:
     """The ordination, and the audit where there is metadata."""
     metadata = given.metadata or shown.metadata
-    if metadata is None and given.color_by is not None:
-        raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
-    own = shown.column if given.metadata is None else None
-    parts = [ordination(shown, colours(metadata, given.color_by or own))]
-    if metadata is not None:
-        frame = blank_missing(read_text(metadata))
-        refuse_strangers(frame, shown.ids, metadata)
-        frame = frame.reindex(shown.ids)
-        parts.append(audit_part(audit(shown.embeddings, frame, seed=0), shown.what))
-    return parts
-
-
-def colours(metadata: Path | None, name: str | None) -> tuple[str, dict[str, Any]]:
-    """Name of the metadata column that colours, and its values by sample id."""
     if metadata is None:
-        return "", {}
+        if given.color_by is not None:
+            raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
+        return [ordination(shown, ("", {}))]
     frame = blank_missing(read_text(metadata))
+    own = shown.column if given.metadata is None else None
+    colouring = colours(frame, given.color_by or own, metadata)
+    refuse_strangers(frame, shown.ids, metadata)
+    audited = audit(shown.embeddings, frame.reindex(shown.ids), seed=0)
+    return [ordination(shown, colouring), audit_part(audited, shown.what)]
+
+
+def colours(frame: pd.DataFrame, name: str | None, metadata: Path) -> tuple[str, dict[str, Any]]:
+    """Name of the column that colours, of a frame of `metadata`, and its values by sample id."""
     name = name or first_varying(frame)
     if name is None:
         return "", {}

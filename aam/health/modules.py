@@ -81,7 +81,7 @@ class ModuleStack:
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         entry = self.entries.pop()
-        tensor = first_float(output)
+        tensor = next(iter(float_tensors(output)), None)
         if tensor is None or tensor.numel() == 0:
             return
         self.paused = True
@@ -93,11 +93,6 @@ class ModuleStack:
 def plain_path(path: str) -> str:
     """A module path without the wrapper that `torch.compile` puts around a module."""
     return ".".join(part for part in path.split(".") if part != "_orig_mod")
-
-
-def first_float(value: Any) -> Tensor | None:
-    """The first floating-point or complex tensor in nested tuples, lists, mappings and dataclasses."""
-    return next(iter(float_tensors(value)), None)
 
 
 def float_tensors(value: Any) -> list[Tensor]:
