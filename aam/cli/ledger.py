@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.errors import InputError
+from aam.wording import few
 
 if TYPE_CHECKING:
     from aam.health.ledger import Ledger, Loss
@@ -139,9 +140,8 @@ def _show_reasons(ledger: Ledger) -> None:
     for loss in ledger.losses:
         by_reason[loss.stage, loss.item, loss.reason].append(loss)
     for (stage, item, reason), losses in by_reason.items():
-        ids = ", ".join(loss.id for loss in losses[:SHOWN]) + ", ..." * (len(losses) > SHOWN)
         planned = " (asked for)" if losses[0].planned else ""
-        click.echo(f"{stage}: {len(losses):,} {item}s: {reason}{planned}: {ids}")
+        click.echo(f"{stage}: {len(losses):,} {item}s: {reason}{planned}: {few([loss.id for loss in losses], SHOWN)}")
         _show_nan("  NaN", {loss.id: int(loss.facts["nan"]) for loss in losses if "nan" in loss.facts})
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from aam.data.files import check_file, read_lines
 from aam.errors import MetadataError
-from aam.wording import quote
+from aam.wording import few, quote
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SHOWN = 10
+"""Columns that are named where another was asked for."""
 
 
 def read_metadata(path: Path | str, text_column: str | None = None) -> pd.DataFrame:
@@ -75,8 +78,8 @@ def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
         return frame[name]
     known = [str(other) for other in frame.columns]
     close = difflib.get_close_matches(name, known, n=1)
-    shown = ", ".join(map(repr, known[:10])) or "none but the ids"
-    hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}" + ", …" * (len(known) > 10)
+    shown = few([repr(other) for other in known], SHOWN) or "none but the ids"
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}"
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 
 

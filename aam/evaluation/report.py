@@ -12,6 +12,7 @@ from typing import Any
 
 from aam.evaluation.html import DASH, Part, folded, number, section, table, text
 from aam.evaluation.report_style import CSS
+from aam.wording import few
 
 SHOWN = 6
 """Ids of one reason that are listed."""
@@ -114,10 +115,7 @@ def health_tables(run: RunRecord) -> str:
         (f"{stage} ({'ASVs' if item == 'asv' else f'{item}s'})", f"{entered:,}", f"{entered - lost:,}", f"{lost:,}")
         for stage, item, entered, lost in run.accounts
     ]
-    reasons = []
-    for reason, ids in run.losses.items():
-        shown = ", ".join(ids[:SHOWN]) + ", …" * (len(ids) > SHOWN)
-        reasons.append((f"{reason}: {shown}", f"{len(ids):,}"))
+    reasons = [(f"{reason}: {few(ids, SHOWN)}", f"{len(ids):,}") for reason, ids in run.losses.items()]
     return (
         table(["", "steps", "interventions", "spikes"], kept)
         + table(["stage", "entered", "kept", "lost"], accounts)

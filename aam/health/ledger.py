@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aam.errors import LedgerError, NonFiniteError
+from aam.wording import few
 
 FILE_NAME = "ledger.jsonl"
 ENTRIES: tuple[dict[str, type], ...] = (
@@ -22,6 +23,8 @@ ENTRIES: tuple[dict[str, type], ...] = (
     {"quarantine": str, "item": str, "id": str, "reason": str, "planned": bool},
 )
 """Fields of the two kinds of lines; a loss may have more."""
+SHOWN = 5
+"""Ids that an error names."""
 Item = Literal["sample", "asv"]
 
 
@@ -112,7 +115,7 @@ class Ledger:
             wrong = sorted((set(kept) ^ expected) or {name for name in kept if kept.count(name) > 1})
             raise LedgerError(
                 f"ledger stage {stage}: {len(entered)} {item}s entered, {len(entered) - len(expected)} quarantined, "
-                f"but {len(kept)} are kept; unaccounted: {', '.join(wrong[:5])}"
+                f"but {len(kept)} are kept; unaccounted: {few(wrong, SHOWN)}"
             )
         return self._account(stage, item)
 
@@ -139,7 +142,7 @@ class Ledger:
         if len(charged) > self.budget * total:
             raise NonFiniteError(
                 f"{len(charged)} of {total} samples are quarantined, above the budget of {self.budget:.2%}: "
-                f"{', '.join(sorted(charged)[:5])}; see `aam ledger show`, or raise the quarantine budget"
+                f"{few(sorted(charged), SHOWN)}; see `aam ledger show`, or raise the quarantine budget"
             )
 
     def state_dict(self) -> dict[str, Any]:

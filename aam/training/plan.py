@@ -15,7 +15,10 @@ from aam.models.devices import resolve_device
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
+from aam.wording import few
 
+SHOWN = 3
+"""Ids of one reason that are listed."""
 TRIALS = 3
 """Steps measured; the first pays for memory that later ones reuse and is left out."""
 
@@ -43,10 +46,7 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
             f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
             f"{len(corpus.split.validation)} held out",
         ),
-        *(
-            ("dropped", f"{len(ids)} {reason}: {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}")
-            for reason, ids in corpus.dropped.items()
-        ),
+        *(("dropped", f"{len(ids)} {reason}: {few(ids, SHOWN)}") for reason, ids in corpus.dropped.items()),
         (
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",

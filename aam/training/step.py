@@ -20,6 +20,10 @@ from aam.training.losses import Losses, explain
 from aam.training.muon import MuonAdamW
 from aam.training.objective import Objective
 from aam.training.optim import learning_rate, set_learning_rate
+from aam.wording import few
+
+SHOWN = 3
+"""Samples of a batch that an error names."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,6 @@ class StepResult:
     rate: float
     samples: int
     asvs: int
-    batches: int
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -118,7 +121,7 @@ def step(
     norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     samples, asvs = sum(len(b.sample_ids) for b in microbatches), sum(len(b.asvs) for b in microbatches)
     terms = torch.stack([row for _, row in rows]).sum(0)
-    result = StepResult(rows[0][0], terms, norm, rate, samples, asvs, len(microbatches))
+    result = StepResult(rows[0][0], terms, norm, rate, samples, asvs)
     norm = guard.admit(learner, result)
     with guard.updating(learner, result):
         nn.utils.clip_grads_with_norm_(parameters, learner.optim.clip_norm, norm)
@@ -150,7 +153,7 @@ class Gate:
         gradients = check_gradients(learner.model)
         parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
         for batch in self.microbatches:
-            where = f"step {self.number + 1}, samples {', '.join(batch.sample_ids[:3])}, …"
+            where = f"step {self.number + 1}, samples {few(batch.sample_ids, SHOWN)}"
             with torch.no_grad():
                 output, _ = score(learner, batch)
             outputs = [(f"{'nuc' if n == 'nucleotides' else n}_pred", t) for n, t in named_outputs(output).items()]

@@ -55,8 +55,8 @@ RUN = RunRecord(
 
 def test_figures_stand_in_the_page():
     page = report_html(RUN)
-    for text in ("0.912", "0.0100", "too many ASVs", "4,333", "1,200", "640", "637", "s5, …", "what was learned"):
-        assert text in page, text
+    shown = ("0.912", "0.0100", "too many ASVs", "4,333", "1,200", "640", "637", "s5 and 3 more", "what was learned")
+    assert [text for text in shown if text not in page] == []
     assert "samples with few reads" in page and "ffffffffffffffff…" in page and "Ordinations: no data" in page
 
 

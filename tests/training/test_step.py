@@ -77,7 +77,7 @@ def test_accumulated_gradients_are_the_mean_of_those_of_the_batches():
     for (name, one), other in zip(alone.model.named_parameters(), together.model.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad / 4, atol=1e-6, rtol=1e-4, msg=name)
     assert result.names[0] == "loss" and result.terms[0].item() == pytest.approx(sum(totals) / 4, rel=1e-5)
-    assert (result.samples, result.batches) == (16, 4)
+    assert result.samples == 16
 
 
 def test_gradients_are_clipped_and_the_norm_before_is_told():
@@ -97,7 +97,8 @@ def test_a_weight_that_is_nan_is_named_and_nothing_is_updated():
         step(found, [batch], 1, HORIZON)
     text = str(caught.value)
     assert text.startswith("NaN values found in parameter latent_tree.tip.weight with shape torch.Size([1, 32]): min=")
-    assert f"(step 2, samples {', '.join(batch.sample_ids[:3])}, …); nothing was updated" in text
+    named, more = ", ".join(batch.sample_ids[:3]), len(batch.sample_ids) - 3
+    assert f"(step 2, samples {named} and {more} more); nothing was updated" in text
     assert_untouched(found, before)
 
 
