@@ -94,11 +94,13 @@ class MuonAdamW(torch.optim.AdamW):
             self.param_groups = groups
         for group in groups:
             if group[ORTHOGONAL]:
-                self._move(group)
+                for shape in dict.fromkeys(matrix.shape for matrix in group["params"] if matrix.grad is not None):
+                    self._move(group, shape)
         return loss
 
-    def _move(self, group: Group) -> None:
-        parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+    def _move(self, group: Group, shape: torch.Size) -> None:
+        """Update the matrices of a shape; of those that are divided among ranks no others are whole meanwhile."""
+        parameters = [matrix for matrix in group["params"] if matrix.shape == shape and matrix.grad is not None]
         directions = []
         for parameter in parameters:
             state = self.state[parameter]
@@ -108,9 +110,11 @@ class MuonAdamW(torch.optim.AdamW):
             momentum = state[MOMENTS]
             self._put(momentum, momentum.lerp(parameter.grad, 1 - MOMENTUM))
             directions.append(whole(parameter.grad.lerp(momentum, MOMENTUM)))
+        with products_in(self.precision, directions[0].device):
+            orthogonal = newton_schulz(torch.stack(directions))
         rate = group["lr"]
-        for parameter, direction in zip(parameters, orthogonal(directions, self.precision), strict=True):
-            size = rate * AS_ADAMW * math.sqrt(max(direction.shape))
+        size = rate * AS_ADAMW * math.sqrt(max(shape))
+        for parameter, direction in zip(parameters, orthogonal, strict=True):
             decayed = parameter * (1 - rate * group["weight_decay"])
             self._put(parameter, decayed - placed(direction.to(parameter.dtype), parameter) * size)
 
@@ -123,17 +127,6 @@ class MuonAdamW(torch.optim.AdamW):
 def longest(matrices: Sequence[Tensor]) -> int:
     """The longest side of any of them."""
     return max(max(matrix.shape) for matrix in matrices)
-
-
-def orthogonal(matrices: Sequence[Tensor], precision: Precision = "fp32") -> list[Tensor]:
-    """Each matrix with its singular values brought to about 1, those of like shape together; 0 stays 0."""
-    found: dict[int, Tensor] = {}
-    for shape in dict.fromkeys(matrix.shape for matrix in matrices):
-        places = [place for place, matrix in enumerate(matrices) if matrix.shape == shape]
-        alike = torch.stack([matrices[place] for place in places])
-        with products_in(precision, alike.device):
-            found |= zip(places, newton_schulz(alike), strict=True)
-    return [found[place] for place in range(len(matrices))]
 
 
 def newton_schulz(matrices: Tensor) -> Tensor:
