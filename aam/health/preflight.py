@@ -11,7 +11,7 @@ callables are missing are skipped and say so.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from aam.health.checks_learning import LEARNING
 from aam.health.checks_modes import MODES
 from aam.health.checks_start import START
 from aam.health.checks_update import UPDATE
-from aam.health.trial import Check, CheckFailed, CheckSkipped, Make
+from aam.health.trial import Check, CheckFailed, Checks, CheckSkipped, Make
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,17 @@ class Preflight:
         )
 
 
-def preflight(make: Make, seconds: float = 60.0, only: Collection[str] = ()) -> Preflight:
-    """Run all checks (or `only` those named), the cheap ones first; what does not fit into `seconds` is skipped.
+ALL = (*START, *UPDATE, *MODES, *LEARNING)
+
+
+def preflight(make: Make, seconds: float = 60.0, checks: Checks = ALL) -> Preflight:
+    """Run checks in their order, all of them the cheap ones first; what does not fit into `seconds` is skipped.
 
     A check that raises an unforeseen error is a fault as well: the run would have met it too.
     """
     started = time.monotonic()
     done: list[Check] = []
-    for name, check in (*START, *UPDATE, *MODES, *LEARNING):
-        if only and name not in only:
-            continue
+    for name, check in checks:
         begun = time.monotonic()
         left = seconds - (begun - started)
         if left <= 0:

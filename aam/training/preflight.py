@@ -22,7 +22,7 @@ from aam.health.checks_modes import MODES
 from aam.health.checks_start import START
 from aam.health.checks_update import UPDATE
 from aam.health.preflight import Preflight, preflight
-from aam.health.trial import Check, Trial
+from aam.health.trial import Check, Checks, Trial
 from aam.models.devices import resolve_device
 from aam.models.layers import Attention
 from aam.training.optim import MODEST_SCALE, learning_rate, loss_scaler
@@ -41,7 +41,7 @@ SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
 SERIOUS = 100
 """Updates of a run that is meant to learn; whoever runs fewer wants to see whether it runs."""
-QUICK = tuple(name for name, _ in (*START, *UPDATE))
+QUICK = (*START, *UPDATE)
 """The first checks before every run."""
 
 
@@ -116,13 +116,7 @@ def examine(config: PretrainConfig, corpus: Corpus, seconds: float = MOST_SECOND
     )
     modes = dataclasses.replace(full, learner=calm(learner))
     small = learning_workshop(config, corpus, learner)
-    stages = [
-        (full, [name for name, _ in (*START, *UPDATE)]),
-        (modes, [name for name, _ in MODES]),
-        (full, [LEARNING[0][0]]),
-        (small, [name for name, _ in LEARNING[1:]]),
-    ]
-    return in_turn(stages, seconds)
+    return in_turn([(full, QUICK), (modes, MODES), (full, LEARNING[:1]), (small, LEARNING[1:])], seconds)
 
 
 def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Workshop:
@@ -150,20 +144,19 @@ def look_over(config: RunnableConfig, learner: Learner, batches: TrainingBatches
         some = [batches[number] for number in range(3)]
         shop = Workshop(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
         modes = dataclasses.replace(shop, learner=calm(learner))
-        stages = [(shop, QUICK), (modes, [name for name, _ in MODES]), (shop, [LEARNING[0][0]])]
-        return in_turn(stages, time_for(config, shop, batches.per_epoch))
+        return in_turn([(shop, QUICK), (modes, MODES), (shop, LEARNING[:1])], time_for(config, shop, batches.per_epoch))
     finally:
         restore_random_state(state)
 
 
-def in_turn(stages: Sequence[tuple[Workshop, Sequence[str]]], seconds: float) -> Preflight:
-    """The named checks of each workshop, one after the other, in a time for all of them."""
+def in_turn(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Preflight:
+    """The checks of each workshop, one after the other, in a time for all of them."""
     state, ends = random_state(), time.monotonic() + seconds
-    checks: list[Check] = []
-    for shop, names in stages:
-        checks += preflight(shop.trial, ends - time.monotonic(), names).checks
+    done: list[Check] = []
+    for shop, checks in stages:
+        done += preflight(shop.trial, ends - time.monotonic(), checks).checks
     restore_random_state(state)
-    return Preflight(tuple(checks))
+    return Preflight(tuple(done))
 
 
 def time_for(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:

@@ -11,23 +11,25 @@ from torch import nn
 from trials import GOOD, Recipe
 
 from aam.health.checks_learning import LEARNING
-from aam.health.preflight import preflight
+from aam.health.preflight import ALL, preflight
 from aam.health.trial import Head
 
-LONG = {name for name, _ in LEARNING}
+
+def named(names):
+    """The checks of these names."""
+    return [(name, check) for name, check in ALL if name in names]
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_silent_fault_is_found_by_the_check_for_it(name):
     check, recipe = FAULTS[name]
-    table = preflight(recipe.make, only={check})
+    table = preflight(recipe.make, checks=named({check}))
     assert [found.name for found in table.failed] == [check], str(table)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_no_alarm_before_the_first_update(name):
-    names = [check.name for check in preflight(GOOD["plain"].make, seconds=0).checks]
-    table = preflight(GOOD[name].make, only=set(names) - LONG)
+    table = preflight(GOOD[name].make, checks=[check for check in ALL if check not in LEARNING])
     assert table.ok and all(check.ok is not None for check in table.checks), str(table)
 
 
@@ -48,7 +50,7 @@ def test_checks_leave_no_trace():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    preflight(lambda: Recipe().make(), only={"trainable", "modes"})
+    preflight(lambda: Recipe().make(), checks=named({"trainable", "modes"}))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -61,7 +63,9 @@ def test_optional_parts_are_skipped_and_say_so():
     def bare(trial):
         trial.perfect = trial.shuffled = trial.few = trial.heads = trial.junk = None
 
-    table = preflight(Recipe(change=bare).make, only={"perfect prediction", "overfit", "shuffled control", "input"})
+    table = preflight(
+        Recipe(change=bare).make, checks=named({"perfect prediction", "overfit", "shuffled control", "input"})
+    )
     assert [check.ok for check in table.checks] == [None, True, None, None]
 
 
@@ -69,7 +73,7 @@ def test_an_error_in_the_step_is_a_finding():
     def broken(recipe, trial, batch):
         raise RuntimeError("no such column")
 
-    (check,) = preflight(Recipe(step=broken).make, only={"update"}).checks
+    (check,) = preflight(Recipe(step=broken).make, checks=named({"update"})).checks
     assert check.ok is False and check.detail == "RuntimeError: no such column"
 
 
@@ -85,7 +89,7 @@ def test_expected_initial_loss_of_a_default_layer(classes):
     def change(trial):
         trial.heads = lambda output, batch: {"bases": Head(logits, targets)}
 
-    assert preflight(Recipe(change=change).make, only={"initial loss"}).ok
+    assert preflight(Recipe(change=change).make, checks=named({"initial loss"})).ok
 
 
 def test_badly_scaled_head_and_strange_targets_are_found():
@@ -93,7 +97,7 @@ def test_badly_scaled_head_and_strange_targets_are_found():
 
     def found(head):
         recipe = Recipe(change=lambda trial: setattr(trial, "heads", lambda output, batch: {"bases": head}))
-        return preflight(recipe.make, only={"initial loss"}).failed[0].detail
+        return preflight(recipe.make, checks=named({"initial loss"})).failed[0].detail
 
     assert "chance" in found(Head(logits * (1 + targets[:, None]), targets))
     assert "labels off by one" in found(Head(logits / 8, targets, classes=frozenset({1, 2, 3, 4})))
