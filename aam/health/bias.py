@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+DRAWS = 9999
+"""Permutations of a categorical column: with the real one among them p is a multiple of 1 in 10,000."""
+
 
 @dataclass(frozen=True)
 class ColumnBias:
@@ -70,7 +73,7 @@ def _rank_biserial(gone: Sequence[float], stay: Sequence[float]) -> tuple[float,
     return 2 * float(result.statistic) / (len(gone) * len(stay)) - 1, float(result.pvalue)
 
 
-def _cramer(gone: Sequence[Any], stay: Sequence[Any], draws: int = 9999) -> tuple[float, float]:
+def _cramer(gone: Sequence[Any], stay: Sequence[Any]) -> tuple[float, float]:
     """Cramér's V of lost x category, and p by permuting who was lost (the tables are too sparse for a formula)."""
     labels, codes = np.unique([str(value) for value in [*gone, *stay]], return_inverse=True)
     sizes = np.bincount(codes)
@@ -82,6 +85,6 @@ def _cramer(gone: Sequence[Any], stay: Sequence[Any], draws: int = 9999) -> tupl
         return (part / expected + part / (sizes - expected)).sum(axis=-1)
 
     observed = statistic(np.bincount(codes[: len(gone)], minlength=len(labels)))
-    drawn = np.random.default_rng(0).multivariate_hypergeometric(sizes, len(gone), size=draws, method="marginals")
-    p = (1 + int((statistic(drawn) >= observed * (1 - 1e-9)).sum())) / (1 + draws)
+    drawn = np.random.default_rng(0).multivariate_hypergeometric(sizes, len(gone), size=DRAWS, method="marginals")
+    p = (1 + int((statistic(drawn) >= observed * (1 - 1e-9)).sum())) / (1 + DRAWS)
     return math.sqrt(float(observed) / len(codes)), p  # with two rows, V = sqrt(chi2 / n)

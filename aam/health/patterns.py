@@ -13,6 +13,8 @@ from typing import Literal
 
 from torch import Tensor
 
+SHOWN = 8
+"""Indices of one kind that are named."""
 Kind = Literal["none", "element", "feature", "slice", "row", "sample", "all"]
 
 # Row widths of widely used transformers; a bare count of NaN is explained by the widest that divides it.
@@ -77,13 +79,13 @@ def _full_slices(bad: Tensor, axis: int, count: int) -> tuple[int, ...]:
     return indices if len(indices) * (bad.numel() // bad.shape[axis]) == count else ()
 
 
-def _few(noun: str, indices: tuple[int, ...], shown: int = 8) -> str:
+def _few(noun: str, indices: tuple[int, ...]) -> str:
     """`row 3`, `rows 3, 5, 7` or `rows 0, 1, …`; the count comes first where it would not be visible."""
     plural = {"index": "indices"}.get(noun, noun + "s")
     if len(indices) == 1:
         return f"{noun} {indices[0]}"
-    text = ", ".join(str(index) for index in indices[:shown])
-    return f"{plural} {text}" if len(indices) <= shown else f"{len(indices):,} {plural} {text}, …"
+    text = ", ".join(str(index) for index in indices[:SHOWN])
+    return f"{plural} {text}" if len(indices) <= SHOWN else f"{len(indices):,} {plural} {text}, …"
 
 
 def _rows_text(rows: int, width: int) -> str:

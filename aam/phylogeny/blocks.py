@@ -22,10 +22,10 @@ MEMORY = 2**29
 """Bytes that the branches of one matrix product may take, with a copy times their lengths."""
 
 
-def matrix(samples: Community, measure: Measure, progress: Progress, memory: int = MEMORY) -> np.ndarray:
-    """UniFrac of all pairs, float64 [n, n], exactly symmetric with an exactly zero diagonal; `memory` as `MEMORY`."""
+def matrix(samples: Community, measure: Measure, progress: Progress) -> np.ndarray:
+    """UniFrac of all pairs, float64 [n, n], exactly symmetric with an exactly zero diagonal."""
     if measure.metric == "unweighted":
-        return _unweighted(samples, progress, memory)
+        return _unweighted(samples, progress)
     return _weighted(samples, measure, progress)
 
 
@@ -49,7 +49,7 @@ def _blocks(samples: Community) -> Iterator[tuple[int, Branches]]:
         yield start, Branches(unifrac.shares(ranges, leaves, [counts.data[row] for row in rows]), ranges.length)
 
 
-def _unweighted(samples: Community, progress: Progress, memory: int) -> np.ndarray:
+def _unweighted(samples: Community, progress: Progress) -> np.ndarray:
     import torch
 
     total = samples.counts.shape[0]
@@ -59,7 +59,7 @@ def _unweighted(samples: Community, progress: Progress, memory: int) -> np.ndarr
         length = branches.length
     bits = np.concatenate(packed, axis=1)
     shared = torch.zeros((total, total), dtype=torch.float64)
-    step = max(1, memory // (16 * total))
+    step = max(1, MEMORY // (16 * total))
     for start in range(0, len(bits), step):
         present = torch.from_numpy(np.unpackbits(bits[start : start + step], axis=1, count=total)).to(torch.float64)
         weighed = present * torch.from_numpy(length[start : start + step, None])

@@ -67,10 +67,10 @@ def by_pairs(samples: Community, measure: Measure) -> np.ndarray:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_blocks_give_what_one_batch_gives(samples: Community, metric: str):
+def test_blocks_give_what_one_batch_gives(samples: Community, metric: str, monkeypatch: pytest.MonkeyPatch):
     measure, reported = Measure(metric, 0.5), []
-    little = 16 * 603 * 20  # 20 branches a product
-    found = blocks.matrix(samples, measure, lambda done, total: reported.append((done, total)), little)
+    monkeypatch.setattr(blocks, "MEMORY", 16 * 603 * 20)  # 20 branches a product
+    found = blocks.matrix(samples, measure, lambda done, total: reported.append((done, total)))
     assert np.abs(found - by_pairs(samples, measure)).max() < 1e-12
     assert np.array_equal(found, found.T)
     assert not np.diagonal(found).any()
