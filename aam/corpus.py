@@ -75,7 +75,7 @@ class Corpus:
         return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, rows)
 
 
-class Opened(NamedTuple):
+class Matched(NamedTuple):
     """What files say, matched and checked, before any sample is left out for its depth; fields as in `Corpus`.
 
     `depths` int64 [samples] are the reads of each; `by_id` int [samples] the samples in the order of their ids.
@@ -114,7 +114,7 @@ def open_corpus(config: PretrainConfig) -> Corpus:
     return Corpus(table, opened.tokens, opened.targets, opened.tree, sides, depth, files, dropped, studies)
 
 
-def open_files(data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
+def open_files(data: DataConfig, files: dict[str, Path], measure: Measure) -> Matched:
     """A table with its tree or its matrix."""
     if (data.tree is None) == (data.unifrac_matrix is None):
         given = "both" if data.tree is not None else "neither"
@@ -124,7 +124,7 @@ def open_files(data: DataConfig, files: dict[str, Path], measure: Measure) -> Op
     return match_files(read_table(files["table"], data.sequences), data, files, measure)
 
 
-def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
+def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Matched:
     """A table that has been read, with the tree or the matrix of `data`."""
     dropped = dict(table.dropped)
     tree = None
@@ -136,14 +136,14 @@ def match_files(table: Table, data: DataConfig, files: dict[str, Path], measure:
         table = match_matrix(table, record.ids, files["unifrac_matrix"], dropped)
         targets = MatrixTargets(record.ids, record.values)
     tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
-    return Opened(table, tokens, targets, tree, dropped, sample_depths(table))
+    return Matched(table, tokens, targets, tree, dropped, sample_depths(table))
 
 
-def open_folder(data: DataConfig, files: dict[str, Path], measure: Measure) -> Opened:
+def open_folder(data: DataConfig, files: dict[str, Path], measure: Measure) -> Matched:
     """What `aam prepare` wrote."""
     found = open_prepared(files["corpus"].parent, data.max_bp)
     targets, tree = found.targets(*measure), found.trees[0] if len(found.trees) == 1 else None
-    return Opened(found.table, found.tokens, targets, tree, found.dropped, found.depth, found.study, found.by_id)
+    return Matched(found.table, found.tokens, targets, tree, found.dropped, found.depth, found.study, found.by_id)
 
 
 def with_example(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:

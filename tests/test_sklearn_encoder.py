@@ -15,7 +15,7 @@ from aam.cli import main
 from aam.data.table import Table, read_table
 from aam.data.tokenizer import tokenize
 from aam.errors import EmptySampleError, SequenceError, TableError
-from aam.evaluation.direction import turn
+from aam.evaluation.direction import reverse_complement
 
 sklearn = pytest.importorskip("sklearn", reason="NOT TESTED: AAMEncoder, because scikit-learn is absent")
 
@@ -95,7 +95,7 @@ def test_reverse_complements_are_warned_of(run: Path, frame: pd.DataFrame):
     encoder.encoder_.asv_encoder.calibrate(torch.from_numpy(tokenize(dna, encoder.max_bp_)))
     encoder.transform(frame)  # without a warning, which would be an error
     with pytest.warns(UserWarning, match="these ASVs are reverse complements of what the model has learned from"):
-        encoder.transform(frame.set_axis([turn(sequence) for sequence in dna], axis=1))
+        encoder.transform(frame.set_axis([reverse_complement(sequence) for sequence in dna], axis=1))
 
 
 @pytest.mark.parametrize(

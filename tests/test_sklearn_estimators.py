@@ -14,7 +14,7 @@ from trained_run import save_run
 from aam import cli, datasets
 from aam.data.table import read_table
 from aam.errors import ConfigError, MetadataError, SequenceError
-from aam.evaluation.direction import turn
+from aam.evaluation.direction import reverse_complement
 
 pytest.importorskip("sklearn", reason="NOT TESTED: estimators, because scikit-learn is absent")
 
@@ -114,7 +114,7 @@ def test_samples_of_another_table_with_unseen_asvs(frame: pd.DataFrame, age: pd.
     other = pd.DataFrame([[5, 3]], columns=["ACGT" * 25, "TTGA" * 25])
     with pytest.warns(UserWarning, match="not what the model has learned from .*: another region or strand"):
         assert np.isfinite(fitted.predict(other)).all()
-    turned = some.set_axis([turn(sequence) for sequence in some.columns], axis=1)
+    turned = some.set_axis([reverse_complement(sequence) for sequence in some.columns], axis=1)
     with pytest.warns(UserWarning, match="reverse complements of what the model has learned from"):
         fitted.predict(turned)
 

@@ -26,7 +26,6 @@ from aam.checkpoint.files import (
 )
 from aam.checkpoint.models import (
     Finetuned,
-    Opened,
     Pretrained,
     brief,
     fresh,
@@ -46,7 +45,6 @@ __all__ = [
     "TRAINING",
     "Checkpoint",
     "Finetuned",
-    "Opened",
     "Pretrained",
     "brief",
     "config_of_encoder",

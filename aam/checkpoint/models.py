@@ -34,19 +34,19 @@ class Finetuned(NamedTuple):
         return self.model.encoder
 
 
-Opened = Pretrained | Finetuned
+AnyModel = Pretrained | Finetuned
 K = TypeVar("K", Pretrained, Finetuned)
 COMMANDS = {Pretrained: "aam pretrain", Finetuned: "aam train"}
 
 
-def fresh(config: RunnableConfig) -> Opened:
+def fresh(config: RunnableConfig) -> AnyModel:
     """A model as configured, before it has learned anything."""
     if isinstance(config, FinetuneConfig):
         return Finetuned(FinetuneModel(config), config)
     return Pretrained(PretrainModel(config.model), config)
 
 
-def open_model(path: Path | str) -> Opened:
+def open_model(path: Path | str) -> AnyModel:
     """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder.
 
     What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run

@@ -88,7 +88,8 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
     figures, tables = {}, []
     for target in config.target.target:
         known, values = target_values(config, study, target)
-        predicted = predict_all(config, baselines.Study(counts, values, task_of(config), distances), folds, known)
+        labelled = baselines.LabelledCounts(counts, values, config.target.task, distances)
+        predicted = predict_all(config, labelled, folds, known)
         for name, table in said.items():
             predicted[name] = table[target].to_numpy()
         kept = known[rows]
@@ -104,10 +105,6 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
     click.echo(f"  figures      {folder / FIGURES}")
 
 
-def task_of(config: FinetuneConfig) -> baselines.Task:
-    return "regression" if config.target.task in NUMERIC_TASKS else "classification"
-
-
 def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Which samples have this target [N], and its values [N] (where missing: something that is never used)."""
     values = truth(config, study)[target]
@@ -117,7 +114,7 @@ def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[ND
 
 
 def predict_all(
-    config: FinetuneConfig, study: baselines.Study, folds: list[Fold], known: NDArray[np.bool_]
+    config: FinetuneConfig, study: baselines.LabelledCounts, folds: list[Fold], known: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
     """Predictions of each baseline for the test rows of all folds, in the order of the folds."""
     trained = [fold._replace(train=fold.train[known[fold.train]]) for fold in folds]

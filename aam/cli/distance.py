@@ -16,10 +16,10 @@ from aam.config.embed import DistanceConfig, DistanceMethod
 if TYPE_CHECKING:
     import numpy as np
 
-    from aam.evaluation.asvs import Progress
     from aam.evaluation.distance import Truth
     from aam.evaluation.embed import Encoding
     from aam.evaluation.scales import Scales
+    from aam.phylogeny.community import Progress
     from aam.phylogeny.unifrac import Measure
 
 SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}

@@ -23,7 +23,7 @@ ITEM = click.option(
 )
 
 
-class Shown(click.Group):
+class ShowUnlessNamed(click.Group):
     """Commands of which `show` is meant where none is named: `aam ledger RUN`."""
 
     def resolve_command(
@@ -33,7 +33,7 @@ class Shown(click.Group):
         return super().resolve_command(ctx, args if named else ["show", *args])
 
 
-@click.group("ledger", cls=Shown, no_args_is_help=False)
+@click.group("ledger", cls=ShowUnlessNamed, no_args_is_help=False)
 def command() -> None:
     """Who was kept and who was lost in a run, and whether two runs lost the same."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -17,7 +17,7 @@ from aam.errors import ConfigError
 from aam.wording import QUOTED, cut, few
 
 if TYPE_CHECKING:
-    from aam.evaluation.asvs import Store
+    from aam.evaluation.asvs import EmbeddingStore
     from aam.evaluation.embed import Encoding
     from aam.evaluation.samples import TableSamples
     from aam.models.pretrain_model import PretrainModel
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INPUTS = ("table", "sequences", "example")
 TREE_INPUTS = ("tree", "max_missing")
 RUN = ("seed", "device")
+SHOWN = 3
+"""Ids that are named of all that were left out for one reason."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,10 +108,10 @@ def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
         )
 
 
-def tell_dropped(dropped: dict[str, list[str]], shown: int = 3) -> None:
+def tell_dropped(dropped: Mapping[str, Sequence[str]]) -> None:
     """One line on stderr for each reason why something was left out, with the first ids."""
     for reason, ids in dropped.items():
-        click.echo(f"left out: {len(ids):,} {reason} ({few([cut(name, QUOTED) for name in ids], shown)})", err=True)
+        click.echo(f"left out: {len(ids):,} {reason} ({few([cut(name, QUOTED) for name in ids], SHOWN)})", err=True)
 
 
 def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:
@@ -125,7 +127,7 @@ def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:
 
 
 @contextmanager
-def store_of(opened: Opened, job: ApplyConfig) -> Iterator[Store | None]:
+def store_of(opened: Opened, job: ApplyConfig) -> Iterator[EmbeddingStore | None]:
     """The cache in a folder, or None."""
     if job.cache is None:
         yield None

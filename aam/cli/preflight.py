@@ -34,11 +34,11 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     config = from_options(PretrainConfig, given(options, config_file))
     with status("reading the data"):
         from aam.corpus import open_corpus
-        from aam.training.preflight import examine
+        from aam.training.preflight import full_preflight
 
         corpus = open_corpus(config)
     with status("checking"):
-        found = examine(config, corpus, seconds)
+        found = full_preflight(config, corpus, seconds)
     click.echo(str(found))
     refuse(found.failed)
     click.echo(found.tally())

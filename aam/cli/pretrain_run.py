@@ -28,7 +28,7 @@ from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
 from aam.training.plan import peak_memory
-from aam.training.preflight import eager, look_over
+from aam.training.preflight import eager, quick_preflight
 from aam.training.probes import PretrainProbes
 from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
 from aam.training.signals import StopRequest
@@ -105,7 +105,7 @@ def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> No
         batches = training_batches(config, corpus)
         if config.optim.compile or config.start.pretrained is not None:
             learner = build_learner(eager(config), batches, learner.device)
-        found = look_over(config, learner, batches, PretrainProbes(config.loss))
+        found = quick_preflight(config, learner, batches, PretrainProbes(config.loss))
     refuse(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
     click.echo(f"preflight: {found.tally()}", err=True)
 

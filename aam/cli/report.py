@@ -13,7 +13,7 @@ from aam.atomic import whole_file
 from aam.errors import CheckpointError, MetadataError
 
 if TYPE_CHECKING:
-    from aam.cli.report_samples import Shown
+    from aam.cli.report_samples import ReportSamples
     from aam.evaluation.html import Part
     from aam.evaluation.report import RunRecord
 
@@ -21,7 +21,7 @@ REPORT = "report.html"
 CURVES = "curves.png"
 
 
-class Given(NamedTuple):
+class ReportOptions(NamedTuple):
     """What a report is given beside the run; None stands for what the run itself has, if anything."""
 
     metadata: Path | None = None
@@ -67,7 +67,7 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
 
         run = run_of(run)
         shown, note = reopen(run)
-        text = page(run, shown, Given(**given), [note] if note else [])
+        text = page(run, shown, ReportOptions(**given), [note] if note else [])
     if output is None:
         replace(run / REPORT, text)
     else:
@@ -76,16 +76,16 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
     click.echo(f"report of {run}: {output or run / REPORT}")
 
 
-def write_report(run: Path, shown: Shown) -> None:
+def write_report(run: Path, shown: ReportSamples) -> None:
     """Write report.html of a run that is done and whose samples are at hand."""
     try:
-        text = page(run, shown, Given(), [])
+        text = page(run, shown, ReportOptions(), [])
     except MetadataError as error:  # the run is done: unusable metadata must not spoil it
-        text = page(run, dataclasses.replace(shown, metadata=None), Given(), [f"Colours and audit: {error}"])
+        text = page(run, dataclasses.replace(shown, metadata=None), ReportOptions(), [f"Colours and audit: {error}"])
     replace(run / REPORT, text)
 
 
-def page(run: Path, shown: Shown | None, given: Given, notes: list[str]) -> str:
+def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: list[str]) -> str:
     """The HTML of a run."""
     from aam.cli.report_files import driver_parts
     from aam.cli.report_samples import sample_parts
@@ -101,7 +101,7 @@ def page(run: Path, shown: Shown | None, given: Given, notes: list[str]) -> str:
     return report_html(dataclasses.replace(found, parts=parts))
 
 
-def leading_parts(run: Path, found: RunRecord, given: Given) -> list[Part]:
+def leading_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Part]:
     """What a run was made for: its figures beside the baselines."""
     from aam.cli.report_targets import target_parts
     from aam.evaluation.report_parts import nucleotide_part, unifrac_part

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from aam.cli.report import Given, pictures, read_json
+from aam.cli.report import ReportOptions, pictures, read_json
 from aam.errors import CheckpointError, InputError
 from aam.evaluation.html import Part
 from aam.evaluation.report_parts import PREDICTORS, baseline_part, driver_part
@@ -17,7 +17,7 @@ ID = "feature-id"
 """First column of the table of `aam explain`."""
 
 
-def baseline_parts(run: Path, given: Given) -> list[Part]:
+def baseline_parts(run: Path, given: ReportOptions) -> list[Part]:
     """The baselines that were given, or lie in the run, or none."""
     path = given.baseline or run / BASELINES
     if given.baseline is None and not path.is_file():
@@ -28,7 +28,7 @@ def baseline_parts(run: Path, given: Given) -> list[Part]:
     return [baseline_part(found)]
 
 
-def driver_parts(run: Path, given: Given) -> list[Part]:
+def driver_parts(run: Path, given: ReportOptions) -> list[Part]:
     """The leading ASVs and their figure, given or in the run, or none."""
     path = given.explain or run / DRIVERS
     if given.explain is None and not path.is_file():

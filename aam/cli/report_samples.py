@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained, find_members, open_model
-from aam.cli.report import Given
+from aam.cli.report import ReportOptions
 from aam.cli.study_folds import recorded_folds
 from aam.corpus import open_corpus
 from aam.data.dataset import draw_of
@@ -34,7 +34,7 @@ MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportSamples:
     """Samples `ids` [N] with their embeddings [N, D]; `what` they are in words.
 
     `rows` of them are drawn, by the embeddings and by the `distances` between these rows, title -> [n, n]. `metadata`
@@ -50,7 +50,7 @@ class Shown:
     column: str | None = None
 
 
-def reopen(run: Path) -> tuple[Shown | None, str]:
+def reopen(run: Path) -> tuple[ReportSamples | None, str]:
     """The samples of a run that is over, or why they cannot be shown."""
     try:
         opened = open_model(find_members(run)[0])
@@ -63,11 +63,11 @@ def reopen(run: Path) -> tuple[Shown | None, str]:
         return None, f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
 
 
-def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> Shown:
+def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
     """The held-out samples of a pretraining; those of one tree are drawn."""
     rows = held_out.comparable()
     pairs = np.ix_(rows, rows)
-    return Shown(
+    return ReportSamples(
         [sample.sample_id for sample in held_out.samples],
         embeddings_of(embedded.encoding),
         rows,
@@ -81,7 +81,7 @@ def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -
     )
 
 
-def of_study(trained: Finetuned, study: Study, fold: Fold) -> Shown:
+def of_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
     """Samples of a fine-tuning whose labels the encoder of this fold never saw: all of them where it is frozen."""
     model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
@@ -91,7 +91,7 @@ def of_study(trained: Finetuned, study: Study, fold: Fold) -> Shown:
     encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)
     tree = {} if config.head.pretrained is None else {"Predicted UniFrac": as_distances(encoding.best_unifrac())}
     why = "the frozen encoder saw no label" if config.head.freeze else f"fold {fold.name} was tested on"
-    return Shown(
+    return ReportSamples(
         list(samples.sample_ids),
         embeddings_of(encoding),
         np.arange(len(rows)),
@@ -107,7 +107,7 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
     return encoding.embeddings().double().cpu().numpy()
 
 
-def sample_parts(shown: Shown, given: Given) -> list[Part]:
+def sample_parts(shown: ReportSamples, given: ReportOptions) -> list[Part]:
     """The ordination, and the audit where there is metadata."""
     metadata = given.metadata or shown.metadata
     if metadata is None:
@@ -145,7 +145,7 @@ def first_varying(frame: pd.DataFrame) -> str | None:
     return None
 
 
-def ordination(shown: Shown, colouring: tuple[str, dict[str, Any]]) -> Part:
+def ordination(shown: ReportSamples, colouring: tuple[str, dict[str, Any]]) -> Part:
     """PCoA of the samples by each of their distances, and by their embeddings."""
     from aam.evaluation.pcoa import pcoa
     from aam.evaluation.plots import plot_pcoa

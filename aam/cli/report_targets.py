@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aam.cli.report import Given, pictures
+from aam.cli.report import ReportOptions, pictures
 from aam.cli.report_files import baseline_parts
 from aam.cli.train_report import OUT_OF_FOLD, PREDICTIONS, out_of_fold
 from aam.config import FinetuneConfig, from_dict
@@ -16,7 +16,7 @@ from aam.evaluation.target_metrics import metrics_of
 from aam.evaluation.target_tables import IN_FOLD, TRUE
 
 
-def target_parts(run: Path, found: RunRecord, given: Given) -> list[Part]:
+def target_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Part]:
     """Figures, predictions, baselines where there are some, and folds."""
     config = from_dict(FinetuneConfig, found.manifest["config"])
     parts = [target_part(found.metrics, config.target.target)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
 from aam.cli.advice import tell_precision
 from aam.cli.known_asvs import keep_known, tell_misfit
+from aam.cli.model_options import tell_dropped
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import write_report
@@ -34,7 +35,7 @@ from aam.study import Study
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.manifest import add_health, write_record
-from aam.training.preflight import look_over
+from aam.training.preflight import quick_preflight
 from aam.training.run import Seams, assemble
 from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
@@ -79,8 +80,7 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
 def tell(config: FinetuneConfig, study: Study, folds: list[Fold]) -> None:
     """How metadata and table meet, what is left out, and reasons to doubt, on stderr."""
     click.echo(study.overlap.text(), err=True)
-    for reason, ids in study.dropped.items():
-        click.echo(f"left out: {len(ids)} {reason}", err=True)
+    tell_dropped(study.dropped)
     for text in warnings(config, study, folds):
         click.echo(f"Warning: {text}", err=True)
 
@@ -166,7 +166,7 @@ def check_before(config: FinetuneConfig, study: Study, fold: Fold, start: Start)
     with status("preflight"):
         batches = fold_batches(config, study, inner_split(config, study, fold))
         learner = build_target_learner(config, batches, start, resolve_device(config.run.device))
-        found = look_over(config, learner, batches, TargetProbes(config))
+        found = quick_preflight(config, learner, batches, TargetProbes(config))
     refuse(found.failed, "; --no-preflight starts without the checks")
     click.echo(f"preflight: {found.tally()}", err=True)
 

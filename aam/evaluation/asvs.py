@@ -5,7 +5,6 @@ U ASVs of a table of A, the other axes as in `aam.models`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,15 +15,13 @@ from torch import Tensor
 from aam.config import Precision
 from aam.models.precision import at_least_single, products_in
 from aam.models.pretrain_model import PretrainModel
+from aam.phylogeny.community import Progress
 
 ASV_ROWS = 512
 """ASVs encoded at once; they bound memory and change nothing."""
 
-Progress = Callable[[int, int], None]
-"""Called with (work done, work in all) now and then."""
 
-
-class Store(Protocol):
+class EmbeddingStore(Protocol):
     """Keeps ASV embeddings between calls; see `aam.evaluation.asv_cache`."""
 
     def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
@@ -55,7 +52,7 @@ def encode_asvs(
     model: PretrainModel,
     tokens: NDArray[np.uint8],
     columns: NDArray[np.int64],
-    store: Store | None = None,
+    store: EmbeddingStore | None = None,
     progress: Progress = no_progress,
     precision: Precision = "fp32",
 ) -> EncodedASVs:

@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from aam.evaluation.folds import Fold, make_folds
 from aam.evaluation.metadata_baselines import PENALTIES
 from aam.evaluation.metrics import pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
 from aam.study import SUBJECTS
 
 Role = Literal["subject", "study", "batch", ""]
-Split = tuple[NDArray, NDArray]
 
 STUDIES = ("study", "project", "cohort", "dataset")
 BATCHES = ("batch", "run", "plate", "lane", "center", "centre", "instrument", "platform", "kit", "lot", "sequencer")
@@ -171,26 +171,22 @@ def summed(name: str, values: NDArray, score: float, shuffles: list[float]) -> S
     return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
 
 
-def parts(values: NDArray, units: NDArray, seed: int) -> list[Split]:
+def parts(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
     """Rows to train on and to test, no unit on both sides, classes spread evenly."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    numbered = pd.factorize(units)[0]
     if values.dtype != object:
-        return list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(values, None, numbered))
+        return make_folds("grouped", values.tolist(), units.tolist(), FOLDS, seed)
     fewest = min(len(set(units[values == kind])) for kind in set(values))
-    splitter = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
-    return list(splitter.split(values, pd.factorize(values)[0], numbered))
+    return make_folds("stratified-grouped", values.tolist(), units.tolist(), min(FOLDS, fewest), seed)
 
 
-def predicted(embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Split]) -> list[NDArray]:
+def predicted(embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Fold]) -> list[NDArray]:
     """The rows' values [N] in each column by models that have not seen them: the class of the nearest centroid, which
     is a linear discriminant that gives rare classes their due, or ridge regression."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import RidgeCV
 
     found = [np.empty_like(column) for column in columns]
-    for train, test in folds:
+    for _, train, test in folds:
         axes = PCA(min(AXES, len(train) // 4, embeddings.shape[1]), whiten=True, svd_solver="full")
         seen = axes.fit_transform(embeddings[train])
         new = axes.transform(embeddings[test])

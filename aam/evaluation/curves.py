@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, Target, drawing
+from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, PngFile, drawing
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -52,7 +52,7 @@ PANELS = (
 """The panels of a figure, in this order, as far as the log holds it; other values stay in the log."""
 
 
-def plot_curves(logs: Sequence[Log], target: Target) -> None:
+def plot_curves(logs: Sequence[Log], target: PngFile) -> None:
     """Draw the logs of a run's folds, of most runs one: a small panel a term, training and held-out samples in each.
 
     A record holds `kind` ("train" or "validation"), `step` and values by name; those that are not finite are left out.

@@ -27,7 +27,7 @@ COMPLEMENT = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 def misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
     """Why these ASVs, DNA in upper case, are none for this encoder, as far as their first bases tell; else empty."""
     some = [sequences[row] for row in range(min(SOME, len(sequences)))]
-    given, turned = (familiarity(encoder, reads) for reads in (some, [turn(read) for read in some]))
+    given, turned = (familiarity(encoder, reads) for reads in (some, [reverse_complement(read) for read in some]))
     if not given < CHANCE - MARGIN:  # also where no letter is a base
         return ""
     scores = f"{given:.2f} nats a base by what is usual at each position, {CHANCE:.2f} by chance"
@@ -42,7 +42,7 @@ def misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
     )
 
 
-def turn(sequence: str) -> str:
+def reverse_complement(sequence: str) -> str:
     """The reverse complement."""
     return sequence.translate(COMPLEMENT)[::-1]
 

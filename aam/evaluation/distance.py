@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from aam.config import Metric
 from aam.evaluation.agreement import agreement
-from aam.evaluation.asvs import Progress
 from aam.evaluation.baselines import (
     BASELINES,
     DrawnSamples,
@@ -24,7 +23,7 @@ from aam.evaluation.baselines import (
 )
 from aam.evaluation.metrics import known_pairs, pair_scores, upper_triangle
 from aam.evaluation.samples import TableSamples
-from aam.phylogeny.community import community
+from aam.phylogeny.community import Progress, community
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure
 

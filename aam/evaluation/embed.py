@@ -17,10 +17,11 @@ from torch import Tensor
 
 from aam.config import Precision
 from aam.data.dataset import Sample, collate_fn
-from aam.evaluation.asvs import EncodedASVs, Progress, device_of, no_progress
+from aam.evaluation.asvs import EncodedASVs, device_of, no_progress
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
 from aam.models.precision import at_least_single, products_in
 from aam.models.pretrain_model import PretrainModel
+from aam.phylogeny.community import Progress
 
 SAMPLE_ROWS = 64
 """Samples encoded at once; they bound memory and change nothing."""

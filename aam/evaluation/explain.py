@@ -25,9 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam.evaluation.asvs import Progress, no_progress
+from aam.evaluation.asvs import no_progress
 from aam.evaluation.embed import Block, Encoding
 from aam.models.pretrain_model import PretrainModel
+from aam.phylogeny.community import Progress
 
 STEPS = 32
 """Paths of integrated gradients; each is looked at in one place, at the middles of equal parts."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from aam.evaluation.explain import DELETED, RANKINGS, Explanation
-from aam.evaluation.plots import OKABE_ITO, PAGE, Target, drawing
+from aam.evaluation.plots import OKABE_ITO, PAGE, PngFile, drawing
 from aam.wording import cut
 
 TOP = 20
@@ -19,7 +19,7 @@ NAME = 18
 
 
 def plot_explanation(
-    found: Explanation, names: Sequence[str], tree_order: NDArray[np.int64] | None, target: Target
+    found: Explanation, names: Sequence[str], tree_order: NDArray[np.int64] | None, target: PngFile
 ) -> None:
     """Draw an explanation of ASVs `names`; `tree_order` [U]: the place of each among the leaves, if there is a tree."""
     with drawing(PAGE, 6.4 if tree_order is None else 8.4, target) as figure:

@@ -14,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from aam.errors import ConfigError
-from aam.evaluation.asvs import Progress
 from aam.evaluation.embed import Encoding
 from aam.evaluation.samples import TableSamples
 from aam.evaluation.upgma import MAX_ASVS, hamming, upgma_tree
 from aam.models.latent_tree import Branches, LatentTree
-from aam.phylogeny.community import community
+from aam.phylogeny.community import Progress, community
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure

@@ -54,12 +54,12 @@ LABEL = 32
 """Characters of a label; more leave no room for what is drawn."""
 SCORES = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
 
-Target = Path | BinaryIO
+PngFile = Path | BinaryIO
 Paint = Callable[[Axes, Ordination], None]
 
 
 def plot_unifrac(
-    predicted: NDArray[np.floating], true: NDArray[np.floating], metrics: Mapping[str, Any], target: Target
+    predicted: NDArray[np.floating], true: NDArray[np.floating], metrics: Mapping[str, Any], target: PngFile
 ) -> None:
     """Predicted against true distance of each pair of held-out samples [N, N], with what the baselines reach beneath.
 
@@ -84,7 +84,7 @@ def plot_unifrac(
         _score_table(caption, metrics)
 
 
-def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label: str, target: Target) -> None:
+def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label: str, target: PngFile) -> None:
     """First two principal coordinates of one or several matrices side by side, coloured by a metadata column.
 
     `panels` maps titles to ordinations; `values` maps sample ids to numbers (then a colour bar) or to classes (then a
@@ -112,7 +112,7 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
 
 
 @contextmanager
-def drawing(width: float, height: float, target: Target) -> Iterator[Figure]:
+def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
     """An empty figure in the house style, inches wide and high, written as PNG when the block ends."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.

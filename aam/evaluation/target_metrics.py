@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from aam.config import NUMERIC_TASKS, Task
 from aam.evaluation.metrics import Interval, bootstrap_interval, pair_scores
 
-Metric = Callable[[NDArray[Any], NDArray[Any]], float]
+Score = Callable[[NDArray[Any], NDArray[Any]], float]
 
 
 class Estimate(NamedTuple):
@@ -30,7 +30,7 @@ def balanced_accuracy(predicted: NDArray[Any], true: NDArray[Any]) -> float:
     return float(np.mean(_per_class(predicted, true).recall))
 
 
-REGRESSION: Mapping[str, Metric] = {
+REGRESSION: Mapping[str, Score] = {
     "mae": lambda predicted, true: float(np.abs(predicted - true).mean()),
     "rmse": lambda predicted, true: float(np.sqrt(np.square(predicted - true).mean())),
     "median_error": lambda predicted, true: float(np.median(np.abs(predicted - true))),
@@ -38,7 +38,7 @@ REGRESSION: Mapping[str, Metric] = {
     "pearson": lambda predicted, true: pair_scores(predicted, true).pearson,
 }
 """Functions of (predicted [N], true [N]); the first three in units of the target."""
-CLASSIFICATION: Mapping[str, Metric] = {
+CLASSIFICATION: Mapping[str, Score] = {
     "accuracy": lambda predicted, true: float((predicted == true).mean()),
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": lambda predicted, true: float(np.mean(_per_class(predicted, true).f1)),
@@ -46,13 +46,13 @@ CLASSIFICATION: Mapping[str, Metric] = {
 """Functions of labels (predicted [N], true [N])."""
 
 
-def metrics_of(task: Task) -> Mapping[str, Metric]:
+def metrics_of(task: Task) -> Mapping[str, Score]:
     """The figures by which a task is judged."""
     return REGRESSION if task in NUMERIC_TASKS else CLASSIFICATION
 
 
 def estimate(
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, Score],
     predicted: ArrayLike,
     true: ArrayLike,
     groups: Sequence[Hashable] | None,
@@ -71,7 +71,7 @@ def estimate(
 
 
 def paired_difference(
-    metric: Metric,
+    metric: Score,
     predictions: tuple[ArrayLike, ArrayLike],
     true: ArrayLike,
     groups: Sequence[Hashable] | None,
@@ -102,7 +102,7 @@ def comparable(*columns: ArrayLike) -> list[NDArray[Any]]:
     return [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
-def _on_rows(metric: Metric, predicted: NDArray[Any], true: NDArray[Any], rows: NDArray[np.int64]) -> float:
+def _on_rows(metric: Score, predicted: NDArray[Any], true: NDArray[Any], rows: NDArray[np.int64]) -> float:
     return metric(predicted[rows], true[rows])
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from aam.evaluation.calibration import reliability
-from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, Target, drawing, limits, short
+from aam.evaluation.plots import HELD_OUT, PAGE, TRAIN, PngFile, drawing, limits, short
 from aam.evaluation.target_tables import TRUE
 
 MEDIANS = 8
@@ -27,7 +27,7 @@ MOST_NUMBERED = 12
 """With more classes the cells of the confusion matrix hold no text."""
 
 
-def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: Target) -> None:
+def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -> None:
     """Predicted against true, with intervals, and the residuals; a row a target column."""
     with drawing(PAGE, 4.9 * len(targets), target) as figure:
         grid = figure.subplots(len(targets), 2, squeeze=False)
@@ -71,7 +71,7 @@ def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
     axes.legend(**BELOW)
 
 
-def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: Target) -> None:
+def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: PngFile) -> None:
     """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
     place = {label: number for number, label in enumerate(classes)}
     true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}{TRUE}", name))

@@ -106,7 +106,7 @@ def calm(learner: Learner, rate: float | None = None) -> Learner:
     return dataclasses.replace(learner, model=model, optim=optim)
 
 
-def examine(config: PretrainConfig, corpus: Corpus, seconds: float = MOST_SECONDS) -> Preflight:
+def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float = MOST_SECONDS) -> Preflight:
     """All checks on a fresh model of a run; those that train for a while do so on small batches."""
     config = eager(config)
     batches = training_batches(config, corpus)
@@ -133,7 +133,7 @@ def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) 
     )
 
 
-def look_over(config: RunnableConfig, learner: Learner, batches: TrainingBatches, probes: Probes) -> Preflight:
+def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingBatches, probes: Probes) -> Preflight:
     """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained.
 
     The learner must not be compiled: such a model cannot be copied.

@@ -12,7 +12,7 @@ import pytest
 
 from aam import cli
 from aam.evaluation.calibration import margin
-from aam.evaluation.direction import turn
+from aam.evaluation.direction import reverse_complement
 
 IDS = ["1.10", "1.1", "00123", "123", "1e5", *(f"s{row}" for row in range(15))]
 RNG = np.random.default_rng(1)
@@ -137,7 +137,7 @@ def test_a_run_begun_with_relative_paths_is_used_from_elsewhere(files: Path, tmp
 
 
 def test_reverse_complements_are_warned_of(model: Path, tmp_path: Path, capsys):
-    turned = write_table(tmp_path / "turned.tsv", IDS, [turn(sequence) for sequence in asvs(0)])
+    turned = write_table(tmp_path / "turned.tsv", IDS, [reverse_complement(sequence) for sequence in asvs(0)])
     predicted(model, turned, tmp_path / "out.tsv")
     assert "Warning: these ASVs are reverse complements of what the model has" in capsys.readouterr().err
 

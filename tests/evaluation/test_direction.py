@@ -15,7 +15,7 @@ from aam.config import ModelConfig
 from aam.data.table import read_table
 from aam.data.tokenizer import tokenize
 from aam.datasets import example
-from aam.evaluation.direction import familiarity, misfit, turn
+from aam.evaluation.direction import familiarity, misfit, reverse_complement
 from aam.models.asv_encoder import build_asv_encoder
 from aam.models.chunked_encoder import ChunkedEncoder
 
@@ -47,7 +47,7 @@ def test_reverse_complements_and_other_regions_are_told_from_what_was_learned(se
     encoder, rng = encoder_of(sequences[:200], kind), np.random.default_rng(0)
     assert misfit(encoder, sequences[200:]) == ""
     assert "are reverse complements of what the model has learned from (-" in misfit(
-        encoder, list(map(turn, sequences))
+        encoder, list(map(reverse_complement, sequences))
     )
     for other in ([read[7:] for read in sequences], ["".join(rng.choice(list("ACGT"), 100)) for _ in range(99)]):
         assert "not what the model has learned from" in misfit(encoder, other)
@@ -62,16 +62,22 @@ def test_ambiguous_codes_and_a_model_at_chance_raise_no_alarm(sequences: list[st
 def test_long_reads_are_turned_whole(sequences: list[str]):
     """The first bases that a model reads of a reverse complement are the last of the ASV."""
     encoder = encoder_of([read[:50] for read in sequences], max_bp=50)
-    assert misfit(encoder, sequences) == "" and "reverse complements" in misfit(encoder, list(map(turn, sequences)))
+    assert misfit(encoder, sequences) == "" and "reverse complements" in misfit(
+        encoder, list(map(reverse_complement, sequences))
+    )
 
 
 @given(st.text("ACGTRYSWKMBDHVN", max_size=30))
 def test_turned_twice_is_what_it_was(sequence: str):
-    assert turn(turn(sequence)) == sequence and len(turn(sequence)) == len(sequence)
+    assert reverse_complement(reverse_complement(sequence)) == sequence and len(reverse_complement(sequence)) == len(
+        sequence
+    )
 
 
 @pytest.mark.parametrize("name", ["ecam-infants", "ibd-2538", "udca-gut"])
 def test_studies_of_the_same_primers_fit_each_other(name: str, study, sequences: list[str]):
     encoder = encoder_of(sequences)
     found = list(read_table(Path(study(name)) / "table.biom").sequences)
-    assert misfit(encoder, found) == "" and "reverse complements" in misfit(encoder, list(map(turn, found)))
+    assert misfit(encoder, found) == "" and "reverse complements" in misfit(
+        encoder, list(map(reverse_complement, found))
+    )

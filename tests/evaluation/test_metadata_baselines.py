@@ -15,7 +15,7 @@ from aam.data.table import read_table
 from aam.evaluation.folds import Fold, make_folds
 from aam.evaluation.metadata_baselines import (
     PSEUDOCOUNT,
-    Study,
+    LabelledCounts,
     centred_log_ratio,
     predict_folds,
     relative_abundance,
@@ -25,12 +25,12 @@ from aam.evaluation.target_metrics import CLASSIFICATION, REGRESSION
 pytest.importorskip("sklearn", reason="the baselines are scikit-learn's: install the extra 'use'")
 
 
-def pooled(baseline: str, study: Study, folds: list[Fold]) -> np.ndarray:
+def pooled(baseline: str, study: LabelledCounts, folds: list[Fold]) -> np.ndarray:
     """Predictions of all folds in the order of the rows."""
     return predict_folds(baseline, study, folds, seed=0)[np.argsort(np.concatenate([fold.test for fold in folds]))]
 
 
-def gradient(task: str, samples: int = 60) -> Study:
+def gradient(task: str, samples: int = 60) -> LabelledCounts:
     """The share of the first ASV rises with the target; the distance is the difference of that share."""
     rng = np.random.default_rng(0)
     share = rng.uniform(0.1, 0.9, samples)
@@ -38,7 +38,7 @@ def gradient(task: str, samples: int = 60) -> Study:
         [rng.poisson(400 * share), rng.poisson(400 * (1 - share)), rng.poisson(5, (samples, 4)).T[0]]
     )
     target = share * 24 if task == "regression" else np.where(share > 0.5, "old", "young")
-    return Study(csr_array(counts.astype(np.int64)), target, task, np.abs(share[:, None] - share))
+    return LabelledCounts(csr_array(counts.astype(np.int64)), target, task, np.abs(share[:, None] - share))
 
 
 def test_relative_abundance_by_hand() -> None:
@@ -71,7 +71,7 @@ def test_targets_of_test_rows_do_not_leak(baseline: str) -> None:
     fold = Fold("1", np.arange(20), np.arange(20, 30))
     spoiled = study.target.copy()
     spoiled[20:] = 1e6
-    changed = Study(study.counts, spoiled, "regression", study.distances)
+    changed = LabelledCounts(study.counts, spoiled, "regression", study.distances)
     ours, theirs = (predict_folds(baseline, of, [fold], seed=0) for of in (study, changed))
     np.testing.assert_array_equal(ours, theirs)
 
@@ -81,10 +81,10 @@ def test_asvs_that_only_test_rows_carry_change_nothing(baseline: str) -> None:
     study = gradient("regression", 30)
     fold = Fold("1", np.arange(20), np.arange(20, 30))
     extra = np.zeros((30, 3), np.int64)
-    plain = Study(csr_array(np.hstack([study.counts.toarray(), extra])), study.target, "regression")
+    plain = LabelledCounts(csr_array(np.hstack([study.counts.toarray(), extra])), study.target, "regression")
     extra[20:] = np.arange(30).reshape(10, 3)
     # the forest sees fractions of all reads, so only the linear one, whose log-ratios are of chosen ASVs, is untouched
-    novel = Study(csr_array(np.hstack([study.counts.toarray(), extra])), study.target, "regression")
+    novel = LabelledCounts(csr_array(np.hstack([study.counts.toarray(), extra])), study.target, "regression")
     ours, theirs = (predict_folds(baseline, of, [fold], seed=0) for of in (plain, novel))
     assert (ours == theirs).all() if baseline == "linear" else np.abs(ours - theirs).max() < 6
 
@@ -108,17 +108,17 @@ def test_what_cannot_be_compared_is_refused() -> None:
     study = gradient("regression", 10)
     fold = [Fold("1", np.arange(5), np.arange(5, 10))]
     with pytest.raises(ValueError, match="need distances"):
-        predict_folds("knn", Study(study.counts, study.target, "regression"), fold, 0)
+        predict_folds("knn", LabelledCounts(study.counts, study.target, "regression"), fold, 0)
     with pytest.raises(ValueError, match="9 targets for 10 samples"):
-        predict_folds("constant", Study(study.counts, study.target[:9], "regression"), fold, 0)
+        predict_folds("constant", LabelledCounts(study.counts, study.target[:9], "regression"), fold, 0)
     counts = study.counts.toarray()
     counts[4] = 0
     with pytest.raises(ValueError, match="1 samples have no reads, first in row 4"):
-        predict_folds("constant", Study(csr_array(counts), study.target, "regression"), fold, 0)
+        predict_folds("constant", LabelledCounts(csr_array(counts), study.target, "regression"), fold, 0)
 
 
 @pytest.fixture(scope="module")
-def children(study: Callable[[str], Path]) -> tuple[Study, list[str]]:
+def children(study: Callable[[str], Path]) -> tuple[LabelledCounts, list[str]]:
     """Month of life of the infants of a real study, rarefied to 2,000 reads, and their subjects."""
     folder = study("ecam-infants")
     table, metadata = read_table(folder / "table.biom"), read_metadata(folder / "metadata.tsv")
@@ -127,7 +127,7 @@ def children(study: Callable[[str], Path]) -> tuple[Study, list[str]]:
     dense = table.counts.toarray()[rows]
     counts = csr_array(np.stack([rarefy(row, 2000, sample_rng(0, 0, k)) for k, row in enumerate(dense)]))
     months = frame["month_of_life"].iloc[rows].astype(float).to_numpy()
-    return Study(counts, months, "regression"), frame["host_subject_id"].iloc[rows].astype(str).tolist()
+    return LabelledCounts(counts, months, "regression"), frame["host_subject_id"].iloc[rows].astype(str).tolist()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,9 @@ def children(study: Callable[[str], Path]) -> tuple[Study, list[str]]:
         pytest.param("random_forest", (2.6, 3.0), marks=pytest.mark.slow),
     ],
 )
-def test_figures_on_a_real_study(children: tuple[Study, list[str]], baseline: str, mae: tuple[float, float]) -> None:
+def test_figures_on_a_real_study(
+    children: tuple[LabelledCounts, list[str]], baseline: str, mae: tuple[float, float]
+) -> None:
     """Months of error in five folds grouped by subject; the ranges hold several seeds of folds and rarefaction."""
     study, subjects = children
     folds = make_folds("grouped", study.target.tolist(), subjects, 5, 0)

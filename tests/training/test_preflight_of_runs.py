@@ -10,7 +10,7 @@ import torch
 from aam.corpus import Corpus
 from aam.health.preflight import Preflight
 from aam.training.loop import Run
-from aam.training.preflight import calm, look_over
+from aam.training.preflight import calm, quick_preflight
 from aam.training.probes import PretrainProbes, junk
 from aam.training.run import training_batches
 from aam.training.state import TrainState
@@ -21,7 +21,7 @@ NewRun = Callable[..., tuple[Run, TrainState]]
 
 def looked_over(run: Run, example: Corpus) -> Preflight:
     batches = training_batches(run.config, example)
-    return look_over(run.config, run.learner, batches, PretrainProbes(run.config.loss))
+    return quick_preflight(run.config, run.learner, batches, PretrainProbes(run.config.loss))
 
 
 def test_they_leave_no_trace(new_run: NewRun, example: Corpus):

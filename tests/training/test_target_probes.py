@@ -9,7 +9,7 @@ import torch
 from built_learner import Built, built
 
 from aam.health.preflight import Preflight
-from aam.training.preflight import look_over
+from aam.training.preflight import quick_preflight
 from aam.training.target_probes import TargetProbes
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -22,7 +22,7 @@ TASKS: dict[str, dict[str, Any]] = {
 
 
 def looked_over(run: Built) -> Preflight:
-    return look_over(run.config, run.learner, run.batches, TargetProbes(run.config))
+    return quick_preflight(run.config, run.learner, run.batches, TargetProbes(run.config))
 
 
 @pytest.mark.parametrize("options", TASKS.values(), ids=TASKS)
