@@ -19,7 +19,16 @@ from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals
 from aam.evaluation.folds import Fold
 from aam.evaluation.predictions import Predictions, average
-from aam.evaluation.target_tables import IN_FOLD, SAMPLE_ID, TRUE, class_figures, flat, prediction_table, target_figures
+from aam.evaluation.target_tables import (
+    IN_FOLD,
+    SAMPLE_ID,
+    TRUE,
+    before_figures,
+    class_figures,
+    flat,
+    prediction_table,
+    target_figures,
+)
 from aam.study import Study
 from aam.training.sinks import read_log
 
@@ -113,24 +122,28 @@ def calibrate(
 def coverage(
     config: FinetuneConfig, each: list[Predictions], true: pd.DataFrame, results: list[FoldResult]
 ) -> dict[str, float]:
-    """How many truths the intervals cover, and how wide they are: each fold with the residuals of the others."""
+    """How many truths the intervals cover, and how wide they are: each target by itself, each fold with the
+    residuals of the others."""
     if config.target.task not in NUMERIC_TASKS or len(each) < 2:
         return {}
     inside, width = [], []
     ends = np.cumsum([len(result.fold.test) for result in results])[:-1]
-    truths = np.split(true.to_numpy(np.float64), ends)
+    whole = true.to_numpy(np.float64)
+    truths = np.split(whole, ends)
     for place, one in enumerate(each):
         others = [k for k in range(len(each)) if k != place]
         values = np.concatenate([each[k].values for k in others])
         known = Calibration(interval_scores(values, np.concatenate([truths[k] for k in others])))
-        bounds = intervals(one.values, known, config.fold.coverage)
-        inside.append(((bounds[..., 0] <= truths[place]) & (truths[place] <= bounds[..., 1]))[~np.isnan(truths[place])])
-        width.append(bounds[..., 1] - bounds[..., 0])
-    return {
-        "interval_nominal": config.fold.coverage,
-        "interval_coverage": float(np.concatenate(inside).mean()),
-        "interval_width": float(np.concatenate(width).mean()),
-    }
+        lower, upper = np.moveaxis(intervals(one.values, known, config.fold.coverage), -1, 0)
+        inside.append((lower <= truths[place]) & (truths[place] <= upper))
+        width.append(upper - lower)
+    figures = {"interval_nominal": config.fold.coverage}
+    covered, wide = np.concatenate(inside), np.concatenate(width)
+    for place, name in enumerate(true):
+        before, known = before_figures(name, true.shape[1]), ~np.isnan(whole[:, place])
+        figures[f"{before}interval_coverage"] = float(covered[known, place].mean())
+        figures[f"{before}interval_width"] = float(wide[:, place].mean())
+    return figures
 
 
 def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
@@ -145,9 +158,8 @@ def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
         f"  {name:<34}{metrics[name]:>9.3f}   {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
         for name in shown
     ]
-    for name in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
-        if name in metrics:
-            rows.append(f"  {name:<34}{metrics[name]:>9.3f}")
+    for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
+        rows += [f"  {name:<34}{metrics[name]:>9.3f}" for name in metrics if name.endswith(last)]
     folder = config.run.output_dir
     rows += [
         "",

@@ -114,7 +114,12 @@ def flat(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
     """Figures for metrics.json: `mae`, `mae_low`, `mae_high`; with several targets each after the target's name."""
     found: dict[str, float] = {}
     for target, estimates in figures.items():
-        before = f"{target}_" if len(figures) > 1 else ""
+        before = before_figures(target, len(figures))
         for name, (value, (low, high)) in estimates.items():
             found |= {f"{before}{name}": value, f"{before}{name}_low": low, f"{before}{name}_high": high}
     return found
+
+
+def before_figures(target: str, count: int) -> str:
+    """How the figures of a target begin in metrics.json, where there are `count` targets."""
+    return f"{target}_" if count > 1 else ""

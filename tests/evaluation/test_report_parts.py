@@ -25,11 +25,13 @@ def test_figures_of_a_target_with_intervals():
 
 
 def test_figures_of_several_targets():
-    metrics = {"age_r2": 0.5, "age_r2_low": 0.4, "age_r2_high": 0.6, "weight_r2": 0.1, "interval_coverage": 0.9}
+    metrics = {"age_r2": 0.5, "age_r2_low": 0.4, "age_r2_high": 0.6, "weight_r2": 0.1, "age_interval_width": 7.0}
+    metrics["interval_nominal"] = 0.9
     assert cells(target_part(metrics, ["age", "weight"]).body)[1:] == [
         ["age: R²", "0.500", "0.400 to 0.600"],
+        ["age: mean width of the intervals", "7.000", "–"],
         ["weight: R²", "0.100", "–"],
-        ["part that they cover", "0.900", "–"],
+        ["part that intervals are to cover", "0.900", "–"],
     ]
 
 
