@@ -12,7 +12,7 @@ import numpy as np
 
 from aam.phylogeny import unifrac
 from aam.phylogeny.community import Community, Progress
-from aam.phylogeny.unifrac import Branches, Held, Measure
+from aam.phylogeny.unifrac import Branches, Measure, SparseSample
 
 BLOCK = 128
 """Samples whose branches are held as plain numbers at a time; a multiple of 8, as presence is packed into bits."""
@@ -84,14 +84,14 @@ def _finish_unweighted(shared: np.ndarray) -> np.ndarray:
 def _weighted(samples: Community, measure: Measure, progress: Progress) -> np.ndarray:
     total = samples.counts.shape[0]
     result = np.zeros((total, total))
-    rows: list[Held] = []
+    rows: list[SparseSample] = []
     for start, branches in _blocks(samples):
         count = branches.share.shape[1]
-        columns = unifrac.prepare(branches, measure)
+        columns = unifrac.columns_of(branches, measure)
         for row, other in enumerate(rows):
             result[row, start : start + count] = columns.to(other)
         for sample in range(count):
-            rows.append(unifrac.held(branches, sample))
+            rows.append(unifrac.sparse_sample(branches, sample))
             result[start + sample, start + sample + 1 : start + count] = columns.to(rows[-1], sample + 1)
         progress(len(rows) ** 2, total**2)
     _mirror(result)

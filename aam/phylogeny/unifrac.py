@@ -107,10 +107,10 @@ def distances(branches: Branches, measure: Measure) -> np.ndarray:
         shared = present.T @ (present * branches.length[:, None])
         shared = (shared + shared.T) / 2
         return unweighted_from_shared(shared, np.diagonal(shared), np.diagonal(shared))
-    columns = prepare(branches, measure)
+    columns = columns_of(branches, measure)
     upper = np.zeros((branches.share.shape[1],) * 2)
     for sample in range(len(upper) - 1):
-        upper[sample, sample + 1 :] = columns.to(held(branches, sample), sample + 1)
+        upper[sample, sample + 1 :] = columns.to(sparse_sample(branches, sample), sample + 1)
     return upper + upper.T
 
 
@@ -122,27 +122,27 @@ def unweighted_from_shared(shared: np.ndarray, own_rows: np.ndarray, own_columns
     return unique / np.where(unique > 0, both - shared, 1.0)
 
 
-class Held(NamedTuple):
+class SparseSample(NamedTuple):
     """One sample without its zeros: the fractions `share` float64 [k] at the branches `at` int64 [k]."""
 
     at: np.ndarray
     share: np.ndarray
 
 
-def held(branches: Branches, sample: int) -> Held:
+def sparse_sample(branches: Branches, sample: int) -> SparseSample:
     """The branches that one of the samples holds."""
     at = np.flatnonzero(branches.share[:, sample])
-    return Held(at, branches.share[at, sample])
+    return SparseSample(at, branches.share[at, sample])
 
 
 class Columns(Protocol):
     """Samples made ready to be compared with one sample after another."""
 
-    def to(self, other: Held, start: int = 0) -> np.ndarray:
+    def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
         """Distances of the samples from number `start` on to the other one."""
 
 
-def prepare(branches: Branches, measure: Measure) -> Columns:
+def columns_of(branches: Branches, measure: Measure) -> Columns:
     """The samples as columns of an abundance-weighted metric."""
     if measure.metric == "generalized":
         return GeneralizedColumns(branches, measure.alpha)
@@ -157,7 +157,7 @@ class WeightedColumns:
         self.branches, self.normalized = branches, normalized
         self.total = branches.length @ branches.share
 
-    def to(self, other: Held, start: int = 0) -> np.ndarray:
+    def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
         length = self.branches.length[other.at]
         lesser = np.minimum(self.branches.share[other.at, start:], other.share[:, None])
         both = self.total[start:] + length @ other.share
@@ -174,7 +174,7 @@ class GeneralizedColumns:
         self.alone = branches.length[:, None] * _power(branches.share, alpha)
         self.total = self.alone.sum(axis=0)
 
-    def to(self, other: Held, start: int = 0) -> np.ndarray:
+    def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
         length, share = self.branches.length[other.at], self.branches.share[other.at, start:]
         both = share + other.share[:, None]
         weight = _power(both, self.alpha)
