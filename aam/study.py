@@ -51,7 +51,7 @@ class Study:
     dropped: dict[str, list[str]]
 
     def samples(self, rows: NDArray[np.int64], draw: Draw) -> ASVDataset:
-        """Some of the samples, drawn as told."""
+        """Some of the samples, numbers [n], drawn as told."""
         ids = [self.table.sample_ids[row] for row in rows]
         return ASVDataset(self.table.counts[rows], self.tokens, ids, draw)
 

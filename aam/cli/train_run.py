@@ -41,6 +41,7 @@ from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
 from aam.training.state import Budget
 from aam.training.target_probes import TargetProbes
+from aam.wording import counted
 
 
 class Order(NamedTuple):
@@ -157,7 +158,7 @@ def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledB
 
 
 def drawn(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVDataset:
-    """Some samples of a study, drawn as the run draws."""
+    """Some samples of a study, rows [n], drawn as the run draws."""
     return study.samples(rows, draw_of(config.data, study.depth, config.run.seed))
 
 
@@ -199,7 +200,7 @@ def plan(config: FinetuneConfig, study: Study) -> str:
     labels = [label for label in study.labels.classes if label is not None]
     rows = [
         ("samples", study.overlap.text()),
-        *(("left out", f"{len(ids)} {reason}") for reason, ids in study.dropped.items()),
+        *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
         *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
         *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),
         ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),

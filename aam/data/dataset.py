@@ -88,7 +88,7 @@ class ASVDataset(Dataset):
         self.studies, self.rows = studies, np.arange(len(sample_ids)) if rows is None else rows
 
     def by_study(self) -> list[np.ndarray]:
-        """The samples of each study, int64, ascending."""
+        """The samples of each study, int64 [n], ascending."""
         if self.studies is None:
             return [np.arange(len(self))]
         order = np.argsort(self.studies, kind="stable")
@@ -221,7 +221,7 @@ def check_sample(sample: Sample) -> None:
 
 
 def in_columns(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
-    """Ids, ASVs and counts of samples, as `Targets` take them."""
+    """Ids, ASVs [n] and counts [n] of each sample, as `Targets` take them."""
     return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
 
 
@@ -232,7 +232,7 @@ def ask(
     hiding: LossConfig | None,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Targets of a batch as float32 arrays: UniFrac and Faith PD of the samples, tree distances of some ASVs."""
+    """Targets of a batch as float32: UniFrac [B, B] and Faith PD [B] of samples, tree distances [Q, Q] of some ASVs."""
     if targets is None:
         return {}
     found = targets(*in_columns(samples))

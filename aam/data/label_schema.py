@@ -90,6 +90,10 @@ def fit_schema(labels: Labels, config: TargetConfig, classes: tuple[str, ...], d
 
 
 def fit_number(name: str, values: NDArray[np.float64], config: TargetConfig) -> NumericTarget:
+    """The scale of one target, values [N] of training samples with NaN for missing ones, as --target-transform asks.
+
+    Raises `MetadataError` where no value is known, `ConfigError` where a logarithm cannot be taken.
+    """
     known, transform = values[~np.isnan(values)], config.target_transform
     if len(known) == 0:
         raise MetadataError(f"column {name!r} has no value in a training part; use fewer folds or other groups")
@@ -107,14 +111,14 @@ def fit_number(name: str, values: NDArray[np.float64], config: TargetConfig) -> 
 
 
 def scaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
-    """Target units to the learned scale."""
+    """Target units [N] to the learned scale [N]."""
     with np.errstate(invalid="ignore", divide="ignore"):  # test samples may lie where a logarithm does not reach
         values = np.log1p(np.maximum(values, -0.999)) if target.transform.startswith("log") else values
     return (values - target.center) / target.scale
 
 
 def unscaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
-    """The learned scale back to target units."""
+    """The learned scale back to target units, any shape."""
     values = values * target.scale + target.center
     return np.expm1(values) if target.transform.startswith("log") else values
 

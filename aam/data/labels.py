@@ -44,7 +44,7 @@ class Labels:
     groups: list[str | None] | None
 
     def rows(self, chosen: NDArray[np.int64]) -> Labels:
-        """The labels of some rows."""
+        """The labels of some rows, numbers [n]."""
         return Labels(
             [self.sample_ids[row] for row in chosen],
             self.numbers[chosen],
@@ -137,7 +137,7 @@ def fitting(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
 
 
 def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
-    """A column as float64, NaN where missing; refuses text, and numbers that a model cannot hold."""
+    """A column [N] as float64, NaN where missing; refuses text, and numbers that a model cannot hold."""
     numbers = as_numbers(values)
     wrong = np.flatnonzero(values.notna().to_numpy() & np.isnan(numbers))
     if len(wrong):
@@ -150,7 +150,7 @@ def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
 
 
 def as_numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Texts as float64, NaN for those that are no number, or none that single precision can hold."""
+    """Texts [N] as float64, NaN for those that are no number, or none that single precision can hold."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
     with np.errstate(over="ignore"):
         return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)

@@ -46,7 +46,7 @@ def names_samples(values: pd.Series) -> bool:
 
 
 def targets_of(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArray]]:
-    """Name and values of each target, numbers or texts."""
+    """Name and values [N] of each target, numbers or texts."""
     if config.task in NUMERIC_TASKS:
         return list(zip(config.target, labels.numbers.T, strict=True))
     return [(config.target[0], np.array(labels.classes, dtype=object))]

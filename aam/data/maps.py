@@ -27,7 +27,7 @@ def map_behind(array: NDArray) -> np.memmap | None:
 
 
 def reduced(array: NDArray) -> Any:
-    """What pickle makes the array of in another process."""
+    """What pickle makes the array of in another process: a function and its arguments."""
     whole = map_behind(array)
     if whole is None or min(array.strides, default=0) < 0:
         return array.__reduce_ex__(4)

@@ -48,7 +48,7 @@ def rows_of(raw: RawTable) -> RawRows:
 
 
 def cut_rows(indptr: NDArray[np.integer], entries: int) -> Iterator[slice]:
-    """Consecutive rows of a CSR matrix with at most `entries` stored values together, but one row at least."""
+    """Consecutive rows of a CSR matrix, `indptr` [rows + 1], of at most `entries` stored values, or one row alone."""
     start = 0
     while start < len(indptr) - 1:
         most = min(int(indptr[start]) + entries, int(indptr[-1]))

@@ -43,7 +43,7 @@ class GrowingArray:
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
     def append(self, values: NDArray) -> None:
-        """Rows to add at the end; raises OverflowError where a number does not fit into the type of the array."""
+        """Rows [n, *shape] to add at the end; raises OverflowError where one does not fit into its type."""
         rows = np.ascontiguousarray(values).astype(self.dtype, copy=False)
         if rows is not values and not np.array_equal(rows, values):
             raise OverflowError(f"{self.path.name}: values beyond {self.dtype}")
@@ -58,7 +58,7 @@ class GrowingArray:
         self.rows += len(rows)
 
     def read(self, first: int = 0, last: int | None = None) -> NDArray:
-        """Rows first to last, all by default, mapped and read-only."""
+        """Rows first to last [n, *shape], all by default, mapped and read-only."""
         count = (self.rows if last is None else last) - first
         if count == 0:
             return np.empty((0, *self.shape), self.dtype)

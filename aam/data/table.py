@@ -63,7 +63,7 @@ class Table:
         return asvs if self.rows is None else asvs[self.rows]
 
     def stored_rows(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The rows of `stored` that samples, given by number, have."""
+        """The rows of `stored` that samples, given by number [n], have [n]."""
         places = np.asarray(samples, dtype=np.int64)
         return places if self.rows is None else self.rows[places]
 

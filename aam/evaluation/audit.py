@@ -109,7 +109,7 @@ class Unusable(Exception):
 
 
 def signal(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
-    """One column; raises `Unusable`."""
+    """One column [N], by embeddings [N, D]; raises `Unusable`."""
     role, numbers = role_of(str(column.name)), pd.to_numeric(column, errors="coerce")
     if role == "subject":
         return nearest(embeddings, column, seed)
@@ -124,7 +124,7 @@ def signal(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Ser
 
 
 def common(column: pd.Series, units: NDArray) -> NDArray[np.int64]:
-    """Rows of the classes that have enough samples of enough subjects; raises `Unusable` unless there are two."""
+    """Rows [n] of the classes that have enough samples of enough subjects; raises `Unusable` unless there are two."""
     classes = column.dropna().unique()
     if len(classes) < 2:
         raise Unusable("one value" if len(classes) else "no value")
@@ -166,13 +166,13 @@ def linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: 
 
 
 def summed(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
-    """The scores as a `Signal`."""
+    """The scores of values [N], and of them shuffled, as a `Signal`."""
     classes = len(set(values)) if values.dtype == object else 0
     return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
 
 
 def parts(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
-    """Rows to train on and to test, no unit on both sides, classes spread evenly."""
+    """Rows to train on and to test, values and units [N]: no unit on both sides, classes spread evenly."""
     if values.dtype != object:
         return make_folds("grouped", values.tolist(), units.tolist(), FOLDS, seed)
     fewest = min(len(set(units[values == kind])) for kind in set(values))
@@ -208,14 +208,14 @@ def nearest_class(seen: NDArray, known: NDArray, new: NDArray) -> NDArray:
 
 
 def score_of(found: NDArray, values: NDArray) -> float:
-    """Balanced accuracy of classes, R2 of numbers."""
+    """Balanced accuracy of classes, R2 of numbers, both [N]."""
     if values.dtype == object:
         return balanced_accuracy(found, values)
     return pair_scores(found, values).r2
 
 
 def shuffled(values: NDArray, units: NDArray, rng: np.random.Generator) -> NDArray:
-    """Values in another order: of whole units, where a unit has one value, for these are not independent."""
+    """Values [N] in another order: of whole units [N], where a unit has one value, for these are not independent."""
     by_unit = dict(zip(units, values, strict=True))
     if any(by_unit[unit] != value for unit, value in zip(units, values, strict=True)):
         return rng.permutation(values)

@@ -56,7 +56,7 @@ class Line(NamedTuple):
     intercept: float
 
     def of(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raw distances on the scale of UniFrac."""
+        """Raw distances, any shape, on the scale of UniFrac."""
         return self.slope * raw + self.intercept
 
 
@@ -82,7 +82,7 @@ class Skipped:
 
 
 def choose_fit_samples(available: int, seed: int) -> NDArray[np.int64]:
-    """Rows of the training samples to fit on, at most `FIT_SAMPLES`, in a seeded random order."""
+    """Rows [n] of the training samples to fit on, at most `FIT_SAMPLES`, in a seeded random order."""
     return np.random.default_rng(seed).permutation(available)[:FIT_SAMPLES]
 
 
@@ -147,7 +147,7 @@ def _calibrate(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -
 
 
 def fit_line(raw: NDArray[np.float64], true: NDArray[np.float64]) -> Line:
-    """Least-squares slope and intercept of `true` on `raw`; a constant `raw` gives slope 0 and the mean."""
+    """Least-squares slope and intercept of `true` [P] on `raw` [P]; a constant `raw` gives slope 0 and the mean."""
     spread = raw - raw.mean()
     scale = float(spread @ spread)
     slope = float(spread @ true) / scale if scale > 0 else 0.0

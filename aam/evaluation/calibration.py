@@ -61,7 +61,7 @@ def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> t
 
 
 def margin(scores: NDArray[np.float64], coverage: float) -> float:
-    """The score that `coverage` of later samples stay below: the ceil((n + 1) coverage)-th smallest of n.
+    """The score that `coverage` of later samples stay below: of scores [n] the ceil((n + 1) coverage)-th smallest.
 
     Split conformal prediction (Lei et al. 2018); infinite where n is too small to promise that much. With an ensemble
     of folds it follows the CV+ idea (Barber et al. 2021), whose guarantee is weaker than its usual coverage.
@@ -88,7 +88,7 @@ def fit_temperature(log_probabilities: NDArray[np.float64], classes: NDArray[np.
 
 
 def nll(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0) -> float:
-    """Mean negative log-likelihood, nats a sample."""
+    """Mean negative log-likelihood of classes [N] under log-probabilities [N, C], nats a sample."""
     scaled = log_softmax(log_probabilities / temperature, axis=-1)
     return float(-scaled[np.arange(len(classes)), classes].mean())
 
@@ -103,6 +103,6 @@ def reliability(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) 
 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
-    """Mean gap between confidence and accuracy over bins of confidence, weighted by samples; 0 is perfect."""
+    """Mean gap between confidence and accuracy of probabilities [N, C] over bins, weighted by samples; 0 is perfect."""
     confidence, accuracy, samples = reliability(probabilities, classes).T
     return float((np.abs(accuracy - confidence) * samples).sum() / samples.sum())

@@ -121,13 +121,13 @@ def scale(axes: Axes, lines: Sequence[NDArray], panel: Panel) -> None:
 
 
 def series(records: Log, kind: str, name: str) -> tuple[NDArray, NDArray]:
-    """Steps and finite values of one curve, by step."""
+    """Steps [n] and finite values [n] of one curve, by step."""
     points = {record["step"]: record[name] for record in records if record.get("kind") == kind and name in record}
     steps = [step for step in sorted(points) if points[step] is not None and math.isfinite(points[step])]
     return np.array(steps), np.array([points[step] for step in steps], dtype=np.float64)
 
 
 def smoothed(values: NDArray) -> NDArray:
-    """Centred running mean over a 25th of the curve, narrower at its ends."""
+    """Centred running mean [n] over a 25th of the curve [n], narrower at its ends."""
     window = np.ones(max(len(values) // 25, 1))
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")

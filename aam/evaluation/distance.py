@@ -91,7 +91,7 @@ def distance_figures(
 
 
 def diversity_figures(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
-    """R2, mean absolute error and Pearson r of Faith PD."""
+    """R2, mean absolute error (in units of the tree) and Pearson r of Faith PD [N]."""
     return {f"faith_pd_{name}": value for name, value in pair_scores(predicted, true)._asdict().items()}
 
 

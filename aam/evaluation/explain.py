@@ -73,7 +73,7 @@ class Explanation:
     explained_samples: int
 
     def order(self) -> NDArray[np.int64]:
-        """ASVs, the one with the largest share first."""
+        """ASVs [U], the one with the largest share first."""
         return np.argsort(-self.share, kind="stable")
 
 
@@ -171,7 +171,8 @@ def attention_weights(model: PretrainModel, slots: Slots) -> Tensor:
 def deletion(
     scalar: Scalar, slots: Slots, scores: list[Tensor], count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Sum over samples of |change| of the scalar without the `count` leading slots, by each score and at random."""
+    """Sum over samples of |change| of the scalar without the `count` leading slots, by each score [B, S] and at random:
+    [scores + 1]."""
     before = scalar(slots)
     draws = [torch.from_numpy(rng.random(slots.valid.shape)).to(slots.valid.device) for _ in range(RANDOM_DRAWS)]
     moved = [float((scalar(without(slots, score, count)) - before).abs().sum()) for score in [*scores, *draws]]
@@ -187,7 +188,7 @@ def without(slots: Slots, score: Tensor, count: int) -> Slots:
 
 
 def add_up(sums: dict[str, NDArray[np.float64]], block: Block, attention: Tensor, gradients: Tensor) -> None:
-    """Add a block's slots to the sums of their ASVs."""
+    """Add the slots [B, S] of a block to the sums [U] of their ASVs."""
     valid = block.valid.cpu().numpy()
     place = block.index.cpu().numpy()[valid]
     found = {"abundance": block.abundance, "attention": attention, "attribution": gradients}

@@ -83,7 +83,7 @@ class HeldOut:
         return found
 
     def comparable(self) -> NDArray[np.int64]:
-        """Rows of the largest set of scored samples that all have a distance to each other: those of one tree."""
+        """Rows [n] of the largest set of scored samples that all have a distance to each other: those of one tree."""
         known = ~np.isnan(self.true)
         return np.flatnonzero(known[known.sum(axis=1).argmax()])
 
@@ -171,7 +171,7 @@ class HeldOut:
 
 
 def choose(count: int, seed: int) -> NDArray[np.int64]:
-    """Numbers, ascending, of the held-out samples that are scored, of `count` there are."""
+    """Numbers [n], ascending, of the held-out samples that are scored, of `count` there are."""
     return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SAMPLES])
 
 

@@ -47,7 +47,7 @@ class KnownASVs:
     rows: NDArray[np.void]
 
     def reaches(self, asked: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """For which hashes it is known whether their ASVs were learned from."""
+        """For which hashes [A] it is known whether their ASVs were learned from."""
         own = np.unique(self.rows["hash"])
         return asked <= own[-1] if len(own) == MOST else np.ones(len(asked), dtype=bool)
 

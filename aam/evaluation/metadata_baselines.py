@@ -54,7 +54,7 @@ class LabelledCounts:
 
 
 def predict_folds(baseline: Baseline, study: LabelledCounts, folds: Sequence[Fold], seed: int) -> NDArray[Any]:
-    """Fit on each fold's training rows and predict its test rows; the predictions of all folds, in their order.
+    """Fit on each fold's training rows and predict its test rows; the predictions of all folds, in their order [n].
 
     Raises ValueError where `knn` is asked for without distances, and for empty samples, which have no composition.
     """

@@ -130,7 +130,7 @@ def short(name: str) -> str:
 
 
 def limits(values: NDArray) -> tuple[float, float]:
-    """Both axes of a scatter share these: the range of the values with a small margin, never empty."""
+    """Both axes of a scatter share these: the range of the values [n] with a small margin, never empty."""
     margin = max(0.03 * float(np.ptp(values)), 1e-3)
     return float(values.min()) - margin, float(values.max()) + margin
 

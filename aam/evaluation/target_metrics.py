@@ -93,7 +93,7 @@ def paired_difference(
 
 
 def comparable(*columns: ArrayLike) -> list[NDArray[Any]]:
-    """Columns as arrays; labels as the numbers of their sorted names, which a thousand resamples compare faster."""
+    """Columns [N] as arrays; labels as the numbers of their sorted names, which a thousand resamples compare faster."""
     arrays = [np.asarray(column) for column in columns]
     if all(array.dtype.kind in "fiu" for array in arrays):
         return arrays

@@ -23,7 +23,7 @@ class Community:
 
 
 def community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
-    """Samples whose ASVs, the columns of `counts`, are the given tips; reads of ASVs that share a tip add up.
+    """Samples whose ASVs, columns of `counts` [samples, ASVs], are the given tips; reads of ASVs that share one add up.
 
     Raises `TreeError` where one is no tip.
     """

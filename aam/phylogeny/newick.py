@@ -202,7 +202,7 @@ def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray) -> str:
-    """Newick text of a tree given as in `Newick`, lengths with all their digits; `names` must need no quotes.
+    """Newick text of a tree given as in `Newick`, [N] each, lengths with all their digits; `names` must need no quotes.
 
     The nodes come in postorder. One pass over the tips: before a tip stand the parentheses of the nodes that begin with
     it, after it those of the nodes that end with it.

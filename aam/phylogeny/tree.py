@@ -62,7 +62,7 @@ class Tree:
         return Tree(tip_names, first[starts], last[starts], length, parent, self.source)
 
     def leaves_of(self, names: Sequence[str]) -> np.ndarray:
-        """Leaf numbers of tips, int64, in the order of `names`; raises `TreeError` for a name that is no tip."""
+        """Leaf numbers of tips, int64 [n], in the order of `names`; raises `TreeError` for a name that is no tip."""
         number = {name: leaf for leaf, name in enumerate(self.tip_names)}
         absent = [name for name in names if name not in number]
         if absent:
@@ -73,7 +73,7 @@ class Tree:
         return np.fromiter((number[name] for name in names), dtype=np.int64, count=len(names))
 
     def tips(self) -> np.ndarray:
-        """The node of each leaf, int64: in postorder the first that ends with it."""
+        """The node of each leaf, int64 [leaves]: in postorder the first that ends with it."""
         return np.searchsorted(self.last, np.arange(1, len(self.tip_names) + 1))
 
     def depths(self) -> np.ndarray:
@@ -92,7 +92,7 @@ class Tree:
 
 
 def merge_equal_ranges(first: np.ndarray, last: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Merge neighbouring postorder nodes above the same leaves: first row and summed length of each branch."""
+    """Merge neighbouring postorder nodes [n] above the same leaves: first row and summed length of each branch, [k]."""
     new = np.ones(len(first), dtype=bool)
     new[1:] = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
     starts = np.flatnonzero(new)

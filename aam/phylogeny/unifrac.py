@@ -57,7 +57,7 @@ class Branches(NamedTuple):
 
 
 def ranges(tree: Tree, leaves: np.ndarray) -> Ranges:
-    """The branches above the given leaves (int, any order), at most two less one a leaf."""
+    """The branches above the given leaves, int [n] in any order, at most two less one a leaf."""
     occurring = np.zeros(len(tree.tip_names) + 1, dtype=np.int32)
     occurring[leaves + 1] = 1
     rank = np.cumsum(occurring, dtype=np.int32)
@@ -139,7 +139,7 @@ class Columns(Protocol):
     """Samples made ready to be compared with one sample after another."""
 
     def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
-        """Distances of the samples from number `start` on to the other one."""
+        """Distances [B - start] of the samples from number `start` on to the other one."""
 
 
 def columns_of(branches: Branches, measure: Measure) -> Columns:

@@ -37,7 +37,7 @@ class Scratch:
             array.path.unlink()
 
     def append(self, counts: sparse.csr_array) -> None:
-        """Add samples."""
+        """Add samples, counts [n, features]."""
         self.arrays["indptr"].append(self.arrays["data"].rows + counts.indptr[1:].astype(np.int64))
         self.arrays["indices"].append(counts.indices)
         self.arrays["data"].append(counts.data)

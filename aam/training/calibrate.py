@@ -43,6 +43,6 @@ def calibrate_unifrac(model: PretrainModel, batch: Batch, true: Tensor, output: 
 
 
 def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
-    """log(mean wanted / mean found); 0 where either mean is not positive."""
+    """log(mean wanted / mean found) [], of any shapes; 0 where either mean is not positive."""
     ratio = wanted.mean() / found.mean()
     return ratio.log() if bool(ratio > 0) and bool(torch.isfinite(ratio)) else torch.zeros(())

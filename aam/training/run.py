@@ -56,6 +56,7 @@ def measure_scale(batches: TrainingBatches) -> TargetScale:
 
 
 def variance(values: list[Tensor]) -> float:
+    """Variance of all values [n] together; 1 where there are fewer than two, or all are alike."""
     joined = torch.cat(values).double() if values else torch.ones(1)
     found = float(joined.var()) if joined.numel() > 1 else 0.0
     return found if found > 0 else 1.0

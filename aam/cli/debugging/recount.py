@@ -132,7 +132,7 @@ def square_check(name: str, target: Tensor, again: np.ndarray, ids: Sequence[str
 
 
 def unlike(target: Tensor, again: np.ndarray) -> list[int]:
-    """Flat places where the two differ by more than float32 explains, or hold NaN."""
+    """Flat places where the two, of one shape, differ by more than float32 explains, or hold NaN."""
     close = np.isclose(target.double().numpy(), again, rtol=RELATIVE, atol=ABSOLUTE)
     return np.flatnonzero(~close).tolist()
 
