@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import HeadedCommand, add_options, fields_of, given
+from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, given
 from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options
 from aam.errors import ConfigError
 
@@ -26,20 +26,14 @@ WITH_MODEL = ("tree", "max_missing")
 @add_options(fields_of(DataConfig, INPUTS), "Data")
 @add_options(fields_of(TargetConfig, TARGET), "Target")
 @add_options(fields_of(FoldConfig, FOLDS) | fields_of(RunConfig, ("seed",)), "Folds")
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    help="Run of `aam train`: take its data and its folds, and compare with it.",
-)
+@click.option("--model", type=PATH, help="Run of `aam train`: take its data and its folds, and compare with it.")
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Another run of `aam train` on the same folds, compared with --model too; may be given again.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder to write to (default with --model: the run)."
-)
+@click.option("-o", "--output", type=PATH, help="Folder to write to (default with --model: the run).")
 def command(output: Path | None, model: Path | None, against: tuple[Path, ...], **values: Any) -> None:
     """Predict a metadata column with what every study already uses, on the folds of a run or on folds of its own.
 
@@ -53,7 +47,7 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     """
     from aam.cli.progress import status
 
-    asked = given(values, None)
+    asked = given(values)
     folder = output or model
     if folder is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")

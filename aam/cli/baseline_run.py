@@ -16,7 +16,7 @@ from aam.cli.output import refuse_existing
 from aam.cli.progress import bar, status
 from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
 from aam.cli.train_report import out_of_fold, truth
-from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, options
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, own
 from aam.corpus import read_any_tree, with_example
 from aam.data.rarefy import rarefy_table
 from aam.errors import ConfigError
@@ -67,8 +67,7 @@ class Runs(NamedTuple):
 def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree that was asked for."""
     config = read_config(FinetuneConfig, model)
-    own = {name: value for name, value in asked.items() if name in options(DataConfig)}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **own))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **own(DataConfig, asked)))
 
 
 def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from aam.cli.model_options import TREE_INPUTS, Opened, encoding_of, model_command, open_both, sorted_values
-from aam.cli.options import fields_of, given
-from aam.config import DataConfig, PretrainConfig, from_dict
+from aam.cli.model_options import TREE_INPUTS, Opened, common_values, encoding_of, model_command, open_both
+from aam.cli.options import PATH, fields_of, given
+from aam.config import DataConfig, PretrainConfig, part_of
 from aam.config.embed import DistanceConfig, DistanceMethod
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ AGREEMENT = {
 
 @click.command("distance")
 @model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(DistanceConfig))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File of distances: .tsv, .h5 or .npy."
-)
+@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Predict the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
@@ -54,8 +52,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
     from aam.cli.progress import bar
 
-    started, values = time.monotonic(), sorted_values(given(options, None))
-    job = from_dict(DistanceConfig, values.rest)
+    started, asked = time.monotonic(), given(options)
+    values, job = common_values(asked), part_of(DistanceConfig, asked)
     files = planned(output, with_tree=values.data.tree is not None or values.data.example)
     check_output(output, MATRIX_SUFFIXES)
     for file in files.values():
@@ -77,7 +75,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
         tell_source(scales, opened)
         columns["faith_pd"] = encoding.faith_pd(scales.faith_pd).double().cpu().numpy()
     if opened.samples.tree is not None:
-        true, figures = compare(opened, Predicted(predicted, columns.get("faith_pd")), scales, values.seed)
+        true, figures = compare(opened, Predicted(predicted, columns.get("faith_pd")), scales, values.run.seed)
         columns["true_faith_pd"] = true.faith_pd
         write_matrix(files["true"], ids, true.unifrac)
         write_json(files["figures"], figures)

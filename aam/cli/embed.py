@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.model_options import encoding_of, model_command, open_both, sorted_values
-from aam.cli.options import fields_of, given
-from aam.config import from_dict
+from aam.cli.model_options import common_values, encoding_of, model_command, open_both
+from aam.cli.options import PATH, fields_of, given
+from aam.config import part_of
 from aam.config.embed import EmbedConfig
 from aam.errors import ConfigError
 
@@ -23,13 +23,7 @@ PREFIX = {"samples": "e", "asvs": "e", "branches": "b"}
 
 @click.command("embed")
 @model_command(fields_of(EmbedConfig))
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File to write: .tsv, .parquet, .h5ad or .txt.",
-)
+@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .parquet, .h5ad or .txt.")
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Embed the samples or the ASVs of a table with a trained model.
 
@@ -45,8 +39,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.cli.known_asvs import tell_known
     from aam.cli.progress import bar
 
-    started, values = time.monotonic(), sorted_values(given(options, None))
-    job = from_dict(EmbedConfig, values.rest)
+    started, asked = time.monotonic(), given(options)
+    values, job = common_values(asked), part_of(EmbedConfig, asked)
     check_embedding_output(output)
     opened = open_both(model_path, values, for_unifrac=job.what == "branches")
     if job.what == "branches" and opened.model.latent_tree is None:

@@ -13,13 +13,13 @@ from aam.cli.model_options import (
     TREE_INPUTS,
     Opened,
     Values,
+    common_values,
     encoding_of,
     model_command,
     open_both,
-    sorted_values,
 )
-from aam.cli.options import fields_of, given
-from aam.config import DataConfig, FinetuneConfig, from_dict
+from aam.cli.options import PATH, fields_of, given
+from aam.config import DataConfig, FinetuneConfig, part_of
 from aam.config.embed import ExplainConfig
 from aam.errors import ConfigError
 from aam.wording import cut
@@ -38,7 +38,7 @@ WIDTH = 40
 
 @click.command("explain")
 @model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(ExplainConfig))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table of ASVs to write: .tsv.")
+@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Tell which ASVs drive the embeddings of samples, or what a model of `aam train` predicts of them.
 
@@ -54,8 +54,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.atomic import write_json
     from aam.cli.output import check_output, new_file
 
-    started, values = time.monotonic(), sorted_values(given(options, None))
-    job = from_dict(ExplainConfig, values.rest)
+    started, asked = time.monotonic(), given(options)
+    values, job = common_values(asked), part_of(ExplainConfig, asked)
     figure, figures = output.with_suffix(".png"), output.with_suffix(".json")
     for file, suffix in ((output, ".tsv"), (figure, ".png"), (figures, ".json")):
         check_output(file, [suffix])
@@ -94,7 +94,7 @@ def of_embeddings(opened: Opened, model_path: Path, values: Values, job: Explain
     encoding = encoding_of(opened, values.apply)
     with bar("explaining") as progress:
         mean = encoding.embeddings().mean(dim=0).clone()
-        found = explain(encoding, distance_to_mean(opened.model, mean), job.max_samples, values.seed, progress)
+        found = explain(encoding, distance_to_mean(opened.model, mean), job.max_samples, values.run.seed, progress)
     return Explained(found, "distance of the sample embedding from the mean", 1)
 
 
@@ -115,7 +115,7 @@ def of_predictions(opened: Opened, model_path: Path, values: Values, job: Explai
         encoding = encoding_of(Opened(model.encoder, config, opened.samples), values.apply)
         marks, scalar = identity_marks(model, config.schema.identities), target_scalar(model, config, output)
         with bar("explaining") as progress:
-            found.append(explain(encoding, scalar, job.max_samples, values.seed, progress, marks))
+            found.append(explain(encoding, scalar, job.max_samples, values.run.seed, progress, marks))
     return Explained(mean_explanation(found), output.name, len(found))
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from aam.cli.options import add_options, fields_of, given
+from aam.cli.model_options import model_option
+from aam.cli.options import PATH, add_options, fields_of, given
 from aam.cli.output import check_output, new_file, through_memory
 from aam.config import from_dict
 from aam.config.embed import ExportConfig
@@ -19,15 +20,9 @@ ABOUT = "aam.json"
 
 @click.command("export")
 @add_options(fields_of(ExportConfig))
-@click.option(
-    "--model",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Run directory of a trained model, or a checkpoint in it.",
-)
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write: .pt2.")
-def command(model: Path, output: Path, **options: Any) -> None:
+@model_option
+@click.option("-o", "--output", required=True, type=PATH, help="File to write: .pt2.")
+def command(model_path: Path, output: Path, **options: Any) -> None:
     """Write an encoder as a program of torch.export, with its weights, for any number of ASVs or samples.
 
     It runs wherever PyTorch does, without this package: torch.export.load(FILE).module()(inputs). The file also holds
@@ -36,14 +31,14 @@ def command(model: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam export --model aam-run --what asvs -o asvs.pt2
     """
-    job = from_dict(ExportConfig, given(options, None))
+    job = from_dict(ExportConfig, given(options))
     check_output(output, [".pt2"])
     import torch
 
     from aam.checkpoint import open_encoder
     from aam.evaluation.export import export_encoder
 
-    found, config = open_encoder(model)
+    found, config = open_encoder(model_path)
     exported = export_encoder(found, config, job.what)
     with new_file(output) as partial, through_memory(partial) as memory:
         torch.export.save(exported.program, memory, extra_files={ABOUT: json.dumps(exported.about)})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aam.cli.options import PATH
 from aam.errors import InputError
 from aam.wording import few
 
@@ -39,9 +40,9 @@ def command() -> None:
 
 
 @command.command("show")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--table", type=click.Path(path_type=Path), help="Feature table: tests whether depth or richness differ.")
-@click.option("--metadata", type=click.Path(path_type=Path), help="Sample metadata: tests each column for a bias.")
+@click.argument("run", type=PATH)
+@click.option("--table", type=PATH, help="Feature table: tests whether depth or richness differ.")
+@click.option("--metadata", type=PATH, help="Sample metadata: tests each column for a bias.")
 def show(run: Path, table: Path | None, metadata: Path | None) -> None:
     """Accounts of every stage of RUN, the reasons, and a test of bias on who was lost.
 
@@ -77,8 +78,8 @@ def ledger_files(run: Path) -> list[Path]:
 
 
 @command.command("compare")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 @click.option(
     "--total", type=click.IntRange(min=0), help="Items that both runs saw; needed for p where A and B are lists."
 )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from aam.cli.options import Fields, add_options, fields_of
-from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, from_dict, options
+from aam.cli.options import PATH, Fields, add_options, fields_of
+from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, part_of
 from aam.config.embed import ApplyConfig
 from aam.data.files import refuse_unwritable
 from aam.errors import ConfigError
@@ -30,36 +30,33 @@ SHOWN = 3
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+model_option = click.option(
+    "--model",
+    "model_path",
+    required=True,
+    type=PATH,
+    metavar="RUN",
+    help="Run directory of a trained model, or a checkpoint in it.",
+)
+
 
 def model_command(extra: Fields) -> Callable[[F], F]:
     """Decorate a command with --model, the options of every such command, and `extra` ones."""
     known = fields_of(DataConfig, INPUTS) | extra | fields_of(ApplyConfig) | fields_of(RunConfig, RUN)
-    path = click.Path(path_type=Path)
-
-    def decorate(function: F) -> F:
-        function = add_options(known)(function)
-        text = "Run directory of a trained model, or a checkpoint in it."
-        return click.option("--model", "model_path", required=True, type=path, metavar="RUN", help=text)(function)
-
-    return decorate
+    return lambda function: model_option(add_options(known)(function))
 
 
 class Values(NamedTuple):
-    """The options of one call, by the class they belong to; `rest` are those of the command itself."""
+    """The options of one call that all such commands have, by the class they belong to."""
 
     data: DataConfig
     apply: ApplyConfig
-    seed: int
-    device: str
-    rest: dict[str, Any]
+    run: RunConfig
 
 
-def sorted_values(given: dict[str, Any]) -> Values:
-    """Options that were given, checked and sorted; raises ConfigError for a value out of bounds."""
-    data = {name: given.pop(name) for name in INPUTS + TREE_INPUTS if name in given}
-    apply = {name: given.pop(name) for name in options(ApplyConfig) if name in given}
-    seed, device = given.pop("seed", RunConfig.seed), given.pop("device", RunConfig.device)
-    return Values(from_dict(DataConfig, data), from_dict(ApplyConfig, apply), seed, device, given)
+def common_values(asked: dict[str, Any]) -> Values:
+    """Of the options that were given those that all such commands have; raises ConfigError for one out of bounds."""
+    return Values(part_of(DataConfig, asked), part_of(ApplyConfig, asked), part_of(RunConfig, asked))
 
 
 class Opened(NamedTuple):
@@ -83,12 +80,12 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
         from aam.evaluation.samples import read_samples
         from aam.models.devices import resolve_device
 
-        device, members = resolve_device(values.device), find_members(model_path)
+        device, members = resolve_device(values.run.device), find_members(model_path)
         found = open_model(members[0])
         if for_unifrac:
             refuse_finetuned(model_path, found.config)
         limit = found.config.model.max_bp
-        samples = read_samples(values.data, values.apply.rarefy_depth, values.seed, limit, with_tree)
+        samples = read_samples(values.data, values.apply.rarefy_depth, values.run.seed, limit, with_tree)
     tell_dropped(samples.dropped)
     if samples.cut:
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)

@@ -17,6 +17,7 @@ from aam.errors import ConfigError
 
 C = TypeVar("C", settings.PretrainConfig, settings.FinetuneConfig)
 F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
 OWN_DATA = {
     "example": False,
     **dict.fromkeys(
@@ -65,7 +66,7 @@ def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]
             known = {name: field for name, field in fields_of(group).items() if name not in without}
             function = add_options(known, headings.get(part, ""))(function)
         text = "YAML file with option names as keys; the command line wins."
-        return click.option("--config", "config_file", type=click.Path(path_type=Path), help=text)(function)
+        return click.option("--config", "config_file", type=PATH, help=text)(function)
 
     return decorate
 
@@ -101,7 +102,7 @@ def one_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -> 
     several = typing.get_origin(hint) is tuple
     if several:
         hint = typing.get_args(hint)[0]
-    kind: Any = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}.get(hint)
+    kind: Any = {int: int, float: float, str: str, Path: PATH}.get(hint)
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
     looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
@@ -148,7 +149,7 @@ def with_switches(config: C) -> C:
     return dataclasses.replace(config, health=switches.config)
 
 
-def given(options: dict[str, Any], config_file: Path | None) -> dict[str, Any]:
+def given(options: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
     """The option values a user gave: the config file's, overruled by the command line's."""
     from_file = {} if config_file is None else read_config_file(config_file)
     for name in from_file:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given
+from aam.cli.options import PATH, HeadedCommand, config_options, given
 from aam.config import PretrainConfig
 
 UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step", "precision", "compile")
@@ -15,7 +15,7 @@ UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle
 
 
 @click.command("precision", cls=HeadedCommand)
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=PATH)
 @config_options(PretrainConfig, without=UNUSED)
 @click.option("--batch", type=click.IntRange(0), default=0, show_default=True, help="Number of the training batch.")
 def command(run: Path | None, config_file: Path | None, batch: int, **values: Any) -> None:

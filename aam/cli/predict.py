@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from aam.cli.options import add_options, fields_of, given
-from aam.config import DataConfig, PredictConfig, RunConfig, from_dict
+from aam.cli.options import PATH, add_options, fields_of, given
+from aam.config import DataConfig, PredictConfig, RunConfig, part_of
 from aam.errors import ConfigError
 
 INPUTS = ("table", "sequences", "example", "metadata")
@@ -18,7 +18,7 @@ RUN = ("seed", "device")
 
 @click.command("predict")
 @add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUTS) | fields_of(RunConfig, RUN))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Table to write: .tsv.")
+@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
     """Predict the samples of a table: the target, its spread over draws and models, and how far to trust it.
 
@@ -32,10 +32,8 @@ def command(output: Path, **values: Any) -> None:
     from aam.cli.output import check_output
     from aam.cli.progress import status
 
-    asked = given(values, None)
-    job = from_dict(PredictConfig, {name: value for name, value in asked.items() if name not in (*INPUTS, *RUN)})
-    data = from_dict(DataConfig, {name: value for name, value in asked.items() if name in INPUTS})
-    run = from_dict(RunConfig, {name: value for name, value in asked.items() if name in RUN})
+    asked = given(values)
+    job, data, run = part_of(PredictConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
     if job.model is None:
         raise ConfigError("no model; give --model RUN, the output directory of `aam train`")
     check_output(output, (".tsv",))

@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from aam.cli.options import add_options, fields_of, given
+from aam.cli.options import PATH, add_options, fields_of, given
 from aam.config import PrepareConfig, from_dict
 from aam.errors import ConfigError
 
 
 @click.command("prepare")
 @add_options(fields_of(PrepareConfig))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write; what is in it goes on.")
-@click.option("--verify", type=click.Path(path_type=Path), help="Check every file of a prepared folder, then stop.")
+@click.option("-o", "--output", type=PATH, help="Folder to write; what is in it goes on.")
+@click.option("--verify", type=PATH, help="Check every file of a prepared folder, then stop.")
 def command(output: Path | None, verify: Path | None, **values: Any) -> None:
     """Join feature tables and their trees into a corpus on disk: `aam pretrain --corpus FOLDER` opens it at once.
 
@@ -27,7 +27,7 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
     Examples: aam prepare --table a.biom --tree a.nwk --table b.biom --tree b.nwk -o corpus
               aam prepare --verify corpus
     """
-    asked = given(values, None)
+    asked = given(values)
     if verify is not None and output is None and not asked:
         check(verify)
         return

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from aam.cli.options import PATH
+
 
 @click.command("replay")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--locate", is_flag=True, help="Trace every operation and ask for the cause of what is not finite.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; only a CPU gives the same bits.")
 def command(bundle: Path, locate: bool, device: str) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from aam.atomic import whole_file
+from aam.cli.options import PATH
 from aam.errors import CheckpointError, MetadataError
 
 if TYPE_CHECKING:
@@ -31,20 +32,12 @@ class ReportOptions(NamedTuple):
 
 
 @click.command("report")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--metadata",
-    type=click.Path(path_type=Path),
-    help="Sample metadata that colours and is audited (default: the run's).",
-)
+@click.argument("run", type=PATH)
+@click.option("--metadata", type=PATH, help="Sample metadata that colours and is audited (default: the run's).")
 @click.option("--color-by", "color_by", help="Metadata column (default: the target, else the first that varies).")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="baselines.json of `aam baseline` (default: that in RUN)."
-)
-@click.option(
-    "--explain", type=click.Path(path_type=Path), help="Table of `aam explain` (default: drivers.tsv in RUN)."
-)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write (default: report.html in RUN).")
+@click.option("--baseline", type=PATH, help="baselines.json of `aam baseline` (default: that in RUN).")
+@click.option("--explain", type=PATH, help="Table of `aam explain` (default: drivers.tsv in RUN).")
+@click.option("-o", "--output", type=PATH, help="File to write (default: report.html in RUN).")
 def command(run: Path, output: Path | None, **given: Any) -> None:
     """Write what a run of `aam pretrain` or `aam train` reached as one HTML file, to show to others.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.model_options import tell_dropped
-from aam.cli.options import add_options, fields_of, given
-from aam.config import DataConfig, RunConfig, UnifracConfig, from_dict
+from aam.cli.options import PATH, add_options, fields_of, given
+from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
 from aam.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ INPUTS = ("table", "tree", "sequences", "example", "max_missing")
 
 @click.command("unifrac")
 @add_options(fields_of(DataConfig, INPUTS) | fields_of(UnifracConfig) | fields_of(RunConfig, ("seed",)))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write: .tsv, .h5 or .npy."
-)
+@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
 def command(output: Path, **values: Any) -> None:
     """Compute UniFrac between all samples of a table, or Faith PD of each.
 
@@ -40,13 +38,11 @@ def command(output: Path, **values: Any) -> None:
     """
     from aam.cli.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_columns, write_matrix
 
-    started, values = time.monotonic(), given(values, None)
-    seed = values.pop("seed", RunConfig.seed)
-    data = from_dict(DataConfig, {name: value for name, value in values.items() if name in INPUTS})
-    job = from_dict(UnifracConfig, {name: value for name, value in values.items() if name not in INPUTS})
+    started, asked = time.monotonic(), given(values)
+    job, data, run = part_of(UnifracConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
     diversity = job.metric == "faith_pd"
     check_output(output, VECTOR_SUFFIXES if diversity else MATRIX_SUFFIXES)
-    table, samples = read_samples(data, job.rarefy_depth, seed)
+    table, samples = read_samples(data, job.rarefy_depth, run.seed)
     result = compute(samples, job)
     if diversity:
         write_columns(output, table.sample_ids, {job.metric: result})

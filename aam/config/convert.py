@@ -46,24 +46,23 @@ def from_options(cls: type[W], given: dict[str, Any]) -> W:
     Raises ConfigError for a name that is no option, a wrong type or a value out of bounds.
     """
     parts = groups(cls)
-    known = {name: part for part, group in parts.items() for name in options(group)}
+    known = [name for group in parts.values() for name in options(group)]
     for name in given:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
-    by_part = {part: {n: v for n, v in given.items() if known[n] == part} for part in parts}
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
-    built: dict[str, Any] = {part: from_dict(group, by_part[part]) for part, group in parts.items() if part != "model"}
+    built: dict[str, Any] = {part: part_of(group, given) for part, group in parts.items() if part != "model"}
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
-    built["model"] = from_dict(parts["model"], start | by_part["model"])
+    built["model"] = from_dict(parts["model"], start | own(parts["model"], given))
     return check_together(cls(**built))
 
 
 def changed(config: W, given: dict[str, Any]) -> W:
     """A configuration with other values of some options; what was derived of the data stays as it is."""
-    parts: dict[str, Any] = {}
-    for part, group in groups(type(config)).items():
-        own = {name: value for name, value in given.items() if name in options(group)}
-        parts[part] = from_dict(group, to_dict(getattr(config, part)) | own)
+    parts: dict[str, Any] = {
+        part: from_dict(group, to_dict(getattr(config, part)) | own(group, given))
+        for part, group in groups(type(config)).items()
+    }
     return check_together(type(config)(**parts))
 
 
@@ -89,6 +88,16 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
         for each in found[name] if isinstance(found[name], tuple) else (found[name],):
             check_bounds(name, each, bounds[name])
     return cls(**found)
+
+
+def part_of(cls: type[C], given: dict[str, Any]) -> C:
+    """A config object from those of the given values that are its options; see `from_dict`."""
+    return from_dict(cls, own(cls, given))
+
+
+def own(cls: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the given values that are options of a config class; the others belong to other classes."""
+    return {name: value for name, value in given.items() if name in options(cls)}
 
 
 def to_dict(config: Any) -> dict[str, Any]:

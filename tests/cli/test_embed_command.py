@@ -110,6 +110,7 @@ def test_long_sequences_are_cut_and_counted(folder: Path, tmp_path: Path, capsys
         (["-o", "e.tsv", "--model", "."], ".: no checkpoint here"),
         (["-o", "e.tsv", "--model", "nowhere"], "nowhere: no checkpoint here"),
         (["-o", "e.tsv", "--what", "taxa"], "'taxa' is not one of"),
+        (["-o", "e.tsv", "--seed", "-1", "--rarefy-depth", "5"], "--seed is -1, expected at least 0 and at most"),
         (["-o", "e.tsv", "--rarefy-depth", "50"], "drawing 50 reads of each drops all 3 samples"),
         (["-o", "e.tsv", "--table", "empty.tsv"], "empty.tsv"),
         (["-o", f"{'x' * 250}.tsv"], "File name too long: '.partial-"),

@@ -93,6 +93,7 @@ def test_asvs_absent_from_the_tree_are_told_or_refused(folder: Path, capsys):
         (["--metric", "faith_pd", "-o", "d.h5"], "found the ending '.h5', expected .tsv"),
         (["--rarefy-depth", "1000", "-o", "d.tsv"], "drawing 1,000 reads of each drops all 3 samples"),
         (["--alpha", "1.5", "-o", "d.tsv"], "--alpha is 1.5, expected at least 0 and at most 1"),
+        (["--seed", "-1", "--rarefy-depth", "4", "-o", "d.tsv"], "--seed is -1, expected at least 0 and at most"),
         (["--metric", "generalized", "--engine", "skbio", "-o", "d.tsv"], "scikit-bio has no generalized UniFrac"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from aam.cli import FAILED, explain_error
-from aam.cli.options import OWN_DATA, add_options
+from aam.cli.options import OWN_DATA, PATH, add_options
 from aam.config import PretrainConfig, changed, from_options, groups, options
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def workbench_options(*names: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         known = {name: found for group in groups(PretrainConfig).values() for name, found in options(group).items()}
         text = "Look into this trained run, on its own data unless a table is given; without it, into a fresh model."
-        function = click.option("--model", type=click.Path(path_type=Path), help=text)(function)
+        function = click.option("--model", type=PATH, help=text)(function)
         return add_options({name: known[name] for name in (*COMMON, *names)})(function)
 
     return decorate
