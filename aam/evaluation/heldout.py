@@ -16,9 +16,9 @@ from aam.config import LossConfig, ModelConfig, PretrainConfig
 from aam.corpus import Corpus
 from aam.data.dataset import Batch, Draw, Sample, draw_of, in_columns
 from aam.data.loader import ValidationBatches
-from aam.evaluation import consensus
 from aam.evaluation.asvs import ASV_ROWS, device_of, encode_asvs
 from aam.evaluation.baselines import DrawnSamples, choose_fit_samples
+from aam.evaluation.consensus import consensus
 from aam.evaluation.distance import baseline_figures
 from aam.evaluation.embed import Encoding
 from aam.evaluation.metrics import known_pairs, pair_scores
@@ -154,20 +154,11 @@ class HeldOut:
         dataset = self.corpus.drawn(train, self.draw.whole)
         chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]
         fit, held_out = drawn(chosen, self._unifrac(chosen)), drawn(self.samples, self.true)
-        frequencies = consensus.consensus(self.corpus.tokens[self.seen])
-        scores: defaultdict[str, float] = defaultdict(float)
-        for batch in self.batches:
-            mask = np.zeros(batch.masked_tokens.shape, bool)
-            mask[tuple(batch.masked_at.numpy().T)] = True
-            one = consensus.score(frequencies, batch.tokens[batch.masked_rows].numpy(), mask)
-            scores["hits"] += one.accuracy * one.positions
-            scores["nats"] += one.cross_entropy * one.positions
-            scores["positions"] += one.positions
-        found: dict[str, float | str] = {
-            "nucleotide_consensus_accuracy": scores["hits"] / max(scores["positions"], 1),
-            "nucleotide_consensus_cross_entropy": scores["nats"] / max(scores["positions"], 1),
-        }
-        return found | baseline_figures(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
+        positions = torch.cat([batch.masked_at[:, 1] for batch in self.batches]).numpy()
+        bases = torch.cat([batch.masked_bases for batch in self.batches]).numpy()
+        usual = consensus(self.corpus.tokens[self.seen], positions, bases)
+        found = baseline_figures(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
+        return {f"nucleotide_consensus_{name}": value for name, value in usual._asdict().items()} | found
 
 
 def choose(count: int, seed: int) -> NDArray[np.int64]:
