@@ -20,14 +20,13 @@ SHOWN = 10
 """Columns that are named where another was asked for."""
 
 
-def read_metadata(path: Path | str, text_column: str | None = None) -> pd.DataFrame:
+def read_metadata(path: Path | str) -> pd.DataFrame:
     """Columns of a metadata file, indexed by sample id (text); numbers are float64, the rest text, missing is NaN.
 
-    `text_column` is read as text even where all its values are numbers. Raises `MetadataError`, in one line, for
-    whatever scikit-bio refuses: no id column, ids or columns that repeat, rows longer than the header; and for text
-    that is not UTF-8.
+    Raises `MetadataError`, in one line, for whatever scikit-bio refuses: no id column, ids or columns that repeat, rows
+    longer than the header; and for text that is not UTF-8.
     """
-    return _load(path, None if text_column is None else {text_column: "categorical"})
+    return _load(path, None)
 
 
 def read_text(path: Path | str) -> pd.DataFrame:
@@ -88,9 +87,6 @@ def read_groups(path: Path | str, name: str, table_ids: Sequence[str]) -> dict[s
 
     Raises `MetadataError` where none of the table's samples is in the metadata.
     """
-    frame = read_metadata(path)
+    frame = read_text(path)
     refuse_strangers(frame, table_ids, path)
-    values = column(frame, name, path)
-    if values.dtype.kind == "f":
-        values = column(read_metadata(path, text_column=name), name, path)
-    return {str(sample): str(value) for sample, value in values.dropna().items()}
+    return {str(sample): str(value) for sample, value in column(frame, name, path).dropna().items()}
