@@ -22,9 +22,10 @@ from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
 from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.audit import FEW_VALUES, audit
+from aam.evaluation.baselines import choose_scored
 from aam.evaluation.embed import Encoding, as_distances
 from aam.evaluation.folds import Fold
-from aam.evaluation.heldout import MAX_SAMPLES, Embedded, HeldOut
+from aam.evaluation.heldout import Embedded, HeldOut
 from aam.evaluation.html import Part, picture
 from aam.evaluation.report_parts import audit_part
 from aam.study import Study, open_study
@@ -85,7 +86,7 @@ def of_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
     """Samples of a fine-tuning whose labels the encoder of this fold never saw: all of them where it is frozen."""
     model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
-    rows = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:MAX_SAMPLES])
+    rows = np.sort(known[choose_scored(len(known), config.run.seed)])
     samples = study.samples(rows, draw_of(config.data, study.depth, config.run.seed).whole)
     asvs = encode_asvs(model.encoder, study.tokens, np.unique(samples.counts.indices).astype(np.int64))
     encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)

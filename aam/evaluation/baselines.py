@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import Metric
+from aam.data.dataset import Sample, in_columns
 from aam.evaluation.metrics import PairScores, known_pairs, pair_scores
 from aam.evaluation.upgma import MAX_ASVS, hamming_tree
 from aam.phylogeny.targets import TreeTargets
 
 BASELINES = ("jaccard", "upgma")
+MAX_SCORED = 1000
+"""Most samples whose pairs are scored, half a million; more are drawn down to this, seeded."""
 FIT_SAMPLES = 300
 """Most training samples the lines are fitted on: 44,850 pairs for two parameters."""
 MIN_FIT_SAMPLES = 3
@@ -44,9 +47,16 @@ class DrawnSamples:
     counts: Sequence[NDArray[np.int64]]
     unifrac: NDArray[np.float64]
 
-    def head(self, samples: int) -> DrawnSamples:
-        """The first `samples` of them."""
-        return DrawnSamples(self.asvs[:samples], self.counts[:samples], self.unifrac[:samples, :samples])
+    @classmethod
+    def of(cls, samples: Sequence[Sample], unifrac: NDArray[np.float64]) -> DrawnSamples:
+        """Drawn samples and their UniFrac [B, B]."""
+        _, asvs, counts = in_columns(samples)
+        return cls(asvs, counts, unifrac)
+
+    def take(self, rows: NDArray[np.int64]) -> DrawnSamples:
+        """Those of these rows [n], in this order."""
+        asvs, counts = ([column[row] for row in rows] for column in (self.asvs, self.counts))
+        return DrawnSamples(asvs, counts, self.unifrac[np.ix_(rows, rows)])
 
 
 class Line(NamedTuple):
@@ -81,6 +91,11 @@ class Skipped:
     reason: str
 
 
+def choose_scored(count: int, seed: int) -> NDArray[np.int64]:
+    """Numbers [n], ascending, of the samples that are scored, of `count` there are: at most `MAX_SCORED`."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SCORED])
+
+
 def choose_fit_samples(available: int, seed: int) -> NDArray[np.int64]:
     """Rows [n] of the training samples to fit on, at most `FIT_SAMPLES`, in a seeded random order."""
     return np.random.default_rng(seed).permutation(available)[:FIT_SAMPLES]
@@ -110,7 +125,7 @@ def upgma_baseline(
             f"the held-out samples carry {carried:,} ASVs, which leaves no room for training samples in a "
             f"UPGMA tree of at most {MAX_ASVS:,}"
         )
-    fit = fit.head(used)
+    fit = fit.take(np.arange(used))
     present = np.flatnonzero(_distinct([*fit.asvs, *held_out.asvs], len(tokens)))
     names = [str(column) for column in present]
     tree = hamming_tree(tokens[present], names)

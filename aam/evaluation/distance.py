@@ -17,6 +17,7 @@ from aam.evaluation.baselines import (
     Line,
     Skipped,
     choose_fit_samples,
+    choose_scored,
     fit_line,
     jaccard_baseline,
     upgma_baseline,
@@ -28,8 +29,6 @@ from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure
 
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
-MAX_SCORED = 1000
-"""Most samples whose pairs are scored; more are drawn down to this, seeded. All distances are written."""
 MIN_SCORED = 3
 CALIBRATION = (
     "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it; r2_calibrated is "
@@ -67,17 +66,15 @@ def distance_figures(
     count = len(predicted)
     if count < MIN_SCORED:
         return {"samples": count, "skipped": f"{count} samples: at least {MIN_SCORED} are needed to score pairs"}
-    rows = np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SCORED])
+    rows = choose_scored(count, seed)
     ours, true = predicted[np.ix_(rows, rows)], truth.unifrac[np.ix_(rows, rows)]
     pairs, true_pairs = upper_triangle(ours), upper_triangle(true)
     scores = pair_scores(pairs, true_pairs)._asdict()
     scores["r2_calibrated"] = pair_scores(fit_line(pairs, true_pairs).of(pairs), true_pairs).r2
     drawn = samples.drawn()
-    picked = [drawn[int(row)] for row in rows]
-    whole = DrawnSamples([s.asvs for s in picked], [s.counts for s in picked], true)
-    fit = np.sort(choose_fit_samples(len(rows), seed))
-    some = DrawnSamples([whole.asvs[i] for i in fit], [whole.counts[i] for i in fit], true[np.ix_(fit, fit)])
-    baselines = baseline_figures(some, whole, samples.tokens, measure.metric, measure.alpha, lines)
+    whole = DrawnSamples.of([drawn[int(row)] for row in rows], true)
+    fit = whole.take(np.sort(choose_fit_samples(len(rows), seed)))
+    baselines = baseline_figures(fit, whole, samples.tokens, measure.metric, measure.alpha, lines)
     model = {f"unifrac_{name}": value for name, value in (scores | agreement(ours, true)._asdict()).items()}
     return {
         "metric": measure.metric,

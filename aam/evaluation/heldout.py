@@ -17,7 +17,7 @@ from aam.corpus import Corpus
 from aam.data.dataset import Batch, Draw, Sample, draw_of, in_columns
 from aam.data.loader import ValidationBatches
 from aam.evaluation.asvs import ASV_ROWS, device_of, encode_asvs
-from aam.evaluation.baselines import DrawnSamples, choose_fit_samples
+from aam.evaluation.baselines import DrawnSamples, choose_fit_samples, choose_scored
 from aam.evaluation.consensus import consensus
 from aam.evaluation.distance import baseline_figures
 from aam.evaluation.embed import Encoding
@@ -25,8 +25,6 @@ from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import Losses
 
-MAX_SAMPLES = 1000
-"""Most held-out samples that are scored, half a million pairs; more are drawn down to this, seeded."""
 ROWS = 1 << 14
 """Samples whose ASVs are looked up at a time."""
 
@@ -55,7 +53,7 @@ class HeldOut:
 
     def __init__(self, corpus: Corpus, draw: Draw, hiding: LossConfig, batch_size: int):
         self.corpus, self.draw = corpus, draw
-        scored = corpus.sides.validation[choose(len(corpus.sides.validation), draw.seed)]
+        scored = corpus.sides.validation[choose_scored(len(corpus.sides.validation), draw.seed)]
         samples = corpus.drawn(scored, draw)
         all_masked = replace(hiding, masked_asvs=1.0)
         batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
@@ -153,22 +151,12 @@ class HeldOut:
         train = self.corpus.sides.train
         dataset = self.corpus.drawn(train, self.draw.whole)
         chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]
-        fit, held_out = drawn(chosen, self._unifrac(chosen)), drawn(self.samples, self.true)
+        fit, held_out = DrawnSamples.of(chosen, self._unifrac(chosen)), DrawnSamples.of(self.samples, self.true)
         positions = torch.cat([batch.masked_at[:, 1] for batch in self.batches]).numpy()
         bases = torch.cat([batch.masked_bases for batch in self.batches]).numpy()
         usual = consensus(self.corpus.tokens[self.seen], positions, bases)
         found = baseline_figures(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
         return {f"nucleotide_consensus_{name}": value for name, value in usual._asdict().items()} | found
-
-
-def choose(count: int, seed: int) -> NDArray[np.int64]:
-    """Numbers [n], ascending, of the held-out samples that are scored, of `count` there are."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SAMPLES])
-
-
-def drawn(samples: list[Sample], unifrac: NDArray[np.float64]) -> DrawnSamples:
-    """Samples in the form the baselines take, with their UniFrac [N, N]."""
-    return DrawnSamples([s.asvs for s in samples], [s.counts for s in samples], unifrac)
 
 
 def predict_masked(model: PretrainModel, batch: Batch) -> Tensor:

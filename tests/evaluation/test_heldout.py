@@ -12,7 +12,7 @@ from generated_samples import HIDING, community, tiny_model, write_files
 from aam.config import DataConfig, LossConfig, ModelConfig, PretrainConfig
 from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Draw, collate_fn
-from aam.evaluation import asvs, embed, heldout
+from aam.evaluation import asvs, baselines, embed, heldout
 from aam.evaluation.heldout import HeldOut, predict_masked
 from aam.evaluation.metrics import pair_scores, upper_triangle
 from aam.models.pretrain_model import PretrainModel
@@ -127,7 +127,7 @@ def test_baselines_stand_beside_the_figures(held_out: HeldOut):
 
 
 def test_many_held_out_samples_are_drawn_down(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(heldout, "MAX_SAMPLES", 5)
+    monkeypatch.setattr(baselines, "MAX_SCORED", 5)
     one, two = (HeldOut(corpus, DRAW, HIDING, batch_size=5) for _ in range(2))
     ids = [sample.sample_id for sample in one.samples]
     assert len(ids) == 5 and ids == [sample.sample_id for sample in two.samples] and one.true.shape == (5, 5)

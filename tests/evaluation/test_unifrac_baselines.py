@@ -142,7 +142,7 @@ def test_the_tree_is_bounded_by_using_fewer_training_samples(
     fit = DrawnSamples(sets([0, 1, 2], [1, 2, 3], [3, 4, 5], [6, 7, 8], [0, 1, 9], [2, 3, 4]), reads, np.eye(6))
     held_out = DrawnSamples(sets([0, 1, 2], [1, 2, 3]), reads[:2], np.zeros((2, 2)))
     # held out: 4 ASVs; with the third sample 6; the fourth would make 9
-    three = upgma_baseline(fit.head(3), held_out, tokens, "unweighted", 0.5)
+    three = upgma_baseline(fit.take(np.arange(3)), held_out, tokens, "unweighted", 0.5)
     everyone = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
     monkeypatch.setattr("aam.evaluation.baselines.MAX_ASVS", 8)
     bounded = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
