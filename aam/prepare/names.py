@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -38,19 +39,42 @@ def add_ids(growing: Growing, studies: Sequence[str], say: Callable[[str], None]
     gone = np.flatnonzero(~np.isin(lost.reason, [*OF_ASVS, STORED_ZEROS]))
     ids = [*growing.texts("ids"), *lost.ids.take(gone)]
     owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
-    naming = unique_names(ids, owners, say)
+    twice = repeated(ids)
+    refuse_doubles(growing, ids[: len(study)], twice, owners)
+    naming = unique_names(ids, owners, twice, say)
     found = [naming(text, owner) for text, owner in zip(ids[: len(study)], owners, strict=False)]
     growing.append_texts("samples", found)
     growing.append(samples_by_id=np.array(sorted(range(len(found)), key=found.__getitem__)))
     add_dropped(growing, lost, studies, naming)
 
 
-def unique_names(ids: Sequence[str], owners: Sequence[str], say: Callable[[str], None]) -> Naming:
-    """How samples are named whose ids [n] occur in the tables of the studies `owners` [n].
+def refuse_doubles(growing: Growing, ids: Sequence[str], twice: set[str], owners: Sequence[str]) -> None:
+    """Raise `CorpusError` where tables share samples, which would be trained on and held out at once.
+
+    `ids` [samples] are those in the tables, `twice` those that repeat; samples are the same if their counts are too.
+    """
+    bounds, columns, reads = (growing.array(f"counts.{part}").read() for part in ("indptr", "indices", "data"))
+    first: dict[tuple[str, bytes], int] = {}
+    doubles = []
+    for row, text in enumerate(ids):
+        if text in twice:
+            own = slice(*bounds[row : row + 2])
+            content = hashlib.blake2b(columns[own].tobytes() + reads[own].tobytes(), digest_size=16)
+            if first.setdefault((text, content.digest()), row) != row:
+                doubles.append((first[text, content.digest()], row))
+    if doubles:
+        before, row = doubles[0]
+        raise CorpusError(
+            f"tables {owners[before]} and {owners[row]} have the same sample {quote(ids[row])} with the same counts, "
+            f"one of {len(doubles):,} in two tables; give each sample once, and another --output"
+        )
+
+
+def unique_names(ids: Sequence[str], owners: Sequence[str], twice: set[str], say: Callable[[str], None]) -> Naming:
+    """How samples are named whose ids [n] occur in the tables of the studies `owners` [n], some of them `twice`.
 
     An id of several begins with the name of its study. Raises `CorpusError` where that is not enough.
     """
-    twice = repeated(ids)
 
     def naming(text: str, owner: str) -> str:
         return f"{owner}.{text}" if text in twice else text

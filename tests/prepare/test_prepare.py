@@ -92,6 +92,11 @@ def test_joined_tables_equal_dictionaries(
         given = config(folder, tables, [SEQUENCES] if shared else [SEQUENCES] * len(tables))
         if len({path.read_bytes() for path in given.table}) < len(tables):
             return  # the same table twice is refused
+        samples = [(sample, sorted(reads.items())) for table in whole for sample, reads in table.items()]
+        if any(samples.count(sample) > 1 for sample in samples):
+            with pytest.raises(CorpusError, match=r"have the same sample .* give each sample once"):
+                prepare(given, folder / "corpus", quiet)
+            return
         prepare(given, folder / "corpus", quiet)
         found = open_prepared(folder / "corpus", 150)
         assert contents(found) == wanted
@@ -286,6 +291,19 @@ def test_the_same_table_twice_and_folders_with_other_things(three: PrepareConfig
         prepare(given, tmp_path / "corpus", quiet)
     with pytest.raises(CorpusError, match="is a folder with other files in it; give a new one"):
         prepare(three, tmp_path, quiet)
+
+
+def test_a_table_in_two_formats_is_one_table(three: PrepareConfig, tmp_path: Path):
+    """Else every sample was there twice, and half of those held out were trained on."""
+    table = read_table(three.table[0])
+    rows = zip(table.asv_ids[::-1], table.counts.toarray().T[::-1].tolist(), strict=True)
+    text = "\n".join("\t".join(map(str, (name, *counts))) for name, counts in rows)
+    (tmp_path / "other.tsv").write_text("\t".join(["#OTU ID", *table.sample_ids]) + f"\n{text}\n")
+    given = PrepareConfig(table=(*three.table, tmp_path / "other.tsv"), tree=(*three.tree, three.tree[0]))
+    with pytest.raises(
+        CorpusError, match=r"tables study0 and other have the same sample 's0\.0' .* one of 30 in two"
+    ):
+        prepare(given, tmp_path / "corpus", quiet)
 
 
 def test_longer_sequences_than_were_kept_are_refused(three: PrepareConfig, tmp_path: Path):
