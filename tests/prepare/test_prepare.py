@@ -300,9 +300,7 @@ def test_a_table_in_two_formats_is_one_table(three: PrepareConfig, tmp_path: Pat
     text = "\n".join("\t".join(map(str, (name, *counts))) for name, counts in rows)
     (tmp_path / "other.tsv").write_text("\t".join(["#OTU ID", *table.sample_ids]) + f"\n{text}\n")
     given = PrepareConfig(table=(*three.table, tmp_path / "other.tsv"), tree=(*three.tree, three.tree[0]))
-    with pytest.raises(
-        CorpusError, match=r"tables study0 and other have the same sample 's0\.0' .* one of 30 in two"
-    ):
+    with pytest.raises(CorpusError, match=r"tables study0 and other have the same sample 's0\.0' .* one of 30 in two"):
         prepare(given, tmp_path / "corpus", quiet)
 
 
