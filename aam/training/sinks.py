@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -73,19 +75,37 @@ def lines_until(path: Path, step: int) -> Iterator[str]:
 
 
 class TensorBoardSink:
-    """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`."""
+    """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`.
+
+    What is written is on the disk at once. Torch's `SummaryWriter` leaves that to a thread, which holds back two minutes
+    of a run, and tells of a full disk by a traceback.
+    """
 
     def __init__(self, folder: Path, step: int | None = None):
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=None if step is None else step + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}.{os.getpid()}"
+        self._records = RecordWriter((folder / name).open("wb"))
+        self._add(file_version="brain.Event:2")
+        if step is not None:
+            self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))  # drops what was from there on
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{kind}/{name}", value, step)
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
+        self._add(step=step, summary=Summary(value=scalars))
+
+    def _add(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._records.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        self._records.close()
 
 
 class ConsoleSink:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
-from aam.training.sinks import ConsoleSink, JsonlSink, summary
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from aam.training.sinks import ConsoleSink, JsonlSink, TensorBoardSink, summary
 
 
 def steps(path: Path) -> list[int]:
@@ -61,3 +65,36 @@ def test_lines_name_the_fold(capsys):
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("fold 2 of 3  step     10  held out: loss 0.5000")
     assert second.startswith("fold 2 of 3  step     11   50%  ETA") and "loss 0.2500" in second
+
+
+def curve(folder: Path) -> list[tuple[int, float]]:
+    """Steps and values as TensorBoard reads them."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["train/loss"]
+    return [(event.step, event.value) for event in events.Scalars("train/loss")]
+
+
+def test_tensorboard_reads_each_value_at_once_and_forgets_what_a_run_takes_back(tmp_path: Path):
+    first = TensorBoardSink(tmp_path)
+    for step in (1, 2, 3):
+        first.write("train", step, {"loss": step / 2}, 0.5)
+    assert curve(tmp_path) == [(1, 0.5), (2, 1.0), (3, 1.5)]
+    again = TensorBoardSink(tmp_path, step=1)
+    again.write("train", 2, {"loss": 8.0}, 0.5)
+    assert curve(tmp_path) == [(1, 0.5), (2, 8.0)]
+    for sink in (first, again):
+        sink.close()
+
+
+def test_a_full_disk_is_told_by_an_error_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    sink = TensorBoardSink(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            sink.write("train", 1, dict.fromkeys(map(str, range(100)), 1.0), 0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    sink.close()
+    assert capfd.readouterr() == ("", "")
