@@ -29,7 +29,7 @@ AGAIN = "remove the folder and run `aam prepare` again"
 
 @dataclass(frozen=True)
 class Store:
-    """A complete folder; `manifest` is its record, `checksum` that of the record, which covers every array."""
+    """A complete folder; `manifest` is its record, which has the digest of every array."""
 
     folder: Path
     manifest: dict[str, Any]
