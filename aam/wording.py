@@ -1,4 +1,4 @@
-"""How names stand in messages, tables and figures: an id may be a whole sequence, and there may be thousands."""
+"""How names and numbers stand in messages, tables and figures: an id may be a sequence, and there may be thousands."""
 
 from __future__ import annotations
 
@@ -21,3 +21,11 @@ def quote(text: str) -> str:
 def few(names: Sequence[str], most: int) -> str:
     """`a, b, c and 5 more`: at most so many of the names."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def counted(count: int, things: str) -> str:
+    """`1,200 samples without reads`, `1 sample without reads`: a number, and what begins with a plural noun."""
+    noun, blank, rest = things.partition(" ")
+    if count == 1:
+        noun = f"{noun[:-3]}y" if noun.endswith("ies") else noun.removesuffix("s")
+    return f"{count:,} {noun}{blank}{rest}"

@@ -22,6 +22,7 @@ from aam.evaluation.predictions import Predictions, average, decode, predict_dra
 from aam.evaluation.target_tables import SAMPLE_ID, flat, prediction_table, target_figures
 from aam.models.devices import resolve_device
 from aam.study import NewSamples, open_new_samples
+from aam.wording import counted
 
 
 def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:
@@ -36,7 +37,7 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
     tell_misfit(members[0].encoder.asv_encoder, new.table.sequences)
     refused_path = output.with_name(f"{output.stem}.refused.tsv")
     refuse_existing(refused_path)
-    with status(f"predicting {len(new.table.sample_ids)} samples"):
+    with status(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
         found = predict_all(members, new, job, run)
     config = dataclasses.replace(config, fold=dataclasses.replace(config.fold, coverage=job.coverage))
     table = prediction_table(new.table.sample_ids, found, config, calibration)
@@ -46,11 +47,11 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
         refused = pd.DataFrame({"reason": new.refused}).rename_axis(SAMPLE_ID)
         with new_file(refused_path) as partial:
             refused.to_csv(partial, sep="\t")
-        click.echo(f"{len(refused)} samples refused, with reasons in {refused_path}", err=True)
+        click.echo(f"{counted(len(refused), 'samples')} refused, with reasons in {refused_path}", err=True)
     tell(table, new, members, calibration)
     if new.truth is not None:
         tell_flattered(model, new.truth.index[new.truth.notna().any(axis=1)])
-    click.echo(f"{len(table)} samples predicted by {len(members)} model{'s' * (len(members) > 1)}: {output}")
+    click.echo(f"{counted(len(table), 'samples')} predicted by {counted(len(members), 'models')}: {output}")
 
 
 def depth_setting(job: PredictConfig, config: FinetuneConfig) -> str:
@@ -79,7 +80,9 @@ def tell(table: pd.DataFrame, new: NewSamples, members: list[Finetuned], calibra
     if calibration is None:
         click.echo("no calibration beside this checkpoint: no intervals, uncalibrated probabilities", err=True)
     for name, count in new.unseen(config.schema).items():
-        click.echo(f"covariate {name!r}: {count} samples with a missing or new value, taken as unknown", err=True)
+        click.echo(
+            f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, taken as unknown", err=True
+        )
     if new.truth is not None:
         for name, value in flat(target_figures(table, new.truth, config, None)).items():
             if not name.endswith(("_low", "_high")):

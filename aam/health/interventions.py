@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from aam.errors import NonFiniteError
+from aam.wording import counted
 
 
 class Interventions:
@@ -42,7 +43,7 @@ class Interventions:
     def line(self, steps: int) -> str:
         """One line for the log and the end of a run."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.counts.items()))
-        return f"{self.total:,} interventions in {steps:,} steps" + (f" ({kinds})" if kinds else "")
+        return f"{counted(self.total, 'interventions')} in {counted(steps, 'steps')}" + (f" ({kinds})" if kinds else "")
 
     def state_dict(self) -> dict[str, int]:
         """The counts, for the manifest and for checkpoints."""

@@ -19,6 +19,7 @@ from aam.errors import CorpusError
 from aam.prepare.finish import finish
 from aam.prepare.part import WORKING, add_table, go_on
 from aam.prepare.sources import Source, begin, sources_of
+from aam.wording import counted
 
 __all__ = ["prepare"]
 
@@ -53,5 +54,5 @@ def write(config: PrepareConfig, sources: list[Source], writer: StoreWriter, say
             part = add_table(growing, source, number, config)
             say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
             for reason, count in part["dropped"].items():
-                say(f"{source.name}: {count:,} {reason}")
+                say(f"{source.name}: {counted(count, reason)}")
         finish(growing, sources, say)

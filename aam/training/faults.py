@@ -24,6 +24,7 @@ from aam.training.fault_text import REPORT, brief_text, full_text, headline
 from aam.training.guard import SKIPPED, StepGuard, Tripped
 from aam.training.state import TrainState
 from aam.training.step import Learner
+from aam.wording import counted
 
 FAULTS = "faults"
 """Folder of a run with one folder for each fault."""
@@ -166,8 +167,8 @@ class RunHealth:
     def line(self, steps: int) -> str:
         """One line for the end of a run."""
         lost, total = len(self.ledger.lost("sample", TRAINING)), len(self.ledger.entered(TRAINING, "sample"))
-        samples = f"{total} samples = {total - lost} kept + {lost} quarantined"
-        return f"{self.interventions.line(steps)}; {self.guard.spikes} spikes; {samples}"
+        samples = f"{counted(total, 'samples')} = {total - lost:,} kept + {lost:,} quarantined"
+        return f"{self.interventions.line(steps)}; {counted(self.guard.spikes, 'spikes')}; {samples}"
 
     def record(self, steps: int) -> dict[str, Any]:
         """For manifest and metrics."""

@@ -15,7 +15,7 @@ from aam.models.devices import resolve_device
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
-from aam.wording import few
+from aam.wording import counted, few
 
 SHOWN = 3
 """Ids of one reason that are listed."""
@@ -46,13 +46,16 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
             f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
             f"{len(corpus.split.validation)} held out",
         ),
-        *(("dropped", f"{len(ids)} {reason}: {few(ids, SHOWN)}") for reason, ids in corpus.dropped.items()),
+        *(("dropped", f"{counted(len(ids), reason)}: {few(ids, SHOWN)}") for reason, ids in corpus.dropped.items()),
         (
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
         ),
         ("reads per sample", "all" if corpus.depth is None else f"{corpus.depth}, drawn anew each epoch"),
-        ("token limit", f"{config.data.token_limit}: cuts {(richness > config.data.token_limit).sum()} samples"),
+        (
+            "token limit",
+            f"{config.data.token_limit}: cuts {counted(int((richness > config.data.token_limit).sum()), 'samples')}",
+        ),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
         ("batch", f"{config.optim.batch_size} samples x {per_step}, about {int(np.median(asvs))} distinct ASVs a step"),
         ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),

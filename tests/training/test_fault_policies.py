@@ -44,7 +44,7 @@ def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRu
     }
     (loss,) = (loss for loss in ledger.losses if loss.stage == TRAINING)
     assert loss.id == sample and loss.facts["step"] == 4 and loss.facts["cause"] == "input" and not loss.planned
-    assert "1 interventions in 40 steps (1 skipped step)" in run.health.line(40) and "149 kept + 1" in run.health.line(
+    assert "1 intervention in 40 steps (1 skipped step)" in run.health.line(40) and "149 kept + 1" in run.health.line(
         40
     )
     last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()][-1]
@@ -106,7 +106,7 @@ def test_without_a_culprit_the_batch_is_left_out(new_run: NewRun):
 @pytest.mark.parametrize(
     ("budgets", "text"),
     [
-        ({"quarantine_budget": 0.5}, r"1 interventions in 6 steps \(1 skipped step\): above the budget of 0.100%"),
+        ({"quarantine_budget": 0.5}, r"1 intervention in 6 steps \(1 skipped step\): above the budget of 0.100%"),
         ({"intervention_budget": 0.5}, r"1 of 190 samples are quarantined, above the budget of 0.00%"),
     ],
 )
