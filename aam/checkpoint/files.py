@@ -54,17 +54,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `folder` once its tensors are written and synced."""
+    """An empty folder that takes the place of `folder` once its tensors are written and synced; after an error it goes,
+    since the disk may be full."""
     partial, old = partial_of(folder), old_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    for path in (partial / MODEL, partial / TRAINING, partial):
-        sync(path)
-    if folder.exists():  # else the old one is all there is, left by a crash, and goes last
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    partial.rename(folder)
+    try:
+        yield partial
+        for path in (partial / MODEL, partial / TRAINING, partial):
+            sync(path)
+        if folder.exists():  # else the old one is all there is, left by a crash, and goes last
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 

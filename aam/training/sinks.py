@@ -77,8 +77,8 @@ def lines_until(path: Path, step: int) -> Iterator[str]:
 class TensorBoardSink:
     """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`.
 
-    What is written is on the disk at once. Torch's `SummaryWriter` leaves that to a thread, which holds back two minutes
-    of a run, and tells of a full disk by a traceback.
+    What is written is on the disk at once. Torch's `SummaryWriter` leaves that to a thread, which holds back up to two
+    minutes of a run, and tells of a full disk by a traceback.
     """
 
     def __init__(self, folder: Path, step: int | None = None):

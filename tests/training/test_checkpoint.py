@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -110,6 +111,14 @@ def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(tmp_path: Path, crash
         assert_holds(find_checkpoint(tmp_path), 1.0, 2.0, 3.0)
     save_checkpoint(tmp_path / "last", filled(4.0))
     assert_holds(tmp_path / "last", 4.0)
+
+
+def test_a_save_that_fails_leaves_no_half_of_a_checkpoint(tmp_path: Path):
+    save_checkpoint(tmp_path / "last", filled(1.0))
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_checkpoint(tmp_path / "last", dataclasses.replace(filled(2.0), state={"step": object()}))
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert_holds(tmp_path / "last", 1.0)
 
 
 KILLED = """
