@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aam.atomic import write_json
 from aam.cli.output import refuse_existing
 from aam.cli.progress import bar, status
+from aam.cli.report import BASELINES
 from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
 from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, own
@@ -31,7 +32,7 @@ from aam.phylogeny.unifrac import Measure
 from aam.study import Study, open_study
 from aam.training.manifest import read_config
 
-FIGURES, PREDICTIONS = "baselines.json", "baseline_predictions.tsv"
+PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
 
 
@@ -72,7 +73,7 @@ def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
 
 def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None:
     """Write predictions and figures of every baseline and print them, beside those of the runs where there are some."""
-    for name in (FIGURES, PREDICTIONS):
+    for name in (BASELINES, PREDICTIONS):
         refuse_existing(folder / name)
     with status("reading the data"):
         study = open_study(config.data, config.target)
@@ -98,10 +99,10 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
         tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=ids))
     folder.mkdir(parents=True, exist_ok=True)
     pd.concat(tables, axis=1).rename_axis(SAMPLE_ID).to_csv(folder / PREDICTIONS, sep="\t", float_format="%.6g")
-    write_json(folder / FIGURES, figures)
+    write_json(folder / BASELINES, figures)
     click.echo("\n".join(text_of(target, found) for target, found in figures.items()))
     click.echo(f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})")
-    click.echo(f"  figures      {folder / FIGURES}")
+    click.echo(f"  figures      {folder / BASELINES}")
 
 
 def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:

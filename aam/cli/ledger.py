@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 """Ids of one reason, and counts of NaN of one run, that are listed."""
+SIGNIFICANT = 0.05
+"""Adjusted p below which a column is called biased."""
 ITEM = click.option(
     "--item", type=click.Choice(["sample", "asv"]), default="sample", show_default=True, help="What was lost."
 )
@@ -164,7 +166,7 @@ def _show_bias(ledger: Ledger, columns: dict[str, Mapping[str, Any]]) -> None:
     if not rows:
         click.echo("bias: nothing to compare (no sample was lost, or no column has values on both sides)")
     for row in rows:
-        verdict = "BIASED" if row.adjusted < 0.05 else "no sign of a bias"
+        verdict = "BIASED" if row.adjusted < SIGNIFICANT else "no sign of a bias"
         click.echo(
             f"bias: {row.column:<20} effect {row.effect:+.2f}  p {row.p:.2g}, adjusted {row.adjusted:.2g}  "
             f"({row.test}, {row.lost} lost, {row.kept} kept)  {verdict}"

@@ -17,7 +17,7 @@ from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
-from aam.cli.report import CURVES, REPORT, write_report
+from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, write_report
 from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
@@ -36,8 +36,6 @@ from aam.training.sinks import Sink, open_sinks, read_log
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World
-
-METRICS, SUMMARY = "metrics.json", "summary.txt"
 
 
 def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 CURVES = "curves.png"
+METRICS, SUMMARY = "metrics.json", "summary.txt"
+"""What both kinds of runs leave in their folder."""
+BASELINES = "baselines.json"
+"""What `aam baseline` leaves there."""
 
 
 class ReportOptions(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from aam.cli.report import ReportOptions, pictures, read_json
+from aam.cli.report import BASELINES, ReportOptions, pictures, read_json
 from aam.errors import CheckpointError, InputError
 from aam.evaluation.html import Part
 from aam.evaluation.report_parts import PREDICTORS, baseline_part, driver_part
 
-BASELINES, DRIVERS = "baselines.json", "drivers.tsv"
+DRIVERS = "drivers.tsv"
 ID = "feature-id"
 """First column of the table of `aam explain`."""
 

@@ -21,7 +21,7 @@ from aam.data.labels import as_numbers, blank_missing
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
 from aam.evaluation.asvs import encode_asvs
-from aam.evaluation.audit import FEW_VALUES, audit
+from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, audit
 from aam.evaluation.baselines import choose_scored
 from aam.evaluation.embed import Encoding, as_distances
 from aam.evaluation.folds import Fold
@@ -29,9 +29,6 @@ from aam.evaluation.heldout import Embedded, HeldOut
 from aam.evaluation.html import Part, picture
 from aam.evaluation.report_parts import audit_part
 from aam.study import Study, open_study
-
-MOST_CLASSES = 20
-"""A text column with more values than this colours nothing by default."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def are_numbers(values: pd.Series) -> bool:
 
 
 def first_varying(frame: pd.DataFrame) -> str | None:
-    """The first column of numbers or of few classes that are not all alike."""
+    """The first column of numbers, or of classes few enough to be told apart, that are not all alike."""
     for name in frame.columns:
         kinds = frame[name].nunique()
         if kinds > 1 and (kinds <= MOST_CLASSES or are_numbers(frame[name])):

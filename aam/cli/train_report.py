@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.cli.report import CURVES, REPORT
+from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.label_schema import encode
 from aam.errors import CheckpointError
@@ -32,7 +32,7 @@ from aam.evaluation.target_tables import (
 from aam.study import Study
 from aam.training.sinks import read_log
 
-METRICS, SUMMARY, OUT_OF_FOLD, PREDICTIONS = "metrics.json", "summary.txt", "predictions.tsv", "predictions.png"
+OUT_OF_FOLD, PREDICTIONS = "predictions.tsv", "predictions.png"
 
 
 @dataclass(frozen=True)

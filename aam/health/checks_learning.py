@@ -11,7 +11,7 @@ import torch
 from aam.health.trial import CheckFailed, Checks, CheckSkipped, Make, Trial
 
 REPEATS = 10  # updates on one batch after which its loss must have fallen
-OVERFIT_STEPS = 300
+OVERFIT_STEPS, OVERFIT_ROUND = 300, 10  # updates at most, and between two looks at the loss
 OVERFIT_PART = 0.05  # of the loss at the start
 CONTROL_STEPS = 100
 CONTROL_GAIN = 0.02  # real targets must beat shuffled ones on held-out samples by this part of the loss
@@ -42,8 +42,8 @@ def overfits(make: Make, left: float) -> str:
     while loss > goal and steps < OVERFIT_STEPS:
         if time.monotonic() > ends:
             raise CheckSkipped(f"{start:.4g} -> {loss:.4g} after {steps} updates when the time was used up")
-        _train(trial, [trial.few], 10, left)
-        loss, steps = _loss(trial, [trial.few]), steps + 10
+        _train(trial, [trial.few], OVERFIT_ROUND, left)
+        loss, steps = _loss(trial, [trial.few]), steps + OVERFIT_ROUND
     if not loss <= goal:
         raise CheckFailed(f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates, expected {goal:.4g} or less")
     return f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates"

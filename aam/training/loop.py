@@ -19,6 +19,8 @@ from aam.training.sinks import Sink
 from aam.training.state import EVALUATIONS, Budget, TrainState
 from aam.training.step import Learner, step
 
+EARLIEST = 5
+"""Updates before the first evaluation, where nobody says how often: there is nothing to see yet."""
 LOG_SECONDS = 2.0
 """Time between readings of the meter; each is a host read."""
 
@@ -52,7 +54,7 @@ class Run:
         every = self.config.run.eval_every
         if state.done or every is not None:
             return state.done or state.step % (every or 1) == 0
-        return state.step >= 5 and state.step % max(1, state.horizon // EVALUATIONS) == 0
+        return state.step >= EARLIEST and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
 def train(run: Run, state: TrainState, stop: Stop) -> None:
