@@ -14,9 +14,10 @@ from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, pa
 from aam.config.embed import ApplyConfig
 from aam.data.files import refuse_unwritable
 from aam.errors import ConfigError
-from aam.wording import QUOTED, cut, few
+from aam.wording import QUOTED, counted, cut, few
 
 if TYPE_CHECKING:
+    from aam.data.table import Table
     from aam.evaluation.asvs import EmbeddingStore
     from aam.evaluation.embed import Encoding
     from aam.evaluation.samples import TableSamples
@@ -86,7 +87,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
             refuse_finetuned(model_path, found.config)
         limit = found.config.model.max_bp
         samples = read_samples(values.data, values.apply.rarefy_depth, values.run.seed, limit, with_tree)
-    tell_dropped(samples.dropped)
+    tell_data(samples.table, samples.dropped)
     if samples.cut:
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)
     tell_misfit(found.encoder.asv_encoder, samples.table.sequences)
@@ -105,10 +106,18 @@ def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
         )
 
 
+def tell_data(table: Table, dropped: Mapping[str, Sequence[str]]) -> None:
+    """What was left out of a table, and reasons to doubt it, on stderr."""
+    tell_dropped(dropped)
+    for text in table.doubts():
+        click.echo(f"Warning: {text}", err=True)
+
+
 def tell_dropped(dropped: Mapping[str, Sequence[str]]) -> None:
     """One line on stderr for each reason why something was left out, with the first ids."""
     for reason, ids in dropped.items():
-        click.echo(f"left out: {len(ids):,} {reason} ({few([cut(name, QUOTED) for name in ids], SHOWN)})", err=True)
+        shown = few([cut(name, QUOTED) for name in ids], SHOWN)
+        click.echo(f"left out: {counted(len(ids), reason)} ({shown})", err=True)
 
 
 def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:

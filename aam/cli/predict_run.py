@@ -10,6 +10,7 @@ import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
 from aam.cli.known_asvs import tell_flattered, tell_known, tell_misfit
+from aam.cli.model_options import tell_data
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
 from aam.cli.study_folds import tell_missing_folds
@@ -33,6 +34,7 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
     with status("reading the data"):
         data = dataclasses.replace(data, rarefy_depth=depth_setting(job, config), max_bp=config.data.max_bp)
         new = open_new_samples(data, config.target)
+    tell_data(new.table, {})  # what was refused stands in a file
     tell_known(find_members(model)[0], new.tokens)
     tell_misfit(members[0].encoder.asv_encoder, new.table.sequences)
     refused_path = output.with_name(f"{output.stem}.refused.tsv")

@@ -54,6 +54,7 @@ def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfi
 
 def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
     """Open the data, then print the plan or train and report; `resume`: whether a run that is there was to go on."""
+    from aam.cli.model_options import tell_data
     from aam.cli.progress import status
     from aam.corpus import open_corpus
     from aam.training.manifest import held
@@ -61,6 +62,8 @@ def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
 
     with status("reading the data"):
         corpus = open_corpus(config)
+    if world.first:
+        tell_data(corpus.table, {} if config.run.dry_run else corpus.dropped)  # the plan has a line for each
     if config.run.dry_run:
         with status("measuring one step"):
             text = plan_text(config, corpus)

@@ -158,8 +158,10 @@ def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
 
 
 def warnings(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
-    """Reasons to doubt the figures: classes that are none or are not trained on, subjects on both sides of a split."""
+    """Reasons to doubt the figures: counts or classes that are none, classes that are not trained on, subjects on both
+    sides of a split."""
     return [
+        *study.table.doubts(),
         *doubtful_classes(study.classes),
         *untrained_classes(config, study, folds),
         *split_subjects(config, study, folds),

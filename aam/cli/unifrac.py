@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.model_options import tell_dropped
+from aam.cli.model_options import tell_data
 from aam.cli.options import PATH, add_options, fields_of, given
 from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
 from aam.errors import ConfigError
@@ -71,7 +71,7 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table,
         tree, table, tips = corpus.match_tree(table, corpus.read_any_tree(data.tree), data.max_missing, dropped)
         table, depth = corpus.deep_enough(table, rarefy_depth, dropped)
         counts = table.counts if depth is None else rarefy_table(table.counts, depth, seed)
-    tell_dropped(dropped)
+    tell_data(table, dropped)
     return table, community(counts, tips, tree)
 
 

@@ -57,6 +57,16 @@ class Table:
         """Counts of the samples [samples, ASVs]; a copy where they are some of those stored."""
         return self.stored if self.rows is None else self.stored[self.rows]
 
+    def doubts(self) -> list[str]:
+        """A warning of counts that are all 1; the first ones tell most tables, so that none is read for it."""
+        counts = self.stored.data
+        if (counts[:1000] != 1).any() or (counts != 1).any():
+            return []
+        return [
+            f"{self.source}: every count is 1, as where presence stands for reads: rarefaction leaves ASVs out by "
+            "chance, and weighted UniFrac and abundances mean nothing; give counts of reads"
+        ]
+
     def richness(self) -> NDArray[np.int64]:
         """ASVs in each sample [samples]."""
         asvs = np.diff(self.stored.indptr)

@@ -67,11 +67,17 @@ def test_engines_and_metrics_reach_the_kernel(folder: Path, engine: str):
 def test_rarefaction_drops_shallow_samples_by_name_and_repeats_with_the_seed(folder: Path, capsys):
     for name, seed in (("a.npy", "1"), ("b.npy", "1"), ("c.npy", "2")):
         assert aam_unifrac("--metric", "weighted", "--rarefy-depth", "4", "--seed", seed, "-o", name) == 0
-    assert "left out: 1 samples with fewer reads than the rarefaction depth (s2)" in capsys.readouterr().err
+    assert "left out: 1 sample with fewer reads than the rarefaction depth (s2)" in capsys.readouterr().err
     a, b, c = (read_matrix(folder / f"{name}.npy") for name in "abc")
     assert a.ids == ["s1", "s3"]
     assert np.array_equal(a.values, b.values)
     assert not np.array_equal(a.values, c.values)
+
+
+def test_presence_in_place_of_reads_is_told(folder: Path, capsys):
+    (folder / "table.tsv").write_text("#OTU ID\ts1\ts2\nAAAA\t1\t1\nCCCC\t0\t1\n")
+    assert aam_unifrac("-o", "d.npy") == 0
+    assert "Warning: table.tsv: every count is 1" in capsys.readouterr().err
 
 
 def test_asvs_absent_from_the_tree_are_told_or_refused(folder: Path, capsys):
@@ -80,7 +86,7 @@ def test_asvs_absent_from_the_tree_are_told_or_refused(folder: Path, capsys):
     assert "1 of 4 ASVs (25.0%, allowed 10.0%) are no tips of the tree, e.g. 'TTTT'" in capsys.readouterr().err
     assert not (folder / "d.npy").exists()
     assert aam_unifrac("--max-missing", "0.25", "-o", "d.npy") == 0
-    assert "left out: 1 ASVs absent from the tree (TTTT)" in capsys.readouterr().err
+    assert "left out: 1 ASV absent from the tree (TTTT)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

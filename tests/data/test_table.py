@@ -87,6 +87,19 @@ def test_stored_zeros_are_removed_and_their_samples_told(tmp_path):
     assert table.dropped == {STORED_ZEROS: ["b"]}
 
 
+def test_presence_in_place_of_reads_is_doubted(write_biom):
+    (text,) = read_table(write_biom([[1, 0], [1, 1]], ["a", "b"], ["AC", "GG"])).doubts()
+    assert "every count is 1" in text
+    assert read_table(write_biom([[1, 0], [1, 2]], ["a", "b"], ["AC", "GG"])).doubts() == []
+    late = [[1] * 1500 + [2]]  # beyond the first thousand counts
+    assert (
+        read_table(
+            write_biom(late, ["a"], [f"{'A' * 20}{n:b}".replace("0", "C").replace("1", "G") for n in range(1501)])
+        ).doubts()
+        == []
+    )
+
+
 def test_select_orders_rows_and_columns_and_keeps_empty_ones(write_biom):
     table = read_table(write_biom()).select(np.array([1, 0]), np.array([2, 0]))
     # row s2 has neither GGCC nor ACGT; row s1 has 2 and 5
