@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Fault:
             start = random_state()
             report, meanings = look(learner, attempt, place, names)
             if not report.ok:
-                return judged(learner, attempt, place, names, start, report, meanings)
+                return judged(learner, attempt, names, Located(place, start, report, meanings))
         found = Verdict("transient", ("the same step, made again, is finite",))
         return Fault(attempt, 0, report, found)
     finally:
@@ -121,16 +121,18 @@ def look(
     return locate(learner.model, call, sample_ids=batch.sample_ids), plain
 
 
-def judged(
-    learner: Learner,
-    attempt: Attempt,
-    place: int,
-    names: AsvNames,
-    start: dict[str, Any],
-    report: Report,
-    meanings: dict[str, Meaning],
-) -> Fault:
-    """Ask for the cause of a located fault by further replays, all from the random states `start`."""
+class Located(NamedTuple):
+    """A fault in micro-batch `place`, which began with the random states `start`; the rest as `look` gives it."""
+
+    place: int
+    start: dict[str, Any]
+    report: Report
+    meanings: dict[str, Meaning]
+
+
+def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Fault:
+    """Ask for the cause of a located fault by further replays of its micro-batch."""
+    place, start, report, meanings = found
 
     def again(learner: Learner = learner, without: Sequence[str] = ()) -> Report:
         restore_random_state(start)
@@ -147,8 +149,8 @@ def judged(
         guilty = ()
     asvs = {meaning.asv: None for meaning in named.values() if meaning.asv is not None}
     if verdict.cause == "input":
-        found, columns = bad_counts(batch)
-        guilty, asvs = found or guilty, dict.fromkeys(columns) or asvs
+        bad, columns = bad_counts(batch)
+        guilty, asvs = bad or guilty, dict.fromkeys(columns) or asvs
     return Fault(attempt, place, report, verdict, guilty, tuple(asvs))
 
 
