@@ -150,6 +150,8 @@ def explain_error(error: Exception) -> tuple[str, int]:
         return f"Error: {error.strerror}: {name}; give another path", REFUSED
     if isinstance(error, MemoryError):
         return "Error: not enough memory; use a smaller batch or table, or a machine with more", FAILED
+    if "DataLoader worker" in text:  # torch says so wherever the run happens to be
+        return "Error: a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"Error: this is a bug in aam {__version__}: {type(error).__name__}: {text} ({Path(frame.filename).name}, line "

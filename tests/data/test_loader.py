@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from itertools import islice
 
 import pytest
@@ -11,6 +12,7 @@ from generated_samples import HIDING, community
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aam.cli import explain_error
 from aam.data.dataset import Batch
 from aam.data.loader import TrainingBatches, ValidationBatches
 from aam.errors import ConfigError
@@ -83,6 +85,16 @@ def test_a_stream_takes_no_number_from_the_random_state(workers: int):
     before = torch.get_rng_state()
     list(islice(training().stream(0, workers), 2))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_killed_worker_is_told_in_words_that_the_command_line_knows():
+    stream = training().stream(0, 1)
+    next(stream)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    with pytest.raises(RuntimeError) as told:
+        list(islice(stream, 100))
+    assert "a process of --num-workers was killed; go on with --resume" in explain_error(told.value)[0]
 
 
 def test_more_samples_a_batch_than_there_are_is_refused():
