@@ -17,7 +17,7 @@ from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
 from aam.corpus import deep_enough, keep, named, sample_depths, with_example
 from aam.data.dataset import ASVDataset, Draw
 from aam.data.label_schema import class_names
-from aam.data.labels import Labels, Overlap, as_numbers, blank_missing, read_labels
+from aam.data.labels import Labels, Overlap, as_numbers, read_labels
 from aam.data.leaks import refuse_leaks
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.data.rarefy import choose_depth
@@ -158,7 +158,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     table = table.carried()
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
-        frame = blank_missing(read_text(data.metadata))
+        frame = read_text(data.metadata)
         refuse_strangers(frame, table.sample_ids, data.metadata)
         frame = frame.reindex(table.sample_ids)
         for name in target.covariate:

@@ -17,7 +17,7 @@ from aam.cli.report import ReportOptions
 from aam.cli.study_folds import recorded_folds
 from aam.corpus import open_corpus
 from aam.data.dataset import draw_of
-from aam.data.labels import as_numbers, blank_missing
+from aam.data.labels import as_numbers
 from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, InputError
 from aam.evaluation.asvs import encode_asvs
@@ -112,7 +112,7 @@ def sample_parts(shown: ReportSamples, given: ReportOptions) -> list[Part]:
         if given.color_by is not None:
             raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
         return [ordination(shown, ("", {}))]
-    frame = blank_missing(read_text(metadata))
+    frame = read_text(metadata)
     own = shown.column if given.metadata is None else None
     colouring = colours(frame, given.color_by or own, metadata)
     refuse_strangers(frame, shown.ids, metadata)

@@ -20,11 +20,6 @@ from aam.data.metadata import column, read_text, refuse_strangers
 from aam.errors import ConfigError, MetadataError
 from aam.wording import quote
 
-MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
-           "missing", "restricted access"}  # fmt: skip
-"""What stands for no value, in any case: blanks, the words of INSDC, and what R, pandas, databases and Excel write."""
-MISSING_BECAUSE = "missing:"
-"""How the words of INSDC begin that give a reason, such as `missing: control sample`."""
 DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
 """What may stand for no value, but is a class to some."""
 
@@ -93,7 +88,7 @@ def read_labels(
     if len(config.target) > 1 and config.task not in NUMERIC_TASKS:
         found = len(config.target)
         raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
-    frame = blank_missing(read_text(path))
+    frame = read_text(path)
     refuse_strangers(frame, table_ids, path)
     known = set(frame.index)
     both = [sample for sample in table_ids if sample in known]
@@ -111,16 +106,6 @@ def read_labels(
         None if group_column is None else texts(column(kept, group_column, path)),
     )
     return labels, Overlap(len(table_ids), len(frame), len(both), len(kept), int(labels.labelled.sum()))
-
-
-def blank_missing(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame of text with NaN for whatever stands for no value."""
-    return frame.map(lambda value: np.nan if is_missing(str(value).strip().lower()) else value)
-
-
-def is_missing(text: str) -> bool:
-    """Whether a value, lower case and without blanks around it, stands for none."""
-    return text in MISSING or text.startswith(MISSING_BECAUSE)
 
 
 def fitting(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:

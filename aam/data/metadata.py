@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,11 @@ from aam.wording import few, quote
 if TYPE_CHECKING:
     import pandas as pd
 
+MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
+           "missing", "restricted access"}  # fmt: skip
+"""What stands for no value, in any case: blanks, the words of INSDC, and what R, pandas, databases and Excel write."""
+MISSING_BECAUSE = "missing:"
+"""How the words of INSDC begin that give a reason, such as `missing: control sample`."""
 SHOWN = 10
 """Columns that are named where another was asked for."""
 
@@ -30,8 +36,14 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
 
 
 def read_text(path: Path | str) -> pd.DataFrame:
-    """As `read_metadata`, but all columns are text as written: `1.10` and `00123` stay what they are."""
-    return _load(path, dict.fromkeys(map(str, read_metadata(path).columns), "categorical"))
+    """As `read_metadata`, but columns are text as written, `1.10` and `00123`; NaN is whatever stands for no value."""
+    frame = _load(path, dict.fromkeys(map(str, read_metadata(path).columns), "categorical"))
+    return frame.map(lambda value: math.nan if _is_missing(value) else value)
+
+
+def _is_missing(value: object) -> bool:
+    text = str(value).strip().lower()
+    return text in MISSING or text.startswith(MISSING_BECAUSE)
 
 
 def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:

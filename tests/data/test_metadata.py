@@ -31,7 +31,9 @@ def test_real_metadata_covers_its_table(name, study):
 
 def test_groups_are_text_as_written_and_missing_ones_are_left_out(tmp_path):
     path = tmp_path / "m.tsv"
-    path.write_text("sample-id\tsubject\tsite\na\t01\tgut\nb\t1\tgut\nc\t\t\nd\t2\tskin\n")
+    rows = ["sample-id\tsubject\tsite", "a\t01\tgut", "b\t1\tgut", "c\t\t", "d\t2\tskin"]
+    unknown = ["e\tNot Collected\tnan", "f\tmissing: control sample\t n/a"]
+    path.write_text("\n".join([*rows, *unknown]) + "\n")
     assert read_groups(path, "subject", ["a"]) == {"a": "01", "b": "1", "d": "2"}
     assert read_groups(path, "site", ["x", "b"]) == {"a": "gut", "b": "gut", "d": "skin"}
 
