@@ -54,18 +54,20 @@ TargetLearner = Learner[FinetuneModel, TargetObjective]
 def build_target_learner(
     config: FinetuneConfig, batches: LabelledBatches, start: Start, device: torch.device
 ) -> TargetLearner:
-    """A model whose encoder begins as told, its head scaled, and its optimiser."""
+    """A model whose encoder begins as told, its head scaled, and its optimiser; where a run goes on, its checkpoint has
+    the scales."""
     torch.manual_seed(config.run.seed)
     model = FinetuneModel(config)
-    if start.weights is None:
-        model.encoder.calibrate(model_inputs(batches[0]))
-    else:
+    if start.weights is not None:
         model.encoder.load_state_dict(start.weights)
+    elif not config.run.resume:
+        model.encoder.calibrate(model_inputs(batches[0]))
     model.to(device)
     tokens = batches.samples.tokens
     model.learn_identities(tokens[commonest_asvs(batches.samples.counts, config.schema.identities)])
     model.open_table(tokens, start.embedded)
-    calibrate_head(model, batches, device)
+    if not config.run.resume:
+        calibrate_head(model, batches, device)
     optimizer = optimizer_of(rated_groups(model, config, start.weights is not None), model, config.optim)
     scaler = loss_scaler(config.optim, device)
     return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)

@@ -68,16 +68,17 @@ PretrainLearner = Learner[PretrainModel, PretrainObjective]
 def build_learner(
     config: PretrainConfig, batches: TrainingBatches, device: torch.device, weights: Weights | None = None
 ) -> PretrainLearner:
-    """A model and its optimiser: with these weights, or fresh, its heads at the mean of their targets.
+    """A model and its optimiser: with these weights, or fresh, its heads at the mean of their targets; where a run goes
+    on, its checkpoint has them.
 
     A function of configuration, data and weights.
     """
     torch.manual_seed(config.run.seed)
     model = PretrainModel(config.model)
-    if weights is None:
-        calibrate(model, batches[0])
-    else:
+    if weights is not None:
         model.load_state_dict(weights)
+    elif not config.run.resume:
+        calibrate(model, batches[0])
     model.to(device)
     optimizer = build_optimizer(model, config.optim)
     scaler = loss_scaler(config.optim, device)

@@ -111,10 +111,8 @@ def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, A
     from aam.training.run import build_learner, training_batches
 
     batches = training_batches(config, corpus)
-    learner = build_learner(config, batches, resolve_device(config.run.device))
+    learner = build_learner(config, batches, resolve_device(config.run.device), weights)
     learner.scaler = loss_scaler(config.optim, learner.device, MODEST_SCALE)
-    if weights is not None:
-        learner.model.load_state_dict(weights)
     return Workbench(config, corpus, batches, learner)
 
 
