@@ -62,17 +62,12 @@ class Corpus:
         """The ids of both sides."""
         return self.sides.ids(self.table.sample_ids)
 
-    def samples(self, ids: Sequence[str], draw: Draw) -> ASVDataset:
-        """The samples of these ids, drawn as told."""
-        place = {sample_id: row for row, sample_id in enumerate(self.table.sample_ids)}
-        return self.drawn(np.array([place[sample_id] for sample_id in ids], dtype=np.int64), draw)
-
-    def drawn(self, samples: np.ndarray, draw: Draw) -> ASVDataset:
-        """The samples of these numbers, int [n], drawn as told; nothing is copied."""
+    def samples(self, rows: np.ndarray, draw: Draw) -> ASVDataset:
+        """Some of the samples, numbers int [n], drawn as told; nothing is copied."""
         # Samples of several studies share a batch where one tree compares them.
-        studies = self.studies[samples] if self.studies is not None and self.tree is None else None
-        ids, rows = pick(self.table.sample_ids, samples), self.table.stored_rows(samples)
-        return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, rows)
+        studies = self.studies[rows] if self.studies is not None and self.tree is None else None
+        ids = pick(self.table.sample_ids, rows)
+        return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, self.table.stored_rows(rows))
 
 
 class Matched(NamedTuple):

@@ -34,7 +34,8 @@ SOME = 4
 def opened(config: PretrainConfig) -> tuple[Corpus, ASVDataset]:
     """A table and all its samples."""
     corpus = open_corpus(config)
-    return corpus, corpus.samples(corpus.table.sample_ids, draw_of(config.data, corpus.depth, config.run.seed))
+    everyone = np.arange(len(corpus.table.sample_ids))
+    return corpus, corpus.samples(everyone, draw_of(config.data, corpus.depth, config.run.seed))
 
 
 def make_ours(options: dict[str, Any], kept: bool) -> Work:

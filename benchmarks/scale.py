@@ -113,7 +113,7 @@ def median_seconds(work: Callable[[], object]) -> float:
 
 def per_sample(corpus: Corpus, depth: int | None) -> float:
     """CPU microseconds to assemble a sample, in random order."""
-    samples = corpus.drawn(corpus.sides.train, Draw(depth, LIMIT, "abundance", 0))
+    samples = corpus.samples(corpus.sides.train, Draw(depth, LIMIT, "abundance", 0))
     order = np.random.default_rng(0).permutation(len(samples))[:DRAWN].tolist()
     warm = len(order) // 4
     for row in order[:warm]:
@@ -126,7 +126,7 @@ def per_sample(corpus: Corpus, depth: int | None) -> float:
 
 def per_batch(corpus: Corpus) -> dict[str, float]:
     """CPU milliseconds a sample for whole batches, and for their targets alone."""
-    samples = corpus.drawn(corpus.sides.train, Draw(DEPTH, LIMIT, "abundance", 0))
+    samples = corpus.samples(corpus.sides.train, Draw(DEPTH, LIMIT, "abundance", 0))
     batches = TrainingBatches(
         samples,
         BATCH,

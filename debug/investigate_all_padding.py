@@ -55,7 +55,7 @@ def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
 def samples(bench: Workbench, batch: Batch, number: int) -> Iterator[Check]:
     """One line a sample: the slots it fills, and what the token limit cut away of the same draw."""
     drawn, epoch = bench.batches.samples, number // bench.batches.per_epoch
-    whole = bench.corpus.samples(drawn.sample_ids, dataclasses.replace(drawn.draw, token_limit=None))
+    whole = bench.corpus.samples(bench.corpus.sides.train, dataclasses.replace(drawn.draw, token_limit=None))
     for sample_id, valid, counts in zip(batch.sample_ids, batch.valid, batch.counts, strict=True):
         uncut = whole[epoch, drawn.sample_ids.index(sample_id)]
         had, slots, reads = len(uncut.asvs), int(valid.sum()), int(counts[valid].sum())

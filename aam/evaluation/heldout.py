@@ -54,11 +54,11 @@ class HeldOut:
     def __init__(self, corpus: Corpus, draw: Draw, hiding: LossConfig, batch_size: int):
         self.corpus, self.draw = corpus, draw
         scored = corpus.sides.validation[choose_scored(len(corpus.sides.validation), draw.seed)]
-        samples = corpus.drawn(scored, draw)
+        samples = corpus.samples(scored, draw)
         all_masked = replace(hiding, masked_asvs=1.0)
         batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
         self.batches = [batches[number] for number in range(len(batches))]
-        dataset = corpus.drawn(scored, draw.whole)
+        dataset = corpus.samples(scored, draw.whole)
         self.samples = [dataset[row] for row in range(len(dataset))]
         self.true = self._unifrac(self.samples)
 
@@ -149,7 +149,7 @@ class HeldOut:
     def baselines(self, model: ModelConfig, seed: int) -> dict[str, float | str]:
         """Consensus for nucleotides; calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
         train = self.corpus.sides.train
-        dataset = self.corpus.drawn(train, self.draw.whole)
+        dataset = self.corpus.samples(train, self.draw.whole)
         chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]
         fit, held_out = DrawnSamples.of(chosen, self._unifrac(chosen)), DrawnSamples.of(self.samples, self.true)
         positions = torch.cat([batch.masked_at[:, 1] for batch in self.batches]).numpy()

@@ -82,7 +82,7 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
     """At most `FIT_SAMPLES` training samples, with all their ASVs."""
     train = corpus.sides.train
     chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:FIT_SAMPLES]])
-    dataset = corpus.drawn(chosen, draw.whole)
+    dataset = corpus.samples(chosen, draw.whole)
     samples = [dataset[row] for row in range(len(dataset))]
     true = corpus.targets(*in_columns(samples))
     encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in samples])))

@@ -177,7 +177,7 @@ def eager(config: PretrainConfig) -> PretrainConfig:
 
 def batches_of(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
     """Batches of another size, less where a study has fewer samples, of those numbered `rows`."""
-    samples = corpus.drawn(rows, draw_of(config.data, corpus.depth, config.run.seed))
+    samples = corpus.samples(rows, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
 
 

@@ -39,7 +39,7 @@ Weights = Mapping[str, Tensor]
 
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
-    samples = corpus.drawn(corpus.sides.train, draw_of(config.data, corpus.depth, config.run.seed))
+    samples = corpus.samples(corpus.sides.train, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, config.optim.batch_size, corpus.targets, config.loss)
 
 

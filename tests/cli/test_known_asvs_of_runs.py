@@ -62,7 +62,7 @@ def test_a_corpus_of_two_studies_under_one_tree_knows_each_by_itself(tmp_path: P
     tree.write_text("((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3);")
     prepare(PrepareConfig(table=tuple(tables), tree=(tree,)), tmp_path / "corpus", lambda text: None)
     corpus = open_corpus(PretrainConfig(data=DataConfig(corpus=tmp_path / "corpus", rarefy_depth="none")))
-    assert corpus.drawn(corpus.sides.train, Draw(None, None, "abundance", 0)).studies is None  # batches mix them
+    assert corpus.samples(corpus.sides.train, Draw(None, None, "abundance", 0)).studies is None  # batches mix them
     known = known_to(corpus)
     assert sorted(known.rows["study"]) == [0, 0, 1, 1]
     tokens = tokenize(["AAAA", "CCCC"], 150)

@@ -165,7 +165,7 @@ def test_each_head_alone(small: Callable[..., int], tmp_path: Path, head: str, p
 
 def test_a_matrix_instead_of_a_tree(small: Callable[..., int], tmp_path: Path):
     corpus = open_corpus(PretrainConfig(data=DataConfig(table=tmp_path / "table.tsv", tree=tmp_path / "tree.nwk")))
-    ids, samples = corpus.table.sample_ids, corpus.samples(corpus.table.sample_ids, WHOLE)
+    ids, samples = corpus.table.sample_ids, corpus.samples(np.arange(len(corpus.table.sample_ids)), WHOLE)
     drawn = [samples[row] for row in range(len(ids))]
     values = corpus.targets(ids, [one.asvs for one in drawn], [one.counts for one in drawn]).unifrac
     np.save(tmp_path / "distances.npy", values)

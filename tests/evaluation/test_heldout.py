@@ -57,7 +57,7 @@ def test_unifrac_is_that_of_whole_samples_and_of_the_model(held_out: HeldOut):
     assert max(len(sample.asvs) for sample in held_out.samples) > DRAW.token_limit
     torch.testing.assert_close(predicted.unifrac, whole.unifrac, atol=1e-5, rtol=0)
     with torch.no_grad():
-        cut = held_out.corpus.samples(held_out.corpus.split.validation, DRAW)
+        cut = held_out.corpus.samples(held_out.corpus.sides.validation, DRAW)
         limited = found(model_inputs(collate_fn([cut[row] for row in range(len(cut))])))
     torch.testing.assert_close(predicted.euclidean, limited.euclidean, atol=1e-5, rtol=0)
 

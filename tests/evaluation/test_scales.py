@@ -50,7 +50,7 @@ def test_training_samples_alone_give_the_factor(run: Path):
     draw = Draw(corpus.depth, None, "abundance", 0)
     factor = faith_pd_factor(training_samples(model, corpus, draw))
     held_out = set(corpus.split.validation)
-    dataset = corpus.samples(corpus.split.train, draw)
+    dataset = corpus.samples(corpus.sides.train, draw)
     chosen = [dataset[int(row)] for row in np.random.default_rng(0).permutation(len(dataset))[:64]]
     assert not held_out & {sample.sample_id for sample in chosen}
     asvs = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in chosen])))

@@ -45,7 +45,7 @@ def same(one: object, other: object) -> None:
 
 
 def test_the_same_batches(both: tuple[Corpus, Corpus]):
-    plain, prepared = (TrainingBatches(each.samples(each.split.train, DRAW), 16, each.targets, HIDING) for each in both)
+    plain, prepared = (TrainingBatches(each.samples(each.sides.train, DRAW), 16, each.targets, HIDING) for each in both)
     assert len(plain.samples) > 100
     for number in (0, 1, plain.per_epoch, 5 * plain.per_epoch + 2):
         same(plain[number], prepared[number])
@@ -53,7 +53,7 @@ def test_the_same_batches(both: tuple[Corpus, Corpus]):
 
 def test_the_same_held_out_batches(both: tuple[Corpus, Corpus]):
     plain, prepared = (
-        ValidationBatches(each.samples(each.split.validation, DRAW), 16, each.targets, HIDING) for each in both
+        ValidationBatches(each.samples(each.sides.validation, DRAW), 16, each.targets, HIDING) for each in both
     )
     assert len(plain) == len(prepared) > 1
     for number in range(len(plain)):
@@ -71,7 +71,7 @@ def test_the_same_split_depth_tree_and_account(both: tuple[Corpus, Corpus]):
 def test_workers_that_are_not_forked_are_sent_no_corpus(both: tuple[Corpus, Corpus]):
     """What is pickled for them is small, whatever the corpus holds, and gives the same batches."""
     corpus = both[1]
-    batches = TrainingBatches(corpus.samples(corpus.split.train, DRAW), 16, corpus.targets, HIDING)
+    batches = TrainingBatches(corpus.samples(corpus.sides.train, DRAW), 16, corpus.targets, HIDING)
     send_maps_as_places()
     content = ForkingPickler.dumps(batches)
     stored = sum(path.stat().st_size for path in corpus.files["corpus"].parent.glob("*.npy"))
