@@ -14,7 +14,7 @@ from aam import datasets
 from aam.cli import main
 from aam.data.table import Table, read_table
 from aam.data.tokenizer import tokenize
-from aam.errors import EmptySampleError, SequenceError, TableError
+from aam.errors import ConfigError, EmptySampleError, SequenceError, TableError
 from aam.evaluation.direction import reverse_complement
 
 sklearn = pytest.importorskip("sklearn", reason="NOT TESTED: AAMEncoder, because scikit-learn is absent")
@@ -50,6 +50,22 @@ def test_it_is_what_the_command_line_writes(run: Path, frame: pd.DataFrame, tmp_
     assert AAMEncoder(run).fit_transform(frame) == pytest.approx(written.loc[frame.index].to_numpy(), abs=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_token_limit_and_precision_are_those_of_the_command_line(
+    precision: str, table: Table, frame: pd.DataFrame, tmp_path: Path
+):
+    run = save_run(tmp_path / "run", token_limit=4)
+    asked = ["--precision", precision, "--device", "cpu", "-o", str(tmp_path / "e.tsv")]
+    assert main(["embed", "--model", str(run), "--example", *asked]) == 0
+    written = pd.read_csv(tmp_path / "e.tsv", sep="\t", index_col="sample-id").loc[frame.index].to_numpy()
+    assert table.richness().min() > 4
+    found = AAMEncoder(run, precision=precision, device="cpu", cache=tmp_path / "cache").fit_transform(frame)
+    assert found == pytest.approx(written, abs=1e-5 if precision == "fp32" else 0.02)
+    assert (np.abs(found - AAMEncoder(run).fit_transform(frame)).max() > 1e-4) == (precision == "bf16")
+    with pytest.raises(ConfigError, match="precision is 'fp64', expected"):
+        AAMEncoder(run, precision="fp64").fit(frame)
+
+
 def test_a_biom_table_gives_the_same(run: Path, frame: pd.DataFrame, table: Table):
     from biom import Table as BiomTable
 
@@ -75,8 +91,8 @@ def test_it_sits_in_a_pipeline_with_groups(run: Path, frame: pd.DataFrame):
 
 def test_it_clones_and_names_its_columns(run: Path, frame: pd.DataFrame):
     encoder = clone(AAMEncoder(run, rarefy_depth=500, seed=3))
-    assert encoder.get_params() == {"model": run, "rarefy_depth": 500, "seed": 3, "cache": None, "device": "cpu",
-                                    "sequences": None}  # fmt: skip
+    assert encoder.get_params() == {"model": run, "rarefy_depth": 500, "seed": 3, "cache": None, "device": "auto",
+                                    "sequences": None, "precision": "fp32"}  # fmt: skip
     found = encoder.set_output(transform="pandas").fit_transform(frame)
     assert list(found.columns[:2]) == ["aam1", "aam2"] and list(found.index) == list(frame.index)
 

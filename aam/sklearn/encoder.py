@@ -7,6 +7,7 @@ honest as long as the encoder was pretrained on other samples.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from aam.config import Precision, RunConfig, from_dict
+from aam.config.embed import ApplyConfig
 from aam.data.dataset import Draw
 from aam.sklearn.tables import TakesTables
 
@@ -28,7 +31,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
 
     `model` is a run directory or a checkpoint in it; `rarefy_depth` draws so many reads of deeper samples, by `seed`,
     and leaves shallower ones whole (None: all reads); `cache` is a folder that keeps ASV embeddings, which pays where
-    cross-validation encodes the same ASVs again and again; `device` is a torch device.
+    cross-validation encodes the same ASVs again and again; `device` and `precision` are the options of `aam embed`.
 
     X is a table as in `aam.sklearn.tables`; its ASVs need not be those that `fit` saw. `transform` raises
     `EmptySampleError` for a sample without reads, `TableError` for counts that are none, and `SequenceError` for
@@ -41,8 +44,9 @@ class AAMEncoder(TransformerMixin, TakesTables):
         rarefy_depth: int | None = None,
         seed: int = 0,
         cache: str | Path | None = None,
-        device: str = "cpu",
+        device: str = RunConfig.device,
         sequences: Mapping[str, str] | None = None,
+        precision: Precision = ApplyConfig.precision,
     ):
         self.model = model
         self.rarefy_depth = rarefy_depth
@@ -50,6 +54,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
         self.cache = cache
         self.device = device
         self.sequences = sequences
+        self.precision = precision
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -58,12 +63,15 @@ class AAMEncoder(TransformerMixin, TakesTables):
 
     def fit(self, X: Any, y: Any = None) -> AAMEncoder:
         """Open the model; X is checked, not learned from."""
-        from aam.checkpoint import open_encoder
+        from aam.checkpoint import find_members, open_model
+        from aam.models.devices import resolve_device
 
+        from_dict(ApplyConfig, {"precision": self.precision})
         self._read(X, fitting=True)
-        encoder, config = open_encoder(self.model)
-        self.encoder_: PretrainModel = encoder.to(self.device)
-        self.n_features_out_, self.max_bp_ = config.dim, config.max_bp
+        opened = open_model(find_members(Path(self.model))[0])
+        self.encoder_: PretrainModel = opened.encoder.to(resolve_device(self.device))
+        self.n_features_out_, self.max_bp_ = opened.config.model.dim, opened.config.model.max_bp
+        self.token_limit_ = opened.config.data.token_limit
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -77,13 +85,16 @@ class AAMEncoder(TransformerMixin, TakesTables):
         reads = self._read(X, fitting=False)
         reads.warn_of_misfit(self.encoder_.asv_encoder)
         samples = reads.samples(self.max_bp_, draw)
-        columns = np.arange(len(samples.tokens))
-        if self.cache is None:
-            asvs = encode_asvs(self.encoder_, samples.tokens, columns)
-        else:
-            with ASVCache(Path(self.cache), self.encoder_.asv_encoder, self.n_features_out_) as store:
-                asvs = encode_asvs(self.encoder_, samples.tokens, columns, store)
-        return Encoding(self.encoder_, samples, asvs, None).embeddings().float().cpu().numpy()
+        carried = np.unique(samples.counts.indices).astype(np.int64)
+        dim = self.n_features_out_
+        with (
+            nullcontext()
+            if self.cache is None
+            else ASVCache(Path(self.cache), self.encoder_.asv_encoder, dim, self.precision)
+        ) as store:
+            asvs = encode_asvs(self.encoder_, samples.tokens, carried, store, precision=self.precision)
+        found = Encoding(self.encoder_, samples, asvs, self.token_limit_, self.precision).embeddings()
+        return found.float().cpu().numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """`aam1` … `aamD`."""
