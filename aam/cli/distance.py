@@ -48,7 +48,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     """
     from aam.atomic import write_json
     from aam.checkpoint import find_members
-    from aam.cli.known_asvs import tell_flattered
+    from aam.cli.data_notes import tell_flattered
     from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
     from aam.cli.progress import bar
 
@@ -91,7 +91,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 
 def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> DistanceMethod:
     """The method that was asked for, or the one that fits the studies of training; says which, and why."""
-    from aam.cli.known_asvs import share_text
+    from aam.cli.data_notes import share_text
     from aam.evaluation.known_asvs import ALIKE, hashes_of, read_known
     from aam.evaluation.upgma import MAX_ASVS
 

@@ -35,8 +35,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     Example: aam embed --model aam-run --table table.biom -o samples.tsv
     """
     from aam.checkpoint import find_members
+    from aam.cli.data_notes import tell_known
     from aam.cli.embedding_files import check_embedding_output, write_embedding
-    from aam.cli.known_asvs import tell_known
     from aam.cli.progress import bar
 
     started, asked = time.monotonic(), given(options)

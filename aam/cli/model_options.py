@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -14,10 +14,8 @@ from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, pa
 from aam.config.embed import ApplyConfig
 from aam.data.files import refuse_unwritable
 from aam.errors import ConfigError
-from aam.wording import QUOTED, counted, cut, few
 
 if TYPE_CHECKING:
-    from aam.data.table import Table
     from aam.evaluation.asvs import EmbeddingStore
     from aam.evaluation.embed import Encoding
     from aam.evaluation.samples import TableSamples
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 INPUTS = ("table", "sequences", "example")
 TREE_INPUTS = ("tree", "max_missing")
 RUN = ("seed", "device")
-SHOWN = 3
-"""Ids that are named of all that were left out for one reason."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,7 +69,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
 
     Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it.
     """
-    from aam.cli.known_asvs import tell_misfit
+    from aam.cli.data_notes import tell_data, tell_misfit
     from aam.cli.progress import status
 
     with status("opening the model and reading the data"):
@@ -104,20 +100,6 @@ def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
             f"{model_path}: a model of `aam train`, which has learned {' and '.join(config.target.target)} and no "
             f"longer UniFrac; give {'a run of `aam pretrain`' if start is None else f'the run it began with, {start}'}"
         )
-
-
-def tell_data(table: Table, dropped: Mapping[str, Sequence[str]]) -> None:
-    """What was left out of a table, and reasons to doubt it, on stderr."""
-    tell_dropped(dropped)
-    for text in table.doubts():
-        click.echo(f"Warning: {text}", err=True)
-
-
-def tell_dropped(dropped: Mapping[str, Sequence[str]]) -> None:
-    """One line on stderr for each reason why something was left out, with the first ids."""
-    for reason, ids in dropped.items():
-        shown = few([cut(name, QUOTED) for name in ids], SHOWN)
-        click.echo(f"left out: {counted(len(ids), reason)} ({shown})", err=True)
 
 
 def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:

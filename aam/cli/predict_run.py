@@ -9,8 +9,7 @@ import click
 import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
-from aam.cli.known_asvs import tell_flattered, tell_known, tell_misfit
-from aam.cli.model_options import tell_data
+from aam.cli.data_notes import tell_data, tell_flattered, tell_known, tell_misfit
 from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
 from aam.cli.study_folds import tell_missing_folds

@@ -54,7 +54,7 @@ def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfi
 
 def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
     """Open the data, then print the plan or train and report; `resume`: whether a run that is there was to go on."""
-    from aam.cli.model_options import tell_data
+    from aam.cli.data_notes import tell_data
     from aam.cli.progress import status
     from aam.corpus import open_corpus
     from aam.training.manifest import held

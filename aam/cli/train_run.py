@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -12,8 +13,7 @@ from numpy.typing import NDArray
 
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
 from aam.cli.advice import tell_precision
-from aam.cli.known_asvs import keep_known, tell_misfit
-from aam.cli.model_options import tell_dropped
+from aam.cli.data_notes import tell_dropped, tell_misfit
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import write_report
@@ -26,7 +26,7 @@ from aam.data.dataset import ASVDataset, draw_of
 from aam.data.label_schema import encode, fit_schema
 from aam.data.labelled import LabelledBatches
 from aam.evaluation.folds import Fold
-from aam.evaluation.known_asvs import sketch
+from aam.evaluation.known_asvs import KnownASVs, read_known, sketch, write_known
 from aam.evaluation.predictions import average, decode, embed_asvs, predict_draws
 from aam.evaluation.target_tables import point_figures
 from aam.models.devices import resolve_device
@@ -149,6 +149,18 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
         model, _ = open_as(Finetuned, best)
         raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
     return FoldResult(fold, decode(raw, config), folder, state.step, state.seconds)
+
+
+def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
+    """Put what a model has learned from beside it, with that of the run whose encoder it began with, if with any.
+
+    Where the latter is not known nothing is written.
+    """
+    began = None if start is None else read_known(find_members(start)[0])
+    if began is not None:
+        own = own.joined(began)
+    if began is not None or start is None:
+        write_known(checkpoint, own)
 
 
 def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.model_options import tell_data
+from aam.cli.data_notes import tell_data
 from aam.cli.options import PATH, add_options, fields_of, given
 from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
 from aam.errors import ConfigError

@@ -10,8 +10,9 @@ from scipy.sparse import csr_array
 from trained_run import save_run
 
 from aam.checkpoint import BEST
-from aam.cli.known_asvs import keep_known, tell_known
+from aam.cli.data_notes import tell_known
 from aam.cli.pretrain_run import known_to
+from aam.cli.train_run import keep_known
 from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus import open_corpus
 from aam.data.dataset import Draw

@@ -1,19 +1,40 @@
-"""What a command says of how many ASVs of a table its model has learned from, and whether it could have."""
+"""What commands say of the data they are given, on stderr: what was left out, what is new to a model, what to doubt."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from aam.wording import QUOTED, counted, cut, few
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from aam.data.table import Table
     from aam.evaluation.known_asvs import KnownASVs
     from aam.models.chunked_encoder import ChunkedEncoder
+
+
+SHOWN = 3
+"""Ids that are named of all that were left out for one reason."""
+
+
+def tell_data(table: Table, dropped: Mapping[str, Sequence[str]]) -> None:
+    """What was left out of a table, and reasons to doubt it, on stderr."""
+    tell_dropped(dropped)
+    for text in table.doubts():
+        click.echo(f"Warning: {text}", err=True)
+
+
+def tell_dropped(dropped: Mapping[str, Sequence[str]]) -> None:
+    """One line on stderr for each reason why something was left out, with the first ids."""
+    for reason, ids in dropped.items():
+        shown = few([cut(name, QUOTED) for name in ids], SHOWN)
+        click.echo(f"left out: {counted(len(ids), reason)} ({shown})", err=True)
 
 
 def share_text(known: KnownASVs, asked: NDArray[np.uint64]) -> str:
@@ -49,18 +70,3 @@ def tell_flattered(model: Path, scored: Sequence[str]) -> None:
             "flatters these figures; those of samples never seen stand in metrics.json of the run",
             err=True,
         )
-
-
-def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
-    """Put what a model has learned from beside it, with that of the run whose encoder it began with, if with any.
-
-    Where the latter is not known nothing is written.
-    """
-    from aam.checkpoint import find_members
-    from aam.evaluation.known_asvs import read_known, write_known
-
-    began = None if start is None else read_known(find_members(start)[0])
-    if began is not None:
-        own = own.joined(began)
-    if began is not None or start is None:
-        write_known(checkpoint, own)
