@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.model_options import model_option
+from aam.cli.model_options import model_option, tell_last
 from aam.cli.options import PATH, add_options, fields_of, given
 from aam.cli.output import check_output, new_file, through_memory
 from aam.config import from_dict
@@ -38,6 +38,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.checkpoint import open_encoder
     from aam.evaluation.export import export_encoder
 
+    tell_last(model_path)
     found, config = open_encoder(model_path)
     exported = export_encoder(found, config, job.what)
     with new_file(output) as partial, through_memory(partial) as memory:

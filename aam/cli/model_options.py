@@ -79,6 +79,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
 
         device, members = resolve_device(values.run.device), find_members(model_path)
         found = open_model(members[0])
+        tell_last(model_path)
         if for_unifrac:
             refuse_finetuned(model_path, found.config)
         limit = found.config.model.max_bp
@@ -88,6 +89,16 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)
     tell_misfit(found.encoder.asv_encoder, samples.table.sequences)
     return Opened(found.encoder.to(device), found.config, samples)
+
+
+def tell_last(model_path: Path) -> None:
+    """Say on stderr that a run is opened by its last checkpoint for want of the best one, where it is to have one."""
+    from aam.checkpoint import LAST, config_of_encoder, find_members
+
+    opened, config = find_members(model_path)[0], config_of_encoder(model_path)
+    by_design = isinstance(config, FinetuneConfig) and config.fold.selection_fraction == 0
+    if opened.name == LAST and opened != model_path and not by_design:
+        click.echo(f"{model_path} has no best/, which comes with the first evaluation; opened {opened}", err=True)
 
 
 def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aam.cli.model_options import tell_last
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, flag, options
 from aam.errors import ConfigError
 
@@ -19,6 +20,7 @@ def sized_by(pretrained: Path, config: C, asked: dict[str, Any]) -> C:
         raise ConfigError(f"{flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     from aam.checkpoint import config_of_encoder
 
+    tell_last(pretrained)
     model = config_of_encoder(pretrained).model
     model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
     shown = config.data.max_bp if "max_bp" in asked else model.max_bp

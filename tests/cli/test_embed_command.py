@@ -55,6 +55,17 @@ def test_every_format_holds_the_same(run: Path, folder: Path):
         assert ours == pytest.approx(np.linalg.norm(text[a] - text[b]), rel=1e-5)
 
 
+def test_a_run_without_its_best_checkpoint_is_opened_by_its_last_and_says_so(folder: Path, tmp_path: Path, capsys):
+    run = save_run(tmp_path / "unfinished")
+    (run / "best").rename(run / "last")
+    assert aam_embed(run, "-o", "e.tsv") == 0
+    assert (
+        f"{run} has no best/, which comes with the first evaluation; opened {run / 'last'}" in capsys.readouterr().err
+    )
+    assert aam_embed(run / "last", "-o", "asked.tsv") == 0
+    assert "best/" not in capsys.readouterr().err
+
+
 def test_parquet_reads_back(run: Path, folder: Path):
     pytest.importorskip("pyarrow", reason="NOT TESTED: Parquet, because pyarrow is absent")
     assert [aam_embed(run, "-o", name) for name in ("e.tsv", "e.parquet")] == [0, 0]
