@@ -106,7 +106,7 @@ def calm(learner: Learner, rate: float | None = None) -> Learner:
     return dataclasses.replace(learner, model=model, optim=optim)
 
 
-def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float = MOST_SECONDS) -> Preflight:
+def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Preflight:
     """All checks on a fresh model of a run; those that train for a while do so on small batches."""
     config = eager(config)
     batches = training_batches(config, corpus)
@@ -151,11 +151,10 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
 
 def in_turn(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Preflight:
     """The checks of each workshop, one after the other, in a time for all of them."""
-    state, ends = random_state(), time.monotonic() + seconds
+    ends = time.monotonic() + seconds
     done: list[Check] = []
     for shop, checks in stages:
         done += preflight(shop.trial, ends - time.monotonic(), checks).checks
-    restore_random_state(state)
     return Preflight(tuple(done))
 
 
