@@ -18,6 +18,8 @@ from aam.errors import ConfigError
 C = TypeVar("C", settings.PretrainConfig, settings.FinetuneConfig)
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
+"""Options of a run that mean nothing where nothing is trained."""
 OWN_DATA = {
     "example": False,
     **dict.fromkeys(

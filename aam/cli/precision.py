@@ -7,16 +7,13 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, HeadedCommand, config_options, given
+from aam.cli.options import PATH, TRAINING_ONLY, HeadedCommand, config_options, given
 from aam.config import PretrainConfig
-
-UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step", "precision", "compile")
-"""Options of a run that mean nothing where nothing is trained."""
 
 
 @click.command("precision", cls=HeadedCommand)
 @click.argument("run", required=False, type=PATH)
-@config_options(PretrainConfig, without=UNUSED)
+@config_options(PretrainConfig, without=(*TRAINING_ONLY, "precision", "compile"))
 @click.option("--batch", type=click.IntRange(0), default=0, show_default=True, help="Number of the training batch.")
 def command(run: Path | None, config_file: Path | None, batch: int, **values: Any) -> None:
     """Predict from one pass in fp32 where a model leaves the range of fp16 and bf16, and confirm it.

@@ -7,17 +7,14 @@ from typing import Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given
+from aam.cli.options import TRAINING_ONLY, HeadedCommand, config_options, given
 from aam.config import PretrainConfig, from_options
 from aam.config.convert import check_bounds
 from aam.errors import NonFiniteError
 
-UNUSED = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
-"""Options of a run that mean nothing where nothing is trained."""
-
 
 @click.command("preflight", cls=HeadedCommand)
-@config_options(PretrainConfig, without=UNUSED)
+@config_options(PretrainConfig, without=TRAINING_ONLY)
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="Time for all checks.")
 def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     """Check, before a pretraining, that it can learn: the start, the gradients, the update, the modes, four samples.

@@ -50,12 +50,12 @@ PREDICTORS = {
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
 DRIVERS, NAME = 20, 30
+"""Leading ASVs that are listed, and the characters of their ids that are shown."""
 DRIVER_WORDS = (
     "Attribution: how far an ASV moves what is explained, up or down, in a sample that has it; influence: the same "
     "whichever way; share: its part of the influence of all ASVs. Long ids are cut; they stand whole, by the same "
     "rank, in the table of `aam explain`."
 )
-"""Leading ASVs that are listed, and the characters of their ids that are shown."""
 
 
 def unifrac_part(metrics: Mapping[str, Any]) -> Part:
