@@ -23,7 +23,8 @@ from aam.data.rarefy import rarefy_table
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.folds import Fold
-from aam.evaluation.target_metrics import estimate, metrics_of, paired_difference
+from aam.evaluation.report_parts import estimated
+from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.evaluation.target_tables import SAMPLE_ID, TRUE
 from aam.phylogeny.community import community
 from aam.phylogeny.engines import full_matrix
@@ -153,8 +154,7 @@ def compare(
 ) -> dict[str, Any]:
     """Figures of each predictor, and of each baseline the paired difference of the model to it."""
     metrics = metrics_of(config.target.task)
-    groups = None if study.labels.groups is None else [study.labels.groups[row] for row in rows]
-    true, seed = values[rows], config.run.seed
+    true, groups, seed = values[rows], study.labels.rows(rows).groups, config.run.seed
     found: dict[str, Any] = {}
     for name, column in predicted.items():
         found[name] = {key: plain(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
@@ -166,23 +166,21 @@ def compare(
     return found
 
 
-def plain(estimate_: Any) -> dict[str, float]:
+def plain(found: Estimate) -> dict[str, float]:
     """An estimate as JSON has it."""
-    return {"value": estimate_.value, "low": estimate_.interval.low, "high": estimate_.interval.high}
+    return {"value": found.value, "low": found.interval.low, "high": found.interval.high}
 
 
 def text_of(target: str, found: dict[str, Any]) -> str:
     """A table of one target for the terminal."""
     shown = [key for key in next(iter(found.values())) if key != "model_less_this"][:3]
-    lines = [f"{target}", f"  {'':<24}" + "".join(f"{key:>32}" for key in shown)]
-    for name, figures in found.items():
-        cells = [
-            f"{figures[key]['value']:.3f} ({figures[key]['low']:.3f} to {figures[key]['high']:.3f})" for key in shown
-        ]
-        lines.append(f"  {name:<24}" + "".join(f"{cell:>32}" for cell in cells))
-    for name, figures in found.items():
-        if "model_less_this" in figures:
-            of = figures["model_less_this"]
-            cells = [f"{of[key]['value']:+.3f} ({of[key]['low']:+.3f} to {of[key]['high']:+.3f})" for key in shown]
-            lines.append(f"  {'model - ' + name:<24}" + "".join(f"{cell:>32}" for cell in cells))
+    rows = [(name, figures, "{:.3f}") for name, figures in found.items()]
+    rows += [
+        (f"model - {name}", figures["model_less_this"], "{:+.3f}")
+        for name, figures in found.items()
+        if "model_less_this" in figures
+    ]
+    lines = [target, f"  {'':<24}" + "".join(f"{key:>32}" for key in shown)]
+    for name, figures, form in rows:
+        lines.append(f"  {name:<24}" + "".join(f"{estimated(figures[key], form):>32}" for key in shown))
     return "\n".join(lines)

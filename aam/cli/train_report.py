@@ -63,7 +63,7 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
     true, folder = truth(config, study).iloc[rows], config.run.output_dir
     calibration, metrics = calibrate(config, study, found, rows)
     table = prediction_table(list(true.index), found, config, calibration)
-    groups = None if study.labels.groups is None else [study.labels.groups[row] for row in rows]
+    groups = study.labels.rows(rows).groups
     metrics |= flat(target_figures(table, true, config, groups)) | coverage(config, each, true, results)
     table = table.assign(**{f"{name}{TRUE}": column.to_numpy() for name, column in true.items()})
     table[IN_FOLD] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
