@@ -22,6 +22,11 @@ MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not availa
 """What stands for no value, in any case: blanks, the words of INSDC, and what R, pandas, databases and Excel write."""
 MISSING_BECAUSE = "missing:"
 """How the words of INSDC begin that give a reason, such as `missing: control sample`."""
+IN_PLAIN_WORDS = {
+    "Found unrecognized ID column name '(.*?)' while": "the first column is named {}, expected 'sample-id'; rename it",
+    "Metadata column name '(.*?)' conflicts with": "a column is named {}, which is kept for the ids; rename it",
+}
+"""What scikit-bio says at length of the commonest faults, such as tables that pandas has written."""
 SHOWN = 10
 """Columns that are named where another was asked for."""
 
@@ -65,6 +70,9 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
         frame = SampleMetadata.load(str(path), column_types=types).to_dataframe()
     except (MetadataFileError, csv.Error) as fault:
         reason = " ".join(str(fault).split("\n\nThere may be more errors")[0].split())
+        for theirs, ours in IN_PLAIN_WORDS.items():
+            if found := re.match(theirs, reason):
+                raise MetadataError(f"{path}: {ours.format(quote(found[1]))}") from fault
         reason = re.sub("'[^']{40,}'", lambda found: quote(found.group()[1:-1]), reason)  # a line may be a whole file
         raise MetadataError(
             f"{path}: {reason.rstrip('.')}; correct the file (tab-separated, QIIME 2 conventions)"
