@@ -12,7 +12,7 @@ import click
 from aam.cli.options import PATH, Fields, add_options, fields_of
 from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, part_of
 from aam.config.embed import ApplyConfig
-from aam.data.files import refuse_unwritable
+from aam.data.folders import refuse_unwritable
 from aam.errors import ConfigError
 
 if TYPE_CHECKING:

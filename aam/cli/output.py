@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from aam.atomic import partial_of, whole_file
-from aam.data.files import refuse_unwritable
+from aam.data.folders import refuse_unwritable
 from aam.errors import ConfigError
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")

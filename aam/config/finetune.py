@@ -1,4 +1,4 @@
-"""Settings of `aam train`, `aam predict` and `aam baseline`, and what a fine-tuned model remembers of its labels."""
+"""Settings of `aam train` and `aam baseline`, and what a fine-tuned model remembers of its labels."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from aam.atomic import sweep
 from aam.config import PrepareConfig
 from aam.corpus import read_any_tree
-from aam.data.files import alone
+from aam.data.folders import alone
 from aam.data.store import Store, open_store
 from aam.data.store_writer import StoreWriter
 from aam.errors import CorpusError

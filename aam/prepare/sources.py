@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aam.config import PrepareConfig, flag, to_dict
-from aam.data.files import LOCK, check_file, digest
+from aam.data.files import check_file, digest
+from aam.data.folders import LOCK
 from aam.data.store import FORMAT, read_manifest, write_manifest
 from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
 

@@ -17,7 +17,8 @@ from aam.atomic import read_json, write_json
 from aam.checkpoint import FOLD, LAST, refuse_inside
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
 from aam.corpus import Corpus
-from aam.data.files import alone, digest, refuse_unwritable
+from aam.data.files import digest
+from aam.data.folders import alone, refuse_unwritable
 from aam.errors import CheckpointError, ConfigError
 from aam.health.switches import read_switches
 

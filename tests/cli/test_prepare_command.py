@@ -9,7 +9,7 @@ import pytest
 from generated_samples import community, write_files
 
 from aam import cli
-from aam.data.files import LOCK, alone
+from aam.data.folders import LOCK, alone
 from aam.errors import CorpusError
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--device", "cpu", "--batch-size", "4", "--rarefy-depth", "none"]

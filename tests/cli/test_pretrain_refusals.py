@@ -14,7 +14,7 @@ import pytest
 from generated_samples import community, write_files
 
 from aam import cli
-from aam.data.files import alone
+from aam.data.folders import alone
 from aam.errors import CheckpointError
 
 OPTIONS = ["--preset", "tiny", "--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--rarefy-depth", "none"]

@@ -1,0 +1,42 @@
+"""A folder is one process's alone."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from aam.data.folders import LOCK, alone, locked
+from aam.errors import CorpusError
+
+
+def test_who_comes_second_is_refused_until_the_first_has_ended(tmp_path: Path):
+    for _ in range(2):
+        with alone(tmp_path / "x", "--output", CorpusError):
+            with pytest.raises(CorpusError, match="another process is writing there"):
+                alone(tmp_path / "x", "--output", CorpusError).__enter__()
+            assert (tmp_path / "x" / LOCK).exists()
+        assert not (tmp_path / "x").exists()
+
+
+def test_a_lock_that_was_removed_after_it_was_opened_is_none(tmp_path: Path):
+    """Else two processes had the folder: one this file, the next the file that takes its place."""
+    path = tmp_path / LOCK
+    with path.open("a") as handle:
+        path.unlink()
+        assert not locked(handle, path)
+        path.touch()
+        assert not locked(handle, path)
+    with path.open("a") as handle:
+        assert locked(handle, path)
+
+
+def test_without_locks_of_the_file_system_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(handle: object, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone(tmp_path / "x", "--output", CorpusError):
+        assert (tmp_path / "x" / LOCK).exists()
