@@ -19,13 +19,14 @@ from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnin
 from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, own
 from aam.corpus import read_any_tree, with_example
+from aam.data.ids import SAMPLE_ID
 from aam.data.rarefy import rarefy_table
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.folds import Fold
 from aam.evaluation.report_parts import estimated
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.evaluation.target_tables import SAMPLE_ID, TRUE
+from aam.evaluation.target_tables import TRUE
 from aam.phylogeny.community import community
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.match import match_tips

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.cli.output import check_output, new_file, through_memory
+from aam.data.ids import FEATURE_ID, SAMPLE_ID
 from aam.errors import ConfigError
 
-INDEX = {"samples": "sample-id", "asvs": "feature-id"}
-"""Name of the column of ids, by the kind of rows; QIIME 2 knows both."""
+INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
+"""Name of the column of ids, by the kind of rows."""
 
 
 def check_embedding_output(path: Path) -> None:

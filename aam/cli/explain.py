@@ -21,6 +21,7 @@ from aam.cli.model_options import (
 from aam.cli.options import PATH, fields_of, given
 from aam.config import DataConfig, FinetuneConfig, part_of
 from aam.config.embed import ExplainConfig
+from aam.data.ids import FEATURE_ID
 from aam.errors import ConfigError
 from aam.wording import cut
 
@@ -136,7 +137,7 @@ def table_text(found: Explanation, ids: Sequence[str], places: np.ndarray | None
     }
     if places is not None:
         columns["tree_position"] = places
-    lines = ["\t".join(["feature-id", "rank", *columns])]
+    lines = ["\t".join([FEATURE_ID, "rank", *columns])]
     for rank, row in enumerate(found.order(), 1):
         lines.append("\t".join([ids[row], str(rank), *(f"{values[row]:.6g}" for values in columns.values())]))
     return "\n".join(lines) + "\n"

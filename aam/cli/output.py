@@ -12,6 +12,7 @@ import numpy as np
 
 from aam.atomic import partial_of, whole_file
 from aam.data.folders import refuse_unwritable
+from aam.data.ids import SAMPLE_ID
 from aam.errors import ConfigError
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
@@ -104,4 +105,4 @@ def write_columns(path: Path, ids: Sequence[str], columns: Mapping[str, np.ndarr
     with new_file(path) as partial:
         rows = zip(ids, *(values.tolist() for values in columns.values()), strict=True)
         text = "".join("\t".join([row[0], *map(repr, row[1:])]) + "\n" for row in rows)
-        partial.write_text("\t".join(["sample-id", *columns]) + "\n" + text, encoding="utf-8")
+        partial.write_text("\t".join([SAMPLE_ID, *columns]) + "\n" + text, encoding="utf-8")

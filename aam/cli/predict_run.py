@@ -15,11 +15,12 @@ from aam.cli.progress import status
 from aam.cli.study_folds import tell_missing_folds
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.data.dataset import ASVDataset, draw_of
+from aam.data.ids import SAMPLE_ID
 from aam.data.label_schema import encode
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration
 from aam.evaluation.predictions import Predictions, average, decode, predict_draws
-from aam.evaluation.target_tables import SAMPLE_ID, flat, prediction_table, target_figures
+from aam.evaluation.target_tables import flat, prediction_table, target_figures
 from aam.models.devices import resolve_device
 from aam.study import NewSamples, open_new_samples
 from aam.wording import counted

@@ -17,7 +17,7 @@ from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
-from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, write_report
+from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC, write_report
 from aam.cli.report_samples import of_pretraining
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
@@ -134,7 +134,7 @@ def draw(folder: Path, embedded: Embedded, true: NDArray[np.float64], metrics: d
     from aam.evaluation.plots import plot_unifrac
 
     plot_curves([read_log(folder)], folder / CURVES)
-    plot_unifrac(embedded.best.cpu().numpy(), true, metrics, folder / "unifrac.png")
+    plot_unifrac(embedded.best.cpu().numpy(), true, metrics, folder / UNIFRAC)
 
 
 def summary(folder: Path, m: dict[str, Any]) -> str:
@@ -160,7 +160,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         "",
         f"  health       {m['health']}",
         f"  checkpoint   {folder / BEST}",
-        f"  curves       {folder / CURVES}, {folder / 'unifrac.png'}",
+        f"  curves       {folder / CURVES}, {folder / UNIFRAC}",
         f"  report       {folder / REPORT}",
         f"  figures      {folder / METRICS}",
         f"  summary      {folder / SUMMARY}",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from aam.atomic import whole_file
+from aam import atomic
 from aam.cli.options import PATH
 from aam.errors import CheckpointError, MetadataError
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from aam.evaluation.report import RunRecord
 
 REPORT = "report.html"
-CURVES = "curves.png"
+CURVES, UNIFRAC, PREDICTIONS = "curves.png", "unifrac.png", "predictions.png"
+"""Pictures of a run that have their place in its report, as has that of `aam explain`; others follow the curves."""
 METRICS, SUMMARY = "metrics.json", "summary.txt"
 """What both kinds of runs leave in their folder."""
 BASELINES = "baselines.json"
@@ -92,7 +92,7 @@ def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: li
     parts = leading_parts(run, found, given) + driver_parts(run, given)
     if shown is not None:
         parts += sample_parts(shown, given)
-    drawn = ("unifrac.png", "predictions.png", "drivers.png", CURVES)
+    drawn = (CURVES, UNIFRAC, PREDICTIONS, "drivers.png")
     others = sorted(path.name for path in run.glob("*.png") if path.name not in drawn)
     parts += pictures(run, {CURVES: "Training curves"} | {name: name for name in others})
     return report_html(dataclasses.replace(found, parts=parts))
@@ -105,7 +105,7 @@ def leading_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Par
 
     if "target" in found.manifest.get("config", {}):
         return target_parts(run, found, given)
-    unifrac = pictures(run, {"unifrac.png": "Predicted against true UniFrac"})
+    unifrac = pictures(run, {UNIFRAC: "Predicted against true UniFrac"})
     return [unifrac_part(found.metrics), nucleotide_part(found.metrics), *unifrac]
 
 
@@ -137,7 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return atomic.read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not readable ({error}); the report needs it whole") from error
 
@@ -151,5 +151,5 @@ def pictures(run: Path, titles: dict[str, str]) -> list[Part]:
 
 def replace(path: Path, text: str) -> None:
     """Write a file in the place of an older one."""
-    with whole_file(path) as partial:
+    with atomic.whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")

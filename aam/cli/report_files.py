@@ -8,13 +8,12 @@ from typing import Any
 import pandas as pd
 
 from aam.cli.report import BASELINES, ReportOptions, pictures, read_json
+from aam.data.ids import FEATURE_ID
 from aam.errors import CheckpointError, InputError
 from aam.evaluation.html import Part
 from aam.evaluation.report_parts import PREDICTORS, baseline_part, driver_part
 
 DRIVERS = "drivers.tsv"
-ID = "feature-id"
-"""First column of the table of `aam explain`."""
 
 
 def baseline_parts(run: Path, given: ReportOptions) -> list[Part]:
@@ -37,8 +36,8 @@ def driver_parts(run: Path, given: ReportOptions) -> list[Part]:
         frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"--explain {path}: not readable ({error}); give the table of `aam explain`") from error
-    if frame.columns[0] != ID:
-        found = f"the first column is {frame.columns[0]!r}, expected {ID!r}"
+    if frame.columns[0] != FEATURE_ID:
+        found = f"the first column is {frame.columns[0]!r}, expected {FEATURE_ID!r}"
         raise InputError(f"--explain {path}: {found}; give the table of `aam explain`")
     figures = read_json(path.with_suffix(".json"))
     return [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aam.cli.report import ReportOptions, pictures
+from aam.cli.report import PREDICTIONS, ReportOptions, pictures
 from aam.cli.report_files import baseline_parts
-from aam.cli.train_report import OUT_OF_FOLD, PREDICTIONS, out_of_fold
+from aam.cli.train_report import OUT_OF_FOLD, out_of_fold
 from aam.config import FinetuneConfig, from_dict
 from aam.evaluation.html import Part
 from aam.evaluation.report import RunRecord

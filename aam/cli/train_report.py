@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY
+from aam.cli.report import CURVES, METRICS, PREDICTIONS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
+from aam.data.ids import SAMPLE_ID
 from aam.data.label_schema import encode
 from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals
@@ -21,7 +22,6 @@ from aam.evaluation.folds import Fold
 from aam.evaluation.predictions import Predictions, average
 from aam.evaluation.target_tables import (
     IN_FOLD,
-    SAMPLE_ID,
     TRUE,
     before_figures,
     class_figures,
@@ -32,7 +32,7 @@ from aam.evaluation.target_tables import (
 from aam.study import Study
 from aam.training.sinks import read_log
 
-OUT_OF_FOLD, PREDICTIONS = "predictions.tsv", "predictions.png"
+OUT_OF_FOLD = "predictions.tsv"
 
 
 @dataclass(frozen=True)

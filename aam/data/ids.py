@@ -11,6 +11,8 @@ from aam.data.files import check_file, read_lines
 from aam.errors import ConfigError, InputError
 from aam.wording import quote
 
+SAMPLE_ID, FEATURE_ID = "sample-id", "feature-id"
+"""How columns of ids are called in tables that are written; QIIME 2 knows both."""
 MAX_SAMPLE_ID = 1024
 MAX_FEATURE_ID = 65536
 """Characters; a feature id may be a whole sequence."""

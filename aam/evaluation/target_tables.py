@@ -11,14 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
+from aam.data.ids import SAMPLE_ID
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
 from aam.evaluation.predictions import Predictions, probabilities
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.wording import quote
 
-SAMPLE_ID, IN_FOLD, TRUE = "sample-id", "fold", "_true"
-"""Columns of the table of out-of-fold predictions beside those of `prediction_table`; the last is an ending."""
+IN_FOLD, TRUE = "fold", "_true"
+"""Of the table of out-of-fold predictions beside what `prediction_table` has: a column, and the ending of some."""
 
 
 def refuse_clashes(target: TargetConfig, classes: Sequence[str]) -> None:
