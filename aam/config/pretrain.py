@@ -116,7 +116,7 @@ class OptimConfig:
     lr: float = option(3e-3, "Peak learning rate.", above=0.0)
     weight_decay: float = option(0.1, "Weight decay, on matrices only.", low=0.0)
     warmup_fraction: float = option(
-        0.1, "Part of the run over which the learning rate rises; then it falls as a cosine.", low=0.0, high=1.0
+        0.05, "Part of the run over which the learning rate rises; from then on it falls to 0.", low=0.0, high=1.0
     )
     clip_norm: float = option(1.0, "Gradients are scaled down to this norm.", above=0.0)
     precision: Precision = option("fp32", "Arithmetic of the matrix products.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +16,7 @@ MODEST_SCALE = 1024.0
 
 
 def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
-    """Rate of update `step` (from 0) of `horizon`: linear warm-up, then a half cosine down to 0.
+    """Rate of update `step` (from 0) of `horizon`: a line up to the peak, then one down to 0.
 
     Warm-up is a fraction of the run, so it is never longer than it; the first update already moves the weights.
     """
@@ -25,7 +24,7 @@ def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
     if step < warmup:
         return config.lr * min(1.0, (step + 1) / warmup)
     progress = min(1.0, (step - warmup) / max(1.0, horizon - warmup))
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.lr * (1 - progress)
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:

@@ -14,9 +14,8 @@ from aam.training.optim import build_optimizer, learning_rate, set_learning_rate
 
 
 def test_rates_of_a_short_run_by_hand():
-    # Ten updates, four of them warm-up: 1/4, 2/4, 3/4, 4/4 of the peak; then half a cosine over the six that are left,
-    # 0.5 * (1 + cos(pi * k / 6)) for k = 0 ... 5.
-    wanted = [0.25, 0.5, 0.75, 1.0, 1.0, 0.9330127, 0.75, 0.5, 0.25, 0.0669873]
+    # Ten updates, four of them warm-up: 1/4, 2/4, 3/4, 4/4 of the peak; then a line down over the six that are left.
+    wanted = [1 / 4, 2 / 4, 3 / 4, 4 / 4, 6 / 6, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     config = OptimConfig(lr=2.0, warmup_fraction=0.4)
     assert [learning_rate(step, 10, config) for step in range(10)] == pytest.approx([2 * rate for rate in wanted])
 
