@@ -32,8 +32,9 @@ SHOWN = 10
 
 
 def read_metadata(path: Path | str) -> pd.DataFrame:
-    """Columns of a metadata file, indexed by sample id (text); numbers are float64, the rest text, missing is NaN.
+    """Columns of a metadata file, indexed by sample id (text); numbers are float64, the rest text.
 
+    NaN is whatever stands for no value: a number `not collected` leaves its column one of numbers.
     Raises `MetadataError`, in one line, for whatever scikit-bio refuses: no id column, ids or columns that repeat, rows
     longer than the header; and for text that is not UTF-8.
     """
@@ -41,9 +42,8 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
 
 
 def read_text(path: Path | str) -> pd.DataFrame:
-    """As `read_metadata`, but columns are text as written, `1.10` and `00123`; NaN is whatever stands for no value."""
-    frame = _load(path, dict.fromkeys(map(str, read_metadata(path).columns), "categorical"))
-    return frame.map(lambda value: math.nan if _is_missing(value) else value)
+    """As `read_metadata`, but all columns are text as written: `1.10` and `00123` stay what they are."""
+    return _load(path, dict.fromkeys(map(str, read_metadata(path).columns), "categorical"))
 
 
 def _is_missing(value: object) -> bool:
@@ -67,7 +67,7 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
             "it as tab-separated text"
         )
     try:
-        frame = SampleMetadata.load(str(path), column_types=types).to_dataframe()
+        read = SampleMetadata.load(str(path), column_types=types, default_missing_scheme="INSDC:missing")
     except (MetadataFileError, csv.Error) as fault:
         reason = " ".join(str(fault).split("\n\nThere may be more errors")[0].split())
         for theirs, ours in IN_PLAIN_WORDS.items():
@@ -77,6 +77,7 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
         raise MetadataError(
             f"{path}: {reason.rstrip('.')}; correct the file (tab-separated, QIIME 2 conventions)"
         ) from fault
+    frame = read.to_dataframe().map(lambda value: math.nan if _is_missing(value) else value)
     frame.index = frame.index.astype(str)
     return frame
 

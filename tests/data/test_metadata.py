@@ -38,6 +38,13 @@ def test_groups_are_text_as_written_and_missing_ones_are_left_out(tmp_path):
     assert read_groups(path, "site", ["x", "b"]) == {"a": "gut", "b": "gut", "d": "skin"}
 
 
+def test_a_number_that_was_not_collected_leaves_its_column_one_of_numbers(tmp_path):
+    path = tmp_path / "m.tsv"
+    path.write_text("sample-id\tage\tsite\na\t3\tgut\nb\tnot collected\tNot Applicable\nc\t4.5\tNA\n")
+    frame = read_metadata(path)
+    assert frame["age"].dropna().tolist() == [3.0, 4.5] and frame["site"].dropna().tolist() == ["gut"]
+
+
 def test_metadata_of_another_table_are_told_by_both_ids(tmp_path):
     path = tmp_path / "m.tsv"
     path.write_text("sample-id\tsubject\nMC001\t01\nMC002\t01\n")
