@@ -22,8 +22,7 @@ def products_in(precision: Precision, device: torch.device) -> torch.autocast:
 def gain_of_bf16(device: torch.device) -> float:
     """How many times as fast products of the size of a chunk are in bfloat16 as in single precision: the best of some.
 
-    Measured in about 10 ms, in turn, for other processes may take the processor from either; what the hardware says of
-    itself does not tell how fast it is.
+    Measured in about 10 ms; what the hardware says of itself does not tell how fast it is.
     """
     single, half = (
         [torch.ones(*shape, dtype=dtype, device=device) for shape in ((2048, 128), (128, 512))]
@@ -34,10 +33,11 @@ def gain_of_bf16(device: torch.device) -> float:
 
 
 def seconds_of(left: Tensor, right: Tensor) -> float:
-    """Wall time of a matrix product, waited for."""
-    start = time.perf_counter()
+    """Time of a matrix product, waited for; on a processor its own time, for others may have it meanwhile."""
+    clock = time.process_time if left.device.type == "cpu" else time.perf_counter
+    start = clock()
     (left @ right)[0, 0].item()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def at_least_single(tensor: Tensor) -> Tensor:
