@@ -126,8 +126,16 @@ class RunHealth:
         self.check(state)
         if self.policy == "skip":
             return False
-        vars(state).update(vars(self.backing.take_back()) | {"seconds": state.seconds})
+        vars(state).update(vars(self.backing.take_back()) | {"seconds": state.seconds, "done": False})
         return True
+
+    def settle(self, state: TrainState) -> bool:
+        """Deal with faults of steps that are unread, before a checkpoint takes these for good; as `recover`."""
+        try:
+            self.guard.flush(self.learner)
+        except Tripped as trip:
+            return self.recover(trip, state)
+        return False
 
     def check(self, state: TrainState) -> None:
         """Raise `NonFiniteError` where more was lost or done than the budgets of the whole run allow."""
@@ -156,11 +164,7 @@ class RunHealth:
             yield spike.step + 1, {spike.name: spike.value, "mean": spike.mean, "sigmas": spike.sigmas}
 
     def close(self) -> None:
-        """Read what is unread, and account for every sample that entered training.
-
-        Raises `Tripped` for a last step that was not finite, `LedgerError` where the account does not add up.
-        """
-        self.guard.flush(self.learner)
+        """Account for every sample that entered training; raises `LedgerError` where the account does not add up."""
         entered = self.ledger.entered(TRAINING, "sample")
         self.ledger.close(TRAINING, "sample", entered - self.ledger.lost("sample", TRAINING))
 

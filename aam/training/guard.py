@@ -50,6 +50,7 @@ class StepGuard:
         self.news: list[Spike] = []
         self.ratios: dict[str, float] = {}
         self._unread: list[Attempt] = []
+        self._reading: Reading | None = None
         self._random = random_state()  # a step draws from torch's generators alone, so the others are read once
         if config.safe_clamp:
             blocks = [(name, module) for name, module in learner.model.named_modules() if isinstance(module, Block)]
@@ -76,13 +77,17 @@ class StepGuard:
             self.watch = Watch(learner.model, result.names, self.config)
         reading = self.watch.record(self._attempt.number, result.terms, norm)
         self.reach += learner.optimizer.reach()
-        if reading is not None:
+        if reading is not None and self.config.watch_every == 1:
             self._judge(learner, reading, result)
+        self._reading = reading
         return norm
 
     @contextmanager
     def updating(self, learner: Learner, result: StepResult) -> Iterator[None]:
-        """Where the host reads only once in a while, the device itself skips an update that is not finite."""
+        """Where the host reads only once in a while, the device itself skips an update that is not finite.
+
+        What the host then finds does not cost the step in which it reads.
+        """
         assert self.watch is not None  # the step was admitted
         blind: Any = learner.optimizer if self.config.watch_every > 1 and not learner.scaler.is_enabled() else None
         if blind is not None:
@@ -93,9 +98,11 @@ class StepGuard:
             del blind.found_inf
         if self.recorder is not None:
             self.recorder.finish(learner, result)
+        if self._reading is not None and self.config.watch_every > 1:
+            self._judge(learner, self._reading, None)
 
     def flush(self, learner: Learner) -> None:
-        """Read what has not been read yet; raises `Tripped` like `admit`."""
+        """Read what has not been read yet; raises `Tripped` for a step that was not finite."""
         if self.watch is not None and self._unread:
             self._judge(learner, self.watch.read(), None)
 
@@ -115,8 +122,7 @@ class StepGuard:
         if not bad:
             return
         culprit = next(attempt for attempt in attempts if attempt.number == bad[0])
-        now = self._attempt.number
-        self.interventions.add(SKIPPED, len(set(bad[1:]) - {now}))
+        self.interventions.add(SKIPPED, len(bad) - 1)  # whoever recovers from the first counts that
         late = sum(attempt.number > culprit.number for attempt in attempts)
         raise Tripped(culprit, None if late else result, str(reading).split(": ", 1)[1], late)
 

@@ -84,11 +84,15 @@ def train(run: Run, state: TrainState, stop: Stop) -> None:
             run.write("train", state, run.meter.read() | run.health.values())
             for at, values in run.health.news():
                 run.write("spike", state, values, at)
+        if run.eval_due(state) and run.health.settle(state):
+            stream = run.batches(state.batches)
+            continue
         if run.eval_due(state):
             judge(run, state)
         if run.eval_due(state) or run.health.unsaved:
             run.save(state, "last")
         if stop.requested and not state.done:
+            run.health.settle(state)
             folder = run.save(state, "last")
             raise Interrupted(f"interrupted by {stop.name} after step {state.step}; go on with --resume ({folder})")
     run.health.close()

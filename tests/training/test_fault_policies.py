@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from every_step import EveryStep
 from spoilt_runs import BAD, GENEROUS, ROW, NewRun, close, finite, infinite_count, spoil, text_of, weights
 
 from aam.data.dataset import Batch
@@ -134,6 +135,25 @@ def test_noticed_late_but_never_applied(new_run: NewRun):
     train(run, state, StopRequest())
     assert finite(run) and "noticed: 2 updates later" in text_of(run, 2)
     assert run.health.ledger.lost("sample", TRAINING) == {seen[0].sample_ids[ROW]}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_steps_that_are_unread_are_read_before_a_checkpoint_takes_them(new_run: NewRun, interrupted: bool):
+    """At the end of a run and where it is stopped, so that a resumed one knows of them; only the bad step is lost."""
+    run, state = new_run("run", max_steps=3, watch_every=9, on_fault="skip", **GENEROUS)
+    seen, stop = spoil(run, infinite_count, at=1), StopRequest()
+    if interrupted:
+        run.meter = EveryStep(stop, 2)
+        with pytest.raises(Interrupted, match="after step 2"):
+            train(run, state, stop)
+        run, state = new_run("run", max_steps=3, watch_every=9, on_fault="skip", resume=True, **GENEROUS)
+    train(run, state, stop if not interrupted else StopRequest())
+    assert run.health.ledger.lost("sample", TRAINING) == {seen[0].sample_ids[ROW]} and finite(run)
+    assert run.health.interventions.counts == {"skipped step": 1}
+    alone, at = new_run("alone", max_steps=3, on_fault="skip", **GENEROUS)
+    spoil(alone, infinite_count, at=1)
+    train(alone, at, StopRequest())
+    assert all(torch.equal(tensor, weights(alone)[name]) for name, tensor in weights(run).items())
 
 
 def infinite_gradient(run: Run) -> None:
