@@ -12,6 +12,7 @@ from aam.cli.model_options import TREE_INPUTS, Opened, common_values, encoding_o
 from aam.cli.options import PATH, fields_of, given
 from aam.config import DataConfig, PretrainConfig, part_of
 from aam.config.embed import DistanceConfig, DistanceMethod
+from aam.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
         write_columns(files["faith_pd"], ids, columns)
     write_matrix(output, ids, predicted)
     metric = opened.config.model.unifrac_metric
-    click.echo(f"{metric} of {len(ids):,} samples: {output} ({time.monotonic() - started:.1f} s)")
+    click.echo(f"{metric} of {counted(len(ids), 'samples')}: {output} ({time.monotonic() - started:.1f} s)")
 
 
 def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> DistanceMethod:

@@ -13,6 +13,7 @@ from aam.cli.options import PATH, fields_of, given
 from aam.config import part_of
 from aam.config.embed import EmbedConfig
 from aam.errors import ConfigError
+from aam.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     assert found is not None  # a model without branches was refused
     write_embedding(output, kind, ids, PREFIX[job.what], found.float().cpu().numpy())
     click.echo(
-        f"{job.what}: {len(ids):,} rows of {found.shape[1]} columns, from {len(table.asv_ids):,} ASVs: {output} "
+        f"{job.what}: {counted(len(ids), 'rows')} of {counted(found.shape[1], 'columns')}, from "
+        f"{counted(len(table.asv_ids), 'ASVs')}: {output} "
         f"({time.monotonic() - started:.1f} s)"
     )
 

@@ -17,7 +17,7 @@ from aam.errors import CheckpointError, ConfigError
 from aam.evaluation.folds import Fold, Scheme, divisible, groups_on_both_sides, make_folds, with_fewer_labels
 from aam.study import Study, likely_groups
 from aam.training.manifest import MANIFEST, TRAIN_IDS, read_part, run_of
-from aam.wording import quote
+from aam.wording import counted, quote
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""
@@ -49,8 +49,8 @@ def refuse_untrainable(fold: Fold, classes: Sequence[str | None] | None) -> None
     """Raise ConfigError for a fold that trains on less than two samples, or, of `classes` [N], on a single one."""
     if len(fold.train) < MIN_SIDE:
         raise ConfigError(
-            f"fold {fold.name} has {len(fold.train)} samples to train on, expected at least {MIN_SIDE}; give more "
-            "samples, or a larger --label-fraction"
+            f"fold {fold.name} has {counted(len(fold.train), 'samples')} to train on, expected at least {MIN_SIDE}; "
+            "give more samples, or a larger --label-fraction"
         )
     if classes is not None and len(trained := {classes[row] for row in fold.train}) < 2:
         raise ConfigError(

@@ -12,6 +12,7 @@ from aam.cli.data_notes import tell_data
 from aam.cli.options import PATH, add_options, fields_of, given
 from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
 from aam.errors import ConfigError
+from aam.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,8 @@ def command(output: Path, **values: Any) -> None:
     else:
         write_matrix(output, table.sample_ids, result)
     click.echo(
-        f"{job.metric} of {len(table.sample_ids):,} samples with {len(table.asv_ids):,} ASVs by {job.engine}: {output} "
+        f"{job.metric} of {counted(len(table.sample_ids), 'samples')} with {counted(len(table.asv_ids), 'ASVs')} by "
+        f"{job.engine}: {output} "
         f"({time.monotonic() - started:.1f} s)"
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aam.data.files import check_file, read_lines
 from aam.errors import MetadataError
-from aam.wording import few, quote
+from aam.wording import counted, few, quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,8 +87,8 @@ def refuse_strangers(frame: pd.DataFrame, table_ids: Sequence[str], path: Path |
     known = set(frame.index)
     if not any(sample in known for sample in table_ids):
         raise MetadataError(
-            f"{path}: none of its {len(frame)} samples is among the {len(table_ids)} of the table (metadata: "
-            f"{quote(str(frame.index[0]))}, table: {quote(table_ids[0])}); use the metadata of this table"
+            f"{path}: none of its {counted(len(frame), 'samples')} is among the {len(table_ids)} of the table "
+            f"(metadata: {quote(str(frame.index[0]))}, table: {quote(table_ids[0])}); use the metadata of this table"
         )
 
 

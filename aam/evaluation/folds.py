@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.errors import ConfigError
+from aam.wording import counted
 
 Scheme = Literal["k-fold", "stratified", "grouped", "stratified-grouped", "leave-one-group-out"]
 
@@ -100,7 +101,10 @@ def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Ha
     if needed < 2:
         raise ConfigError(f"{count} folds asked for: at least 2 are needed, or nothing is held out")
     if units < needed:
-        raise ConfigError(f"{needed} folds of {units} {what}: at least one in each fold is needed; ask for fewer folds")
+        raise ConfigError(
+            f"{counted(needed, 'folds')} of {counted(units, what)}: at least one in each fold is needed; "
+            "ask for fewer folds"
+        )
 
 
 def _numbered(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:

@@ -12,13 +12,13 @@ from typing import Any
 
 from aam.evaluation.html import DASH, Part, folded, number, section, table, text
 from aam.evaluation.report_style import CSS
-from aam.wording import few
+from aam.wording import counted, few
 
 SHOWN = 6
 """Ids of one reason that are listed."""
 SIZES = {
-    "samples_train": "training samples",
-    "samples_validation": "held-out samples",
+    "samples_train": "samples to train on",
+    "samples_validation": "samples held out",
     "samples_tested": "samples predicted unseen",
     "folds": "folds",
     "asvs": "ASVs",
@@ -73,9 +73,11 @@ def heading(run: RunRecord) -> str:
     manifest, known = run.manifest, {**run.manifest, **run.metrics}
     version = manifest.get("versions", {}).get("aam", "")
     made = f"aam {version}, started {manifest.get('started', 'at an unknown time')}"
-    facts = [(f"{known[name]:,}", label) for name, label in SIZES.items() if isinstance(known.get(name), int)]
+    facts = [
+        counted(known[name], label).split(" ", 1) for name, label in SIZES.items() if isinstance(known.get(name), int)
+    ]
     if "seconds" in known:
-        facts.append((f"{known['seconds'] / 60:.1f}", "minutes of training"))
+        facts.append([f"{known['seconds'] / 60:.1f}", "minutes of training"])
     tiles = "".join(f"<div><b>{value}</b>{label}</div>" for value, label in facts)
     command = " ".join(map(str, manifest.get("command", [])[1:]))
     return (

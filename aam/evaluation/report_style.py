@@ -18,7 +18,7 @@ pre { margin: 0.8rem 0; padding: 0.6rem 0.9rem; background: #f4f6f8; font-size: 
 .tiles b { display: block; color: var(--ink); font-size: 1.3rem; font-variant-numeric: tabular-nums; }
 table { width: 100%; margin: 0 0 1rem; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.32rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: anywhere; min-width: 3.6rem; }
 th { color: var(--soft); font-size: 0.8rem; font-weight: 600; overflow-wrap: normal; }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
 thead th:empty { padding: 0; border: 0; }
@@ -26,6 +26,10 @@ figure { margin: 0.5rem 0 1rem; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { margin-top: 0.4rem; color: var(--soft); font-size: 0.85rem; }
 summary { padding: 0.3rem 0; color: var(--accent); cursor: pointer; }
+@media (max-width: 40rem) {
+  main { margin: 0; padding: 1rem; border: 0; font-size: 13px; }
+  th, td { padding: 0.25rem 0.3rem; }
+}
 @media print {
   body { background: none; font-size: 11px; }
   main { max-width: none; margin: 0; padding: 0; border: 0; }

@@ -45,7 +45,7 @@ def test_a_run_whose_data_is_gone_is_reported_without_ordinations(tmp_path: Path
         (["-o", "page.pdf"], "found the ending '.pdf', expected .html"),
         (["--color-by", "agee"], "has no column 'agee'"),
         (["--metadata", "nowhere.tsv"], "nowhere.tsv does not exist"),
-        (["--metadata", "others.tsv"], "others.tsv: none of its 1 samples is among the 38 of the table"),
+        (["--metadata", "others.tsv"], "others.tsv: none of its 1 sample is among the 38 of the table"),
     ],
 )
 def test_refused_with_code_2_and_nothing_written(run: Path, options: list[str], message: str, capsys, monkeypatch):

@@ -224,7 +224,7 @@ REFUSED = {
         ["--task", "classification", "--target", "age_months", "--validation-fraction", "0.001"],
         "holds out one of 1000 like parts, but there are ",
     ),
-    "too few labels": (["--target", "weight", "--label-fraction", "0.001"], "has 1 samples to train on, expected at"),
+    "too few labels": (["--target", "weight", "--label-fraction", "0.001"], "has 1 sample to train on, expected at"),
     "order unknown": (["--task", "ordinal", "--target", "grade"], "say so with --class-order"),
     "loss of another task": (["--target", "weight", "--loss", "pinball"], "--loss pinball cannot score"),
     "freeze nothing": (["--target", "weight", "--freeze"], "give --pretrained RUN"),

@@ -66,7 +66,7 @@ def test_groups_on_both_sides_are_named_in_order() -> None:
     [
         ("grouped", CLASSES, None, 5, "need groups"),
         ("grouped", CLASSES, GROUPS, 13, "13 folds of 12 groups"),
-        ("leave-one-group-out", CLASSES, ["a"] * 60, 5, "2 folds of 1 groups"),
+        ("leave-one-group-out", CLASSES, ["a"] * 60, 5, "2 folds of 1 group:"),
         ("k-fold", CLASSES[:3], None, 5, "5 folds of 3 samples"),
         ("k-fold", CLASSES, None, 1, "1 folds asked for"),
         ("stratified", ["well"] * 10 + ["ill"] * 2, None, 3, "3 folds of 2 samples of class 'ill'"),
