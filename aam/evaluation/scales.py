@@ -31,7 +31,7 @@ SCALES = "scales.json"
 """File of a checkpoint folder."""
 GROWN = "grown_tree"
 """Name of the line of UniFrac on grown trees, which are no trees of inference: they make distances too large."""
-FIT_SAMPLES = 64
+SCALE_SAMPLES = 64
 """Most training samples that factor and line are found on: ratios differ by a few percent, and pairs are 2,016."""
 
 
@@ -79,9 +79,9 @@ class Known(NamedTuple):
 
 
 def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
-    """At most `FIT_SAMPLES` training samples, with all their ASVs."""
+    """At most `SCALE_SAMPLES` training samples, with all their ASVs."""
     train = corpus.sides.train
-    chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:FIT_SAMPLES]])
+    chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:SCALE_SAMPLES]])
     dataset = corpus.samples(chosen, draw.whole)
     samples = [dataset[row] for row in range(len(dataset))]
     true = corpus.targets(*in_columns(samples))
