@@ -18,7 +18,7 @@ from aam.data.dataset import ASVDataset, draw_of
 from aam.data.ids import SAMPLE_ID
 from aam.data.label_schema import encode
 from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration, read_calibration
+from aam.evaluation.calibration import Calibration, read_calibration, unbounded
 from aam.evaluation.predictions import Predictions, average, decode, predict_draws
 from aam.evaluation.target_tables import flat, prediction_table, target_figures
 from aam.models.devices import resolve_device
@@ -50,6 +50,8 @@ def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: R
         with new_file(refused_path) as partial:
             refused.to_csv(partial, sep="\t")
         click.echo(f"{counted(len(refused), 'samples')} refused, with reasons in {refused_path}", err=True)
+    for text in unbounded(calibration or Calibration(), config.target.target, job.coverage):
+        click.echo(f"Warning: {text}", err=True)
     tell(table, new, members, calibration)
     if new.truth is not None:
         tell_flattered(model, new.truth.index[new.truth.notna().any(axis=1)])

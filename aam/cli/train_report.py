@@ -17,7 +17,7 @@ from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.ids import SAMPLE_ID
 from aam.data.label_schema import encode
 from aam.errors import CheckpointError
-from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals
+from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals, unbounded
 from aam.evaluation.folds import Fold
 from aam.evaluation.predictions import Predictions, average
 from aam.evaluation.target_tables import (
@@ -79,6 +79,8 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
     }
     write_json(folder / METRICS, metrics)
     text = summary(config, metrics)
+    doubts = unbounded(calibration, config.target.target, config.fold.coverage)
+    text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     return text
 
@@ -140,8 +142,8 @@ def coverage(
     figures = {"interval_nominal": config.fold.coverage}
     covered, wide = np.concatenate(inside), np.concatenate(width)
     for place, name in enumerate(true):
-        before, known = before_figures(name, true.shape[1]), ~np.isnan(whole[:, place])
-        figures[f"{before}interval_coverage"] = float(covered[known, place].mean())
+        before, there = before_figures(name, true.shape[1]), ~np.isnan(whole[:, place])
+        figures[f"{before}interval_coverage"] = float(covered[there, place].mean())
         figures[f"{before}interval_width"] = float(wide[:, place].mean())
     return figures
 

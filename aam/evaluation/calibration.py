@@ -6,6 +6,7 @@ N samples, O targets, Q quantiles, C classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scipy.special import log_softmax
 
 from aam.atomic import read_json
 from aam.errors import CheckpointError
+from aam.wording import counted
 
 CALIBRATION = "calibration.json"
 TEMPERATURES = (0.05, 20.0)
@@ -68,6 +70,16 @@ def margin(scores: NDArray[np.float64], coverage: float) -> float:
     """
     rank = math.ceil((len(scores) + 1) * coverage)
     return float(scores[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def unbounded(calibration: Calibration, targets: Sequence[str], coverage: float) -> list[str]:
+    """Which targets have infinite intervals, and what their predictions can promise; see `margin`."""
+    return [
+        f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of samples never trained on can promise "
+        f"a --coverage of {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
+        for name, scores in zip(targets, calibration.scores, strict=False)  # classes have none
+        if math.isinf(margin(scores, coverage))
+    ]
 
 
 def intervals(values: NDArray[np.float64], calibration: Calibration, coverage: float) -> NDArray[np.float64]:

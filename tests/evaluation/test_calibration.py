@@ -20,6 +20,7 @@ from aam.evaluation.calibration import (
     margin,
     nll,
     read_calibration,
+    unbounded,
 )
 
 
@@ -28,6 +29,14 @@ def test_the_margin_is_the_rank_conformal_prediction_asks_for():
     assert margin(scores, 0.8) == 8.0
     assert margin(scores, 0.9) == 9.0
     assert margin(scores, 0.95) == math.inf  # nine residuals cannot promise more than 90 %
+
+
+def test_intervals_without_end_are_told_with_what_can_be_promised():
+    few, many = np.arange(11.0), np.arange(200.0)  # eleven promise 11 of 12 at most, 0.916 and not 0.917
+    (text,) = unbounded(Calibration((few, many)), ("age", "weight"), 0.95)
+    assert text.startswith("intervals of age are infinite: 11 residuals") and "a --coverage of 0.916 at most" in text
+    assert unbounded(Calibration((few, many)), ("age", "weight"), 0.916) == []
+    assert unbounded(Calibration((), 2.0), ("class",), 0.999) == []
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
