@@ -76,7 +76,7 @@ def unbounded(calibration: Calibration, targets: Sequence[str], coverage: float)
     """Which targets have infinite intervals, and what their predictions can promise; see `margin`."""
     return [
         f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of samples never trained on can "
-        f"promise a --coverage of {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
+        f"promise --coverage {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
         for name, scores in zip(targets, calibration.scores, strict=False)  # classes have none
         if math.isinf(margin(scores, coverage))
     ]
