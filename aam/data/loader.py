@@ -52,7 +52,10 @@ class TrainingBatches(Dataset):
         return cut[0] if len(cut) == 1 else rng.permutation(np.concatenate(cut))
 
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
-        """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead."""
+        """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead.
+
+        Raises RuntimeError, as torch does, where one of these is killed.
+        """
         numbers = range(start, 2**62)
         send_maps_as_places()
         # A generator of its own: else each loader takes a number from torch's, and a resumed run would drop out others.
@@ -65,7 +68,15 @@ class TrainingBatches(Dataset):
             generator=torch.Generator(),
             worker_init_fn=leave_signals_to_parent,
         )
-        return iter(loader)
+        return handed_over(iter(loader))
+
+
+def handed_over(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; a worker that is killed just then leaves a connection without an end, which torch lets pass."""
+    try:
+        yield from batches
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError(f"DataLoader worker is gone while it hands over a batch ({type(error).__name__})") from error
 
 
 def leave_signals_to_parent(worker: int) -> None:

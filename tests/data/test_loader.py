@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam.data.dataset import Batch
-from aam.data.loader import TrainingBatches, ValidationBatches
+from aam.data.loader import TrainingBatches, ValidationBatches, handed_over
 from aam.errors import ConfigError
 
 COMMUNITY = community(samples=11, asvs=40, richness=15)
@@ -117,6 +117,18 @@ def test_a_killed_worker_is_told_in_words_that_the_command_line_knows():
         timeout=100,
     )
     assert "a process of --num-workers was killed; go on with --resume" in told.stdout, told.stderr
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
+def test_a_worker_killed_while_it_hands_over_a_batch_is_one_as_well(error: type[Exception]):
+    def batches():
+        yield 1
+        raise error
+
+    found = handed_over(batches())
+    assert next(found) == 1
+    with pytest.raises(RuntimeError, match="DataLoader worker is gone"):
+        next(found)
 
 
 def test_more_samples_a_batch_than_there_are_is_refused():
