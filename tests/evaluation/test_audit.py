@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam.evaluation import audit as auditing
 from aam.evaluation.audit import Signal, audit, role_of, shuffled
 
 SAMPLES, WIDTH = 120, 16
@@ -103,7 +104,7 @@ def test_columns_of_which_nothing_can_be_said_are_named(rng):
 
 
 def test_columns_with_a_role_come_first_and_missing_values_are_left_out(rng, monkeypatch):
-    monkeypatch.setattr("aam.evaluation.audit.MOST_COLUMNS", 2)
+    monkeypatch.setattr(auditing, "MOST_COLUMNS", 2)
     frame = text({name: rng.choice(["1", "2"], SAMPLES) for name in ("sex", "diet", "MiSeqRun")})
     frame.loc[:19, "MiSeqRun"] = np.nan
     result = audit(rng.normal(size=(SAMPLES, 4)), frame, 0)

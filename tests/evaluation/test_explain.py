@@ -12,6 +12,7 @@ from trained_run import save_run
 
 from aam.checkpoint import open_model
 from aam.config import DataConfig
+from aam.evaluation import explain as explaining
 from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.embed import Encoding
 from aam.evaluation.explain import (
@@ -62,7 +63,7 @@ def test_abundance_is_attributed_along_its_logarithm():
 
 
 def test_attributions_add_up_to_the_difference(encoding: Encoding, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aam.evaluation.explain.STEPS", 128)  # a sum of few places is near the integral, not equal
+    monkeypatch.setattr(explaining, "STEPS", 128)  # a sum of few places is near the integral, not equal
     some, baseline = slots(), torch.linspace(-1, 1, 32) ** 3
     scalar = distance_to_mean(encoding.model, torch.ones(32))
     found = integrated_gradients(scalar, some, baseline[None], RNG)

@@ -14,6 +14,7 @@ from aam.config import Covariate, FinetuneConfig, NumericTarget, TargetConfig, T
 from aam.data.label_schema import encode
 from aam.data.labels import Labels
 from aam.errors import ConfigError
+from aam.evaluation import explain as explaining
 from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.embed import Encoding
 from aam.evaluation.explain import Slots, explain, integrated_gradients, mean_explanation
@@ -92,7 +93,7 @@ def test_attributions_add_up_to_the_prediction_less_that_of_the_background(
     some: Community, monkeypatch: pytest.MonkeyPatch
 ):
     """One background ASV, so that all paths of a sample begin in the same place."""
-    monkeypatch.setattr("aam.evaluation.explain.STEPS", 256)
+    monkeypatch.setattr(explaining, "STEPS", 256)
     config = config_of("two numbers")
     model, slots = random_model(config, some), slots_of(random_model(config, some), some)
     scalar = target_scalar(model, config, choose_output(config, "age"))

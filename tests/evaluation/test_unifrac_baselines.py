@@ -15,6 +15,7 @@ from aam.config import Metric
 from aam.data.rarefy import rarefy, sample_rng
 from aam.data.table import read_table
 from aam.data.tokenizer import tokenize
+from aam.evaluation import baselines
 from aam.evaluation.baselines import (
     FIT_SAMPLES,
     DrawnSamples,
@@ -144,10 +145,10 @@ def test_the_tree_is_bounded_by_using_fewer_training_samples(
     # held out: 4 ASVs; with the third sample 6; the fourth would make 9
     three = upgma_baseline(fit.take(np.arange(3)), held_out, tokens, "unweighted", 0.5)
     everyone = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
-    monkeypatch.setattr("aam.evaluation.baselines.MAX_ASVS", 8)
+    monkeypatch.setattr(baselines, "MAX_ASVS", 8)
     bounded = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
     assert bounded.raw == three.raw != everyone.raw, "on the tree of its ASVs"
-    monkeypatch.setattr("aam.evaluation.baselines.MAX_ASVS", 5)
+    monkeypatch.setattr(baselines, "MAX_ASVS", 5)
     skipped = upgma_baseline(fit, held_out, tokens, "unweighted", 0.5)
     assert isinstance(skipped, Skipped) and "carry 4 ASVs" in skipped.reason and "at most 5" in skipped.reason
 
