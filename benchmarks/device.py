@@ -13,6 +13,7 @@ Wall seconds, medians, the first steps left out; peaks are of the device's memor
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,14 +27,17 @@ from step import batches_of, config_of, operations
 from torch import Tensor
 
 from aam.config import PretrainConfig
+from aam.corpus import Corpus, open_corpus
 from aam.data.dataset import Batch
 from aam.models.devices import resolve_device
 from aam.models.precision import DTYPES
-from aam.training.run import Weights, build_learner
+from aam.training.run import Weights, build_learner, training_batches
 from aam.training.step import Learner, add_gradients, step
 
 WARM = 3
 """Steps that are left out: kernels are chosen, memory is asked for, workers start."""
+WORKERS = min(4, os.cpu_count() or 1)
+"""Processes that assemble the batches of steps that are fed."""
 TRAINING = 50
 """Steps of the model whose losses are compared."""
 LIMITS = 64, 128, 192, 256, 320
@@ -77,7 +81,7 @@ def pace(config: PretrainConfig, device: torch.device, steps: int) -> dict[str, 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     ready = seconds_a_step(learner, iter(kept), steps)
-    fed = seconds_a_step(learner, batches.stream(0, config.run.num_workers), steps)
+    fed = seconds_a_step(learner, batches.stream(0, WORKERS), steps)
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     useful = [operations(learner.model, config.model, batch)[0] for batch in kept[WARM:]]
     return {
@@ -98,37 +102,38 @@ class Found(NamedTuple):
     slots: int
 
 
-def trained(options: dict[str, Any]) -> Weights:
+def trained(options: dict[str, Any], corpus: Corpus) -> Weights:
     """Weights after some steps in single precision; embeddings of fresh ones are nearly constant: noise in bfloat16."""
     config = config_of(options | {"precision": "fp32", "batch_size": 32})
-    batches = batches_of(config)
+    batches = training_batches(config, corpus)
     learner = build_learner(config, batches, torch.device("cpu"))
     for number in range(TRAINING):
         step(learner, [batches[number]], number, TRAINING)
     return learner.model.state_dict()
 
 
-def first_pass(options: dict[str, Any], device: torch.device, weights: Weights) -> Found:
+def first_pass(options: dict[str, Any], corpus: Corpus, device: torch.device, weights: Weights) -> Found:
     """Of the first batch, without dropout, on the host."""
     config = config_of(options | {"dropout": 0.0})
-    batches = batches_of(config)
-    learner = build_learner(config, batches, device, weights)
-    _, terms = add_gradients(learner, batches[0], 1)
+    batches = training_batches(config, corpus)
+    learner, batch = build_learner(config, batches, device, weights), batches[0]
+    _, terms = add_gradients(learner, batch, 1)
     gradient = torch.cat([p.grad.flatten() for p in learner.model.parameters() if p.grad is not None])
-    return Found(terms.float().cpu(), gradient.cpu(), batches[0].valid.shape[1])
+    return Found(terms.float().cpu(), gradient.cpu(), batch.valid.shape[1])
 
 
 def compare(options: dict[str, Any], device: torch.device, precisions: Sequence[str]) -> None:
     """For each token limit, how far losses and gradient are from those of a CPU in single precision."""
     heads = "".join(f"{f'{what}, {precision}':>18}" for precision in precisions for what in ("loss", "gradient"))
     print(f"{'token limit':<12}{'slots':>6}{heads}    relative to a CPU in fp32")
-    weights = trained(options)
+    corpus = open_corpus(config_of(options))
+    weights = trained(options, corpus)
     for limit in LIMITS:
         here = options | {"token_limit": limit}
-        wanted = first_pass(here | {"precision": "fp32"}, torch.device("cpu"), weights)
+        wanted = first_pass(here | {"precision": "fp32"}, corpus, torch.device("cpu"), weights)
         line = f"{limit:<12}{wanted.slots:>6}"
         for precision in precisions:
-            found = first_pass(here | {"precision": precision}, device, weights)
+            found = first_pass(here | {"precision": precision}, corpus, device, weights)
             for one, other in ((found.terms[:1], wanted.terms[:1]), (found.gradient, wanted.gradient)):
                 line += f"{float((one - other).norm() / other.norm()):>18.1e}"
         print(line)
@@ -150,12 +155,13 @@ def main(
     """Time the presets on a device, and compare a small model with a CPU."""
     where, dtype = resolve_device(device), DTYPES[precision]
     options = files_of(table, tree) | {"batch_size": batch_size, "precision": precision}
-    print(f"{where}, {precision}: products {rate_of_products(dtype, where) / 1e12:.3g} TFLOP/s")
+    peak = rate_of_products(dtype, where)
+    print(f"{where}, {precision}: products {peak / 1e12:.3g} TFLOP/s")
     print(f"{'':<10}{'ready s':>10}{'fed s':>10}{'samples/s':>11}{'ASVs/s':>10}{'of gemm':>9}{'peak MB':>9}")
     timings = {}
     for name in preset:
         said = pace(config_of(options | {"preset": name}), where, steps)
-        said["of gemm"] = said["operations"] / rate_of_products(dtype, where)
+        said["of gemm"] = said["operations"] / peak
         timings[name] = Timing(said["ready"], said["ready"], int(said["memory"]), steps, said)
         print(
             f"{name:<10}{said['ready']:>10.3f}{said['fed']:>10.3f}{said['samples']:>11.1f}{said['asvs']:>10.0f}"

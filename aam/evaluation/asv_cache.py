@@ -44,7 +44,7 @@ def sequence_key(tokens: NDArray[np.uint8]) -> bytes:
 
 
 class ASVCache:
-    """A `EmbeddingStore` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
+    """An `EmbeddingStore` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
 
     def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int, precision: Precision = "fp32"):
         name = weights_hash(encoder) + ("" if precision == "fp32" else f"-{precision}")

@@ -63,7 +63,7 @@ class MuonAdamW(torch.optim.AdamW):
     found_inf: Tensor | None = None
     """1 on the device where this update is to be left out; set and deleted by whoever knows, as for all of torch's."""
 
-    def __init__(self, groups: Sequence[Group], lr: float, precision: Precision = "fp32"):
+    def __init__(self, groups: Sequence[Group], lr: float, precision: Precision):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
         self.precision = precision
 
