@@ -1,4 +1,4 @@
-# make demo       pretrain on the embedded example (3 minutes of training) and show what was learned
+# make demo       pretrain on the embedded example (3 minutes of training; MINUTES=1 for less) and show what was learned
 # make test       run the tests
 # make test-slow  the tests that take minutes
 # make lint       style and types
@@ -9,6 +9,7 @@
 
 VENV ?= .venv
 WORKERS ?= 2
+MINUTES ?= 3
 BIN := $(VENV)/bin
 STUDY := $(if $(TABLE),--table $(TABLE) --tree $(TREE))
 SETTINGS := setup.cfg pyproject.toml constraints.txt
@@ -27,7 +28,7 @@ $(VENV)/.installed-%: $(SETTINGS)
 
 demo: $(VENV)/.installed
 	rm -rf aam-example
-	$(BIN)/aam pretrain --example --output-dir aam-example --preset tiny --max-minutes 3
+	$(BIN)/aam pretrain --example --output-dir aam-example --preset tiny --max-minutes $(MINUTES)
 
 # One arithmetic thread per worker: more of them only wait for each other.
 test: $(VENV)/.installed-test

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 from trained_run import save_run
 
-pytest.importorskip("sklearn", reason="NOT TESTED: estimators, because scikit-learn is absent")
-
-from sklearn.base import BaseEstimator  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import FunctionTransformer  # noqa: E402
-from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator  # noqa: E402
-
-from aam.sklearn import AAMClassifier, AAMEncoder, AAMRegressor  # noqa: E402
+from aam.sklearn import AAMClassifier, AAMEncoder, AAMRegressor
 
 NO_READS = "hands over samples without a read, which are refused"
 EXPECTED = dict.fromkeys(

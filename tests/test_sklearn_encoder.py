@@ -8,6 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
 from trained_run import save_run
 
 from aam import datasets
@@ -16,15 +20,7 @@ from aam.data.table import Table, read_table
 from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, EmptySampleError, SequenceError, TableError
 from aam.evaluation.direction import reverse_complement
-
-sklearn = pytest.importorskip("sklearn", reason="NOT TESTED: AAMEncoder, because scikit-learn is absent")
-
-from sklearn.base import clone  # noqa: E402
-from sklearn.linear_model import Ridge  # noqa: E402
-from sklearn.model_selection import GroupKFold, cross_val_score  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-
-from aam.sklearn import AAMEncoder  # noqa: E402
+from aam.sklearn import AAMEncoder
 
 SOME = 24
 

@@ -9,21 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from trained_run import save_run
 
 from aam import cli, datasets
 from aam.data.table import read_table
 from aam.errors import ConfigError, MetadataError, SequenceError
 from aam.evaluation.direction import reverse_complement
-
-pytest.importorskip("sklearn", reason="NOT TESTED: estimators, because scikit-learn is absent")
-
-from sklearn.base import clone  # noqa: E402
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import FunctionTransformer  # noqa: E402
-
-from aam.sklearn import AAMClassifier, AAMRegressor  # noqa: E402
+from aam.sklearn import AAMClassifier, AAMRegressor
 
 QUICK = {"max_steps": 4, "head_dim": 8, "device": "cpu"}
 FRESH = QUICK | {"preset": "tiny", "max_bp": 100}

@@ -123,5 +123,6 @@ def _import(name: str) -> ModuleType:
     except ImportError as error:
         raise ConfigError(
             f"--engine unifrac: the unifrac package cannot be imported ({error}); install it with "
-            "scripts/install-unifrac or `conda install -c bioconda unifrac`, or use --engine torch"
+            "`conda install -c bioconda unifrac` or, as it is the extra 'aam[unifrac]' that only builds beside a C "
+            "library, with scripts/install-unifrac, or use --engine torch"
         ) from error

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from aam.errors import ConfigError
 from aam.evaluation.folds import Fold, groups_on_both_sides, make_folds, with_fewer_labels
 
-pytest.importorskip("sklearn", reason="folds are scikit-learn's: install the extra 'use'")
-
 GROUPS = [f"s{row // 5}" for row in range(60)]  # 12 subjects of 5 samples
 CLASSES = ["ill" if row % 3 == 0 else "well" for row in range(60)]
 SCHEMES = ["k-fold", "stratified", "grouped", "stratified-grouped", "leave-one-group-out"]

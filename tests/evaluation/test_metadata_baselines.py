@@ -22,8 +22,6 @@ from aam.evaluation.metadata_baselines import (
 )
 from aam.evaluation.target_metrics import CLASSIFICATION, REGRESSION
 
-pytest.importorskip("sklearn", reason="the baselines are scikit-learn's: install the extra 'use'")
-
 
 def pooled(baseline: str, study: LabelledCounts, folds: list[Fold]) -> np.ndarray:
     """Predictions of all folds in the order of the rows."""

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import squareform
+from sklearn import metrics
 
 from aam.errors import NonFiniteError
 from aam.evaluation.metrics import PairScores, bootstrap_interval, pair_scores, upper_triangle
@@ -48,7 +49,6 @@ def test_constant_input_has_defined_scores(predicted: list, true: list, expected
 @given(values, st.integers(0, 2**32 - 1))
 @example(np.array([9e-160, 0.0]), 0)
 def test_scores_equal_scikit_learn_and_stay_finite(true: np.ndarray, seed: int) -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
     predicted = true + np.random.default_rng(seed).normal(size=len(true))
     scores = pair_scores(predicted, true)
     assert np.isfinite(scores).all() and -1 <= scores.pearson <= 1

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -20,7 +21,13 @@ import aam
 ROOT = Path(__file__).parents[2]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 """Where conda-forge calls a package otherwise than PyPI."""
-IMPORT_NAMES = {"biom": "biom-format", "skbio": "scikit-bio", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+IMPORT_NAMES = {
+    "biom": "biom-format",
+    "bp": "iow",
+    "skbio": "scikit-bio",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 """Where a module is called otherwise than its package."""
 
 
@@ -68,28 +75,72 @@ def test_unifrac_comes_from_conda_and_never_from_a_plain_install() -> None:
     assert "82" not in CONDA["setuptools"].specifier, "unifrac needs pkg_resources, which setuptools 82 dropped"
 
 
-@pytest.mark.parametrize("extra", ["test", "docs", "lint", "dev", "use"])
+@pytest.mark.parametrize("extra", ["test", "docs", "lint", "dev"])
 def test_what_is_tested_is_pinned_within_the_bounds(extra: str) -> None:
     for name, requirement in (RUNTIME | EXTRAS[extra]).items():
         assert lower_bound(PINS[name]) in requirement.specifier, name
 
 
-def test_every_import_of_the_package_is_declared() -> None:
-    declared = set(RUNTIME) | set(EXTRAS["use"]) | set(EXTRAS["unifrac"])
-    given = set(sys.stdlib_module_names) | {"aam", "_typeshed"}  # the last one is known to type checkers alone
-    undeclared = set()
-    for path in (ROOT / "aam").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                modules = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                modules = [node.module]
-            else:
-                continue
-            for module in {module.split(".")[0] for module in modules} - given:
-                if canonicalize_name(IMPORT_NAMES.get(module, module)) not in declared:
-                    undeclared.add(f"{path.relative_to(ROOT)}: {module}")
-    assert not undeclared
+ASK_BY_NAME = {"find_spec", "import_module", "_import"}
+"""Functions that are asked for a module by its name and cope with its absence."""
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each module that a file imports, by its first name, and whether it is guarded.
+
+    Guarded is what stands in a `try` that catches its absence, and what is asked for by name (`find_spec`,
+    `import_module`).
+    """
+    tree = ast.parse(path.read_text())
+    tries = [node for node in ast.walk(tree) if isinstance(node, ast.Try)]
+    caught = [node for node in tries if any("ImportError" in ast.unparse(each.type or node) for each in node.handlers)]
+    guarded = {id(node) for each in caught for statement in each.body for node in ast.walk(statement)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name.split(".")[0], id(node) in guarded) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0], id(node) in guarded
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ASK_BY_NAME:
+            yield from ((name.value.split(".")[0], True) for name in node.args if isinstance(name, ast.Constant))
+
+
+def packages_imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """The packages of others that a file imports, by their canonical names, and whether they are guarded."""
+    alone = path.relative_to(ROOT).parts[0] != "aam"  # a script, which finds its neighbours by their bare names
+    siblings = {file.stem for file in path.parent.glob("*.py")} if alone else set()
+    given = set(sys.stdlib_module_names) | siblings | {"aam", "_typeshed"}  # the last is known to type checkers alone
+    for module, guarded in imports_of(path):
+        if module not in given:
+            yield canonicalize_name(IMPORT_NAMES.get(module, module)), guarded
+
+
+CODE = sorted(path for folder in ("aam", "debug", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+"""All code but the tests."""
+
+
+def test_what_is_imported_without_a_guard_is_a_runtime_requirement() -> None:
+    found = {(name, path) for path in CODE for name, guarded in packages_imported(path) if not guarded}
+    missing = sorted(f"{path.relative_to(ROOT)}: {name}" for name, path in found if name not in RUNTIME)
+    assert not missing, "a plain installation does not have these"
+    assert set(RUNTIME) <= {name for name, _ in found} | {"tensorboard"}  # which torch imports for its writer
+
+
+def test_what_is_imported_with_a_guard_names_its_extra_where_it_is_absent() -> None:
+    found = {(name, path) for path in CODE for name, guarded in packages_imported(path) if guarded}
+    assert {name for name, _ in found} >= {"unifrac", "pyarrow"}
+    for name, path in found:
+        extras = [extra for extra, requirements in EXTRAS.items() if name in requirements]
+        assert any(f"'aam[{extra}]'" in path.read_text() for extra in extras), f"{path.name}: {name} of {extras}"
+
+
+def test_a_guard_is_told_from_an_import(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(
+        "import a.b\ntry:\n    from c import d\nexcept ImportError:\n    import e\n"
+        "try:\n    import f\nexcept ValueError:\n    pass\ndef g():\n    import h\nfind_spec('i')\n"
+    )
+    assert set(imports_of(tmp_path / "code.py")) == {
+        ("a", False), ("c", True), ("e", False), ("f", False), ("h", False), ("i", True),
+    }  # fmt: skip
 
 
 def readme_commands() -> list[str]:
