@@ -10,7 +10,8 @@ import errno
 import importlib
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -116,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process); return the exit code. Errors are one line on stderr."""
     options = {"debug": False}
     try:
-        code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
+        with without_variable("MPLBACKEND"):
+            code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
     except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the user gets one line and a code
         if options["debug"]:
             traceback.print_exc()
@@ -125,6 +127,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def without_variable(name: str) -> Iterator[None]:
+    """Hide an environment variable in this block.
+
+    MPLBACKEND names where matplotlib shows figures. A notebook sets it for its children, where it ends the import of
+    matplotlib if the notebook's own packages are not installed; commands write figures to files alone.
+    """
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 def explain_error(error: Exception) -> tuple[str, int]:

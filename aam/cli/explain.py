@@ -53,7 +53,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
     from aam.atomic import write_json
-    from aam.cli.output import check_output, new_file
+    from aam.cli.output import check_output, new_file, optional_output
 
     started, asked = time.monotonic(), given(options)
     values, job = common_values(asked), part_of(ExplainConfig, asked)
@@ -64,15 +64,15 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     explained = (of_predictions if isinstance(opened.config, FinetuneConfig) else of_embeddings)(
         opened, model_path, values, job
     )
-    from aam.evaluation.explain_plot import plot_explanation
-
     found, ids, places = explained.found, opened.samples.table.asv_ids, tree_places(opened.samples)
     with new_file(output) as partial:
         partial.write_text(table_text(found, ids, places), encoding="utf-8")
-    with new_file(figure) as partial:
-        plot_explanation(found, ids, places, partial)
     record = {"explained": explained.what, "models": explained.models, "explained_samples": found.explained_samples}
     write_json(figures, record | {"deletion": deletion_figures(found)})
+    with optional_output(str(figure), "aam explain ... --output ANOTHER.tsv"), new_file(figure) as partial:
+        from aam.evaluation.explain_plot import plot_explanation
+
+        plot_explanation(found, ids, places, partial)
     click.echo(f"explained: {explained.what}\n\n{summary(found, ids)}")
     click.echo(f"{len(found.share):,} ASVs: {output}, {figure}, {figures} ({time.monotonic() - started:.1f} s)")
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import click
 import numpy as np
 
 from aam.atomic import partial_of, whole_file
+from aam.cli import explain_error
 from aam.data.folders import refuse_unwritable
 from aam.data.ids import SAMPLE_ID
 from aam.errors import ConfigError
@@ -67,6 +70,25 @@ def through_memory(path: Path) -> Iterator[BytesIO]:
     memory = BytesIO()
     yield memory
     path.write_bytes(memory.getbuffer())
+
+
+@contextmanager
+def optional_output(what: str, command: str, reasons: list[str] | None = None) -> Iterator[None]:
+    """Make an output in this block that a finished run can do without: a picture, a page, an audit, a baseline.
+
+    Where it fails, one line on stderr names it and the `command` that makes it again, the reason is appended to
+    `reasons`, and the command goes on: what was learned is on the disk already.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - of libraries that draw, anything may come
+        context = click.get_current_context(silent=True)
+        if context is not None and context.find_root().obj["debug"]:
+            traceback.print_exc()
+        reason = explain_error(error)[0].removeprefix("Error: ")
+        if reasons is not None:
+            reasons.append(reason)
+        click.echo(f"Warning: {what} could not be made ({reason}); `{command}` makes it again", err=True)
 
 
 def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:

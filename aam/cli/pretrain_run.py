@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from aam.atomic import write_json
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
+from aam.cli.output import optional_output
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC, write_report
 from aam.cli.report_samples import of_pretraining
+from aam.cli.run_pictures import draw_pictures, pretraining_pictures, report_command
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
+from aam.evaluation.baselines import BASELINES
 from aam.evaluation.heldout import Embedded, HeldOut
 from aam.evaluation.known_asvs import KnownASVs, sketch, write_known
 from aam.evaluation.scales import SCALES, fit_scales
@@ -32,10 +34,13 @@ from aam.training.preflight import eager, quick_preflight
 from aam.training.probes import PretrainProbes
 from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
 from aam.training.signals import StopRequest
-from aam.training.sinks import Sink, open_sinks, read_log
+from aam.training.sinks import Sink, open_sinks
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World
+
+NO_CONSENSUS = "nucleotide_consensus_skipped"
+"""The metric that says why the consensus was not computed, as those of the other baselines do."""
 
 
 def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None:
@@ -65,18 +70,25 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     with status("scoring held-out samples"):
         trained = open_as(Pretrained, folder / BEST)
         best = trained.model.to(run.learner.device)
+        write_known(folder / BEST, known_to(corpus))
         started = time.perf_counter()
         embedded = held_out.predict(best)
         metrics = final_metrics(run, state, held_out, embedded)
+        write_json(folder / METRICS, metrics)
+    # What was learned is on the disk. From here on nothing that fails costs the run.
+    again = f"aam pretrain --resume --output-dir {shlex.quote(str(folder))}"
+    with status("scoring baselines"):
+        metrics |= baseline_metrics(config, held_out, again)
         metrics["seconds_scoring"] = time.perf_counter() - started
-        write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
-        write_known(folder / BEST, known_to(corpus))
-    write_json(folder / METRICS, metrics)
-    with status("drawing"):
-        draw(folder, embedded, held_out.true, metrics)
-        write_report(folder, of_pretraining(trained, held_out, embedded))
+        write_json(folder / METRICS, metrics)
+        with optional_output(f"{BEST}/{SCALES}", again):
+            write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
+    with status("drawing"):
+        draw_pictures(folder, pretraining_pictures(folder, held_out, embedded, metrics), stale=True)
+        with optional_output(REPORT, report_command(folder)):
+            write_report(folder, of_pretraining(trained, held_out, embedded))
     click.echo(text)
 
 
@@ -109,13 +121,12 @@ def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> No
 
 
 def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embedded) -> dict[str, Any]:
-    """Figures of the best checkpoint beside the baselines and the cost of the run."""
+    """Figures of the best checkpoint and the cost of the run."""
     peak = peak_memory(run.learner.device)  # before the baselines, which hold trees of their own
     samples = state.batches * run.config.optim.batch_size
     corpus = held_out.corpus
     return {
         **held_out.figures(embedded.encoding.model, embedded),
-        **held_out.baselines(run.config.model, run.config.run.seed),
         "samples_train": len(corpus.split.train),
         "samples_validation": len(corpus.split.validation),
         "steps": state.step,
@@ -128,18 +139,18 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embe
     }
 
 
-def draw(folder: Path, embedded: Embedded, true: NDArray[np.float64], metrics: dict[str, Any]) -> None:
-    """curves.png from the log, unifrac.png from the best checkpoint."""
-    from aam.evaluation.curves import plot_curves
-    from aam.evaluation.plots import plot_unifrac
-
-    plot_curves([read_log(folder)], folder / CURVES)
-    plot_unifrac(embedded.best.cpu().numpy(), true, metrics, folder / UNIFRAC)
+def baseline_metrics(config: PretrainConfig, held_out: HeldOut, again: str) -> dict[str, float | str]:
+    """Figures of the baselines, or why there are none; `again` is the command that makes them again."""
+    found, reasons = dict[str, float | str](), list[str]()
+    with optional_output("the baselines", again, reasons):
+        found = held_out.baselines(config.model, config.run.seed)
+    if reasons:
+        found = dict.fromkeys([f"baseline_{name}_skipped" for name in BASELINES] + [NO_CONSENSUS], reasons[0])
+    return found
 
 
 def summary(folder: Path, m: dict[str, Any]) -> str:
     """The last thing on the terminal: what was learned, against what, and where it lies."""
-    consensus = [m[f"nucleotide_consensus_{key}"] for key in ("accuracy", "cross_entropy")]
     rows = [
         f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {m['seconds'] / 60:.1f} minutes",
         "",
@@ -156,7 +167,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         "",
         f"  {'masked nucleotides':<34}{'accuracy':>8}{'  cross-entropy':>15}",
         f"  {'  this model':<34}{m['nucleotide_accuracy']:>8.3f}{m['nucleotide_cross_entropy']:>15.3f}",
-        f"  {'  per-position consensus':<34}{consensus[0]:>8.3f}{consensus[1]:>15.3f}",
+        f"  {'  per-position consensus':<34}{consensus_text(m)}",
         "",
         f"  health       {m['health']}",
         f"  checkpoint   {folder / BEST}",
@@ -166,3 +177,10 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         f"  summary      {folder / SUMMARY}",
     ]
     return "\n".join(rows) + "\n"
+
+
+def consensus_text(m: dict[str, Any]) -> str:
+    """Accuracy and cross-entropy of the consensus, or why they are absent."""
+    if NO_CONSENSUS in m:
+        return f"not computed: {m[NO_CONSENSUS]}"
+    return f"{m['nucleotide_consensus_accuracy']:>8.3f}{m['nucleotide_consensus_cross_entropy']:>15.3f}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +12,10 @@ import click
 
 from aam import atomic
 from aam.cli.options import PATH
-from aam.errors import CheckpointError, MetadataError
+from aam.errors import CheckpointError
+
+Attempt = Callable[[str], AbstractContextManager[None]]
+"""Where a part of the page is made that it can do without."""
 
 if TYPE_CHECKING:
     from aam.cli.report_samples import ReportSamples
@@ -47,7 +52,8 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
 
     Figures with intervals beside the baselines, predictions, curves, ordinations, what the embeddings tell of subject,
     study and batch, data kept and dropped, the health ledger. Nothing is fetched when the file is opened; it can be
-    mailed and printed. Both commands write it at their end.
+    mailed and printed. Both commands write it at their end; without --output this one also draws the run's pictures
+    again.
 
     \b
     Examples: aam report aam-run --metadata metadata.tsv --color-by body_site
@@ -60,11 +66,14 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
         check_output(output, [".html"])
     with status("opening the run"):
         from aam.cli.report_samples import reopen
+        from aam.cli.run_pictures import draw_pictures
         from aam.training.manifest import run_of
 
         run = run_of(run)
-        shown, note = reopen(run)
-        text = page(run, shown, ReportOptions(**given), [note] if note else [])
+        opened = reopen(run)
+        if output is None:
+            draw_pictures(run, opened.pictures)
+        text = page(run, opened.shown, ReportOptions(**given), opened.notes)
     if output is None:
         replace(run / REPORT, text)
     else:
@@ -74,16 +83,32 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
 
 
 def write_report(run: Path, shown: ReportSamples) -> None:
-    """Write report.html of a run that is done and whose samples are at hand."""
-    try:
-        text = page(run, shown, ReportOptions(), [])
-    except MetadataError as error:  # the run is done: unusable metadata must not spoil it
-        text = page(run, dataclasses.replace(shown, metadata=None), ReportOptions(), [f"Colours and audit: {error}"])
-    replace(run / REPORT, text)
+    """Write report.html of a run that is done and whose samples are at hand.
+
+    What fails of the samples' part is left out, with a line there and one on stderr.
+    """
+    from aam.cli.output import optional_output
+    from aam.cli.run_pictures import report_command
+
+    notes: list[str] = []
+
+    def attempt(what: str) -> AbstractContextManager[None]:
+        return optional_output(f"{what} of {REPORT}", report_command(run), notes)
+
+    replace(run / REPORT, page(run, shown, ReportOptions(), notes, attempt))
 
 
-def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: list[str]) -> str:
-    """The HTML of a run."""
+def page(
+    run: Path,
+    shown: ReportSamples | None,
+    given: ReportOptions,
+    notes: list[str],
+    attempt: Attempt = lambda what: nullcontext(),
+) -> str:
+    """The HTML of a run; `notes` tell what is not shown.
+
+    Each part that shows samples is made in the context `attempt` of its name, which may add a note.
+    """
     from aam.cli.report_files import driver_parts
     from aam.cli.report_samples import sample_parts
     from aam.evaluation.report import report_html
@@ -91,7 +116,7 @@ def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: li
     found = record(run, notes)
     parts = leading_parts(run, found, given) + driver_parts(run, given)
     if shown is not None:
-        parts += sample_parts(shown, given)
+        parts += sample_parts(shown, given, attempt)
     drawn = (CURVES, UNIFRAC, PREDICTIONS, "drivers.png")
     others = sorted(path.name for path in run.glob("*.png") if path.name not in drawn)
     parts += pictures(run, {CURVES: "Training curves"} | {name: name for name in others})

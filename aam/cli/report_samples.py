@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained, find_members, open_model
-from aam.cli.report import ReportOptions
+from aam.cli.report import METRICS, Attempt, ReportOptions, read_json
+from aam.cli.run_pictures import Pictures, finetuning_pictures, pretraining_pictures
 from aam.cli.study_folds import recorded_folds
 from aam.corpus import open_corpus
 from aam.data.dataset import draw_of
@@ -29,6 +30,10 @@ from aam.evaluation.heldout import Embedded, HeldOut
 from aam.evaluation.html import Part, picture
 from aam.evaluation.report_parts import audit_part
 from aam.study import Study, open_study
+
+Colouring = tuple[str, dict[str, Any]]
+"""A metadata column, and its values by sample id."""
+NO_COLOURS: Colouring = ("", {})
 
 
 @dataclass(frozen=True)
@@ -48,17 +53,28 @@ class ReportSamples:
     column: str | None = None
 
 
-def reopen(run: Path) -> tuple[ReportSamples | None, str]:
-    """The samples of a run that is over, or why they cannot be shown."""
+class Reopened(NamedTuple):
+    """The samples of a run that is over, its pictures, and `notes` on why there are none."""
+
+    shown: ReportSamples | None
+    pictures: Pictures
+    notes: list[str]
+
+
+def reopen(run: Path) -> Reopened:
+    """Open the data and the model of a run again."""
     try:
         opened = open_model(find_members(run)[0])
         if isinstance(opened, Finetuned):
             study = open_study(opened.config.data, opened.config.target)
-            return of_study(opened, study, recorded_folds(run, study)[0]), ""
+            return Reopened(of_study(opened, study, recorded_folds(run, study)[0]), finetuning_pictures(run), [])
         held_out = HeldOut.of(opened.config, open_corpus(opened.config))
-        return of_pretraining(opened, held_out, held_out.predict(opened.model)), ""
+        embedded, metrics = held_out.predict(opened.model), read_json(run / METRICS)
+        pictures = pretraining_pictures(run, held_out, embedded, metrics)
+        return Reopened(of_pretraining(opened, held_out, embedded), pictures, [])
     except InputError as error:
-        return None, f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
+        why = f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
+        return Reopened(None, {}, [why])
 
 
 def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -105,26 +121,33 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
     return encoding.embeddings().double().cpu().numpy()
 
 
-def sample_parts(shown: ReportSamples, given: ReportOptions) -> list[Part]:
-    """The ordination, and the audit where there is metadata."""
+def sample_parts(shown: ReportSamples, given: ReportOptions, attempt: Attempt) -> list[Part]:
+    """The ordination, and the audit where there is metadata; each made in the context `attempt`."""
     metadata = given.metadata or shown.metadata
-    if metadata is None:
-        if given.color_by is not None:
-            raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
-        return [ordination(shown, ("", {}))]
-    frame = read_text(metadata)
-    own = shown.column if given.metadata is None else None
-    colouring = colours(frame, given.color_by or own, metadata)
-    refuse_strangers(frame, shown.ids, metadata)
-    audited = audit(shown.embeddings, frame.reindex(shown.ids), seed=0)
-    return [ordination(shown, colouring), audit_part(audited, shown.what)]
+    if metadata is None and given.color_by is not None:
+        raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
+    parts, frame, colouring = list[Part](), None, NO_COLOURS
+    if metadata is not None:
+        with attempt("the colours"):
+            read = read_text(metadata)
+            own = shown.column if given.metadata is None else None
+            colouring = colours(read, given.color_by or own, metadata)
+            refuse_strangers(read, shown.ids, metadata)
+            frame = read
+    with attempt("the ordination"):
+        parts.append(ordination(shown, colouring))
+    if frame is not None:
+        with attempt("the audit"):
+            audited = audit(shown.embeddings, frame.reindex(shown.ids), seed=0)
+            parts.append(audit_part(audited, shown.what))
+    return parts
 
 
-def colours(frame: pd.DataFrame, name: str | None, metadata: Path) -> tuple[str, dict[str, Any]]:
+def colours(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
     """Name of the column that colours, of a frame of `metadata`, and its values by sample id."""
     name = name or first_varying(frame)
     if name is None:
-        return "", {}
+        return NO_COLOURS
     values = column(frame, name, metadata)
     return name, dict(zip(frame.index, as_numbers(values) if are_numbers(values) else values, strict=True))
 
@@ -143,7 +166,7 @@ def first_varying(frame: pd.DataFrame) -> str | None:
     return None
 
 
-def ordination(shown: ReportSamples, colouring: tuple[str, dict[str, Any]]) -> Part:
+def ordination(shown: ReportSamples, colouring: Colouring) -> Part:
     """PCoA of the samples by each of their distances, and by their embeddings."""
     from aam.evaluation.pcoa import pcoa
     from aam.evaluation.plots import plot_pcoa

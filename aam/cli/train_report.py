@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.cli.report import CURVES, METRICS, PREDICTIONS, REPORT, SUMMARY
+from aam.cli.report import METRICS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.ids import SAMPLE_ID
 from aam.data.label_schema import encode
@@ -30,7 +30,6 @@ from aam.evaluation.target_tables import (
     target_figures,
 )
 from aam.study import Study
-from aam.training.sinks import read_log
 
 OUT_OF_FOLD = "predictions.tsv"
 
@@ -94,20 +93,6 @@ def out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
         return table.set_index(SAMPLE_ID)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{run / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
-
-
-def draw(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> None:
-    """curves.png from the logs of the folds, predictions.png from the out-of-fold predictions."""
-    from aam.evaluation.curves import plot_curves
-    from aam.evaluation.target_plots import plot_classes, plot_numbers
-
-    folder, names = config.run.output_dir, config.target.target
-    plot_curves([read_log(result.folder) for result in results], folder / CURVES)
-    table = out_of_fold(folder, config)
-    if config.target.task in NUMERIC_TASKS:
-        plot_numbers(table, names, folder / PREDICTIONS)
-    else:
-        plot_classes(table, names[0], study.classes, folder / PREDICTIONS)
 
 
 def calibrate(

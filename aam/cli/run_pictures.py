@@ -1,0 +1,77 @@
+"""The pictures in the folder of a run: drawn at its end, and again by `aam report`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from aam.atomic import whole_file
+from aam.checkpoint import fold_folders
+from aam.cli.output import optional_output, through_memory
+from aam.cli.report import CURVES, PREDICTIONS, UNIFRAC
+from aam.cli.train_report import out_of_fold
+from aam.config import NUMERIC_TASKS, FinetuneConfig
+from aam.evaluation.heldout import Embedded, HeldOut
+from aam.training.manifest import read_config, read_part
+from aam.training.sinks import read_log
+
+Pictures = dict[str, Callable[[BytesIO], None]]
+"""File name -> what draws it as PNG."""
+
+
+def report_command(run: Path) -> str:
+    """The command that makes pictures and report of a run again."""
+    return f"aam report {shlex.quote(str(run))}"
+
+
+def draw_pictures(run: Path, pictures: Pictures, stale: bool = False) -> None:
+    """Write pictures into the folder of a run; one that fails costs a line on stderr.
+
+    Where older ones are `stale`, because the run has gone on since, they go even then.
+    """
+    for name, draw in pictures.items():
+        with optional_output(name, report_command(run)):
+            if stale:
+                (run / name).unlink(missing_ok=True)
+            with whole_file(run / name) as new, through_memory(new) as memory:
+                draw(memory)
+
+
+def pretraining_pictures(run: Path, held_out: HeldOut, embedded: Embedded, metrics: Mapping[str, Any]) -> Pictures:
+    """Curves, and predicted against true UniFrac with the baselines of `metrics`."""
+    return {CURVES: partial(draw_curves, run), UNIFRAC: partial(draw_unifrac, held_out, embedded, metrics)}
+
+
+def finetuning_pictures(run: Path) -> Pictures:
+    """Curves of each fold, and the predictions of samples that the model never saw."""
+    return {CURVES: partial(draw_curves, run), PREDICTIONS: partial(draw_predictions, run)}
+
+
+def draw_curves(run: Path, file: BytesIO) -> None:
+    """Losses over the steps of a run or of its folds."""
+    from aam.evaluation.curves import plot_curves
+
+    plot_curves([read_log(folder) for folder in fold_folders(run) or [run]], file)
+
+
+def draw_unifrac(held_out: HeldOut, embedded: Embedded, metrics: Mapping[str, Any], file: BytesIO) -> None:
+    """Predicted against true UniFrac of the held-out samples."""
+    from aam.evaluation.plots import plot_unifrac
+
+    plot_unifrac(embedded.best.cpu().numpy(), held_out.true, metrics, file)
+
+
+def draw_predictions(run: Path, file: BytesIO) -> None:
+    """Out-of-fold predictions against the truth."""
+    from aam.evaluation.target_plots import plot_classes, plot_numbers
+
+    config = read_config(FinetuneConfig, run)
+    table, names = out_of_fold(run, config), config.target.target
+    if config.target.task in NUMERIC_TASKS:
+        plot_numbers(table, names, file)
+    else:
+        plot_classes(table, names[0], read_part(run, "classes"), file)
