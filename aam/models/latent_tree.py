@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import Metric, ModelConfig
+from aam.models.layers import rows_at
 from aam.models.precision import at_least_single
 
 TINY = 1e-12
@@ -117,7 +118,7 @@ def among(points: Tensor) -> Tensor:
 
 def reach(branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
     """Presence of samples on latent branches [B, K]: the largest membership of their ASVs."""
-    return (branches.members[index] * valid[..., None]).amax(dim=1)
+    return (rows_at(branches.members, index) * valid[..., None]).amax(dim=1)
 
 
 def unweighted(branches: Branches, left: SampleBranches, right: SampleBranches) -> Tensor:

@@ -1,4 +1,4 @@
-"""Transformer blocks over packed or masked rows; the one place that calls attention."""
+"""Transformer blocks over packed or masked rows, the one place that calls attention; and rows of a table by number."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from aam.models.products import Drop, product_attention
 
 MASKED_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """No cuDNN where a mask is given: its backward returns NaN for some lengths, 64 and 192 among them (pytorch#196678)."""
+
+
+def rows_at(table: Tensor, index: Tensor) -> Tensor:
+    """Rows [..., D] of a table [N, D] by their numbers, any shape, with gradients of the same bits every time.
+
+    `table[index]` adds the gradients of a row that is read again in the order in which threads come to it.
+    """
+    return F.embedding(index, table)
 
 
 def attend(packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:

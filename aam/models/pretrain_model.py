@@ -11,6 +11,7 @@ from aam.config import ModelConfig
 from aam.models.asv_encoder import build_asv_encoder
 from aam.models.heads import EuclideanUnifrac, HiddenASVs, SampleScalars
 from aam.models.latent_tree import LatentTree
+from aam.models.layers import rows_at
 from aam.models.sample_encoder import EncodedSamples, SampleEncoder
 
 
@@ -74,7 +75,7 @@ class PretrainModel(nn.Module):
 
     def forward(self, inputs: PretrainInputs) -> PretrainOutput:
         asvs = self.asv_encoder.embed(inputs.tokens)
-        slots = asvs[inputs.index]
+        slots = rows_at(asvs, inputs.index)
         encoded = self.sample_encoder(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
         # Small differences of large sums: in bfloat16 UniFrac would be wrong by up to 0.01.
         with torch.autocast(asvs.device.type, enabled=False):
@@ -116,9 +117,9 @@ class PretrainModel(nn.Module):
     def calibrate(self, inputs: PretrainInputs) -> None:
         """Give the embeddings of a fresh model mean 0 and deviation 1 over a batch, ASVs first, then samples."""
         self.asv_encoder.calibrate(inputs.tokens)
-        slots = self.asv_encoder.embed(inputs.tokens)[inputs.index]
+        slots = rows_at(self.asv_encoder.embed(inputs.tokens), inputs.index)
         self.sample_encoder.calibrate(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
 
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are embedded already: asvs [U, D], the rest [B, S]."""
-        return self.sample_encoder(asvs[index], abundance, valid)
+        return self.sample_encoder(rows_at(asvs, index), abundance, valid)

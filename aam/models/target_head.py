@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import FinetuneConfig
+from aam.models.layers import rows_at
 
 RARE = 1e-4
 """Relative abundance of one read in 10,000: logarithms of abundance bend there, so that absence is no cliff."""
@@ -148,7 +149,7 @@ def sample_features(view: SampleView, known: int) -> Tensor:
     amounts = amount.new_zeros(len(amount), known + 1).scatter_add(
         1, torch.where(identity < 0, known, identity), amount
     )
-    slots = view.asvs.float()[view.index]
+    slots = rows_at(view.asvs.float(), view.index)
     return torch.cat([amounts[:, :known], community_features(slots, view.samples, view.abundance, view.valid)], dim=1)
 
 
