@@ -1,9 +1,10 @@
-# make demo       pretrain on the embedded example (3 minutes of training; MINUTES=1 for less) and show what was learned
-# make test       run the tests
-# make test-slow  the tests that take minutes
-# make lint       style and types
-# make docs       build the pages into site/
-# make bench      the benchmarks, a few minutes on the embedded example; TABLE=table.biom TREE=tree.nwk for another study
+# make demo           pretrain on the embedded example (3 minutes of training; MINUTES=1 for less), show what was learned
+# make test           run the tests
+# make test-slow      the tests that take minutes
+# make lint           style and types
+# make docs           build the pages into site/
+# make check-install  the wheel in new environments, with each supported Python found here: every command, and the demo
+# make bench          the benchmarks, minutes on the embedded example; TABLE=table.biom TREE=tree.nwk for another study
 #
 # Everything happens in .venv, made on first use; PYTHON=/path/to/python chooses the Python, VENV=folder another environment.
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 STUDY := $(if $(TABLE),--table $(TABLE) --tree $(TREE))
 SETTINGS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow lint docs bench
+.PHONY: demo test test-slow lint docs bench check-install
 .DEFAULT_GOAL := demo
 
 # One stamp per set of extras: installed again only when a requirement changes.
@@ -45,6 +46,10 @@ lint: $(VENV)/.installed-lint
 docs: $(VENV)/.installed-docs
 	$(BIN)/python scripts/make_command_page.py
 	$(BIN)/mkdocs build --strict
+
+# Any Python >= 3.11 runs the script; it finds those to check with by itself.
+check-install:
+	$(or $(PYTHON),python3) scripts/check_install.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py $(STUDY)

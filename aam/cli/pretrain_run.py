@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from aam.cli.advice import tell_precision
 from aam.cli.output import optional_output
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
-from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC, write_report
+from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
 from aam.cli.report_samples import of_pretraining
-from aam.cli.run_pictures import draw_pictures, pretraining_pictures, report_command
+from aam.cli.run_pictures import pretraining_pictures, show_run
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.baselines import BASELINES
@@ -86,9 +87,8 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     text = summary(folder, metrics)
     (folder / SUMMARY).write_text(text, encoding="utf-8")
     with status("drawing"):
-        draw_pictures(folder, pretraining_pictures(folder, held_out, embedded, metrics), stale=True)
-        with optional_output(REPORT, report_command(folder)):
-            write_report(folder, of_pretraining(trained, held_out, embedded))
+        pictures = pretraining_pictures(folder, held_out, embedded, metrics)
+        show_run(folder, pictures, partial(of_pretraining, trained, held_out, embedded))
     click.echo(text)
 
 

@@ -1,4 +1,4 @@
-"""The pictures in the folder of a run: drawn at its end, and again by `aam report`."""
+"""What shows a run that has ended: its pictures, which `aam report` draws again, and its page."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aam.atomic import whole_file
 from aam.checkpoint import fold_folders
 from aam.cli.output import optional_output, through_memory
-from aam.cli.report import CURVES, PREDICTIONS, UNIFRAC
+from aam.cli.report import CURVES, PREDICTIONS, REPORT, UNIFRAC, write_report
 from aam.cli.train_report import out_of_fold
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.evaluation.heldout import Embedded, HeldOut
 from aam.training.manifest import read_config, read_part
 from aam.training.sinks import read_log
+
+if TYPE_CHECKING:
+    from aam.cli.report_samples import ReportSamples
 
 Pictures = dict[str, Callable[[BytesIO], None]]
 """File name -> what draws it as PNG."""
@@ -39,6 +42,17 @@ def draw_pictures(run: Path, pictures: Pictures, stale: bool = False) -> None:
                 (run / name).unlink(missing_ok=True)
             with whole_file(run / name) as new, through_memory(new) as memory:
                 draw(memory)
+
+
+def show_run(run: Path, pictures: Pictures, samples: Callable[[], ReportSamples]) -> None:
+    """Draw the pictures of a run that has just ended and write its report about these samples.
+
+    What fails costs a line on stderr; nothing of an earlier end of the run stays.
+    """
+    draw_pictures(run, pictures, stale=True)
+    with optional_output(REPORT, report_command(run)):
+        (run / REPORT).unlink(missing_ok=True)
+        write_report(run, samples())
 
 
 def pretraining_pictures(run: Path, held_out: HeldOut, embedded: Embedded, metrics: Mapping[str, Any]) -> Pictures:

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
 from aam.cli.advice import tell_precision
 from aam.cli.data_notes import tell_dropped, tell_misfit
-from aam.cli.output import optional_output
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
-from aam.cli.report import REPORT, write_report
 from aam.cli.report_samples import of_study
-from aam.cli.run_pictures import draw_pictures, finetuning_pictures, report_command
+from aam.cli.run_pictures import finetuning_pictures, show_run
 from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
 from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, report, truth
@@ -75,9 +73,11 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
         text = report(config, study, results)
     folder = config.run.output_dir
     with status("drawing"):
-        draw_pictures(folder, finetuning_pictures(folder), stale=True)
-        with optional_output(REPORT, report_command(folder)):
-            write_report(folder, of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]))
+        show_run(
+            folder,
+            finetuning_pictures(folder),
+            lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]),
+        )
     click.echo(text)
 
 
