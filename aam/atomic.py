@@ -17,13 +17,17 @@ PARTIAL = ".partial-"
 def whole_file(path: Path) -> Iterator[Path]:
     """A path beside `path`, with its ending, to write to: it takes the place of `path` once all of it is on the disk.
 
-    After an error it is gone, and an older file stays as it was.
+    After an error it is gone, and an older file stays as it was; errors of the system name `path`.
     """
     partial = partial_of(path)
     try:
         yield partial
         sync(partial)
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(partial):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

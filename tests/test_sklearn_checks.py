@@ -32,6 +32,11 @@ EXPECTED = dict.fromkeys(
     NO_READS,
 )
 """Checks that do not apply to the bare estimators, and why; behind `one_more_read` all of them do."""
+IN_DOUBLE = dict.fromkeys(
+    ["check_methods_sample_order_invariance", "check_methods_subset_invariance"],
+    "allows a difference of 1e-7, where single precision on some processors has 2e-7: the last test here allows 1e-5",
+)
+"""Checks that hold, but not to the digit they ask for."""
 
 
 def dna(number: int) -> str:
@@ -60,8 +65,8 @@ def one_more_read(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_checks_that_apply(kind: type, run: Path):
-    done = check_estimator(estimator(kind, run), expected_failed_checks=EXPECTED, on_skip=None)
-    refused = [each for each in done if each["status"] == "xfail"]
+    done = check_estimator(estimator(kind, run), expected_failed_checks=EXPECTED | IN_DOUBLE, on_skip=None)
+    refused = [each for each in done if each["status"] == "xfail" and each["check_name"] not in IN_DOUBLE]
     assert len(refused) <= len(EXPECTED) < sum(each["status"] == "passed" for each in done)
     said = [f"{each['exception']} {each['exception'].__cause__}" for each in refused]
     assert all("has no ASVs" in text or "sparse" in text for text in said), said
@@ -74,3 +79,15 @@ def test_the_others_apply_where_every_sample_has_reads(kind: type, run: Path):
     assert len(checks) > len(EXPECTED) / 2
     for check in checks:
         check(behind)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_what_comes_out_for_a_sample_does_not_depend_on_the_others(kind: type, run: Path):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 9, size=(20, 12)) + np.eye(20, 12, dtype=np.int64)
+    model = estimator(kind, run).fit(counts, np.arange(20) % 2)
+    for name in ("transform", "predict", "predict_proba"):
+        if (method := getattr(model, name, None)) is not None:
+            whole, order = method(counts), rng.permutation(20)
+            parts = np.concatenate([method(counts[rows]) for rows in np.array_split(order, 6)])
+            np.testing.assert_allclose(parts, whole[order], rtol=1e-5, atol=1e-6)

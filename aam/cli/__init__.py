@@ -146,31 +146,43 @@ def without_variable(name: str) -> Iterator[None]:
 
 def explain_error(error: Exception) -> tuple[str, int]:
     """One line for the user, and the exit code; what neither the user nor the machine did is a bug of ours."""
-    text = " ".join(str(error).split())
-    if isinstance(error, AamError):
-        return f"Error: {text}", error.exit_code
     if isinstance(error, click.Abort):
         return "Interrupted.", INTERRUPTED
+    if (known := foreseen(error)) is not None:
+        return f"Error: {known[0]}", known[1]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"Error: this is a bug in aam {__version__}: {named(error)} ({Path(frame.filename).name}, line "
+        f"{frame.lineno}); please report it with the output of `aam --debug ...`"
+    ), FAILED
+
+
+def named(error: Exception) -> str:
+    """The kind of an error and its text, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def foreseen(error: Exception) -> tuple[str, int] | None:
+    """Text and exit code of what the user or the machine did, None for any other error."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AamError):
+        return text, error.exit_code
     if isinstance(error, click.ClickException):
         context = error.ctx if isinstance(error, click.UsageError) else None
         where = f" See `{context.command_path} --help`." if context else ""
         if "unexpected extra argument" in error.message:
             where = f"; an option takes one value, repeat it for more (--quantiles 0.1 --quantiles 0.9).{where}"
-        return f"Error: {' '.join(error.format_message().split())}{where}", REFUSED
+        return f"{' '.join(error.format_message().split())}{where}", REFUSED
     if (full := os.strerror(errno.ENOSPC)) in text:  # libraries have errors of their own for it
         where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return f"Error: {full}{where}; make room, or write elsewhere", FAILED
+        return f"{full}{where}; make room, or write elsewhere", FAILED
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
-        return f"Error: {error.strerror}: {error.filename or 'unknown file'}", FAILED
+        return f"{error.strerror}: {error.filename or 'unknown file'}", FAILED
     if isinstance(error, OSError) and error.errno in WRONG_PATHS:
         name = quote(Path(error.filename or "unknown file").name)
-        return f"Error: {error.strerror}: {name}; give another path", REFUSED
+        return f"{error.strerror}: {name}; give another path", REFUSED
     if isinstance(error, MemoryError):
-        return "Error: not enough memory; use a smaller batch or table, or a machine with more", FAILED
+        return "not enough memory; use a smaller batch or table, or a machine with more", FAILED
     if "DataLoader worker" in text:  # torch says so wherever the run happens to be
-        return "Error: a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"Error: this is a bug in aam {__version__}: {type(error).__name__}: {text} ({Path(frame.filename).name}, line "
-        f"{frame.lineno}); please report it with the output of `aam --debug ...`"
-    ), FAILED
+        return "a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
+    return None

@@ -69,12 +69,14 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
         partial.write_text(table_text(found, ids, places), encoding="utf-8")
     record = {"explained": explained.what, "models": explained.models, "explained_samples": found.explained_samples}
     write_json(figures, record | {"deletion": deletion_figures(found)})
-    with optional_output(str(figure), "aam explain ... --output ANOTHER.tsv"), new_file(figure) as partial:
+    again = "the same command with another --output makes it again"
+    with optional_output(str(figure), again), new_file(figure) as partial:
         from aam.evaluation.explain_plot import plot_explanation
 
         plot_explanation(found, ids, places, partial)
+    written = [str(file) for file in (output, figure, figures) if file.exists()]
     click.echo(f"explained: {explained.what}\n\n{summary(found, ids)}")
-    click.echo(f"{len(found.share):,} ASVs: {output}, {figure}, {figures} ({time.monotonic() - started:.1f} s)")
+    click.echo(f"{len(found.share):,} ASVs: {', '.join(written)} ({time.monotonic() - started:.1f} s)")
 
 
 class Explained(NamedTuple):

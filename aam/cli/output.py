@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import click
 import numpy as np
 
 from aam.atomic import partial_of, whole_file
-from aam.cli import explain_error
+from aam.cli import foreseen, named
 from aam.data.folders import refuse_unwritable
 from aam.data.ids import SAMPLE_ID
 from aam.errors import ConfigError
@@ -73,22 +74,30 @@ def through_memory(path: Path) -> Iterator[BytesIO]:
 
 
 @contextmanager
-def optional_output(what: str, command: str, reasons: list[str] | None = None) -> Iterator[None]:
+def optional_output(what: str, remedy: str = "", reasons: list[str] | None = None) -> Iterator[None]:
     """Make an output in this block that a finished run can do without: a picture, a page, an audit, a baseline.
 
-    Where it fails, one line on stderr names it and the `command` that makes it again, the reason is appended to
-    `reasons`, and the command goes on: what was learned is on the disk already.
+    Where it fails, one line on stderr names it, the reason and the `remedy`, such as the command that makes it again;
+    the reason is appended to `reasons`, and work goes on: what was learned is on the disk already.
     """
     try:
         yield
     except Exception as error:  # noqa: BLE001 - of libraries that draw, anything may come
-        context = click.get_current_context(silent=True)
-        if context is not None and context.find_root().obj["debug"]:
-            traceback.print_exc()
-        reason = explain_error(error)[0].removeprefix("Error: ")
+        known = foreseen(error)
+        reason = named(error) if known is None else known[0]
         if reasons is not None:
             reasons.append(reason)
-        click.echo(f"Warning: {what} could not be made ({reason}); `{command}` makes it again", err=True)
+        context = click.get_current_context(silent=True)
+        with suppress(OSError, ValueError):  # of a stderr that is gone
+            if context is not None and context.find_root().obj["debug"]:
+                traceback.print_exc()
+            click.echo(f"Warning: {what} could not be made ({reason}){remedy and '; '}{remedy}", err=True)
+
+
+def shell_path(path: Path) -> str:
+    """A path as an argument that a shell and a command line read as one."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -12,15 +11,15 @@ from typing import Any
 
 import click
 
-from aam.atomic import write_json
+from aam.atomic import whole_file, write_json
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
-from aam.cli.output import optional_output
+from aam.cli.output import optional_output, shell_path
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
 from aam.cli.report_samples import of_pretraining
-from aam.cli.run_pictures import pretraining_pictures, show_run
+from aam.cli.run_pictures import pretraining_pictures, remove_shown, show_run
 from aam.config import PretrainConfig
 from aam.corpus import Corpus
 from aam.evaluation.baselines import BASELINES
@@ -41,7 +40,8 @@ from aam.training.step import Learner, score
 from aam.training.world import World
 
 NO_CONSENSUS = "nucleotide_consensus_skipped"
-"""The metric that says why the consensus was not computed, as those of the other baselines do."""
+SKIPPED = (NO_CONSENSUS, *(f"baseline_{name}_skipped" for name in BASELINES))
+"""Metrics that say why a baseline was not computed."""
 
 
 def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None:
@@ -75,21 +75,21 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
         started = time.perf_counter()
         embedded = held_out.predict(best)
         metrics = final_metrics(run, state, held_out, embedded)
-        write_json(folder / METRICS, metrics)
+        remove_shown(folder)
+        write_metrics(folder, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
     # What was learned is on the disk. From here on nothing that fails costs the run.
-    again = f"aam pretrain --resume --output-dir {shlex.quote(str(folder))}"
+    again = f"`aam pretrain --resume --output-dir {shell_path(folder)}` makes it again"
     with status("scoring baselines"):
         metrics |= baseline_metrics(config, held_out, again)
         metrics["seconds_scoring"] = time.perf_counter() - started
-        write_json(folder / METRICS, metrics)
+        with optional_output(f"{METRICS} with the baselines", again):
+            write_metrics(folder, metrics)
         with optional_output(f"{BEST}/{SCALES}", again):
             write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
-    text = summary(folder, metrics)
-    (folder / SUMMARY).write_text(text, encoding="utf-8")
     with status("drawing"):
         pictures = pretraining_pictures(folder, held_out, embedded, metrics)
         show_run(folder, pictures, partial(of_pretraining, trained, held_out, embedded))
-    click.echo(text)
+    click.echo(summary(folder, metrics))
 
 
 def starting_weights(config: PretrainConfig) -> Weights | None:
@@ -139,14 +139,19 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embe
     }
 
 
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write metrics.json and summary.txt."""
+    write_json(folder / METRICS, metrics)
+    with whole_file(folder / SUMMARY) as partial_file:
+        partial_file.write_text(summary(folder, metrics), encoding="utf-8")
+
+
 def baseline_metrics(config: PretrainConfig, held_out: HeldOut, again: str) -> dict[str, float | str]:
-    """Figures of the baselines, or why there are none; `again` is the command that makes them again."""
+    """Figures of the baselines, or why there are none; `again` says what makes them again."""
     found, reasons = dict[str, float | str](), list[str]()
     with optional_output("the baselines", again, reasons):
         found = held_out.baselines(config.model, config.run.seed)
-    if reasons:
-        found = dict.fromkeys([f"baseline_{name}_skipped" for name in BASELINES] + [NO_CONSENSUS], reasons[0])
-    return found
+    return dict.fromkeys(SKIPPED, reasons[0]) if reasons else found
 
 
 def summary(folder: Path, m: dict[str, Any]) -> str:

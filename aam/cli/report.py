@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from aam.cli.options import PATH
 from aam.errors import CheckpointError
 
 Attempt = Callable[[str], AbstractContextManager[None]]
-"""Where a part of the page is made that it can do without."""
+"""Where a part of the page is made that it can do without, by what it is."""
 
 if TYPE_CHECKING:
     from aam.cli.report_samples import ReportSamples
@@ -74,6 +74,8 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
         if output is None:
             draw_pictures(run, opened.pictures)
         text = page(run, opened.shown, ReportOptions(**given), opened.notes)
+    for note in opened.notes:
+        click.echo(f"Warning: {note}", err=True)
     if output is None:
         replace(run / REPORT, text)
     else:
@@ -82,45 +84,34 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
     click.echo(f"report of {run}: {output or run / REPORT}")
 
 
-def write_report(run: Path, shown: ReportSamples) -> None:
-    """Write report.html of a run that is done and whose samples are at hand.
-
-    What fails of the samples' part is left out, with a line there and one on stderr.
-    """
-    from aam.cli.output import optional_output
-    from aam.cli.run_pictures import report_command
-
-    notes: list[str] = []
-
-    def attempt(what: str) -> AbstractContextManager[None]:
-        return optional_output(f"{what} of {REPORT}", report_command(run), notes)
-
-    replace(run / REPORT, page(run, shown, ReportOptions(), notes, attempt))
+def write_report(run: Path, shown: ReportSamples, remedy: str) -> None:
+    """Write report.html of a run that is done and whose samples are at hand; `remedy` as of `page`."""
+    replace(run / REPORT, page(run, shown, ReportOptions(), [], remedy))
 
 
-def page(
-    run: Path,
-    shown: ReportSamples | None,
-    given: ReportOptions,
-    notes: list[str],
-    attempt: Attempt = lambda what: nullcontext(),
-) -> str:
+def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: Sequence[str], remedy: str = "") -> str:
     """The HTML of a run; `notes` tell what is not shown.
 
-    Each part that shows samples is made in the context `attempt` of its name, which may add a note.
+    What fails of the parts that show samples is left out, with a note and a line on stderr that ends with the `remedy`.
     """
+    from aam.cli.output import optional_output
     from aam.cli.report_files import driver_parts
     from aam.cli.report_samples import sample_parts
     from aam.evaluation.report import report_html
 
-    found = record(run, notes)
+    reasons: list[str] = []
+
+    def attempt(what: str) -> AbstractContextManager[None]:
+        return optional_output(f"{what} of {REPORT}", remedy, reasons)
+
+    found = record(run)
     parts = leading_parts(run, found, given) + driver_parts(run, given)
     if shown is not None:
         parts += sample_parts(shown, given, attempt)
     drawn = (CURVES, UNIFRAC, PREDICTIONS, "drivers.png")
     others = sorted(path.name for path in run.glob("*.png") if path.name not in drawn)
     parts += pictures(run, {CURVES: "Training curves"} | {name: name for name in others})
-    return report_html(dataclasses.replace(found, parts=parts))
+    return report_html(dataclasses.replace(found, parts=parts, notes=[*notes, *reasons]))
 
 
 def leading_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Part]:
@@ -134,7 +125,7 @@ def leading_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Par
     return [unifrac_part(found.metrics), nucleotide_part(found.metrics), *unifrac]
 
 
-def record(run: Path, notes: list[str]) -> RunRecord:
+def record(run: Path) -> RunRecord:
     """What the files of the run directory say."""
     from aam.checkpoint import fold_folders
     from aam.evaluation.report import RunRecord
@@ -154,7 +145,7 @@ def record(run: Path, notes: list[str]) -> RunRecord:
             ids = losses.setdefault(f"{'' if loss.stage == 'table' else name}{loss.stage}: {loss.reason}", [])
             ids += [] if loss.id in ids else [loss.id]
     found = {name: read_json(run / f"{name}.json") for name in ("manifest", "metrics")}
-    return RunRecord(run.resolve().name, found["manifest"], found["metrics"], (), accounts, losses, notes)
+    return RunRecord(run.resolve().name, found["manifest"], found["metrics"], (), accounts, losses)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -162,9 +153,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return atomic.read_json(path)
+        found = atomic.read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not readable ({error}); the report needs it whole") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: found a {type(found).__name__}, expected names with values; restore the file")
+    return found
 
 
 def pictures(run: Path, titles: dict[str, str]) -> list[Part]:

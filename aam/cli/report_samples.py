@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained, find_members, open_model
 from aam.cli.report import METRICS, Attempt, ReportOptions, read_json
-from aam.cli.run_pictures import Pictures, finetuning_pictures, pretraining_pictures
+from aam.cli.run_pictures import Pictures, finetuning_pictures, log_pictures, pretraining_pictures
 from aam.cli.study_folds import recorded_folds
+from aam.cli.train_report import OUT_OF_FOLD
 from aam.corpus import open_corpus
 from aam.data.dataset import draw_of
 from aam.data.labels import as_numbers
@@ -73,8 +75,8 @@ def reopen(run: Path) -> Reopened:
         pictures = pretraining_pictures(run, held_out, embedded, metrics)
         return Reopened(of_pretraining(opened, held_out, embedded), pictures, [])
     except InputError as error:
-        why = f"Ordinations and audit: the data or the model of the run cannot be opened ({error})."
-        return Reopened(None, {}, [why])
+        why = f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"
+        return Reopened(None, finetuning_pictures(run) if (run / OUT_OF_FOLD).is_file() else log_pictures(run), [why])
 
 
 def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -122,13 +124,17 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
 
 
 def sample_parts(shown: ReportSamples, given: ReportOptions, attempt: Attempt) -> list[Part]:
-    """The ordination, and the audit where there is metadata; each made in the context `attempt`."""
+    """The ordination, and the audit where there is metadata; each made in the context `attempt`.
+
+    Metadata or a column that the user named are refused where they do not fit.
+    """
     metadata = given.metadata or shown.metadata
     if metadata is None and given.color_by is not None:
         raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
     parts, frame, colouring = list[Part](), None, NO_COLOURS
     if metadata is not None:
-        with attempt("the colours"):
+        asked_for = given.metadata is not None or given.color_by is not None
+        with nullcontext() if asked_for else attempt("the colours"):
             read = read_text(metadata)
             own = shown.column if given.metadata is None else None
             colouring = colours(read, given.color_by or own, metadata)

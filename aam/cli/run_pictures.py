@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aam.atomic import whole_file
 from aam.checkpoint import fold_folders
-from aam.cli.output import optional_output, through_memory
+from aam.cli.output import optional_output, shell_path, through_memory
 from aam.cli.report import CURVES, PREDICTIONS, REPORT, UNIFRAC, write_report
 from aam.cli.train_report import out_of_fold
 from aam.config import NUMERIC_TASKS, FinetuneConfig
@@ -26,43 +26,44 @@ Pictures = dict[str, Callable[[BytesIO], None]]
 """File name -> what draws it as PNG."""
 
 
-def report_command(run: Path) -> str:
-    """The command that makes pictures and report of a run again."""
-    return f"aam report {shlex.quote(str(run))}"
+def remove_shown(run: Path) -> None:
+    """Remove the pictures and the report of an earlier end of a run, which has gone on since."""
+    for name in (CURVES, UNIFRAC, PREDICTIONS, REPORT):
+        with suppress(OSError):
+            (run / name).unlink()
 
 
-def draw_pictures(run: Path, pictures: Pictures, stale: bool = False) -> None:
-    """Write pictures into the folder of a run; one that fails costs a line on stderr.
-
-    Where older ones are `stale`, because the run has gone on since, they go even then.
-    """
+def draw_pictures(run: Path, pictures: Pictures, remedy: str = "") -> None:
+    """Write pictures into the folder of a run; one that fails costs a line on stderr with the `remedy`."""
     for name, draw in pictures.items():
-        with optional_output(name, report_command(run)):
-            if stale:
-                (run / name).unlink(missing_ok=True)
-            with whole_file(run / name) as new, through_memory(new) as memory:
-                draw(memory)
+        with optional_output(name, remedy), whole_file(run / name) as new, through_memory(new) as memory:
+            draw(memory)
 
 
 def show_run(run: Path, pictures: Pictures, samples: Callable[[], ReportSamples]) -> None:
     """Draw the pictures of a run that has just ended and write its report about these samples.
 
-    What fails costs a line on stderr; nothing of an earlier end of the run stays.
+    What fails costs a line on stderr.
     """
-    draw_pictures(run, pictures, stale=True)
-    with optional_output(REPORT, report_command(run)):
-        (run / REPORT).unlink(missing_ok=True)
-        write_report(run, samples())
+    remedy = f"`aam report {shell_path(run)}` makes it again"
+    draw_pictures(run, pictures, remedy)
+    with optional_output(REPORT, remedy):
+        write_report(run, samples(), remedy)
+
+
+def log_pictures(run: Path) -> Pictures:
+    """Curves, which need neither data nor model."""
+    return {CURVES: partial(draw_curves, run)}
 
 
 def pretraining_pictures(run: Path, held_out: HeldOut, embedded: Embedded, metrics: Mapping[str, Any]) -> Pictures:
     """Curves, and predicted against true UniFrac with the baselines of `metrics`."""
-    return {CURVES: partial(draw_curves, run), UNIFRAC: partial(draw_unifrac, held_out, embedded, metrics)}
+    return log_pictures(run) | {UNIFRAC: partial(draw_unifrac, held_out, embedded, metrics)}
 
 
 def finetuning_pictures(run: Path) -> Pictures:
     """Curves of each fold, and the predictions of samples that the model never saw."""
-    return {CURVES: partial(draw_curves, run), PREDICTIONS: partial(draw_predictions, run)}
+    return log_pictures(run) | {PREDICTIONS: partial(draw_predictions, run)}
 
 
 def draw_curves(run: Path, file: BytesIO) -> None:

@@ -17,7 +17,7 @@ from aam.cli.data_notes import tell_dropped, tell_misfit
 from aam.cli.preflight import refuse
 from aam.cli.progress import status
 from aam.cli.report_samples import of_study
-from aam.cli.run_pictures import finetuning_pictures, show_run
+from aam.cli.run_pictures import finetuning_pictures, remove_shown, show_run
 from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
 from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, report, truth
@@ -69,9 +69,10 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
             seen = np.setdiff1d(whole[number - 1].train, inner_split(own, study, fold).test)
             begin = adapt(own, study, seen, start, stop)
             results.append(train_fold(own, study, fold, begin, Order(number, len(folds), stop)))
-    with status("scoring"):
-        text = report(config, study, results)
     folder = config.run.output_dir
+    with status("scoring"):
+        remove_shown(folder)
+        text = report(config, study, results)
     with status("drawing"):
         show_run(
             folder,

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from aam.atomic import whole_file
+from aam.errors import CheckpointError
 
 LOG = "log.jsonl"
 PLAIN_SECONDS = 15.0
@@ -43,8 +44,12 @@ def open_sinks(folder: Path, step: int, part: int = 1, parts: int = 1) -> Iterat
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """What a run has logged, in order."""
-    return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    """What a run has logged, in order, but the half line of a killed one; raises CheckpointError for a damaged log."""
+    path = folder / LOG
+    try:
+        return [json.loads(line) for line in whole_lines(path)]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable ({error}); restore it, or the curves cannot be drawn") from error
 
 
 class JsonlSink:
@@ -69,9 +74,12 @@ class JsonlSink:
 
 def lines_until(path: Path, step: int) -> Iterator[str]:
     """The lines of a log that are whole and of updates up to `step`."""
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("}\n") and json.loads(line)["step"] <= step:
-            yield line
+    return (line for line in whole_lines(path) if json.loads(line)["step"] <= step)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a log without the half line of a killed process."""
+    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
 
 
 class TensorBoardSink:
