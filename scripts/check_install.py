@@ -22,7 +22,9 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,13 +41,16 @@ class Trial(NamedTuple):
     files: Sequence[str] = ()
 
 
-def given(*options: str) -> list[str]:
+def data_options(*options: str) -> list[str]:
     """These options, each with its file of `DATA`."""
     return [part for option in options for part in (option, DATA[option])]
 
 
-RUN_FILES = [f"run/{name}" for name in ("metrics.json", "summary.txt", "report.html", "curves.png", "unifrac.png")]
-AGE_FILES = [f"age/{name}" for name in ("metrics.json", "summary.txt", "report.html", "curves.png", "predictions.png")]
+def run_files(run: str, picture: str) -> list[str]:
+    """What every run leaves in its folder, and the picture of its kind."""
+    return [f"{run}/{name}" for name in ("metrics.json", "summary.txt", "report.html", "curves.png", picture)]
+
+
 AGE = ["--target", "age_months", "--task", "classification", "--folds", "2"]
 TRIALS = [
     Trial(["--version"]),
@@ -53,23 +58,23 @@ TRIALS = [
     Trial(["preflight", "--example", "--preset", "tiny", "--seconds", "5"]),
     Trial(
         ["pretrain", "--example", *TINY, "--bundle-step", "2", "--output-dir", "run"],
-        [*RUN_FILES, "run/best/model.safetensors", "run/last/model.safetensors"],
+        [*run_files("run", "unifrac.png"), "run/best/model.safetensors", "run/last/model.safetensors"],
     ),
-    Trial(["prepare", *given("--table", "--tree"), "-o", "corpus"], ["corpus/manifest.json"]),
+    Trial(["prepare", *data_options("--table", "--tree"), "-o", "corpus"], ["corpus/manifest.json"]),
     Trial(["pretrain", "--corpus", "corpus", *TINY, "--output-dir", "joined"], ["joined/report.html"]),
-    Trial(["embed", "--model", "run", *given("--table"), "-o", "embeddings.tsv"], ["embeddings.tsv"]),
-    Trial(["distance", "--model", "run", *given("--table", "--tree"), "-o", "distances.tsv"], ["distances.tsv"]),
-    Trial(["unifrac", *given("--table", "--tree"), "-o", "unifrac.tsv"], ["unifrac.tsv"]),
+    Trial(["embed", "--model", "run", *data_options("--table"), "-o", "embeddings.tsv"], ["embeddings.tsv"]),
+    Trial(["distance", "--model", "run", *data_options("--table", "--tree"), "-o", "distances.tsv"], ["distances.tsv"]),
+    Trial(["unifrac", *data_options("--table", "--tree"), "-o", "unifrac.tsv"], ["unifrac.tsv"]),
     Trial(
-        ["train", *given("--table", "--metadata"), *AGE, *TINY, "--output-dir", "age"],
-        [*AGE_FILES, "age/fold-1/last/model.safetensors", "age/predictions.tsv"],
+        ["train", *data_options("--table", "--metadata"), *AGE, *TINY, "--output-dir", "age"],
+        [*run_files("age", "predictions.png"), "age/fold-1/last/model.safetensors", "age/predictions.tsv"],
     ),
     Trial(["baseline", "--model", "age", "--tree", DATA["--tree"]], ["age/baselines.json"]),
-    Trial(["predict", "--model", "age", *given("--table"), "-o", "predictions.tsv"], ["predictions.tsv"]),
+    Trial(["predict", "--model", "age", *data_options("--table"), "-o", "predictions.tsv"], ["predictions.tsv"]),
     Trial(["report", "age", "-o", "age.html"], ["age.html"]),
     Trial(["report", "run"], ["run/report.html"]),
     Trial(
-        ["explain", "--model", "age", *given("--table"), "--max-samples", "4", "-o", "drivers.tsv"],
+        ["explain", "--model", "age", *data_options("--table"), "--max-samples", "4", "-o", "drivers.tsv"],
         ["drivers.tsv", "drivers.png", "drivers.json"],
     ),
     Trial(["export", "--model", "run", "--what", "asvs", "-o", "asvs.pt2"], ["asvs.pt2"]),
@@ -163,15 +168,23 @@ def check_contents(archive: Path, wheel: Path) -> None:
         raise Failed(f"{archive.name}: lacks {sorted(missing)}; MANIFEST.in names what goes in")
 
 
-def check_wheel(python: Path, wheel: Path, source: Path, folder: Path) -> None:
-    """Install the wheel without extras and run every command, and the debug scripts of `source`, in an empty folder."""
-    venv, work = folder / "venv", folder / "work"
+@contextmanager
+def unpacked(archive: Path, folder: Path) -> Iterator[Path]:
+    """The unpacked source archive in a new folder, which goes afterwards: with torch for CUDA it holds gigabytes."""
+    shutil.unpack_archive(archive, folder)
+    yield folder / archive.name.removesuffix(".tar.gz")
+    shutil.rmtree(folder)
+
+
+def check_wheel(wheel: Path, python: Path, source: Path) -> None:
+    """Install the wheel without extras beside `source`, and run every command and debug script in an empty folder."""
+    venv, work = source.parent / "venv", source.parent / "work"
     work.mkdir()
-    run([python, "-m", "venv", venv], folder)
+    run([python, "-m", "venv", venv], work)
     binaries = venv / "bin"
-    seconds = run([binaries / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel], folder)
+    seconds = run([binaries / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel], work)
     report("pip install the wheel, no extras", seconds)
-    run([binaries / "pip", "check"], folder)
+    run([binaries / "pip", "check"], work)
     here = "import shutil; from aam.datasets import example; [shutil.copy(path, path.name) for path in example()]"
     run([binaries / "python", "-c", here], work)
     for trial in TRIALS:
@@ -183,10 +196,11 @@ def check_wheel(python: Path, wheel: Path, source: Path, folder: Path) -> None:
         report(f"debug/{name}.py", run([binaries / "python", source / "debug" / f"{name}.py", *options], work))
 
 
-def check_demo(python: Path, source: Path, folder: Path) -> None:
+def check_demo(python: Path, source: Path) -> None:
     """Run the first command of the README on the unpacked source archive, with less training."""
-    seconds = run(["make", "demo", f"MINUTES={DEMO_MINUTES}", f"VENV={folder / 'venv'}", f"PYTHON={python}"], source)
-    if missing := [name for name in RUN_FILES if not (source / name.replace("run/", "aam-example/")).exists()]:
+    venv = source.parent / "venv"
+    seconds = run(["make", "demo", f"MINUTES={DEMO_MINUTES}", f"VENV={venv}", f"PYTHON={python}"], source)
+    if missing := [name for name in run_files("aam-example", "unifrac.png") if not (source / name).exists()]:
         raise Failed(f"make demo: left no {', '.join(missing)}")
     report(f"make demo MINUTES={DEMO_MINUTES}", seconds)
 
@@ -212,16 +226,9 @@ def main() -> int:
             print(f"{archive.name}, {wheel.name}: complete", flush=True)
             for python in found:
                 print(f"{python}:", flush=True)
-                for check in ("wheel", "demo"):
-                    folder = Path(name) / check
-                    folder.mkdir()
-                    shutil.unpack_archive(archive, folder)
-                    source = folder / archive.name.removesuffix(".tar.gz")
-                    if check == "wheel":
-                        check_wheel(python, wheel, source, folder)
-                    else:
-                        check_demo(python, source, folder)
-                    shutil.rmtree(folder)  # gigabytes where torch comes with CUDA
+                for check in (partial(check_wheel, wheel), check_demo):
+                    with unpacked(archive, Path(name) / "source") as source:
+                        check(python, source)
     except Failed as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1

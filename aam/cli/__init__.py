@@ -148,21 +148,21 @@ def explain_error(error: Exception) -> tuple[str, int]:
     """One line for the user, and the exit code; what neither the user nor the machine did is a bug of ours."""
     if isinstance(error, click.Abort):
         return "Interrupted.", INTERRUPTED
-    if (known := foreseen(error)) is not None:
+    if (known := expected_error(error)) is not None:
         return f"Error: {known[0]}", known[1]
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"Error: this is a bug in aam {__version__}: {named(error)} ({Path(frame.filename).name}, line "
+        f"Error: this is a bug in aam {__version__}: {error_text(error)} ({Path(frame.filename).name}, line "
         f"{frame.lineno}); please report it with the output of `aam --debug ...`"
     ), FAILED
 
 
-def named(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The kind of an error and its text, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def foreseen(error: Exception) -> tuple[str, int] | None:
+def expected_error(error: Exception) -> tuple[str, int] | None:
     """Text and exit code of what the user or the machine did, None for any other error."""
     text = " ".join(str(error).split())
     if isinstance(error, AamError):

@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from aam.atomic import partial_of, whole_file
-from aam.cli import foreseen, named
+from aam.cli import error_text, expected_error
 from aam.data.folders import refuse_unwritable
 from aam.data.ids import SAMPLE_ID
 from aam.errors import ConfigError
@@ -83,8 +83,8 @@ def optional_output(what: str, remedy: str = "", reasons: list[str] | None = Non
     try:
         yield
     except Exception as error:  # noqa: BLE001 - of libraries that draw, anything may come
-        known = foreseen(error)
-        reason = named(error) if known is None else known[0]
+        known = expected_error(error)
+        reason = error_text(error) if known is None else known[0]
         if reasons is not None:
             reasons.append(reason)
         context = click.get_current_context(silent=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from aam.atomic import whole_file, write_json
+from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
 from aam.cli.output import optional_output, shell_path
@@ -142,8 +142,7 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embe
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write metrics.json and summary.txt."""
     write_json(folder / METRICS, metrics)
-    with whole_file(folder / SUMMARY) as partial_file:
-        partial_file.write_text(summary(folder, metrics), encoding="utf-8")
+    write_text(folder / SUMMARY, summary(folder, metrics))
 
 
 def baseline_metrics(config: PretrainConfig, held_out: HeldOut, again: str) -> dict[str, float | str]:

@@ -77,7 +77,7 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
     for note in opened.notes:
         click.echo(f"Warning: {note}", err=True)
     if output is None:
-        replace(run / REPORT, text)
+        atomic.write_text(run / REPORT, text)
     else:
         with new_file(output) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -86,7 +86,7 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
 
 def write_report(run: Path, shown: ReportSamples, remedy: str) -> None:
     """Write report.html of a run that is done and whose samples are at hand; `remedy` as of `page`."""
-    replace(run / REPORT, page(run, shown, ReportOptions(), [], remedy))
+    atomic.write_text(run / REPORT, page(run, shown, ReportOptions(), [], remedy))
 
 
 def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: Sequence[str], remedy: str = "") -> str:
@@ -166,9 +166,3 @@ def pictures(run: Path, titles: dict[str, str]) -> list[Part]:
     from aam.evaluation.html import picture
 
     return [picture(title, (run / name).read_bytes()) for name, title in titles.items() if (run / name).is_file()]
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file in the place of an older one."""
-    with atomic.whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")

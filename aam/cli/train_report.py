@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.atomic import write_json
+from aam.atomic import write_json, write_text
 from aam.cli.report import METRICS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.data.ids import SAMPLE_ID
@@ -80,7 +80,7 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
     text = summary(config, metrics)
     doubts = unbounded(calibration, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
-    (folder / SUMMARY).write_text(text, encoding="utf-8")
+    write_text(folder / SUMMARY, text)
     return text
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from aam.atomic import whole_file
+from aam.atomic import write_text
 from aam.errors import CheckpointError
 
 LOG = "log.jsonl"
@@ -60,8 +60,7 @@ class JsonlSink:
 
     def __init__(self, path: Path, step: int | None = None):
         if step is not None and path.exists():
-            with whole_file(path) as shorter:
-                shorter.write_text("".join(lines_until(path, step)), encoding="utf-8")
+            write_text(path, "".join(lines_until(path, step)))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:

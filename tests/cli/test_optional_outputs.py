@@ -14,19 +14,8 @@ import pytest
 from aam import cli
 from aam.datasets import example
 
-SMALL = [
-    "--preset",
-    "tiny",
-    "--branches",
-    "16",
-    "--patch",
-    "25",
-    "--max-steps",
-    "2",
-    "--device",
-    "cpu",
-    "--no-preflight",
-]
+TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
+SMALL = [*TINY, "--max-steps", "2", "--device", "cpu", "--no-preflight"]
 COMMANDS = {
     "pretrain": ["pretrain", "--example", *SMALL],
     "train": ["train", "--example", "--target", "age_months", *SMALL],
