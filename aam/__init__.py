@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "open_model": "aam.checkpoint",
-    "read_table": "aam.data.table",
+    "read_table": "aam.io.table",
     "read_tree": "aam.phylogeny.tree",
 }
 """Public name -> the module it is imported from when it is first used, so that `import aam` costs nothing."""

@@ -16,7 +16,7 @@ import torch
 from measure import files_of
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
+from aam.corpus.pretraining import open_corpus
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 

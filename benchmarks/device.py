@@ -27,10 +27,9 @@ from step import batches_of, config_of, operations
 from torch import Tensor
 
 from aam.config import PretrainConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Batch
-from aam.models.devices import resolve_device
-from aam.models.precision import DTYPES
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import Corpus, open_corpus
+from aam.models.devices import DTYPES, resolve_device
 from aam.training.run import Weights, build_learner, training_batches
 from aam.training.step import Learner, add_gradients, step
 

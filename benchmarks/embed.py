@@ -21,10 +21,10 @@ from reference import Reference, pad
 from step import EQUAL, config_of
 
 from aam.config import PretrainConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import ASVDataset, collate_fn, draw_of
-from aam.evaluation.asvs import encode_asvs
-from aam.evaluation.embed import Encoding
+from aam.corpus.dataset import ASVDataset, collate_fn, draw_of
+from aam.corpus.pretraining import Corpus, open_corpus
+from aam.inference.asvs import encode_asvs
+from aam.inference.embed import Encoding
 from aam.models.pretrain_model import PretrainModel
 
 SOME = 4

@@ -24,12 +24,12 @@ from scale import alone
 
 from aam.checkpoint import BEST, Checkpoint, save_checkpoint
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
+from aam.corpus.pretraining import open_corpus
 from aam.models.pretrain_model import PretrainModel
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 
-START = "import aam.cli.embed, aam.checkpoint, aam.evaluation.samples, aam.evaluation.embed"
+START = "import aam.cli.embed, aam.checkpoint, aam.corpus.samples, aam.inference.embed"
 KINDS = ("fp32", "bf16")
 ONE = os.environ | {"OMP_NUM_THREADS": "1"}
 

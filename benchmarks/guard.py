@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from aam.config import HealthConfig, PretrainConfig, from_options
-from aam.corpus import open_corpus
-from aam.data.dataset import Batch
-from aam.health.interventions import Interventions
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import open_corpus
+from aam.health.guards import Interventions
 from aam.models.devices import resolve_device
 from aam.training.guard import StepGuard
 from aam.training.replay import Mute

@@ -25,9 +25,9 @@ from step import config_of
 from torch import Tensor
 
 from aam.config import PretrainConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Batch
-from aam.evaluation.heldout import HeldOut
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import Corpus, open_corpus
+from aam.inference.heldout import HeldOut
 from aam.models.pretrain_model import PretrainModel
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step

@@ -28,7 +28,7 @@ import torch.distributed as dist
 from measure import LATEST, files_of
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
+from aam.corpus.pretraining import open_corpus
 from aam.training.distributed import distribute
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from aam import vocab
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.models.sample_encoder import log_abundance
 
 DIM, HEADS, LAYERS, FFN, DROPOUT = 128, 4, 4, 512, 0.1

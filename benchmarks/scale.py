@@ -28,13 +28,13 @@ from measure import write
 from scale_files import grow, simulate, tree_study
 
 from aam.config import DataConfig, LossConfig, PrepareConfig, PretrainConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Draw
-from aam.data.loader import TrainingBatches
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import Draw
+from aam.corpus.prepare import prepare
+from aam.corpus.prepared import open_prepared
+from aam.corpus.pretraining import Corpus, open_corpus
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
-from aam.prepare import prepare
-from aam.prepared import open_prepared
 
 PREDECESSOR = 1600.0
 """Microseconds in which the public predecessor assembles a sample (5,000 samples x 37,000 ASVs, token limit 256)."""

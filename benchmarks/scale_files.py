@@ -10,11 +10,11 @@ from numpy.lib import format as npy
 from scipy import sparse
 from targets import random_tree
 
-from aam.data.store import FORMAT, write_manifest
-from aam.data.table import read_table
+from aam.corpus.prepared import DTYPES
+from aam.corpus.store import FORMAT, write_manifest
 from aam.datasets import example
+from aam.io.table import read_table
 from aam.phylogeny.newick import format_newick
-from aam.prepared import DTYPES
 
 RICHNESS = 130
 """ASVs of a made-up sample."""

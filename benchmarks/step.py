@@ -26,9 +26,9 @@ from measure import Timing, Work, files_of, in_turns, make_gemm, transformer_ope
 from reference import DIM, LAYERS, ReferenceLearner
 
 from aam.config import ModelConfig, PretrainConfig, from_options
-from aam.corpus import open_corpus
-from aam.data.dataset import Batch
-from aam.data.loader import TrainingBatches
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import open_corpus
 from aam.models.sample_encoder import used_slots
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step

@@ -18,7 +18,7 @@ from scale import alone, forget, held
 from scale_files import tree_study
 
 from aam.config import DataConfig, PretrainConfig
-from aam.corpus import open_corpus
+from aam.corpus.pretraining import open_corpus
 
 
 def opening(table: Path, tree: Path) -> dict[str, float]:

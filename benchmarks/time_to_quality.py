@@ -21,10 +21,10 @@ from reference import ReferenceLearner, pad
 from step import config_of
 
 from aam.config import PretrainConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Batch
-from aam.evaluation.heldout import HeldOut
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import Corpus, open_corpus
 from aam.evaluation.metrics import pair_scores, upper_triangle
+from aam.inference.heldout import HeldOut
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 

@@ -18,7 +18,7 @@ import click
 
 from aam.cli.debugging.stages import first_of, notes_on, operations_check, packing_check, stage_checks, tokens_check
 from aam.cli.debugging.workbench import Check, Workbench, open_workbench, run, verdict, workbench_options
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.report import Report
 from aam.training.step import StepResult, step

@@ -26,9 +26,9 @@ from aam.cli.debugging.workbench import (
     verdict,
     workbench_options,
 )
-from aam.data.dataset import Batch
-from aam.health.describe import Place
+from aam.corpus.dataset import Batch
 from aam.health.locator import one_thread
+from aam.health.tracing import Place
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.layers import Transformer
 from aam.training.step import score

@@ -19,7 +19,7 @@ import torch
 from aam.cli.debugging.recount import recount, retarget
 from aam.cli.debugging.stages import first_of, tokens_check
 from aam.cli.debugging.workbench import Check, Workbench, open_workbench, run, verdict, workbench_options
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 
 WORKERS = 2
 """Processes that assemble batches for the comparison, where --num-workers does not say otherwise."""

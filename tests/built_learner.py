@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from aam.config import FinetuneConfig, from_options
-from aam.data.dataset import Draw
-from aam.data.label_schema import encode, fit_schema
-from aam.data.labelled import LabelledBatches
-from aam.study import Study, open_study
+from aam.corpus.batches import LabelledBatches
+from aam.corpus.dataset import Draw
+from aam.corpus.label_schema import encode, fit_schema
+from aam.corpus.study import Study, open_study
 from aam.training.finetune import Start, build_target_learner
 from aam.training.step import Learner
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from aam.config import LossConfig, Metric, ModelConfig, tiny
-from aam.data.dataset import ASVDataset, Batch, Draw, collate_fn
-from aam.data.tokenizer import tokenize
+from aam.corpus.dataset import ASVDataset, Batch, Draw, collate_fn
+from aam.io.sequences import tokenize
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, parse_tree
 

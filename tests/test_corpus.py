@@ -10,10 +10,10 @@ import pytest
 from generated_samples import community, write_files
 
 from aam.config import DataConfig, PretrainConfig, from_options
-from aam.corpus import NOT_IN_MATRIX, NOT_IN_TREE, ONLY_ABSENT_ASVS, SHALLOW, Corpus, open_corpus
-from aam.data.dataset import Draw
-from aam.data.table import EMPTY_SAMPLES
+from aam.corpus.dataset import Draw
+from aam.corpus.pretraining import NOT_IN_MATRIX, NOT_IN_TREE, ONLY_ABSENT_ASVS, SHALLOW, Corpus, open_corpus
 from aam.errors import ConfigError, MatrixError, TableError
+from aam.io.table import EMPTY_SAMPLES
 
 WHOLE = Draw(depth=None, token_limit=None, selection="abundance", seed=0)
 IDS = [f"s{row}" for row in range(10)]

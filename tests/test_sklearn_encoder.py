@@ -16,10 +16,10 @@ from trained_run import save_run
 
 from aam import datasets
 from aam.cli import main
-from aam.data.table import Table, read_table
-from aam.data.tokenizer import tokenize
 from aam.errors import ConfigError, EmptySampleError, SequenceError, TableError
-from aam.evaluation.direction import reverse_complement
+from aam.inference.known_asvs import reverse_complement
+from aam.io.sequences import tokenize
+from aam.io.table import Table, read_table
 from aam.sklearn import AAMEncoder
 
 SOME = 24

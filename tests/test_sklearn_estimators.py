@@ -16,9 +16,9 @@ from sklearn.preprocessing import FunctionTransformer
 from trained_run import save_run
 
 from aam import cli, datasets
-from aam.data.table import read_table
 from aam.errors import ConfigError, MetadataError, SequenceError
-from aam.evaluation.direction import reverse_complement
+from aam.inference.known_asvs import reverse_complement
+from aam.io.table import read_table
 from aam.sklearn import AAMClassifier, AAMRegressor
 
 QUICK = {"max_steps": 4, "head_dim": 8, "device": "cpu"}

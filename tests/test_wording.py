@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aam.wording import counted
+from aam.text import counted
 
 
 @pytest.mark.parametrize(

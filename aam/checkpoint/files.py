@@ -20,8 +20,8 @@ from torch import Tensor
 
 from aam.atomic import read_json, sync, write_json
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
-from aam.data.files import digest
 from aam.errors import CheckpointError, ConfigError
+from aam.io.files import digest
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"

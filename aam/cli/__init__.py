@@ -18,7 +18,7 @@ import click
 
 from aam import __version__
 from aam.errors import AamError
-from aam.wording import quote
+from aam.text import quote
 
 COMMANDS = {
     "prepare": "Join tables and trees into a corpus that opens at once, at any size.",
@@ -105,7 +105,7 @@ def group(ctx: click.Context, debug: bool) -> None:
     A first look: aam pretrain --example --output-dir aam-example --max-minutes 3
     """
     from aam.config import HealthConfig
-    from aam.health.switches import read_switches
+    from aam.config.switches import read_switches
 
     ctx.obj["debug"] = debug
     read_switches(os.environ, HealthConfig())  # a misspelt switch that does nothing costs days

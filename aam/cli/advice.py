@@ -6,7 +6,7 @@ import click
 import torch
 
 from aam.config import Precision
-from aam.models.precision import gain_of_bf16
+from aam.models.devices import gain_of_bf16
 
 WORTH = 1.5
 """Gain of bfloat16 in matrix products from which it is recommended; of a gain of 4 a step keeps about 2."""

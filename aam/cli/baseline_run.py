@@ -18,20 +18,19 @@ from aam.cli.report import BASELINES
 from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
 from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, own
-from aam.corpus import read_any_tree, with_example
-from aam.data.ids import SAMPLE_ID
-from aam.data.rarefy import rarefy_table
+from aam.corpus.pretraining import read_any_tree, with_example
+from aam.corpus.rarefy import rarefy_table
+from aam.corpus.split import Fold
+from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
-from aam.evaluation.folds import Fold
-from aam.evaluation.report_parts import estimated
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.evaluation.target_tables import TRUE
-from aam.phylogeny.community import community
+from aam.inference.predictions import TRUE
+from aam.io.ids import SAMPLE_ID
 from aam.phylogeny.engines import full_matrix
-from aam.phylogeny.match import match_tips
-from aam.phylogeny.unifrac import Measure
-from aam.study import Study, open_study
+from aam.phylogeny.tree import match_tips
+from aam.phylogeny.unifrac import Measure, community
+from aam.report.parts import estimated
 from aam.training.manifest import read_config
 
 PREDICTIONS = "baseline_predictions.tsv"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aam.wording import QUOTED, counted, cut, few
+from aam.text import QUOTED, counted, cut, few
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from aam.data.table import Table
-    from aam.evaluation.known_asvs import KnownASVs
+    from aam.inference.known_asvs import KnownASVs
+    from aam.io.table import Table
     from aam.models.chunked_encoder import ChunkedEncoder
 
 
@@ -45,7 +45,7 @@ def share_text(known: KnownASVs, asked: NDArray[np.uint64]) -> str:
 
 def tell_known(checkpoint: Path, tokens: NDArray[np.uint8]) -> None:
     """Say on stderr how many of the ASVs, tokens [A, L], were in training, where that is known."""
-    from aam.evaluation.known_asvs import hashes_of, read_known
+    from aam.inference.known_asvs import hashes_of, read_known
 
     known = read_known(checkpoint)
     if known is not None and (text := share_text(known, hashes_of(tokens))):
@@ -54,7 +54,7 @@ def tell_known(checkpoint: Path, tokens: NDArray[np.uint8]) -> None:
 
 def tell_misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> None:
     """Warn on stderr where ASVs are from another region, or the other strand, than those the encoder has learned."""
-    from aam.evaluation.direction import misfit
+    from aam.inference.known_asvs import misfit
 
     if text := misfit(encoder, sequences):
         click.echo(f"Warning: {text}", err=True)

@@ -11,17 +11,16 @@ import click
 from aam.cli.model_options import TREE_INPUTS, Opened, common_values, encoding_of, model_command, open_both
 from aam.cli.options import PATH, fields_of, given
 from aam.config import DataConfig, PretrainConfig, part_of
-from aam.config.embed import DistanceConfig, DistanceMethod
-from aam.wording import counted
+from aam.config.apply import DistanceConfig, DistanceMethod
+from aam.text import counted
 
 if TYPE_CHECKING:
     import numpy as np
 
     from aam.evaluation.distance import Truth
-    from aam.evaluation.embed import Encoding
-    from aam.evaluation.scales import Scales
-    from aam.phylogeny.community import Progress
-    from aam.phylogeny.unifrac import Measure
+    from aam.inference.embed import Encoding
+    from aam.inference.scales import Scales
+    from aam.phylogeny.unifrac import Measure, Progress
 
 SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
 AGREEMENT = {
@@ -60,8 +59,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     for file in files.values():
         check_output(file, [file.suffix])
     opened = open_both(model_path, values, with_tree=True, for_unifrac=True)
-    from aam.evaluation.embed import as_distances
-    from aam.evaluation.scales import read_scales
+    from aam.inference.embed import as_distances
+    from aam.inference.scales import read_scales
 
     (checkpoint,) = find_members(model_path)
     method, scales = fitting(job.method, checkpoint, opened), read_scales(checkpoint)
@@ -93,8 +92,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> DistanceMethod:
     """The method that was asked for, or the one that fits the studies of training; says which, and why."""
     from aam.cli.data_notes import share_text
-    from aam.evaluation.known_asvs import ALIKE, hashes_of, read_known
-    from aam.evaluation.upgma import MAX_ASVS
+    from aam.inference.known_asvs import ALIKE, hashes_of, read_known
+    from aam.phylogeny.upgma import MAX_ASVS
 
     if method != "auto" or opened.model.latent_tree is None:
         return method
@@ -146,9 +145,8 @@ def on_grown_tree(opened: Opened, encoding: Encoding, scales: Scales, progress: 
     """UniFrac [N, N] on a tree grown from learned distances, by the line to the tree of training where it is known."""
     import torch
 
-    from aam.evaluation.embed import as_distances
-    from aam.evaluation.grown_tree import grown_unifrac
-    from aam.evaluation.scales import GROWN
+    from aam.inference.embed import as_distances
+    from aam.inference.scales import GROWN, grown_unifrac
 
     found = grown_unifrac(encoding, opened.samples, measure_of(opened), progress)
     if GROWN not in scales.lines:

@@ -11,9 +11,9 @@ import click
 from aam.cli.model_options import common_values, encoding_of, model_command, open_both
 from aam.cli.options import PATH, fields_of, given
 from aam.config import part_of
-from aam.config.embed import EmbedConfig
+from aam.config.apply import EmbedConfig
 from aam.errors import ConfigError
-from aam.wording import counted
+from aam.text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

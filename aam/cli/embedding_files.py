@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.cli.output import check_output, new_file, through_memory
-from aam.data.ids import FEATURE_ID, SAMPLE_ID
 from aam.errors import ConfigError
+from aam.io.ids import FEATURE_ID, SAMPLE_ID
 
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids, by the kind of rows."""

@@ -20,16 +20,16 @@ from aam.cli.model_options import (
 )
 from aam.cli.options import PATH, fields_of, given
 from aam.config import DataConfig, FinetuneConfig, part_of
-from aam.config.embed import ExplainConfig
-from aam.data.ids import FEATURE_ID
+from aam.config.apply import ExplainConfig
 from aam.errors import ConfigError
-from aam.wording import cut
+from aam.io.ids import FEATURE_ID
+from aam.text import cut
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from aam.evaluation.explain import Explanation
-    from aam.evaluation.samples import TableSamples
+    from aam.corpus.samples import TableSamples
+    from aam.inference.explain import Explanation
 
 SHOWN = 10
 """Leading ASVs on the terminal."""
@@ -71,7 +71,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     write_json(figures, record | {"deletion": deletion_figures(found)})
     again = "the same command with another --output makes it again"
     with optional_output(str(figure), again), new_file(figure) as partial:
-        from aam.evaluation.explain_plot import plot_explanation
+        from aam.report.target_figures import plot_explanation
 
         plot_explanation(found, ids, places, partial)
     written = [str(file) for file in (output, figure, figures) if file.exists()]
@@ -90,7 +90,7 @@ class Explained(NamedTuple):
 def of_embeddings(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
     """How far samples lie from the mean of all samples."""
     from aam.cli.progress import bar
-    from aam.evaluation.explain import distance_to_mean, explain
+    from aam.inference.explain import distance_to_mean, explain
 
     if job.of is not None:
         raise ConfigError(f"--of names a target or class, but {model_path} is a pretrained encoder; leave it out")
@@ -106,9 +106,8 @@ def of_predictions(opened: Opened, model_path: Path, values: Values, job: Explai
     from aam.checkpoint import open_predictors
     from aam.cli.progress import bar
     from aam.cli.study_folds import tell_missing_folds
-    from aam.evaluation.asvs import device_of
-    from aam.evaluation.explain import explain, mean_explanation
-    from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
+    from aam.inference.asvs import device_of
+    from aam.inference.explain import choose_output, explain, identity_marks, mean_explanation, target_scalar
 
     members = open_predictors(model_path)
     tell_missing_folds(model_path, len(members))
@@ -147,7 +146,7 @@ def table_text(found: Explanation, ids: Sequence[str], places: np.ndarray | None
 
 def deletion_figures(found: Explanation) -> dict[str, Any]:
     """Mean change of the output by ranking and number of ASVs deleted, and the advantage over chance."""
-    from aam.evaluation.explain import DELETED, RANKINGS
+    from aam.inference.explain import DELETED, RANKINGS
 
     by_count = {}
     for column, count in enumerate(DELETED):

@@ -12,7 +12,7 @@ from aam.cli.model_options import model_option, tell_last
 from aam.cli.options import PATH, add_options, fields_of, given
 from aam.cli.output import check_output, new_file, through_memory
 from aam.config import from_dict
-from aam.config.embed import ExportConfig
+from aam.config.apply import ExportConfig
 
 ABOUT = "aam.json"
 """What to know for the program's use, within its file."""
@@ -36,7 +36,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     import torch
 
     from aam.checkpoint import open_encoder
-    from aam.evaluation.export import export_encoder
+    from aam.inference.export import export_encoder
 
     tell_last(model_path)
     found, config = open_encoder(model_path)

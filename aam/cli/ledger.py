@@ -11,11 +11,11 @@ import click
 
 from aam.cli.options import PATH
 from aam.errors import InputError
-from aam.wording import few
+from aam.text import few
 
 if TYPE_CHECKING:
     from aam.health.ledger import Ledger, Loss
-    from aam.health.overlap import Lost
+    from aam.health.lost_samples import Lost
 
 SHOWN = 8
 """Ids of one reason, and counts of NaN of one run, that are listed."""
@@ -94,7 +94,7 @@ def compare_command(a: Path, b: Path, total: int | None, item: Any) -> None:
     \b
     Example: aam ledger compare run-12b run-27b.txt --total 100
     """
-    from aam.health.overlap import compare, read_lost
+    from aam.health.lost_samples import compare, read_lost
 
     lost_a, lost_b = read_lost(a, item), read_lost(b, item)
     result = compare(lost_a.ids, lost_b.ids, common_total(lost_a, lost_b, total))
@@ -125,13 +125,13 @@ def covariates(table: Path | None, metadata: Path | None) -> dict[str, Mapping[s
     """Depth and richness of each sample of a table, and each column of metadata, by sample id."""
     columns: dict[str, Mapping[str, Any]] = {}
     if table is not None:
-        from aam.data.table import read_table
+        from aam.io.table import read_table
 
         read = read_table(table)
         columns["depth"] = dict(zip(read.sample_ids, read.counts.sum(axis=1).tolist(), strict=True))
         columns["richness"] = dict(zip(read.sample_ids, (read.counts > 0).sum(axis=1).tolist(), strict=True))
     if metadata is not None:
-        from aam.data.metadata import read_metadata
+        from aam.io.metadata import read_metadata
 
         frame = read_metadata(metadata)
         columns |= {str(name): frame[name].to_dict() for name in frame.columns}
@@ -150,7 +150,7 @@ def _show_reasons(ledger: Ledger) -> None:
 
 def _show_nan(title: str, counts: Mapping[str, int]) -> None:
     """What a count of NaN amounts to, e.g. whole rows of the hidden size."""
-    from aam.health.patterns import explain_count
+    from aam.health.events import explain_count
 
     for name, count in list(counts.items())[:SHOWN]:
         click.echo(f"{title}: {name}: {count:,} = {explain_count(count, counts.values())}")
@@ -159,7 +159,7 @@ def _show_nan(title: str, counts: Mapping[str, int]) -> None:
 
 
 def _show_bias(ledger: Ledger, columns: dict[str, Mapping[str, Any]]) -> None:
-    from aam.health.bias import bias
+    from aam.health.lost_samples import bias
 
     lost = {loss.id for loss in ledger.losses if loss.item == "sample"}
     rows = bias(lost, set(ledger.seen() - lost), columns)

@@ -11,14 +11,14 @@ import click
 
 from aam.cli.options import PATH, Fields, add_options, fields_of
 from aam.config import DataConfig, FinetuneConfig, RunConfig, RunnableConfig, part_of
-from aam.config.embed import ApplyConfig
-from aam.data.folders import refuse_unwritable
+from aam.config.apply import ApplyConfig
 from aam.errors import ConfigError
+from aam.io.files import refuse_unwritable
 
 if TYPE_CHECKING:
-    from aam.evaluation.asvs import EmbeddingStore
-    from aam.evaluation.embed import Encoding
-    from aam.evaluation.samples import TableSamples
+    from aam.corpus.samples import TableSamples
+    from aam.inference.asvs import EmbeddingStore
+    from aam.inference.embed import Encoding
     from aam.models.pretrain_model import PretrainModel
 
 INPUTS = ("table", "sequences", "example")
@@ -74,7 +74,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
 
     with status("opening the model and reading the data"):
         from aam.checkpoint import find_members, open_model
-        from aam.evaluation.samples import read_samples
+        from aam.corpus.samples import read_samples
         from aam.models.devices import resolve_device
 
         device, members = resolve_device(values.run.device), find_members(model_path)
@@ -116,8 +116,8 @@ def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
 def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:
     """The samples with their ASVs encoded, those that the cache holds taken from there."""
     from aam.cli.progress import bar
-    from aam.evaluation.asvs import encode_asvs
-    from aam.evaluation.embed import Encoding
+    from aam.inference.asvs import encode_asvs
+    from aam.inference.embed import Encoding
 
     samples = opened.samples
     with store_of(opened, job) as store, bar("ASVs") as progress:
@@ -131,7 +131,7 @@ def store_of(opened: Opened, job: ApplyConfig) -> Iterator[EmbeddingStore | None
     if job.cache is None:
         yield None
         return
-    from aam.evaluation.asv_cache import ASVCache
+    from aam.inference.asvs import ASVCache
 
     refuse_unwritable(job.cache, "--cache", ConfigError)
     with ASVCache(job.cache, opened.model.asv_encoder, opened.config.model.dim, job.precision) as store:

@@ -143,7 +143,7 @@ def located(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def with_switches(config: C) -> C:
     """The configuration with the AAM_* switches of the environment, which win; where they change it, says so."""
-    from aam.health.switches import read_switches
+    from aam.config.switches import read_switches
 
     switches = read_switches(os.environ, config.health)
     for note in switches.notes(config.health):

@@ -15,9 +15,9 @@ import numpy as np
 
 from aam.atomic import partial_of, whole_file
 from aam.cli import error_text, expected_error
-from aam.data.folders import refuse_unwritable
-from aam.data.ids import SAMPLE_ID
 from aam.errors import ConfigError
+from aam.io.files import refuse_unwritable
+from aam.io.ids import SAMPLE_ID
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
 VECTOR_SUFFIXES = (".tsv",)
@@ -40,7 +40,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
 
 def companions(path: Path) -> list[Path]:
     """The further files that are written with a matrix: the ids of a .npy."""
-    from aam.data.matrix import ids_path
+    from aam.io.matrix import ids_path
 
     return [ids_path(path)] if path.suffix == ".npy" else []
 
@@ -103,7 +103,7 @@ def shell_path(path: Path) -> str:
 def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     """Write distances [n, n]: text as scikit-bio does (.tsv), HDF5 as `ssu` does (.h5), or .npy with the ids beside it.
 
-    `aam.data.matrix.read_matrix` reads all three.
+    `aam.io.matrix.read_matrix` reads all three.
     """
     with new_file(path) as partial:
         {".npy": _write_npy, ".h5": _write_hdf5, ".tsv": _write_tsv}[path.suffix](partial, ids, values)

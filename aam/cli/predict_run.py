@@ -14,16 +14,23 @@ from aam.cli.output import new_file, refuse_existing
 from aam.cli.progress import status
 from aam.cli.study_folds import tell_missing_folds
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
-from aam.data.dataset import ASVDataset, draw_of
-from aam.data.ids import SAMPLE_ID
-from aam.data.label_schema import encode
+from aam.corpus.dataset import ASVDataset, draw_of
+from aam.corpus.label_schema import encode
+from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration, unbounded
-from aam.evaluation.predictions import Predictions, average, decode, predict_draws
-from aam.evaluation.target_tables import flat, prediction_table, target_figures
+from aam.inference.predictions import (
+    Predictions,
+    average,
+    decode,
+    flat,
+    predict_draws,
+    prediction_table,
+    target_figures,
+)
+from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
-from aam.study import NewSamples, open_new_samples
-from aam.wording import counted
+from aam.text import counted
 
 
 def predict_and_report(model: Path, job: PredictConfig, data: DataConfig, run: RunConfig, output: Path) -> None:

@@ -30,7 +30,7 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     check_bounds("seconds", seconds, {"above": 0.0})
     config = from_options(PretrainConfig, given(options, config_file))
     with status("reading the data"):
-        from aam.corpus import open_corpus
+        from aam.corpus.pretraining import open_corpus
         from aam.training.preflight import full_preflight
 
         corpus = open_corpus(config)

@@ -33,7 +33,7 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
         return
     if verify is not None or output is None:
         raise ConfigError("give tables, trees and --output FOLDER to prepare, or --verify FOLDER alone to check")
-    from aam.prepare import prepare
+    from aam.corpus.prepare import prepare
 
     started = time.monotonic()
     store = prepare(from_dict(PrepareConfig, asked), output, lambda text: click.echo(text, err=True))
@@ -42,7 +42,7 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
 
 def check(folder: Path) -> None:
     """Compare every file with its digest in the manifest."""
-    from aam.data.store import open_store
+    from aam.corpus.store import open_store
 
     store = open_store(folder)
     files = sum(1 for _ in store.check())

@@ -31,7 +31,7 @@ def command(config_file: Path | None, **options: Any) -> None:
     with status("starting"):
         from aam.training import manifest
         from aam.training.distributed import check_together
-        from aam.training.resume import resumed
+        from aam.training.manifest import resumed
         from aam.training.world import join_world
 
         config = from_options(PretrainConfig, values)
@@ -56,7 +56,7 @@ def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
     """Open the data, then print the plan or train and report; `resume`: whether a run that is there was to go on."""
     from aam.cli.data_notes import tell_data
     from aam.cli.progress import status
-    from aam.corpus import open_corpus
+    from aam.corpus.pretraining import open_corpus
     from aam.training.manifest import held
     from aam.training.plan import plan_text
 

@@ -21,11 +21,11 @@ from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
 from aam.cli.report_samples import of_pretraining
 from aam.cli.run_pictures import pretraining_pictures, remove_shown, show_run
 from aam.config import PretrainConfig
-from aam.corpus import Corpus
+from aam.corpus.pretraining import Corpus
 from aam.evaluation.baselines import BASELINES
-from aam.evaluation.heldout import Embedded, HeldOut
-from aam.evaluation.known_asvs import KnownASVs, sketch, write_known
-from aam.evaluation.scales import SCALES, fit_scales
+from aam.inference.heldout import Embedded, HeldOut
+from aam.inference.known_asvs import KnownASVs, sketch, write_known
+from aam.inference.scales import SCALES, fit_scales
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest

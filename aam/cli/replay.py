@@ -24,7 +24,7 @@ def command(bundle: Path, locate: bool, device: str) -> int:
     """
     from aam.models.devices import resolve_device
     from aam.training.bundles import open_bundle, versions
-    from aam.training.fault_text import full_text
+    from aam.training.diagnosis import full_text
     from aam.training.replay import compare, replay, trace
 
     found = open_bundle(bundle, resolve_device(device))

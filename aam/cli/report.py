@@ -19,8 +19,7 @@ Attempt = Callable[[str], AbstractContextManager[None]]
 
 if TYPE_CHECKING:
     from aam.cli.report_samples import ReportSamples
-    from aam.evaluation.html import Part
-    from aam.evaluation.report import RunRecord
+    from aam.report.page import Part, RunRecord
 
 REPORT = "report.html"
 CURVES, UNIFRAC, PREDICTIONS = "curves.png", "unifrac.png", "predictions.png"
@@ -97,7 +96,7 @@ def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: Se
     from aam.cli.output import optional_output
     from aam.cli.report_files import driver_parts
     from aam.cli.report_samples import sample_parts
-    from aam.evaluation.report import report_html
+    from aam.report.page import report_html
 
     reasons: list[str] = []
 
@@ -117,7 +116,7 @@ def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: Se
 def leading_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Part]:
     """What a run was made for: its figures beside the baselines."""
     from aam.cli.report_targets import target_parts
-    from aam.evaluation.report_parts import nucleotide_part, unifrac_part
+    from aam.report.parts import nucleotide_part, unifrac_part
 
     if "target" in found.manifest.get("config", {}):
         return target_parts(run, found, given)
@@ -128,8 +127,8 @@ def leading_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Par
 def record(run: Path) -> RunRecord:
     """What the files of the run directory say."""
     from aam.checkpoint import fold_folders
-    from aam.evaluation.report import RunRecord
     from aam.health.ledger import FILE_NAME, Ledger
+    from aam.report.page import RunRecord
 
     accounts: list[tuple[str, str, int, int]] = []
     losses: dict[str, list[str]] = {}
@@ -163,6 +162,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def pictures(run: Path, titles: dict[str, str]) -> list[Part]:
     """Those of the pictures, title by file name, that the run has drawn."""
-    from aam.evaluation.html import picture
+    from aam.report.page import picture
 
     return [picture(title, (run / name).read_bytes()) for name, title in titles.items() if (run / name).is_file()]

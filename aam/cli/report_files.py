@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from aam.cli.report import BASELINES, ReportOptions, pictures, read_json
-from aam.data.ids import FEATURE_ID
 from aam.errors import CheckpointError, InputError
-from aam.evaluation.html import Part
-from aam.evaluation.report_parts import PREDICTORS, baseline_part, driver_part
+from aam.io.ids import FEATURE_ID
+from aam.report.page import Part
+from aam.report.parts import PREDICTORS, baseline_part, driver_part
 
 DRIVERS = "drivers.tsv"
 

@@ -18,20 +18,20 @@ from aam.cli.report import METRICS, Attempt, ReportOptions, read_json
 from aam.cli.run_pictures import Pictures, finetuning_pictures, log_pictures, pretraining_pictures
 from aam.cli.study_folds import recorded_folds
 from aam.cli.train_report import OUT_OF_FOLD
-from aam.corpus import open_corpus
-from aam.data.dataset import draw_of
-from aam.data.labels import as_numbers
-from aam.data.metadata import column, read_text, refuse_strangers
+from aam.corpus.dataset import draw_of
+from aam.corpus.labels import as_numbers
+from aam.corpus.pretraining import open_corpus
+from aam.corpus.split import Fold
+from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError, InputError
-from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, audit
 from aam.evaluation.baselines import choose_scored
-from aam.evaluation.embed import Encoding, as_distances
-from aam.evaluation.folds import Fold
-from aam.evaluation.heldout import Embedded, HeldOut
-from aam.evaluation.html import Part, picture
-from aam.evaluation.report_parts import audit_part
-from aam.study import Study, open_study
+from aam.inference.asvs import encode_asvs
+from aam.inference.embed import Encoding, as_distances
+from aam.inference.heldout import Embedded, HeldOut
+from aam.io.metadata import column, read_text, refuse_strangers
+from aam.report.page import Part, picture
+from aam.report.parts import audit_part
 
 Colouring = tuple[str, dict[str, Any]]
 """A metadata column, and its values by sample id."""
@@ -175,7 +175,7 @@ def first_varying(frame: pd.DataFrame) -> str | None:
 def ordination(shown: ReportSamples, colouring: Colouring) -> Part:
     """PCoA of the samples by each of their distances, and by their embeddings."""
     from aam.evaluation.pcoa import pcoa
-    from aam.evaluation.plots import plot_pcoa
+    from aam.report.figures import plot_pcoa
 
     ids = [shown.ids[row] for row in shown.rows]
     between = squareform(pdist(shown.embeddings[shown.rows]))

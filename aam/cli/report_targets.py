@@ -9,11 +9,10 @@ from aam.cli.report import PREDICTIONS, ReportOptions, pictures
 from aam.cli.report_files import baseline_parts
 from aam.cli.train_report import OUT_OF_FOLD, out_of_fold
 from aam.config import FinetuneConfig, from_dict
-from aam.evaluation.html import Part
-from aam.evaluation.report import RunRecord
-from aam.evaluation.report_parts import fold_part, target_part
 from aam.evaluation.target_metrics import metrics_of
-from aam.evaluation.target_tables import IN_FOLD, TRUE
+from aam.inference.predictions import IN_FOLD, TRUE
+from aam.report.page import Part, RunRecord
+from aam.report.parts import fold_part, target_part
 
 
 def target_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Part]:

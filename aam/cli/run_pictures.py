@@ -15,7 +15,7 @@ from aam.cli.output import optional_output, shell_path, through_memory
 from aam.cli.report import CURVES, PREDICTIONS, REPORT, UNIFRAC, write_report
 from aam.cli.train_report import out_of_fold
 from aam.config import NUMERIC_TASKS, FinetuneConfig
-from aam.evaluation.heldout import Embedded, HeldOut
+from aam.inference.heldout import Embedded, HeldOut
 from aam.training.manifest import read_config, read_part
 from aam.training.sinks import read_log
 
@@ -68,21 +68,21 @@ def finetuning_pictures(run: Path) -> Pictures:
 
 def draw_curves(run: Path, file: BytesIO) -> None:
     """Losses over the steps of a run or of its folds."""
-    from aam.evaluation.curves import plot_curves
+    from aam.report.curves import plot_curves
 
     plot_curves([read_log(folder) for folder in fold_folders(run) or [run]], file)
 
 
 def draw_unifrac(held_out: HeldOut, embedded: Embedded, metrics: Mapping[str, Any], file: BytesIO) -> None:
     """Predicted against true UniFrac of the held-out samples."""
-    from aam.evaluation.plots import plot_unifrac
+    from aam.report.figures import plot_unifrac
 
     plot_unifrac(embedded.best.cpu().numpy(), held_out.true, metrics, file)
 
 
 def draw_predictions(run: Path, file: BytesIO) -> None:
     """Out-of-fold predictions against the truth."""
-    from aam.evaluation.target_plots import plot_classes, plot_numbers
+    from aam.report.target_figures import plot_classes, plot_numbers
 
     config = read_config(FinetuneConfig, run)
     table, names = out_of_fold(run, config), config.target.target

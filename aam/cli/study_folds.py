@@ -10,14 +10,22 @@ import numpy as np
 
 from aam.checkpoint import FOLD, fold_folders
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
-from aam.data.ids import read_ids
-from aam.data.labels import Labels, doubtful_classes
-from aam.data.split import MIN_SIDE, split_samples
+from aam.corpus.labels import Labels, doubtful_classes
+from aam.corpus.split import (
+    MIN_SIDE,
+    Fold,
+    Scheme,
+    divisible,
+    groups_on_both_sides,
+    make_folds,
+    split_samples,
+    with_fewer_labels,
+)
+from aam.corpus.study import Study, likely_groups
 from aam.errors import CheckpointError, ConfigError
-from aam.evaluation.folds import Fold, Scheme, divisible, groups_on_both_sides, make_folds, with_fewer_labels
-from aam.study import Study, likely_groups
+from aam.io.ids import read_ids
+from aam.text import counted, quote
 from aam.training.manifest import MANIFEST, TRAIN_IDS, read_part, run_of
-from aam.wording import counted, quote
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""

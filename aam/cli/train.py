@@ -33,7 +33,7 @@ def command(config_file: Path | None, **values: Any) -> None:
     asked = located(FinetuneConfig, given(values, config_file))
     with status("starting"):
         from aam.training import manifest
-        from aam.training.target_losses import loss_name
+        from aam.training.objective import loss_name
 
         config = from_options(FinetuneConfig, asked)
         loss_name(config.target)
@@ -41,8 +41,8 @@ def command(config_file: Path | None, **values: Any) -> None:
             manifest.claim(config.run.output_dir, config.run.resume)
         config = with_switches(resumed(asked) if config.run.resume else with_encoder(config, asked))
     from aam.cli.train_run import plan, train_and_report
-    from aam.evaluation.target_tables import refuse_clashes
-    from aam.study import open_study
+    from aam.corpus.study import open_study
+    from aam.inference.predictions import refuse_clashes
 
     with status("reading the data"):
         study = open_study(config.data, config.target)
@@ -68,8 +68,7 @@ def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfi
 
 def resumed(asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration the run began with, from its manifest, with new budgets."""
-    from aam.training.manifest import read_config
-    from aam.training.resume import continued
+    from aam.training.manifest import continued, read_config
 
     folder = Path(asked.get("output_dir", RunConfig.output_dir))
     stored = read_config(FinetuneConfig, folder)

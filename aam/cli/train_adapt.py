@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from aam.checkpoint import config_of_encoder
 from aam.cli.progress import status
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
-from aam.corpus import Corpus, match_files, with_example
-from aam.data.split import Sides
-from aam.evaluation.predictions import embed_asvs
+from aam.corpus.pretraining import Corpus, match_files, with_example
+from aam.corpus.split import Sides
+from aam.corpus.study import Study
+from aam.inference.predictions import embed_asvs
 from aam.phylogeny.unifrac import Measure
-from aam.study import Study
 from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import has_checkpoint

@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 from aam.atomic import write_json, write_text
 from aam.cli.report import METRICS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
-from aam.data.ids import SAMPLE_ID
-from aam.data.label_schema import encode
+from aam.corpus.label_schema import encode
+from aam.corpus.split import Fold
+from aam.corpus.study import Study
 from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals, unbounded
-from aam.evaluation.folds import Fold
-from aam.evaluation.predictions import Predictions, average
-from aam.evaluation.target_tables import (
+from aam.inference.predictions import (
     IN_FOLD,
     TRUE,
+    Predictions,
+    average,
     before_figures,
     class_figures,
     flat,
     prediction_table,
     target_figures,
 )
-from aam.study import Study
+from aam.io.ids import SAMPLE_ID
 
 OUT_OF_FOLD = "predictions.tsv"
 

@@ -22,26 +22,25 @@ from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, wh
 from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, report, truth
 from aam.config import FinetuneConfig
-from aam.data.dataset import ASVDataset, draw_of
-from aam.data.label_schema import encode, fit_schema
-from aam.data.labelled import LabelledBatches
-from aam.evaluation.folds import Fold
-from aam.evaluation.known_asvs import KnownASVs, read_known, sketch, write_known
-from aam.evaluation.predictions import average, decode, embed_asvs, predict_draws
-from aam.evaluation.target_tables import point_figures
+from aam.corpus.batches import LabelledBatches
+from aam.corpus.dataset import ASVDataset, draw_of
+from aam.corpus.label_schema import encode, fit_schema
+from aam.corpus.split import Fold
+from aam.corpus.study import Study
+from aam.inference.known_asvs import KnownASVs, read_known, sketch, write_known
+from aam.inference.predictions import average, decode, embed_asvs, point_figures, predict_draws
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
-from aam.study import Study
+from aam.text import counted
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.manifest import add_health, write_record
 from aam.training.preflight import quick_preflight
+from aam.training.probes import TargetProbes
 from aam.training.run import Seams, assemble
 from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
 from aam.training.state import Budget
-from aam.training.target_probes import TargetProbes
-from aam.wording import counted
 
 
 class Order(NamedTuple):

@@ -12,13 +12,13 @@ from aam.cli.data_notes import tell_data
 from aam.cli.options import PATH, add_options, fields_of, given
 from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
 from aam.errors import ConfigError
-from aam.wording import counted
+from aam.text import counted
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from aam.data.table import Table
-    from aam.phylogeny.community import Community
+    from aam.io.table import Table
+    from aam.phylogeny.unifrac import Community
 
 INPUTS = ("table", "tree", "sequences", "example", "max_missing")
 """The options of `DataConfig` that matter here."""
@@ -58,11 +58,11 @@ def command(output: Path, **values: Any) -> None:
 
 def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table, Community]:
     """The table less what tree or depth leave out (told on stderr), and its samples, rarefied, on the tree."""
-    from aam import corpus
     from aam.cli.progress import status
-    from aam.data.rarefy import rarefy_table
-    from aam.data.table import read_table
-    from aam.phylogeny.community import community
+    from aam.corpus import pretraining as corpus
+    from aam.corpus.rarefy import rarefy_table
+    from aam.io.table import read_table
+    from aam.phylogeny.unifrac import community
 
     with status("reading the data"):
         data, files = corpus.with_example(data)

@@ -5,6 +5,7 @@ Nothing here reads files or imports torch. Other modules take one of these objec
 
 from __future__ import annotations
 
+from aam.config.apply import PredictConfig, UnifracConfig
 from aam.config.convert import (
     changed,
     flag,
@@ -42,20 +43,18 @@ from aam.config.finetune import (
     Transform,
 )
 from aam.config.health import HealthConfig
-from aam.config.predict import PredictConfig
-from aam.config.prepare import PrepareConfig
 from aam.config.pretrain import (
     PRESETS,
     DataConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
+    PrepareConfig,
     PretrainConfig,
     RanksConfig,
     RunConfig,
     tiny,
 )
-from aam.config.unifrac import UnifracConfig
 
 __all__ = [
     "Covariate",

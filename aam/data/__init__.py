@@ -1,1 +1,1 @@
-"""Readers of tables, sequences, metadata and distances, and what draws samples from them."""
+"""Samples and batches under the paths that other code imports; they live in `aam.corpus`."""

@@ -17,11 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from aam.evaluation.folds import Fold, make_folds
+from aam.corpus.split import Fold, make_folds
+from aam.corpus.study import SUBJECTS
 from aam.evaluation.metadata_baselines import PENALTIES
 from aam.evaluation.metrics import pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
-from aam.study import SUBJECTS
 
 Role = Literal["subject", "study", "batch", ""]
 

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from aam.config import Metric
-from aam.data.dataset import Sample, in_columns
+from aam.corpus.dataset import Sample, in_columns
 from aam.evaluation.metrics import PairScores, known_pairs, pair_scores
-from aam.evaluation.upgma import MAX_ASVS, hamming_tree
+from aam.models.chunked_encoder import log_frequencies
 from aam.phylogeny.targets import TreeTargets
+from aam.phylogeny.upgma import MAX_ASVS, hamming_tree
 
 BASELINES = ("jaccard", "upgma")
 MAX_SCORED = 1000
@@ -32,8 +34,28 @@ FIT_SAMPLES = 300
 """Most training samples the lines are fitted on: 44,850 pairs for two parameters."""
 MIN_FIT_SAMPLES = 3
 """Fewer samples make fewer than three pairs, and a line through two points says nothing."""
-
 Pairwise = Callable[["DrawnSamples"], NDArray[np.float64]]
+
+
+class NucleotideScores(NamedTuple):
+    """Masked-nucleotide scores; cross-entropy is in nats a base."""
+
+    accuracy: float
+    cross_entropy: float
+
+
+def consensus(
+    train_tokens: NDArray[np.uint8], positions: NDArray[np.int64], bases: NDArray[np.int64]
+) -> NucleotideScores:
+    """Score the frequencies of tokens in training ASVs [A, L] on bases [T] that were hidden at these positions [T].
+
+    Each distinct ASV counts once, as it does for the model's loss. Both figures are 0 where nothing was hidden.
+    """
+    if not len(bases):
+        return NucleotideScores(0.0, 0.0)
+    logs = log_frequencies(torch.from_numpy(train_tokens)).double().numpy()
+    hits = logs.argmax(axis=1)[positions] == bases
+    return NucleotideScores(float(hits.mean()), float(-logs[positions, bases].mean()))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scipy.special import log_softmax
 
 from aam.atomic import read_json
 from aam.errors import CheckpointError
-from aam.wording import counted
+from aam.text import counted
 
 CALIBRATION = "calibration.json"
 TEMPERATURES = (0.05, 20.0)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from aam.config import NUMERIC_TASKS, Task
-from aam.data.table import carriers_of
-from aam.evaluation.folds import Fold
+from aam.corpus.split import Fold
+from aam.io.table import carriers_of
 
 Baseline = Literal["random_forest", "linear", "knn", "constant"]
 

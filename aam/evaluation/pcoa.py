@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from aam.health.interventions import Interventions
+from aam.health.guards import Interventions
 from aam.health.linalg import robust_eigh
 
 if TYPE_CHECKING:

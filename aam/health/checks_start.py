@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from aam.health.modules import leaves
 from aam.health.trial import IGNORED, SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
-from aam.wording import few
+from aam.text import few
 
 NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
 SMALL = 0.25  # a perfect prediction must score below this part of the untrained model's loss

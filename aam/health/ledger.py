@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aam.errors import LedgerError, NonFiniteError
-from aam.wording import few
+from aam.text import few
 
 FILE_NAME = "ledger.jsonl"
 ENTRIES: tuple[dict[str, type], ...] = (

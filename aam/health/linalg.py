@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aam.errors import NonFiniteError
-from aam.health.interventions import Interventions
+from aam.health.guards import Interventions
 from aam.health.stats import format_stats
 
 FALLBACK = "eigen-decomposition fallback"

@@ -34,12 +34,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam.health.describe import Describer, Label, SampleRows
 from aam.health.events import Event, Origin, ancestors, blame
 from aam.health.modules import ModuleStack, float_tensors
 from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Finding, Report
 from aam.health.stats import not_finite
-from aam.health.tracing import Listener, Tracer
+from aam.health.tracing import Describer, Label, Listener, SampleRows, Tracer
 
 
 def locate(

@@ -24,11 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from aam.health.describe import SampleRows
 from aam.health.locator import examine
-from aam.health.modules import ROOT, float_tensors
-from aam.health.ranges import Range, RangeLog, enclosing
+from aam.health.modules import ROOT, Range, RangeLog, enclosing, float_tensors
 from aam.health.report import Report
+from aam.health.tracing import SampleRows
 
 WRONG = 0.25  # relative error of the result from which on a run counts as failed though everything is finite
 MOST = 0.5  # a part with more of the operations than this is not "a module" but the model

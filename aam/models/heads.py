@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import ModelConfig
-from aam.models.precision import at_least_single
+from aam.models.devices import at_least_single
 
 
 class EuclideanUnifrac(nn.Module):

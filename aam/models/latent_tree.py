@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import Metric, ModelConfig
+from aam.models.devices import at_least_single
 from aam.models.layers import rows_at
-from aam.models.precision import at_least_single
 
 TINY = 1e-12
 """Keeps quotients of two empty sums at zero; far below any branch length."""

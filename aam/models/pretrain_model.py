@@ -17,7 +17,7 @@ from aam.models.sample_encoder import EncodedSamples, SampleEncoder
 
 @dataclass(frozen=True)
 class PretrainInputs:
-    """Tensors of one batch that the model may see; fields as in `aam.data.dataset.Batch`.
+    """Tensors of one batch that the model may see; fields as in `aam.corpus.dataset.Batch`.
 
     `abundance` [B, S] is relative; `seen` [B, S] marks slots open to the sample encoder, `counted` those whose
     abundance is; `masked_at` [T, 2] points into `masked_tokens` [M, L].

@@ -7,7 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from aam.errors import TreeError
-from aam.wording import quote
+from aam.text import quote
 
 MAX_BYTES = 2**30
 """Largest Newick text that is parsed: one GiB holds about 20 million tips; what is longer is a mistake or an attack."""

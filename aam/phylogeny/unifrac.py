@@ -15,16 +15,38 @@ reads shares nothing with any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from scipy import sparse
 
 from aam.config import Metric
 from aam.phylogeny.tree import Tree, merge_equal_ranges
 
+Progress = Callable[[int, int], None]
+"""Called with (work done, work in all) now and then."""
 ROUNDING = 1e-13
 """Differences below this part of the sum they came from are cancellation and read as 0, as between equal samples."""
+
+
+@dataclass(frozen=True)
+class Community:
+    """`counts` int64 CSR [samples, leaves of `tree`], whose rows are in any order; each leaf is an ASV's."""
+
+    counts: sparse.csr_array
+    tree: Tree
+
+
+def community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
+    """Samples whose ASVs, columns of `counts` [samples, ASVs], are the given tips; reads of ASVs that share one add up.
+
+    Raises `TreeError` where one is no tip.
+    """
+    sheared = tree.shear(tips)
+    place = np.arange(len(tips)), sheared.leaves_of(tips)
+    return Community(counts @ sparse.csr_array((np.ones(len(tips), np.int64), place)), sheared)
 
 
 class Measure(NamedTuple):

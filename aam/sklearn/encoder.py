@@ -18,8 +18,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from aam.config import Precision, RunConfig, from_dict
-from aam.config.embed import ApplyConfig
-from aam.data.dataset import Draw
+from aam.config.apply import ApplyConfig
+from aam.corpus.dataset import Draw
 from aam.sklearn.tables import TakesTables
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ class AAMEncoder(TransformerMixin, TakesTables):
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embeddings [N, D], rows in the order of X."""
         check_is_fitted(self, "encoder_")
-        from aam.evaluation.asv_cache import ASVCache
-        from aam.evaluation.asvs import encode_asvs
-        from aam.evaluation.embed import Encoding
+        from aam.inference.asvs import ASVCache, encode_asvs
+        from aam.inference.embed import Encoding
 
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
         reads = self._read(X, fitting=False)

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from aam.config import TargetConfig, TargetLoss, Transform
 from aam.errors import MetadataError
-from aam.evaluation.predictions import probabilities
+from aam.inference.predictions import probabilities
 from aam.sklearn.finetuned import MIN_SAMPLES, FineTuned, Targets
 
 

@@ -31,12 +31,12 @@ from aam.config import (
     Task,
     from_options,
 )
-from aam.data.dataset import ASVDataset, Draw
-from aam.data.label_schema import encode, fit_schema
-from aam.data.labelled import LabelledBatches
-from aam.data.labels import Labels
+from aam.corpus.batches import LabelledBatches
+from aam.corpus.dataset import ASVDataset, Draw
+from aam.corpus.label_schema import encode, fit_schema
+from aam.corpus.labels import Labels
 from aam.errors import ConfigError
-from aam.evaluation.predictions import Predictions, average, decode, embed_asvs, predict_draws
+from aam.inference.predictions import Predictions, average, decode, embed_asvs, predict_draws
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel

@@ -19,14 +19,13 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
 
-from aam.data.dataset import ASVDataset, Draw
-from aam.data.sequences import sequences_of
-from aam.data.texts import pick
-from aam.data.tokenizer import tokenize
+from aam.corpus.dataset import ASVDataset, Draw
 from aam.errors import EmptySampleError, SequenceError, TableError
-from aam.evaluation.direction import misfit
+from aam.inference.known_asvs import misfit
+from aam.io.ids import pick
+from aam.io.sequences import sequences_of, tokenize
 from aam.models.chunked_encoder import ChunkedEncoder
-from aam.wording import quote
+from aam.text import quote
 
 SOURCE = "the columns of X"
 

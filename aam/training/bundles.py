@@ -14,17 +14,15 @@ from torch import Tensor, nn
 
 from aam.checkpoint import KIND_OF, KINDS, Finetuned, fresh
 from aam.config import RunnableConfig, from_dict, to_dict
-from aam.data.dataset import Batch
-from aam.data.labelled import LabelledBatch
+from aam.corpus.batches import LabelledBatch
+from aam.corpus.dataset import Batch
 from aam.errors import CheckpointError
 from aam.health.bundle import load_bundle, save_bundle
 from aam.models.finetune_model import FinetuneModel
 from aam.training.losses import TargetScale
-from aam.training.muon import MuonAdamW
-from aam.training.objective import Objective, PretrainObjective
-from aam.training.optim import loss_scaler
+from aam.training.objective import Objective, PretrainObjective, TargetObjective
+from aam.training.optim import MuonAdamW, loss_scaler
 from aam.training.step import Learner, StepResult
-from aam.training.target_losses import TargetObjective
 
 BUNDLE = "bundle.safetensors"
 BATCHES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": LabelledBatch}

@@ -106,7 +106,7 @@ def scores_of_first(score: Callable[[Learner], dict[str, float]], world: World, 
 
 def divide_run(run: Run, config: PretrainConfig, world: World) -> None:
     """Divide a run's parameters among ranks; it saves in parts, and its scores are those of a model put together."""
-    from aam.training.sharded import Sharding  # slow to import, and few need it
+    from aam.training.sharing import Sharding
 
     learner, score = run.learner, run.evaluate
     sharding = Sharding(learner, lambda: PretrainModel(config.model), world)

@@ -10,22 +10,25 @@ from typing import Any
 
 from aam.checkpoint import LAST
 from aam.config import RunnableConfig
-from aam.data.dataset import Batch
-from aam.data.subset import without_samples
-from aam.data.table import Table
+from aam.corpus.batches import without_samples
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import OF_ASVS
 from aam.errors import NonFiniteError
 from aam.health.bundle import save_bundle
-from aam.health.interventions import Interventions
-from aam.health.ledger import Ledger
-from aam.training.accounts import enter_table, open_ledger
+from aam.health.guards import Interventions
+from aam.health.ledger import FILE_NAME, Item, Ledger
+from aam.io.table import STORED_ZEROS, Table
+from aam.text import counted
 from aam.training.bundles import BUNDLE, AsvNames, Recorder, contents, outcome_of
-from aam.training.diagnosis import Fault, diagnose
-from aam.training.fault_text import REPORT, brief_text, full_text, headline
+from aam.training.diagnosis import REPORT, Fault, brief_text, diagnose, full_text, headline
 from aam.training.guard import SKIPPED, StepGuard, Tripped
 from aam.training.state import TrainState
 from aam.training.step import Learner
-from aam.wording import counted
 
+TABLE = "table"
+"""Stage of the ledger: what the feature table held."""
+LISTED = 2_000_000
+"""Most samples, or ASVs, that are listed one by one; of larger corpora the manifest that `aam prepare` wrote tells."""
 FAULTS = "faults"
 """Folder of a run with one folder for each fault."""
 BUNDLES = "bundles"
@@ -33,6 +36,36 @@ BUNDLES = "bundles"
 TRAINING = "training"
 """Stage of the ledger that samples leave when a fault is theirs."""
 TAKEN_BACK = "rollback"
+
+
+def open_ledger(config: RunnableConfig) -> Ledger:
+    """The ledger in the output directory of a run: a new one, or, with `resume`, the one it began with."""
+    folder = config.run.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    if not config.run.resume:
+        (folder / FILE_NAME).unlink(missing_ok=True)
+    return Ledger(folder / FILE_NAME, config.health.quarantine_budget)
+
+
+def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str]]) -> None:
+    """Account for the samples and ASVs of a table that are used, and for those `dropped` (reason -> ids) before.
+
+    They were left out by options (depth, --max-missing, the ids of a matrix), so they are not charged to the budget.
+    """
+    items: list[tuple[Item, Sequence[str]]] = [("sample", table.sample_ids), ("asv", table.asv_ids)]
+    for item, kept in items:
+        if len(kept) > LISTED:
+            continue
+        lost = {
+            reason: ids
+            for reason, ids in dropped.items()
+            if reason != STORED_ZEROS and (reason in OF_ASVS) == (item == "asv")
+        }
+        everyone = dict.fromkeys([*kept, *(name for ids in lost.values() for name in ids)])
+        ledger.enter(TABLE, item, everyone)
+        for reason, ids in lost.items():
+            ledger.quarantine(TABLE, item, ids, reason, planned=True)
+        ledger.close(TABLE, item, kept)
 
 
 @dataclass(frozen=True)

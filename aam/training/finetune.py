@@ -13,14 +13,13 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, ModelConfig
-from aam.data.labelled import LabelledBatches
-from aam.data.table import carriers_of
+from aam.corpus.batches import LabelledBatches
 from aam.health.groups import parameter_groups
+from aam.io.table import carriers_of
 from aam.models.finetune_model import FinetuneModel, TargetInputs
-from aam.training.objective import model_inputs
+from aam.training.objective import TargetObjective, balanced_weights, model_inputs
 from aam.training.optim import loss_scaler, optimizer_of
 from aam.training.step import Learner
-from aam.training.target_losses import TargetObjective, balanced_weights
 
 CALIBRATION_BATCHES = 8
 """Training batches on which the features of the head are measured."""

@@ -10,16 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import HealthConfig
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.bundle import random_state, torch_state
-from aam.health.describe import Describer, SampleRows
 from aam.health.events import Origin
-from aam.health.guards import clamp_outputs, sanitize_gradients
-from aam.health.interventions import Interventions
+from aam.health.guards import Interventions, clamp_outputs, sanitize_gradients
 from aam.health.modules import ModuleStack
 from aam.health.monitor import NORM, Reading, Spike, Watch
-from aam.health.tracing import Tracer
+from aam.health.tracing import Describer, SampleRows, Tracer
 from aam.models.layers import Block
 from aam.training.bundles import Attempt, Recorder
 from aam.training.step import Learner, StepResult

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.health.guards import assert_finite
 from aam.health.stats import format_stats
-from aam.models.precision import at_least_single
+from aam.models.devices import at_least_single
 from aam.models.pretrain_model import PretrainOutput
 from aam.models.sample_encoder import log_abundance
 

@@ -1,7 +1,8 @@
-"""What a run was: command, resolved configuration, versions, data checksums, split and seed."""
+"""Options of a run that goes on: those it began with, and new budgets."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -14,18 +15,47 @@ from typing import Any, TypeVar
 
 import aam
 from aam.atomic import read_json, write_json
-from aam.checkpoint import FOLD, LAST, refuse_inside
-from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, flag, from_dict, to_dict
-from aam.corpus import Corpus
-from aam.data.files import digest
-from aam.data.folders import alone, refuse_unwritable
+from aam.checkpoint import FOLD, LAST, fold_folders, look_into, refuse_inside
+from aam.config import (
+    FinetuneConfig,
+    PretrainConfig,
+    RanksConfig,
+    RunConfig,
+    RunnableConfig,
+    changed,
+    flag,
+    from_dict,
+    groups,
+    options,
+    to_dict,
+)
+from aam.config.health import HealthConfig
+from aam.config.switches import read_switches
+from aam.corpus.pretraining import Corpus
 from aam.errors import CheckpointError, ConfigError
-from aam.health.switches import read_switches
+from aam.io.files import alone, digest, refuse_unwritable
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
 C = TypeVar("C", bound=RunnableConfig)
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "safetensors")
+MAY_CHANGE = {
+    "output_dir",
+    "resume",
+    "epochs",
+    "max_steps",
+    "max_minutes",
+    "patience",
+    "eval_every",
+    "device",
+    "num_workers",
+    "dry_run",
+    "preflight",
+    *options(RanksConfig),
+    *options(HealthConfig),
+}
+"""What may differ in a resumed run without making it another one."""
+StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
 
 
 def claim(folder: Path, resume: bool) -> None:
@@ -144,3 +174,32 @@ def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> N
 def versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def resumed(given: dict[str, Any]) -> PretrainConfig:
+    """The stored configuration with what was given now; raises ConfigError where that would make it another run.
+
+    A run without a checkpoint is taken up from its start.
+    """
+    folder = Path(given.get("output_dir", RunConfig.output_dir))
+    if fold_folders(folder) or not has_checkpoint(folder):  # of `aam train`, which is refused; or it begins again
+        config = continued(read_config(PretrainConfig, folder), given, folder)
+        return dataclasses.replace(config, run=dataclasses.replace(config.run, resume=False))
+    stored = look_into(folder / LAST).config
+    if not isinstance(stored, PretrainConfig):
+        raise ConfigError(f"--resume: the run in {folder} is one of `aam train`; use that command")
+    return continued(stored, given, folder)
+
+
+def continued(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
+    """A stored configuration of any command, with what was given now."""
+    config = changed(stored, given)
+    for part, group in groups(type(stored)).items():
+        for name in options(group):
+            before, now = (getattr(getattr(c, part), name) for c in (stored, config))
+            if before != now and name not in MAY_CHANGE:
+                raise ConfigError(
+                    f"--resume: {flag(name)} is {now}, but the run in {folder} began with {before}; "
+                    f"leave it out, or start another run"
+                )
+    return config

@@ -1,7 +1,8 @@
-"""Which sample or ASV a row of a tensor inside the model belongs to, for the reports of `aam.health.locate`."""
+"""Rows of tensors inside a fine-tuned model: those of its encoder as in pretraining, those of its head by sample."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,17 +10,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from aam.data.dataset import Batch
-from aam.health.describe import Place
+from aam.corpus.dataset import Batch
 from aam.health.modules import OUTSIDE
+from aam.health.tracing import Place
+from aam.models.finetune_model import FinetuneModel
 from aam.models.layers import Block
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
-from aam.wording import few
+from aam.text import few
 
 SHOWN = 3
 """Samples named for an ASV that more of them carry."""
 ENCODER, SAMPLES = "asv_encoder.", "sample_encoder."
+WITHIN = "encoder."
 
 
 @dataclass(frozen=True)
@@ -124,3 +127,33 @@ class RowNames:
         found = [Rows(samples, sample), Rows(samples * slots, slot)]
         asked = batch.masked_rows[batch.masked_at[:, 0]]
         return [*found, self._named(batch, torch.arange(len(batch.asvs))), self._named(batch, asked)]
+
+
+class TargetRowNames(RowNames):
+    """The label of `locate` for a pass of a fine-tuned model; see `RowNames`.
+
+    Its encoder sees distinct ASVs alone, none with masked bases. The head and the losses hold samples, and all of them
+    once for each member of the head, one member after the other.
+    """
+
+    def __init__(self, batches: Sequence[Batch], asv_ids: Sequence[str] | Mapping[int, str], model: FinetuneModel):
+        super().__init__(batches, asv_ids, model.encoder)
+        self.members = len(model.head.top)
+
+    def _passes(self, batch: Batch) -> list[Rows]:
+        found, again = self._chunks(batch, torch.arange(len(batch.asvs)), batch.tokens)
+        return [*found, *again]
+
+    def _candidates(self, place: Place) -> list[Rows]:
+        if place.module.startswith(WITHIN):
+            return super()._candidates(dataclasses.replace(place, module=place.module.removeprefix(WITHIN)))
+        if len(self.batches) > 1:
+            return []
+        batch = self.batches[0]
+        samples, sample = len(batch.sample_ids), partial(self.sample, batch)
+        found = [
+            Rows(self.members * samples, lambda row: sample(row % samples)),
+            self._named(batch, torch.arange(len(batch.asvs))),
+        ]
+        # As many members as samples: the first axis could be either.
+        return found if self.members == samples else [*found, Rows(samples, sample)]

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from aam.config import PretrainConfig
-from aam.corpus import Corpus
+from aam.corpus.pretraining import Corpus
 from aam.models.devices import resolve_device
+from aam.text import counted, few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
-from aam.wording import counted, few
 
 SHOWN = 3
 """Ids of one reason that are listed."""

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aam.config import PretrainConfig, RunnableConfig
-from aam.corpus import Corpus
-from aam.data.dataset import Batch, draw_of
-from aam.data.loader import TrainingBatches
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import Batch, draw_of
+from aam.corpus.pretraining import Corpus
 from aam.health.bundle import random_state, restore_random_state
-from aam.health.checks_learning import LEARNING
-from aam.health.checks_modes import MODES
 from aam.health.checks_start import START
-from aam.health.checks_update import UPDATE
-from aam.health.preflight import Preflight, preflight
+from aam.health.checks_update import LEARNING, UPDATE
+from aam.health.preflight import MODES, Preflight, preflight
 from aam.health.trial import Check, Checks, Trial
 from aam.models.devices import resolve_device
 from aam.models.layers import Attention

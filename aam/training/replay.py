@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.bundle import restore_random_state
 from aam.training.bundles import Bundle, Outcome, outcome_of

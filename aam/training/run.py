@@ -12,30 +12,63 @@ from torch import Tensor
 
 from aam.checkpoint import LAST, Checkpoint, brief, load_checkpoint, save_checkpoint
 from aam.config import PretrainConfig, RunnableConfig
-from aam.corpus import Corpus
-from aam.data.dataset import draw_of
-from aam.data.loader import TrainingBatches
-from aam.data.table import Table
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import Batch, draw_of
+from aam.corpus.pretraining import Corpus
 from aam.errors import CheckpointError
+from aam.io.table import Table
 from aam.models.devices import resolve_device
-from aam.models.pretrain_model import PretrainModel
+from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
-from aam.training.calibrate import calibrate
 from aam.training.faults import Backing, RunHealth
 from aam.training.loop import Run
 from aam.training.losses import TargetScale, above_diagonal, log_faith_pd
-from aam.training.objective import PretrainObjective
-from aam.training.optim import build_optimizer, loss_scaler
-from aam.training.parts import set_moments, set_weights
+from aam.training.objective import PretrainObjective, model_inputs
+from aam.training.optim import build_optimizer, loss_scaler, set_moments, set_weights
 from aam.training.state import Budget, TrainState
 from aam.training.step import Learner
 
 SCALE_BATCHES = 8
 """Batches on which the variances of the targets are measured."""
 RANDOM_STATE = "random_state"
-
 Weights = Mapping[str, Tensor]
 """Tensors of a model by name, as `state_dict` gives them."""
+
+
+@torch.no_grad()
+def calibrate(model: PretrainModel, batch: Batch) -> None:
+    """Spread ASV and sample embeddings, then set scales and biases of the heads, all from one batch.
+
+    In training mode: between samples of a fresh encoder there is more dropout noise than signal.
+    """
+    inputs = model_inputs(batch)
+    model.train().calibrate(inputs)
+    output = model(inputs)
+    if batch.unifrac is not None:
+        calibrate_unifrac(model, batch, above_diagonal(batch.unifrac), output)
+        output = model(inputs)
+    if model.latent_tree is not None and batch.patristic is not None and output.patristic is not None:
+        model.latent_tree.log_scale.add_(log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic)))
+    if batch.faith_pd is not None:
+        model.scalars.pd.bias.add_(log_faith_pd(batch.faith_pd).mean() - output.faith_pd.mean())
+    amount = log_abundance(batch.abundance)[batch.valid].mean()
+    model.scalars.amount.bias.add_(amount - output.slot_abundance[batch.valid].mean())
+    model.hidden_asvs.amount.bias.add_(amount - output.hidden_abundance[batch.valid].mean())
+
+
+def calibrate_unifrac(model: PretrainModel, batch: Batch, true: Tensor, output: PretrainOutput) -> None:
+    """Set both UniFrac heads, where they are on, to the mean of the `true` distances [pairs] of the batch."""
+    mean, largest = true.mean().item(), true.max().item()
+    if model.euclidean is not None:
+        model.euclidean.calibrate(output.samples, mean, largest)
+    if model.latent_tree is not None and model.latent_tree.metric != "weighted":
+        model.latent_tree.calibrate(output.asvs, batch.index, batch.valid, batch.abundance, mean)
+
+
+def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
+    """log(mean wanted / mean found) [], of any shapes; 0 where either mean is not positive."""
+    ratio = wanted.mean() / found.mean()
+    return ratio.log() if bool(ratio > 0) and bool(torch.isfinite(ratio)) else torch.zeros(())
 
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:

@@ -13,15 +13,44 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from aam.atomic import write_text
 from aam.errors import CheckpointError
+from aam.training.step import StepResult
 
 LOG = "log.jsonl"
 PLAIN_SECONDS = 15.0
 """Time between progress lines where the output is no terminal, e.g. in a SLURM log."""
+
+
+class Meter:
+    """Means since the last reading, and how many samples and ASVs a second went through."""
+
+    def __init__(self) -> None:
+        self._results: list[StepResult] = []
+        self._since = time.perf_counter()
+
+    def add(self, result: StepResult) -> None:
+        self._results.append(result)
+
+    def read(self) -> dict[str, float]:
+        """Means of the loss terms and gradient norms, last learning rate, rates per second; starts anew."""
+        results, self._results = self._results, []
+        seconds, now = time.perf_counter() - self._since, time.perf_counter()
+        self._since = now
+        if not results:
+            return {}
+        rows = torch.stack([torch.cat([r.terms.float(), r.grad_norm.float()[None]]) for r in results])
+        values = dict(zip((*results[-1].names, "grad_norm"), rows.mean(0).tolist(), strict=True))
+        samples, asvs = sum(r.samples for r in results), sum(r.asvs for r in results)
+        return values | {
+            "learning_rate": results[-1].rate,
+            "samples_per_second": samples / seconds,
+            "asvs_per_second": asvs / seconds,
+        }
 
 
 class Sink(Protocol):

@@ -11,16 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import OptimConfig
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.guards import check_gradients
 from aam.health.stats import whole
-from aam.models.precision import products_in
+from aam.models.devices import products_in
+from aam.text import few
 from aam.training.losses import Losses, explain
-from aam.training.muon import MuonAdamW
 from aam.training.objective import Objective
-from aam.training.optim import learning_rate, set_learning_rate
-from aam.wording import few
+from aam.training.optim import MuonAdamW, learning_rate, set_learning_rate
 
 SHOWN = 3
 """Samples of a batch that an error names."""

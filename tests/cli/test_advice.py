@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aam.cli.advice import advice, tell_precision
-from aam.models.precision import gain_of_bf16
+from aam.models.devices import gain_of_bf16
 
 
 def test_only_a_gain_that_is_worth_it_is_told():

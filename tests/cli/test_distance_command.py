@@ -15,12 +15,12 @@ from trained_run import save_run
 from aam import datasets
 from aam.checkpoint import BEST
 from aam.cli import main
-from aam.data.matrix import read_matrix
-from aam.data.table import read_table
-from aam.data.tokenizer import tokenize
-from aam.evaluation import upgma
-from aam.evaluation.known_asvs import KNOWN, hashes_of, sketch, write_known
-from aam.evaluation.scales import GROWN, SCALES
+from aam.inference.known_asvs import KNOWN, hashes_of, sketch, write_known
+from aam.inference.scales import GROWN, SCALES
+from aam.io.matrix import read_matrix
+from aam.io.sequences import tokenize
+from aam.io.table import read_table
+from aam.phylogeny import upgma
 
 
 def aam_distance(run: Path, *options: str) -> int:

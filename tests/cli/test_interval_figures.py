@@ -10,8 +10,8 @@ import pytest
 
 from aam.cli.train_report import FoldResult, coverage
 from aam.config import FinetuneConfig, from_options
-from aam.evaluation.folds import Fold
-from aam.evaluation.predictions import Predictions
+from aam.corpus.split import Fold
+from aam.inference.predictions import Predictions
 
 NAN = float("nan")
 

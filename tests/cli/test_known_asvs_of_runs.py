@@ -14,11 +14,11 @@ from aam.cli.data_notes import tell_known
 from aam.cli.pretrain_run import known_to
 from aam.cli.train_run import keep_known
 from aam.config import DataConfig, PrepareConfig, PretrainConfig
-from aam.corpus import open_corpus
-from aam.data.dataset import Draw
-from aam.data.tokenizer import tokenize
-from aam.evaluation.known_asvs import KnownASVs, hashes_of, read_known, sketch, write_known
-from aam.prepare import prepare
+from aam.corpus.dataset import Draw
+from aam.corpus.prepare import prepare
+from aam.corpus.pretraining import open_corpus
+from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch, write_known
+from aam.io.sequences import tokenize
 
 
 def of(*sequences: str) -> KnownASVs:

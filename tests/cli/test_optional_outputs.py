@@ -135,7 +135,7 @@ def test_a_picture_of_an_earlier_end_does_not_stay_for_a_later_one(tmp_path: Pat
     run = tmp_path / "run"
     assert cli.main([*COMMANDS["pretrain"], "--output-dir", str(run)]) == 0
     assert (run / "curves.png").exists()
-    monkeypatch.setitem(sys.modules, "aam.evaluation.curves", None)
+    monkeypatch.setitem(sys.modules, "aam.report.curves", None)
     assert cli.main(["pretrain", "--resume", "--max-steps", "3", "--output-dir", str(run)]) == 0
     assert not (run / "curves.png").exists() and (run / "unifrac.png").exists()
 
@@ -194,7 +194,7 @@ def test_debug_shows_where_it_failed(tmp_path: Path, capsys, monkeypatch) -> Non
 def test_a_drawing_that_fails_leaves_the_explanation(tmp_path: Path, capsys, monkeypatch) -> None:
     run = tmp_path / "run"
     assert cli.main([*COMMANDS["pretrain"], "--output-dir", str(run)]) == 0
-    monkeypatch.setitem(sys.modules, "aam.evaluation.explain_plot", None)
+    monkeypatch.setitem(sys.modules, "aam.report.target_figures", None)
     asked = ["explain", "--model", str(run), "--table", str(example().table), "--max-samples", "4"]
     assert cli.main([*asked, "-o", str(tmp_path / "drivers.tsv")]) == 0
     said = capsys.readouterr()

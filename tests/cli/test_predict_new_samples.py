@@ -12,7 +12,7 @@ import pytest
 
 from aam import cli
 from aam.evaluation.calibration import margin
-from aam.evaluation.direction import reverse_complement
+from aam.inference.known_asvs import reverse_complement
 
 IDS = ["1.10", "1.1", "00123", "123", "1e5", *(f"s{row}" for row in range(15))]
 RNG = np.random.default_rng(1)

@@ -9,8 +9,8 @@ import pytest
 from generated_samples import community, write_files
 
 from aam import cli
-from aam.data.folders import LOCK, alone
 from aam.errors import CorpusError
+from aam.io.files import LOCK, alone
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--device", "cpu", "--batch-size", "4", "--rarefy-depth", "none"]
 Said = pytest.CaptureFixture[str]

@@ -19,10 +19,10 @@ from processes import wait_for
 from aam import cli
 from aam.checkpoint import open_model
 from aam.config import DataConfig, PretrainConfig, RunConfig
-from aam.corpus import open_corpus
-from aam.data.dataset import Draw
-from aam.evaluation.known_asvs import KNOWN
-from aam.evaluation.scales import SCALES
+from aam.corpus.dataset import Draw
+from aam.corpus.pretraining import open_corpus
+from aam.inference.known_asvs import KNOWN
+from aam.inference.scales import SCALES
 from aam.training.manifest import read_config
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25", "--token-limit", "64", "--device", "cpu"]

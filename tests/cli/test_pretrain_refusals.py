@@ -14,8 +14,8 @@ import pytest
 from generated_samples import community, write_files
 
 from aam import cli
-from aam.data.folders import alone
 from aam.errors import CheckpointError
+from aam.io.files import alone
 
 OPTIONS = ["--preset", "tiny", "--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--rarefy-depth", "none"]
 

@@ -18,8 +18,8 @@ from aam import cli
 from aam.checkpoint import open_encoder, open_model
 from aam.cli.baseline_run import Runs, recorded
 from aam.config import FinetuneConfig, flag, from_options
+from aam.corpus.study import open_study
 from aam.datasets import example
-from aam.study import open_study
 
 QUICK = ["--max-steps", "2", "--batch-size", "32", "--draws", "2", "--eval-every", "2", "--device", "cpu"]
 TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]

@@ -13,7 +13,7 @@ import pytest
 from skbio import DistanceMatrix
 
 from aam.cli import main
-from aam.data.matrix import read_matrix
+from aam.io.matrix import read_matrix
 
 # s1 {A, C} and s2 {C, G}: alone A 1, G 4 and 3 above it; in both C 2, 1 above it, stem 0.5
 S1_S2 = 8 / 11.5

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from aam.data.table import read_table
 from aam.errors import TableError
+from aam.io.table import read_table
 
 GOOD = {
     "rows": [{"id": "AC", "metadata": None}, {"id": "GG", "metadata": None}],

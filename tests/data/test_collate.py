@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from aam import vocab
 from aam.config import LossConfig
-from aam.data.dataset import Batch, Sample, collate_fn
-from aam.data.hiding import hide_slots, mask_bases
+from aam.corpus.dataset import Batch, Sample, collate_fn, hide_slots, mask_bases
 from aam.errors import EmptySampleError
 from aam.models.pretrain_model import PretrainModel
 from aam.training.objective import model_inputs

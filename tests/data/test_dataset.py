@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from aam.config import Selection
-from aam.data.dataset import ASVDataset, Draw, select
+from aam.corpus.dataset import ASVDataset, Draw, select
 from aam.errors import ConfigError, EmptySampleError
 
 TOKENS = np.array([[5, 1, 1], [5, 2, 2], [5, 3, 3], [5, 4, 4]], dtype=np.uint8)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aam.data.folders import LOCK, alone, locked
 from aam.errors import CorpusError
+from aam.io.files import LOCK, alone, locked
 
 
 def test_who_comes_second_is_refused_until_the_first_has_ended(tmp_path: Path):

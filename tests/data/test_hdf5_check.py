@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from aam.data import biom_file, hdf5_strings
-from aam.data.table import read_table
 from aam.errors import TableError
+from aam.io import biom_file
+from aam.io import hdf5 as hdf5_strings
+from aam.io.table import read_table
 
 MATRIX = {"data": [5.0, 2, 1, 7, 3, 1, 1, 1, 1], "indices": [0, 2, 3, 1, 3, 0, 1, 2, 3], "indptr": [0, 3, 5, 9]}
 """The table of `write_biom` by sample."""

@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam.config import Covariate, NumericTarget, TargetConfig
-from aam.data.label_schema import (
+from aam.corpus.label_schema import (
     class_names,
     encode,
     encode_covariates,
     fit_covariate,
     fit_number,
     fit_schema,
+    gives_away,
+    names_samples,
     scaled,
     unscaled,
 )
-from aam.data.labels import Labels, doubtful_classes, read_labels
-from aam.data.leaks import gives_away, names_samples
+from aam.corpus.labels import Labels, doubtful_classes, read_labels
 from aam.errors import ConfigError, MetadataError
 
 

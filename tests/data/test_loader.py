@@ -15,8 +15,8 @@ from generated_samples import HIDING, community
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.data.dataset import Batch
-from aam.data.loader import TrainingBatches, ValidationBatches, handed_over
+from aam.corpus.batches import TrainingBatches, ValidationBatches, handed_over
+from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 
 COMMUNITY = community(samples=11, asvs=40, richness=15)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aam.data.maps import map_behind, send_maps_as_places
-from aam.data.store import Store
+from aam.corpus.batches import map_behind, send_maps_as_places
+from aam.corpus.store import Store
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from aam.data.matrix import ids_path, read_matrix
 from aam.errors import MatrixError
+from aam.io.matrix import ids_path, read_matrix
 
 IDS = ["s1", "1.10", "NA"]
 VALUES = np.array([[0, 0.25, 1], [0.25, 0, 0.5], [1, 0.5, 0]])

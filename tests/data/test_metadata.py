@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aam.data.metadata import column, read_groups, read_metadata
-from aam.data.table import read_table
 from aam.errors import MetadataError
+from aam.io.metadata import column, read_groups, read_metadata
+from aam.io.table import read_table
 
 
 def test_ids_stay_text_and_columns_get_their_type(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aam.data.qza import open_artifact
 from aam.errors import InputError, MatrixError, SequenceError, TableError, TreeError
+from aam.io.qza import open_artifact
 
 
 def refused(path: Path, expected: str, error: type[InputError], words: str) -> None:

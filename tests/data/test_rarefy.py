@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aam.config import DataConfig
-from aam.data.rarefy import AUTO_DEPTH, AUTO_LOSS, choose_depth, rarefy, sample_rng
+from aam.corpus.rarefy import AUTO_DEPTH, AUTO_LOSS, choose_depth, rarefy, sample_rng
 from aam.errors import ConfigError, TableError
 
 COUNTS = hnp.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 1000)).filter(lambda c: c.sum() > 0)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aam.data.ids import read_ids
-from aam.data.matrix import read_matrix
-from aam.data.metadata import read_metadata
-from aam.data.sequences import read_sequences
-from aam.data.table import read_table
 from aam.errors import InputError
+from aam.io.ids import read_ids
+from aam.io.matrix import read_matrix
+from aam.io.metadata import read_metadata
+from aam.io.sequences import read_sequences
+from aam.io.table import read_table
 
 LINES = st.text("ACGT0019.-e\t\t\t\n\n#>\"'\r, \0é\x85", max_size=60)
 JSON = st.recursive(

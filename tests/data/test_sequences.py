@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aam.data.sequences import read_sequences, sequences_of
 from aam.errors import SequenceError
+from aam.io.sequences import read_sequences, sequences_of
 
 
 def test_records_equal_those_of_scikit_bio(study, tmp_path):

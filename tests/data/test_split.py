@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aam.config import DataConfig
-from aam.data import split as module
-from aam.data.ids import read_ids
-from aam.data.split import Split
+from aam.corpus import split as module
+from aam.corpus.split import Split
 from aam.errors import ConfigError, MetadataError
+from aam.io.ids import read_ids
 
 IDS = [f"s{k}" for k in range(10)]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aam.data.store import FORMAT, open_store
-from aam.data.store_writer import GrowingArray, StoreWriter
+from aam.corpus.store import FORMAT, GrowingArray, StoreWriter, open_store
 from aam.errors import CorpusError
 
 PLACES = {"small": ("<i4", ()), "wide": ("|u1", (3,))}

@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from aam.config import LossConfig
-from aam.data.dataset import ASVDataset, Draw
-from aam.data.loader import TrainingBatches, ValidationBatches
+from aam.corpus.batches import TrainingBatches, ValidationBatches
+from aam.corpus.dataset import ASVDataset, Draw
 from aam.errors import ConfigError
 
 STUDIES = np.array([0] * 9 + [1] * 5)

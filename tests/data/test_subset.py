@@ -8,9 +8,8 @@ from generated_samples import HIDING, community
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch, collate_fn
-from aam.data.loader import TrainingBatches
-from aam.data.subset import without_samples
+from aam.corpus.batches import TrainingBatches, without_samples
+from aam.corpus.dataset import Batch, collate_fn
 from aam.errors import EmptySampleError
 
 COMMUNITY = community(samples=12, asvs=40, richness=10)

@@ -9,8 +9,8 @@ import biom
 import numpy as np
 import pytest
 
-from aam.data.table import EMPTY_ASVS, EMPTY_SAMPLES, STORED_ZEROS, read_table
 from aam.errors import SequenceError, TableError
+from aam.io.table import EMPTY_ASVS, EMPTY_SAMPLES, STORED_ZEROS, read_table
 
 SAMPLES = ["s1", "s2", "s3"]
 ASVS = ["ACGT", "TTTT", "GGCC", "AACC"]

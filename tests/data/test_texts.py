@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.data import texts
-from aam.data.texts import Texts, encode_texts, pick
+from aam.io import ids as texts
+from aam.io.ids import Texts, encode_texts, pick
 
 STRINGS = st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=12)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.data import tokenizer
-from aam.data.tokenizer import tokenize
 from aam.errors import SequenceError
+from aam.io import sequences as tokenizer
+from aam.io.sequences import tokenize
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
 
 LETTERS = "".join(sorted({*BASES, *AMBIGUOUS}))
@@ -35,7 +35,7 @@ def test_equals_a_loop_over_characters(sequences, max_bp):
 
 
 def test_real_sequences_have_one_token_a_base(study):
-    from aam.data.table import read_table
+    from aam.io.table import read_table
 
     table = read_table(study("udca-gut") / "table.biom")
     tokens = tokenize(table.sequences, 150, table.asv_ids)

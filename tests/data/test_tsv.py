@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aam.data import tsv
-from aam.data.table import read_table
 from aam.errors import TableError
+from aam.io import tsv
+from aam.io.table import read_table
 
 HEADER = "#OTU ID\ta\tb\n"
 

@@ -11,9 +11,9 @@ from generated_samples import community, write_files
 
 from aam.cli.debugging.workbench import build_workbench
 from aam.config import PrepareConfig, PretrainConfig, from_dict, from_options
-from aam.corpus import open_corpus
-from aam.data.loader import TrainingBatches
-from aam.prepare import prepare
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.prepare import prepare
+from aam.corpus.pretraining import open_corpus
 
 OTHER_ORDER = [2, 0, 1, 3]
 

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from aam.data.table import read_table
-from aam.data.tokenizer import tokenize
 from aam.datasets import example
-from aam.evaluation.consensus import NucleotideScores, consensus
+from aam.evaluation.baselines import NucleotideScores, consensus
+from aam.io.sequences import tokenize
+from aam.io.table import read_table
 from aam.vocab import MASK, A, C, G, T
 
 

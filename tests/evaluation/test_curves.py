@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aam.evaluation.curves import series, smoothed
+from aam.report.curves import series, smoothed
 
 
 def test_a_series_is_in_order_of_steps_finite_and_of_one_kind() -> None:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam.config import ModelConfig
-from aam.data.table import read_table
-from aam.data.tokenizer import tokenize
 from aam.datasets import example
-from aam.evaluation.direction import familiarity, misfit, reverse_complement
+from aam.inference.known_asvs import familiarity, misfit, reverse_complement
+from aam.io.sequences import tokenize
+from aam.io.table import read_table
 from aam.models.asv_encoder import build_asv_encoder
 from aam.models.chunked_encoder import ChunkedEncoder
 

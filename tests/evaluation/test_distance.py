@@ -10,9 +10,9 @@ from skbio.tree import TreeNode
 
 from aam import datasets
 from aam.config import DataConfig
+from aam.corpus.samples import TableSamples, read_samples
 from aam.evaluation.baselines import Line
 from aam.evaluation.distance import distance_figures, diversity_figures, truth
-from aam.evaluation.samples import TableSamples, read_samples
 from aam.phylogeny.unifrac import Measure
 
 UNWEIGHTED = Measure("unweighted", 0.5)

@@ -11,13 +11,12 @@ from trained_run import save_run
 
 from aam.checkpoint import open_model
 from aam.config import DataConfig
-from aam.data.dataset import collate_fn
+from aam.corpus.dataset import collate_fn
+from aam.corpus.samples import read_samples
 from aam.errors import CheckpointError
-from aam.evaluation import asvs, embed
-from aam.evaluation.asv_cache import ASVCache, sequence_key, weights_hash
-from aam.evaluation.asvs import encode_asvs
-from aam.evaluation.embed import Encoding, as_distances
-from aam.evaluation.samples import read_samples
+from aam.inference import asvs, embed
+from aam.inference.asvs import ASVCache, encode_asvs, sequence_key, weights_hash
+from aam.inference.embed import Encoding, as_distances
 from aam.models.pretrain_model import PretrainModel
 
 SOME = 12
@@ -131,7 +130,7 @@ def test_a_damaged_part_is_named(model, example, tmp_path: Path):
 
 
 def test_rarefied_samples_are_those_of_training(example):
-    from aam.data.dataset import ASVDataset, Draw
+    from aam.corpus.dataset import ASVDataset, Draw
 
     shallow = read_samples(DataConfig(example=True), "1000", 7, 150)
     assert set(shallow.table.counts.sum(axis=1)) == {1000}

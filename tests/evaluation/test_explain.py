@@ -12,10 +12,11 @@ from trained_run import save_run
 
 from aam.checkpoint import open_model
 from aam.config import DataConfig
-from aam.evaluation import explain as explaining
-from aam.evaluation.asvs import encode_asvs
-from aam.evaluation.embed import Encoding
-from aam.evaluation.explain import (
+from aam.corpus.samples import read_samples
+from aam.inference import explain as explaining
+from aam.inference.asvs import encode_asvs
+from aam.inference.embed import Encoding
+from aam.inference.explain import (
     DELETED,
     RANKINGS,
     Slots,
@@ -25,8 +26,7 @@ from aam.evaluation.explain import (
     integrated_gradients,
     without,
 )
-from aam.evaluation.explain_plot import plot_explanation
-from aam.evaluation.samples import read_samples
+from aam.report.target_figures import plot_explanation
 
 RNG = np.random.default_rng(0)
 

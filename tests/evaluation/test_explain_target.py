@@ -11,15 +11,22 @@ import torch
 from generated_samples import Community, community, tiny_model
 
 from aam.config import Covariate, FinetuneConfig, NumericTarget, TargetConfig, TargetSchema
-from aam.data.label_schema import encode
-from aam.data.labels import Labels
+from aam.corpus.label_schema import encode
+from aam.corpus.labels import Labels
 from aam.errors import ConfigError
-from aam.evaluation import explain as explaining
-from aam.evaluation.asvs import encode_asvs
-from aam.evaluation.embed import Encoding
-from aam.evaluation.explain import Slots, explain, integrated_gradients, mean_explanation
-from aam.evaluation.explain_target import choose_output, identity_marks, target_scalar
-from aam.evaluation.predictions import average, decode, predict_draws
+from aam.inference import explain as explaining
+from aam.inference.asvs import encode_asvs
+from aam.inference.embed import Encoding
+from aam.inference.explain import (
+    Slots,
+    choose_output,
+    explain,
+    identity_marks,
+    integrated_gradients,
+    mean_explanation,
+    target_scalar,
+)
+from aam.inference.predictions import average, decode, predict_draws
 from aam.models.finetune_model import FinetuneModel
 
 SAMPLES, KNOWN = 6, 5

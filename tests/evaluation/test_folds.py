@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aam.corpus.split import Fold, groups_on_both_sides, make_folds, with_fewer_labels
 from aam.errors import ConfigError
-from aam.evaluation.folds import Fold, groups_on_both_sides, make_folds, with_fewer_labels
 
 GROUPS = [f"s{row // 5}" for row in range(60)]  # 12 subjects of 5 samples
 CLASSES = ["ill" if row % 3 == 0 else "well" for row in range(60)]

@@ -12,18 +12,18 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 
 from aam.config import ModelConfig
-from aam.data.table import Table
-from aam.data.tokenizer import tokenize
+from aam.corpus.samples import TableSamples
 from aam.errors import ConfigError
-from aam.evaluation import grown_tree
-from aam.evaluation.asvs import encode_asvs, no_progress
-from aam.evaluation.embed import Encoding
-from aam.evaluation.grown_tree import grow, grown_unifrac, learned_distances
-from aam.evaluation.samples import TableSamples
-from aam.evaluation.upgma import hamming
+from aam.inference import scales as grown_tree
+from aam.inference.asvs import encode_asvs, no_progress
+from aam.inference.embed import Encoding
+from aam.inference.scales import grow, grown_unifrac, learned_distances
+from aam.io.sequences import tokenize
+from aam.io.table import Table
 from aam.models.pretrain_model import PretrainModel
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.unifrac import Measure
+from aam.phylogeny.upgma import hamming
 
 SEQUENCES = ["ACGTACGTAC", "ACGTACGTAA", "ACGTTTTTAC", "GGGTACGTCC", "GGGTACGTCA", "TTTTTTTTTT"]
 SMALL = ModelConfig(dim=8, heads=2, asv_layers=1, sample_layers=1, branches=16, max_bp=10)

@@ -10,11 +10,12 @@ import torch
 from generated_samples import HIDING, community, tiny_model, write_files
 
 from aam.config import DataConfig, LossConfig, ModelConfig, PretrainConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Draw, collate_fn
-from aam.evaluation import asvs, baselines, embed, heldout
-from aam.evaluation.heldout import HeldOut, predict_masked
+from aam.corpus.dataset import Draw, collate_fn
+from aam.corpus.pretraining import Corpus, open_corpus
+from aam.evaluation import baselines
 from aam.evaluation.metrics import pair_scores, upper_triangle
+from aam.inference import asvs, embed, heldout
+from aam.inference.heldout import HeldOut, predict_masked
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective, model_inputs

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from aam.data.tokenizer import tokenize
 from aam.errors import CheckpointError
-from aam.evaluation import known_asvs
-from aam.evaluation.known_asvs import KNOWN, ROW, hashes_of, kept, read_known, sketch, write_known
+from aam.inference import known_asvs
+from aam.inference.known_asvs import KNOWN, ROW, hashes_of, kept, read_known, sketch, write_known
+from aam.io.sequences import tokenize
 
 SEQUENCES = ["ACGT", "ACG", "TTTTTT", "GGGG", "CCCCC"]
 COUNTS = csr_array(np.array([[3, 1, 0, 0, 0], [0, 2, 2, 0, 0], [0, 0, 0, 7, 1]]))

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from aam.data.metadata import read_metadata
-from aam.data.rarefy import rarefy, sample_rng
-from aam.data.table import read_table
-from aam.evaluation.folds import Fold, make_folds
+from aam.corpus.rarefy import rarefy, sample_rng
+from aam.corpus.split import Fold, make_folds
 from aam.evaluation.metadata_baselines import (
     PSEUDOCOUNT,
     LabelledCounts,
@@ -21,6 +19,8 @@ from aam.evaluation.metadata_baselines import (
     relative_abundance,
 )
 from aam.evaluation.target_metrics import CLASSIFICATION, REGRESSION
+from aam.io.metadata import read_metadata
+from aam.io.table import read_table
 
 
 def pooled(baseline: str, study: LabelledCounts, folds: list[Fold]) -> np.ndarray:

@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 from skbio.stats.distance import DistanceMatrix, mantel
 from skbio.stats.ordination import pcoa as skbio_pcoa
 
-from aam.evaluation.agreement import Agreement, agreement, mantel_r, neighbour_recall, procrustes, stress
+from aam.evaluation.distance import Agreement, agreement, mantel_r, neighbour_recall, procrustes, stress
 from aam.evaluation.pcoa import EXACT_SAMPLES, pcoa
 
 

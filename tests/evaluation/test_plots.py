@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy.spatial.distance import squareform
 
-from aam.evaluation.curves import PANELS, draw_panel, plot_curves
 from aam.evaluation.pcoa import pcoa
-from aam.evaluation.plots import FEW_PAIRS, HELD_OUT, OKABE_ITO, TRAIN, plot_pcoa, plot_unifrac
+from aam.report.curves import PANELS, draw_panel, plot_curves
+from aam.report.figures import FEW_PAIRS, HELD_OUT, OKABE_ITO, TRAIN, plot_pcoa, plot_unifrac
 
 METRICS = {"unifrac_r2": 0.97, "unifrac_mae": 0.011, "unifrac_pearson": 0.99, "baseline_upgma_skipped": "too many ASVs"}
 
@@ -114,7 +114,7 @@ def test_a_single_axis_can_be_drawn(tmp_path: Path) -> None:
 
 def test_no_pyplot_is_imported() -> None:
     """pyplot keeps every figure in memory and may ask for a display."""
-    code = "import sys, aam.evaluation.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, aam.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from built_learner import built
 
-from aam.data.dataset import Draw
-from aam.data.label_schema import encode
-from aam.evaluation.asvs import encode_asvs
-from aam.evaluation.predictions import embed_asvs, embed_carried, predict_draws
+from aam.corpus.dataset import Draw
+from aam.corpus.label_schema import encode
+from aam.inference.asvs import encode_asvs
+from aam.inference.predictions import embed_asvs, embed_carried, predict_draws
 
 SOME = np.array([3, 40, 77])
 

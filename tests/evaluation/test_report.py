@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aam.evaluation.html import picture
-from aam.evaluation.report import RunRecord, report_html
-from aam.evaluation.report_parts import nucleotide_part, unifrac_part
+from aam.report.page import RunRecord, picture, report_html
+from aam.report.parts import nucleotide_part, unifrac_part
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

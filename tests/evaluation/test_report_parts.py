@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from aam.evaluation.audit import Audit, Signal
-from aam.evaluation.report_parts import audit_part, baseline_part, driver_part, fold_part, target_part
+from aam.report.parts import audit_part, baseline_part, driver_part, fold_part, target_part
 
 
 def cells(html: str) -> list[list[str]]:

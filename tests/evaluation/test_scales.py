@@ -11,20 +11,20 @@ from trained_run import save_run
 
 from aam.checkpoint import BEST, open_model
 from aam.config import DataConfig, PretrainConfig
-from aam.corpus import open_corpus
-from aam.data.dataset import Draw
+from aam.corpus.dataset import Draw
+from aam.corpus.pretraining import open_corpus
 from aam.errors import CheckpointError
-from aam.evaluation.asvs import encode_asvs
 from aam.evaluation.baselines import Line
-from aam.evaluation.embed import Encoding
-from aam.evaluation.grown_tree import grow
 from aam.evaluation.metrics import upper_triangle
-from aam.evaluation.scales import (
+from aam.inference.asvs import encode_asvs
+from aam.inference.embed import Encoding
+from aam.inference.scales import (
     GROWN,
     SCALES,
     Scales,
     faith_pd_factor,
     fit_scales,
+    grow,
     ratio,
     read_scales,
     training_samples,

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from aam.evaluation.calibration import reliability
-from aam.evaluation.plots import HELD_OUT, TRAIN
-from aam.evaluation.target_plots import plot_classes, plot_numbers, residuals
+from aam.report.figures import HELD_OUT, TRAIN
+from aam.report.target_figures import plot_classes, plot_numbers, residuals
 
 RNG = np.random.default_rng(0)
 

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from aam.config import Metric
-from aam.data.rarefy import rarefy, sample_rng
-from aam.data.table import read_table
-from aam.data.tokenizer import tokenize
+from aam.corpus.rarefy import rarefy, sample_rng
 from aam.evaluation import baselines
 from aam.evaluation.baselines import (
     FIT_SAMPLES,
@@ -28,9 +26,11 @@ from aam.evaluation.baselines import (
     upgma_baseline,
 )
 from aam.evaluation.metrics import upper_triangle
-from aam.evaluation.upgma import hamming_tree
+from aam.io.sequences import tokenize
+from aam.io.table import read_table
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.tree import Tree, read_tree
+from aam.phylogeny.upgma import hamming_tree
 
 METRICS: list[Metric] = ["unweighted", "weighted", "weighted_normalized", "generalized"]
 

@@ -12,9 +12,9 @@ from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import pdist, squareform
 from skbio import TreeNode
 
-from aam.data.tokenizer import tokenize
-from aam.evaluation.upgma import MAX_ASVS, hamming_tree, linkage_tree
+from aam.io.sequences import tokenize
 from aam.phylogeny.targets import TreeTargets
+from aam.phylogeny.upgma import MAX_ASVS, hamming_tree, linkage_tree
 
 
 def random_tokens(asvs: int, seed: int) -> np.ndarray:

@@ -10,13 +10,13 @@ from torch import nn
 
 from aam.errors import NonFiniteError
 from aam.health.guards import (
+    Interventions,
     assert_finite,
     check_gradients,
     clamp_and_check,
     clamp_outputs,
     sanitize_gradients,
 )
-from aam.health.interventions import Interventions
 
 
 def test_assert_finite_says_name_shape_and_statistics():

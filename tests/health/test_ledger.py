@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam.errors import InputError, LedgerError, NonFiniteError
-from aam.health.bias import bias
 from aam.health.ledger import Ledger
-from aam.health.overlap import compare, read_lost
+from aam.health.lost_samples import bias, compare, read_lost
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam.errors import NonFiniteError
-from aam.health.interventions import Interventions
+from aam.health.guards import Interventions
 from aam.health.linalg import robust_eigh
 
 

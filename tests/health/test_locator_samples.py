@@ -10,8 +10,8 @@ from subjects import IDS, SUBJECTS
 from torch import nn
 
 from aam.health import locate
-from aam.health.describe import Place
 from aam.health.events import Origin
+from aam.health.tracing import Place
 
 
 class Series(nn.Module):

@@ -10,7 +10,7 @@ from broken_trials import FAULTS
 from torch import nn
 from trials import GOOD, Recipe
 
-from aam.health.checks_learning import LEARNING
+from aam.health.checks_update import LEARNING
 from aam.health.preflight import ALL, preflight
 from aam.health.trial import Head
 

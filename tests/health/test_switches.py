@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aam.config import HealthConfig
+from aam.config.switches import SWITCHES, read_switches
 from aam.errors import ConfigError
-from aam.health.switches import SWITCHES, read_switches
 
 
 def test_the_switches_users_know():

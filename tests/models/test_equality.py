@@ -18,7 +18,7 @@ from generated_samples import HIDING, community, tiny_model
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch, collate_fn
+from aam.corpus.dataset import Batch, collate_fn
 from aam.models.asv_encoder import ASVEncoder, build_asv_encoder
 from aam.models.chunked_encoder import Encoded
 from aam.models.chunks import LIMITS, Limits

@@ -17,7 +17,7 @@ from generated_samples import Community, community, tiny_model
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective

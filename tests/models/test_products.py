@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aam.models import products
-from aam.models.products import Drop, ProductAttention, keep, product_attention
+from aam.models import layers as products
+from aam.models.layers import Drop, ProductAttention, keep, product_attention
 
 ROWS, LENGTH, HEADS, WIDTH = 3, 7, 2, 4
 

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from aam.data.table import read_table
 from aam.errors import ConfigError, TreeError
-from aam.phylogeny import blocks, unifrac
-from aam.phylogeny.community import Community, community
+from aam.io.table import read_table
+from aam.phylogeny import engines as blocks
+from aam.phylogeny import unifrac
 from aam.phylogeny.engines import full_faith_pd, full_matrix
-from aam.phylogeny.match import match_tips
-from aam.phylogeny.tree import Tree, parse_tree, read_tree
-from aam.phylogeny.unifrac import Measure
+from aam.phylogeny.tree import Tree, match_tips, parse_tree, read_tree
+from aam.phylogeny.unifrac import Community, Measure, community
 
 METRICS = ["unweighted", "weighted", "weighted_normalized", "generalized"]
 

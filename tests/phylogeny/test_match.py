@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aam.errors import TreeError
-from aam.phylogeny.match import match_tips
-from aam.phylogeny.tree import parse_tree
+from aam.phylogeny.tree import match_tips, parse_tree
 
 SEQUENCES = ["ACGT", "CCGG", "TTTT", "GATTACA"]
 HASHES = ["d41d8", "0cc17", "5b9f1", "e4d90"]

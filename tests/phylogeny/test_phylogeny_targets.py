@@ -15,11 +15,10 @@ from skbio.diversity import alpha_diversity, beta_diversity
 from unifrac_definitions import Node, tip_names, trees
 
 from aam.config import Metric
-from aam.data.table import read_table
 from aam.errors import MatrixError, TreeError
-from aam.phylogeny.match import match_tips
+from aam.io.table import read_table
 from aam.phylogeny.targets import ForestTargets, Leaves, MatrixTargets, TreeTargets
-from aam.phylogeny.tree import parse_tree, read_tree
+from aam.phylogeny.tree import match_tips, parse_tree, read_tree
 
 HAND = "((a:1,b:2):1,(c:4,d:5):3):0.5;"
 STUDIES = ["ecam-infants", "ibd-2538", "udca-gut", "alm-stool-saliva"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aam.config import PrepareConfig
-from aam.prepare import prepare
+from aam.corpus.prepare import prepare
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir"}
 """Events of Python's audit hooks that come before a file is changed."""

@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aam.config import DataConfig, PrepareConfig, PretrainConfig
-from aam.corpus import NOT_IN_TREE, ONLY_ABSENT_ASVS, open_corpus
-from aam.data.store import open_store
-from aam.data.table import EMPTY_ASVS, EMPTY_SAMPLES, read_table
+from aam.corpus import prepare_part as scratch
+from aam.corpus.prepare import prepare
+from aam.corpus.prepared import Prepared, open_prepared
+from aam.corpus.pretraining import NOT_IN_TREE, ONLY_ABSENT_ASVS, open_corpus
+from aam.corpus.store import open_store
 from aam.errors import ConfigError, CorpusError
-from aam.prepare import prepare, scratch
-from aam.prepared import Prepared, open_prepared
+from aam.io.table import EMPTY_ASVS, EMPTY_SAMPLES, read_table
 
 Counts = dict[str, dict[str, int]]
 """Reads by sample id and sequence."""

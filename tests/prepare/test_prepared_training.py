@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from aam.config import DataConfig, LossConfig, ModelConfig, PrepareConfig, PretrainConfig, RunConfig
-from aam.corpus import Corpus, open_corpus
-from aam.data.dataset import Draw
-from aam.data.loader import TrainingBatches, ValidationBatches
-from aam.data.maps import send_maps_as_places
+from aam.corpus.batches import TrainingBatches, ValidationBatches, send_maps_as_places
+from aam.corpus.dataset import Draw
+from aam.corpus.prepare import prepare
+from aam.corpus.pretraining import Corpus, open_corpus
 from aam.datasets import example
-from aam.prepare import prepare
 
 DRAW = Draw(depth=500, token_limit=24, selection="weighted", seed=3)
 HIDING = LossConfig(mask_ratio=0.15, masked_asvs=0.5, hidden_asvs=0.2, patristic_asvs=64)

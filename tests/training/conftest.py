@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import Corpus, open_corpus
+from aam.corpus.pretraining import Corpus, open_corpus
 from aam.training.loop import Run
 from aam.training.run import Seams, build_run
 from aam.training.state import TrainState

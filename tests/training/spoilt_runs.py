@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.training.faults import FAULTS
 from aam.training.loop import Run
 from aam.training.state import TrainState

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from aam.corpus import NOT_IN_TREE, SHALLOW
-from aam.data.table import Table
+from aam.corpus.pretraining import NOT_IN_TREE, SHALLOW
 from aam.health.ledger import Ledger
-from aam.training import accounts
+from aam.io.table import Table
+from aam.training import faults as accounts
 
 TABLE = Table(csr_array(np.ones((2, 3), np.int64)), ["s1", "s2"], ["A", "C", "G"], ["A", "C", "G"], Path("t.tsv"))
 DROPPED = {SHALLOW: ["s3"], NOT_IN_TREE: ["T", "TT"]}

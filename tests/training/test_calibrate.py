@@ -9,12 +9,11 @@ import torch
 from generated_samples import HIDING, Community, community, tiny_model
 
 from aam.config import OptimConfig, PretrainConfig
-from aam.data.dataset import Batch
-from aam.data.loader import TrainingBatches
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import Batch
 from aam.models.pretrain_model import PretrainModel
-from aam.training.calibrate import calibrate
 from aam.training.losses import above_diagonal
-from aam.training.run import build_learner, variance
+from aam.training.run import build_learner, calibrate, variance
 from aam.training.step import Learner, score, step
 
 

@@ -12,8 +12,8 @@ from generated_samples import Community, community, write_files
 from torch._dynamo.testing import CompileCounter
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import open_corpus
 from aam.models.chunks import LIMITS, Limits
 from aam.training.run import build_learner, training_batches
 from aam.training.step import Learner, step

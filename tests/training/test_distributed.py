@@ -14,7 +14,7 @@ from rank_processes import run_ranks
 from torch import Tensor
 
 from aam.config import LossConfig, OptimConfig, PretrainConfig, from_options
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel
 from aam.training.distributed import check_together, distribute

@@ -22,9 +22,8 @@ from aam.models import chunks
 from aam.models.pretrain_model import PretrainModel
 from aam.training.finetune import objective_of
 from aam.training.losses import TargetScale
-from aam.training.muon import ORTHOGONAL
 from aam.training.objective import PretrainObjective
-from aam.training.optim import build_optimizer, loss_scaler
+from aam.training.optim import ORTHOGONAL, build_optimizer, loss_scaler
 from aam.training.step import Learner, add_gradients
 
 FAR = torch.device("meta")

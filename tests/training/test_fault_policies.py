@@ -14,7 +14,7 @@ import torch
 from every_step import EveryStep
 from spoilt_runs import BAD, GENEROUS, ROW, NewRun, close, finite, infinite_count, spoil, text_of, weights
 
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
 from aam.health.ledger import Ledger
 from aam.training.faults import TRAINING

@@ -14,7 +14,7 @@ from spoilt_runs import BAD, ROW, SLOT, NewRun, close, finite, infinite_count, s
 from torch import nn
 
 from aam.checkpoint import load_checkpoint, save_checkpoint
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.training.faults import TRAINING
 from aam.training.guard import HALVED

@@ -13,7 +13,7 @@ from rank_processes import SMALL, run_ranks
 from spoilt_runs import BAD, GENEROUS, infinite_count, spoil
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
+from aam.corpus.pretraining import open_corpus
 from aam.errors import NonFiniteError
 from aam.health.stats import whole
 from aam.training.bundles import fingerprint

@@ -9,7 +9,7 @@ from aam.config import FinetuneConfig, NumericTarget, TargetConfig, TargetSchema
 from aam.errors import ConfigError
 from aam.models.finetune_model import FinetuneModel
 from aam.training.finetune import layers_below_head, rated_groups
-from aam.training.target_losses import (
+from aam.training.objective import (
     BEND,
     TargetObjective,
     balanced_weights,

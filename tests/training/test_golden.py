@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
+from aam.corpus.pretraining import open_corpus
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 

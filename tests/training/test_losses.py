@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aam.config import LossConfig
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.models.pretrain_model import PretrainOutput
 from aam.training.losses import (

@@ -10,11 +10,10 @@ from generated_samples import tiny_model
 from torch import Tensor, nn
 
 from aam.config import OptimConfig
+from aam.models.devices import products_in
 from aam.models.layers import Transformer
-from aam.models.precision import products_in
 from aam.models.pretrain_model import PretrainModel
-from aam.training.muon import LARGEST, ORTHOGONAL, SCALE, MuonAdamW, newton_schulz
-from aam.training.optim import build_optimizer, set_learning_rate
+from aam.training.optim import LARGEST, ORTHOGONAL, SCALE, MuonAdamW, build_optimizer, newton_schulz, set_learning_rate
 
 
 def learner(**options) -> tuple[nn.Module, MuonAdamW]:

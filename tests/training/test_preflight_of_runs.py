@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from aam.corpus import Corpus
+from aam.corpus.pretraining import Corpus
 from aam.health.preflight import Preflight
 from aam.training.loop import Run
 from aam.training.preflight import calm, quick_preflight

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
 from aam.training.loop import Run, train
-from aam.training.resume import resumed
+from aam.training.manifest import resumed
 from aam.training.signals import StopRequest
 from aam.training.state import TrainState
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from aam.config import LossConfig, tiny
-from aam.data.dataset import Sample, collate_fn
-from aam.health.describe import Place
+from aam.corpus.dataset import Sample, collate_fn
+from aam.health.tracing import Place
 from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
 from aam.training.places import RowNames

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from aam.checkpoint import load_checkpoint, open_model
 from aam.config import PretrainConfig, from_options
-from aam.corpus import Corpus, open_corpus
+from aam.corpus.pretraining import Corpus, open_corpus
 from aam.models.chunks import LIMITS, Limits
 from aam.training.distributed import distribute_run
 from aam.training.loop import Run, train

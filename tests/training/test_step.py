@@ -11,8 +11,8 @@ from generated_samples import HIDING, community, tiny_model
 from torch import Tensor
 
 from aam.config import OptimConfig, PretrainConfig
-from aam.data.dataset import Batch
-from aam.data.loader import TrainingBatches
+from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.training.run import build_learner
 from aam.training.step import Learner, score, step

@@ -8,11 +8,10 @@ from built_learner import Built, built
 from torch import Tensor
 
 from aam.health.bundle import random_state
-from aam.health.describe import Place
+from aam.health.tracing import Place
 from aam.training.bundles import AsvNames, Attempt
-from aam.training.diagnosis import Fault, diagnose
-from aam.training.fault_text import full_text
-from aam.training.target_places import TargetRowNames
+from aam.training.diagnosis import Fault, diagnose, full_text
+from aam.training.places import TargetRowNames
 
 ROW = 2
 

@@ -10,7 +10,7 @@ from built_learner import Built, built
 
 from aam.health.preflight import Preflight
 from aam.training.preflight import quick_preflight
-from aam.training.target_probes import TargetProbes
+from aam.training.probes import TargetProbes
 
 TASKS: dict[str, dict[str, Any]] = {
     "regression": {},

@@ -10,8 +10,8 @@ from built_learner import built
 from torch import Tensor
 
 from aam.config import PretrainConfig, from_options
-from aam.corpus import open_corpus
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
+from aam.corpus.pretraining import open_corpus
 from aam.training.run import build_learner, training_batches
 from aam.training.step import Learner, score
 

@@ -11,13 +11,11 @@ from torch import Tensor
 from aam.cli.debugging.stages import first_of, places_of
 from aam.cli.debugging.workbench import Check, Workbench
 from aam.config import UnifracEngine
-from aam.data.dataset import Batch
-from aam.data.matrix import read_matrix
-from aam.phylogeny.community import Community, community
+from aam.corpus.dataset import Batch
+from aam.io.matrix import read_matrix
 from aam.phylogeny.engines import full_faith_pd, full_matrix
-from aam.phylogeny.match import match_tips
-from aam.phylogeny.tree import Tree
-from aam.phylogeny.unifrac import Measure
+from aam.phylogeny.tree import Tree, match_tips
+from aam.phylogeny.unifrac import Community, Measure, community
 
 LETTERS = np.array(list("?ACGT?N"))
 """What each token spells; MASK stands for every ambiguous base."""

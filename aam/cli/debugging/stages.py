@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aam import vocab
 from aam.cli.debugging.workbench import Check, Workbench
-from aam.data.dataset import Batch
+from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.report import Report
 from aam.health.stats import TensorSummary, summarise

@@ -16,9 +16,9 @@ from aam.cli.options import OWN_DATA, PATH, add_options
 from aam.config import PretrainConfig, changed, from_options, groups, options
 
 if TYPE_CHECKING:
-    from aam.corpus import Corpus
-    from aam.data.dataset import Batch
-    from aam.data.loader import TrainingBatches
+    from aam.corpus.batches import TrainingBatches
+    from aam.corpus.dataset import Batch
+    from aam.corpus.pretraining import Corpus
     from aam.training.places import RowNames
     from aam.training.run import PretrainLearner
 
@@ -92,7 +92,7 @@ def workbench_of(run: Path | None, asked: dict[str, Any]) -> Workbench:
     """
     from aam.checkpoint import Pretrained, open_as
     from aam.cli.progress import status
-    from aam.corpus import open_corpus
+    from aam.corpus.pretraining import open_corpus
 
     with status("opening data and model"):
         if run is None:

@@ -1,0 +1,227 @@
+"""A batch less some of its samples: as if they had never been drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from aam.config import LossConfig
+from aam.corpus.dataset import ASVDataset, Batch, Targets, collate_fn
+from aam.corpus.label_schema import EncodedLabels
+from aam.errors import ConfigError, EmptySampleError
+
+SHUFFLE, MASKING = 1, 2
+"""Streams of random numbers that one seed feeds."""
+B = TypeVar("B", bound=Batch)
+OWN = {field.name for field in dataclasses.fields(Batch)}
+
+
+def send_maps_as_places() -> None:
+    """Let `multiprocessing` of this process send arrays so."""
+    ForkingPickler.register(np.ndarray, reduced)
+
+
+def map_behind(array: NDArray) -> np.memmap | None:
+    """The read-only map of a file that an array shows a part of, None where it shows none."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    return base if isinstance(base, np.memmap) and base.mode == "r" else None
+
+
+def reduced(array: NDArray) -> Any:
+    """What pickle makes the array of in another process: a function and its arguments."""
+    whole = map_behind(array)
+    if whole is None or min(array.strides, default=0) < 0:
+        return array.__reduce_ex__(4)
+    start = whole.offset + array.ctypes.data - whole.ctypes.data
+    return mapped, (str(whole.filename), start, array.dtype, array.shape, array.strides)
+
+
+def mapped(path: str, start: int, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray:
+    """An array of the bytes of a file from `start` on, mapped and read-only."""
+    return np.ndarray(shape, dtype, np.memmap(path, np.uint8, "r"), start, strides)
+
+
+class TrainingBatches(Dataset):
+    """Endless shuffled batches; an epoch is every sample once, less the few that do not fill a last batch.
+
+    A batch is of one study, because UniFrac between samples of different trees is not defined.
+    """
+
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: LossConfig | None):
+        self.members = samples.by_study()
+        smallest = min(len(rows) for rows in self.members)
+        if batch_size > smallest:
+            whose = "training samples" if len(self.members) == 1 else "training samples of the smallest study"
+            raise ConfigError(
+                f"batch size {batch_size} is larger than the {smallest} {whose}; use --batch-size {smallest} or less"
+            )
+        self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
+        self.per_epoch = sum(len(rows) // batch_size for rows in self.members)
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, number: int) -> Batch:
+        epoch, place = divmod(number, self.per_epoch)
+        if epoch not in self._orders:
+            self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
+        drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][place]]
+        return collate_fn(
+            drawn, self.targets, self.hiding, np.random.default_rng((self.samples.draw.seed, MASKING, number))
+        )
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows of the batches of an epoch, [batches, B]: each study shuffled and cut, then the batches shuffled."""
+        rng, size = np.random.default_rng((self.samples.draw.seed, SHUFFLE, epoch)), self.batch_size
+        cut = [rng.permutation(rows)[: len(rows) // size * size].reshape(-1, size) for rows in self.members]
+        return cut[0] if len(cut) == 1 else rng.permutation(np.concatenate(cut))
+
+    def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
+        """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead.
+
+        Raises RuntimeError, as torch does, where one of these is killed.
+        """
+        numbers = range(start, 2**62)
+        send_maps_as_places()
+        # A generator of its own: else each loader takes a number from torch's, and a resumed run would drop out others.
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=num_workers,
+            in_order=True,
+            generator=torch.Generator(),
+            worker_init_fn=leave_signals_to_parent,
+        )
+        return handed_over(iter(loader))
+
+
+def handed_over(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; a worker that is killed just then leaves a connection without an end, which torch lets pass."""
+    try:
+        yield from batches
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError(f"DataLoader worker is gone while it hands over a batch ({type(error).__name__})") from error
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C and SLURM signal all processes of a run; the training process decides, and its last step needs batches."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class ValidationBatches(Dataset):
+    """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same at every evaluation."""
+
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: LossConfig | None):
+        self.samples, self.targets, self.hiding = samples, targets, hiding
+        # Parts of one study and of about the same size, each of two samples or more, because UniFrac needs pairs.
+        self.parts = []
+        for rows in samples.by_study():
+            count = max(1, min(-(-len(rows) // batch_size), len(rows) // 2))
+            self.parts += np.array_split(rows, count)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: int) -> Batch:
+        drawn = [self.samples[0, int(row)] for row in self.parts[number]]
+        rng = np.random.default_rng((self.samples.draw.seed, MASKING, number))
+        return collate_fn(drawn, self.targets, self.hiding, rng)
+
+
+@dataclass(frozen=True)
+class LabelledBatch(Batch):
+    """A batch and, row by row of its samples, the fields of `EncodedLabels`."""
+
+    numbers: Tensor = torch.empty(0)
+    known: Tensor = torch.empty(0)
+    classes: Tensor = torch.empty(0)
+    numeric: Tensor = torch.empty(0)
+    categories: Tensor = torch.empty(0)
+
+    def seen(self) -> dict[str, Tensor]:
+        """What a model that predicts labels may see of it, by the names of its inputs."""
+        asvs = {"columns": self.asvs, "tokens": self.tokens}
+        slots = {"index": self.index, "valid": self.valid, "abundance": self.abundance}
+        return asvs | slots | {"numeric": self.numeric, "categories": self.categories}
+
+
+def labelled(batch: Batch, labels: EncodedLabels, rows: np.ndarray) -> LabelledBatch:
+    """A batch with the labels of these rows [B]."""
+    found: dict[str, Any] = {name: torch.from_numpy(values[rows]) for name, values in vars(labels).items()}
+    return LabelledBatch(**vars(batch), **found)
+
+
+class LabelledBatches(TrainingBatches):
+    """Shuffled training batches; row i of `labels` belongs to sample i of `samples`."""
+
+    def __init__(self, samples: ASVDataset, batch_size: int, labels: EncodedLabels):
+        super().__init__(samples, min(batch_size, len(samples)), targets=None, hiding=None)
+        self.labels = labels
+        self.row_of = {sample_id: row for row, sample_id in enumerate(samples.sample_ids)}
+
+    def __getitem__(self, number: int) -> LabelledBatch:
+        batch = super().__getitem__(number)
+        return labelled(batch, self.labels, np.array([self.row_of[sample] for sample in batch.sample_ids]))
+
+
+def labelled_parts(samples: ASVDataset, labels: EncodedLabels, epoch: int, size: int) -> Iterator[LabelledBatch]:
+    """Every sample once, in order, drawn as in `epoch`."""
+    for start in range(0, len(samples), size):
+        rows = np.arange(start, min(start + size, len(samples)))
+        yield labelled(collate_fn([samples[epoch, int(row)] for row in rows]), labels, rows)
+
+
+def without_samples(batch: B, ids: Collection[str]) -> B:
+    """The batch without these samples and without the ASVs that only they carry; unchanged where none of them is in it.
+
+    What is hidden from the others stays hidden. Raises `EmptySampleError` where no sample is left.
+    """
+    rows = torch.tensor([row for row, sample in enumerate(batch.sample_ids) if sample not in ids], dtype=torch.int64)
+    if len(rows) == len(batch.sample_ids):
+        return batch
+    if len(rows) == 0:
+        raise EmptySampleError(", ".join(batch.sample_ids), len(batch.asvs), 0.0)
+    used = torch.zeros(len(batch.asvs), dtype=torch.bool)
+    used[batch.index[rows][batch.valid[rows]]] = True
+    place = used.cumsum(0) - 1  # of each ASV among those that stay
+    changed: dict[str, Tensor] = {
+        name: getattr(batch, name)[rows] for name in ("valid", "counts", "hidden", "uncounted")
+    }
+    changed["index"] = torch.where(changed["valid"], place[batch.index[rows]], 0)
+    changed |= {"asvs": batch.asvs[used], "tokens": batch.tokens[used], **masked(batch, used, place)}
+    if batch.unifrac is not None:
+        changed["unifrac"] = batch.unifrac[rows][:, rows]
+    if batch.faith_pd is not None:
+        changed["faith_pd"] = batch.faith_pd[rows]
+    if batch.patristic is not None and batch.patristic_rows is not None:
+        kept = used[batch.patristic_rows]
+        changed["patristic_rows"] = place[batch.patristic_rows[kept]]
+        changed["patristic"] = batch.patristic[kept][:, kept]
+    labels = {f.name: getattr(batch, f.name)[rows] for f in dataclasses.fields(batch) if f.name not in OWN}
+    fields: dict[str, Any] = {"sample_ids": [batch.sample_ids[row] for row in rows.tolist()], **changed, **labels}
+    return dataclasses.replace(batch, **fields)
+
+
+def masked(batch: Batch, used: Tensor, place: Tensor) -> dict[str, Tensor]:
+    """The fields of masked ASVs, less those that are not `used` [U]."""
+    kept = used[batch.masked_rows]
+    asked = kept[batch.masked_at[:, 0]]
+    at = batch.masked_at[asked]
+    return {
+        "masked_rows": place[batch.masked_rows[kept]],
+        "masked_tokens": batch.masked_tokens[kept],
+        "masked_at": torch.stack([(kept.cumsum(0) - 1)[at[:, 0]], at[:, 1]], dim=1),
+        "masked_bases": batch.masked_bases[asked],
+    }

@@ -1,0 +1,234 @@
+"""Covariates that give the target away, or the sample: a model told them learns nothing of microbes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.config import NUMERIC_TASKS, Covariate, NumericTarget, TargetConfig, TargetSchema
+from aam.corpus.labels import Labels, as_numbers
+from aam.errors import ConfigError, MetadataError
+from aam.text import quote
+
+UNKNOWN = 0
+"""Number of a category that is missing, or was never seen in training."""
+NO_CLASS = -1
+"""Number of the class of a sample without one."""
+PERFECT = 0.999
+"""Rank correlation, or part of the variance explained, from which a covariate is the target in another guise."""
+MIN_SAMPLES = 8
+"""Fewer samples prove nothing."""
+
+
+@dataclass(frozen=True)
+class EncodedLabels:
+    """`numbers` [N, T] float32 on the learned scale (0 where not `known` [N, T]), `classes` [N] int64 (-1 unknown),
+    `numeric` [N, 2 X] float32 (values and which were missing), `categories` [N, X] int64 (0 unknown)."""
+
+    numbers: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    classes: NDArray[np.int64]
+    numeric: NDArray[np.float32]
+    categories: NDArray[np.int64]
+
+
+def class_names(labels: Labels, config: TargetConfig, path: Path) -> tuple[str, ...]:
+    """The classes of labels that came from `path`, in the order of the model's outputs.
+
+    As --class-order tells, else by number, else by name.
+
+    Raises `MetadataError` for one class or a class of one sample, `ConfigError` for an order that does not fit.
+    """
+    if config.task in NUMERIC_TASKS:
+        return ()
+    found = [label for label in labels.classes if label is not None]
+    counts = {label: found.count(label) for label in sorted(set(found))}
+    if len(counts) < 2:
+        only = f"one class, {next(iter(counts))!r}," if counts else "no class"
+        raise MetadataError(
+            f"{path}: column {config.target[0]!r} has {only} in the {len(found)} samples in use, expected at least "
+            "two; choose another --target or --where"
+        )
+    single = [label for label, count in counts.items() if count < 2]
+    if single:
+        raise MetadataError(
+            f"{path}: column {config.target[0]!r} has {len(single)} of {len(counts)} classes with one sample, first "
+            f"{quote(single[0])}, expected two or more in each; join classes, or drop them with --where"
+        )
+    return ordered(list(counts), config)
+
+
+def ordered(classes: list[str], config: TargetConfig) -> tuple[str, ...]:
+    """Classes from lowest to highest; an ordinal target of words needs --class-order."""
+    if config.class_order:
+        if sorted(config.class_order) != sorted(classes):
+            raise ConfigError(
+                f"--class-order names {', '.join(map(repr, config.class_order))}, but the classes are "
+                f"{', '.join(map(repr, classes))}; name each once"
+            )
+        return config.class_order
+    numbers = pd.to_numeric(pd.Series(classes), errors="coerce")
+    if not numbers.isna().any():
+        return tuple(classes[place] for place in np.argsort(numbers.to_numpy(), kind="stable"))
+    if config.task == "ordinal":
+        raise ConfigError(
+            f"--task ordinal: how are {', '.join(map(repr, classes[:4]))} ordered? say so with --class-order"
+        )
+    return tuple(classes)
+
+
+def fit_schema(labels: Labels, config: TargetConfig, classes: tuple[str, ...], depth: int | None) -> TargetSchema:
+    """Scales and categories of these, the training samples."""
+    numbers = [fit_number(name, column, config) for name, column in zip(config.target, labels.numbers.T, strict=False)]
+    covariates = [fit_covariate(labels.covariates[name]) for name in config.covariate]
+    return TargetSchema(depth, tuple(numbers), classes, tuple(covariates))
+
+
+def fit_number(name: str, values: NDArray[np.float64], config: TargetConfig) -> NumericTarget:
+    """The scale of one target, values [N] of training samples with NaN for missing ones, as --target-transform asks.
+
+    Raises `MetadataError` where no value is known, `ConfigError` where a logarithm cannot be taken.
+    """
+    known, transform = values[~np.isnan(values)], config.target_transform
+    if len(known) == 0:
+        raise MetadataError(f"column {name!r} has no value in a training part; use fewer folds or other groups")
+    if transform == "none":
+        return NumericTarget(name, transform)
+    if transform.startswith("log"):
+        if known.min() <= -1:
+            raise ConfigError(
+                f"--target-transform {transform} is log(1 + y), but column {name!r} goes down to {known.min():g}; "
+                "use zscore"
+            )
+        known = np.log1p(known)
+    center, scale = (known.min(), np.ptp(known)) if transform.endswith("minmax") else (known.mean(), known.std())
+    return NumericTarget(name, transform, float(center), float(scale) if scale > 0 else 1.0)
+
+
+def scaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
+    """Target units [N] to the learned scale [N]."""
+    with np.errstate(invalid="ignore", divide="ignore"):  # test samples may lie where a logarithm does not reach
+        values = np.log1p(np.maximum(values, -0.999)) if target.transform.startswith("log") else values
+    return (values - target.center) / target.scale
+
+
+def unscaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
+    """The learned scale back to target units, any shape."""
+    values = values * target.scale + target.center
+    return np.expm1(values) if target.transform.startswith("log") else values
+
+
+def fit_covariate(values: pd.Series) -> Covariate:
+    """Numeric where all known values are numbers, else categories in order of name.
+
+    Raises MetadataError where none is known, or where one of numbers is infinite or too large.
+    """
+    known = values.dropna()
+    if known.empty:
+        raise MetadataError(f"covariate {values.name!r} has no value for any training sample; leave it out")
+    numbers = as_numbers(known)
+    if np.isnan(numbers).any():
+        if pd.to_numeric(known, errors="coerce").notna().all():
+            beyond = known.iloc[int(np.isnan(numbers).argmax())]
+            raise MetadataError(
+                f"covariate {values.name!r}: {quote(str(beyond))} is not a number below 3e38, all others are numbers; "
+                "correct it, or leave it blank"
+            )
+        return Covariate(str(values.name), tuple(sorted(set(map(str, known)))))
+    deviation = float(numbers.std())
+    return Covariate(str(values.name), (), float(numbers.mean()), deviation if deviation > 0 else 1.0)
+
+
+def encode(labels: Labels, schema: TargetSchema) -> EncodedLabels:
+    """Labels as arrays; what is missing or new to the schema is marked, never guessed."""
+    count = len(labels.sample_ids)
+    columns = [scaled(column, target) for target, column in zip(schema.numbers, labels.numbers.T, strict=False)]
+    numbers = np.column_stack(columns) if columns else np.zeros((count, 0))
+    place = {name: number for number, name in enumerate(schema.classes)}
+    numeric, categories = encode_covariates(labels.covariates, schema.covariates, count)
+    return EncodedLabels(
+        np.nan_to_num(numbers).astype(np.float32),
+        ~np.isnan(numbers),
+        np.array([NO_CLASS if c is None else place.get(c, NO_CLASS) for c in labels.classes], np.int64),
+        numeric,
+        categories,
+    )
+
+
+def encode_covariates(
+    frame: pd.DataFrame, covariates: Sequence[Covariate], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`numeric` [N, 2 X] and `categories` [N, X] of a frame of text; a column that is not there is all missing."""
+    numeric, categories = [], []
+    for covariate in covariates:
+        values = frame[covariate.name] if covariate.name in frame else pd.Series([None] * count)
+        if covariate.categories:
+            place = {name: number for number, name in enumerate(covariate.categories, start=1)}
+            categories.append(np.array([place.get(value, UNKNOWN) for value in values], np.int64))
+            continue
+        numbers = as_numbers(values)
+        there = ~np.isnan(numbers)
+        numeric += [np.where(there, (np.nan_to_num(numbers) - covariate.center) / covariate.scale, 0.0), ~there]
+    return (
+        np.column_stack(numeric).astype(np.float32) if numeric else np.zeros((count, 0), np.float32),
+        np.column_stack(categories) if categories else np.zeros((count, 0), np.int64),
+    )
+
+
+def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
+    """Raise `ConfigError` for a covariate that is a target, from which a target follows almost exactly, or an id."""
+    for name in config.covariate:
+        if name in config.target:
+            raise ConfigError(f"--covariate {name!r} is the target itself; leave it out")
+        values = labels.covariates[name]
+        if names_samples(values):
+            raise ConfigError(
+                f"--covariate {name!r} is another in each of the {values.count()} samples that have one, as an id is: "
+                "what is learned of it holds for no other sample; leave it out"
+            )
+        for target, column in targets_of(labels, config):
+            known = values.notna().to_numpy() & pd.notna(column)
+            if known.sum() >= MIN_SAMPLES and gives_away(values.to_numpy()[known], column[known]):
+                raise ConfigError(
+                    f"--covariate {name!r} gives the target {target!r} away: it follows from the covariate in all "
+                    f"{known.sum()} samples that have both; leave it out"
+                )
+
+
+def names_samples(values: pd.Series) -> bool:
+    """Whether a covariate [N] of texts is an id of the samples: categories, none of them of two samples."""
+    known = values.dropna()
+    return len(known) >= MIN_SAMPLES and len(fit_covariate(known).categories) == len(known)
+
+
+def targets_of(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArray]]:
+    """Name and values [N] of each target, numbers or texts."""
+    if config.task in NUMERIC_TASKS:
+        return list(zip(config.target, labels.numbers.T, strict=True))
+    return [(config.target[0], np.array(labels.classes, dtype=object))]
+
+
+def gives_away(covariate: NDArray, target: NDArray) -> bool:
+    """Whether `target` [N] follows from `covariate` [N] of texts; both without missing values."""
+    numbers = pd.to_numeric(pd.Series(covariate), errors="coerce").to_numpy(np.float64)
+    numeric, regression = not np.isnan(numbers).any(), target.dtype.kind == "f"
+    if numeric and regression:
+        return bool(abs(pd.Series(numbers).corr(pd.Series(target), method="spearman")) > PERFECT)
+    if numeric and len(np.unique(numbers)) > len(numbers) / 2:  # a threshold for each class tells them apart
+        in_order = target[np.argsort(numbers, kind="stable")]
+        return int((in_order[1:] != in_order[:-1]).sum()) < len(set(target))
+    members = defaultdict(list)
+    for key, value in zip(covariate, target, strict=True):
+        members[key].append(value)
+    if sum(len(found) > 1 for found in members.values()) < 2:
+        return False  # as many values as samples: an id tells nothing of new samples
+    if not regression:
+        return all(len(set(found)) == 1 for found in members.values())
+    within = sum(np.square(np.array(found) - np.mean(found)).sum() for found in members.values())
+    return bool(1 - within / np.square(target - target.mean()).sum() > PERFECT)

@@ -1,0 +1,188 @@
+"""Several tables and their trees into one corpus on disk: a part for each table, then what needs all of them.
+
+A part is written once and noted in the manifest; a run that was stopped goes on after the last part that is noted. What
+lies on disk then is described in `aam.corpus.prepared`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.atomic import sweep
+from aam.config import PrepareConfig
+from aam.corpus.prepare_part import WORKING, Growing, add_table, add_tree, go_on
+from aam.corpus.pretraining import OF_ASVS, read_any_tree
+from aam.corpus.sources import Source, begin, sources_of
+from aam.corpus.store import Store, StoreWriter, open_store
+from aam.errors import CorpusError
+from aam.io.files import alone
+from aam.io.ids import Texts
+from aam.io.sequences import tokenize
+from aam.io.table import STORED_ZEROS
+from aam.text import counted, quote
+
+Naming = Callable[[str, str], str]
+"""(id in a table, name of its study) -> id in the corpus."""
+PIECE = 1 << 16
+"""Sequences whose tokens are in memory at a time."""
+__all__ = ["prepare"]
+
+
+class Lost(NamedTuple):
+    """What the tables left out: `ids` [n], the number of the `study` of each, `code` and text of the `reason`."""
+
+    ids: Texts
+    study: NDArray[np.int32]
+    code: NDArray[np.uint8]
+    reason: NDArray[np.str_]
+
+
+def add_ids(growing: Growing, studies: Sequence[str], say: Callable[[str], None]) -> None:
+    """Write the ids of samples, their order, and the ids of what was left out."""
+    study, lost_study, code = (growing.array(name).read() for name in ("samples.study", "lost.study", "lost.reason"))
+    reasons = np.array(growing.writer.record.setdefault("reasons", []), dtype=str)
+    lost = Lost(growing.texts("lost"), lost_study, code, reasons[code])
+    # A sample that only lost its stored zeros is still there; one that is gone may have a namesake in another study.
+    gone = np.flatnonzero(~np.isin(lost.reason, [*OF_ASVS, STORED_ZEROS]))
+    ids = [*growing.texts("ids"), *lost.ids.take(gone)]
+    owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
+    twice = repeated(ids)
+    refuse_doubles(growing, ids[: len(study)], twice, owners)
+    naming = unique_names(ids, owners, twice, say)
+    found = [naming(text, owner) for text, owner in zip(ids[: len(study)], owners, strict=False)]
+    growing.append_texts("samples", found)
+    growing.append(samples_by_id=np.array(sorted(range(len(found)), key=found.__getitem__)))
+    add_dropped(growing, lost, studies, naming)
+
+
+def refuse_doubles(growing: Growing, ids: Sequence[str], twice: set[str], owners: Sequence[str]) -> None:
+    """Raise `CorpusError` where tables share samples, which would be trained on and held out at once.
+
+    `ids` [samples] are those in the tables, `twice` those that repeat; samples are the same if their counts are too.
+    """
+    bounds, columns, reads = (growing.array(f"counts.{part}").read() for part in ("indptr", "indices", "data"))
+    first: dict[tuple[str, bytes], int] = {}
+    doubles = []
+    for row, text in enumerate(ids):
+        if text in twice:
+            own = slice(*bounds[row : row + 2])
+            content = hashlib.blake2b(columns[own].tobytes() + reads[own].tobytes(), digest_size=16)
+            if first.setdefault((text, content.digest()), row) != row:
+                doubles.append((first[text, content.digest()], row))
+    if doubles:
+        before, row = doubles[0]
+        raise CorpusError(
+            f"tables {owners[before]} and {owners[row]} have the same sample {quote(ids[row])} with the same counts, "
+            f"one of {len(doubles):,} in two tables; give each sample once, and another --output"
+        )
+
+
+def unique_names(ids: Sequence[str], owners: Sequence[str], twice: set[str], say: Callable[[str], None]) -> Naming:
+    """How samples are named whose ids [n] occur in the tables of the studies `owners` [n], some of them `twice`.
+
+    An id of several begins with the name of its study. Raises `CorpusError` where that is not enough.
+    """
+
+    def naming(text: str, owner: str) -> str:
+        return f"{owner}.{text}" if text in twice else text
+
+    if twice:
+        text, owner = next(pair for pair in zip(ids, owners, strict=True) if pair[0] in twice)
+        say(
+            f"{len(twice):,} sample ids occur in several tables and begin with the table's name now, e.g. "
+            f"{quote(text)} is {quote(naming(text, owner))}"
+        )
+        if again := repeated([naming(text, owner) for text, owner in zip(ids, owners, strict=True)]):
+            raise CorpusError(f"sample id {quote(min(again))} occurs twice with the table's name; rename the sample")
+    return naming
+
+
+def repeated(ids: Sequence[str]) -> set[str]:
+    """The ids that occur more than once."""
+    return {one for one, other in pairwise(sorted(ids)) if one == other}
+
+
+def add_dropped(growing: Growing, lost: Lost, studies: Sequence[str], naming: Naming) -> None:
+    """Write what the corpus lacks: samples under their names, and the ASVs that no study has."""
+    names, codes = [], []
+    for text, number, code, reason in zip(lost.ids, lost.study.tolist(), lost.code.tolist(), lost.reason, strict=True):
+        if reason not in OF_ASVS:
+            names.append(naming(text, studies[number]))
+        elif growing.holds(text):
+            continue
+        else:
+            names.append(text)
+        codes.append(code)
+    growing.append_texts("dropped", names)
+    growing.append(dropped_reason=np.array(codes, dtype=np.uint8))
+
+
+def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> None:
+    """Complete the corpus and say what it holds."""
+    add_ids(growing, [source.name for source in sources], say)
+    longest = add_tokens(growing)
+    if growing.tree is not None:
+        leaves = growing.array("leaf").read()
+        names = [growing.tree.tip_names[leaf] for leaf in leaves.tolist()]
+        add_tree(growing, growing.tree, names, np.arange(len(names)))
+    counts = {
+        "samples": growing.array("samples.depth").rows, "ASVs": len(growing.index), "studies": len(sources),
+        "trees": growing.array("trees.nodes").rows, "counts": growing.array("counts.data").rows,
+    }  # fmt: skip
+    growing.writer.complete({"longest": longest, "counts": counts}, without=tuple(WORKING))
+
+
+def add_tokens(growing: Growing) -> int:
+    """Write the tokens of all ASVs; returns the bases of the longest."""
+    bounds = growing.array("asvs.bounds").read()
+    texts = Texts(growing.array("asvs.text").read(), bounds)
+    longest, max_bp = int(np.diff(bounds).max()), growing.writer.record["config"]["max_bp"]
+    width = 1 + min(longest, max_bp)
+    array = growing.writer.array("tokens", "|u1", (width,))
+    for start in range(0, len(texts), PIECE):
+        piece = tokenize(texts[start : start + PIECE], max_bp)
+        rows = np.zeros((len(piece), width), np.uint8)
+        rows[:, : piece.shape[1]] = piece
+        array.append(rows)
+    return longest
+
+
+def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> Store:
+    """Write the corpus of `config` into `folder`, telling what happens on the way; what is there already stays.
+
+    Raises an `InputError` for whatever does not fit.
+    """
+    sources = sources_of(config)
+    with alone(folder, "--output", CorpusError):
+        sweep(folder)
+        record = begin(config, sources, folder)
+        if record["complete"]:
+            say(f"{folder} is complete already")
+        else:
+            write(config, sources, StoreWriter(folder, record), say)
+        for name in WORKING:  # here too where the process that completed the corpus was killed before it came to this
+            (folder / f"{name}.npy").unlink(missing_ok=True)
+    return open_store(folder)
+
+
+def write(config: PrepareConfig, sources: list[Source], writer: StoreWriter, say: Callable[[str], None]) -> None:
+    """Add the tables whose parts are not there yet, and complete the corpus."""
+    tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
+    with writer:
+        growing = go_on(writer, tree)
+        for number, source in enumerate(sources):
+            if number < len(writer.parts):
+                say(f"{source.name}: written before")
+                continue
+            part = add_table(growing, source, number, config)
+            say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
+            for reason, count in part["dropped"].items():
+                say(f"{source.name}: {counted(count, reason)}")
+        finish(growing, sources, say)

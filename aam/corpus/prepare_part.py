@@ -1,0 +1,273 @@
+"""One table of a corpus: its samples, and the ASVs that no table before it had."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.config import PrepareConfig
+from aam.corpus.prepared import DTYPES
+from aam.corpus.pretraining import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
+from aam.corpus.sources import Source
+from aam.corpus.store import GrowingArray, StoreWriter
+from aam.io.ids import Texts, encode_texts
+from aam.io.raw_table import cut_rows
+from aam.io.sequences import plain, sequences_of
+from aam.io.table import EMPTY_ASVS, clean, open_rows, refuse_empty
+from aam.phylogeny.tree import Tree, match_tips
+
+DIGEST = 16
+"""Bytes of a digest: two of 10^10 sequences share one with a chance below 10^-18."""
+ENTRIES = 1 << 18
+"""Counts that are in memory at a time: about 35 MB of work, mostly that of the checks."""
+WORKING = {
+    "ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4",
+    "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
+}  # fmt: skip
+"""Arrays that do not stay: ids of samples and of what is left out, as the tables have them; leaves of a common tree."""
+
+
+class Placed(NamedTuple):
+    """`columns` int64 [n] of n sequences; `new` int64, those of them, in order, that brought a column of their own."""
+
+    columns: NDArray[np.int64]
+    new: NDArray[np.int64]
+
+
+def digests(sequences: Iterable[str]) -> NDArray[np.bytes_]:
+    """Digests [n] of sequences, equal where they are."""
+    found = [hashlib.blake2b(text.encode(), digest_size=DIGEST).digest() for text in sequences]
+    return np.array(found, dtype=f"S{DIGEST}")
+
+
+class AsvIndex:
+    """Columns by sequence, numbered as they come: the digests in ascending order and the column of each."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, dtype=f"S{DIGEST}")
+        self._columns = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
+        """Which sequences [n] have a column."""
+        keys = digests(sequences)
+        return self._known(keys, np.searchsorted(self._keys, keys))
+
+    def _known(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the digest at these places is the one looked for."""
+        known = np.zeros(len(keys), dtype=bool)
+        inside = np.flatnonzero(at < len(self._keys))
+        known[inside] = self._keys[at[inside]] == keys[inside]
+        return known
+
+    def place(self, sequences: Iterable[str]) -> Placed:
+        """The column of each sequence; those not seen before get the next columns, in their order."""
+        keys = digests(sequences)
+        at = np.searchsorted(self._keys, keys)
+        known = self._known(keys, at)
+        columns = np.empty(len(keys), dtype=np.int64)
+        columns[known] = self._columns[at[known]]
+        fresh = np.flatnonzero(~known)
+        own, first, inverse = np.unique(keys[fresh], return_index=True, return_inverse=True)
+        number = np.empty(len(own), dtype=np.int64)
+        number[np.argsort(first)] = len(self) + np.arange(len(own))
+        columns[fresh] = number[inverse]
+        self._keys, self._columns = np.concatenate([self._keys, own]), np.concatenate([self._columns, number])
+        order = np.argsort(self._keys, kind="stable")
+        self._keys, self._columns = self._keys[order], self._columns[order]
+        return Placed(columns, fresh[np.sort(first)])
+
+
+class Scratch:
+    """Counts [samples, features] of one table on disk, for as long as the block lasts."""
+
+    def __init__(self, folder: Path):
+        types = {"indptr": "<i8", "indices": "<i4", "data": "<i4"}
+        self.arrays = {name: GrowingArray(folder / f"scratch.{name}.npy", kind, (), 0) for name, kind in types.items()}
+        self.arrays["indptr"].append(np.zeros(1, np.int64))
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        for array in self.arrays.values():
+            array.file.close()
+            array.path.unlink()
+
+    def append(self, counts: sparse.csr_array) -> None:
+        """Add samples, counts [n, features]."""
+        self.arrays["indptr"].append(self.arrays["data"].rows + counts.indptr[1:].astype(np.int64))
+        self.arrays["indices"].append(counts.indices)
+        self.arrays["data"].append(counts.data)
+
+    def blocks(self, columns: int) -> Iterator[sparse.csr_array]:
+        """The samples in order, some [rows, columns] at a time."""
+        indptr = self.arrays["indptr"].read()
+        for rows in cut_rows(indptr, ENTRIES):
+            bounds = np.array(indptr[rows.start : rows.stop + 1])
+            data, indices = (self.arrays[name].read(int(bounds[0]), int(bounds[-1])) for name in ("data", "indices"))
+            yield sparse.csr_array((data, indices, bounds - bounds[0]), shape=(len(bounds) - 1, columns))
+
+
+class Read(NamedTuple):
+    """What a table is about, less samples and features without reads: `features` int64 [A] are the numbers of its ASVs.
+
+    `dropped` tells what was left out: reason -> ids.
+    """
+
+    sample_ids: list[str]
+    features: NDArray[np.int64]
+    asv_ids: list[str]
+    sequences: list[str]
+    dropped: dict[str, list[str]]
+
+
+def read_counts(source: Source, scratch: Scratch) -> Read:
+    """Read the table of a study once, checking each block as `aam.io.table.read_table` checks the whole."""
+    path, fasta = source.files["table"], source.files.get("sequences")
+    dropped: dict[str, list[str]] = {}
+    sample_ids: list[str] = []
+    with open_rows(path, fasta is not None) as rows:
+        seen = np.zeros(len(rows.feature_ids), dtype=bool)
+        for raw in rows.blocks(ENTRIES):
+            found = clean(raw, str(path))
+            seen[found.counts.indices] = True
+            scratch.append(found.counts)
+            sample_ids += found.sample_ids
+            for reason, ids in found.dropped.items():
+                dropped.setdefault(reason, []).extend(ids)
+    refuse_empty(sample_ids, rows.sample_ids, path)
+    features = np.flatnonzero(seen)
+    asv_ids = [rows.feature_ids[feature] for feature in features]
+    dropped[EMPTY_ASVS] = [rows.feature_ids[feature] for feature in np.flatnonzero(~seen)]
+    found_ids = {reason: ids for reason, ids in dropped.items() if ids}
+    return Read(sample_ids, features, asv_ids, sequences_of(asv_ids, fasta, str(path)), found_ids)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A corpus that is being written: its arrays, the columns of its ASVs, and the tree of all tables if it is one."""
+
+    writer: StoreWriter
+    index: AsvIndex
+    tree: Tree | None
+
+    def array(self, name: str) -> GrowingArray:
+        """An array by its name."""
+        return self.writer.array(name, (DTYPES | WORKING)[name])
+
+    def append(self, **arrays: NDArray) -> None:
+        """Add rows to arrays, `counts_data=...` to "counts.data"."""
+        for name, values in arrays.items():
+            self.array(name.replace("_", ".", 1)).append(values)
+
+    def append_texts(self, name: str, strings: Sequence[str]) -> None:
+        """Add strings to a pair of arrays `name.text`, `name.bounds`."""
+        text, bounds = self.array(f"{name}.text"), self.array(f"{name}.bounds")
+        if bounds.rows == 0:
+            bounds.append(np.zeros(1, np.int64))
+        data, lengths = encode_texts(strings)
+        bounds.append(text.rows + np.cumsum(lengths))
+        text.append(data)
+
+    def append_lost(self, dropped: Mapping[str, Sequence[str]], study: int) -> None:
+        """Add ids that a study left out; the manifest numbers the reasons."""
+        reasons = self.writer.record.setdefault("reasons", [])
+        for reason, ids in dropped.items():
+            if reason not in reasons:
+                reasons.append(reason)
+            number = reasons.index(reason)
+            self.append_texts("lost", ids)
+            self.append(lost_reason=np.full(len(ids), number), lost_study=np.full(len(ids), study))
+
+    def holds(self, feature_id: str) -> bool:
+        """Whether a feature id is the sequence of an ASV of the corpus."""
+        return bool(self.index.holds([plain(feature_id)])[0])
+
+    def texts(self, name: str) -> Texts:
+        """The strings so far of a pair of arrays."""
+        bounds = self.array(f"{name}.bounds").read()
+        return Texts(self.array(f"{name}.text").read(), bounds if len(bounds) else np.zeros(1, np.int64))
+
+
+def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
+    """The corpus as its finished parts have left it."""
+    growing = Growing(writer, AsvIndex(), tree)
+    for name in writer.parts[-1]["rows"] if writer.parts else ():
+        growing.array(name)
+    growing.index.place(growing.texts("asvs"))
+    return growing
+
+
+def add_table(growing: Growing, source: Source, number: int, config: PrepareConfig) -> dict[str, Any]:
+    """Add the study of this number; returns what the manifest says of it."""
+    tree = growing.tree or read_any_tree(source.files["tree"])
+    with Scratch(growing.writer.folder) as scratch:
+        read = read_counts(source, scratch)
+        match = match_tips(read.asv_ids, read.sequences, tree, config.max_missing)
+        placed = growing.index.place([read.sequences[place] for place in match.columns])
+        column_of = np.full(int(read.features[-1]) + 1, -1, dtype=np.int64)
+        column_of[read.features[match.columns]] = placed.columns
+        kept = add_counts(growing, scratch, column_of, number)
+    if match.missing:
+        read.dropped[NOT_IN_TREE] = match.missing
+    if not kept.all():
+        read.dropped[ONLY_ABSENT_ASVS] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
+    growing.append_texts("ids", [read.sample_ids[row] for row in np.flatnonzero(kept)])
+    growing.append_texts("asvs", [read.sequences[match.columns[place]] for place in placed.new])
+    growing.append_lost(read.dropped, number)
+    if growing.tree is None:
+        add_tree(growing, tree, match.tips, placed.columns)
+    else:
+        growing.append(leaf=tree.leaves_of([match.tips[place] for place in placed.new]))
+    part = {
+        "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(placed.new),
+        "dropped": {reason: len(ids) for reason, ids in read.dropped.items()},
+    }  # fmt: skip
+    growing.writer.commit(part)
+    return part
+
+
+def add_counts(growing: Growing, scratch: Scratch, column_of: NDArray[np.int64], study: int) -> NDArray[np.bool_]:
+    """Add the samples of one study, less the features without a column (-1); returns which samples [n] are left."""
+    bounds = growing.array("counts.indptr")
+    if bounds.rows == 0:
+        bounds.append(np.zeros(1, np.int64))
+    kept = []
+    for block in scratch.blocks(len(column_of)):
+        columns = column_of[block.indices]
+        left = np.r_[0, np.cumsum(columns >= 0)][block.indptr]
+        rows = np.diff(left) > 0
+        kept.append(rows)
+        parts = block.data[columns >= 0], columns[columns >= 0], np.r_[0, left[1:][rows]]
+        counts = sparse.csr_array(parts, shape=(int(rows.sum()), len(growing.index)))
+        counts.sum_duplicates()  # sorts; and a sequence may have several ids in one table
+        bounds.append(growing.array("counts.data").rows + counts.indptr[1:].astype(np.int64))
+        growing.append(
+            counts_data=counts.data, counts_indices=counts.indices,
+            samples_depth=counts.sum(axis=1), samples_study=np.full(counts.shape[0], study),
+        )  # fmt: skip
+    return np.concatenate(kept)
+
+
+def add_tree(growing: Growing, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
+    """Add a tree, sheared to the tips of these columns; of several tips with one sequence the first stays."""
+    own, first = np.unique(columns, return_index=True)
+    names = [tips[place] for place in first]
+    sheared = tree.shear(names)
+    of_leaf = np.empty(len(names), np.int64)
+    of_leaf[sheared.leaves_of(names)] = own
+    growing.append(
+        trees_first=sheared.first, trees_last=sheared.last, trees_parent=sheared.parent, trees_length=sheared.length,
+        trees_columns=of_leaf, trees_order=np.argsort(of_leaf),
+        trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""A corpus as `aam prepare` leaves it on disk, opened as maps of its arrays: milliseconds at any size.
+
+| array | type, shape | |
+|---|---|---|
+| counts.indptr, .indices, .data | int64 [samples + 1], int32 [n], [n] | reads by sample (CSR), sorted, without zeros |
+| tokens | uint8 [ASVs, L] | |
+| asvs.text, .bounds | uint8, int64 [ASVs + 1] | the DNA of each ASV, which is its id |
+| samples.text, .bounds | uint8, int64 [samples + 1] | sample ids |
+| samples.by_id | int32 [samples] | samples in the order of their ids |
+| samples.depth, .study | int64, int32 [samples] | reads, and number of the study |
+| dropped.text, .bounds, .reason | uint8, int64 [n + 1], uint8 [n] | ids left out; numbers into `reasons` |
+| trees.first, .last, .parent, .length | int32, float64 [nodes] | sheared trees, one after the other |
+| trees.columns, .order | int32 [tips] | column of each leaf; leaves in the order of their columns |
+| trees.nodes, .tips | int64 [trees] | how many of each |
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.config import Metric
+from aam.corpus.store import Store, open_store
+from aam.errors import ConfigError
+from aam.io.ids import Texts
+from aam.io.table import Table
+from aam.phylogeny.targets import ForestTargets, Leaves, TreeTargets
+from aam.phylogeny.tree import Tree
+
+DTYPES = {
+    "counts.indptr": "<i8", "counts.indices": "<i4", "counts.data": "<i4", "tokens": "|u1",
+    "asvs.text": "|u1", "asvs.bounds": "<i8", "samples.text": "|u1", "samples.bounds": "<i8",
+    "samples.by_id": "<i4", "samples.depth": "<i8", "samples.study": "<i4",
+    "dropped.text": "|u1", "dropped.bounds": "<i8", "dropped.reason": "|u1",
+    "trees.first": "<i4", "trees.last": "<i4", "trees.parent": "<i4", "trees.length": "<f8", "trees.columns": "<i4",
+    "trees.order": "<i4", "trees.nodes": "<i8", "trees.tips": "<i8",
+}  # fmt: skip
+"""The type of every array of a corpus."""
+
+
+@dataclass(frozen=True)
+class StudyOf(Mapping[str, int]):
+    """The number of a sample's study by its id, found by bisection: nothing is built when a corpus opens."""
+
+    ids: Sequence[str]
+    by_id: NDArray[np.int32]
+    study: NDArray[np.int32]
+
+    def __getitem__(self, sample_id: str) -> int:
+        place = bisect_left(self.by_id, sample_id, key=self.ids.__getitem__)
+        if place == len(self.by_id) or self.ids[self.by_id[place]] != sample_id:
+            raise KeyError(sample_id)
+        return int(self.study[self.by_id[place]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An open corpus: `table`, its `tokens` [A, L]; of each sample `depth` int64 and `study` int32; `by_id`, see above.
+
+    `trees` and their `leaves` have one entry for all studies, or one for each. `dropped` tells what was left out:
+    reason -> ids.
+    """
+
+    table: Table
+    tokens: NDArray[np.uint8]
+    depth: NDArray[np.int64]
+    study: NDArray[np.int32]
+    by_id: NDArray[np.int32]
+    trees: list[Tree]
+    leaves: list[Leaves]
+    dropped: dict[str, Sequence[str]]
+
+    def targets(self, metric: Metric, alpha: float) -> TreeTargets | ForestTargets:
+        """Targets by the one tree, or by the tree of each study."""
+        pairs = zip(self.trees, self.leaves, strict=True)
+        own = [TreeTargets(tree, leaves, metric, alpha) for tree, leaves in pairs]
+        ids = self.table.sample_ids
+        return own[0] if len(own) == 1 else ForestTargets(own, StudyOf(ids, self.by_id, self.study))
+
+
+def open_prepared(folder: Path, max_bp: int) -> Prepared:
+    """Open a complete corpus; raises `CorpusError` for another folder and `ConfigError` for more bases than it has."""
+    store = open_store(folder)
+    longest, cut = store.manifest["longest"], store.manifest["config"]["max_bp"]
+    if max_bp > cut < longest:
+        raise ConfigError(
+            f"--max-bp {max_bp}, but {folder} was prepared with --max-bp {cut} and has sequences of {longest} bases; "
+            "ask for fewer bases or prepare it again with more"
+        )
+    asvs, samples = (Texts(store[f"{name}.text"], store[f"{name}.bounds"]) for name in ("asvs", "samples"))
+    dropped = open_dropped(store)
+    table = Table(open_counts(store, (len(samples), len(asvs))), samples, asvs, asvs, folder)
+    depth, study, by_id = (store[f"samples.{name}"] for name in ("depth", "study", "by_id"))
+    return Prepared(table, store["tokens"][:, : 1 + max_bp], depth, study, by_id, *open_trees(store, asvs), dropped)
+
+
+def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:
+    """Counts [samples, ASVs] over the maps; set one by one, because the constructor copies what differs in type."""
+    counts = sparse.csr_array(shape, dtype=np.int32)
+    counts.indptr, counts.indices, counts.data = (store[f"counts.{part}"] for part in ("indptr", "indices", "data"))
+    return counts
+
+
+def open_trees(store: Store, names: Texts) -> tuple[list[Tree], list[Leaves]]:
+    """The trees of a corpus, their tips named by their DNA, and their leaves."""
+    nodes, tips = (np.r_[0, np.cumsum(store[f"trees.{part}"])] for part in ("nodes", "tips"))
+    of_node = {name: store[f"trees.{name}"] for name in ("first", "last", "length", "parent")}
+    columns, order = store["trees.columns"], store["trees.order"]
+    trees, leaves = [], []
+    for number in range(len(nodes) - 1):
+        own, below = slice(nodes[number], nodes[number + 1]), slice(tips[number], tips[number + 1])
+        parts = {name: values[own] for name, values in of_node.items()}
+        trees.append(Tree(names.take(columns[below]), **parts, source=f"{store.folder}, tree {number + 1}"))
+        leaves.append(Leaves(columns[below], order[below]))
+    return trees, leaves
+
+
+def open_dropped(store: Store) -> dict[str, Sequence[str]]:
+    """What was left out: reason -> ids."""
+    ids, reason = Texts(store["dropped.text"], store["dropped.bounds"]), store["dropped.reason"]
+    places = {text: np.flatnonzero(reason == number) for number, text in enumerate(store.manifest["reasons"])}
+    return {text: ids.take(found) for text, found in places.items() if len(found)}

@@ -1,0 +1,206 @@
+"""Arrays that grow on disk, part by part, into a folder that `aam.corpus.store` opens.
+
+While an array grows, its header says that it is empty; numpy leaves room in it for a larger number, so the length is
+written into the same bytes at the end. The manifest is replaced whole after each part and says how long every array
+was then: whatever a broken part has written beyond that is cut off when work goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from aam.atomic import read_json, write_json
+from aam.errors import CorpusError
+from aam.io.files import digest
+
+MANIFEST = "manifest.json"
+FORMAT = "aam corpus 2"
+"""Counts up when older code can no longer read what is written."""
+BEGUN = {"complete", "config", "sources", "parts"}
+COMPLETE = {"arrays", "counts", "longest", "reasons"}
+"""What a manifest says from its start, and what at its end."""
+AGAIN = "remove the folder and run `aam prepare` again"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A complete folder; `manifest` is its record, which has the digest of every array."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    def __getitem__(self, name: str) -> NDArray:
+        """An array, mapped and read-only."""
+        path = self.folder / f"{name}.npy"
+        try:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as fault:
+            raise CorpusError(f"{path} is damaged ({' '.join(str(fault).split())}); {AGAIN}") from fault
+        return np.asarray(mapped)  # each slice of a numpy.memmap takes microseconds
+
+    def check(self) -> Iterator[str]:
+        """Read every file and compare its digest; yields the name of each that is sound, raises for the first other."""
+        for name, known in self.manifest["arrays"].items():
+            found = digest(self.folder / f"{name}.npy")
+            if found != known["sha256"]:
+                raise CorpusError(
+                    f"{self.folder / name}.npy has SHA-256 {found[:12]}…, expected {known['sha256'][:12]}…: it has "
+                    f"changed since it was written; {AGAIN}"
+                )
+            yield name
+
+
+def open_store(folder: Path) -> Store:
+    """Open a folder after a look at the manifest and the size of each file; raises `CorpusError` naming the file."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise CorpusError(f"{folder} is no prepared corpus ({MANIFEST} is missing); write one with `aam prepare`")
+    if not manifest.get("complete"):
+        raise CorpusError(f"{folder}: `aam prepare` has not finished here; run the same command again, it goes on")
+    for name, known in manifest["arrays"].items():
+        path = folder / f"{name}.npy"
+        found = path.stat().st_size if path.exists() else None
+        if found != known["bytes"]:
+            what = "missing" if found is None else f"{found:,} bytes long"
+            raise CorpusError(f"{path} is {what}, expected {known['bytes']:,} bytes; {AGAIN}")
+    return Store(folder, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The record of a folder, complete or not; None where there is none. Raises `CorpusError` for one of other kind."""
+    path = folder / MANIFEST
+    if folder.exists() and not folder.is_dir():
+        raise CorpusError(f"{folder} is a file, expected a folder that `aam prepare` wrote")
+    if not path.exists():
+        return None
+    try:
+        manifest = read_json(path)
+        kind = manifest["format"]
+        absent = (BEGUN | COMPLETE if manifest["complete"] else BEGUN) - manifest.keys() if kind == FORMAT else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise CorpusError(f"{path} is no record of a corpus ({brief(fault)}); give the right folder") from fault
+    if kind != FORMAT:
+        raise CorpusError(f"{path} is of format {kind!r}, expected {FORMAT!r}; run `aam prepare` of this version again")
+    if absent:
+        raise CorpusError(f"{path} lacks {', '.join(sorted(absent))}; {AGAIN}")
+    return manifest
+
+
+def brief(fault: Exception) -> str:
+    """What went wrong, in one line."""
+    return " ".join(f"{type(fault).__name__}: {fault}".split())
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Replace the record, whole or not at all."""
+    write_json(folder / MANIFEST, manifest)
+
+
+class GrowingArray:
+    """`path`, a .npy file of rows `shape` (without the first axis) and `dtype`, cut to its first `keep` rows."""
+
+    def __init__(self, path: Path, dtype: str, shape: tuple[int, ...], keep: int):
+        self.path, self.dtype, self.shape, self.rows = path, np.dtype(dtype), shape, keep
+        if keep == 0:
+            path.write_bytes(b"")
+        elif not path.exists():
+            raise CorpusError(f"{path} is missing; {AGAIN}")
+        self.file: BinaryIO = path.open("r+b", buffering=0)
+        self._write_header(0)
+        self.start = self.file.tell()
+        end, size = self.start + keep * self.row_bytes, path.stat().st_size
+        if size < end:
+            raise CorpusError(f"{path}: {size:,} bytes, expected at least {end:,}; {AGAIN}")
+        self.file.truncate(end)
+        self.file.seek(end)
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+
+    def append(self, values: NDArray) -> None:
+        """Rows [n, *shape] to add at the end; raises OverflowError where one does not fit into its type."""
+        rows = np.ascontiguousarray(values).astype(self.dtype, copy=False)
+        if rows is not values and not np.array_equal(rows, values):
+            raise OverflowError(f"{self.path.name}: values beyond {self.dtype}")
+        content = rows.reshape(-1).view(np.uint8).data
+        try:
+            while content:
+                content = content[self.file.write(content) :]
+        except OSError as fault:
+            raise CorpusError(
+                f"{self.path} cannot be written ({fault.strerror}); make room and run the same command again"
+            ) from fault
+        self.rows += len(rows)
+
+    def read(self, first: int = 0, last: int | None = None) -> NDArray:
+        """Rows first to last [n, *shape], all by default, mapped and read-only."""
+        count = (self.rows if last is None else last) - first
+        if count == 0:
+            return np.empty((0, *self.shape), self.dtype)
+        return np.memmap(self.path, self.dtype, "r", self.start + first * self.row_bytes, (count, *self.shape))
+
+    def flush(self) -> None:
+        """See to it that the rows are on the disk."""
+        os.fsync(self.file.fileno())
+
+    def seal(self) -> None:
+        """Write the length into the header; the array is a file that `numpy.load` reads from here on."""
+        self.file.seek(0)
+        self._write_header(self.rows)
+        assert self.file.tell() == self.start, "numpy keeps the size of a header whose array has grown"
+        self.flush()
+        self.file.close()
+
+    def _write_header(self, rows: int) -> None:
+        about = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows, *self.shape)}
+        npy.write_array_header_1_0(self.file, about)
+
+
+class StoreWriter:
+    """A folder that is being written; `record` is its manifest, which goes on where an unfinished one ended."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]):
+        self.folder, self.record = folder, record
+        self.parts: list[dict[str, Any]] = record["parts"]
+        self._arrays: dict[str, GrowingArray] = {}
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        for array in self._arrays.values():
+            array.file.close()
+
+    def array(self, name: str, dtype: str, shape: tuple[int, ...] = ()) -> GrowingArray:
+        """An array to append to: what its finished parts have written is kept, the rest is cut off."""
+        if name not in self._arrays:
+            keep = self.parts[-1]["rows"].get(name, 0) if self.parts else 0
+            self._arrays[name] = GrowingArray(self.folder / f"{name}.npy", dtype, shape, keep)
+        return self._arrays[name]
+
+    def commit(self, part: dict[str, Any]) -> None:
+        """Note a finished part: from here on it stays."""
+        for array in self._arrays.values():
+            array.flush()
+        self.parts.append(part | {"rows": {name: array.rows for name, array in self._arrays.items()}})
+        write_manifest(self.folder, self.record)
+
+    def complete(self, more: dict[str, Any], without: tuple[str, ...] = ()) -> None:
+        """Seal all arrays, note their digests, and make the folder one that opens, `without` some of them."""
+        arrays = {}
+        for name, array in sorted(self._arrays.items()):
+            array.seal()
+            if name not in without:
+                arrays[name] = {"bytes": array.path.stat().st_size, "sha256": digest(array.path)}
+        for part in self.parts:
+            del part["rows"]
+        write_manifest(self.folder, self.record | more | {"complete": True, "arrays": arrays})

@@ -1,0 +1,173 @@
+"""From files to samples with labels: table, tokens, targets, covariates and groups of the samples that can be used.
+
+What `aam.corpus.pretraining` is to pretraining, this is to fine-tuning, prediction and baselines; no tree is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
+from aam.corpus.dataset import ASVDataset, Draw
+from aam.corpus.label_schema import class_names, refuse_leaks
+from aam.corpus.labels import Labels, Overlap, as_numbers, read_labels
+from aam.corpus.pretraining import deep_enough, keep, named, sample_depths, with_example
+from aam.corpus.rarefy import choose_depth
+from aam.errors import ConfigError, MetadataError
+from aam.io.metadata import column, read_text, refuse_strangers
+from aam.io.sequences import tokenize
+from aam.io.table import EMPTY_SAMPLES, Table, read_table
+from aam.text import quote
+
+NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
+NO_TARGET = "samples without a target"
+MIN_SAMPLES = 4
+"""Fewer cannot be split into parts that train and test."""
+SUBJECTS = {"host_subject", "host", "subject", "patient", "individual", "participant", "donor", "animal", "mouse"}
+"""Names, less `_id`, of columns that say whose a sample is."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Samples with labels: row i of `labels` is row i of `table`; `classes` in the order of the model's outputs.
+
+    `tokens` [A, L] uint8; `depth` reads are drawn of a sample (None: all); `dropped` tells reason -> ids.
+    """
+
+    table: Table
+    tokens: NDArray[np.uint8]
+    labels: Labels
+    classes: tuple[str, ...]
+    depth: int | None
+    files: dict[str, Path]
+    overlap: Overlap
+    dropped: dict[str, list[str]]
+
+    def samples(self, rows: NDArray[np.int64], draw: Draw) -> ASVDataset:
+        """Some of the samples, numbers [n], drawn as told."""
+        ids = [self.table.sample_ids[row] for row in rows]
+        return ASVDataset(self.table.counts[rows], self.tokens, ids, draw)
+
+
+def open_study(data: DataConfig, target: TargetConfig) -> Study:
+    """Read and check table and metadata; raises an InputError for whatever does not fit."""
+    data, files = with_example(data)
+    if data.metadata is None:
+        raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
+    table = read_table(files["table"], data.sequences)
+    dropped = dict(table.dropped)
+    labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
+    table = keep(table, named(table, labels.sample_ids), dropped, NOT_IN_METADATA)
+    if not labels.labelled.any():
+        names = " and ".join(map(repr, target.target))
+        raise MetadataError(
+            f"{data.metadata}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
+            "table; choose another --target"
+        )
+    table = keep(table, labels.labelled, dropped, NO_TARGET)
+    table, depth = deep_enough(table, data.rarefy_depth, dropped)
+    place = {sample: row for row, sample in enumerate(labels.sample_ids)}
+    labels = labels.rows(np.array([place[sample] for sample in table.sample_ids], np.int64))
+    check_study(labels, target, data)
+    table = table.carried()
+    tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
+    return Study(table, tokens, labels, class_names(labels, target, data.metadata), depth, files, overlap, dropped)
+
+
+def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
+    """Refuse too few samples, samples without a group, constant targets, and covariates that give the target away."""
+    if len(labels.sample_ids) < MIN_SAMPLES:
+        raise MetadataError(
+            f"{data.metadata}: {len(labels.sample_ids)} samples can be used, expected at least {MIN_SAMPLES}; check "
+            "the overlap of metadata and table, --where and --rarefy-depth"
+        )
+    if labels.groups is not None:
+        nameless = [sample for sample, group in zip(labels.sample_ids, labels.groups, strict=True) if group is None]
+        if nameless:
+            raise MetadataError(
+                f"{data.metadata}: column {data.group_column!r} has no value for {len(nameless)} of "
+                f"{len(labels.sample_ids)} samples, first {quote(nameless[0])}; fill the column in, or leave these out"
+            )
+    if target.task in NUMERIC_TASKS:
+        for name, values in zip(target.target, labels.numbers.T, strict=True):
+            known = values[~np.isnan(values)]
+            if len(known) == 0 or (known == known[0]).all():
+                found = f"is {known[0]:g} for all" if len(known) else "has no value for any of the"
+                raise MetadataError(
+                    f"{data.metadata}: column {name!r} {found} {len(labels.sample_ids)} samples in use; there is "
+                    "nothing to learn, choose another target"
+                )
+    refuse_leaks(labels, target)
+
+
+def likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The metadata column that looks like subjects with several samples each, by its name, and its values; or None."""
+    frame = read_text(path).reindex(sample_ids)
+    for name in frame.columns:
+        values = frame[name]
+        if str(name).lower().removesuffix("_id") in SUBJECTS and 1 < values.nunique() < values.count():
+            alone = pd.Series([f"sample {sample}" for sample in sample_ids], index=values.index)
+            return str(name), values.fillna(alone).astype(str).tolist()
+    return None
+
+
+@dataclass(frozen=True)
+class NewSamples:
+    """Samples to predict: row i of `labels` is row i of `table`; `refused` tells id -> reason.
+
+    `truth` holds the targets where the metadata has them, columns named as the targets, missing as NaN.
+    """
+
+    table: Table
+    tokens: NDArray[np.uint8]
+    labels: Labels
+    depth: int | None
+    refused: dict[str, str]
+    truth: pd.DataFrame | None
+
+    def unseen(self, schema: TargetSchema) -> dict[str, int]:
+        """Covariates with samples whose value is missing or new, and how many."""
+        frame, found = self.labels.covariates, {}
+        for covariate in schema.covariates:
+            values = frame[covariate.name]
+            known = values.isin(covariate.categories) if covariate.categories else ~np.isnan(as_numbers(values))
+            found[covariate.name] = int((~known).sum())
+        return {name: count for name, count in found.items() if count}
+
+
+def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
+    """Read a table and, where given, its metadata; samples that cannot be predicted are refused by name, not raised."""
+    data, files = with_example(data)
+    table = read_table(files["table"], data.sequences)
+    refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
+    depths = sample_depths(table)
+    depth = choose_depth(depths, data.rarefy_depth)
+    shallow = depths < (depth or 1)
+    refused |= {
+        table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample"
+        for row in np.flatnonzero(shallow).tolist()
+    }
+    table = table.select(samples=np.flatnonzero(~shallow))
+    table = table.carried()
+    frame = pd.DataFrame(index=table.sample_ids)
+    if data.metadata is not None:
+        frame = read_text(data.metadata)
+        refuse_strangers(frame, table.sample_ids, data.metadata)
+        frame = frame.reindex(table.sample_ids)
+        for name in target.covariate:
+            column(frame, name, data.metadata)
+    covariates = frame.reindex(columns=list(target.covariate))
+    count = len(table.sample_ids)
+    labels = Labels(table.sample_ids, np.full((count, len(target.target)), np.nan), [None] * count, covariates, None)
+    truth = frame[list(target.target)] if set(target.target) <= set(frame.columns) else None
+    if truth is not None and target.task in NUMERIC_TASKS:
+        truth = pd.DataFrame({name: as_numbers(values) for name, values in truth.items()}, index=truth.index)
+    if truth is not None and not truth.notna().any().all():
+        truth = None
+    return NewSamples(table, tokenize(table.sequences, data.max_bp, table.asv_ids), labels, depth, refused, truth)

@@ -1,0 +1,187 @@
+"""ASV embeddings on disk, by sequence and weights: what was encoded once is never encoded again.
+
+A folder holds one sub-folder for each ASV encoder, named by the hash of its weights and, where it is not fp32, the
+precision of its products, with parts in safetensors: `keys`
+uint8 [n, 16], hashes of the tokens, and `embeddings` float32 [n, D]. A part is written whole or not at all, as soon as
+it is full, so an interrupted run goes on where it was. Several processes may write: a part is named after its keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from aam import vocab
+from aam.atomic import whole_file
+from aam.config import Precision
+from aam.errors import CheckpointError
+from aam.models.chunked_encoder import ChunkedEncoder
+from aam.models.devices import at_least_single, products_in
+from aam.models.pretrain_model import PretrainModel
+from aam.phylogeny.unifrac import Progress
+
+ASV_ROWS = 512
+"""ASVs encoded at once; they bound memory and change nothing."""
+KEY_BYTES = 16
+PART_ROWS = 4096
+"""ASVs of a part: what an interruption loses at most."""
+
+
+class EmbeddingStore(Protocol):
+    """Keeps ASV embeddings between calls; see `aam.inference.asvs`."""
+
+    def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which of these ASVs [U] are known, and the embeddings [known, D] of those."""
+
+    def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
+        """Keep the embeddings [n, D] of these ASVs."""
+
+
+class EncodedASVs(NamedTuple):
+    """The ASVs that are columns `columns` int64 [U] of a table, ascending, and their `embeddings` [U, D]."""
+
+    columns: NDArray[np.int64]
+    embeddings: Tensor
+
+
+def no_progress(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def device_of(model: PretrainModel) -> torch.device:
+    """Where the model computes."""
+    return next(model.parameters()).device
+
+
+@torch.inference_mode()
+def encode_asvs(
+    model: PretrainModel,
+    tokens: NDArray[np.uint8],
+    columns: NDArray[np.int64],
+    store: EmbeddingStore | None = None,
+    progress: Progress = no_progress,
+    precision: Precision = "fp32",
+) -> EncodedASVs:
+    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; what `store` holds is not encoded again.
+
+    In bfloat16 embeddings differ by about 0.5 % of their size, and the distances between them by 0.1 %.
+    """
+    device, known = device_of(model), np.zeros(len(columns), dtype=bool)
+    embeddings: Tensor | None = None
+    if store is not None:
+        known, found = store.find(tokens[columns])
+        embeddings = torch.zeros(len(columns), found.shape[1])
+        embeddings[torch.from_numpy(known)] = torch.from_numpy(found)
+    missing = np.flatnonzero(~known)
+    parts = []
+    for start in range(0, len(missing), ASV_ROWS):
+        some = tokens[columns[missing[start : start + ASV_ROWS]]]
+        with products_in(precision, device):
+            encoded = model.asv_encoder.embed(torch.from_numpy(some).to(device))
+        parts.append(at_least_single(encoded))
+        if store is not None:
+            store.add(some, parts[-1].float().cpu().numpy())
+        progress(min(start + ASV_ROWS, len(missing)), len(missing))
+    if embeddings is None:
+        return EncodedASVs(columns, torch.cat(parts))
+    if parts:
+        embeddings[torch.from_numpy(missing)] = torch.cat(parts).float().cpu()
+    return EncodedASVs(columns, embeddings.to(device))
+
+
+def weights_hash(encoder: ChunkedEncoder) -> str:
+    """Hash of names, shapes and values of all tensors of an encoder, hexadecimal."""
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    for name, tensor in sorted(encoder.state_dict().items()):
+        values = tensor.detach().float().cpu().contiguous().numpy()
+        digest.update(f"{name} {values.shape} ".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def sequence_key(tokens: NDArray[np.uint8]) -> bytes:
+    """Hash of one ASV's tokens [L] without its padding, so that the width of a table plays no part."""
+    return hashlib.blake2b(tokens[tokens != vocab.PAD].tobytes(), digest_size=KEY_BYTES).digest()
+
+
+class ASVCache:
+    """An `EmbeddingStore` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
+
+    def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int, precision: Precision = "fp32"):
+        name = weights_hash(encoder) + ("" if precision == "fp32" else f"-{precision}")
+        self.folder, self.dim = Path(folder) / name, dim
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._where: dict[bytes, tuple[Path, int]] = {}
+        for path in sorted(self.folder.glob("[!.]*.safetensors")):
+            self._index(path)
+        self._keys: list[bytes] = []
+        self._rows: list[NDArray[np.float32]] = []
+
+    def __len__(self) -> int:
+        return len(self._where) + len(self._keys)
+
+    def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which of the ASVs, tokens [U, L], are on disk, and the embeddings [known, D] of those, in their order."""
+        places = [self._where.get(sequence_key(row)) for row in tokens]
+        known = np.array([place is not None for place in places], dtype=bool)
+        by_part: dict[Path, list[tuple[int, int]]] = {}
+        for number, place in enumerate(place for place in places if place is not None):
+            by_part.setdefault(place[0], []).append((number, place[1]))
+        found = np.zeros((int(known.sum()), self.dim), dtype=np.float32)
+        for path, wanted in by_part.items():
+            embeddings = self._read(path, "embeddings", self.dim)
+            numbers, rows = np.array(wanted).T
+            found[numbers] = embeddings[rows]
+        return known, found
+
+    def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
+        """Take the embeddings [n, D] of ASVs, tokens [n, L]; on disk once a part is full or `flush` is called."""
+        self._keys += [sequence_key(row) for row in tokens]
+        self._rows += list(embeddings.astype(np.float32))
+        if len(self._keys) >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the part that is not yet on disk."""
+        if not self._keys:
+            return
+        keys = np.frombuffer(b"".join(self._keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+        path = self.folder / f"{hashlib.blake2b(keys.tobytes(), digest_size=KEY_BYTES).hexdigest()}.safetensors"
+        with whole_file(path) as partial:
+            save_file({"keys": keys.copy(), "embeddings": np.stack(self._rows)}, partial)
+        self._where |= {key: (path, row) for row, key in enumerate(self._keys)}
+        self._keys, self._rows = [], []
+
+    def __enter__(self) -> ASVCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()  # after an error too: what was encoded is right
+
+    def _index(self, path: Path) -> None:
+        for row, key in enumerate(self._read(path, "keys", KEY_BYTES)):
+            self._where[key.tobytes()] = (path, row)
+
+    def _read(self, path: Path, name: str, width: int) -> NDArray:
+        """One array [n, width] of a part; raises CheckpointError where the file is damaged."""
+        try:
+            with safe_open(path, framework="numpy") as part:
+                values = part.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"--cache {path}: damaged ({error}); remove this file, it is made again") from error
+        if values.ndim != 2 or values.shape[1] != width or not np.isfinite(values).all():
+            raise CheckpointError(
+                f"--cache {path}: {name} of shape {values.shape}, expected finite rows of {width}; remove this file"
+            )
+        return values

@@ -1,0 +1,165 @@
+"""What brings a model and its baselines to the units of a tree: found on training samples, kept with the checkpoint.
+
+A later table has no training samples, so nothing of it may be used to find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from aam.atomic import read_json
+from aam.corpus.dataset import Draw, Sample, in_columns
+from aam.corpus.pretraining import Corpus
+from aam.corpus.samples import TableSamples
+from aam.errors import CheckpointError, ConfigError
+from aam.evaluation.baselines import BASELINES, Line, choose_fit_samples, fit_line
+from aam.evaluation.metrics import known_pairs
+from aam.inference.asvs import encode_asvs
+from aam.inference.embed import Encoding
+from aam.models.latent_tree import Branches, LatentTree
+from aam.models.pretrain_model import PretrainModel
+from aam.phylogeny.engines import full_matrix
+from aam.phylogeny.targets import Targets, TreeTargets
+from aam.phylogeny.tree import Tree
+from aam.phylogeny.unifrac import Measure, Progress, community
+from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
+
+ROWS = 512
+"""ASVs whose distances to all others are computed at once; bounds memory and changes nothing."""
+SCALES = "scales.json"
+"""File of a checkpoint folder."""
+GROWN = "grown_tree"
+"""Name of the line of UniFrac on grown trees, which are no trees of inference: they make distances too large."""
+SCALE_SAMPLES = 64
+"""Most training samples that factor and line are found on: ratios differ by a few percent, and pairs are 2,016."""
+
+
+def grown_unifrac(
+    encoding: Encoding, samples: TableSamples, measure: Measure, progress: Progress
+) -> NDArray[np.float64]:
+    """UniFrac [N, N] of samples on a tree of their own ASVs; raises ConfigError where no such tree can be grown."""
+    latent = encoding.model.latent_tree
+    if latent is None:
+        raise ConfigError("the model has no latent tree to grow another from; train it with --unifrac-head both")
+    if len(samples.tokens) > MAX_ASVS:
+        raise ConfigError(
+            f"{samples.table.source}: {len(samples.tokens):,} ASVs, expected at most {MAX_ASVS:,} to grow a tree of "
+            "all pairs; use --method latent-tree, or fewer samples"
+        )
+    names = [str(column) for column in samples.columns]
+    tree = grow(latent, encoding.asvs.embeddings, samples.tokens, names)
+    return full_matrix(community(samples.table.counts, names, tree), measure, "torch", progress)
+
+
+def grow(latent: LatentTree, embeddings: torch.Tensor, tokens: NDArray[np.uint8], names: list[str]) -> Tree:
+    """UPGMA tree of ASVs with embeddings [A, D] and tokens [A, L], in the units of the tree that was learned.
+
+    Distances are geometric means of the learned ones and of Hamming distances, scaled to the mean of the learned.
+    """
+    learned = learned_distances(latent, embeddings)
+    found = np.sqrt(learned * hamming(tokens))
+    scale = learned.sum() / found.sum() if found.any() else 1.0
+    return upgma_tree(found * scale, names)
+
+
+@torch.inference_mode()
+def learned_distances(latent: LatentTree, embeddings: torch.Tensor) -> NDArray[np.float64]:
+    """Tree distances that the latent branches give between ASVs [A, D], [A (A - 1) / 2] in scipy's condensed order."""
+    branches = latent(embeddings)
+    rows = []
+    for start in range(0, len(embeddings), ROWS):
+        some = Branches(branches.members[start : start + ROWS], branches.tips[start : start + ROWS], branches.lengths)
+        rest = Branches(branches.members[start:], branches.tips[start:], branches.lengths)
+        block = latent.patristic(some, rest).double().cpu().numpy()
+        rows += [row[place + 1 :] for place, row in enumerate(block)]
+    return np.concatenate(rows)
+
+
+@dataclass(frozen=True)
+class Scales:
+    """`faith_pd`: branch length of the tree for each unit of latent length, None where either is missing.
+
+    `lines`: from raw distances to UniFrac, for each baseline that was computed and for grown trees (`GROWN`).
+    """
+
+    faith_pd: float | None = None
+    lines: dict[str, Line] = field(default_factory=dict)
+
+
+def read_scales(checkpoint: Path) -> Scales:
+    """What stands with a checkpoint; checkpoints of runs that never came to their end have none."""
+    file = checkpoint / SCALES
+    if not file.exists():
+        return Scales()
+    try:
+        record = read_json(file)
+        lines = {str(name): Line(*map(float, line)) for name, line in record["lines"].items()}
+        return Scales(None if record["faith_pd"] is None else float(record["faith_pd"]), lines)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{file}: not readable ({error}); remove it, or restore the checkpoint") from error
+
+
+def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mapping[str, Any]) -> Scales:
+    """The scales of a trained model; `figures` are those of the baselines, whose lines come from training samples."""
+    found = [name for name in BASELINES if f"baseline_{name}_slope" in figures]
+    lines = {name: Line(*(figures[f"baseline_{name}_{part}"] for part in Line._fields)) for name in found}
+    if model.latent_tree is None:
+        return Scales(None, lines)
+    known = training_samples(model, corpus, draw)
+    grown = grown_line(model.latent_tree, known, corpus.tokens)
+    return Scales(faith_pd_factor(known), lines if grown is None else lines | {GROWN: grown})
+
+
+class Known(NamedTuple):
+    """Whole training samples under a model, and what their tree says."""
+
+    samples: list[Sample]
+    encoding: Encoding
+    true: Targets
+
+
+def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
+    """At most `SCALE_SAMPLES` training samples, with all their ASVs."""
+    train = corpus.sides.train
+    chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:SCALE_SAMPLES]])
+    dataset = corpus.samples(chosen, draw.whole)
+    samples = [dataset[row] for row in range(len(dataset))]
+    true = corpus.targets(*in_columns(samples))
+    encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in samples])))
+    return Known(samples, Encoding(model, samples, encoded, None), true)
+
+
+def faith_pd_factor(known: Known) -> float | None:
+    """Tree length over latent length of samples; None where they have no tree."""
+    lengths = known.encoding.latent_lengths()
+    if known.true.faith_pd is None or lengths is None:
+        return None
+    return ratio(known.true.faith_pd, lengths.double().cpu().numpy())
+
+
+def grown_line(latent: LatentTree, known: Known, tokens: NDArray[np.uint8]) -> Line | None:
+    """From UniFrac on a grown tree of these samples to the true one; None with more ASVs than a grown tree takes."""
+    ids, asvs, counts = in_columns(known.samples)
+    columns, embeddings = known.encoding.asvs
+    if len(columns) > MAX_ASVS:
+        return None
+    names = [str(column) for column in columns]
+    tree = grow(latent, embeddings, tokens[columns], names)
+    own = [np.searchsorted(columns, some) for some in asvs]
+    raw = TreeTargets(tree, tree.leaves_of(names), latent.metric, latent.alpha)(ids, own, counts).unifrac
+    true = known.true.unifrac
+    return Line(*fit_line(known_pairs(raw, true), known_pairs(true, true)))
+
+
+def ratio(true: ArrayLike, found: ArrayLike) -> float | None:
+    """The factor with the least squared error of logarithms; None where no length is positive."""
+    true, found = np.asarray(true, np.float64), np.asarray(found, np.float64)
+    some = (true > 0) & (found > 0)
+    return float(np.exp(np.log(true[some] / found[some]).mean())) if some.any() else None

@@ -1,0 +1,214 @@
+"""BIOM files: HDF5 (version 2.1) and JSON (version 1).
+
+HDF5 arrays go from h5py straight to scipy after the pre-flight: `biom` would build a second copy with fixed-width ids,
+and it trusts what it reads (an index out of range ends the process). JSON cells are checked before they become a
+matrix, since `biom` sums a cell that is given twice and counts negative positions from the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.errors import TableError
+from aam.io.hdf5 import Source, check_bounds, check_indices, check_size, dataset, open_hdf5, read_strings
+from aam.io.raw_table import RawRows, RawTable, check_shape, cut_rows
+from aam.text import quote
+
+_NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
+"""Arrays of a BIOM matrix group and the types they may have."""
+_PIECE = 1 << 18
+"""Entries of the second copy of a matrix that are in memory at a time."""
+_CELLS = 1 << 15
+"""Entries that are hashed at a time: what that takes stays in a processor's cache."""
+
+
+@contextmanager
+def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
+    """Table of a BIOM 2.1 file; `name` stands for the file in messages. Raises `TableError`, also between blocks."""
+    with open_hdf5(path, name, TableError) as source:
+        features, samples = _claimed_shape(source)
+        check_shape(samples, features, name)
+        ids = {axis: dataset(source, f"{axis}/ids", "S") for axis in ("sample", "observation")}
+        arrays = {
+            axis: {part: dataset(source, f"{axis}/matrix/{part}", kinds) for part, kinds in _NUMBERS.items()}
+            for axis in ids
+        }
+        check_size(source, [*ids.values(), *arrays["sample"].values(), *arrays["observation"].values()])
+        for axis, expected in (("sample", samples), ("observation", features)):
+            if ids[axis].size != expected:
+                raise source.fail(f"{ids[axis].size} {axis} ids for a shape of {features} x {samples}")
+        sample_ids, feature_ids = (read_strings(source, ids[axis]) for axis in ("sample", "observation"))
+
+        def blocks(entries: int) -> Iterator[RawTable]:
+            read = 0
+            for rows, values in _compressed(source, "sample", arrays["sample"], (samples, features), entries):
+                read += _fingerprint(values, rows.start, by_sample=True)
+                yield RawTable(_canonical(source, values), sample_ids[rows], feature_ids)
+            for rows, values in _compressed(source, "observation", arrays["observation"], (features, samples), _PIECE):
+                read -= _fingerprint(values, rows.start, by_sample=False)
+            if read % 2**64:
+                raise source.fail("the matrices stored by sample and by observation disagree")
+
+        yield RawRows(sample_ids, feature_ids, blocks)
+
+
+def _claimed_shape(source: Source) -> tuple[int, int]:
+    """(features, samples) of the file's `shape` attribute; a BIOM file without it is none."""
+    attributes = source.file.attrs
+    if "shape" not in attributes:
+        raise source.error(
+            f"{source.name} is HDF5 but not a BIOM table (attribute 'shape' is missing); give a BIOM 2.1 feature table"
+        )
+    claimed = attributes.get_id("shape")
+    if claimed.shape != (2,) or claimed.dtype.kind not in "iu":
+        raise source.fail(f"attribute 'shape' is {claimed.dtype} {claimed.shape}, expected two whole numbers")
+    features, samples = (int(size) for size in attributes["shape"])
+    if min(features, samples) < 0:
+        raise source.fail(f"attribute 'shape' is {features} x {samples}")
+    return features, samples
+
+
+def _compressed(
+    source: Source, axis: str, arrays: dict[str, Any], shape: tuple[int, int], entries: int
+) -> Iterator[tuple[slice, sparse.csr_array]]:
+    """Checked sparse rows of one axis, about so many entries at a time, and which rows they are."""
+    group, (rows, columns) = f"{axis}/matrix", shape
+    count = arrays["data"].size
+    if arrays["indices"].size != count or arrays["indptr"].size != rows + 1 or count > rows * columns:
+        raise source.fail(
+            f"{group} has {count} values, {arrays['indices'].size} indices and {arrays['indptr'].size} row bounds "
+            f"for {rows} rows and {columns} columns"
+        )
+    indptr = arrays["indptr"][:]
+    check_bounds(source, group, indptr, count)
+    indptr = indptr.astype(np.int64, copy=False)
+    for piece in cut_rows(indptr, entries):
+        bounds = indptr[piece.start : piece.stop + 1]
+        indices, data = (arrays[part][bounds[0] : bounds[-1]] for part in ("indices", "data"))
+        check_indices(source, group, indices, columns)
+        index = np.int32 if max(len(data), columns) < 2**31 else np.int64
+        parts = (data, indices.astype(index, copy=False), (bounds - bounds[0]).astype(index))
+        yield piece, sparse.csr_array(parts, shape=(len(bounds) - 1, columns))
+
+
+def _canonical(source: Source, values: sparse.csr_array) -> sparse.csr_array:
+    """Rows with sorted columns; refuses a cell that is given twice, which would be summed."""
+    values.sort_indices()
+    if not values.has_canonical_format:
+        raise source.fail("sample/matrix gives a cell more than once")
+    return values
+
+
+def _fingerprint(values: sparse.csr_array, start: int, by_sample: bool) -> int:
+    """Sum of a 64-bit hash of each cell: tells whether two copies of a matrix hold the same cells in any order.
+
+    `start` is the number of the first row, which is a sample or else a feature.
+    """
+    total = 0
+    for rows in cut_rows(values.indptr, _CELLS):
+        bounds = values.indptr[rows.start : rows.stop + 1]
+        cells = slice(bounds[0], bounds[-1])
+        numbers = np.repeat(np.arange(start + rows.start, start + rows.stop), np.diff(bounds))
+        columns = values.indices[cells]
+        samples, features = (numbers, columns) if by_sample else (columns, numbers)
+        total += _hashes(samples, features, values.data[cells])
+    return total
+
+
+def _hashes(samples: NDArray[np.integer], features: NDArray[np.integer], values: NDArray[np.number]) -> int:
+    """Sum of the hashes of cells. NaN equals NaN, since it gets a refusal of its own; 0 equals -0."""
+    numbers = values.astype(np.float64) + 0.0
+    numbers[np.isnan(numbers)] = np.nan
+    cell = (samples.astype(np.uint64) << np.uint64(32)) ^ features.astype(np.uint64)
+    return int(_mixed(_mixed(cell) ^ numbers.view(np.uint64)).sum(dtype=np.uint64))
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Bits that all depend on all: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def read_biom_json(path: Path, name: str) -> RawTable:
+    """Table of a BIOM 1 file, sparse or dense; `name` stands for the file in messages. Raises `TableError`."""
+
+    def refuse(literal: str) -> NoReturn:
+        raise TableError(f"{name}: a count is {literal}; expected whole numbers >= 0; replace missing values by counts")
+
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=refuse)
+        sample_ids = [_text(column["id"]) for column in content["columns"]]
+        feature_ids = [_text(row["id"]) for row in content["rows"]]
+        dense = content.get("matrix_type") == "dense"
+        cells = np.asarray(content["data"], dtype=np.float64)
+        features, samples = (int(size) for size in content["shape"])
+    except TableError:
+        raise
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise TableError(f"{name} is JSON but not a BIOM table ({fault} is missing or has another form)") from fault
+    except (ValueError, OverflowError, RecursionError) as fault:
+        raise TableError(
+            f"{name} is damaged JSON, not a BIOM table ({fault}); write or fetch the file again"
+        ) from fault
+    check_shape(samples, features, name)
+    if (features, samples) != (len(feature_ids), len(sample_ids)):
+        raise TableError(
+            f"{name}: shape {features} x {samples}, but {len(feature_ids)} rows and {len(sample_ids)} columns have "
+            "ids; the file is damaged: write or fetch it again"
+        )
+    values = _from_dense(cells, name, features, samples) if dense else _from_cells(cells, name, feature_ids, sample_ids)
+    return RawTable(values, sample_ids, feature_ids)
+
+
+def _text(found: Any) -> str:
+    """An id as text; some writers give numbers."""
+    if not isinstance(found, str | int):
+        raise TypeError(f"id {found!r}")
+    return str(found)
+
+
+def _from_dense(cells: NDArray[np.float64], name: str, features: int, samples: int) -> sparse.csr_array:
+    """Sparse [samples, features] of the dense rows [features, samples]."""
+    if cells.shape != (features, samples):
+        raise TableError(
+            f"{name}: dense data of shape {cells.shape}, expected {features} x {samples}; write the file again"
+        )
+    return sparse.csr_array(cells.T)
+
+
+def _from_cells(
+    cells: NDArray[np.float64], name: str, feature_ids: list[str], sample_ids: list[str]
+) -> sparse.csr_array:
+    """Sparse [samples, features] of triples [cells, (feature, sample, value)]."""
+    features, samples = len(feature_ids), len(sample_ids)
+    cells = cells.reshape(-1, 3) if cells.size == 0 else cells
+    if cells.ndim != 2 or cells.shape[1] != 3:
+        raise TableError(f"{name}: sparse data of shape {cells.shape}, expected triples of row, column, count")
+    place, value = cells[:, :2], cells[:, 2]
+    outside = ~((place >= 0) & (place < (features, samples)) & (place == np.floor(place))).all(axis=1)
+    if outside.any():
+        row, column = place[outside.argmax()]
+        raise TableError(
+            f"{name}: {int(np.count_nonzero(outside))} cells lie outside the {features} x {samples} table, first row "
+            f"{row:g}, column {column:g}; the file is damaged: write or fetch it again"
+        )
+    row, column = place.astype(np.int64).T
+    order = np.argsort(row * samples + column, kind="stable")
+    row, column, value = row[order], column[order], value[order]
+    twice = (row[1:] == row[:-1]) & (column[1:] == column[:-1])
+    if twice.any():
+        first = int(twice.argmax())
+        raise TableError(
+            f"{name}: {int(np.count_nonzero(twice))} cells are given more than once, first sample "
+            f"{quote(sample_ids[column[first]])}, feature {quote(feature_ids[row[first]])}; keep one count each"
+        )
+    return sparse.csr_array((value, (column, row)), shape=(samples, features))

@@ -1,0 +1,149 @@
+"""Folders of output: may they be written to, and is this process alone there?"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal
+
+from aam.errors import InputError
+
+Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+GZIP_SIGNATURE = b"\x1f\x8b"
+MAX_LINE = 1 << 26
+"""Bytes of one line of text; a longer one is no table, FASTA or list of ids."""
+MAX_UNPACKED = 32 << 30
+"""Bytes that the data of one file may take once unpacked."""
+FREE_UNPACKED = 64 << 20
+"""Bytes up to which nobody asks for a ratio."""
+MAX_RATIO = 200
+"""Unpacked over stored bytes. Real tables and artifacts stay below 20; a single deflate can reach 1,032."""
+LOCK = ".lock"
+"""File in a folder that a process has for itself."""
+
+
+def is_inflated(unpacked: int, stored: int) -> bool:
+    """Whether data is out of proportion to what is stored, as in a file made to exhaust memory; both in bytes."""
+    return unpacked > FREE_UNPACKED and unpacked > MAX_RATIO * stored
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check_file(path: Path, option: str, error: type[InputError]) -> None:
+    """Raise `error` unless `path` is a readable file with something in it, not packed by gzip.
+
+    `option` is what the user gave it as.
+    """
+    if path.is_dir():
+        raise error(f"{path} is a directory, expected a file; give {option} the path of the file itself")
+    if not path.exists():
+        raise error(f"{path} does not exist; check the path given as {option}")
+    try:
+        with path.open("rb") as handle:
+            first = handle.read(len(GZIP_SIGNATURE))
+    except OSError as fault:
+        raise error(f"{path} cannot be read ({fault.strerror}); check its permissions") from fault
+    if not first:
+        raise error(f"{path} is an empty file (0 bytes); write or fetch it again")
+    if first == GZIP_SIGNATURE:
+        raise error(f"{path} is packed by gzip, expected the plain file; unpack it first (gunzip)")
+
+
+def sniff(path: Path) -> Kind:
+    """Kind of a file by its first 512 bytes."""
+    with path.open("rb") as handle:
+        head = handle.read(512)
+    if head.startswith(HDF5_SIGNATURE):
+        return "hdf5"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if b"\0" in head:
+        return "binary"
+    return "json" if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else "text"
+
+
+def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
+    """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
+
+    Raises `error` for other kinds of files, and, naming the line, where the text is not UTF-8, has NUL bytes or a line
+    longer than `MAX_LINE`.
+    """
+    kind = sniff(path)
+    if kind in ("hdf5", "zip", "npy"):
+        guess = " (a workbook of Excel, or a .qza)" if kind == "zip" else ""
+        raise error(f"{name} is {kind} data{guess}, expected text; export it as tab-separated text or FASTA")
+    with path.open("rb") as handle:
+        for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE + 1), b""), 1):
+            if len(line) > MAX_LINE:
+                raise error(
+                    f"{name}: line {number} is longer than {MAX_LINE:,} bytes; this is not the text expected here"
+                )
+            if b"\0" in line:
+                raise error(f"{name}: line {number} holds a NUL byte, as UTF-16 has; save the file as UTF-8")
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield number, line.rstrip(b"\r\n").decode("utf-8")
+            except UnicodeDecodeError as fault:
+                raise error(
+                    f"{name}: line {number} is not UTF-8 (byte 0x{line[fault.start]:02x} at column {fault.start + 1}); "
+                    "save the file as UTF-8"
+                ) from fault
+
+
+def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> None:
+    """Raise `error` for a folder, there or to be made, that is a file, lies in one or cannot be written to.
+
+    Asked at the start, it saves hours of work.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise error(f"{option} {folder}: {there} is a file, expected a folder; give another path")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise error(f"{option} {folder}: {there} cannot be written to; check its permissions, or give another folder")
+
+
+@contextmanager
+def alone(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
+    """Have a folder, made where there is none, for this process alone until the block ends.
+
+    Raises `error` where another process has it. The system lets go of what a killed one had. A folder that was made
+    for nothing is gone afterwards.
+    """
+    refuse_unwritable(folder, option, error)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / LOCK
+    with lock.open("a") as handle:
+        if not locked(handle, lock):
+            raise error(
+                f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def locked(handle: IO[str], path: Path) -> bool:
+    """Whether the open file at `path` is from now on this process's alone."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())  # who had it may have removed it meanwhile
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return True  # the file system knows no locks, as Lustre in many clusters: go on without

@@ -1,0 +1,198 @@
+"""Which DNA belongs to a feature id: the id itself, or a record of a FASTA file.
+
+A parser of its own, because importing scikit-bio's readers takes seconds and FASTA takes twenty lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.errors import SequenceError
+from aam.io.files import check_file, read_lines, sniff
+from aam.io.qza import open_artifact
+from aam.text import quote
+from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
+
+PIECE = 1 << 12
+"""Sequences looked at together; bounds memory and changes nothing."""
+BAD = 255
+"""Code of a character that is neither a base nor an IUPAC ambiguity code."""
+ARTIFACT = "FeatureData[Sequence]"
+"""QIIME 2 type that holds ASV sequences."""
+_MD5 = re.compile("[0-9a-f]{32}", re.IGNORECASE)
+_TAXON = re.compile("[dkpcofgs]__|.*;")
+"""How names of Greengenes, SILVA and GTDB begin, or ranks joined by semicolons."""
+
+
+def _code_table() -> NDArray[np.uint8]:
+    """Token of each ASCII character, in both cases."""
+    table = np.full(256, BAD, dtype=np.uint8)
+    for letter, token in {**dict.fromkeys(AMBIGUOUS, MASK), **BASES}.items():
+        table[ord(letter)] = table[ord(letter.lower())] = token
+    return table
+
+
+_CODES = _code_table()
+
+
+class Fault(NamedTuple):
+    """First character that is not DNA: `row` of the sequence, `position` in it (from 1), and how many rows have one."""
+
+    row: int
+    position: int
+    character: str
+    rows: int
+
+
+def encode(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Codes of all characters in one array [sum of lengths], BAD where they are no DNA, and the lengths [A]."""
+    text = "".join(sequences).encode("ascii", "replace")
+    return _CODES[np.frombuffer(text, dtype=np.uint8)], np.fromiter(map(len, sequences), np.int64, len(sequences))
+
+
+def find_fault(sequences: Sequence[str]) -> Fault | None:
+    """Where the first character is that is no DNA; None where all are."""
+    if is_dna(sequences):
+        return None
+    codes, lengths = encode(sequences)
+    bad, ends = np.flatnonzero(codes == BAD), np.cumsum(lengths)
+    rows = np.unique(np.searchsorted(ends, bad, side="right"))
+    row = int(rows[0])
+    position = int(bad[0] - (ends[row] - lengths[row]))
+    return Fault(row, position + 1, sequences[row][position], rows.size)
+
+
+def is_dna(sequences: Sequence[str]) -> bool:
+    """Whether all of them are DNA in either case, RNA, or IUPAC codes."""
+    return all((encode(sequences[start : start + PIECE])[0] != BAD).all() for start in range(0, len(sequences), PIECE))
+
+
+def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = None) -> NDArray[np.uint8]:
+    """Tokens [A, L] of DNA sequences: START, at most `max_bp` bases, PAD on the right; L = 1 + min(max_bp, longest).
+
+    Lower case reads as upper case, U as T, IUPAC ambiguity codes as MASK. Raises `SequenceError` for any other
+    character within the bases that are read, naming the ASV (by `ids`, else by number), the position and how many ASVs
+    are affected.
+    """
+    cut = [sequence[:max_bp] for sequence in sequences]
+    tokens = np.full((len(cut), 1 + max(map(len, cut), default=0)), PAD, dtype=np.uint8)
+    tokens[:, 0] = START
+    for start in range(0, len(cut), PIECE):
+        codes, lengths = encode(cut[start : start + PIECE])
+        if (codes == BAD).any():
+            raise SequenceError(not_dna(cut, ids))
+        rows = tokens[start : start + PIECE, 1:]
+        rows[np.arange(rows.shape[1]) < lengths[:, None]] = codes
+    return tokens
+
+
+def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
+    """What to say of sequences of which some are no DNA."""
+    fault = find_fault(sequences)
+    assert fault is not None
+    who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
+    return (
+        f"{fault.rows:,} of {len(sequences):,} sequences are not DNA, first that of ASV {who}: {fault.character!r} at "
+        f"position {fault.position}; expected A C G T U or IUPAC codes; correct the sequences"
+    )
+
+
+def read_sequences(path: Path) -> dict[str, str]:
+    """Sequence of each id of a FASTA file or a QIIME 2 `FeatureData[Sequence]`, as written; lines are joined.
+
+    The id is the header up to the first white space. Raises `SequenceError` for files that are not FASTA, empty records
+    and ids that repeat.
+    """
+    path = Path(path)
+    check_file(path, "--sequences", SequenceError)
+    kind = sniff(path)
+    if kind == "zip":
+        with open_artifact(path, ARTIFACT) as payload:
+            return _parse_fasta(payload, str(path))
+    if kind != "text":
+        raise SequenceError(
+            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {ARTIFACT} .qza; give the "
+            "sequences of the ASVs"
+        )
+    return _parse_fasta(path, str(path))
+
+
+def _parse_fasta(path: Path, name: str) -> dict[str, str]:
+    """Records of a FASTA file; `name` stands for it in messages."""
+    records: dict[str, list[str]] = {}
+    lines: list[str] | None = None
+    for number, line in read_lines(path, name, SequenceError):
+        line = line.strip()
+        if line.startswith(">"):
+            words = line[1:].split(maxsplit=1)
+            if not words:
+                raise SequenceError(f"{name}: line {number} starts a record without an id; expected '>id'")
+            if words[0] in records:
+                raise SequenceError(
+                    f"{name}: line {number} repeats the id {quote(words[0])}; "
+                    "ids must be unique: remove the second record"
+                )
+            lines = records[words[0]] = []
+        elif line and lines is None:
+            raise SequenceError(
+                f"{name}: line {number} is {quote(line)}, expected a FASTA header ('>id'); is this FASTA?"
+            )
+        elif line and lines is not None:
+            lines.append(line)
+    empty = [identifier for identifier, parts in records.items() if not parts]
+    if empty or not records:
+        found = f"{len(empty):,} records without sequence, first {quote(empty[0])}" if empty else "no records"
+        raise SequenceError(f"{name} holds {found}; expected '>id' lines, each followed by DNA")
+    return {identifier: "".join(parts) for identifier, parts in records.items()}
+
+
+def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]:
+    """DNA of each feature id of the file named `table`, upper case and with T for U.
+
+    Without `path` the ids themselves have to be DNA. Raises `SequenceError` where they are not, or where the file at
+    `path` misses some; either way with the first id and how many there are.
+    """
+    if path is None:
+        if fault := find_fault(ids):
+            raise SequenceError(_not_dna(ids, fault, table))
+        return [plain(text) for text in ids]
+    records = read_sequences(path)
+    missing = [text for text in ids if text not in records]
+    if missing:
+        raise SequenceError(
+            f"{path} lacks the sequences of {len(missing):,} of the {len(ids):,} features of {table} "
+            f"({len(missing) / len(ids):.1%}), first {quote(missing[0])}; "
+            "give the representative sequences of this very table"
+        )
+    found = [records[text] for text in ids]
+    if fault := find_fault(found):
+        advice = "remove the alignment gaps" if fault.character in "-." else "correct the file"
+        raise SequenceError(
+            f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
+            f"{fault.character!r} at position {fault.position}; expected A C G T U or IUPAC codes; {advice}"
+        )
+    return [plain(text) for text in found]
+
+
+def plain(text: str) -> str:
+    """Upper case, T for U; the very text where it is so already, since a table has many."""
+    return text if text.isupper() and "U" not in text else text.upper().replace("U", "T")
+
+
+def _not_dna(ids: Sequence[str], fault: Fault, table: str) -> str:
+    """Message for feature ids that are no sequences."""
+    look, advice = "", "give the sequences with --sequences FILE (FASTA or .qza)"
+    if all(map(_MD5.fullmatch, ids)):
+        look = " (they look like MD5 hashes)"
+    elif _TAXON.match(ids[fault.row]):
+        look, advice = " (they look like taxa)", "give the table of ASVs from before it was collapsed"
+    return (
+        f"{table}: {fault.rows:,} of {len(ids):,} feature ids are not DNA{look}, first {quote(ids[fault.row])} "
+        f"({fault.character!r} at position {fault.position}); expected ASV sequences as ids; {advice}"
+    )

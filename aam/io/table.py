@@ -1,0 +1,195 @@
+"""The feature table of a run: counts of samples x ASVs, their ids and the DNA of each ASV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.errors import TableError
+from aam.io.biom_file import open_biom_hdf5, read_biom_json
+from aam.io.files import check_file, sniff
+from aam.io.ids import MAX_FEATURE_ID, check_ids, pick
+from aam.io.qza import open_artifact
+from aam.io.raw_table import RawRows, RawTable, rows_of, whole_counts
+from aam.io.sequences import is_dna, sequences_of
+from aam.io.tsv import read_table_tsv
+
+ARTIFACT = "FeatureTable[Frequency]"
+"""QIIME 2 type that holds counts."""
+
+WHOLE = 1 << 62
+"""Entries of a block that is the whole table."""
+
+STORED_ZEROS = "samples with stored zeros, which were removed"
+EMPTY_SAMPLES = "samples without reads"
+EMPTY_ASVS = "ASVs without reads"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Counts [samples, ASVs] without stored zeros, row and column ids in file order, and the ASVs' upper-case DNA.
+
+    The samples are the given `rows` of `stored`, all where that is None, so that a table that is mapped from disk can
+    lose samples without being read. `dropped` tells what reading left out: reason -> ids (`STORED_ZEROS`,
+    `EMPTY_SAMPLES`, `EMPTY_ASVS`).
+    """
+
+    stored: sparse.csr_array
+    sample_ids: Sequence[str]
+    asv_ids: Sequence[str]
+    sequences: Sequence[str]
+    source: Path
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+    rows: NDArray[np.int64] | None = None
+
+    @cached_property
+    def counts(self) -> sparse.csr_array:
+        """Counts of the samples [samples, ASVs]; a copy where they are some of those stored."""
+        return self.stored if self.rows is None else self.stored[self.rows]
+
+    def doubts(self) -> list[str]:
+        """A warning of counts that are all 1; the first ones tell most tables, so that none is read for it."""
+        counts = self.stored.data
+        if (counts[:1000] != 1).any() or (counts != 1).any():
+            return []
+        return [
+            f"{self.source}: every count is 1, as where presence stands for reads: rarefaction leaves ASVs out by "
+            "chance, and weighted UniFrac and abundances mean nothing; give counts of reads"
+        ]
+
+    def richness(self) -> NDArray[np.int64]:
+        """ASVs in each sample [samples]."""
+        asvs = np.diff(self.stored.indptr)
+        return asvs if self.rows is None else asvs[self.rows]
+
+    def stored_rows(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows of `stored` that samples, given by number [n], have [n]."""
+        places = np.asarray(samples, dtype=np.int64)
+        return places if self.rows is None else self.rows[places]
+
+    def select(self, samples: NDArray[np.integer] | None = None, asvs: NDArray[np.integer] | None = None) -> Table:
+        """The table of some samples and ASVs, given by number, in that order; None keeps all. Empty ones stay.
+
+        Choosing samples copies no counts.
+        """
+        if samples is not None:
+            rows = self.stored_rows(samples)
+            return replace(self, rows=rows, sample_ids=pick(self.sample_ids, np.asarray(samples))).select(asvs=asvs)
+        if asvs is None:
+            return self
+        counts = self.counts[:, np.asarray(asvs, dtype=np.int64)]
+        counts.sort_indices()
+        ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
+        return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
+
+    def carried(self) -> Table:
+        """The table of the ASVs that some sample carries."""
+        return self.select(asvs=np.flatnonzero(carriers_of(self.counts)))
+
+
+def carriers_of(counts: sparse.csr_array) -> NDArray[np.int64]:
+    """How many samples carry each ASV, int64 [A], of counts [samples, A]."""
+    return np.asarray((counts > 0).sum(axis=0)).ravel()
+
+
+def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
+    """Read BIOM (HDF5 or JSON), a QIIME 2 `FeatureTable[Frequency]`, or classic TSV; the content decides, not the name.
+
+    Feature ids must be DNA, or `sequences` (FASTA or .qza) must hold the sequence of each. Stored zeros, samples and
+    ASVs without reads are left out and listed in `dropped`. Raises `TableError` or `SequenceError`, in one line, for
+    everything else that is not a table of counts with unique ids.
+    """
+    path = Path(path)
+    with open_rows(path, sequences is not None) as rows:
+        (raw,) = rows.blocks(WHOLE)
+    found = clean(raw, str(path))
+    refuse_empty(found.sample_ids, raw.sample_ids, path)
+    seen = np.bincount(found.counts.indices, minlength=len(raw.feature_ids)) > 0
+    asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
+    dropped = found.dropped | {EMPTY_ASVS: [raw.feature_ids[column] for column in np.flatnonzero(~seen)]}
+    return Table(
+        stored=found.counts if seen.all() else found.counts[:, seen],
+        sample_ids=found.sample_ids,
+        asv_ids=asv_ids,
+        sequences=sequences_of(asv_ids, None if sequences is None else Path(sequences), str(path)),
+        source=path,
+        dropped={reason: ids for reason, ids in dropped.items() if ids},
+    )
+
+
+class Cleaned(NamedTuple):
+    """Samples that have reads, `counts` int64 [samples, features] without stored zeros; reason -> ids left out."""
+
+    counts: sparse.csr_array
+    sample_ids: list[str]
+    dropped: dict[str, list[str]]
+
+
+def clean(raw: RawTable, name: str) -> Cleaned:
+    """Some samples of a table as whole counts, less stored zeros and samples without reads; see `whole_counts`."""
+    counts = whole_counts(raw, name)
+    zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
+    counts.eliminate_zeros()
+    reads = np.diff(counts.indptr) > 0
+    ids = {
+        STORED_ZEROS: [raw.sample_ids[row] for row in zero_rows],
+        EMPTY_SAMPLES: [raw.sample_ids[row] for row in np.flatnonzero(~reads)],
+    }
+    kept = [raw.sample_ids[row] for row in np.flatnonzero(reads)]
+    return Cleaned(counts if reads.all() else counts[reads], kept, ids)
+
+
+def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> None:
+    """Raise `TableError` where no sample has reads."""
+    if not kept:
+        raise TableError(f"{path}: all {len(everyone)} samples are empty (no count > 0); give a table with reads")
+
+
+@contextmanager
+def open_rows(path: Path, with_sequences: bool) -> Iterator[RawRows]:
+    """An open table file of any known kind, its ids checked; `with_sequences`: its feature ids need not be DNA."""
+    check_file(path, "--table", TableError)
+    with _open_raw(path) as rows:
+        check_ids(rows.sample_ids, "sample id", str(path), TableError)
+        check_ids(rows.feature_ids, "feature id", str(path), TableError, MAX_FEATURE_ID)
+        if not with_sequences and _is_transposed(rows):
+            raise TableError(
+                f"{path}: sample ids are DNA and feature ids are not; transpose the table, ASVs are the rows of its "
+                "file"
+            )
+        yield rows
+
+
+def _is_transposed(raw: RawRows) -> bool:
+    """Whether the samples have the sequences, as in tables written by R packages; short names are DNA by chance."""
+    return min(map(len, raw.sample_ids)) >= 20 and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids)
+
+
+@contextmanager
+def _open_raw(path: Path) -> Iterator[RawRows]:
+    """Content of a table file of any known kind; BIOM 2.1 is read as its blocks are asked for."""
+    kind = sniff(path)
+    if kind == "zip":
+        with open_artifact(path, ARTIFACT) as payload:
+            if sniff(payload) != "hdf5":
+                raise TableError(f"{path} does not hold a BIOM 2.1 (HDF5) table; export it from QIIME 2 again")
+            with open_biom_hdf5(payload, str(path)) as rows:
+                yield rows
+    elif kind == "hdf5":
+        with open_biom_hdf5(path, str(path)) as rows:
+            yield rows
+    elif kind in ("json", "text"):
+        yield rows_of((read_biom_json if kind == "json" else read_table_tsv)(path, str(path)))
+    else:
+        raise TableError(
+            f"{path} is {kind} data, expected BIOM (HDF5 or JSON), QIIME 2 .qza or tab-separated text; if it should be "
+            "BIOM, it is damaged: write it again"
+        )

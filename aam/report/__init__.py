@@ -1,0 +1,1 @@
+"""What shows a run: figures, tables and one HTML page."""

@@ -1,0 +1,167 @@
+"""The figure of `aam explain`: the leading ASVs, the check by deletion, and where on the tree the influence lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from aam.evaluation.calibration import reliability
+from aam.inference.explain import DELETED, RANKINGS, Explanation
+from aam.inference.predictions import TRUE
+from aam.report.figures import HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, drawing, limits, short
+from aam.text import cut
+
+MEDIANS = 8
+"""Parts of the range of the truth, each with as many samples, whose median residual is drawn; or its few values."""
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "fontsize": 9}
+"""Where legends stand: on no sample."""
+MOST_NUMBERED = 12
+"""With more classes the cells of the confusion matrix hold no text."""
+TOP = 20
+"""ASVs that are drawn by name."""
+NAME = 18
+"""Characters of a name; ids that are sequences are longer."""
+
+
+def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -> None:
+    """Predicted against true, with intervals, and the residuals; a row a target column."""
+    with drawing(PAGE, 4.9 * len(targets), target) as figure:
+        grid = figure.subplots(len(targets), 2, squeeze=False)
+        for (left, right), name in zip(grid, targets, strict=True):
+            known = table[table[f"{name}{TRUE}"].notna()]
+            against_truth(left, known, name)
+            residuals(right, known, name)
+
+
+def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
+    """A point a sample over its interval; orange where the truth lies outside of it."""
+    true, found = known[f"{name}{TRUE}"].to_numpy(), known[name].to_numpy()
+    ends = np.stack([known.get(f"{name}_{end}", known[name]).to_numpy() for end in ("lower", "upper")])
+    ends = np.where(np.isfinite(ends), ends, found)
+    inside = (ends[0] <= true) & (true <= ends[1]) | (ends[0] == ends[1])
+    low, high = limits(np.concatenate([true, found]))
+    axes.plot([low, high], [low, high], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+    for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
+        axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
+        looks: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
+        axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
+    axes.set(xlim=(low, high), xlabel=f"true {short(name)}", ylabel=f"predicted {short(name)}")
+    axes.set_title(f"{short(name)}: {len(known):,} samples, predicted unseen")
+    axes.legend(**BELOW, markerscale=1.4)
+
+
+def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
+    """Predicted less true over the truth: a slope is a pull to the mean."""
+    true = known[f"{name}{TRUE}"].to_numpy()
+    wrong = known[name].to_numpy() - true
+    axes.axhline(0.0, color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.scatter(true, wrong, s=14, color=TRAIN, linewidths=0, alpha=0.5)
+    values = np.unique(true)
+    if len(values) <= MEDIANS:
+        parts = [np.flatnonzero(true == value) for value in values]
+    else:
+        parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
+    middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
+    axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
+    axes.set(xlabel=f"true {short(name)}", ylabel=f"predicted less true {short(name)}", title="Residuals")
+    axes.legend(**BELOW)
+
+
+def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: PngFile) -> None:
+    """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
+    place = {label: number for number, label in enumerate(classes)}
+    true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}{TRUE}", name))
+    with drawing(PAGE, 4.6, target) as figure:
+        left, right = figure.subplots(1, 2)
+        confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
+        left.set(xlabel=f"predicted {short(name)}", ylabel=f"true {short(name)}")
+        calibrated(right, reliability(table[[f"p_{label}" for label in classes]].to_numpy(), true))
+
+
+def confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
+    """Counts [C, C] of true (rows) and predicted classes, coloured by the part of the true class."""
+    parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
+    ticks = range(len(classes))
+    labels = list(map(short, classes))
+    axes.set_xticks(ticks, labels, rotation=30 if max(map(len, labels)) > 6 else 0)
+    axes.set_yticks(ticks, labels)
+    axes.grid(visible=False)
+    axes.set_title(f"{int(counts.sum()):,} samples, predicted unseen")
+    if len(classes) > MOST_NUMBERED:
+        return
+    for row in ticks:
+        for column in ticks:
+            ink = "white" if parts[row, column] > 0.55 else "#333333"
+            words = f"{int(counts[row, column]):,}\n{parts[row, column]:.0%}"
+            axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=9)
+
+
+def calibrated(axes: Axes, bins: NDArray[np.float64]) -> None:
+    """Accuracy over confidence, bins [n, 3] of `reliability`, with 95 % Wilson intervals."""
+    confidence, accuracy, samples = bins.T
+    ends = [binomtest(round(right * count), int(count)).proportion_ci(method="wilson") for _, right, count in bins]
+    axes.plot([0, 1], [0, 1], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.vlines(confidence, [end.low for end in ends], [end.high for end in ends], color=TRAIN, linewidth=1.2)
+    axes.scatter(confidence, accuracy, s=20 + 180 * samples / samples.sum(), color=TRAIN, zorder=3)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="probability of the likeliest class", ylabel="part that is right")
+    axes.set_title("Calibration")
+    axes.set_aspect("equal")
+
+
+def plot_explanation(
+    found: Explanation, names: Sequence[str], tree_order: NDArray[np.int64] | None, target: PngFile
+) -> None:
+    """Draw an explanation of ASVs `names`; `tree_order` [U]: the place of each among the leaves, if there is a tree."""
+    with drawing(PAGE, 6.4 if tree_order is None else 8.4, target) as figure:
+        grid = figure.add_gridspec(
+            1 if tree_order is None else 2, 2, height_ratios=[3] if tree_order is None else [3, 1]
+        )
+        leading(figure.add_subplot(grid[0, 0]), found, names)
+        check(figure.add_subplot(grid[0, 1]), found)
+        if tree_order is not None:
+            along_the_tree(figure.add_subplot(grid[1, :]), found, tree_order)
+
+
+def leading(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
+    """Bars of the ASVs with the largest share, numbered as in the table; the colour says which way they push."""
+    top = found.order()[:TOP][::-1]
+    colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
+    axes.barh(range(len(top)), 100 * found.share[top], color=colours)
+    short = [cut(names[row], NAME) for row in top]
+    labels = [f"{name} {rank:>2}" for rank, name in zip(range(len(top), 0, -1), short, strict=True)]  # of one primer
+    axes.set_yticks(range(len(top)), labels, fontsize=7.5, family="DejaVu Sans Mono")
+    axes.set(xlabel="share of the influence, %", title="Leading ASVs (orange raises, blue lowers)")
+    axes.grid(visible=False, axis="y")
+
+
+def check(axes: Axes, found: Explanation) -> None:
+    """How far the output moves when ASVs are deleted, by each ranking."""
+    some = found.deleted_samples > 0
+    for row, (name, colour) in enumerate(
+        zip(RANKINGS, (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888"), strict=True)
+    ):
+        axes.plot(
+            np.array(DELETED)[some], found.deletion[row, some], marker="o", markersize=4, color=colour, label=name
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(DELETED, [str(count) for count in DELETED])
+    axes.set(
+        xlabel="ASVs deleted from a sample",
+        ylabel="mean change of the output",
+        title="Check by deletion",
+        ylim=(0, None),
+    )
+    axes.legend(title="chosen by")
+
+
+def along_the_tree(axes: Axes, found: Explanation, tree_order: NDArray[np.int64]) -> None:
+    """Share of each ASV at its place among the leaves: neighbours are relatives."""
+    axes.vlines(tree_order, 0, 100 * found.share, color=OKABE_ITO[0], linewidth=1.0)
+    axes.set(xlabel="ASVs in the order of the tree", ylabel="share, %", title="Where on the tree", ylim=(0, None))
