@@ -20,6 +20,19 @@ A message says what was wrong, where, what was found, what was expected and what
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
+from aam.text import quote
+
+FAILED, REFUSED = 1, 2
+"""Exit codes beside those of `AamError`: an error nobody foresaw, and input that was refused."""
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""What the machine may refuse: full disks, missing permissions, broken drives."""
+WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What it refuses of a path: names that are too long, folders that are files and files that are folders."""
+
 
 class AamError(Exception):
     """Base of all errors of this package; `exit_code` is what the command line returns."""
@@ -86,3 +99,28 @@ class Interrupted(AamError):
     """The run was stopped by a signal; a checkpoint was written first."""
 
     exit_code = 4
+
+
+def error_text(error: Exception) -> str:
+    """The kind of an error and its text, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def expected_error(error: Exception) -> tuple[str, int] | None:
+    """Text and exit code of what the user or the machine did, None for any other error."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AamError):
+        return text, error.exit_code
+    if (full := os.strerror(errno.ENOSPC)) in text:  # libraries have errors of their own for it
+        where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return f"{full}{where}; make room, or write elsewhere", FAILED
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+        return f"{error.strerror}: {error.filename or 'unknown file'}", FAILED
+    if isinstance(error, OSError) and error.errno in WRONG_PATHS:
+        name = quote(Path(error.filename or "unknown file").name)
+        return f"{error.strerror}: {name}; give another path", REFUSED
+    if isinstance(error, MemoryError):
+        return "not enough memory; use a smaller batch or table, or a machine with more", FAILED
+    if "DataLoader worker" in text:  # torch says so wherever the run happens to be
+        return "a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
+    return None

@@ -21,9 +21,9 @@ from torch import Tensor
 from aam.atomic import read_json, sync, write_json
 from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.errors import CheckpointError, ConfigError
-from aam.io.files import digest
+from aam.io.files import WEIGHTS, digest
 
-MODEL, TRAINING = "model.safetensors", "training.safetensors"
+MODEL, TRAINING = WEIGHTS, "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
 LAST, BEST = "last", "best"
 FOLD = "fold-"
@@ -71,14 +71,6 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
     sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def refuse_inside(folder: Path, option: str) -> None:
-    """Raise CheckpointError for a folder to write to that is a checkpoint: whatever else lies in it goes with it."""
-    if (folder / MODEL).exists():
-        raise CheckpointError(
-            f"{option} {folder}: a checkpoint, which its run replaces as a whole; give another folder"
-        )
 
 
 def write_about(folder: Path, checkpoint: Checkpoint) -> None:

@@ -6,7 +6,6 @@ stands here, because importing torch for `aam --help` would take seconds.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import traceback
@@ -17,8 +16,7 @@ from pathlib import Path
 import click
 
 from aam import __version__
-from aam.errors import AamError
-from aam.text import quote
+from aam.errors import FAILED, REFUSED, error_text, expected_error
 
 COMMANDS = {
     "prepare": "Join tables and trees into a corpus that opens at once, at any size.",
@@ -39,12 +37,8 @@ COMMANDS = {
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
-"""Exit codes beside those of `AamError`: an error nobody foresaw, wrong options, Ctrl-C with nothing to go on from."""
-ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-"""What the machine may refuse: full disks, missing permissions, broken drives."""
-WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""What it refuses of a path: names that are too long, folders that are files and files that are folders."""
+INTERRUPTED = 130
+"""Exit code of Ctrl-C with nothing to go on from."""
 
 
 class LazyGroup(click.Group):
@@ -148,7 +142,7 @@ def explain_error(error: Exception) -> tuple[str, int]:
     """One line for the user, and the exit code; what neither the user nor the machine did is a bug of ours."""
     if isinstance(error, click.Abort):
         return "Interrupted.", INTERRUPTED
-    if (known := expected_error(error)) is not None:
+    if (known := refused_options(error) or expected_error(error)) is not None:
         return f"Error: {known[0]}", known[1]
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
@@ -157,32 +151,12 @@ def explain_error(error: Exception) -> tuple[str, int]:
     ), FAILED
 
 
-def error_text(error: Exception) -> str:
-    """The kind of an error and its text, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def expected_error(error: Exception) -> tuple[str, int] | None:
-    """Text and exit code of what the user or the machine did, None for any other error."""
-    text = " ".join(str(error).split())
-    if isinstance(error, AamError):
-        return text, error.exit_code
-    if isinstance(error, click.ClickException):
-        context = error.ctx if isinstance(error, click.UsageError) else None
-        where = f" See `{context.command_path} --help`." if context else ""
-        if "unexpected extra argument" in error.message:
-            where = f"; an option takes one value, repeat it for more (--quantiles 0.1 --quantiles 0.9).{where}"
-        return f"{' '.join(error.format_message().split())}{where}", REFUSED
-    if (full := os.strerror(errno.ENOSPC)) in text:  # libraries have errors of their own for it
-        where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return f"{full}{where}; make room, or write elsewhere", FAILED
-    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
-        return f"{error.strerror}: {error.filename or 'unknown file'}", FAILED
-    if isinstance(error, OSError) and error.errno in WRONG_PATHS:
-        name = quote(Path(error.filename or "unknown file").name)
-        return f"{error.strerror}: {name}; give another path", REFUSED
-    if isinstance(error, MemoryError):
-        return "not enough memory; use a smaller batch or table, or a machine with more", FAILED
-    if "DataLoader worker" in text:  # torch says so wherever the run happens to be
-        return "a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
-    return None
+def refused_options(error: Exception) -> tuple[str, int] | None:
+    """Text and exit code of options that click refused, None for any other error."""
+    if not isinstance(error, click.ClickException):
+        return None
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    where = f" See `{context.command_path} --help`." if context else ""
+    if "unexpected extra argument" in error.message:
+        where = f"; an option takes one value, repeat it for more (--quantiles 0.1 --quantiles 0.9).{where}"
+    return f"{' '.join(error.format_message().split())}{where}", REFUSED

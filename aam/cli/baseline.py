@@ -45,7 +45,7 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     Example: aam baseline --model age-model --tree tree.nwk
              aam baseline --table table.biom --metadata samples.tsv --target age --folds 5 -o baselines
     """
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
 
     asked = given(values)
     folder = output or model

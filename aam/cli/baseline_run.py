@@ -12,10 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.cli.output import refuse_existing
-from aam.cli.progress import bar, status
 from aam.cli.report import BASELINES
 from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
+from aam.cli.terminal import bar, status
 from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, own
 from aam.corpus.pretraining import read_any_tree, with_example
@@ -27,6 +26,7 @@ from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.inference.predictions import TRUE
 from aam.io.ids import SAMPLE_ID
+from aam.io.output import refuse_existing
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import match_tips
 from aam.phylogeny.unifrac import Measure, community

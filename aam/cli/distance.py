@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from aam.evaluation.distance import Truth
     from aam.inference.embed import Encoding
     from aam.inference.scales import Scales
-    from aam.phylogeny.unifrac import Measure, Progress
+    from aam.observer import Progress
+    from aam.phylogeny.unifrac import Measure
 
 SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
 AGREEMENT = {
@@ -49,8 +50,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.atomic import write_json
     from aam.checkpoint import find_members
     from aam.cli.data_notes import tell_flattered
-    from aam.cli.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
-    from aam.cli.progress import bar
+    from aam.cli.terminal import bar
+    from aam.io.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
 
     started, asked = time.monotonic(), given(options)
     values, job = common_values(asked), part_of(DistanceConfig, asked)
@@ -175,7 +176,7 @@ class Predicted(NamedTuple):
 
 def compare(opened: Opened, predicted: Predicted, scales: Scales, seed: int) -> tuple[Truth, dict[str, Any]]:
     """What the tree says, and the figures of the prediction beside the baselines."""
-    from aam.cli.progress import bar, status
+    from aam.cli.terminal import bar, status
     from aam.evaluation.distance import distance_figures, diversity_figures, truth
 
     measure = measure_of(opened)

@@ -37,8 +37,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     """
     from aam.checkpoint import find_members
     from aam.cli.data_notes import tell_known
-    from aam.cli.embedding_files import check_embedding_output, write_embedding
-    from aam.cli.progress import bar
+    from aam.cli.terminal import bar
+    from aam.io.embeddings import check_embedding_output, write_embedding
 
     started, asked = time.monotonic(), given(options)
     values, job = common_values(asked), part_of(EmbedConfig, asked)

@@ -53,7 +53,8 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
     from aam.atomic import write_json
-    from aam.cli.output import check_output, new_file, optional_output
+    from aam.cli.terminal import optional_output
+    from aam.io.output import check_output, new_file
 
     started, asked = time.monotonic(), given(options)
     values, job = common_values(asked), part_of(ExplainConfig, asked)
@@ -89,7 +90,7 @@ class Explained(NamedTuple):
 
 def of_embeddings(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
     """How far samples lie from the mean of all samples."""
-    from aam.cli.progress import bar
+    from aam.cli.terminal import bar
     from aam.inference.explain import distance_to_mean, explain
 
     if job.of is not None:
@@ -104,8 +105,8 @@ def of_embeddings(opened: Opened, model_path: Path, values: Values, job: Explain
 def of_predictions(opened: Opened, model_path: Path, values: Values, job: ExplainConfig) -> Explained:
     """A target or class under the models of all folds, each looked at by itself."""
     from aam.checkpoint import open_predictors
-    from aam.cli.progress import bar
     from aam.cli.study_folds import tell_missing_folds
+    from aam.cli.terminal import bar
     from aam.inference.asvs import device_of
     from aam.inference.explain import choose_output, explain, identity_marks, mean_explanation, target_scalar
 

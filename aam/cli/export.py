@@ -10,9 +10,9 @@ import click
 
 from aam.cli.model_options import model_option, tell_last
 from aam.cli.options import PATH, add_options, fields_of, given
-from aam.cli.output import check_output, new_file, through_memory
 from aam.config import from_dict
 from aam.config.apply import ExportConfig
+from aam.io.output import check_output, new_file, through_memory
 
 ABOUT = "aam.json"
 """What to know for the program's use, within its file."""

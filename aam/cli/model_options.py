@@ -70,7 +70,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
     Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it.
     """
     from aam.cli.data_notes import tell_data, tell_misfit
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
 
     with status("opening the model and reading the data"):
         from aam.checkpoint import find_members, open_model
@@ -115,7 +115,7 @@ def refuse_finetuned(model_path: Path, config: RunnableConfig) -> None:
 
 def encoding_of(opened: Opened, job: ApplyConfig) -> Encoding:
     """The samples with their ASVs encoded, those that the cache holds taken from there."""
-    from aam.cli.progress import bar
+    from aam.cli.terminal import bar
     from aam.inference.asvs import encode_asvs
     from aam.inference.embed import Encoding
 

@@ -29,8 +29,8 @@ def command(output: Path, **values: Any) -> None:
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv
     """
-    from aam.cli.output import check_output
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
+    from aam.io.output import check_output
 
     asked = given(values)
     job, data, run = part_of(PredictConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)

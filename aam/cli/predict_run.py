@@ -10,9 +10,8 @@ import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
 from aam.cli.data_notes import tell_data, tell_flattered, tell_known, tell_misfit
-from aam.cli.output import new_file, refuse_existing
-from aam.cli.progress import status
 from aam.cli.study_folds import tell_missing_folds
+from aam.cli.terminal import status
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.corpus.dataset import ASVDataset, draw_of
 from aam.corpus.label_schema import encode
@@ -29,6 +28,7 @@ from aam.inference.predictions import (
     target_figures,
 )
 from aam.io.ids import SAMPLE_ID
+from aam.io.output import new_file, refuse_existing
 from aam.models.devices import resolve_device
 from aam.text import counted
 

@@ -25,7 +25,7 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     Examples: aam preflight --example
               aam preflight --table table.biom --tree tree.nwk --preset base --lr 3e-4
     """
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
 
     check_bounds("seconds", seconds, {"above": 0.0})
     config = from_options(PretrainConfig, given(options, config_file))

@@ -25,7 +25,7 @@ def command(config_file: Path | None, **options: Any) -> None:
     Try it:        aam pretrain --example --max-minutes 3
     Your own data: aam pretrain --table table.biom --tree tree.nwk --output-dir run
     """
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
 
     values = located(PretrainConfig, given(options, config_file))
     with status("starting"):
@@ -55,7 +55,7 @@ def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfi
 def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
     """Open the data, then print the plan or train and report; `resume`: whether a run that is there was to go on."""
     from aam.cli.data_notes import tell_data
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
     from aam.corpus.pretraining import open_corpus
     from aam.training.manifest import held
     from aam.training.plan import plan_text

@@ -14,18 +14,19 @@ import click
 from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
-from aam.cli.output import optional_output, shell_path
 from aam.cli.preflight import refuse
-from aam.cli.progress import status
 from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
 from aam.cli.report_samples import of_pretraining
 from aam.cli.run_pictures import pretraining_pictures, remove_shown, show_run
+from aam.cli.terminal import TERMINAL, optional_output, status
 from aam.config import PretrainConfig
 from aam.corpus.pretraining import Corpus
 from aam.evaluation.baselines import BASELINES
 from aam.inference.heldout import Embedded, HeldOut
 from aam.inference.known_asvs import KnownASVs, sketch, write_known
 from aam.inference.scales import SCALES, fit_scales
+from aam.io.output import shell_path
+from aam.observer import Sink
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
@@ -34,7 +35,7 @@ from aam.training.preflight import eager, quick_preflight
 from aam.training.probes import PretrainProbes
 from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
 from aam.training.signals import StopRequest
-from aam.training.sinks import Sink, open_sinks
+from aam.training.sinks import open_sinks
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World
@@ -60,7 +61,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
-    sinks = open_sinks(folder, state.step) if world.first else nullcontext(list[Sink]())
+    sinks = open_sinks(folder, state.step, TERMINAL.training_display()) if world.first else nullcontext(list[Sink]())
     try:
         with sinks as run.sinks, StopRequest() as stop:
             train(run, state, SharedStop(stop, world))

@@ -58,8 +58,8 @@ def command(run: Path, output: Path | None, **given: Any) -> None:
     Examples: aam report aam-run --metadata metadata.tsv --color-by body_site
               aam report age-model --explain drivers.tsv -o for-my-colleagues.html
     """
-    from aam.cli.output import check_output, new_file
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
+    from aam.io.output import check_output, new_file
 
     if output is not None:
         check_output(output, [".html"])
@@ -93,9 +93,9 @@ def page(run: Path, shown: ReportSamples | None, given: ReportOptions, notes: Se
 
     What fails of the parts that show samples is left out, with a note and a line on stderr that ends with the `remedy`.
     """
-    from aam.cli.output import optional_output
     from aam.cli.report_files import driver_parts
     from aam.cli.report_samples import sample_parts
+    from aam.cli.terminal import optional_output
     from aam.report.page import report_html
 
     reasons: list[str] = []

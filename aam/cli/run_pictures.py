@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from aam.atomic import whole_file
 from aam.checkpoint import fold_folders
-from aam.cli.output import optional_output, shell_path, through_memory
 from aam.cli.report import CURVES, PREDICTIONS, REPORT, UNIFRAC, write_report
+from aam.cli.terminal import optional_output
 from aam.cli.train_report import out_of_fold
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.inference.heldout import Embedded, HeldOut
+from aam.io.output import shell_path, through_memory
 from aam.training.manifest import read_config, read_part
 from aam.training.sinks import read_log
 

@@ -28,7 +28,7 @@ def command(config_file: Path | None, **values: Any) -> None:
     Your own data: aam train --table table.biom --metadata samples.tsv --target age --group-column subject \\
                              --pretrained RUN --freeze --folds 5 --output-dir age-model
     """
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
 
     asked = located(FinetuneConfig, given(values, config_file))
     with status("starting"):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.checkpoint import config_of_encoder
-from aam.cli.progress import status
+from aam.cli.terminal import status
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
 from aam.corpus.pretraining import Corpus, match_files, with_example
 from aam.corpus.split import Sides

@@ -15,10 +15,10 @@ from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, o
 from aam.cli.advice import tell_precision
 from aam.cli.data_notes import tell_dropped, tell_misfit
 from aam.cli.preflight import refuse
-from aam.cli.progress import status
 from aam.cli.report_samples import of_study
 from aam.cli.run_pictures import finetuning_pictures, remove_shown, show_run
 from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
+from aam.cli.terminal import TERMINAL, status
 from aam.cli.train_adapt import adapt
 from aam.cli.train_report import FoldResult, report, truth
 from aam.config import FinetuneConfig
@@ -141,7 +141,7 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
     seams = Seams(lambda learner: watch(learner, config, study, watched), selects, study.table, study.dropped)
     run, state = assemble(config, learner, batches, seams)
     try:
-        with open_sinks(folder, state.step, order.number, order.folds) as run.sinks:
+        with open_sinks(folder, state.step, TERMINAL.training_display(order.number, order.folds)) as run.sinks:
             train(run, state, order.stop)
     finally:
         add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)

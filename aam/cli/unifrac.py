@@ -37,7 +37,7 @@ def command(output: Path, **values: Any) -> None:
     \b
     Example: aam unifrac --table table.biom --tree tree.nwk --metric weighted_normalized -o distances.h5
     """
-    from aam.cli.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_columns, write_matrix
+    from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_columns, write_matrix
 
     started, asked = time.monotonic(), given(values)
     job, data, run = part_of(UnifracConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
@@ -58,7 +58,7 @@ def command(output: Path, **values: Any) -> None:
 
 def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table, Community]:
     """The table less what tree or depth leave out (told on stderr), and its samples, rarefied, on the tree."""
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
     from aam.corpus import pretraining as corpus
     from aam.corpus.rarefy import rarefy_table
     from aam.io.table import read_table
@@ -79,7 +79,7 @@ def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table,
 
 def compute(samples: Community, job: UnifracConfig) -> np.ndarray:
     """Distances [n, n], or diversities [n], with a progress bar on stderr."""
-    from aam.cli.progress import bar
+    from aam.cli.terminal import bar
     from aam.phylogeny.engines import full_faith_pd, full_matrix
     from aam.phylogeny.unifrac import Measure
 

@@ -24,8 +24,9 @@ from aam.evaluation.baselines import (
 )
 from aam.evaluation.metrics import known_pairs, pair_scores, upper_triangle
 from aam.evaluation.pcoa import pcoa
+from aam.observer import Progress
 from aam.phylogeny.engines import full_faith_pd, full_matrix
-from aam.phylogeny.unifrac import Measure, Progress, community
+from aam.phylogeny.unifrac import Measure, community
 
 NEIGHBOURS = 10
 PROCRUSTES_AXES = 10

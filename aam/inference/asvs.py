@@ -27,7 +27,7 @@ from aam.errors import CheckpointError
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.devices import at_least_single, products_in
 from aam.models.pretrain_model import PretrainModel
-from aam.phylogeny.unifrac import Progress
+from aam.observer import Progress, no_progress
 
 ASV_ROWS = 512
 """ASVs encoded at once; they bound memory and change nothing."""
@@ -51,10 +51,6 @@ class EncodedASVs(NamedTuple):
 
     columns: NDArray[np.int64]
     embeddings: Tensor
-
-
-def no_progress(done: int, total: int) -> None:
-    """Nobody watches."""
 
 
 def device_of(model: PretrainModel) -> torch.device:

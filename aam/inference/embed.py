@@ -17,11 +17,11 @@ from torch import Tensor
 
 from aam.config import Precision
 from aam.corpus.dataset import Sample, collate_fn
-from aam.inference.asvs import EncodedASVs, device_of, no_progress
+from aam.inference.asvs import EncodedASVs, device_of
 from aam.models.devices import at_least_single, products_in
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
 from aam.models.pretrain_model import PretrainModel
-from aam.phylogeny.unifrac import Progress
+from aam.observer import Progress, no_progress
 
 SAMPLE_ROWS = 64
 """Samples encoded at once; they bound memory and change nothing."""

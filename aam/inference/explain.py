@@ -19,12 +19,11 @@ from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, NumericTarget
 from aam.errors import ConfigError
-from aam.inference.asvs import no_progress
 from aam.inference.embed import Block, Encoding
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.models.target_head import community_features, read_amount
-from aam.phylogeny.unifrac import Progress
+from aam.observer import Progress, no_progress
 from aam.text import quote
 
 STEPS = 32

@@ -25,10 +25,11 @@ from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
 from aam.models.latent_tree import Branches, LatentTree
 from aam.models.pretrain_model import PretrainModel
+from aam.observer import Progress
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.targets import Targets, TreeTargets
 from aam.phylogeny.tree import Tree
-from aam.phylogeny.unifrac import Measure, Progress, community
+from aam.phylogeny.unifrac import Measure, community
 from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
 
 ROWS = 512

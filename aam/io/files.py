@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
-from aam.errors import InputError
+from aam.errors import CheckpointError, InputError
 
 Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
+WEIGHTS = "model.safetensors"
+"""File that makes a folder a checkpoint."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GZIP_SIGNATURE = b"\x1f\x8b"
 MAX_LINE = 1 << 26
@@ -112,6 +114,14 @@ def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> Non
         raise error(f"{option} {folder}: {there} is a file, expected a folder; give another path")
     if not os.access(there, os.W_OK | os.X_OK):
         raise error(f"{option} {folder}: {there} cannot be written to; check its permissions, or give another folder")
+
+
+def refuse_inside(folder: Path, option: str) -> None:
+    """Raise CheckpointError for a folder to write to that is a checkpoint: whatever else lies in it goes with it."""
+    if (folder / WEIGHTS).exists():
+        raise CheckpointError(
+            f"{option} {folder}: a checkpoint, which its run replaces as a whole; give another folder"
+        )
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from scipy import sparse
 
 from aam.config import UnifracEngine
 from aam.errors import ConfigError
+from aam.observer import Progress
 from aam.phylogeny import unifrac
-from aam.phylogeny.unifrac import Branches, Community, Measure, Progress, SparseSample
+from aam.phylogeny.unifrac import Branches, Community, Measure, SparseSample
 
 UNIFRAC = {
     "unweighted": "unweighted_fp64",

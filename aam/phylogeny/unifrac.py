@@ -15,7 +15,7 @@ reads shares nothing with any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -25,8 +25,6 @@ from scipy import sparse
 from aam.config import Metric
 from aam.phylogeny.tree import Tree, merge_equal_ranges
 
-Progress = Callable[[int, int], None]
-"""Called with (work done, work in all) now and then."""
 ROUNDING = 1e-13
 """Differences below this part of the sum they came from are cancellation and read as 0, as between equal samples."""
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from aam.config import RunnableConfig
 from aam.corpus.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
+from aam.observer import Sink
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
 from aam.training.signals import Stop
-from aam.training.sinks import Meter, Sink
+from aam.training.sinks import Meter
 from aam.training.state import EVALUATIONS, Budget, TrainState
 from aam.training.step import Learner, step
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import aam
 from aam.atomic import read_json, write_json
-from aam.checkpoint import FOLD, LAST, fold_folders, look_into, refuse_inside
+from aam.checkpoint import FOLD, LAST, fold_folders, look_into
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
@@ -33,7 +33,7 @@ from aam.config.health import HealthConfig
 from aam.config.switches import read_switches
 from aam.corpus.pretraining import Corpus
 from aam.errors import CheckpointError, ConfigError
-from aam.io.files import alone, digest, refuse_unwritable
+from aam.io.files import alone, digest, refuse_inside, refuse_unwritable
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"

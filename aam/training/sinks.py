@@ -7,11 +7,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from aam.atomic import write_text
 from aam.errors import CheckpointError
+from aam.observer import Sink
 from aam.training.step import StepResult
 
 LOG = "log.jsonl"
@@ -53,18 +54,10 @@ class Meter:
         }
 
 
-class Sink(Protocol):
-    """Takes readings: `kind` is "train" or "validation", `share` the part of the run that is done."""
-
-    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None: ...
-    def close(self) -> None: ...
-
-
 @contextmanager
-def open_sinks(folder: Path, step: int, part: int = 1, parts: int = 1) -> Iterator[list[Sink]]:
-    """Log, TensorBoard and terminal of a run in its folder; arguments as of the classes."""
-    log, curves = JsonlSink(folder / LOG, step), TensorBoardSink(folder / "tensorboard", step)
-    sinks: list[Sink] = [log, curves, ConsoleSink(part, parts)]
+def open_sinks(folder: Path, step: int, display: Sequence[Sink] = ()) -> Iterator[list[Sink]]:
+    """Log and TensorBoard of a run in its folder, from `step` on, and what shows it to a waiting user."""
+    sinks: list[Sink] = [JsonlSink(folder / LOG, step), TensorBoardSink(folder / "tensorboard", step), *display]
     try:
         yield sinks
     finally:

@@ -15,12 +15,13 @@ from aam.config import ModelConfig
 from aam.corpus.samples import TableSamples
 from aam.errors import ConfigError
 from aam.inference import scales as grown_tree
-from aam.inference.asvs import encode_asvs, no_progress
+from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
 from aam.inference.scales import grow, grown_unifrac, learned_distances
 from aam.io.sequences import tokenize
 from aam.io.table import Table
 from aam.models.pretrain_model import PretrainModel
+from aam.observer import no_progress
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.unifrac import Measure
 from aam.phylogeny.upgma import hamming

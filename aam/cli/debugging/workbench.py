@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from aam.cli import FAILED, explain_error
+from aam.cli import explain_error
 from aam.cli.options import OWN_DATA, PATH, add_options
 from aam.config import PretrainConfig, changed, from_options, groups, options
+from aam.errors import FAILED
 
 if TYPE_CHECKING:
     from aam.corpus.batches import TrainingBatches
@@ -91,7 +92,7 @@ def workbench_of(run: Path | None, asked: dict[str, Any]) -> Workbench:
     A run is looked at on its own data unless a table is asked for. Raises an InputError for whatever does not fit.
     """
     from aam.checkpoint import Pretrained, open_as
-    from aam.cli.progress import status
+    from aam.cli.terminal import status
     from aam.corpus.pretraining import open_corpus
 
     with status("opening data and model"):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.cli.output import check_output, new_file, through_memory
 from aam.errors import ConfigError
 from aam.io.ids import FEATURE_ID, SAMPLE_ID
+from aam.io.output import check_output, new_file, through_memory
 
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids, by the kind of rows."""

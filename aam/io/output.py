@@ -1,22 +1,19 @@
-"""Files that a command leaves behind: written whole or not at all, and never over another file."""
+"""Files of output: written whole or not at all, and never over another file."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-import click
 import numpy as np
 
 from aam.atomic import partial_of, whole_file
-from aam.cli import error_text, expected_error
 from aam.errors import ConfigError
-from aam.io.files import refuse_unwritable
+from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.ids import SAMPLE_ID
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
@@ -33,8 +30,6 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
     partial_of(path).exists()  # the system refuses names that are too long here, and not once all is done
     for file in [path, *companions(path)]:
         refuse_existing(file)
-    from aam.checkpoint import refuse_inside
-
     refuse_inside(path.parent, "--output")
 
 
@@ -71,27 +66,6 @@ def through_memory(path: Path) -> Iterator[BytesIO]:
     memory = BytesIO()
     yield memory
     path.write_bytes(memory.getbuffer())
-
-
-@contextmanager
-def optional_output(what: str, remedy: str = "", reasons: list[str] | None = None) -> Iterator[None]:
-    """Make an output in this block that a finished run can do without: a picture, a page, an audit, a baseline.
-
-    Where it fails, one line on stderr names it, the reason and the `remedy`, such as the command that makes it again;
-    the reason is appended to `reasons`, and work goes on: what was learned is on the disk already.
-    """
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - of libraries that draw, anything may come
-        known = expected_error(error)
-        reason = error_text(error) if known is None else known[0]
-        if reasons is not None:
-            reasons.append(reason)
-        context = click.get_current_context(silent=True)
-        with suppress(OSError, ValueError):  # of a stderr that is gone
-            if context is not None and context.find_root().obj["debug"]:
-                traceback.print_exc()
-            click.echo(f"Warning: {what} could not be made ({reason}){remedy and '; '}{remedy}", err=True)
 
 
 def shell_path(path: Path) -> str:
