@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, given
+from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, option_values
 from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options
 from aam.errors import ConfigError
 
@@ -47,7 +47,7 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     """
     from aam.cli.terminal import status
 
-    asked = given(values)
+    asked = option_values(values)
     folder = output or model
     if folder is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")

@@ -16,7 +16,7 @@ from aam.cli.report import BASELINES
 from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
 from aam.cli.terminal import bar, status
 from aam.cli.train_report import out_of_fold, truth
-from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, own
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, options_of
 from aam.corpus.pretraining import read_any_tree, with_example
 from aam.corpus.rarefy import rarefy_table
 from aam.corpus.split import Fold
@@ -69,7 +69,7 @@ class Runs(NamedTuple):
 def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree that was asked for."""
     config = read_config(FinetuneConfig, model)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **own(DataConfig, asked)))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **options_of(DataConfig, asked)))
 
 
 def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None:

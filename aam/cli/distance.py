@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from aam.cli.model_options import TREE_INPUTS, Opened, common_values, encoding_of, model_command, open_both
-from aam.cli.options import PATH, fields_of, given
+from aam.cli.options import PATH, fields_of, option_values
 from aam.config import DataConfig, PretrainConfig, part_of
 from aam.config.apply import DistanceConfig, DistanceMethod
 from aam.text import counted
@@ -53,7 +53,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.cli.terminal import bar
     from aam.io.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
 
-    started, asked = time.monotonic(), given(options)
+    started, asked = time.monotonic(), option_values(options)
     values, job = common_values(asked), part_of(DistanceConfig, asked)
     files = planned(output, with_tree=values.data.tree is not None or values.data.example)
     check_output(output, MATRIX_SUFFIXES)

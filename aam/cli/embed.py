@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.model_options import common_values, encoding_of, model_command, open_both
-from aam.cli.options import PATH, fields_of, given
+from aam.cli.options import PATH, fields_of, option_values
 from aam.config import part_of
 from aam.config.apply import EmbedConfig
 from aam.errors import ConfigError
@@ -40,7 +40,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.cli.terminal import bar
     from aam.io.embeddings import check_embedding_output, write_embedding
 
-    started, asked = time.monotonic(), given(options)
+    started, asked = time.monotonic(), option_values(options)
     values, job = common_values(asked), part_of(EmbedConfig, asked)
     check_embedding_output(output)
     opened = open_both(model_path, values, for_unifrac=job.what == "branches")

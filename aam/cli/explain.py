@@ -18,7 +18,7 @@ from aam.cli.model_options import (
     model_command,
     open_both,
 )
-from aam.cli.options import PATH, fields_of, given
+from aam.cli.options import PATH, fields_of, option_values
 from aam.config import DataConfig, FinetuneConfig, part_of
 from aam.config.apply import ExplainConfig
 from aam.errors import ConfigError
@@ -56,7 +56,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.cli.terminal import optional_output
     from aam.io.output import check_output, new_file
 
-    started, asked = time.monotonic(), given(options)
+    started, asked = time.monotonic(), option_values(options)
     values, job = common_values(asked), part_of(ExplainConfig, asked)
     figure, figures = output.with_suffix(".png"), output.with_suffix(".json")
     for file, suffix in ((output, ".tsv"), (figure, ".png"), (figures, ".json")):

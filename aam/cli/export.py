@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aam.cli.model_options import model_option, tell_last
-from aam.cli.options import PATH, add_options, fields_of, given
+from aam.cli.options import PATH, add_options, fields_of, option_values
 from aam.config import from_dict
 from aam.config.apply import ExportConfig
 from aam.io.output import check_output, new_file, through_memory
@@ -31,7 +31,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam export --model aam-run --what asvs -o asvs.pt2
     """
-    job = from_dict(ExportConfig, given(options))
+    job = from_dict(ExportConfig, option_values(options))
     check_output(output, [".pt2"])
     import torch
 

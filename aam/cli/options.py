@@ -133,7 +133,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
-def located(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """Option values of a whole-run config class with absolute paths of what is read: a run records them, and is opened
     again from other folders."""
     known = [option for group in settings.groups(cls).values() for option in settings.options(group).items()]
@@ -151,7 +151,7 @@ def with_switches(config: C) -> C:
     return dataclasses.replace(config, health=switches.config)
 
 
-def given(options: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
+def option_values(options: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
     """The option values a user gave: the config file's, overruled by the command line's."""
     from_file = {} if config_file is None else read_config_file(config_file)
     for name in from_file:

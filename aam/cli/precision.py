@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, TRAINING_ONLY, HeadedCommand, config_options, given
+from aam.cli.options import PATH, TRAINING_ONLY, HeadedCommand, config_options, option_values
 from aam.config import PretrainConfig
 
 
@@ -27,7 +27,7 @@ def command(run: Path | None, config_file: Path | None, batch: int, **values: An
     """
     from aam.cli.debugging.workbench import workbench_of
 
-    bench = workbench_of(run, given(values, config_file))
+    bench = workbench_of(run, option_values(values, config_file))
     import torch
 
     from aam.health.precision import autocast, bisect_precision

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, given
+from aam.cli.options import PATH, add_options, fields_of, option_values
 from aam.config import DataConfig, PredictConfig, RunConfig, part_of
 from aam.errors import ConfigError
 
@@ -32,7 +32,7 @@ def command(output: Path, **values: Any) -> None:
     from aam.cli.terminal import status
     from aam.io.output import check_output
 
-    asked = given(values)
+    asked = option_values(values)
     job, data, run = part_of(PredictConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
     if job.model is None:
         raise ConfigError("no model; give --model RUN, the output directory of `aam train`")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import TRAINING_ONLY, HeadedCommand, config_options, given
+from aam.cli.options import TRAINING_ONLY, HeadedCommand, config_options, option_values
 from aam.config import PretrainConfig, from_options
 from aam.config.convert import check_bounds
 from aam.errors import NonFiniteError
@@ -28,7 +28,7 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     from aam.cli.terminal import status
 
     check_bounds("seconds", seconds, {"above": 0.0})
-    config = from_options(PretrainConfig, given(options, config_file))
+    config = from_options(PretrainConfig, option_values(options, config_file))
     with status("reading the data"):
         from aam.corpus.pretraining import open_corpus
         from aam.training.preflight import full_preflight

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, given
+from aam.cli.options import PATH, add_options, fields_of, option_values
 from aam.config import PrepareConfig, from_dict
 from aam.errors import ConfigError
 
@@ -27,7 +27,7 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
     Examples: aam prepare --table a.biom --tree a.nwk --table b.biom --tree b.nwk -o corpus
               aam prepare --verify corpus
     """
-    asked = given(values)
+    asked = option_values(values)
     if verify is not None and output is None and not asked:
         check(verify)
         return

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given, located, with_switches
-from aam.cli.start import sized_by
+from aam.cli.options import HeadedCommand, config_options, option_values, with_absolute_paths, with_switches
+from aam.cli.start import with_size_of_encoder
 from aam.config import PretrainConfig, from_options
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def command(config_file: Path | None, **options: Any) -> None:
     """
     from aam.cli.terminal import status
 
-    values = located(PretrainConfig, given(options, config_file))
+    values = with_absolute_paths(PretrainConfig, option_values(options, config_file))
     with status("starting"):
         from aam.training import manifest
         from aam.training.distributed import check_together
-        from aam.training.manifest import resumed
+        from aam.training.manifest import resumed_pretraining
         from aam.training.world import join_world
 
         config = from_options(PretrainConfig, values)
@@ -41,15 +41,15 @@ def command(config_file: Path | None, **options: Any) -> None:
             values |= {"resume": True}
         config = from_options(PretrainConfig, values)
         if not config.run.dry_run:
-            manifest.claim(folder, config.run.resume)
-        config = with_switches(resumed(values) if config.run.resume else with_encoder(config, values))
+            manifest.check_output_directory(folder, config.run.resume)
+        config = with_switches(resumed_pretraining(values) if config.run.resume else with_encoder(config, values))
         check_together(config, world)
         pretrain(config, world, bool(values.get("resume")))
 
 
 def with_encoder(config: PretrainConfig, asked: dict[str, Any]) -> PretrainConfig:
     """The configuration with the size of the encoder that training starts from, where there is one."""
-    return config if config.start.pretrained is None else sized_by(config.start.pretrained, config, asked)
+    return config if config.start.pretrained is None else with_size_of_encoder(config.start.pretrained, config, asked)
 
 
 def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
@@ -57,7 +57,7 @@ def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
     from aam.cli.data_notes import tell_data
     from aam.cli.terminal import status
     from aam.corpus.pretraining import open_corpus
-    from aam.training.manifest import held
+    from aam.training.manifest import reserve_output_directory
     from aam.training.plan import plan_text
 
     with status("reading the data"):
@@ -72,5 +72,5 @@ def pretrain(config: PretrainConfig, world: World, resume: bool) -> None:
         return
     from aam.cli.pretrain_run import run_and_report
 
-    with held(config.run.output_dir, resume) if world.first else nullcontext():
+    with reserve_output_directory(config.run.output_dir, resume) if world.first else nullcontext():
         run_and_report(config, corpus, world)

@@ -13,7 +13,7 @@ from aam.errors import ConfigError
 C = TypeVar("C", PretrainConfig, FinetuneConfig)
 
 
-def sized_by(pretrained: Path, config: C, asked: dict[str, Any]) -> C:
+def with_size_of_encoder(pretrained: Path, config: C, asked: dict[str, Any]) -> C:
     """The configuration with the model of a pretrained encoder; raises ConfigError where an option contradicts it."""
     own = [name for name in (*options(ModelConfig), "preset") if name in asked and name != "dropout"]
     if own:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from aam.cli.options import HeadedCommand, config_options, given, located, with_switches
-from aam.cli.start import sized_by
+from aam.cli.options import HeadedCommand, config_options, option_values, with_absolute_paths, with_switches
+from aam.cli.start import with_size_of_encoder
 from aam.config import FinetuneConfig, RunConfig, from_options
 from aam.errors import ConfigError
 
@@ -30,7 +30,7 @@ def command(config_file: Path | None, **values: Any) -> None:
     """
     from aam.cli.terminal import status
 
-    asked = located(FinetuneConfig, given(values, config_file))
+    asked = with_absolute_paths(FinetuneConfig, option_values(values, config_file))
     with status("starting"):
         from aam.training import manifest
         from aam.training.objective import loss_name
@@ -38,7 +38,7 @@ def command(config_file: Path | None, **values: Any) -> None:
         config = from_options(FinetuneConfig, asked)
         loss_name(config.target)
         if not config.run.dry_run:
-            manifest.claim(config.run.output_dir, config.run.resume)
+            manifest.check_output_directory(config.run.output_dir, config.run.resume)
         config = with_switches(resumed(asked) if config.run.resume else with_encoder(config, asked))
     from aam.cli.train_run import plan, train_and_report
     from aam.corpus.study import open_study
@@ -50,7 +50,7 @@ def command(config_file: Path | None, **values: Any) -> None:
     if config.run.dry_run:
         click.echo(plan(config, study))
     else:
-        with manifest.held(config.run.output_dir, bool(asked.get("resume"))):
+        with manifest.reserve_output_directory(config.run.output_dir, bool(asked.get("resume"))):
             train_and_report(config, study)
 
 
@@ -60,7 +60,7 @@ def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfi
         missing = "--pretrained RUN" if config.head.pretrained is None else "--tree FILE"
         raise ConfigError(f"--adapt-steps goes on with pretraining, which needs an encoder and a tree; give {missing}")
     if config.head.pretrained is not None:
-        return sized_by(config.head.pretrained, config, asked)
+        return with_size_of_encoder(config.head.pretrained, config, asked)
     if config.head.freeze or config.head.freeze_asvs:
         raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
     return config
@@ -68,8 +68,8 @@ def with_encoder(config: FinetuneConfig, asked: dict[str, Any]) -> FinetuneConfi
 
 def resumed(asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration the run began with, from its manifest, with new budgets."""
-    from aam.training.manifest import continued, read_config
+    from aam.training.manifest import read_config, with_new_budgets
 
     folder = Path(asked.get("output_dir", RunConfig.output_dir))
     stored = read_config(FinetuneConfig, folder)
-    return continued(stored, asked, folder)
+    return with_new_budgets(stored, asked, folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.data_notes import tell_data
-from aam.cli.options import PATH, add_options, fields_of, given
+from aam.cli.options import PATH, add_options, fields_of, option_values
 from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
 from aam.errors import ConfigError
 from aam.text import counted
@@ -39,7 +39,7 @@ def command(output: Path, **values: Any) -> None:
     """
     from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_columns, write_matrix
 
-    started, asked = time.monotonic(), given(values)
+    started, asked = time.monotonic(), option_values(values)
     job, data, run = part_of(UnifracConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
     diversity = job.metric == "faith_pd"
     check_output(output, VECTOR_SUFFIXES if diversity else MATRIX_SUFFIXES)

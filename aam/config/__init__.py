@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from aam.config.apply import PredictConfig, UnifracConfig
 from aam.config.convert import (
-    changed,
     flag,
     from_dict,
     from_options,
     groups,
     options,
-    own,
+    options_of,
     part_of,
     suggest,
     titles,
     to_dict,
+    with_options,
 )
 from aam.config.fields import (
     Metric,
@@ -88,13 +88,13 @@ __all__ = [
     "Transform",
     "UnifracConfig",
     "UnifracEngine",
-    "changed",
+    "with_options",
     "flag",
     "from_dict",
     "from_options",
     "groups",
     "options",
-    "own",
+    "options_of",
     "part_of",
     "suggest",
     "tiny",

@@ -53,14 +53,14 @@ def from_options(cls: type[W], given: dict[str, Any]) -> W:
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
     built: dict[str, Any] = {part: part_of(group, given) for part, group in parts.items() if part != "model"}
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
-    built["model"] = from_dict(parts["model"], start | own(parts["model"], given))
+    built["model"] = from_dict(parts["model"], start | options_of(parts["model"], given))
     return check_together(cls(**built))
 
 
-def changed(config: W, given: dict[str, Any]) -> W:
+def with_options(config: W, given: dict[str, Any]) -> W:
     """A configuration with other values of some options; what was derived of the data stays as it is."""
     parts: dict[str, Any] = {
-        part: from_dict(group, to_dict(getattr(config, part)) | own(group, given))
+        part: from_dict(group, to_dict(getattr(config, part)) | options_of(group, given))
         for part, group in groups(type(config)).items()
     }
     return check_together(type(config)(**parts))
@@ -92,10 +92,10 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
 
 def part_of(cls: type[C], given: dict[str, Any]) -> C:
     """A config object from those of the given values that are its options; see `from_dict`."""
-    return from_dict(cls, own(cls, given))
+    return from_dict(cls, options_of(cls, given))
 
 
-def own(cls: type, given: dict[str, Any]) -> dict[str, Any]:
+def options_of(cls: type, given: dict[str, Any]) -> dict[str, Any]:
     """Those of the given values that are options of a config class; the others belong to other classes."""
     return {name: value for name, value in given.items() if name in options(cls)}
 

@@ -22,7 +22,7 @@ from aam.corpus.pretraining import OF_ASVS, read_any_tree
 from aam.corpus.sources import Source, begin, sources_of
 from aam.corpus.store import Store, StoreWriter, open_store
 from aam.errors import CorpusError
-from aam.io.files import alone
+from aam.io.files import lock_folder
 from aam.io.ids import Texts
 from aam.io.sequences import tokenize
 from aam.io.table import STORED_ZEROS
@@ -160,7 +160,7 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     Raises an `InputError` for whatever does not fit.
     """
     sources = sources_of(config)
-    with alone(folder, "--output", CorpusError):
+    with lock_folder(folder, "--output", CorpusError):
         sweep(folder)
         record = begin(config, sources, folder)
         if record["complete"]:

@@ -125,7 +125,7 @@ def refuse_inside(folder: Path, option: str) -> None:
 
 
 @contextmanager
-def alone(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
+def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
     """Have a folder, made where there is none, for this process alone until the block ends.
 
     Raises `error` where another process has it. The system lets go of what a killed one had. A folder that was made

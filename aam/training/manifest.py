@@ -22,18 +22,18 @@ from aam.config import (
     RanksConfig,
     RunConfig,
     RunnableConfig,
-    changed,
     flag,
     from_dict,
     groups,
     options,
     to_dict,
+    with_options,
 )
 from aam.config.health import HealthConfig
 from aam.config.switches import read_switches
 from aam.corpus.pretraining import Corpus
 from aam.errors import CheckpointError, ConfigError
-from aam.io.files import alone, digest, refuse_inside, refuse_unwritable
+from aam.io.files import digest, lock_folder, refuse_inside, refuse_unwritable
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
@@ -58,7 +58,7 @@ MAY_CHANGE = {
 StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
 
 
-def claim(folder: Path, resume: bool) -> None:
+def check_output_directory(folder: Path, resume: bool) -> None:
     """Refuse an output directory that holds another run, is or lies in what cannot be written to, or, to resume, holds
     no run."""
     refuse_unwritable(folder, "--output-dir", CheckpointError)
@@ -72,10 +72,10 @@ def claim(folder: Path, resume: bool) -> None:
 
 
 @contextmanager
-def held(folder: Path, resume: bool) -> Iterator[None]:
-    """Have an output directory, claimed as by `claim`, for this process alone until the block ends."""
-    with alone(folder, "--output-dir", CheckpointError):
-        claim(folder, resume)  # another run may have come and gone since this was asked first
+def reserve_output_directory(folder: Path, resume: bool) -> Iterator[None]:
+    """Have an output directory for this process alone until the block ends."""
+    with lock_folder(folder, "--output-dir", CheckpointError):
+        check_output_directory(folder, resume)  # another run may have come and gone since this was asked first
         yield
 
 
@@ -176,24 +176,24 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def resumed(given: dict[str, Any]) -> PretrainConfig:
+def resumed_pretraining(given: dict[str, Any]) -> PretrainConfig:
     """The stored configuration with what was given now; raises ConfigError where that would make it another run.
 
     A run without a checkpoint is taken up from its start.
     """
     folder = Path(given.get("output_dir", RunConfig.output_dir))
     if fold_folders(folder) or not has_checkpoint(folder):  # of `aam train`, which is refused; or it begins again
-        config = continued(read_config(PretrainConfig, folder), given, folder)
+        config = with_new_budgets(read_config(PretrainConfig, folder), given, folder)
         return dataclasses.replace(config, run=dataclasses.replace(config.run, resume=False))
     stored = look_into(folder / LAST).config
     if not isinstance(stored, PretrainConfig):
         raise ConfigError(f"--resume: the run in {folder} is one of `aam train`; use that command")
-    return continued(stored, given, folder)
+    return with_new_budgets(stored, given, folder)
 
 
-def continued(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
+def with_new_budgets(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
     """A stored configuration of any command, with what was given now."""
-    config = changed(stored, given)
+    config = with_options(stored, given)
     for part, group in groups(type(stored)).items():
         for name in options(group):
             before, now = (getattr(getattr(c, part), name) for c in (stored, config))

@@ -10,7 +10,7 @@ from generated_samples import community, write_files
 
 from aam import cli
 from aam.errors import CorpusError
-from aam.io.files import LOCK, alone
+from aam.io.files import LOCK, lock_folder
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--device", "cpu", "--batch-size", "4", "--rarefy-depth", "none"]
 Said = pytest.CaptureFixture[str]
@@ -115,7 +115,7 @@ def test_what_preparing_refuses(
 
 def test_a_corpus_is_written_by_one_process(inputs: list, tmp_path: Path, capsys: Said):
     corpus = tmp_path / "corpus"
-    with alone(corpus, "--output", CorpusError):
+    with lock_folder(corpus, "--output", CorpusError):
         assert aam("prepare", *inputs, "-o", corpus) == 2
         assert error(capsys).startswith(f"--output {corpus}: another process is writing there")
     assert not corpus.exists()

@@ -15,7 +15,7 @@ from generated_samples import community, write_files
 
 from aam import cli
 from aam.errors import CheckpointError
-from aam.io.files import alone
+from aam.io.files import lock_folder
 
 OPTIONS = ["--preset", "tiny", "--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--rarefy-depth", "none"]
 
@@ -226,7 +226,7 @@ def test_all_samples_of_one_group(refused: Callable[..., str], data: Path):
 
 def test_an_output_directory_belongs_to_one_process(refused: Callable[..., str], data: Path):
     folder = data.parent / "two"
-    with alone(folder, "--output-dir", CheckpointError):
+    with lock_folder(folder, "--output-dir", CheckpointError):
         error = refused("--output-dir", folder, "--no-preflight", "--max-steps", "1", "--batch-size", "4")
         assert error.startswith(f"--output-dir {folder}: another process is writing there; wait for its end")
     assert not folder.exists()  # nobody wrote to it

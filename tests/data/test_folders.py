@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from aam.errors import CorpusError
-from aam.io.files import LOCK, alone, locked
+from aam.io.files import LOCK, lock_folder, locked
 
 
 def test_who_comes_second_is_refused_until_the_first_has_ended(tmp_path: Path):
     for _ in range(2):
-        with alone(tmp_path / "x", "--output", CorpusError):
+        with lock_folder(tmp_path / "x", "--output", CorpusError):
             with pytest.raises(CorpusError, match="another process is writing there"):
-                alone(tmp_path / "x", "--output", CorpusError).__enter__()
+                lock_folder(tmp_path / "x", "--output", CorpusError).__enter__()
             assert (tmp_path / "x" / LOCK).exists()
         assert not (tmp_path / "x").exists()
 
@@ -38,5 +38,5 @@ def test_without_locks_of_the_file_system_work_goes_on(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with alone(tmp_path / "x", "--output", CorpusError):
+    with lock_folder(tmp_path / "x", "--output", CorpusError):
         assert (tmp_path / "x" / LOCK).exists()

@@ -13,7 +13,7 @@ import click
 
 from aam.cli import explain_error
 from aam.cli.options import OWN_DATA, PATH, add_options
-from aam.config import PretrainConfig, changed, from_options, groups, options
+from aam.config import PretrainConfig, from_options, groups, options, with_options
 from aam.errors import FAILED
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def workbench_of(run: Path | None, asked: dict[str, Any]) -> Workbench:
         else:
             model, stored = open_as(Pretrained, run)
             others = OWN_DATA if "table" in asked else {}
-            config, weights = changed(stored, others | asked | {"compile": False}), model.state_dict()
+            config, weights = with_options(stored, others | asked | {"compile": False}), model.state_dict()
         return build_workbench(config, open_corpus(config), weights)
 
 
