@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aam.api import baseline as baseline
+    from aam.api import distance as distance
+    from aam.api import embed as embed
+    from aam.api import explain as explain
+    from aam.api import predict as predict
+    from aam.api import pretrain as pretrain
+    from aam.api import train as train
+    from aam.checkpoint import open_model as open_model
+    from aam.io.table import read_table as read_table
+    from aam.phylogeny.tree import read_tree as read_tree
+    from aam.workflows.run import Run as Run
 
 __version__ = "0.1.0"
 
 _HOME = {
+    **dict.fromkeys(("baseline", "distance", "embed", "explain", "predict", "pretrain", "train"), "aam.api"),
+    "Run": "aam.workflows.run",
     "open_model": "aam.checkpoint",
     "read_table": "aam.io.table",
     "read_tree": "aam.phylogeny.tree",
 }
 """Public name -> the module it is imported from when it is first used, so that `import aam` costs nothing."""
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["Run", "__version__", "baseline", "distance", "embed", "explain", "open_model", "predict", "pretrain"]
+__all__ += ["read_table", "read_tree", "train"]
 
+if not TYPE_CHECKING:  # a type checker would take every name for one of this package
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+    def __getattr__(name):
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
 
-    return getattr(importlib.import_module(_HOME[name]), name)
+        return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return __all__

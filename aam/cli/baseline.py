@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, option_values
+from aam.cli.terminal import TERMINAL
 from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options
 from aam.errors import ConfigError
 
@@ -45,8 +46,6 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     Example: aam baseline --model age-model --tree tree.nwk
              aam baseline --table table.biom --metadata samples.tsv --target age --folds 5 -o baselines
     """
-    from aam.cli.terminal import status
-
     asked = option_values(values)
     folder = output or model
     if folder is None:
@@ -57,12 +56,18 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
         raise ConfigError(
             f"--model brings its own data and folds, found --{extra[0].replace('_', '-')} too; leave it out"
         )
-    with status("starting"):
-        from aam.cli.baseline_run import Runs, compare_and_report, recorded
+    with TERMINAL.stage("starting"):
+        from aam.io.output import refuse_existing
         from aam.training.manifest import run_of
+        from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES, Runs, baseline, recorded_config
 
         if model is not None:
             model = run_of(model)
             folder = output or model
-        config = from_options(FinetuneConfig, asked) if model is None else recorded(model, asked)
-    compare_and_report(config, Runs(model, against), folder)
+        config = from_options(FinetuneConfig, asked) if model is None else recorded_config(model, asked)
+    for name in (BASELINES, BASELINE_PREDICTIONS):
+        refuse_existing(folder / name)
+    found = baseline(config, Runs(model, against), TERMINAL)
+    found.write(folder)
+    click.echo(found.text())
+    click.echo(f"  figures      {folder / BASELINES}")

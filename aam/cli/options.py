@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -131,24 +130,6 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"--config {path}: expected lines like 'token_limit: 512', found {type(values).__name__}")
     return {key.replace("-", "_"): value for key, value in values.items()}
-
-
-def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Option values of a whole-run config class with absolute paths of what is read: a run records them, and is opened
-    again from other folders."""
-    known = [option for group in settings.groups(cls).values() for option in settings.options(group).items()]
-    read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
-    return {name: Path(value).resolve() if name in read and value else value for name, value in values.items()}
-
-
-def with_switches(config: C) -> C:
-    """The configuration with the AAM_* switches of the environment, which win; where they change it, says so."""
-    from aam.config.switches import read_switches
-
-    switches = read_switches(os.environ, config.health)
-    for note in switches.notes(config.health):
-        click.echo(note, err=True)
-    return dataclasses.replace(config, health=switches.config)
 
 
 def option_values(options: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:

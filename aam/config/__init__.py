@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from aam.config.apply import PredictConfig, UnifracConfig
 from aam.config.convert import (
+    check_names,
     flag,
     from_dict,
     from_options,
@@ -17,6 +18,7 @@ from aam.config.convert import (
     suggest,
     titles,
     to_dict,
+    with_absolute_paths,
     with_options,
 )
 from aam.config.fields import (
@@ -57,6 +59,7 @@ from aam.config.pretrain import (
 )
 
 __all__ = [
+    "check_names",
     "Covariate",
     "DataConfig",
     "FinetuneConfig",
@@ -88,6 +91,7 @@ __all__ = [
     "Transform",
     "UnifracConfig",
     "UnifracEngine",
+    "with_absolute_paths",
     "with_options",
     "flag",
     "from_dict",

@@ -46,15 +46,20 @@ def from_options(cls: type[W], given: dict[str, Any]) -> W:
     Raises ConfigError for a name that is no option, a wrong type or a value out of bounds.
     """
     parts = groups(cls)
-    known = [name for group in parts.values() for name in options(group)]
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
+    check_names(given, *parts.values())
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
     built: dict[str, Any] = {part: part_of(group, given) for part, group in parts.items() if part != "model"}
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
     built["model"] = from_dict(parts["model"], start | options_of(parts["model"], given))
     return check_together(cls(**built))
+
+
+def check_names(given: typing.Iterable[str], *classes: type) -> None:
+    """Raise ConfigError for the name of an option that none of these config classes has."""
+    known = [name for cls in classes for name in options(cls)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
 
 
 def with_options(config: W, given: dict[str, Any]) -> W:
@@ -93,6 +98,14 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
 def part_of(cls: type[C], given: dict[str, Any]) -> C:
     """A config object from those of the given values that are its options; see `from_dict`."""
     return from_dict(cls, options_of(cls, given))
+
+
+def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Option values of a whole-run config class with absolute paths of what is read: a run records them, and is opened
+    again from other folders."""
+    known = [option for group in groups(cls).values() for option in options(group).items()]
+    read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
+    return {name: Path(value).resolve() if name in read and value else value for name, value in values.items()}
 
 
 def options_of(cls: type, given: dict[str, Any]) -> dict[str, Any]:

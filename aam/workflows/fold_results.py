@@ -12,15 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json, write_text
-from aam.cli.report import METRICS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.label_schema import encode
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
-from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals, unbounded
 from aam.inference.predictions import (
     IN_FOLD,
+    OUT_OF_FOLD,
     TRUE,
     Predictions,
     average,
@@ -30,9 +29,8 @@ from aam.inference.predictions import (
     prediction_table,
     target_figures,
 )
-from aam.io.ids import SAMPLE_ID
-
-OUT_OF_FOLD = "predictions.tsv"
+from aam.report.record import METRICS, SUMMARY
+from aam.report.summary import finetuning_summary
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class FoldResult:
     seconds: float
 
 
-def truth(config: FinetuneConfig, study: Study) -> pd.DataFrame:
+def true_targets(config: FinetuneConfig, study: Study) -> pd.DataFrame:
     """True targets by sample, in the target's units or as classes; missing is NaN."""
     labels, names = study.labels, list(config.target.target)
     if config.target.task in NUMERIC_TASKS:
@@ -54,14 +52,14 @@ def truth(config: FinetuneConfig, study: Study) -> pd.DataFrame:
     return pd.DataFrame({names[0]: pd.Series(labels.classes, index=labels.sample_ids, dtype=object)})
 
 
-def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> str:
-    """Write out-of-fold predictions, calibration, metrics and the summary; return the summary."""
+def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> None:
+    """Write out-of-fold predictions, calibration, metrics and the summary."""
     rows = np.concatenate([result.fold.test for result in results])
     config = dataclasses.replace(config, schema=dataclasses.replace(config.schema, classes=study.classes))
     each = [average([result.repeats], config) for result in results]
     found = Predictions(*(np.concatenate([getattr(one, name) for one in each]) for name in ("values", "spread")))
-    true, folder = truth(config, study).iloc[rows], config.run.output_dir
-    calibration, metrics = calibrate(config, study, found, rows)
+    true, folder = true_targets(config, study).iloc[rows], config.run.output_dir
+    calibration, metrics = fit_calibration(config, study, found, rows)
     table = prediction_table(list(true.index), found, config, calibration)
     groups = study.labels.rows(rows).groups
     metrics |= flat(target_figures(table, true, config, groups)) | coverage(config, each, true, results)
@@ -78,25 +76,13 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
         "seconds": sum(result.seconds for result in results),
     }
     write_json(folder / METRICS, metrics)
-    text = summary(config, metrics)
+    text = finetuning_summary(config, metrics)
     doubts = unbounded(calibration, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY, text)
-    return text
 
 
-def out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
-    """The table of out-of-fold predictions of a run, by sample id; raises CheckpointError where it cannot be read."""
-    words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
-    types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
-    try:
-        table = pd.read_csv(run / OUT_OF_FOLD, sep="\t", dtype=types, keep_default_na=False, na_values=[""])
-        return table.set_index(SAMPLE_ID)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{run / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
-
-
-def calibrate(
+def fit_calibration(
     config: FinetuneConfig, study: Study, found: Predictions, rows: NDArray[np.int64]
 ) -> tuple[Calibration, dict[str, Any]]:
     """What these predictions of unseen samples say about later ones, and how well classes were calibrated."""
@@ -132,30 +118,3 @@ def coverage(
         figures[f"{before}interval_coverage"] = float(covered[there, place].mean())
         figures[f"{before}interval_width"] = float(wide[:, place].mean())
     return figures
-
-
-def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
-    """The last thing on the terminal: how well samples were predicted that the model had never seen."""
-    shown = [name for name in metrics if f"{name}_low" in metrics]
-    rows = [
-        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} samples, predicted by models that never "
-        "saw them",
-        "",
-    ]
-    rows += [
-        f"  {name:<34}{metrics[name]:>9.3f}   {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
-        for name in shown
-    ]
-    for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
-        rows += [f"  {name:<34}{metrics[name]:>9.3f}" for name in metrics if name.endswith(last)]
-    folder = config.run.output_dir
-    rows += [
-        "",
-        "  (95 % bootstrap intervals" + (" over groups)" if config.data.group_column else ")"),
-        "",
-        f"  predictions  {folder / OUT_OF_FOLD}",
-        f"  figures      {folder / METRICS}",
-        f"  report       {folder / REPORT}",
-        f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
-    ]
-    return "\n".join(rows) + "\n"

@@ -5,25 +5,29 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from aam.config import PretrainConfig
+from aam.config import FinetuneConfig, PretrainConfig
 from aam.corpus.pretraining import Corpus
+from aam.corpus.split import Fold
+from aam.corpus.study import Study
 from aam.models.devices import resolve_device
+from aam.models.finetune_model import FinetuneModel
 from aam.text import counted, few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
 
-SHOWN = 3
-"""Ids of one reason that are listed."""
+NAMED_IDS = 3
+"""Ids that are named of all that were left out for one reason."""
 TRIALS = 3
 """Steps measured; the first pays for memory that later ones reuse and is left out."""
 
 
-def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
+def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
     """The plan as text; measures a few real steps of a model that is then thrown away."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
@@ -46,7 +50,7 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
             f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
             f"{len(corpus.split.validation)} held out",
         ),
-        *(("dropped", f"{counted(len(ids), reason)}: {few(ids, SHOWN)}") for reason, ids in corpus.dropped.items()),
+        *(("dropped", f"{counted(len(ids), reason)}: {few(ids, NAMED_IDS)}") for reason, ids in corpus.dropped.items()),
         (
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
@@ -62,6 +66,30 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
         ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {learner.device}"),
         ("memory", f"{peak_memory(learner.device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
     ]
+    return plan_text(rows)
+
+
+def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:
+    """The plan as text, with the configuration of the first fold and reasons to doubt the metrics."""
+    model = FinetuneModel(config)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    steps = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)).steps for fold in folds]
+    labels = [label for label in study.labels.classes if label is not None]
+    rows = [
+        ("samples", study.overlap.text()),
+        *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
+        *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
+        *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),
+        ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
+        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}, {learned:,} of them learn"),
+        ("steps", f"{', '.join(str(count or 'until the time is over') for count in steps)}"),
+        *(("warning", text) for text in doubts),
+    ]
+    return plan_text(rows)
+
+
+def plan_text(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and texts in two columns."""
     return "\n".join(f"{name:<18}{text}" for name, text in rows)
 
 

@@ -1,95 +1,151 @@
-"""The sequence of a fine-tuning: fold by fold build, train and predict; then figures and where all of it is."""
+"""A fine-tuning: fold by fold build, train and predict; then metrics, calibration and what shows the run."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
-from aam.cli.advice import tell_precision
-from aam.cli.data_notes import tell_dropped, tell_misfit
-from aam.cli.preflight import refuse
-from aam.cli.report_samples import of_study
-from aam.cli.run_pictures import finetuning_pictures, remove_shown, show_run
-from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
-from aam.cli.terminal import TERMINAL, status
-from aam.cli.train_adapt import adapt
-from aam.cli.train_report import FoldResult, report, truth
-from aam.config import FinetuneConfig
+from aam.config import FinetuneConfig, from_options
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, draw_of
 from aam.corpus.label_schema import encode, fit_schema
 from aam.corpus.split import Fold
-from aam.corpus.study import Study
+from aam.corpus.study import Study, open_study
+from aam.errors import ConfigError
 from aam.inference.known_asvs import KnownASVs, read_known, sketch, write_known
-from aam.inference.predictions import average, decode, embed_asvs, point_figures, predict_draws
+from aam.inference.predictions import average, decode, embed_asvs, point_figures, predict_draws, refuse_clashes
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
-from aam.text import counted
+from aam.observer import Observer
+from aam.report.pictures import finetuning_pictures, remove_shown, show_run
+from aam.report.samples import of_study
+from aam.training import loop
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
-from aam.training.loop import train
-from aam.training.manifest import add_health, write_record
+from aam.training.manifest import (
+    add_health,
+    check_output_directory,
+    read_config,
+    reserve_output_directory,
+    with_new_budgets,
+    write_record,
+)
+from aam.training.objective import loss_name
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
 from aam.training.run import Seams, assemble
 from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
-from aam.training.state import Budget
+from aam.workflows.adapt import adapt
+from aam.workflows.checks import refuse_failed
+from aam.workflows.fold_results import FoldResult, true_targets, write_results
+from aam.workflows.folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
+from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, warn_of_other_region
+from aam.workflows.opening import with_encoder_size
+from aam.workflows.plan import finetuning_plan
+from aam.workflows.run import Run
 
 
-class Order(NamedTuple):
-    """Which of the folds is trained, counted from 1, and who may stop it."""
+def train(options: Mapping[str, Any], observer: Observer) -> Run:
+    """Learn a metadata column with these options of `FinetuneConfig` by name, for example `{"target": ("age",)}`.
+
+    The run directory then holds the models of the folds, metrics.json, predictions.tsv (of samples that the model had
+    never seen), summary.txt, pictures and report.html. Raises as `aam.workflows.pretrain.pretrain`.
+    """
+    config = resolve_config(options, observer)
+    study = open_labelled(config, observer)
+    with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
+        return train_folds(config, study, observer)
+
+
+def plan(options: Mapping[str, Any], observer: Observer) -> str:
+    """What `train` would do with these options, as text: samples, classes, folds, size and steps."""
+    config = resolve_config(options, observer)
+    study = open_labelled(config, observer)
+    folds = study_folds(config, study)
+    return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, warnings(config, study, folds))
+
+
+def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneConfig:
+    """The configuration of these options: of the run that is resumed, or with the size of the encoder it starts from.
+
+    Raises ConfigError where options contradict each other or the encoder, CheckpointError for a run directory in use.
+    """
+    asked = dict(options)
+    config = from_options(FinetuneConfig, asked)
+    loss_name(config.target)
+    folder, head, data = config.run.output_dir, config.head, config.data
+    if not config.run.dry_run:
+        check_output_directory(folder, config.run.resume)
+    if config.run.resume:
+        config = with_new_budgets(read_config(FinetuneConfig, folder), asked, folder)
+    elif head.adapt_steps and (head.pretrained is None or not (data.tree or data.example)):
+        missing = "--pretrained RUN" if head.pretrained is None else "--tree FILE"
+        raise ConfigError(f"--adapt-steps goes on with pretraining, which needs an encoder and a tree; give {missing}")
+    elif head.pretrained is not None:
+        config = with_encoder_size(config, head.pretrained, asked, observer)
+    elif head.freeze or head.freeze_asvs:
+        raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
+    return apply_switches(config, observer)
+
+
+def open_labelled(config: FinetuneConfig, observer: Observer) -> Study:
+    """The samples with labels that folds are made of."""
+    with observer.stage("reading the data"):
+        study = open_study(config.data, config.target)
+        refuse_clashes(config.target, study.classes)
+    return study
+
+
+class FoldOrder(NamedTuple):
+    """Which of the `folds` is trained, counted from 1, and the request that may stop it."""
 
     number: int
     folds: int
     stop: StopRequest
 
 
-def train_and_report(config: FinetuneConfig, study: Study) -> None:
-    """Train each fold; what was reached stands in metrics.json, predictions.tsv, report.html and on the terminal."""
+def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run:
+    """Train and predict each fold, then write metrics, predictions, pictures and report."""
     folds = study_folds(config, study)
     configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
-    tell(config, study, folds)
-    start = open_start(config, study)
+    observer.say(study.overlap.text())
+    say_dropped(study.dropped, observer)
+    for text in warnings(config, study, folds):
+        observer.warn(text)
+    start = open_start(config, study, observer)
     if config.run.preflight and not config.run.resume:
-        check_before(configs[0], study, folds[0], start)
-    tell_precision(config.optim.precision, resolve_device(config.run.device))
+        check_model(configs[0], study, folds[0], start, observer)
+    say_precision_advice(config.optim.precision, resolve_device(config.run.device), observer)
     # From here on files are written: whatever there was to refuse has been refused.
-    write_record(config, study.files, record(study, folds))
+    write_record(config, study.files, manifest_record(study, folds))
     with StopRequest() as stop:
         results, whole = [], whole_folds(config, study)  # what --label-fraction leaves out may be read all the same
         for number, (fold, own) in enumerate(zip(folds, configs, strict=True), start=1):
             seen = np.setdiff1d(whole[number - 1].train, inner_split(own, study, fold).test)
-            begin = adapt(own, study, seen, start, stop)
-            results.append(train_fold(own, study, fold, begin, Order(number, len(folds), stop)))
+            begin = adapt(own, study, seen, start, stop, observer)
+            results.append(train_fold(own, study, fold, begin, FoldOrder(number, len(folds), stop), observer))
     folder = config.run.output_dir
-    with status("scoring"):
+    with observer.stage("scoring"):
         remove_shown(folder)
-        text = report(config, study, results)
-    with status("drawing"):
+        write_results(config, study, results)
+    with observer.stage("drawing"):
         show_run(
             folder,
             finetuning_pictures(folder),
             lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]),
+            observer,
         )
-    click.echo(text)
+    return Run(folder)
 
 
-def tell(config: FinetuneConfig, study: Study, folds: list[Fold]) -> None:
-    """How metadata and table meet, what is left out, and reasons to doubt, on stderr."""
-    click.echo(study.overlap.text(), err=True)
-    tell_dropped(study.dropped)
-    for text in warnings(config, study, folds):
-        click.echo(f"Warning: {text}", err=True)
-
-
-def record(study: Study, folds: list[Fold]) -> dict[str, Any]:
+def manifest_record(study: Study, folds: list[Fold]) -> dict[str, Any]:
     """What the manifest says beside the configuration."""
     ids = study.labels.sample_ids
     return {
@@ -103,15 +159,15 @@ def record(study: Study, folds: list[Fold]) -> dict[str, Any]:
     }
 
 
-def open_start(config: FinetuneConfig, study: Study) -> Start:
+def open_start(config: FinetuneConfig, study: Study, observer: Observer) -> Start:
     """The pretrained encoder, and, where it stays fixed, the embeddings of all ASVs of the table, each made once."""
     if config.head.pretrained is None:
         return Start(None, None)
     encoder, _ = open_encoder(config.head.pretrained)
-    tell_misfit(encoder.asv_encoder, study.table.sequences)
+    warn_of_other_region(encoder.asv_encoder, study.table.sequences, observer)
     if not (config.head.freeze or config.head.freeze_asvs):
         return Start(encoder.state_dict(), None)
-    with status(f"embedding {len(study.tokens)} ASVs"):
+    with observer.stage(f"embedding {len(study.tokens)} ASVs"):
         return Start(
             encoder.state_dict(), embed_asvs(encoder.to(resolve_device(config.run.device)).eval(), study.tokens)
         )
@@ -128,11 +184,13 @@ def fold_config(config: FinetuneConfig, study: Study, fold: Fold, number: int) -
     return dataclasses.replace(config, schema=schema, run=run)
 
 
-def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, order: Order) -> FoldResult:
+def train_fold(
+    config: FinetuneConfig, study: Study, fold: Fold, start: Start, order: FoldOrder, observer: Observer
+) -> FoldResult:
     """Train one model and predict the samples that it has never seen; nothing of them chose anything."""
     folder, device = config.run.output_dir, resolve_device(config.run.device)
     folder.mkdir(parents=True, exist_ok=True)
-    click.echo(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test", err=True)
+    observer.say(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test")
     inner = inner_split(config, study, fold)
     selects = len(inner.test) > 0
     batches = fold_batches(config, study, inner)
@@ -141,14 +199,14 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
     seams = Seams(lambda learner: watch(learner, config, study, watched), selects, study.table, study.dropped)
     run, state = assemble(config, learner, batches, seams)
     try:
-        with open_sinks(folder, state.step, TERMINAL.training_display(order.number, order.folds)) as run.sinks:
-            train(run, state, order.stop)
+        with open_sinks(folder, state.step, observer.training_display(order.number, order.folds)) as run.sinks:
+            loop.train(run, state, order.stop)
     finally:
         add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)
-    click.echo(f"fold {fold.name}: {run.health.line(state.step)}", err=True)
+    observer.say(f"fold {fold.name}: {run.health.line(state.step)}")
     best = folder / (BEST if selects else LAST)
     keep_known(best, sketch(study.tokens, study.table.counts, inner.train), config.head.pretrained)
-    with status(f"predicting {fold.name}"):
+    with observer.stage(f"predicting {fold.name}"):
         model, _ = open_as(Finetuned, best)
         raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
     return FoldResult(fold, decode(raw, config), folder, state.step, state.seconds)
@@ -177,14 +235,14 @@ def drawn(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVD
     return study.samples(rows, draw_of(config.data, study.depth, config.run.seed))
 
 
-def check_before(config: FinetuneConfig, study: Study, fold: Fold, start: Start) -> None:
+def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, observer: Observer) -> None:
     """Preflight of the first fold, in a twentieth of its time at most; raises NonFiniteError where a check fails."""
-    with status("preflight"):
+    with observer.stage("preflight"):
         batches = fold_batches(config, study, inner_split(config, study, fold))
         learner = build_target_learner(config, batches, start, resolve_device(config.run.device))
         found = quick_preflight(config, learner, batches, TargetProbes(config))
-    refuse(found.failed, "; --no-preflight starts without the checks")
-    click.echo(f"preflight: {found.tally()}", err=True)
+    refuse_failed(found.failed, "; --no-preflight starts without the checks")
+    observer.say(f"preflight: {found.tally()}")
 
 
 def predict_rows(
@@ -202,25 +260,4 @@ def watch(learner: TargetLearner, config: FinetuneConfig, study: Study, rows: ND
     found = average([decode(raw, config)], config)
     batch = [torch.from_numpy(values).to(learner.device) for values in (labels.numbers, labels.known, labels.classes)]
     losses = learner.objective.score(torch.from_numpy(raw[0]).float().to(learner.device), *batch)
-    return {"loss": losses.total.item()} | point_figures(found, truth(config, study).iloc[rows], config)
-
-
-def plan(config: FinetuneConfig, study: Study) -> str:
-    """What a run would do, as text: samples, classes, folds, size and steps."""
-    folds = study_folds(config, study)
-    own = fold_config(config, study, folds[0], 1)
-    model = FinetuneModel(own)
-    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    steps = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)).steps for fold in folds]
-    labels = [label for label in study.labels.classes if label is not None]
-    rows = [
-        ("samples", study.overlap.text()),
-        *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
-        *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
-        *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),
-        ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
-        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}, {learned:,} of them learn"),
-        ("steps", f"{', '.join(str(count or 'until the time is over') for count in steps)}"),
-        *(("warning", text) for text in warnings(config, study, folds)),
-    ]
-    return "\n".join(f"{name:<18}{text}" for name, text in rows)
+    return {"loss": losses.total.item()} | point_figures(found, true_targets(config, study).iloc[rows], config)

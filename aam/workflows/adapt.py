@@ -7,50 +7,52 @@ task-adaptive pretraining).
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
 from aam.checkpoint import config_of_encoder
-from aam.cli.terminal import status
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
 from aam.corpus.pretraining import Corpus, match_files, with_example
 from aam.corpus.split import Sides
 from aam.corpus.study import Study
 from aam.inference.predictions import embed_asvs
+from aam.observer import Observer
 from aam.phylogeny.unifrac import Measure
 from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import has_checkpoint
 from aam.training.run import Seams, build_run
 from aam.training.signals import StopRequest
-from aam.training.sinks import ConsoleSink
 
 ADAPTED = "adapted"
 """Folder of the adapted encoder in that of a fold."""
 
 
-def adapt(config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: Start, stop: StopRequest) -> Start:
+def adapt(
+    config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: Start, stop: StopRequest, observer: Observer
+) -> Start:
     """What the model of a fold begins with: `start`, or, with --adapt-steps, what the encoder becomes on these rows.
 
     `config` is that of the fold, whose folder keeps the encoder as a run like that of `aam pretrain`.
     """
     if config.head.adapt_steps == 0:
         return start
-    click.echo(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels", err=True)
+    observer.say(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels")
     pretraining = pretrain_config(config)
     corpus = unlabelled(config, study, rows)
     run, state = build_run(pretraining, corpus, Seams(lambda learner: {}, selects=False), start.weights)
-    with closing(ConsoleSink()) as console:
-        run.sinks = [console]
+    run.sinks = [*observer.training_display()]
+    try:
         train(run, state, stop)
+    finally:
+        for sink in run.sinks:
+            sink.close()
     model = run.learner.model.eval()
     if start.embedded is None:
         return Start(model.state_dict(), None)
-    with status(f"embedding {len(study.tokens)} ASVs"):
+    with observer.stage(f"embedding {len(study.tokens)} ASVs"):
         return Start(model.state_dict(), embed_asvs(model, study.tokens))
 
 

@@ -1,21 +1,17 @@
-"""The sequence of a comparison: folds, baselines on each, figures with intervals, differences to a model."""
+"""A comparison on folds: baselines without pretraining, their metrics with intervals, differences to trained runs."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.cli.report import BASELINES
-from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
-from aam.cli.terminal import bar, status
-from aam.cli.train_report import out_of_fold, truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, options_of
 from aam.corpus.pretraining import read_any_tree, with_example
 from aam.corpus.rarefy import rarefy_table
@@ -24,16 +20,19 @@ from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.inference.predictions import TRUE
+from aam.inference.predictions import TRUE, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import refuse_existing
+from aam.observer import Observer
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import match_tips
 from aam.phylogeny.unifrac import Measure, community
-from aam.report.parts import estimated
+from aam.report.record import BASELINES
+from aam.report.summary import MODEL_MINUS_BASELINE, baseline_text
 from aam.training.manifest import read_config
+from aam.workflows.fold_results import true_targets
+from aam.workflows.folds import keep_labels, recorded_folds, study_folds, warnings
 
-PREDICTIONS = "baseline_predictions.tsv"
+BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
 
 
@@ -66,56 +65,78 @@ class Runs(NamedTuple):
         return {name: predictions_of(path, study, rows, config) for name, path in named.items()}
 
 
-def recorded(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
+def recorded_config(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree that was asked for."""
     config = read_config(FinetuneConfig, model)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **options_of(DataConfig, asked)))
 
 
-def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None:
-    """Write predictions and figures of every baseline and print them, beside those of the runs where there are some."""
-    for name in (BASELINES, PREDICTIONS):
-        refuse_existing(folder / name)
-    with status("reading the data"):
+@dataclass(frozen=True)
+class BaselineResult:
+    """Metrics of every baseline, and of the runs compared, by target; predictions of unseen samples, and the truth.
+
+    `metrics[target][name][metric]` is {"value", "low", "high"}, a 95 % bootstrap interval; beside a model each baseline
+    also has `model_minus_baseline`, the paired difference.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    predictions: pd.DataFrame
+    grouped: bool
+
+    def write(self, folder: Path) -> None:
+        """Write baselines.json and baseline_predictions.tsv."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.predictions.to_csv(folder / BASELINE_PREDICTIONS, sep="\t", float_format="%.6g")
+        write_json(folder / BASELINES, self.metrics)
+
+    def text(self) -> str:
+        """The metrics as tables for the terminal."""
+        tables = [baseline_text(target, found) for target, found in self.metrics.items()]
+        return "\n".join([*tables, f"  (95 % bootstrap intervals{' over groups' if self.grouped else ''})"])
+
+
+def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> BaselineResult:
+    """Predict the target with each baseline, on the folds of the runs or of `config`, and compare with the runs."""
+    with observer.stage("reading the data"):
         study = open_study(config.data, config.target)
         folds = runs.folds(config, study)
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
-        distances = unifrac_of(config, study, counts)
+        distances = unifrac_of(config, study, counts, observer)
     for text in warnings(config, study, folds):
-        click.echo(f"Warning: {text}", err=True)
+        observer.warn(text)
     rows = np.concatenate([fold.test for fold in folds])
-    said = runs.predictions(study, rows, config)
-    figures, tables = {}, []
+    of_runs = runs.predictions(study, rows, config)
+    metrics, tables = {}, []
     for target in config.target.target:
         known, values = target_values(config, study, target)
         labelled = baselines.LabelledCounts(counts, values, config.target.task, distances)
-        predicted = predict_all(config, labelled, folds, known)
-        for name, table in said.items():
-            predicted[name] = table[target].to_numpy()
+        predicted = predict_all(config, labelled, folds, known, observer)
+        predicted |= {name: table[target].to_numpy() for name, table in of_runs.items()}
         kept = known[rows]
-        figures[target] = compare(config, study, rows[kept], values, {k: v[kept] for k, v in predicted.items()})
+        predicted = {name: column[kept] for name, column in predicted.items()}
+        metrics[target] = score_all(config, study, rows[kept], values, predicted)
         ids = [study.labels.sample_ids[row] for row in rows[kept]]
-        columns = {f"{target}_{name}": column[kept] for name, column in predicted.items()}
+        columns = {f"{target}_{name}": column for name, column in predicted.items()}
         tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=ids))
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.concat(tables, axis=1).rename_axis(SAMPLE_ID).to_csv(folder / PREDICTIONS, sep="\t", float_format="%.6g")
-    write_json(folder / BASELINES, figures)
-    click.echo("\n".join(text_of(target, found) for target, found in figures.items()))
-    click.echo(f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})")
-    click.echo(f"  figures      {folder / BASELINES}")
+    predictions = pd.concat(tables, axis=1).rename_axis(SAMPLE_ID)
+    return BaselineResult(metrics, predictions, config.data.group_column is not None)
 
 
 def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Which samples have this target [N], and its values [N] (where missing: something that is never used)."""
-    values = truth(config, study)[target]
+    values = true_targets(config, study)[target]
     known = values.notna().to_numpy()
     filled = values.fillna(0.0 if config.target.task in NUMERIC_TASKS else "")
     return known, filled.to_numpy(np.float64 if config.target.task in NUMERIC_TASKS else object)
 
 
 def predict_all(
-    config: FinetuneConfig, study: baselines.LabelledCounts, folds: list[Fold], known: NDArray[np.bool_]
+    config: FinetuneConfig,
+    study: baselines.LabelledCounts,
+    folds: list[Fold],
+    known: NDArray[np.bool_],
+    observer: Observer,
 ) -> dict[str, NDArray[Any]]:
     """Predictions of each baseline for the test rows of all folds, in the order of the folds."""
     trained = [fold._replace(train=fold.train[known[fold.train]]) for fold in folds]
@@ -123,64 +144,49 @@ def predict_all(
     for name in ("random_forest", "linear", "knn", "constant"):
         if name == "knn" and study.distances is None:
             continue
-        with status(f"{name.replace('_', ' ')} on {len(folds)} folds"):
+        with observer.stage(f"{name.replace('_', ' ')} on {len(folds)} folds"):
             found[name] = baselines.predict_folds(name, study, trained, config.run.seed)
     return found
 
 
-def unifrac_of(config: FinetuneConfig, study: Study, counts: Any) -> NDArray[np.float64] | None:
+def unifrac_of(config: FinetuneConfig, study: Study, counts: Any, observer: Observer) -> NDArray[np.float64] | None:
     """Unweighted UniFrac of all samples [N, N], or None without a tree or where a sample has nothing on it."""
     data, _ = with_example(config.data)
     if data.tree is None:
-        click.echo("no nearest neighbours on UniFrac: give --tree", err=True)
+        observer.say("no nearest neighbours on UniFrac: give --tree")
         return None
     tree = read_any_tree(data.tree)
     match = match_tips(study.table.asv_ids, study.table.sequences, tree, data.max_missing)
     on_tree = counts[:, match.columns]
     if (np.asarray(on_tree.sum(axis=1)).ravel() == 0).any():
-        click.echo("no nearest neighbours on UniFrac: a sample has no ASV on the tree", err=True)
+        observer.say("no nearest neighbours on UniFrac: a sample has no ASV on the tree")
         return None
-    with bar("UniFrac") as progress:
+    with observer.progress("UniFrac") as progress:
         return full_matrix(community(on_tree, match.tips, tree), Measure("unweighted", 1.0), "torch", progress)
 
 
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
     """What a run predicted for these rows, never having trained on them."""
-    return out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
+    return read_out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
 
 
-def compare(
+def score_all(
     config: FinetuneConfig, study: Study, rows: NDArray[np.int64], values: NDArray[Any], predicted: dict[str, Any]
 ) -> dict[str, Any]:
-    """Figures of each predictor, and of each baseline the paired difference of the model to it."""
+    """Metrics of each predictor, and of each baseline the paired difference of the model to it."""
     metrics = metrics_of(config.target.task)
     true, groups, seed = values[rows], study.labels.rows(rows).groups, config.run.seed
     found: dict[str, Any] = {}
     for name, column in predicted.items():
-        found[name] = {key: plain(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
+        found[name] = {key: as_json(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
         if name != MODEL and MODEL in predicted:
-            found[name]["model_less_this"] = {
-                key: plain(paired_difference(metric, (predicted[MODEL], column), true, groups, seed))
+            found[name][MODEL_MINUS_BASELINE] = {
+                key: as_json(paired_difference(metric, (predicted[MODEL], column), true, groups, seed))
                 for key, metric in metrics.items()
             }
     return found
 
 
-def plain(found: Estimate) -> dict[str, float]:
+def as_json(found: Estimate) -> dict[str, float]:
     """An estimate as JSON has it."""
     return {"value": found.value, "low": found.interval.low, "high": found.interval.high}
-
-
-def text_of(target: str, found: dict[str, Any]) -> str:
-    """A table of one target for the terminal."""
-    shown = [key for key in next(iter(found.values())) if key != "model_less_this"][:3]
-    rows = [(name, figures, "{:.3f}") for name, figures in found.items()]
-    rows += [
-        (f"model - {name}", figures["model_less_this"], "{:+.3f}")
-        for name, figures in found.items()
-        if "model_less_this" in figures
-    ]
-    lines = [target, f"  {'':<24}" + "".join(f"{key:>32}" for key in shown)]
-    for name, figures, form in rows:
-        lines.append(f"  {name:<24}" + "".join(f"{estimated(figures[key], form):>32}" for key in shown))
-    return "\n".join(lines)

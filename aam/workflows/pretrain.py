@@ -1,0 +1,234 @@
+"""A pretraining: open the data, check, train, score the best checkpoint, and write what shows the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aam.atomic import write_json, write_text
+from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
+from aam.config import PretrainConfig, from_options
+from aam.corpus.pretraining import Corpus, open_corpus
+from aam.evaluation.baselines import BASELINES
+from aam.inference.heldout import Embedded, HeldOut
+from aam.inference.known_asvs import KnownASVs, sketch, write_known
+from aam.inference.scales import SCALES, fit_scales
+from aam.io.output import shell_path
+from aam.observer import Observer, Sink
+from aam.report.pictures import pretraining_pictures, remove_shown, show_run
+from aam.report.record import METRICS, SUMMARY
+from aam.report.samples import of_pretraining
+from aam.report.summary import NO_CONSENSUS, pretraining_summary
+from aam.training import loop
+from aam.training.distributed import SharedStop, check_together, distribute_run
+from aam.training.manifest import (
+    add_health,
+    check_output_directory,
+    has_begun,
+    reserve_output_directory,
+    resumed_pretraining,
+    write_manifest,
+)
+from aam.training.preflight import eager, quick_preflight
+from aam.training.probes import PretrainProbes
+from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
+from aam.training.signals import StopRequest
+from aam.training.sinks import open_sinks
+from aam.training.state import TrainState
+from aam.training.step import Learner, score
+from aam.training.world import World, join_world
+from aam.workflows.checks import refuse_failed
+from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, warn_of_doubtful_counts
+from aam.workflows.opening import with_encoder_size
+from aam.workflows.plan import peak_memory, pretraining_plan
+from aam.workflows.run import Run
+
+SKIPPED = (NO_CONSENSUS, *(f"baseline_{name}_skipped" for name in BASELINES))
+"""Metrics that say why a baseline was not computed."""
+
+
+def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
+    """Pretrain with these options of `PretrainConfig` by name, for example `{"table": Path("table.biom")}`.
+
+    The run directory then holds checkpoints, metrics.json, summary.txt, pictures and report.html. Of the processes that
+    `torchrun` started the first one returns the result, the others None. Raises an InputError for refused input,
+    NonFiniteError for a model that cannot learn or a numerical fault, Interrupted where a signal stopped the run.
+    """
+    with joined(options) as (options, world):
+        config = resolve_config(options, observer)
+        check_together(config, world)
+        corpus = open_data(config, observer, world)
+        if not world.first:
+            train_model(config, corpus, observer, world)
+            return None
+        with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
+            return finish(train_model(config, corpus, observer, world), observer)
+
+
+def plan(options: Mapping[str, Any], observer: Observer) -> str:
+    """What `pretrain` would do with these options, as text: data kept and dropped, size, steps, memory and time."""
+    with joined(options) as (options, world):
+        config = resolve_config(options, observer)
+        check_together(config, world)
+        corpus = open_data(config, observer, world)
+        with observer.stage("measuring one step"):
+            text = pretraining_plan(config, corpus)
+        return text if world.first else ""
+
+
+@contextmanager
+def joined(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
+    """Join the processes that `torchrun` started; gives the options with the folder of this one, resuming at a restart."""
+    config = from_options(PretrainConfig, dict(options))
+    with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder() as folder:
+        restarts = {"resume": True} if world.restarted and has_begun(folder) else {}
+        yield {**options, "output_dir": folder, **restarts}, world
+
+
+def resolve_config(options: dict[str, Any], observer: Observer) -> PretrainConfig:
+    """The configuration of these options: that of a resumed run, or one with the size of the encoder it starts from."""
+    config = from_options(PretrainConfig, options)
+    if not config.run.dry_run:
+        check_output_directory(config.run.output_dir, config.run.resume)
+    if config.run.resume:
+        config = resumed_pretraining(options)
+    elif config.start.pretrained is not None:
+        config = with_encoder_size(config, config.start.pretrained, options, observer)
+    return apply_switches(config, observer)
+
+
+def open_data(config: PretrainConfig, observer: Observer, world: World) -> Corpus:
+    """The samples, ASVs and targets of the run."""
+    with observer.stage("reading the data"):
+        corpus = open_corpus(config)
+    if world.first:
+        say_dropped({} if config.run.dry_run else corpus.dropped, observer)  # a plan has a line for each
+        warn_of_doubtful_counts(corpus.table, observer)
+    return corpus
+
+
+class Trained(NamedTuple):
+    """A training that has ended, with what its checkpoints are scored on."""
+
+    run: loop.Run
+    state: TrainState
+    held_out: HeldOut
+
+
+def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, world: World) -> Trained:
+    """Check the model, then train it; of several processes the first one checks and logs."""
+    folder = config.run.output_dir
+    held_out = HeldOut.of(config, corpus)
+    seams = Seams(lambda learner: held_out.validate(learner.model, lambda batch: score(learner, batch)[1]))
+    run, state = build_run(config, corpus, seams, starting_weights(config))
+    if config.run.preflight and not config.run.resume and world.first:
+        check_model(config, corpus, run.learner, observer)
+    if world.first:
+        say_precision_advice(config.optim.precision, run.learner.device, observer)
+    distribute_run(run, config, world)
+    # From here on files are written: whatever there was to refuse has been refused.
+    write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
+    sinks = open_sinks(folder, state.step, observer.training_display()) if world.first else nullcontext(list[Sink]())
+    try:
+        with sinks as run.sinks, StopRequest() as stop:
+            loop.train(run, state, SharedStop(stop, world))
+    finally:
+        add_health(folder, run.health.record(state.step))
+    return Trained(run, state, held_out)
+
+
+def finish(trained: Trained, observer: Observer) -> Run:
+    """Score the best checkpoint, then write baselines, scales, pictures and report; a warning names each that fails."""
+    run, state, held_out = trained
+    config, corpus = run.config, held_out.corpus
+    folder = config.run.output_dir
+    with observer.stage("scoring held-out samples"):
+        opened = open_as(Pretrained, folder / BEST)
+        best = opened.model.to(run.learner.device)
+        write_known(folder / BEST, known_to(corpus))
+        started = time.perf_counter()
+        embedded = held_out.predict(best)
+        metrics = final_metrics(run, state, held_out, embedded)
+        remove_shown(folder)
+        write_metrics(folder, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
+    # What was learned is on the disk. From here on nothing that fails costs the run.
+    again = f"`aam pretrain --resume --output-dir {shell_path(folder)}` makes it again"
+    with observer.stage("scoring baselines"):
+        metrics |= baseline_metrics(config, held_out, again, observer)
+        metrics["seconds_scoring"] = time.perf_counter() - started
+        with observer.optional(f"{METRICS} with the baselines", again):
+            write_metrics(folder, metrics)
+        with observer.optional(f"{BEST}/{SCALES}", again):
+            write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
+    with observer.stage("drawing"):
+        pictures = pretraining_pictures(folder, held_out, embedded, metrics)
+        show_run(folder, pictures, partial(of_pretraining, opened, held_out, embedded), observer)
+    return Run(folder)
+
+
+def starting_weights(config: PretrainConfig) -> Weights | None:
+    """Those of the encoder that training starts from; None for a fresh model, and for a run that is resumed."""
+    if config.start.pretrained is None or config.run.resume:
+        return None
+    return open_encoder(config.start.pretrained)[0].state_dict()
+
+
+def known_to(corpus: Corpus) -> KnownASVs:
+    """The ASVs of the training samples, by study. What the run began with may be unlearned by its end."""
+    train, table = corpus.sides.train, corpus.table
+    studies = None if corpus.studies is None else corpus.studies[train]
+    return sketch(corpus.tokens, table.stored, table.stored_rows(train), studies)
+
+
+def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observer: Observer) -> None:
+    """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault.
+
+    It is a fresh model that is checked: the losses that a trained one begins with are not known in advance.
+    """
+    with observer.stage("preflight"):
+        batches = training_batches(config, corpus)
+        if config.optim.compile or config.start.pretrained is not None:
+            learner = build_learner(eager(config), batches, learner.device)
+        found = quick_preflight(config, learner, batches, PretrainProbes(config.loss))
+    refuse_failed(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
+    observer.say(f"preflight: {found.tally()}")
+
+
+def final_metrics(run: loop.Run, state: TrainState, held_out: HeldOut, embedded: Embedded) -> dict[str, Any]:
+    """Metrics of the best checkpoint and the cost of the run."""
+    peak = peak_memory(run.learner.device)  # before the baselines, which hold trees of their own
+    samples = state.batches * run.config.optim.batch_size
+    split = held_out.corpus.split
+    return {
+        **held_out.figures(embedded.encoding.model, embedded),
+        "samples_train": len(split.train),
+        "samples_validation": len(split.validation),
+        "steps": state.step,
+        "best_step": state.best_step,
+        "seconds": state.seconds,
+        "samples_per_second": samples / max(state.seconds, 1e-9),
+        **run.health.figures(),
+        "health": run.health.line(state.step),
+        "peak_memory_bytes": peak,
+    }
+
+
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write metrics.json and summary.txt."""
+    write_json(folder / METRICS, metrics)
+    write_text(folder / SUMMARY, pretraining_summary(folder, metrics))
+
+
+def baseline_metrics(
+    config: PretrainConfig, held_out: HeldOut, again: str, observer: Observer
+) -> dict[str, float | str]:
+    """Metrics of the baselines, or why there are none; `again` says what makes them again."""
+    found, reasons = dict[str, float | str](), list[str]()
+    with observer.optional("the baselines", again, reasons):
+        found = held_out.baselines(config.model, config.run.seed)
+    return dict.fromkeys(SKIPPED, reasons[0]) if reasons else found
