@@ -9,6 +9,7 @@ it is full, so an interrupted run goes on where it was. Several processes may wr
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -23,7 +24,8 @@ from torch import Tensor
 from aam import vocab
 from aam.atomic import whole_file
 from aam.config import Precision
-from aam.errors import CheckpointError
+from aam.errors import CheckpointError, ConfigError
+from aam.io.files import refuse_unwritable
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.devices import at_least_single, products_in
 from aam.models.pretrain_model import PretrainModel
@@ -113,6 +115,7 @@ class ASVCache:
     """An `EmbeddingStore` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
 
     def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int, precision: Precision = "fp32"):
+        refuse_unwritable(folder, "--cache", ConfigError)
         name = weights_hash(encoder) + ("" if precision == "fp32" else f"-{precision}")
         self.folder, self.dim = Path(folder) / name, dim
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -181,3 +184,10 @@ class ASVCache:
                 f"--cache {path}: {name} of shape {values.shape}, expected finite rows of {width}; remove this file"
             )
         return values
+
+
+def open_cache(
+    folder: Path | None, encoder: ChunkedEncoder, dim: int, precision: Precision
+) -> AbstractContextManager[ASVCache | None]:
+    """The cache in a folder, None where there is no folder."""
+    return nullcontext() if folder is None else ASVCache(folder, encoder, dim, precision)

@@ -62,6 +62,11 @@ class KnownASVs:
         within = asked[self.reaches(asked)]
         return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
 
+    def share_text(self, asked: NDArray[np.uint64]) -> str:
+        """The share of these ASVs, hashes [A], in words; empty where it is not known."""
+        share = self.share(asked)
+        return "" if share is None else f"{share:.0%} of the {len(asked):,} ASVs were in training"
+
     def likeness(self, asked: NDArray[np.uint64], counts: csr_array) -> float | None:
         """How alike the prevalences of ASVs, hashes [A], are in samples, counts [n, A], and in the most like study.
 

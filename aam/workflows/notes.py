@@ -1,0 +1,116 @@
+"""Notes on data, models and the machine that several workflows give: what was left out, what is new, what to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
+from aam.config import FinetuneConfig, Precision
+from aam.errors import CheckpointError
+from aam.inference.known_asvs import hashes_of, misfit, read_known
+from aam.io.ids import read_ids
+from aam.models.devices import gain_of_bf16
+from aam.observer import Observer
+from aam.text import QUOTED, counted, cut, few
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from aam.io.table import Table
+    from aam.models.chunked_encoder import ChunkedEncoder
+
+NAMED_IDS = 3
+"""Ids that are named of all that were left out for one reason."""
+WORTHWHILE_GAIN = 1.5
+"""Gain of bfloat16 in matrix products from which it is recommended; of a gain of 4 a step keeps about 2."""
+
+
+def say_dropped(dropped: Mapping[str, Sequence[str]], observer: Observer) -> None:
+    """Say how many samples or ASVs were left out for each reason, with the first ids."""
+    for reason, ids in dropped.items():
+        shown = few([cut(name, QUOTED) for name in ids], NAMED_IDS)
+        observer.say(f"left out: {counted(len(ids), reason)} ({shown})")
+
+
+def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
+    """Warn of a table whose counts look like something else, such as presence in place of reads."""
+    for text in table.doubts():
+        observer.warn(text)
+
+
+def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
+    """Say what share of the ASVs, tokens [A, L], was in training, where the checkpoint records that."""
+    known = read_known(checkpoint)
+    if known is not None and (text := known.share_text(hashes_of(tokens))):
+        observer.say(text)
+
+
+def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], observer: Observer) -> None:
+    """Warn where ASVs are from another region, or the other strand, than those the encoder has learned."""
+    if text := misfit(encoder, sequences):
+        observer.warn(text)
+
+
+def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Observer) -> None:
+    """Warn where samples that were scored are among the training samples of the model."""
+    if seen := training_samples_of(model).intersection(scored):
+        observer.warn(
+            f"{len(seen):,} of the {len(scored):,} samples that were scored had been trained on, which "
+            "flatters these figures; those of samples never seen stand in metrics.json of the run"
+        )
+
+
+def training_samples_of(model: Path) -> set[str]:
+    """Ids of the samples that a model, or any of the models that predict together, was trained on.
+
+    Empty for a checkpoint that was copied out of its run.
+    """
+    from aam.training.manifest import TRAIN_IDS, read_part, run_of
+
+    try:
+        listed = run_of(model) / TRAIN_IDS
+        if listed.is_file():
+            return set(read_ids(listed, CheckpointError))
+        ids, folds = (read_part(model, name) for name in ("sample_ids", "folds"))
+    except CheckpointError:
+        return set()
+    parts = [path.name for path in (model, model.parent) if path.name.startswith(FOLD)]
+    tested = [folds[name] for number, name in enumerate(folds, 1) if not parts or parts[0] == f"{FOLD}{number}"]
+    return set(ids) - set(ids).intersection(*tested)
+
+
+def warn_of_missing_folds(model: Path, count: int, observer: Observer) -> None:
+    """Warn where a run has `count` models but was to have more: its cross-validation goes on, or was copied in part."""
+    from aam.training.manifest import MANIFEST, read_part
+
+    folds = len(read_part(model, "folds")) if fold_folders(model) and (model / MANIFEST).exists() else count
+    if count < folds:
+        observer.warn(
+            f"{model} holds the models of {count} of its {folds} folds, and these alone are used; let the run "
+            "come to its end, or copy the whole folder"
+        )
+
+
+def say_last_checkpoint(model: Path, observer: Observer) -> None:
+    """Say that a run is opened by its last checkpoint because it has no best one yet."""
+    opened, config = find_members(model)[0], config_of_encoder(model)
+    by_design = isinstance(config, FinetuneConfig) and config.fold.selection_fraction == 0
+    if opened.name == LAST and opened != model and not by_design:
+        observer.say(f"{model} has no best/, which comes with the first evaluation; opened {opened}")
+
+
+def say_precision_advice(precision: Precision, device: torch.device, observer: Observer) -> None:
+    """Recommend bfloat16 to a run in single precision on hardware that is faster in bfloat16."""
+    if precision == "fp32" and (text := precision_advice(gain_of_bf16(device))) is not None:
+        observer.say(text)
+
+
+def precision_advice(gain: float) -> str | None:
+    """The recommendation for a gain in matrix products, None for a gain that is too small."""
+    if gain < WORTHWHILE_GAIN:
+        return None
+    return f"matrix products are {gain:.1f} times as fast in bfloat16 here: --precision bf16 shortens each step"

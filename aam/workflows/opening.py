@@ -1,0 +1,101 @@
+"""A trained model and the samples it is applied to: opened, checked against each other, encoded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from aam.checkpoint import config_of_encoder, find_members, open_model
+from aam.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig, RunConfig, RunnableConfig, flag, part_of
+from aam.config import options as options_of_class
+from aam.config.apply import ApplyConfig
+from aam.corpus.samples import TableSamples, read_samples
+from aam.errors import CheckpointError, ConfigError
+from aam.inference.asvs import encode_asvs, open_cache
+from aam.inference.embed import Encoding
+from aam.models.devices import resolve_device
+from aam.models.pretrain_model import PretrainModel
+from aam.observer import Observer
+from aam.workflows.notes import say_dropped, say_last_checkpoint, warn_of_doubtful_counts, warn_of_other_region
+
+C = TypeVar("C", PretrainConfig, FinetuneConfig)
+
+
+class Inputs(NamedTuple):
+    """The path of a trained model, and the configuration of the samples it is applied to."""
+
+    model: Path
+    data: DataConfig
+    apply: ApplyConfig = ApplyConfig()
+    run: RunConfig = RunConfig()
+
+    @classmethod
+    def of(cls, model: Path, asked: dict[str, Any]) -> Inputs:
+        """From options by name, of which those of other classes are ignored; raises ConfigError for a bad value."""
+        return cls(model, part_of(DataConfig, asked), part_of(ApplyConfig, asked), part_of(RunConfig, asked))
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """The encoder of a pretrained or fine-tuned model, its configuration, and the samples it is applied to."""
+
+    model: PretrainModel
+    config: RunnableConfig
+    samples: TableSamples
+
+    def encode(self, apply: ApplyConfig, observer: Observer) -> Encoding:
+        """The samples with their ASVs encoded; embeddings that the cache holds are read from it."""
+        samples, model = self.samples, self.model
+        cache = open_cache(apply.cache, model.asv_encoder, self.config.model.dim, apply.precision)
+        with cache as store, observer.progress("ASVs") as progress:
+            asvs = encode_asvs(model, samples.tokens, samples.columns, store, progress, apply.precision)
+        return Encoding(model, samples.drawn(), asvs, self.config.data.token_limit, apply.precision)
+
+
+def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for_unifrac: bool = False) -> Opened:
+    """Open the model (of several folds the first) and the table; notes say what was left out or cut.
+
+    Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it (`for_unifrac`).
+    """
+    with observer.stage("opening the model and reading the data"):
+        device = resolve_device(inputs.run.device)
+        found = open_model(find_members(inputs.model)[0])
+        say_last_checkpoint(inputs.model, observer)
+        if for_unifrac:
+            refuse_finetuned(inputs.model, found.config)
+        limit = found.config.model.max_bp
+        samples = read_samples(inputs.data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
+    say_dropped(samples.dropped, observer)
+    warn_of_doubtful_counts(samples.table, observer)
+    if samples.cut:
+        observer.say(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads")
+    warn_of_other_region(found.encoder.asv_encoder, samples.table.sequences, observer)
+    return Opened(found.encoder.to(device), found.config, samples)
+
+
+def refuse_finetuned(model: Path, config: RunnableConfig) -> None:
+    """Raise `CheckpointError` for a model of `aam train`: its latent tree no longer fits its ASV embeddings."""
+    if isinstance(config, FinetuneConfig):
+        start = config.head.pretrained
+        raise CheckpointError(
+            f"{model}: a model of `aam train`, which has learned {' and '.join(config.target.target)} and no "
+            f"longer UniFrac; give {'a run of `aam pretrain`' if start is None else f'the run it began with, {start}'}"
+        )
+
+
+def with_encoder_size(config: C, pretrained: Path, asked: dict[str, Any], observer: Observer) -> C:
+    """The configuration of a run that starts from a pretrained encoder, with the size of that encoder.
+
+    `asked` are the options that were given, by name; raises ConfigError where one contradicts the encoder.
+    """
+    own = [name for name in (*options_of_class(ModelConfig), "preset") if name in asked and name != "dropout"]
+    if own:
+        raise ConfigError(f"{flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
+    say_last_checkpoint(pretrained, observer)
+    model = config_of_encoder(pretrained).model
+    model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
+    max_bp = config.data.max_bp if "max_bp" in asked else model.max_bp
+    if max_bp > model.max_bp:
+        raise ConfigError(f"--max-bp is {max_bp}, but the encoder of --pretrained reads at most {model.max_bp} bases")
+    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, max_bp=max_bp))
