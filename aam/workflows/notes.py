@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, Precision
+from aam.config import FinetuneConfig, Precision, PretrainConfig
+from aam.config.switches import read_switches
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import hashes_of, misfit, read_known
 from aam.io.ids import read_ids
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from aam.io.table import Table
     from aam.models.chunked_encoder import ChunkedEncoder
 
+C = TypeVar("C", PretrainConfig, FinetuneConfig)
 NAMED_IDS = 3
 """Ids that are named of all that were left out for one reason."""
 WORTHWHILE_GAIN = 1.5
@@ -114,3 +118,11 @@ def precision_advice(gain: float) -> str | None:
     if gain < WORTHWHILE_GAIN:
         return None
     return f"matrix products are {gain:.1f} times as fast in bfloat16 here: --precision bf16 shortens each step"
+
+
+def apply_switches(config: C, observer: Observer) -> C:
+    """The configuration with the AAM_* switches of the environment, which win; says where they change it."""
+    switches = read_switches(os.environ, config.health)
+    for note in switches.notes(config.health):
+        observer.say(note)
+    return dataclasses.replace(config, health=switches.config)

@@ -26,9 +26,12 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
-def test_python_on_the_pages_runs(path: Path) -> None:
+def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page run one after another, as in a notebook."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
     for code in blocks(path, "python"):
-        exec(compile(code, str(path), "exec"), {})
+        exec(compile(code, str(path), "exec"), names)
 
 
 def test_navigation_names_every_page() -> None:
