@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from aam.health.modules import leaves
+from aam.health.operations import leaves
 from aam.health.trial import IGNORED, SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
 from aam.text import few
 

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from aam.health.checks_start import START
 from aam.health.checks_update import LEARNING, UPDATE
-from aam.health.modules import float_tensors
+from aam.health.operations import float_tensors
 from aam.health.stats import not_finite
 from aam.health.trial import Check, CheckFailed, Checks, CheckSkipped, Make
 
