@@ -150,7 +150,7 @@ def _show_reasons(ledger: Ledger) -> None:
 
 def _show_nan(title: str, counts: Mapping[str, int]) -> None:
     """What a count of NaN amounts to, e.g. whole rows of the hidden size."""
-    from aam.health.events import explain_count
+    from aam.health.stats import explain_count
 
     for name, count in list(counts.items())[:SHOWN]:
         click.echo(f"{title}: {name}: {count:,} = {explain_count(count, counts.values())}")

@@ -1,40 +1,49 @@
-"""Preflight checks of how a run starts: what is trained, how fast, on what, and from which loss."""
+"""Preflight checks without training: what is trained, how fast, on what, from which loss, and alike in every mode."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _NormBase
 
-from aam.health.modules import leaves
-from aam.health.trial import IGNORED, SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
+from aam.health.operations import float_tensors, leaves
+from aam.health.stats import not_finite
+from aam.health.trial import IGNORED, TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
 from aam.text import few
 
 NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
 SMALL = 0.25  # a perfect prediction must score below this part of the untrained model's loss
+PARITY = 1e-5  # tolerated relative difference between modes in fp32
+BACKEND = 1e-3  # and between attention kernels, which sum in another order
 MOVES = 0.01  # the learning rates of a whole run must sum to this part of the size of a typical weight
 
 
-def frozen(make: Make, left: float) -> str:
-    """Parameters that nothing will train, though nobody said so."""
+def check_trainable(make: Make, left: float) -> str:
+    """Every parameter is trained, but for those that the trial names as frozen."""
     trial = make()
     names = [name for name, p in trial.model.named_parameters() if not p.requires_grad and name not in trial.frozen]
     if names:
-        raise CheckFailed(f"frozen: {few(names, SHOWN)}; set requires_grad, or name them as frozen on purpose")
+        raise CheckFailed(f"frozen: {few(names, TENSORS_SHOWN)}; set requires_grad, or name them as frozen on purpose")
     return f"{sum(p.requires_grad for p in trial.model.parameters())} trainable tensors"
 
 
-def optimizer_holds_the_model(make: Make, left: float) -> str:
+def check_optimizer(make: Make, left: float) -> str:
     """Every trainable tensor of the model is in the optimiser exactly once, and no other tensor is."""
     trial = make()
     held = [id(p) for group in trial.optimizer.param_groups for p in group["params"]]
     names = {id(p): name for name, p in trial.model.named_parameters() if p.requires_grad}
     missing = [name for key, name in names.items() if key not in held]
     if missing:
-        raise CheckFailed(f"not in the optimiser: {few(missing, SHOWN)} ({len(missing)} of {len(names)} tensors)")
+        raise CheckFailed(
+            f"not in the optimiser: {few(missing, TENSORS_SHOWN)} ({len(missing)} of {len(names)} tensors)"
+        )
     if len(held) != len(set(held)):
         raise CheckFailed("the optimiser holds a tensor twice; its updates would be applied twice")
     foreign = len(set(held) - {id(p) for p in trial.model.parameters()})
@@ -43,7 +52,7 @@ def optimizer_holds_the_model(make: Make, left: float) -> str:
     return f"{len(names)} tensors in {len(trial.optimizer.param_groups)} groups"
 
 
-def learning_rates(make: Make, left: float) -> str:
+def check_learning_rates(make: Make, left: float) -> str:
     """Rates are finite and above 0, and those of the whole run can move a weight at all.
 
     AdamW moves no weight further than the sum of the learning rates, so a run whose rates sum to less than 1 % of the
@@ -67,7 +76,7 @@ def learning_rates(make: Make, left: float) -> str:
     return f"peak {max(rates):.3g}, sum {bound:.3g} against weights of {size:.3g}"
 
 
-def batches_differ(make: Make, left: float) -> str:
+def check_batches_differ(make: Make, left: float) -> str:
     """Two batches in a row are not the same."""
     trial = make()
     first, second = (leaves(batch) for batch in list(trial.batches)[:2])
@@ -76,7 +85,7 @@ def batches_differ(make: Make, left: float) -> str:
     return f"{len(trial.batches)} batches seen"
 
 
-def initial_loss(make: Make, left: float) -> str:
+def check_initial_loss(make: Make, left: float) -> str:
     """The untrained loss is finite, and each classification head starts where chance says: ln V + var(logits) / 2.
 
     For logits that do not depend on the target, the expected cross-entropy is E[log sum exp] - E[logit], which is
@@ -93,10 +102,10 @@ def initial_loss(make: Make, left: float) -> str:
         raise CheckFailed(f"the first loss is {loss}")
     if trial.heads is None:
         return f"loss {loss:.4g}; no classification head to compare with chance"
-    return "; ".join(_head(name, head) for name, head in trial.heads(output, batch).items())
+    return "; ".join(_check_head(name, head) for name, head in trial.heads(output, batch).items())
 
 
-def perfect_prediction(make: Make, left: float) -> str:
+def check_perfect_prediction(make: Make, left: float) -> str:
     """Right answers, made from the data on another path, score far better than the untrained model."""
     trial = make()
     if trial.perfect is None:
@@ -113,17 +122,66 @@ def perfect_prediction(make: Make, left: float) -> str:
     return f"right answers {found:.3g}, untrained model {untrained:.3g}"
 
 
+def check_input(make: Make, left: float) -> str:
+    """Other inputs give other outputs, and junk in the padding gives the same."""
+    trial = make()
+    trial.model.eval()
+    with torch.no_grad():
+        first, second = (float_tensors(trial.predict(batch)) for batch in list(trial.batches)[:2])
+        if all(
+            a.shape == b.shape and torch.allclose(a, b, rtol=1e-6, atol=1e-7)
+            for a, b in zip(first, second, strict=False)
+        ):
+            raise CheckFailed("two different batches give the same output: the model does not see its input")
+        if trial.junk is None:
+            return "outputs differ between batches"
+        again = float_tensors(trial.predict(trial.junk(trial.batches[0])))
+    if not all(a.shape == b.shape and _close(a, b, PARITY) for a, b in zip(first, again, strict=True)):
+        raise CheckFailed("values in the padding change the output: the mask is inverted, or missing somewhere")
+    return "outputs differ between batches, not with junk in the padding"
+
+
+def check_modes(make: Make, left: float) -> str:
+    """Training (dropout 0), evaluation, no_grad, inference mode and each attention kernel give the same output."""
+    trial = make()
+    batch = trial.batches[0]
+    with _without_dropout(trial.model):
+        trial.model.eval()
+        expected = float_tensors(trial.predict(batch))
+        if bad := not_finite((str(i), t) for i, t in enumerate(expected)):
+            raise CheckFailed(
+                f"output {bad[0][0].name} in evaluation mode holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf"
+            )
+        for name, context in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
+            with context():
+                _check_agreement(expected, trial.predict(batch), name, PARITY)
+        with sdpa_kernel([SDPBackend.MATH]):
+            _check_agreement(expected, trial.predict(batch), "plain attention kernel", BACKEND)
+        if any(isinstance(module, _NormBase) and module.track_running_stats for module in trial.model.modules()):
+            return "evaluation modes agree; training differs by design (running statistics)"
+        trial.model.train()
+        once, twice = (float_tensors(trial.predict(batch)) for _ in range(2))
+        if not all(map(torch.equal, once, twice)):
+            return "evaluation modes agree; training is random beyond nn.Dropout, so it is not compared"
+        _check_agreement(expected, once, "training", PARITY)
+    return "all modes agree"
+
+
 START: Checks = (
-    ("trainable", frozen),
-    ("optimiser", optimizer_holds_the_model),
-    ("learning rate", learning_rates),
-    ("batches", batches_differ),
-    ("initial loss", initial_loss),
-    ("perfect prediction", perfect_prediction),
+    ("trainable", check_trainable),
+    ("optimiser", check_optimizer),
+    ("learning rate", check_learning_rates),
+    ("batches", check_batches_differ),
+    ("initial loss", check_initial_loss),
+    ("perfect prediction", check_perfect_prediction),
+)
+MODES: Checks = (
+    ("input", check_input),
+    ("modes", check_modes),
 )
 
 
-def _head(name: str, head: Head) -> str:
+def _check_head(name: str, head: Head) -> str:
     logits, targets = head.logits.detach().float().flatten(0, -2), head.targets.flatten()
     kept = targets != IGNORED
     if not bool(kept.any()):
@@ -163,3 +221,29 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and torch.equal(a, b)
     return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor))
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Set the rate of every dropout module to 0 for a while."""
+    modules = [module for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
+    rates = [module.p for module in modules]
+    for module in modules:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, rate in zip(modules, rates, strict=True):
+            module.p = rate
+
+
+def _check_agreement(expected: list[Tensor], output: Any, name: str, tolerance: float) -> None:
+    for index, (a, b) in enumerate(zip(expected, float_tensors(output), strict=True)):
+        if not _close(a.detach(), b.detach(), tolerance):
+            worst = float((a.detach() - b.detach()).abs().max())
+            raise CheckFailed(f"output {index} differs between evaluation and {name} by up to {worst:.3g}")
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    scale = float(a.abs().max()) if a.numel() else 0.0
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * max(scale, 1.0))

@@ -1,4 +1,4 @@
-"""Preflight checks that train for a while: does the loss fall, can four samples be learned, do the targets matter?"""
+"""Preflight checks that train: gradients and updates reach all tensors, the loss falls, and the targets matter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from aam.health.stats import not_finite
-from aam.health.trial import SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
+from aam.health.trial import TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
 from aam.text import few
 
 REACH = 3  # steps within which a gradient must reach every tensor
@@ -23,7 +23,7 @@ CONTROL_STEPS = 100
 CONTROL_GAIN = 0.02  # real targets must beat shuffled ones on held-out samples by this part of the loss
 
 
-def gradients_reach(make: Make, left: float) -> str:
+def check_gradient_reach(make: Make, left: float) -> str:
     """Backward of the loss gives every trainable tensor a finite gradient that is not 0, if not at once then soon.
 
     A tensor behind one that starts at 0 (an output layer, say) has gradient 0 at first; hence up to three steps.
@@ -45,15 +45,15 @@ def gradients_reach(make: Make, left: float) -> str:
         if not waiting:
             return "every trainable tensor has one"
         torch.optim.SGD(trial.model.parameters(), lr=1e-3).step()
-    raise CheckFailed(f"no gradient reaches {few(sorted(waiting), SHOWN)} ({len(waiting)} tensors)")
+    raise CheckFailed(f"no gradient reaches {few(sorted(waiting), TENSORS_SHOWN)} ({len(waiting)} tensors)")
 
 
-def update_is_real(make: Make, left: float) -> str:
+def check_update(make: Make, left: float) -> str:
     """The loop's own step hands gradients to the optimiser, in training mode, and every trainable tensor moves."""
     trial = make()
     trial.model.train()
     before = {name: p.detach().clone() for name, p in trial.model.named_parameters() if p.requires_grad}
-    updates, modes = _watched(trial, trial.batches[:3])
+    updates, modes = _watch_steps(trial, trial.batches[:3])
     if not updates:
         raise CheckFailed("the step never calls the optimiser")
     if modes == {False}:
@@ -70,12 +70,12 @@ def update_is_real(make: Make, left: float) -> str:
     still = [name for name, old in before.items() if torch.equal(named[name], old) and name not in trial.frozen]
     if still:
         raise CheckFailed(
-            f"not moved by {len(updates)} updates: {few(still, SHOWN)} ({len(still)} of {len(before)} tensors)"
+            f"not moved by {len(updates)} updates: {few(still, TENSORS_SHOWN)} ({len(still)} of {len(before)} tensors)"
         )
     return f"all {len(before)} tensors move"
 
 
-def gradients_are_fresh(make: Make, left: float) -> str:
+def check_fresh_gradients(make: Make, left: float) -> str:
     """What backward adds to in the second step is zero at first: nothing is left over from the step before."""
     trial = make()
     trial.model.train()
@@ -112,14 +112,92 @@ def gradients_are_fresh(make: Make, left: float) -> str:
     return "the second step starts from zero"
 
 
+def check_loss_falls(make: Make, left: float) -> str:
+    """Updates on one batch lower its loss; the first of them may raise it, while the optimiser finds its pace."""
+    trial = make()
+    batch = trial.batches[0]
+    start = end = _loss(trial, [batch])
+    for done in range(REPEATS, REPEATS * ROUNDS + 1, REPEATS):
+        _train(trial, [batch], REPEATS, left / ROUNDS)
+        end = _loss(trial, [batch])
+        if end < start:
+            return f"{start:.4g} -> {end:.4g} in {done} updates on one batch"
+    raise CheckFailed(
+        f"{REPEATS * ROUNDS} updates on one batch: its loss goes from {start:.4g} to {end:.4g}, expected it to fall"
+    )
+
+
+def check_overfit(make: Make, left: float) -> str:
+    """Four samples can be learned by heart: loss to 5 % of its start within 300 updates."""
+    trial = make()
+    if trial.few is None:
+        raise CheckSkipped("no batch of four samples given")
+    start = _loss(trial, [trial.few])
+    goal, ends = OVERFIT_PART * start, time.monotonic() + left
+    loss, steps = start, 0
+    while loss > goal and steps < OVERFIT_STEPS:
+        if time.monotonic() > ends:
+            raise CheckSkipped(f"{start:.4g} -> {loss:.4g} after {steps} updates when the time was used up")
+        _train(trial, [trial.few], OVERFIT_ROUND, left)
+        loss, steps = _loss(trial, [trial.few]), steps + OVERFIT_ROUND
+    if not loss <= goal:
+        raise CheckFailed(f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates, expected {goal:.4g} or less")
+    return f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates"
+
+
+def check_shuffled_control(make: Make, left: float) -> str:
+    """Trained on the real targets, the model does better on held-out samples than trained on shuffled ones."""
+    trial = make()
+    if trial.shuffled is None or not trial.held_out:
+        raise CheckSkipped("no shuffled targets or no held-out batches given")
+    start = _loss(trial, trial.held_out)
+    begun = time.monotonic()
+    _train(trial, trial.batches, CONTROL_STEPS, left / 2)
+    real = _loss(trial, trial.held_out)
+    control = make()
+    assert control.shuffled is not None  # the same trial again
+    _train(control, [control.shuffled(batch) for batch in control.batches], CONTROL_STEPS, left / 2)
+    if time.monotonic() - begun > left:
+        raise CheckSkipped("the time was used up")
+    wrong = _loss(control, trial.held_out)
+    figures = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
+    if not real < wrong - CONTROL_GAIN * abs(start):
+        raise CheckFailed(f"{figures}: the targets do not belong to these inputs")
+    return figures
+
+
 UPDATE: Checks = (
-    ("gradient reach", gradients_reach),
-    ("update", update_is_real),
-    ("fresh gradients", gradients_are_fresh),
+    ("gradient reach", check_gradient_reach),
+    ("update", check_update),
+    ("fresh gradients", check_fresh_gradients),
+)
+LEARNING: Checks = (
+    ("loss falls", check_loss_falls),
+    ("overfit", check_overfit),
+    ("shuffled control", check_shuffled_control),
 )
 
 
-def _watched(trial: Trial, batches: Any) -> tuple[list[tuple[float, float]], set[bool]]:
+def _train(trial: Trial, batches: Sequence[Any], steps: int, seconds: float) -> None:
+    """Up to that many updates of the loop's own, in turn over the batches."""
+    ends = time.monotonic() + seconds
+    trial.model.train()
+    for step in range(steps):
+        if time.monotonic() > ends:
+            return
+        trial.step(batches[step % len(batches)])
+
+
+def _loss(trial: Trial, batches: Sequence[Any]) -> float:
+    """Mean loss in evaluation mode."""
+    trial.model.eval()
+    with torch.no_grad():
+        losses = [float(trial.score(trial.predict(batch), batch)) for batch in batches]
+    trial.model.train()
+    return sum(losses) / len(losses)
+
+
+def _watch_steps(trial: Trial, batches: Any) -> tuple[list[tuple[float, float]], set[bool]]:
     """Run the loop's step; (gradient norm, largest rate) of each call of the optimiser, and the model's modes."""
     updates: list[tuple[float, float]] = []
     modes: set[bool] = set()
@@ -141,83 +219,3 @@ def _watched(trial: Trial, batches: Any) -> tuple[list[tuple[float, float]], set
         for handle in handles:
             handle.remove()
     return updates, modes
-
-
-def loss_falls(make: Make, left: float) -> str:
-    """Updates on one batch lower its loss; the first of them may raise it, while the optimiser finds its pace."""
-    trial = make()
-    batch = trial.batches[0]
-    start = end = _loss(trial, [batch])
-    for done in range(REPEATS, REPEATS * ROUNDS + 1, REPEATS):
-        _train(trial, [batch], REPEATS, left / ROUNDS)
-        end = _loss(trial, [batch])
-        if end < start:
-            return f"{start:.4g} -> {end:.4g} in {done} updates on one batch"
-    raise CheckFailed(
-        f"{REPEATS * ROUNDS} updates on one batch: its loss goes from {start:.4g} to {end:.4g}, expected it to fall"
-    )
-
-
-def overfits(make: Make, left: float) -> str:
-    """Four samples can be learned by heart: loss to 5 % of its start within 300 updates."""
-    trial = make()
-    if trial.few is None:
-        raise CheckSkipped("no batch of four samples given")
-    start = _loss(trial, [trial.few])
-    goal, ends = OVERFIT_PART * start, time.monotonic() + left
-    loss, steps = start, 0
-    while loss > goal and steps < OVERFIT_STEPS:
-        if time.monotonic() > ends:
-            raise CheckSkipped(f"{start:.4g} -> {loss:.4g} after {steps} updates when the time was used up")
-        _train(trial, [trial.few], OVERFIT_ROUND, left)
-        loss, steps = _loss(trial, [trial.few]), steps + OVERFIT_ROUND
-    if not loss <= goal:
-        raise CheckFailed(f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates, expected {goal:.4g} or less")
-    return f"four samples: {start:.4g} -> {loss:.4g} after {steps} updates"
-
-
-def targets_matter(make: Make, left: float) -> str:
-    """Trained on the real targets, the model does better on held-out samples than trained on shuffled ones."""
-    trial = make()
-    if trial.shuffled is None or not trial.held_out:
-        raise CheckSkipped("no shuffled targets or no held-out batches given")
-    start = _loss(trial, trial.held_out)
-    begun = time.monotonic()
-    _train(trial, trial.batches, CONTROL_STEPS, left / 2)
-    real = _loss(trial, trial.held_out)
-    control = make()
-    assert control.shuffled is not None  # the same trial again
-    _train(control, [control.shuffled(batch) for batch in control.batches], CONTROL_STEPS, left / 2)
-    if time.monotonic() - begun > left:
-        raise CheckSkipped("the time was used up")
-    wrong = _loss(control, trial.held_out)
-    figures = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
-    if not real < wrong - CONTROL_GAIN * abs(start):
-        raise CheckFailed(f"{figures}: the targets do not belong to these inputs")
-    return figures
-
-
-LEARNING: Checks = (
-    ("loss falls", loss_falls),
-    ("overfit", overfits),
-    ("shuffled control", targets_matter),
-)
-
-
-def _train(trial: Trial, batches: Sequence[Any], steps: int, seconds: float) -> None:
-    """Up to that many updates of the loop's own, in turn over the batches."""
-    ends = time.monotonic() + seconds
-    trial.model.train()
-    for step in range(steps):
-        if time.monotonic() > ends:
-            return
-        trial.step(batches[step % len(batches)])
-
-
-def _loss(trial: Trial, batches: Sequence[Any]) -> float:
-    """Mean loss in evaluation mode."""
-    trial.model.eval()
-    with torch.no_grad():
-        losses = [float(trial.score(trial.predict(batch), batch)) for batch in batches]
-    trial.model.train()
-    return sum(losses) / len(losses)

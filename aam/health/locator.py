@@ -25,20 +25,20 @@ replay a step.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aam.health.events import Event, Origin, ancestors, blame
-from aam.health.modules import ModuleStack, float_tensors
-from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Finding, Report
+from aam.health.operations import TAKES_MASKS, float_tensors
+from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Event, Origin, Report
 from aam.health.stats import not_finite
-from aam.health.tracing import Describer, Label, Listener, SampleRows, Tracer
+from aam.health.tracing import Label, Listener, SampleRows, Tracer
 
 
 def locate(
@@ -52,27 +52,34 @@ def locate(
 
 
 def examine(model: nn.Module, call: Callable[[], Any], samples: SampleRows, listener: Listener | None = None) -> Report:
-    """`locate`, with a listener that is told of every operation."""
-    stack = ModuleStack(model)
-    shapes = frozenset(shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1])))
-    tracer = Tracer(model, stack, Describer(samples, shapes), listener)
+    """`locate`, with a listener that is called with every operation."""
+    tracer = Tracer(model, samples, listener)
     bad_before = {row.name: row for row, _ in not_finite(_state(model))}
-    with _set_aside(model), _eager(), one_thread():
-        result, error = _traced(call, stack, tracer)
-        ends = _ends(model, result, set(bad_before))
+    result, error = None, None
+    with _gradients_and_buffers_kept(model), _eager(), one_thread():
+        try:
+            with tracer:
+                result = call()
+                scalar = isinstance(result, Tensor) and result.numel() == 1 and result.requires_grad
+                if scalar and not tracer.saw_backward:
+                    result.backward()
+        except Exception as raised:  # noqa: BLE001 - guards inside the call raise at the very fault being located
+            result, error = None, raised
+        ends = _bad_ends(model, result, set(bad_before))
     held = [(tracer.holding(tensor), reach) for reach, named in ends.items() for _, tensor in named]
     sinks = {index: reach for index, reach in held if index is not None}  # None: no traced operation made it
     if error is not None and not sinks:
         sinks = _last_fault(tracer.events)
     parameters = {name for name, _ in model.named_parameters()}  # a -inf in a buffer is an ordinary mask
+    passed_on = ((event.module, event.phase) for event in tracer.events if event.origin is Origin.PASSED)
     report = Report(
         findings=_findings(tracer.events, sinks),
-        passed_on=_passed_on(tracer.events),
+        passed_on=tuple(dict.fromkeys(passed_on)),
         bad_parameters=tuple(name for name, row in bad_before.items() if row.nan or name in parameters),
         bad_gradients=tuple(name for name, _ in ends[REACHED_GRADIENT]),
         spoilt_parameters=tuple(name for name, _ in ends[SPOILT]),
         bad_result=bool(ends[REACHED_RESULT]),
-        history=tuple(stack.sizes()),
+        history=tuple(tracer.modules.sizes()),
         operations=tracer.operations,
         error=f"{type(error).__name__}: {error}" if error else "",
         result=result,
@@ -82,20 +89,7 @@ def examine(model: nn.Module, call: Callable[[], Any], samples: SampleRows, list
     return report
 
 
-def _traced(call: Callable[[], Any], stack: ModuleStack, tracer: Tracer) -> tuple[Any, Exception | None]:
-    """What the call returned, or what it raised; a scalar gets its backward pass where the call ran none."""
-    try:
-        with stack, tracer:
-            result = call()
-            scalar = isinstance(result, Tensor) and result.numel() == 1 and result.requires_grad
-            if scalar and not tracer.saw_backward:
-                result.backward()
-    except Exception as error:  # noqa: BLE001 - guards inside the call raise at the very fault that is being located
-        return None, error
-    return result, None
-
-
-def _ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list[tuple[str, Tensor]]]:
+def _bad_ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list[tuple[str, Tensor]]]:
     """The bad tensors that a fault ended in, by how much it matters."""
     state = [pair for pair in _state(model) if pair[0] not in bad_before]
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
@@ -109,7 +103,7 @@ def _state(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 @contextmanager
-def _set_aside(model: nn.Module) -> Iterator[None]:
+def _gradients_and_buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put gradients and buffers back afterwards: a fault would poison the running statistics of a batch norm."""
     parameters = list(model.parameters())
     gradients = [parameter.grad for parameter in parameters]
@@ -156,7 +150,7 @@ def _last_fault(events: list[Event]) -> dict[int, str]:
     return {}
 
 
-def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Finding, ...]:
+def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Event, ...]:
     """The origins of what reached the result or a gradient, then of NaN that was made and did not get there."""
     reach: dict[int, str] = {}
     for sink, where in sinks.items():
@@ -164,14 +158,58 @@ def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Finding, ...]
             reach[culprit] = max(where, reach.get(culprit, where), key=RANK.index)
     reached = ancestors(events, sinks)
     for event in events:
-        made_nan = event.counts.nan and event.origin in (Origin.MADE, Origin.TURNED) and not event.auxiliary
-        if made_nan and event.index not in reached:
+        if event.made_nan and event.index not in reached:
             for culprit in blame(events, event.index):
                 reach.setdefault(culprit, CONTAINED)
     order = sorted(reach, key=lambda index: (reach[index] == CONTAINED, index))  # what did harm first, then by time
-    return tuple(Finding.of(events[index], reach[index]) for index in order)
+    return tuple(dataclasses.replace(events[index], reach=reach[index]) for index in order)
 
 
-def _passed_on(events: list[Event]) -> tuple[tuple[str, str], ...]:
-    pairs = [(event.site.module, event.site.phase) for event in events if event.origin is Origin.PASSED]
-    return tuple(dict.fromkeys(pairs))
+def ancestors(events: list[Event], start: Iterable[int]) -> set[int]:
+    """Indices of the given events and of all events they come from."""
+    seen: set[int] = set()
+    todo = list(start)
+    while todo:
+        index = todo.pop()
+        if index not in seen:
+            seen.add(index)
+            todo += events[index].parents
+    return seen
+
+
+def blame(events: list[Event], index: int) -> set[int]:
+    """The events that made what event `index` holds.
+
+    NaN is followed to where NaN was first made. Where an operation turned Inf into NaN, an Inf that arithmetic made (an
+    overflow) is to blame, or one in a parameter or in the data; but an Inf that the author spelt out, or a -inf handed
+    to a softmax, is an ordinary mask, and then the operation that made NaN of it is to blame (a row without any key).
+    """
+    blamed: set[int] = set()
+    seen: set[int] = set()
+    todo = [index]
+    while todo:
+        index = todo.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        event = events[index]
+        if event.origin is Origin.PASSED:
+            nan_parents = [parent for parent in event.parents if events[parent].counts.nan]
+            todo += nan_parents if event.counts.nan and nan_parents else event.parents
+        elif event.origin is Origin.TURNED:
+            blamed |= _culprits(events, event) or {index}
+        else:
+            blamed.add(index)
+    return blamed
+
+
+def _culprits(events: list[Event], event: Event) -> set[int]:
+    """What is to blame for the Inf that `event` turned into NaN; empty where it was legal."""
+    roots = set().union(*(blame(events, parent) for parent in event.parents)) if event.parents else set()
+    masks = event.op in TAKES_MASKS
+    return {
+        root
+        for root in roots
+        if events[root].origin is not Origin.SPELT
+        and not (events[root].origin is Origin.INPUT and masks and not events[root].counts.positive)
+    }

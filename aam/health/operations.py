@@ -1,7 +1,8 @@
-"""What the tracer must know about an operation of torch before it can judge its outputs."""
+"""Operations of torch: how each treats its arguments, and which source line and which module asked for it."""
 
 from __future__ import annotations
 
+import dataclasses
 import linecache
 import math
 import sys
@@ -13,12 +14,18 @@ from types import CodeType, FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
 
+from aam.health.stats import largest, read_together, real_values
+
+ROOT = "(model)"
+OUTSIDE = "(outside the model)"
 TORCH = str(Path(torch.__file__).parent) + "/"
 HERE = str(Path(__file__).parent) + "/"
-OWN_FILES = frozenset(HERE + name for name in ("tracing.py", "locator.py", "modules.py"))
+OWN_FILES = frozenset(HERE + name for name in ("tracing.py", "locator.py", "operations.py"))
 GUARDS = frozenset(HERE + name for name in ("stats.py", "guards.py"))
 INSTALLED = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("stdlib") + "/")
 ENGINE = torch.autograd.graph._engine_run_backward.__code__
@@ -48,6 +55,58 @@ TAKES_MASKS = frozenset(
      "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_attention_math",
      "_scaled_dot_product_fused_attention_overrideable", "_transformer_encoder_layer_fwd"}
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One overload, e.g. `aten.masked_fill_.Scalar`: its name and how it treats its arguments."""
+
+    name: str  # masked_fill_
+    kernel: str  # aten.masked_fill_.Scalar
+    view: bool  # outputs share memory with an input and hold nothing new
+    uninitialised: bool
+    fills: bool
+    written: tuple[int | str, ...]  # positions and names of arguments written in place
+    reads_written: bool  # whether the old content of those matters
+
+    @staticmethod
+    def of(func: OpOverload) -> Operation:
+        """Read the schema of an overload."""
+        name = func._schema.name.split("::")[-1]
+        arguments = func._schema.arguments
+        written = tuple(
+            argument.name if argument.kwarg_only else position
+            for position, argument in enumerate(arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        )
+        if name in KEEPS_STATISTICS:
+            written = (3, 4)
+        out_variant = any(isinstance(argument, str) for argument in written)
+        return Operation(
+            name=name,
+            kernel=str(func),
+            view=func.is_view,
+            uninitialised=name in UNINITIALISED,
+            fills=name in FILLS,
+            written=written,
+            reads_written=bool(written) and not out_variant and name not in OVERWRITES,
+        )
+
+    def written_tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+        """The tensors this call writes in place."""
+        found: list[Tensor] = []
+        for key in self.written:
+            value = kwargs.get(key) if isinstance(key, str) else (args[key] if key < len(args) else None)
+            found += (
+                [value] if isinstance(value, Tensor) else [item for item in value or () if isinstance(item, Tensor)]
+            )
+        return found
+
+    def spelt_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """True where this call fills in an infinity or NaN that stands in the code as a number."""
+        return self.fills and any(
+            isinstance(value, float) and not math.isfinite(value) for value in (*args, *kwargs.values())
+        )
 
 
 @dataclass(frozen=True)
@@ -121,52 +180,100 @@ def read_lines(places: tuple[Spot, ...]) -> tuple[Line, ...]:
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One overload, e.g. `aten.masked_fill_.Scalar`: its name and how it treats its arguments."""
+class ModuleCall:
+    """A call of a module: its path and how many times it had run before, in the forward, backward or update phase.
 
-    name: str  # masked_fill_
-    kernel: str  # aten.masked_fill_.Scalar
-    view: bool  # outputs share memory with an input and hold nothing new
-    uninitialised: bool
-    fills: bool
-    written: tuple[int | str, ...]  # positions and names of arguments written in place
-    reads_written: bool  # whether the old content of those matters
+    A module that backward recomputes runs in the backward phase.
+    """
 
-    @staticmethod
-    def of(func: OpOverload) -> Operation:
-        """Read the schema of an overload."""
-        name = func._schema.name.split("::")[-1]
-        arguments = func._schema.arguments
-        written = tuple(
-            argument.name if argument.kwarg_only else position
-            for position, argument in enumerate(arguments)
-            if argument.alias_info is not None and argument.alias_info.is_write
-        )
-        if name in KEEPS_STATISTICS:
-            written = (3, 4)
-        out_variant = any(isinstance(argument, str) for argument in written)
-        return Operation(
-            name=name,
-            kernel=str(func),
-            view=func.is_view,
-            uninitialised=name in UNINITIALISED,
-            fills=name in FILLS,
-            written=written,
-            reads_written=bool(written) and not out_variant and name not in OVERWRITES,
-        )
+    module: str
+    call: int
+    phase: str
 
-    def written_tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        """The tensors this call writes in place."""
-        found: list[Tensor] = []
-        for key in self.written:
-            value = kwargs.get(key) if isinstance(key, str) else (args[key] if key < len(args) else None)
-            found += (
-                [value] if isinstance(value, Tensor) else [item for item in value or () if isinstance(item, Tensor)]
-            )
-        return found
 
-    def spelt_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """True where this call fills in an infinity or NaN that stands in the code as a number."""
-        return self.fills and any(
-            isinstance(value, float) and not math.isfinite(value) for value in (*args, *kwargs.values())
-        )
+@dataclass(frozen=True)
+class OutputSize:
+    """Largest magnitude a module put out, in the order of execution; NaN or Inf where it was not finite."""
+
+    module: str
+    call: int
+    absmax: float
+
+
+class ModuleStack:
+    """Context manager that follows the modules of a model as they run, in forward and in recomputation.
+
+    Modules that are not part of the model (a loss module beside it) appear as `(ClassName)`. `paused` is set while the
+    hooks compute, so that a dispatch mode can ignore their own operations.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.paths = {module: plain_path(path) or ROOT for path, module in model.named_modules()}
+        self.by_id = {id(module): path for module, path in self.paths.items()}
+        self.paused = False
+        self._running: list[ModuleCall] = []
+        self._calls: dict[str, int] = {}
+        self._sizes: list[tuple[ModuleCall, Tensor]] = []
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> ModuleStack:
+        self._handles = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @property
+    def top(self) -> ModuleCall | None:
+        """The innermost running module."""
+        return self._running[-1] if self._running else None
+
+    def sizes(self) -> list[OutputSize]:
+        """Largest magnitude of every module output so far, in one host read per device."""
+        values = read_together([value for _, value in self._sizes])
+        return [OutputSize(call.module, call.call, value) for (call, _), value in zip(self._sizes, values, strict=True)]
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        path = self.paths.get(module, f"({type(module).__name__})")
+        call = self._calls.get(path, 0)
+        self._calls[path] = call + 1
+        phase = "forward" if torch._C._current_autograd_node() is None else "backward"
+        self._running.append(ModuleCall(path, call, phase))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        call = self._running.pop()
+        tensor = next(iter(float_tensors(output)), None)
+        if tensor is None or tensor.numel() == 0:
+            return
+        self.paused = True
+        with torch.no_grad():
+            self._sizes.append((call, largest(real_values(tensor))))
+        self.paused = False
+
+
+def plain_path(path: str) -> str:
+    """A module path without the wrapper that `torch.compile` puts around a module."""
+    return ".".join(part for part in path.split(".") if part != "_orig_mod")
+
+
+def float_tensors(value: Any) -> list[Tensor]:
+    """All floating-point and complex tensors in nested tuples, lists, mappings and dataclasses, in order."""
+    tensors = [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
+    return [tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
+
+
+def leaves(value: Any) -> list[Any]:
+    """What nested tuples, lists, mappings and dataclasses hold, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    elif isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        return [value]
+    return [leaf for item in value for leaf in leaves(item)]

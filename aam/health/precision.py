@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from aam.health.locator import examine
-from aam.health.modules import ROOT, Range, RangeLog, enclosing, float_tensors
+from aam.health.operations import ROOT, Operation, float_tensors
 from aam.health.report import Report
+from aam.health.stats import largest, read_together, real_values
 from aam.health.tracing import SampleRows
 
 WRONG = 0.25  # relative error of the result from which on a run counts as failed though everything is finite
@@ -101,6 +102,36 @@ def bisect_precision(
     return answer("stream", *first)
 
 
+@dataclass(frozen=True)
+class Range:
+    """Largest finite magnitude in the result of one operation."""
+
+    module: str
+    op: str
+    dtype: torch.dtype
+    absmax: float
+
+
+class RangeLog:
+    """Listens to a tracer and notes the largest magnitude of each result; the host reads nothing before `read`."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, torch.dtype]] = []
+        self._values: list[Tensor] = []
+
+    def __call__(self, operation: Operation, module: str, results: Sequence[Tensor]) -> None:
+        for tensor in results:
+            if tensor.numel():
+                finite = torch.nan_to_num(real_values(tensor), nan=0.0, posinf=0.0, neginf=0.0)  # masks hold -inf
+                self._values.append(largest(finite))
+                self._rows.append((module, operation.name, tensor.dtype))
+
+    def read(self) -> list[Range]:
+        """All operations so far, in order of time, with one host read per device."""
+        values = read_together(self._values)
+        return [Range(*row, absmax=value) for row, value in zip(self._rows, values, strict=True)]
+
+
 class _Trials:
     """Runs of one call on several versions of a model; the first one is what the others are compared with."""
 
@@ -157,6 +188,15 @@ def _to_keep(modules: set[str], sizes: Mapping[str, float], limit: float) -> tup
     if ROOT in around:
         return ()
     return tuple(sorted(path for path in around if not any(path.startswith(f"{other}.") for other in around)))
+
+
+def enclosing(module: str, sizes: Mapping[str, float], limit: float) -> str:
+    """The smallest module around `module`, itself included, whose own output stays within the limit."""
+    while module != ROOT:
+        if sizes.get(module, float("inf")) <= limit:
+            return module
+        module = module.rpartition(".")[0] or ROOT
+    return ROOT
 
 
 def _share(seen: list[Range], keep: tuple[str, ...]) -> float:

@@ -1,85 +1,147 @@
-"""Why did it happen? Replays of the faulty step, each with one thing changed, decide between the possible causes.
-
-    verdict = judge(report, Replays(again=..., in_fp32=..., without=..., samples=batch.sample_ids))
-
-The order is that of the questions a person would ask: was a parameter already bad? was the input bad? which operation
-made it? does the replay differ (transient)? does single precision survive (precision)? does the step survive without
-one sample (data)? If nothing helps, the operation itself is at fault for such values (algorithm).
-"""
+"""What the locator reports: events in which non-finite values came up, where they ran, and what they spoilt."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import Enum
+from typing import Any
 
-from aam.health.events import Event, Origin, Tensors
-from aam.health.modules import Size
-from aam.health.operations import Line, read_lines
+import torch
+
+from aam.health.operations import Line, ModuleCall, OutputSize, Spot, read_lines
+from aam.health.stats import Pattern
 from aam.text import few
 
-SHOWN, RECENT = 8, 12
-"""Names of one kind, and outputs of modules, that a report lists."""
+NAMES_SHOWN, OUTPUTS_SHOWN = 8, 12
+"""Names of one kind, and module outputs, that a report lists."""
 REACHED_RESULT = "the result"
 REACHED_GRADIENT = "a gradient"
 SPOILT = "a parameter"
 CONTAINED = "neither the result nor a gradient"
 RANK = (CONTAINED, SPOILT, REACHED_GRADIENT, REACHED_RESULT)  # the last one that holds is reported
-Cause = Literal["none", "parameter", "input", "transient", "precision", "data", "algorithm"]
-ADVICE: dict[Cause, str] = {
-    "none": "nothing to do",
-    "parameter": "the weights were spoilt earlier: take the last good checkpoint, look at the step that wrote them",
-    "input": "the batch came in bad: fix or quarantine the named data, and check values where they are read",
-    "transient": "the same step is sound when repeated: suspect hardware, a race, or random state not restored",
-    "precision": "run this part in fp32 or bf16, or scale it down; `aam precision` says which part",
-    "data": "quarantine the named samples, or make the operation safe for values like theirs",
-    "algorithm": "the operation is undefined for these values in any precision and batch: change the code at that line",
-}
+
+
+class Origin(Enum):
+    """How non-finite values came into a tensor."""
+
+    MADE = "made"  # every input was finite
+    TURNED = "made from an infinity"  # an input held Inf, the output holds NaN
+    PASSED = "passed on"
+    SPELT = "spelt out"  # the author wrote the value, e.g. masked_fill(..., -inf)
+    PARAMETER = "parameter"
+    INPUT = "input"
+    UNINITIALISED = "uninitialised memory"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One origin of non-finite values. For a parameter or an input, module and op are where it was first used."""
+class Counts:
+    """Non-finite values of a tensor."""
 
+    nan: int = 0
+    positive: int = 0
+    negative: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.nan + other.nan, self.positive + other.positive, self.negative + other.negative)
+
+    @property
+    def inf(self) -> int:
+        return self.positive + self.negative
+
+    @property
+    def bad(self) -> bool:
+        return bool(self.nan or self.inf)
+
+    def __str__(self) -> str:
+        kinds = ((self.nan, "NaN"), (self.positive, "+Inf"), (self.negative, "-Inf"))
+        return ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)
+
+
+@dataclass(frozen=True)
+class Site(ModuleCall):
+    """Where an operation was asked for: module, call, phase (forward, backward or update), operation and source."""
+
+    op: str  # name of the operation; in backward that of the forward operation whose gradient it is
+    kernel: str  # the overload that ran
+    spots: tuple[Spot, ...] = ()
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """Description of one tensor of an event."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    counts: Counts
+    absmax: float  # over the finite values
+    pattern: Pattern | None = None  # None where all values are finite
+    rows: tuple[int, ...] = ()  # bad, or else outlying, indices of the sample axis
+    labels: tuple[str, ...] = ()  # the caller's names of those rows
+
+    @property
+    def singles_out_rows(self) -> bool:
+        """True where rows have names and are not simply all rows of the tensor."""
+        everything = self.pattern is not None and any(len(self.rows) == size for size in self.shape)
+        return bool(self.labels) and (len(self.rows) == 1 or not everything)
+
+    def __str__(self) -> str:
+        text = f"{str(self.dtype).removeprefix('torch.')} {list(self.shape)}: "
+        if self.pattern is None:
+            return text + f"finite, max |x| {self.absmax:.4g}"
+        return text + f"{self.counts}; {self.pattern.text}; others to {self.absmax:.4g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Site):
+    """Non-finite values in the output of one operation, or found in a tensor from outside.
+
+    For a parameter or an input, module and operation are where it was first used.
+    """
+
+    index: int
     origin: Origin
-    module: str
-    call: int
-    phase: str
-    op: str
-    kernel: str
-    nan: int
-    inf: int
-    reach: str
-    name: str = ""
-    lines: tuple[Line, ...] = ()
-    output: Tensors | None = None
-    inputs: tuple[Tensors, ...] = ()
+    counts: Counts
+    parents: tuple[int, ...] = ()  # indices of the events whose values this operation took in
+    auxiliary: bool = False  # only a secondary output is bad, e.g. saved statistics
+    name: str = ""  # of a parameter or buffer
+    output: TensorRecord | None = None  # None for values passed on, and late in a trace
+    inputs: tuple[TensorRecord, ...] = ()
+    reach: str = ""  # what the values spoilt, one of `RANK`; known at the end of the trace
 
-    @staticmethod
-    def of(event: Event, reach: str) -> Finding:
-        site, counts = event.site, event.counts
-        return Finding(
-            event.origin, site.module, site.call, site.phase, site.op, site.kernel, counts.nan, counts.inf, reach,
-            event.name, read_lines(site.spots), event.output, event.inputs,
-        )  # fmt: skip
+    @property
+    def made_nan(self) -> bool:
+        """True where the operation made NaN in its first output."""
+        return bool(self.counts.nan) and self.origin in (Origin.MADE, Origin.TURNED) and not self.auxiliary
+
+    @property
+    def nan(self) -> int:
+        return self.counts.nan
+
+    @property
+    def inf(self) -> int:
+        return self.counts.inf
 
     @property
     def samples(self) -> tuple[str, ...]:
         """Names of the samples of the bad rows; where all rows are bad, of the rows that stand out in an operand."""
-        for tensor in (self.output, *self.inputs):
-            if tensor is not None and tensor.labels and (len(tensor.rows) == 1 or not _all_rows(tensor)):
-                return tensor.labels
-        return ()
+        tensors = (tensor for tensor in (self.output, *self.inputs) if tensor is not None)
+        return next((tensor.labels for tensor in tensors if tensor.singles_out_rows), ())
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Source lines outside torch, the innermost first."""
+        return read_lines(self.spots)
 
     @property
     def line(self) -> Line | None:
         """The innermost source line outside torch."""
-        return self.lines[0] if self.lines else None
+        return next(iter(self.lines), None)
 
     @property
     def pattern(self) -> str:
-        """`row`, `element`, … (see `patterns.classify`), or `unknown`."""
+        """`row`, `element`, … (see `aam.health.stats.classify`), or `unknown`."""
         return self.output.pattern.kind if self.output and self.output.pattern else "unknown"
 
     def headline(self) -> str:
@@ -101,8 +163,8 @@ class Finding:
             rows.append(f"  kernel   {self.kernel}, in the gradient of {self.op}")
         rows += [f"  called from {line}" for line in self.lines[1:]]
         if self.output is not None:
-            rows.append(f"  values   {_tensor(self.output)}")
-        rows += [f"  operand  {_tensor(tensor)}" for tensor in self.inputs]
+            rows.append(f"  values   {self.output}")
+        rows += [f"  operand  {tensor}" for tensor in self.inputs]
         if self.samples:
             rows.append(f"  samples  {', '.join(self.samples)}")
         rows.append(f"  reached  {self.reach}")
@@ -113,17 +175,18 @@ class Finding:
 class Report:
     """The outcome of one traced call.
 
-    `findings` are the origins, those that reached the result or a gradient first, then by time; the first one is the
-    `producer`. `passed_on` are the (module, phase) pairs that only handed bad values on, in order of time.
+    `findings` are the events in which non-finite values began, those that reached the result or a gradient first, then
+    by time; the first one is the `producer`. `passed_on` are the (module, phase) pairs that only handed bad values on,
+    in order of time.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Event, ...]
     passed_on: tuple[tuple[str, str], ...]
     bad_parameters: tuple[str, ...]
     bad_gradients: tuple[str, ...]
     spoilt_parameters: tuple[str, ...]  # finite before the call, not after it
     bad_result: bool
-    history: tuple[Size, ...]
+    history: tuple[OutputSize, ...]
     operations: int
     error: str = ""  # what the call raised, if it did
     context: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +199,7 @@ class Report:
         return not (bad or self.bad_result)
 
     @property
-    def producer(self) -> Finding | None:
+    def producer(self) -> Event | None:
         """The finding to look at first."""
         return self.findings[0] if self.findings else None
 
@@ -160,135 +223,24 @@ class Report:
         rows += [f"  {key}: {value}" for key, value in self.context.items()]
         if self.error:
             rows.append(f"  the call raised {self.error}")
-        if self.bad_parameters:
-            rows.append(f"  bad before the call: {few(self.bad_parameters, SHOWN)}")
-        if self.bad_gradients:
-            rows.append(f"  bad gradients: {few(self.bad_gradients, SHOWN)}")
-        if self.spoilt_parameters:
-            rows.append(f"  spoilt by the call: {few(self.spoilt_parameters, SHOWN)}")
-        for finding in self.findings[:1]:
+        for title, names in (
+            ("bad before the call", self.bad_parameters),
+            ("bad gradients", self.bad_gradients),
+            ("spoilt by the call", self.spoilt_parameters),
+        ):
+            if names:
+                rows.append(f"  {title}: {few(names, NAMES_SHOWN)}")
+        for number, finding in enumerate(self.findings):
+            rows += [f"also: {finding.headline()}"] if number else []
             rows += finding.details()
-        for finding in self.findings[1:]:
-            rows += [f"also: {finding.headline()}", *finding.details()]
         if self.passed_on and not self.ok:
-            rows.append("passed on by " + few([f"{module} ({phase})" for module, phase in self.passed_on], SHOWN))
+            rows.append("passed on by " + few([f"{module} ({phase})" for module, phase in self.passed_on], NAMES_SHOWN))
         if not self.ok and self.history:
-            rows.append("largest |x| of module outputs: " + ", ".join(_size(size) for size in self.recent()))
+            sizes = ", ".join(f"{size.module} {size.absmax:.3g}" for size in self.recent())
+            rows.append(f"largest |x| of module outputs: {sizes}")
         return "\n".join(rows)
 
-    def recent(self) -> list[Size]:
-        """The history of max |x| up to the first output that was not finite, the last `RECENT` of it."""
-        first_bad = next(
-            (i for i, size in enumerate(self.history) if not math.isfinite(size.absmax)), len(self.history)
-        )
-        return list(self.history[: first_bad + 1][-RECENT:])
-
-
-def _all_rows(tensor: Tensors) -> bool:
-    return tensor.pattern is not None and any(len(tensor.rows) == size for size in tensor.shape)
-
-
-def _tensor(tensor: Tensors) -> str:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    text = f"{dtype} {list(tensor.shape)}: "
-    if tensor.pattern is None:
-        return text + f"finite, max |x| {tensor.absmax:.4g}"
-    counts = tensor.counts
-    figures = ((counts.nan, "NaN"), (counts.positive, "+Inf"), (counts.negative, "-Inf"))
-    kinds = ", ".join(f"{count:,} {kind}" for count, kind in figures if count)
-    return text + f"{kinds}; {tensor.pattern.text}; others to {tensor.absmax:.4g}"
-
-
-def _size(size: Size) -> str:
-    return f"{size.module} {size.absmax:.3g}"
-
-
-@dataclass(frozen=True)
-class Replays:
-    """Ways to run the faulty step again, each under the locator. A missing one leaves its question open."""
-
-    again: Callable[[], Report]
-    in_fp32: Callable[[], Report] | None = None
-    without: Callable[[Sequence[str]], Report] | None = None  # the same step less these samples
-    samples: Sequence[str] = ()  # all samples of the step
-    suspects: Sequence[str] = ()  # those that the report names, where its labels are not sample ids
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The cause, one line of evidence for each question, and the samples at fault where there are any."""
-
-    cause: Cause
-    evidence: tuple[str, ...]
-    samples: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        named = f" ({', '.join(self.samples)})" if self.samples else ""
-        return "\n".join(
-            [f"verdict: {self.cause}{named}: {ADVICE[self.cause]}", *(f"  {line}" for line in self.evidence)]
-        )
-
-
-def judge(report: Report, replays: Replays) -> Verdict:
-    """Ask the questions in order; costs at most 4 + log2(samples) replays, none for a bad parameter."""
-    evidence = [f"parameters before the step: {', '.join(report.bad_parameters) or 'all finite'}"]
-    if report.bad_parameters:
-        return Verdict("parameter", tuple(evidence))
-    producer = report.producer
-    if producer is not None and producer.origin is Origin.INPUT:
-        evidence.append(f"input: {producer.headline()}")
-        samples = report.samples or _culprits(report, replays, evidence)
-        return Verdict("input", tuple(evidence), samples)
-    evidence.append("input: finite")
-    again = replays.again()
-    if report.ok or not same(report, again):
-        evidence.append(f"replay: differs ({again.headline()})")
-        return Verdict("none" if report.ok and again.ok else "transient", tuple(evidence))
-    evidence.append(f"operation: {report.headline()}")
-    evidence.append("replay: the same")
-    precision = _survives_fp32(replays, evidence)
-    samples = _culprits(report, replays, evidence)
-    if precision:
-        return Verdict("precision", tuple(evidence), samples)
-    return Verdict("data" if samples else "algorithm", tuple(evidence), samples)
-
-
-def same(a: Report, b: Report) -> bool:
-    """True where two reports blame the same operation of the same module in the same phase."""
-    if a.producer is None or b.producer is None:
-        return a.producer is b.producer and a.ok == b.ok
-    return (a.producer.module, a.producer.op, a.producer.phase) == (b.producer.module, b.producer.op, b.producer.phase)
-
-
-def _survives_fp32(replays: Replays, evidence: list[str]) -> bool:
-    if replays.in_fp32 is None:
-        evidence.append("fp32: not asked")
-        return False
-    report = replays.in_fp32()
-    evidence.append("fp32: survives" if report.ok else f"fp32: fails too ({report.headline()})")
-    return report.ok
-
-
-def _culprits(report: Report, replays: Replays, evidence: list[str]) -> tuple[str, ...]:
-    """The samples without which the step survives: those the report names, else one found by halving."""
-    without, everyone = replays.without, list(replays.samples)
-    if without is None or len(everyone) < 2:
-        evidence.append("samples: not asked")
-        return ()
-    named = {*report.samples, *replays.suspects}
-    for find in (lambda: [name for name in everyone if name in named], lambda: _halve(everyone, without)):
-        suspects = find()
-        if suspects and len(suspects) < len(everyone) and without(suspects).ok:
-            evidence.append(f"samples: survives without {', '.join(suspects)}")
-            return tuple(suspects)
-    evidence.append("samples: no single sample is to blame")
-    return ()
-
-
-def _halve(everyone: list[str], without: Callable[[Sequence[str]], Report]) -> list[str]:
-    """One sample such that some part of the batch with it fails; assumes there is only one of its kind."""
-    suspects = everyone
-    while len(suspects) > 1:
-        left = suspects[: len(suspects) // 2]
-        suspects = left if without(left).ok else suspects[len(left) :]
-    return suspects
+    def recent(self) -> list[OutputSize]:
+        """The last `OUTPUTS_SHOWN` of the history up to the first output that was not finite."""
+        bad = (number for number, size in enumerate(self.history, 1) if not math.isfinite(size.absmax))
+        return list(self.history[: next(bad, len(self.history))][-OUTPUTS_SHOWN:])

@@ -1,4 +1,4 @@
-"""Statistics of tensors of any dtype and shape: many in one host read, or one as a line for an error message.
+"""What tensors hold: statistics of many in one host read, one as a line for an error, patterns of non-finite values.
 
 Minimum, maximum, mean and largest magnitude are taken over the finite values, so that a single NaN does not hide the
 range of the others; how many NaN and Inf there are is counted apart. Complex tensors are described by their absolute
@@ -11,13 +11,22 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
+
+INDICES_SHOWN = 8
+"""Indices of one kind that a pattern names."""
+Kind = Literal["none", "element", "feature", "slice", "row", "sample", "all"]
+# Row widths of widely used transformers; a bare count of NaN is explained by the widest that divides it.
+KNOWN_WIDTHS = (
+    384, 512, 640, 768, 1024, 1152, 1280, 1536, 1600, 1792, 2048, 2304, 2560, 2816, 3072, 3584, 3840, 4096, 4608, 5120,
+    5376, 6144, 6656, 7168, 8192, 12288, 16384,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,3 +181,85 @@ def divided(tensor: Tensor) -> TypeGuard[DTensor]:
     from torch.distributed.tensor import DTensor  # half a second, for runs that divide tensors only
 
     return isinstance(tensor, DTensor)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Where the bad values of one tensor sit; `indices` are those of the samples, rows, features or slices."""
+
+    kind: Kind
+    text: str
+    count: int
+    total: int
+    indices: tuple[int, ...] = ()
+
+
+def classify(bad: Tensor) -> Pattern:
+    """The pattern of a bool tensor of any shape, True = bad.
+
+    `all`: every value; `sample`: everything below some indices of the first of three or more axes; `row`: everything
+    along the last axis for some positions; `feature`: some indices of the last axis at every position; `slice`: the
+    same on another axis, e.g. a channel of [B, C, T]; `element`: anything else.
+    """
+    bad = bad.detach().cpu()
+    total, count = bad.numel(), int(bad.sum())
+    if count == 0:
+        return Pattern("none", "no value", 0, total)
+    of = f"({count:,} of {total:,} values)"
+    if count == total:
+        return Pattern("all", f"all {total:,} values" if total > 1 else "the only value", count, total)
+    last = bad.dim() - 1
+    if bad.dim() >= 3 and (full := _full_slices(bad, 0, count)):
+        width = total // bad.shape[0]
+        return Pattern("sample", f"{_few('whole sample', full)} of {width:,} {of}", count, total, full)
+    if bad.dim() >= 2:
+        rows = bad.reshape(-1, bad.shape[-1])
+        if full := _full_slices(rows, 0, count):
+            return Pattern(
+                "row", f"{_rows_text(len(full), bad.shape[-1])}: {_few('row', full)} {of}", count, total, full
+            )
+        if full := _full_slices(bad, last, count):
+            return Pattern(
+                "feature", f"{_few('feature', full)} of {bad.shape[-1]:,} in every row {of}", count, total, full
+            )
+    for axis in range(1, last):
+        if full := _full_slices(bad, axis, count):
+            text = f"{_few('index', full)} of axis {axis} everywhere {of}"
+            return Pattern("slice", text, count, total, full)
+    first = bad.nonzero()[0].tolist()
+    what = f"1 element at {first}" if count == 1 else f"{count:,} elements, the first at {first}"
+    return Pattern("element", f"{what} of {list(bad.shape)}", count, total)
+
+
+def _full_slices(bad: Tensor, axis: int, count: int) -> tuple[int, ...]:
+    """Indices of `axis` at which everything is bad, where they explain all `count` bad values; else nothing."""
+    full = bad.movedim(axis, 0).reshape(bad.shape[axis], -1).all(dim=1)
+    indices = tuple(full.nonzero().flatten().tolist())
+    return indices if len(indices) * (bad.numel() // bad.shape[axis]) == count else ()
+
+
+def _few(noun: str, indices: tuple[int, ...]) -> str:
+    """`row 3`, `rows 3, 5, 7` or `rows 0, 1, …`; the count comes first where it would not be visible."""
+    plural = {"index": "indices"}.get(noun, noun + "s")
+    if len(indices) == 1:
+        return f"{noun} {indices[0]}"
+    text = ", ".join(str(index) for index in indices[:INDICES_SHOWN])
+    return f"{plural} {text}" if len(indices) <= INDICES_SHOWN else f"{len(indices):,} {plural} {text}, …"
+
+
+def _rows_text(rows: int, width: int) -> str:
+    return f"{rows:,} whole row{'s' if rows != 1 else ''} of {width:,}"
+
+
+def explain_count(count: int, others: Iterable[int] = ()) -> str:
+    """Read a bare number of NaN, e.g. from a log: `34 whole rows of 3,840`, or `130,560 single values`.
+
+    The row width is the widest of `KNOWN_WIDTHS` that divides all counts of the same run; else their greatest common
+    divisor, where they differ and it is at least 64.
+    """
+    counts = [count, *others]
+    divisor = math.gcd(*counts)
+    width = max((known for known in KNOWN_WIDTHS if divisor % known == 0), default=0)
+    if not width and len(set(counts)) > 1 and divisor >= 64:
+        width = divisor
+    return _rows_text(count // width, width) if count and width else f"{count:,} single values"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import cmath
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,29 +16,36 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aam.health.events import Counts, Event, Origin, Site, Tensors, classify, count_bad
-from aam.health.modules import OUTSIDE, ROOT, ModuleStack, float_tensors
-from aam.health.operations import Operation, is_guard, running_method, spots
-from aam.health.stats import not_finite, real_values, tripwire
+from aam.health.operations import (
+    OUTSIDE,
+    ROOT,
+    ModuleCall,
+    ModuleStack,
+    Operation,
+    float_tensors,
+    is_guard,
+    running_method,
+    spots,
+)
+from aam.health.report import Counts, Event, Origin, Site, TensorRecord
+from aam.health.stats import classify, not_finite, real_values, tripwire
 
 OUTLIER = 100.0  # a row whose largest magnitude exceeds the median row's by this factor is suspected
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
 BEFORE = "(forward ran before the trace)"
-Listener = Callable[[Operation, str, Sequence[Tensor]], None]  # (operation, module, results) of everything that runs
-Found = list[tuple[Tensor, Counts]]  # tensors that hold NaN or Inf
+Listener = Callable[[Operation, str, Sequence[Tensor]], None]
+"""Called with operation, module and results of everything that runs."""
+Found = list[tuple[Tensor, Counts]]
+"""Tensors that hold NaN or Inf."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(ModuleCall):
     """A row of a tensor, for a caller that knows which sample it belongs to.
 
-    `call` counts how many times `module` had run before: with it a caller who feeds a module in chunks can tell which
-    chunk this is.
+    With `call` a caller who feeds a module in chunks can tell which chunk this is.
     """
 
-    module: str
-    call: int
-    phase: str
     shape: tuple[int, ...]
     row: int
 
@@ -71,72 +78,20 @@ class SampleRows:
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
-@dataclass(frozen=True)
-class Describer:
-    """Makes `Tensors` of tensors. `parameter_shapes` are the shapes whose gradients have no sample axis."""
-
-    samples: SampleRows
-    parameter_shapes: frozenset[tuple[int, ...]] = field(default_factory=frozenset)
-
-    def tensor(self, tensor: Tensor, counts: Counts, site: Site) -> Tensors:
-        """One tensor, with the pattern of its bad values and the samples they lie in.
-
-        Where every value is finite, the rows are the outlying ones: a single sample that is far larger than the others
-        is what makes a reduction over the batch overflow.
-        """
-        shape = tuple(tensor.shape)
-        with torch.no_grad():
-            values = real_values(tensor)
-            strided = values.shape == tensor.shape
-            bad = ~torch.isfinite(values) if counts.bad else None
-            absmax = self._absmax(values, bad)
-            rows = self._rows(values, bad, site) if strided else ()
-        return Tensors(
-            shape=shape,
-            dtype=tensor.dtype,
-            counts=counts,
-            absmax=absmax,
-            pattern=classify(bad) if bad is not None else None,
-            rows=rows,
-            labels=self.samples.names(site, shape, rows),
-        )
-
-    def _absmax(self, values: Tensor, bad: Tensor | None) -> float:
-        """Largest finite magnitude; 0 where there is none."""
-        if values.numel() == 0:
-            return 0.0
-        magnitude = values.abs() if bad is None else values.abs().masked_fill(bad, 0)
-        return float(magnitude.amax())
-
-    def _rows(self, values: Tensor, bad: Tensor | None, site: Site) -> tuple[int, ...]:
-        if values.dim() == 0 or values.numel() == 0:
-            return ()
-        if site.phase == "backward" and tuple(values.shape) in self.parameter_shapes:
-            return ()
-        if bad is not None:
-            flags = bad.reshape(len(bad), -1).any(dim=1)
-        else:
-            largest = values.abs().reshape(len(values), -1).amax(dim=1).double()
-            flags = largest > OUTLIER * largest.median().clamp(min=torch.finfo(torch.float64).tiny)
-            if len(values) < 3 or flags.all():
-                return ()
-        return tuple(flags.nonzero().flatten().tolist())
-
-
 class Tracer(TorchDispatchMode):
-    """Records an `Event` for each operation with a non-finite output.
+    """Records an `Event` for each operation with a non-finite output, and the sizes of module outputs.
 
     A sum over the output is the tripwire: it cannot be finite where a value is not. Where it trips, counts decide.
     """
 
-    def __init__(self, model: nn.Module, stack: ModuleStack, describer: Describer, listener: Listener | None = None):
+    def __init__(self, model: nn.Module, samples: SampleRows | None = None, listener: Listener | None = None):
         super().__init__()
-        self._listener = listener
         self.events: list[Event] = []
         self.operations = 0
         self.saw_backward = False
-        self._stack = stack
-        self._describer = describer
+        self.modules = ModuleStack(model)
+        self._samples = samples or SampleRows()
+        self._listener = listener
         self._described = 0
         self._known: dict[Any, Operation] = {}
         self._sites: dict[int, Site] = {}  # sequence number of an autograd node -> its forward operation
@@ -144,15 +99,26 @@ class Tracer(TorchDispatchMode):
         # storage -> the event it holds, or what is known about it; the weak reference keeps its address from reuse
         self._holders: dict[int, tuple[StorageWeakRef, int | Origin]] = {}
         self._parameters = {id(parameter): name for name, parameter in model.named_parameters()}
+        # Shapes of parameters and their transposes: gradients of these shapes have no sample axis.
+        self._shapes = {shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape[::-1]))}
         # A tensor of the model that was finite at the start is no source: batch norm, for one, writes its running
         # statistics without saying so in its schema, so that they look like a bad operand afterwards.
         owned = (*model.named_parameters(), *model.named_buffers())
         self._owned: dict[int, tuple[str, Tensor] | None] = {_storage(tensor).cdata: None for _, tensor in owned}
         self._owned |= {_storage(tensor).cdata: (row.name, tensor) for row, tensor in not_finite(owned)}
 
+    def __enter__(self) -> Tracer:
+        self.modules.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        self.modules.__exit__(*exception)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self._stack.paused:
+        if self.modules.paused:
             return func(*args, **kwargs)
         operation = self._known.get(func)
         if operation is None:
@@ -170,17 +136,18 @@ class Tracer(TorchDispatchMode):
         elif not operation.view:
             outputs = [*float_tensors(out), *written]
             if self._listener is not None:
-                top = self._stack.top
-                self._listener(operation, top.path if top is not None else OUTSIDE, outputs)
+                top = self.modules.top
+                self._listener(operation, top.module if top is not None else OUTSIDE, outputs)
             bad = _bad_among(outputs)
             site = self._site(operation) if bad else None
             if site is not None and not is_guard(site.spots):
                 replaced = {id(tensor) for tensor in written}
                 given = [tensor for tensor in float_tensors((args, kwargs)) if id(tensor) not in replaced]
-                spelt_out = operation.spelt_out(args, kwargs)
-                event = self._event(site, before + _bad_among(given), bad, spelt_out)
-                event.auxiliary = bad[0][0] is not outputs[0]
-                self._describe(event, bad[0], given)
+                sources = [(self._source(*found, site), found[1]) for found in before + _bad_among(given)]
+                origin = self._origin(sources, bad, operation.spelt_out(args, kwargs))
+                parents = tuple(dict.fromkeys(source for source, _ in sources if source is not None))
+                auxiliary = bad[0][0] is not outputs[0]
+                self._record(site, origin, bad, given, parents=parents, auxiliary=auxiliary)
         return out
 
     def holding(self, tensor: Tensor) -> int | None:
@@ -206,15 +173,15 @@ class Tracer(TorchDispatchMode):
         """True for a forward pass, recomputation inside of backward included: that runs Python, with gradients on."""
         if torch._C._current_autograd_node() is None:
             return True
-        top = self._stack.top
-        recomputed_module = top is not None and top.recomputed
+        top = self.modules.top
+        recomputed_module = top is not None and top.phase == "backward"
         return recomputed_module or (torch.is_grad_enabled() and bool(spots(backward=True)))
 
     def _forward_site(self, operation: Operation) -> Site:
-        top = self._stack.top
+        top = self.modules.top
         update = self.saw_backward and top is None and not torch.is_grad_enabled()
-        module, call = (top.path, top.call) if top is not None else (OUTSIDE, 0)
-        method = running_method(self._stack.by_id)
+        module, call = (top.module, top.call) if top is not None else (OUTSIDE, 0)
+        method = running_method(self.modules.by_id)
         if method is not None and method != module:
             module, call = method, 0
         return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, spots())
@@ -233,19 +200,13 @@ class Tracer(TorchDispatchMode):
             return Site(forward.module, forward.call, "backward", operation.name, operation.kernel, by_hand)
         return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.spots)
 
-    def _event(self, site: Site, given: Found, bad: Found, spelt_out: bool) -> Event:
-        sources = [(self._source(tensor, counts, site), counts) for tensor, counts in given]
-        parents = tuple(dict.fromkeys(source for source, _ in sources if source is not None))
-        total = sum((counts for _, counts in bad), Counts())
-        if not parents:
-            origin = Origin.SPELT if spelt_out else Origin.MADE
-        else:
-            nan_given = any(counts.nan for source, counts in sources if source is not None)
-            origin = Origin.TURNED if total.nan and not nan_given else Origin.PASSED
-        event = Event(len(self.events), origin, site, total, parents)
-        self.events.append(event)
-        self._hold([tensor for tensor, _ in bad], event.index)
-        return event
+    def _origin(self, sources: list[tuple[int | None, Counts]], bad: Found, spelt_out: bool) -> Origin:
+        """How the output of an operation came to be bad; `sources` are the events of its bad operands."""
+        given = [counts for source, counts in sources if source is not None]
+        if not given:
+            return Origin.SPELT if spelt_out else Origin.MADE
+        made_nan = any(counts.nan for _, counts in bad) and not any(counts.nan for counts in given)
+        return Origin.TURNED if made_nan else Origin.PASSED
 
     def _source(self, tensor: Tensor, counts: Counts, site: Site) -> int | None:
         """The event that put these values into an operand; a new one where they come from outside of the trace."""
@@ -253,27 +214,57 @@ class Tracer(TorchDispatchMode):
         held = self._holders.get(reference.cdata, (reference, Origin.INPUT))[1]
         if isinstance(held, int):
             return held
-        name = ""
+        name, described = "", tensor
         if reference.cdata in self._owned:
             owner = self._owned[reference.cdata]
             if owner is None:
                 return None
-            held, (name, tensor) = Origin.PARAMETER, owner  # describe the parameter, not a view of it
-        event = Event(len(self.events), held, site, counts, (), name=name)
-        self.events.append(event)
-        self._holders[reference.cdata] = (reference, event.index)
-        self._describe(event, (tensor, counts), [])
-        return event.index
+            held, (name, described) = Origin.PARAMETER, owner  # describe the parameter, not a view of it
+        return self._record(site, held, [(described, counts)], name=name)
 
-    def _describe(self, event: Event, output: tuple[Tensor, Counts], given: list[Tensor]) -> None:
-        if event.origin is Origin.PASSED or self._described >= DESCRIBED:
-            return
-        self._described += 1
-        event.output = self._describer.tensor(*output, event.site)
-        counts = count_bad(given)
-        event.inputs = tuple(
-            self._describer.tensor(tensor, count, event.site) for tensor, count in zip(given, counts, strict=True)
-        )
+    def _record(self, site: Site, origin: Origin, bad: Found, given: Sequence[Tensor] = (), **facts: Any) -> int:
+        """Append the event that put bad values into these tensors, note that they hold it, and return its index."""
+        output, inputs = None, tuple[TensorRecord, ...]()
+        if origin is not Origin.PASSED and self._described < DESCRIBED:
+            self._described += 1
+            output = self._describe(*bad[0], site)
+            inputs = tuple(self._describe(tensor, _count_bad(tensor), site) for tensor in given)
+        facts |= {"counts": sum((counts for _, counts in bad), Counts()), "output": output, "inputs": inputs}
+        index = len(self.events)
+        self.events.append(Event(**vars(site), index=index, origin=origin, **facts))
+        self._hold([tensor for tensor, _ in bad], index)
+        return index
+
+    def _describe(self, tensor: Tensor, counts: Counts, site: Site) -> TensorRecord:
+        """One tensor, with the pattern of its bad values and the samples they lie in.
+
+        Where every value is finite, the rows are the outlying ones: a single sample that is far larger than the others
+        is what makes a reduction over the batch overflow.
+        """
+        with torch.no_grad():
+            values, shape = real_values(tensor), tuple(tensor.shape)
+            bad = ~torch.isfinite(values) if counts.bad else None
+            magnitude = values.abs() if bad is None else values.abs().masked_fill(bad, 0)
+            absmax = float(magnitude.amax()) if values.numel() else 0.0
+            gradient = site.phase == "backward" and shape in self._shapes
+            rows = () if gradient or values.shape != tensor.shape else _rows(magnitude, bad)
+            pattern = None if bad is None else classify(bad)
+        labels = self._samples.names(site, shape, rows)
+        return TensorRecord(shape, tensor.dtype, counts, absmax, pattern, rows, labels)
+
+
+def _rows(magnitude: Tensor, bad: Tensor | None) -> tuple[int, ...]:
+    """Indices of the first axis with bad values or, where all are finite, with outlying ones."""
+    if magnitude.dim() == 0 or magnitude.numel() == 0:
+        return ()
+    if bad is not None:
+        flags = bad.reshape(len(bad), -1).any(dim=1)
+    else:
+        largest = magnitude.reshape(len(magnitude), -1).amax(dim=1).double()
+        flags = largest > OUTLIER * largest.median().clamp(min=torch.finfo(torch.float64).tiny)
+        if len(magnitude) < 3 or flags.all():
+            return ()
+    return tuple(flags.nonzero().flatten().tolist())
 
 
 def _storage(tensor: Tensor) -> StorageWeakRef:
@@ -284,4 +275,11 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
 def _bad_among(tensors: list[Tensor]) -> Found:
     """Those of the tensors that hold NaN or Inf; one host read each, which on a CPU costs nothing."""
     suspects = [tensor for tensor in tensors if tensor.numel() and not cmath.isfinite(tripwire(tensor).item())]
-    return [(tensor, counts) for tensor, counts in zip(suspects, count_bad(suspects), strict=True) if counts.bad]
+    return [(tensor, counts) for tensor in suspects if (counts := _count_bad(tensor)).bad]
+
+
+def _count_bad(tensor: Tensor) -> Counts:
+    """Exact counts for a floating-point or complex tensor, in one host read."""
+    values = real_values(tensor)
+    bad = [torch.isnan(values).sum(), (values == torch.inf).sum(), (values == -torch.inf).sum()]
+    return Counts(*torch.stack(bad).tolist())

@@ -1,4 +1,4 @@
-"""What a training loop hands to the preflight checks, and what a check says."""
+"""What a training loop hands to the preflight checks, and what the checks report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 IGNORED = -100  # target value that a cross-entropy leaves out
-SHOWN = 4  # tensors that a fault names
+TENSORS_SHOWN = 4  # that a fault names
 
 
 class Head(NamedTuple):
@@ -46,13 +46,43 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """One line of the table. `ok` is None where the check was skipped."""
 
     name: str
     ok: bool | None
     detail: str
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All checks, in the order in which they ran."""
+
+    checks: tuple[CheckResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True where no check found a fault."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        return tuple(check for check in self.checks if check.ok is False)
+
+    def tally(self) -> str:
+        """One line: how many checks passed, and which were skipped."""
+        skipped = [check.name for check in self.checks if check.ok is None]
+        passed = len(self.checks) - len(skipped) - len(self.failed)
+        return f"{passed} checks passed" + (f", no time or means for: {', '.join(skipped)}" if skipped else "")
+
+    def __str__(self) -> str:
+        words = {True: "ok", False: "FAULT", None: "skipped"}
+        width = max((len(check.name) for check in self.checks), default=0)
+        return "\n".join(
+            f"{words[check.ok]:<8} {check.name:<{width}}  {check.detail} ({check.seconds:.1f} s)"
+            for check in self.checks
+        )
 
 
 Make = Callable[[], Trial]

@@ -15,7 +15,8 @@ from aam.corpus.batches import without_samples
 from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.bundle import random_state, restore_random_state
-from aam.health.report import Replays, Report, Verdict, judge
+from aam.health.report import Report
+from aam.health.verdict import Replays, Verdict, judge
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.text import cut, few

@@ -13,11 +13,9 @@ from aam.config import HealthConfig
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.bundle import random_state, torch_state
-from aam.health.events import Origin
 from aam.health.guards import Interventions, clamp_outputs, sanitize_gradients
-from aam.health.modules import ModuleStack
 from aam.health.monitor import NORM, Reading, Spike, Watch
-from aam.health.tracing import Describer, SampleRows, Tracer
+from aam.health.tracing import Tracer
 from aam.models.layers import Block
 from aam.training.bundles import Attempt, Recorder
 from aam.training.step import Learner, StepResult
@@ -144,13 +142,9 @@ def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
     if not wanted:
         yield made
         return
-    stack = ModuleStack(model)
-    tracer = Tracer(model, stack, Describer(SampleRows()))
-    with stack, tracer:
+    with Tracer(model) as tracer:
         yield made
-    for event in tracer.events:
-        if event.counts.nan and event.origin in (Origin.MADE, Origin.TURNED) and not event.auxiliary:
-            made.append(f"NaN made by {event.site.op} in {event.site.module} ({event.site.phase})")
+    made += [f"NaN made by {event.op} in {event.module} ({event.phase})" for event in tracer.events if event.made_nan]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aam.corpus.dataset import Batch
-from aam.health.modules import OUTSIDE
+from aam.health.operations import OUTSIDE
 from aam.health.tracing import Place
 from aam.models.finetune_model import FinetuneModel
 from aam.models.layers import Block

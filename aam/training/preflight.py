@@ -17,14 +17,14 @@ from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch, draw_of
 from aam.corpus.pretraining import Corpus
 from aam.health.bundle import random_state, restore_random_state
-from aam.health.checks_start import START
+from aam.health.checks_start import MODES, START
 from aam.health.checks_update import LEARNING, UPDATE
-from aam.health.preflight import MODES, Preflight, preflight
-from aam.health.trial import Check, Checks, Trial
+from aam.health.preflight import preflight
+from aam.health.trial import CheckResult, Checks, Preflight, Trial
 from aam.models.devices import resolve_device
 from aam.models.layers import Attention
 from aam.training.optim import MODEST_SCALE, learning_rate, loss_scaler
-from aam.training.probes import PretrainProbes, Probes, junk
+from aam.training.probes import PretrainProbes, Probes, fill_padding
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
@@ -38,13 +38,13 @@ HORIZON = 300
 SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
 SERIOUS = 100
-"""Updates of a run that is meant to learn; whoever runs fewer wants to see whether it runs."""
+"""Updates of a run that is meant to learn; shorter runs are not checked for too small learning rates."""
 QUICK = (*START, *UPDATE)
 """The first checks before every run."""
 
 
 @dataclass
-class Workshop:
+class TrialMaker:
     """Makes trials: each a fresh copy of a learner that was built once, with batches that were assembled once."""
 
     probes: Probes
@@ -54,9 +54,9 @@ class Workshop:
     held_out: Sequence[Batch] = ()
     rates: Sequence[float] = ()
 
-    def trial(self) -> Trial:
+    def make(self) -> Trial:
         """A fresh trial."""
-        learner = self.copy()
+        learner = self.copy_learner()
         done = 0
 
         def advance(batch: Batch) -> object:
@@ -68,20 +68,20 @@ class Workshop:
             model=learner.model,
             optimizer=learner.optimizer,
             batches=self.batches,
-            predict=lambda batch: self.probes.seen(score(learner, batch)[0], batch),
+            predict=lambda batch: self.probes.zero_padding(score(learner, batch)[0], batch),
             score=lambda output, batch: learner.objective.losses(output, batch.to(learner.device)).total,
             step=advance,
             few=self.few,
             held_out=self.held_out,
             heads=lambda output, batch: self.probes.heads(output, batch, self.batches[0]),
-            perfect=lambda batch: self.probes.perfect(batch.to(learner.device)),
-            shuffled=self.probes.shuffled,
-            junk=junk,
-            frozen=self.probes.idle(learner.model, self.batches),
+            perfect=lambda batch: self.probes.perfect_output(batch.to(learner.device)),
+            shuffled=self.probes.shuffle_targets,
+            junk=fill_padding,
+            frozen=self.probes.untrained_parameters(learner.model, self.batches),
             rates=self.rates,
         )
 
-    def copy(self) -> Learner:
+    def copy_learner(self) -> Learner:
         """The learner with weights, optimiser and loss scale of its own."""
         model = copy.deepcopy(self.learner.model)
         return dataclasses.replace(
@@ -92,8 +92,8 @@ class Workshop:
         )
 
 
-def calm(learner: Learner, rate: float | None = None) -> Learner:
-    """A copy without dropout and in fp32, which would blur comparisons; on request with another learning rate."""
+def without_noise(learner: Learner, rate: float | None = None) -> Learner:
+    """A copy in fp32 without dropout, so that its outputs are comparable; on request with another learning rate."""
     model = copy.deepcopy(learner.model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -109,24 +109,24 @@ def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Pr
     config = eager(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
-    full = Workshop(
+    full = TrialMaker(
         PretrainProbes(config.loss), learner, [batches[number] for number in range(3)], rates=planned_rates(config)
     )
-    modes = dataclasses.replace(full, learner=calm(learner))
-    small = learning_workshop(config, corpus, learner)
-    return in_turn([(full, QUICK), (modes, MODES), (full, LEARNING[:1]), (small, LEARNING[1:])], seconds)
+    modes = dataclasses.replace(full, learner=without_noise(learner))
+    small = small_trials(config, corpus, learner)
+    return run_stages([(full, QUICK), (modes, MODES), (full, LEARNING[:1]), (small, LEARNING[1:])], seconds)
 
 
-def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Workshop:
-    """A few samples with a few ASVs, and the rate at which a model of this width learns them fast."""
+def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> TrialMaker:
+    """Trials on a few samples with a few ASVs, at a learning rate at which a model of this width learns them fast."""
     short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
-    train, held_out = (batches_of(own, corpus, rows, SMALL) for rows in corpus.sides)
-    return Workshop(
+    train, held_out = (batches_of_size(own, corpus, rows, SMALL) for rows in corpus.sides)
+    return TrialMaker(
         PretrainProbes(own.loss),
-        calm(learner, max(config.optim.lr, FAST / config.model.dim)),
+        without_noise(learner, max(config.optim.lr, FAST / config.model.dim)),
         [train[number] for number in range(BATCHES)],
-        batches_of(own, corpus, corpus.sides.train, FEW)[0],
+        batches_of_size(own, corpus, corpus.sides.train, FEW)[0],
         [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
     )
 
@@ -140,40 +140,42 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
     try:
         rates = planned_rates(config)
         some = [batches[number] for number in range(3)]
-        shop = Workshop(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
-        modes = dataclasses.replace(shop, learner=calm(learner))
-        return in_turn([(shop, QUICK), (modes, MODES), (shop, LEARNING[:1])], time_for(config, shop, batches.per_epoch))
+        maker = TrialMaker(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
+        modes = dataclasses.replace(maker, learner=without_noise(learner))
+        return run_stages(
+            [(maker, QUICK), (modes, MODES), (maker, LEARNING[:1])], time_limit(config, maker, batches.per_epoch)
+        )
     finally:
         restore_random_state(state)
 
 
-def in_turn(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Preflight:
-    """The checks of each workshop, one after the other, in a time for all of them."""
+def run_stages(stages: Sequence[tuple[TrialMaker, Checks]], seconds: float) -> Preflight:
+    """Run the checks of each trial maker in turn; `seconds` is the time for all of them together."""
     ends = time.monotonic() + seconds
-    done: list[Check] = []
-    for shop, checks in stages:
-        done += preflight(shop.trial, ends - time.monotonic(), checks).checks
+    done: list[CheckResult] = []
+    for maker, checks in stages:
+        done += preflight(maker.make, ends - time.monotonic(), checks).checks
     return Preflight(tuple(done))
 
 
-def time_for(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:
+def time_limit(config: RunnableConfig, maker: TrialMaker, per_epoch: int) -> float:
     """Seconds that checks before a run may take: a twentieth of the run, by its budget or by the pace of one step."""
     budget = Budget.of(config.run, max(1, per_epoch // config.optim.accumulate))
     bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [SHARE * budget.seconds])
     if budget.steps is not None:
-        trial, start = shop.trial(), time.perf_counter()
-        trial.step(shop.batches[0])
+        trial, start = maker.make(), time.perf_counter()
+        trial.step(maker.batches[0])
         bounds.append(SHARE * budget.steps * config.optim.accumulate * (time.perf_counter() - start))
     return min(bounds)
 
 
 def eager(config: PretrainConfig) -> PretrainConfig:
-    """The same without compilation."""
+    """The configuration without `torch.compile`, as compiled models cannot be copied."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
-def batches_of(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
-    """Batches of another size, less where a study has fewer samples, of those numbered `rows`."""
+def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
+    """Batches of `size` of the samples with these rows; smaller where a study has fewer samples."""
     samples = corpus.samples(rows, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
 

@@ -1,4 +1,4 @@
-"""What the checks before a fine-tuning have to know of it: right answers, wrong ones, and what is not trained."""
+"""What the preflight checks need from each kind of run: right and wrong answers, and parameters not trained."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from aam.training.optim import MuonAdamW, build_optimizer, optimizer_of
 SURE = 20.0
 """Logit of a right answer."""
 BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
-UNASKED = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
-"""What only pretraining asks for: it stands for hidden counts, and for the frequencies of bases."""
+PRETRAINING_ONLY = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
+"""Parameters of the encoder that only pretraining uses: the state of hidden counts, the frequencies of bases."""
 
 
 class Probes(Protocol):
-    """What the checks before a run have to know of its kind; batches, models and outputs are those of that kind."""
+    """What the preflight checks need from one kind of run; batches, models and outputs are those of that kind."""
 
     def optimizer(self, model: Any, optim: OptimConfig) -> MuonAdamW:
         """A fresh optimiser of a model."""
 
-    def seen(self, output: Any, batch: Any) -> Any:
-        """The output without what nobody reads."""
+    def zero_padding(self, output: Any, batch: Any) -> Any:
+        """The output with zeros at slots that are padding, which no loss reads."""
 
-    def perfect(self, batch: Any) -> Any:
-        """What a model would put out that knows the answers."""
+    def perfect_output(self, batch: Any) -> Any:
+        """The output of a model that knows the answers."""
 
-    def shuffled(self, batch: Any) -> Any:
-        """The batch with the targets of others."""
+    def shuffle_targets(self, batch: Any) -> Any:
+        """The batch with the targets of other samples."""
 
     def heads(self, output: Any, batch: Any, first: Any) -> Mapping[str, Head]:
-        """Heads that are to start at what chance scores, by the frequencies of the `first` batch."""
+        """Heads whose first loss must be that of chance, given the frequencies of the `first` batch."""
 
-    def idle(self, model: Any, batches: Sequence[Any]) -> frozenset[str]:
-        """Parameters that these batches do not train, on purpose."""
+    def untrained_parameters(self, model: Any, batches: Sequence[Any]) -> frozenset[str]:
+        """Names of parameters that these batches do not train, on purpose."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ class PretrainProbes:
     def optimizer(self, model: PretrainModel, optim: OptimConfig) -> MuonAdamW:
         return build_optimizer(model, optim)
 
-    def seen(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:
-        """An output with zeros at slots that are padding, which nobody reads."""
+    def zero_padding(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:
+        """The output with zeros at slots that are padding, which no loss reads."""
         valid = batch.valid.to(output.hidden_abundance.device)
         known = {
             name: torch.where(valid, getattr(output, name), 0.0) for name in ("hidden_abundance", "slot_abundance")
         }
         return dataclasses.replace(output, **known)
 
-    def perfect(self, batch: Batch) -> PretrainOutput:
-        """What a model would put out that knows the answers."""
+    def perfect_output(self, batch: Batch) -> PretrainOutput:
+        """The output of a model that knows the answers."""
         amounts = log_abundance(batch.abundance)
         members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
         members.scatter_add_(1, batch.index, batch.valid.float())
@@ -89,7 +89,7 @@ class PretrainProbes:
             samples=members,
         )
 
-    def shuffled(self, batch: Batch) -> Batch:
+    def shuffle_targets(self, batch: Batch) -> Batch:
         """The batch with the targets of other samples, ASVs and bases."""
         random = torch.Generator().manual_seed(0)
 
@@ -112,8 +112,8 @@ class PretrainProbes:
         prior = log_frequencies(first.tokens)[batch.masked_at[:, 1]]
         return {"nucleotides": Head(output.nucleotides.detach().cpu(), batch.masked_bases, BASES, prior)}
 
-    def idle(self, model: PretrainModel, batches: Sequence[Batch]) -> frozenset[str]:
-        """Parameters that no loss term of these batches reaches, because of its weight or because nothing is asked."""
+    def untrained_parameters(self, model: PretrainModel, batches: Sequence[Batch]) -> frozenset[str]:
+        """Parameters that no loss term reaches: the weight of the term is 0, or the batches have no target for it."""
         first, loss = batches[0], self.loss
         hidden, uncounted = (any(bool(getattr(b, n).any()) for b in batches) for n in ("hidden", "uncounted"))
         distances = first.patristic is not None and loss.patristic_weight > 0
@@ -137,7 +137,7 @@ class PretrainProbes:
         return frozenset(name for name, _ in model.named_parameters() if any(name.startswith(module) for module in off))
 
 
-def junk(batch: Batch) -> Batch:
+def fill_padding(batch: Batch) -> Batch:
     """The batch with other values in all padding of its samples."""
     counts = torch.where(batch.valid, batch.counts, 1e3)
     index = torch.where(batch.valid, batch.index, len(batch.asvs) - 1)
@@ -155,11 +155,11 @@ class TargetProbes:
         groups = rated_groups(model, self.config, self.config.head.pretrained is not None)
         return optimizer_of([{**group, "scale": 1.0} for group in groups], model, optim)
 
-    def seen(self, output: TargetOutput, batch: LabelledBatch) -> TargetOutput:
+    def zero_padding(self, output: TargetOutput, batch: LabelledBatch) -> TargetOutput:
         return output
 
-    def perfect(self, batch: LabelledBatch) -> TargetOutput:
-        """What a head of one member would put out that knows the labels."""
+    def perfect_output(self, batch: LabelledBatch) -> TargetOutput:
+        """The output of a head of one member that knows the labels."""
         _, width = output_sizes(self.config)
         if self.config.target.task in NUMERIC_TASKS:
             answers = batch.numbers[..., None].expand(-1, -1, width)
@@ -167,21 +167,21 @@ class TargetProbes:
             answers = SURE * F.one_hot(batch.classes.clamp_min(0), width).float()[:, None]
         return TargetOutput(answers[None], answers, answers)
 
-    def shuffled(self, batch: LabelledBatch) -> LabelledBatch:
+    def shuffle_targets(self, batch: LabelledBatch) -> LabelledBatch:
         """The batch with the labels of other samples."""
         order = torch.randperm(len(batch.classes), generator=torch.Generator().manual_seed(0))
         labels: dict[str, Any] = {name: getattr(batch, name)[order] for name in ("numbers", "known", "classes")}
         return dataclasses.replace(batch, **labels)
 
     def heads(self, output: TargetOutput, batch: LabelledBatch, first: LabelledBatch) -> Mapping[str, Head]:
-        """None: with few samples and rare classes, what chance would score is too uncertain to compare with."""
+        """None: with few samples and rare classes the loss at chance is too uncertain to compare with."""
         return {}
 
-    def idle(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:
+    def untrained_parameters(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:
         """Parameters that are fixed on purpose, that no label reaches, or that are empty."""
         fixed = {id(parameter) for part in model.fixed for parameter in part.parameters()}
         return frozenset(
             name
             for name, parameter in model.named_parameters()
-            if id(parameter) in fixed or parameter.numel() == 0 or name in UNASKED
+            if id(parameter) in fixed or parameter.numel() == 0 or name in PRETRAINING_ONLY
         )

@@ -10,7 +10,7 @@ import torch
 from generated_samples import community, tiny_model
 from torch import Tensor, nn
 
-from aam.health.modules import float_tensors
+from aam.health.operations import float_tensors
 from aam.models.pretrain_model import PretrainModel
 from aam.training.objective import model_inputs
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aam.errors import NonFiniteError
 from aam.health import assert_finite, locate
-from aam.health.events import Origin
+from aam.health.report import Origin
 
 X = torch.linspace(-1, 1, 24).reshape(2, 3, 4)
 

@@ -10,7 +10,7 @@ from subjects import IDS, SUBJECTS
 from torch import nn
 
 from aam.health import locate
-from aam.health.events import Origin
+from aam.health.report import Origin
 from aam.health.tracing import Place
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.health.events import classify, explain_count
+from aam.health.stats import classify, explain_count
 
 
 def mask(*shape, at):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from aam.health import locate
-from aam.health.report import Replays, judge
+from aam.health.verdict import Replays, judge
 
 IDS = [f"s{i}" for i in range(8)]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from aam.corpus.pretraining import Corpus
-from aam.health.preflight import Preflight
+from aam.health.trial import Preflight
 from aam.training.loop import Run
-from aam.training.preflight import calm, quick_preflight
-from aam.training.probes import PretrainProbes, junk
+from aam.training.preflight import quick_preflight, without_noise
+from aam.training.probes import PretrainProbes, fill_padding
 from aam.training.run import training_batches
 from aam.training.state import TrainState
 from aam.training.step import score
@@ -53,15 +53,15 @@ def test_right_answers_score_zero_and_wrong_targets_do_not(new_run: NewRun, exam
     run, _ = new_run("run", **options)
     batch = training_batches(run.config, example)[0]
     objective, probes = run.learner.objective, PretrainProbes(run.config.loss)
-    answers = probes.perfect(batch)
+    answers = probes.perfect_output(batch)
     assert objective.losses(answers, batch).total.item() < 1e-4
-    assert objective.losses(answers, probes.shuffled(batch)).total.item() > 0.3
+    assert objective.losses(answers, probes.shuffle_targets(batch)).total.item() > 0.3
 
 
 def test_junk_lies_in_the_padding_alone(new_run: NewRun, example: Corpus):
     run, _ = new_run("run", token_limit=64)
     batch = training_batches(run.config, example)[0]
-    other = junk(batch)
+    other = fill_padding(batch)
     assert torch.equal(other.counts[batch.valid], batch.counts[batch.valid])
     assert not torch.equal(other.counts, batch.counts) and torch.equal(other.abundance, batch.abundance)
 
@@ -69,7 +69,7 @@ def test_junk_lies_in_the_padding_alone(new_run: NewRun, example: Corpus):
 def test_without_dropout_training_repeats_itself(new_run: NewRun, example: Corpus):
     run, _ = new_run("run")
     batch = training_batches(run.config, example)[0]
-    quiet = calm(run.learner)
+    quiet = without_noise(run.learner)
     totals = [score(learner, batch)[1].total.item() for learner in (quiet, quiet, run.learner, run.learner)]
     assert totals[0] == totals[1] and totals[2] != totals[3]
 

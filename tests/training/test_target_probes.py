@@ -8,7 +8,7 @@ import pytest
 import torch
 from built_learner import Built, built
 
-from aam.health.preflight import Preflight
+from aam.health.trial import Preflight
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
 
@@ -29,9 +29,9 @@ def looked_over(run: Built) -> Preflight:
 def test_right_answers_score_zero_and_wrong_labels_do_not(options: dict[str, Any]):
     run = built(**options)
     probes, batch = TargetProbes(run.config), run.batches[0]
-    answers = probes.perfect(batch)
+    answers = probes.perfect_output(batch)
     assert run.learner.objective.losses(answers, batch).total.item() < 1e-4
-    assert run.learner.objective.losses(answers, probes.shuffled(batch)).total.item() > 0.1
+    assert run.learner.objective.losses(answers, probes.shuffle_targets(batch)).total.item() > 0.1
 
 
 def test_a_run_that_can_learn_passes_and_is_not_touched():
