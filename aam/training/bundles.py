@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam.checkpoint import KIND_OF, KINDS, Finetuned, fresh
+from aam.checkpoint import KIND_OF, KINDS, Finetuned, build_model
 from aam.config import RunnableConfig, from_dict, to_dict
 from aam.corpus.batches import LabelledBatch
 from aam.corpus.dataset import Batch
@@ -109,7 +109,7 @@ def beside(learner: Learner) -> dict[str, Any]:
 
 def rebuilt(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
     """Model and objective of a bundle."""
-    built, known = fresh(config), content["beside"]
+    built, known = build_model(config), content["beside"]
     built.model.load_state_dict(content["model"])
     built.model.to(device)
     if not isinstance(built, Finetuned):

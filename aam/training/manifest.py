@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import aam
 from aam.atomic import read_json, write_json
-from aam.checkpoint import FOLD, LAST, fold_folders, look_into
+from aam.checkpoint import FOLD, LAST, fold_folders, read_stored
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
@@ -185,7 +185,7 @@ def resumed_pretraining(given: dict[str, Any]) -> PretrainConfig:
     if fold_folders(folder) or not has_checkpoint(folder):  # of `aam train`, which is refused; or it begins again
         config = with_new_budgets(read_config(PretrainConfig, folder), given, folder)
         return dataclasses.replace(config, run=dataclasses.replace(config.run, resume=False))
-    stored = look_into(folder / LAST).config
+    stored = read_stored(folder / LAST).config
     if not isinstance(stored, PretrainConfig):
         raise ConfigError(f"--resume: the run in {folder} is one of `aam train`; use that command")
     return with_new_budgets(stored, given, folder)

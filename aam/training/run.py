@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aam.checkpoint import LAST, Checkpoint, brief, load_checkpoint, save_checkpoint
+from aam.checkpoint import LAST, Checkpoint, load_checkpoint, save_checkpoint, tensor_error_text
 from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch, draw_of
@@ -200,5 +200,5 @@ def restore(learner: Learner, folder: Path, health: RunHealth | None = None) -> 
         return TrainState(**checkpoint.state["train"])
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{folder}: the run cannot go on from here ({brief(error)}); start anew in another --output-dir"
+            f"{folder}: the run cannot go on from here ({tensor_error_text(error)}); start anew in another --output-dir"
         ) from error

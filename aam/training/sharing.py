@@ -28,7 +28,7 @@ from torch.distributed.checkpoint import save as write_parts
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_of, replacing, write_about
+from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_folder_of, replacing, write_about
 from aam.health.stats import whole
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import EncodedSamples
@@ -197,7 +197,7 @@ class Sharding:
 
     def save(self, folder: Path, checkpoint: Checkpoint) -> None:
         """`save_checkpoint`, each rank its part of the tensors."""
-        with replacing(folder) if self.world.first else nullcontext(partial_of(folder)) as partial:
+        with replacing(folder) if self.world.first else nullcontext(partial_folder_of(folder)) as partial:
             self.world.wait()  # for the folder
             self._write(partial / MODEL, checkpoint.model)
             self._write(partial / TRAINING, checkpoint.training)

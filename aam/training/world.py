@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from aam.checkpoint import LAST, old_of
+from aam.checkpoint import LAST, old_folder_of
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
 from aam.training.manifest import MANIFEST
@@ -76,7 +76,7 @@ class World:
             yield self.home
             return
         with tempfile.TemporaryDirectory(prefix=f"aam-rank-{self.rank}-") as name:
-            for wanted in (self.home / LAST, old_of(self.home / LAST), self.home / MANIFEST):
+            for wanted in (self.home / LAST, old_folder_of(self.home / LAST), self.home / MANIFEST):
                 (Path(name) / wanted.name).symlink_to(wanted.resolve())
             yield Path(name)
 

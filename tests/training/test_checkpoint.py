@@ -14,10 +14,10 @@ import pytest
 import torch
 from generated_samples import community, tiny_model
 
+from aam import checkpoint as checkpoints
 from aam.checkpoint import (
     Checkpoint,
     config_of_encoder,
-    files,
     find_checkpoint,
     load_checkpoint,
     open_model,
@@ -103,7 +103,7 @@ def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(tmp_path: Path, crash
 
         with monkeypatch.context() as patch:
             for owner, name in (
-                (Path, "rename"), (Path, "replace"), (files.shutil, "rmtree"), (files, "save_file")
+                (Path, "rename"), (Path, "replace"), (checkpoints.shutil, "rmtree"), (checkpoints, "save_file")
             ):  # fmt: skip
                 patch.setattr(owner, name, dying(getattr(owner, name)))
             with contextlib.suppress(KeyboardInterrupt):

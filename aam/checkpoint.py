@@ -1,7 +1,7 @@
-"""Checkpoints on disk: safetensors plus JSON, written atomically, each file checked when it is read.
+"""Checkpoints on disk: safetensors plus JSON, written atomically, each file checked when it is read; models from them.
 
-A run directory holds `best/` and `last/`; each has `model.safetensors`, `config.json` and, to go on with the run,
-`training.safetensors` and `state.json`. No pickle is written or read.
+A run directory holds `best/` and `last/`; each has `model.safetensors`, `config.json` and, to resume the run,
+`training.safetensors` and `state.json`. No pickle is written or read. A model is rebuilt from nothing but its path.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam.atomic import read_json, sync, write_json
-from aam.config import FinetuneConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import WEIGHTS, digest
+from aam.models.finetune_model import FinetuneModel
+from aam.models.pretrain_model import PretrainModel
 
 MODEL, TRAINING = WEIGHTS, "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
@@ -56,7 +58,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `folder` once its tensors are written and synced; after an error it goes,
     since the disk may be full."""
-    partial, old = partial_of(folder), old_of(folder)
+    partial, old = partial_folder_of(folder), old_folder_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -81,12 +83,12 @@ def write_about(folder: Path, checkpoint: Checkpoint) -> None:
     write_json(folder / CONFIG, about | to_dict(checkpoint.config))
 
 
-def partial_of(folder: Path) -> Path:
+def partial_folder_of(folder: Path) -> Path:
     """Where a checkpoint is written before it takes its place."""
     return folder.with_name(folder.name + ".partial")
 
 
-def old_of(folder: Path) -> Path:
+def old_folder_of(folder: Path) -> Path:
     """Where a checkpoint waits while its successor takes its place."""
     return folder.parent / f"{folder.name}.old"
 
@@ -113,7 +115,7 @@ class Stored:
 
     def _read(self, file: str, reader: Callable[[Path], T]) -> T:
         """Content of a file that is still what was written; a disk or a transfer may have changed it."""
-        content = readable(self.folder, file, reader)
+        content = read_part(self.folder, file, reader)
         if self.digests is not None:
             found, expected = digest(self.folder / file), str(self.digests.get(file))
             if found != expected:
@@ -131,7 +133,7 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def readable(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
+def read_part(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
     """What `reader` makes of a file of a checkpoint; raises CheckpointError where it cannot."""
     try:
         return reader(folder / file)
@@ -141,12 +143,12 @@ def readable(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
         ) from error
 
 
-def look_into(folder: Path) -> Stored:
+def read_stored(folder: Path) -> Stored:
     """Read the configuration of a checkpoint folder; `folder.old`, left by a crash between two renames, stands in for a
     missing one."""
-    if not folder.exists() and old_of(folder).exists():
-        folder = old_of(folder)
-    about = readable(folder, CONFIG, read_about)
+    if not folder.exists() and old_folder_of(folder).exists():
+        folder = old_folder_of(folder)
+    about = read_part(folder, CONFIG, read_about)
     found = about.pop("format")
     if found != FORMAT:
         raise CheckpointError(
@@ -163,14 +165,14 @@ def look_into(folder: Path) -> Stored:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read all of a checkpoint folder, to go on with the run."""
-    stored = look_into(folder)
+    stored = read_stored(folder)
     return Checkpoint(stored.config, stored.tensors(MODEL), stored.tensors(TRAINING), stored.state())
 
 
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint folder meant by a run directory (its best, else its last) or by a checkpoint folder itself."""
     for folder in (path, path / BEST, path / LAST):
-        if (folder / CONFIG).exists() or (old_of(folder) / CONFIG).exists():
+        if (folder / CONFIG).exists() or (old_folder_of(folder) / CONFIG).exists():
             return folder
         if (folder / MODEL).exists():
             raise CheckpointError(f"{folder}: {CONFIG} is missing beside {MODEL}; copy the whole folder again")
@@ -189,4 +191,81 @@ def find_members(path: Path) -> list[Path]:
 
 def config_of_encoder(path: Path) -> RunnableConfig:
     """The configuration of the run whose encoder `open_encoder` takes; no weights are read."""
-    return look_into(find_members(path)[0]).config
+    return read_stored(find_members(path)[0]).config
+
+
+class Pretrained(NamedTuple):
+    """What `aam pretrain` wrote."""
+
+    model: PretrainModel
+    config: PretrainConfig
+
+    @property
+    def encoder(self) -> PretrainModel:
+        return self.model
+
+
+class Finetuned(NamedTuple):
+    """What `aam train` wrote."""
+
+    model: FinetuneModel
+    config: FinetuneConfig
+
+    @property
+    def encoder(self) -> PretrainModel:
+        return self.model.encoder
+
+
+AnyModel = Pretrained | Finetuned
+K = TypeVar("K", Pretrained, Finetuned)
+COMMANDS = {Pretrained: "aam pretrain", Finetuned: "aam train"}
+
+
+def build_model(config: RunnableConfig) -> AnyModel:
+    """A model as configured, before it has learned anything."""
+    if isinstance(config, FinetuneConfig):
+        return Finetuned(FinetuneModel(config), config)
+    return Pretrained(PretrainModel(config.model), config)
+
+
+def open_model(path: Path | str) -> AnyModel:
+    """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder.
+
+    What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run
+    has one in each of its folders `fold-…`.
+    """
+    stored = read_stored(find_checkpoint(Path(path)))
+    opened = build_model(stored.config)
+    try:
+        opened.model.load_state_dict(stored.tensors(MODEL))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: weights and configuration disagree: {tensor_error_text(error)}") from error
+    opened.model.eval()
+    return opened
+
+
+def open_as(kind: type[K], path: Path | str) -> K:
+    """`open_model` of one kind; raises CheckpointError for the other."""
+    opened = open_model(path)
+    if isinstance(opened, kind):
+        return opened
+    raise CheckpointError(
+        f"{path}: found a model of `{COMMANDS[type(opened)]}`, expected one of `{COMMANDS[kind]}`; give such a run"
+    )
+
+
+def open_predictors(path: Path) -> list[Finetuned]:
+    """The models that predict together; raises CheckpointError for a run of `aam pretrain`."""
+    return [open_as(Finetuned, folder) for folder in find_members(path)]
+
+
+def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
+    """The encoder of any checkpoint, pretrained or fine-tuned (of a cross-validated run, that of its first fold)."""
+    opened = open_model(find_members(Path(path))[0])
+    return opened.encoder, opened.config.model
+
+
+def tensor_error_text(error: Exception) -> str:
+    """One line of an error about many tensors: the first of them and how many there are."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[0] if len(lines) < 3 else f"{lines[1]} ({len(lines) - 1} tensors in all)"
