@@ -19,20 +19,20 @@ from aam import __version__
 from aam.errors import FAILED, REFUSED, error_text, expected_error
 
 COMMANDS = {
-    "prepare": "Join tables and trees into a corpus that opens at once, at any size.",
-    "pretrain": "Learn from a feature table and a tree, without labels.",
-    "train": "Learn a metadata column, from a pretrained encoder or from scratch.",
-    "predict": "Predict what a model was trained on, for the samples of a table.",
-    "baseline": "Predict a metadata column with random forests and the like, on the same folds.",
+    "prepare": "Join feature tables and trees into a corpus on disk, for fast and large pretraining.",
+    "pretrain": "Pretrain an encoder on a feature table and a tree, without labels.",
+    "train": "Train a model of a metadata column, from a pretrained encoder or from scratch.",
+    "predict": "Predict the target of a model of `aam train` for the samples of a table.",
+    "baseline": "Score random forest, linear models and nearest neighbours on the same folds.",
     "preflight": "Check that a pretraining can learn, before it starts.",
-    "precision": "Tell where a model leaves the range of half precision, and what would help.",
-    "replay": "Make a step of a run again, to the last bit, and look into it.",
-    "ledger": "Show what a run lost, or compare what two runs lost.",
-    "embed": "Embed the samples or ASVs of a table with a trained model.",
+    "precision": "Find where a model leaves the range of half precision, and what would help.",
+    "replay": "Repeat one training step of a run bit for bit, and find its fault.",
+    "ledger": "Show which samples and ASVs a run lost, or compare two runs.",
+    "embed": "Write embeddings of the samples or ASVs of a table.",
     "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
-    "explain": "Tell which ASVs drive the embeddings of samples, or predictions.",
-    "export": "Write an encoder as a program that runs without this package.",
-    "report": "Write one HTML file about a run.",
+    "explain": "Find the ASVs that drive sample embeddings or predictions.",
+    "export": "Write an encoder as a PyTorch program that runs without this package.",
+    "report": "Write the results of a run as one HTML file.",
     "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
 }
 """Name of each command, which is the name of its module, and its line in `aam --help`."""

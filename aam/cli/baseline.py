@@ -27,20 +27,22 @@ WITH_MODEL = ("tree", "max_missing")
 @add_options(fields_of(DataConfig, INPUTS), "Data")
 @add_options(fields_of(TargetConfig, TARGET), "Target")
 @add_options(fields_of(FoldConfig, FOLDS) | fields_of(RunConfig, ("seed",)), "Folds")
-@click.option("--model", type=PATH, help="Run of `aam train`: take its data and its folds, and compare with it.")
+@click.option(
+    "--model", type=PATH, help="Run directory of `aam train`: use its data and folds, and compare with its predictions."
+)
 @click.option(
     "--against",
     multiple=True,
     type=PATH,
-    help="Another run of `aam train` on the same folds, compared with --model too; may be given again.",
+    help="Another run directory of `aam train` on the same folds, also compared with --model; repeat for several.",
 )
-@click.option("-o", "--output", type=PATH, help="Folder to write to (default with --model: the run).")
+@click.option("-o", "--output", type=PATH, help="Directory to write to (default with --model: its run directory).")
 def command(output: Path | None, model: Path | None, against: tuple[Path, ...], **values: Any) -> None:
-    """Predict a metadata column with what every study already uses, on the folds of a run or on folds of its own.
+    """Predict a metadata column with standard methods, on the folds of a run or on new folds.
 
-    Random forest on relative abundance, ridge or logistic regression on centred log-ratios, nearest neighbours on
-    unweighted UniFrac (with a tree), and the median or the commonest class. With a run, each is compared with the model
-    sample by sample, and the difference comes with an interval.
+    The methods: random forest on relative abundances, ridge or logistic regression on centred log-ratios, nearest
+    neighbours on unweighted UniFrac (with --tree), and the median or the most common class. With --model, each method
+    is compared with the model on the same samples, and the difference is given with its 95 % interval.
 
     \b
     Example: aam baseline --model age-model --tree tree.nwk

@@ -39,10 +39,9 @@ AGREEMENT = {
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Predict the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
-    No tree is needed; the metric is the one the model was trained on. Beside distances.tsv stands
-    distances.faith_pd.tsv, unless the model has learned no Faith PD. With a tree the true distances
-    (distances.true.tsv) are written too, and distances.json says how close the prediction comes, beside two baselines
-    that learn nothing.
+    No tree is needed. The distance is the UniFrac that the model was trained on. Faith PD is written to
+    distances.faith_pd.tsv if the model has learned it. With --tree, the true distances are also written, to
+    distances.true.tsv, and distances.json holds the metrics of the prediction and of two baselines without learning.
 
     \b
     Example: aam distance --model aam-run --table table.biom -o distances.tsv

@@ -28,9 +28,9 @@ PREFIX = {"samples": "e", "asvs": "e", "branches": "b"}
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Embed the samples or the ASVs of a table with a trained model.
 
-    The ending of the output says what is written: .tsv is text that QIIME 2 and pandas read, .parquet the same as
-    columns, .h5ad AnnData for scanpy, .txt a scikit-bio ordination (principal axes of the embedding, which keep all its
-    distances). ASVs that the model has never seen are embedded like any other, from their sequence.
+    The suffix of the output file sets its format: .tsv is text that QIIME 2 and pandas read, .parquet has the same
+    columns, .h5ad is AnnData for scanpy, and .txt is a scikit-bio ordination (the principal axes of the embedding,
+    which preserve its distances). ASVs are embedded from their sequences, so they need not occur in the training data.
 
     \b
     Example: aam embed --model aam-run --table table.biom -o samples.tsv

@@ -41,13 +41,14 @@ WIDTH = 40
 @model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(ExplainConfig))
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
 def command(model_path: Path, output: Path, **options: Any) -> None:
-    """Tell which ASVs drive the embeddings of samples, or what a model of `aam train` predicts of them.
+    """Find the ASVs that drive the sample embeddings or the predictions of a model.
 
-    Of a pretrained model it is explained how far a sample lies from the mean of all samples; of a model of `aam train`
-    a target, in its units, or the log-odds of a class, as the mean over the models of all folds. The table has a row
-    for each ASV: its attention, its integrated gradient and its share of the whole influence. Beside drivers.tsv stand
-    drivers.png and drivers.json, which hold the check: deleting the leading ASVs of a sample must move the output more
-    than deleting as many at random. With a tree the table says where on it each ASV is.
+    For a pretrained model, the distance of each sample embedding from the mean embedding is explained. For a model
+    of `aam train`, its prediction is: a target in its units, or the log-odds of a class, averaged over the folds.
+    The table has one row per ASV: its attention, its integrated gradient and its share of the total influence.
+    drivers.png and drivers.json, written next to it, hold a check: deleting the ASVs with the largest influence
+    must change the output more than deleting as many at random. With --tree, the table also has the position of
+    each ASV in the tree.
 
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv

@@ -25,8 +25,8 @@ ABOUT = "aam.json"
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Write an encoder as a program of torch.export, with its weights, for any number of ASVs or samples.
 
-    It runs wherever PyTorch does, without this package: torch.export.load(FILE).module()(inputs). The file also holds
-    aam.json, which says what the inputs are. The program is compared with the model before it is written.
+    The program needs only PyTorch: torch.export.load(FILE).module()(inputs). The file also holds aam.json, which
+    describes the inputs. Before it is written, the program's output is compared with the model's.
 
     \b
     Example: aam export --model aam-run --what asvs -o asvs.pt2

@@ -22,7 +22,11 @@ SHOWN = 8
 SIGNIFICANT = 0.05
 """Adjusted p below which a column is called biased."""
 ITEM = click.option(
-    "--item", type=click.Choice(["sample", "asv"]), default="sample", show_default=True, help="What was lost."
+    "--item",
+    type=click.Choice(["sample", "asv"]),
+    default="sample",
+    show_default=True,
+    help="What to compare: lost samples or lost ASVs.",
 )
 
 
@@ -38,15 +42,15 @@ class ShowUnlessNamed(click.Group):
 
 @click.group("ledger", cls=ShowUnlessNamed, no_args_is_help=False)
 def command() -> None:
-    """Who was kept and who was lost in a run, and whether two runs lost the same."""
+    """Show which samples and ASVs a run lost, or compare two runs."""
 
 
 @command.command("show")
 @click.argument("run", type=PATH)
-@click.option("--table", type=PATH, help="Feature table: tests whether depth or richness differ.")
-@click.option("--metadata", type=PATH, help="Sample metadata: tests each column for a bias.")
+@click.option("--table", type=PATH, help="Feature table; tests whether depth or richness of the lost samples differ.")
+@click.option("--metadata", type=PATH, help="Sample metadata; tests for each column whether the lost samples differ.")
 def show(run: Path, table: Path | None, metadata: Path | None) -> None:
-    """Accounts of every stage of RUN, the reasons, and a test of bias on who was lost.
+    """Show how many samples and ASVs each stage of RUN kept and lost and why, and test whether the lost ones differ.
 
     \b
     Example: aam ledger show aam-run --table table.biom --metadata metadata.tsv
@@ -83,13 +87,15 @@ def ledger_files(run: Path) -> list[Path]:
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 @click.option(
-    "--total", type=click.IntRange(min=0), help="Items that both runs saw; needed for p where A and B are lists."
+    "--total",
+    type=click.IntRange(min=0),
+    help="Number of samples or ASVs that entered both runs; needed for p if A and B are lists.",
 )
 @ITEM
 def compare_command(a: Path, b: Path, total: int | None, item: Any) -> None:
-    """Overlap of what A and B lost, and its probability by chance.
+    """Count the samples or ASVs that both A and B lost, and the probability of so many by chance.
 
-    A and B are output directories of runs, ledgers, or plain lists: one id a line, a count of NaN may follow a tab.
+    A and B are run directories, ledger files, or text files with one id per line, optionally a tab and a count of NaN.
 
     \b
     Example: aam ledger compare run-12b run-27b.txt --total 100

@@ -66,7 +66,7 @@ def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]
         for part, group in reversed(settings.groups(cls).items()):
             known = {name: field for name, field in fields_of(group).items() if name not in without}
             function = add_options(known, headings.get(part, ""))(function)
-        text = "YAML file with option names as keys; the command line wins."
+        text = "YAML file with options as keys; options on the command line override it."
         return click.option("--config", "config_file", type=PATH, help=text)(function)
 
     return decorate

@@ -14,12 +14,14 @@ from aam.config import PretrainConfig
 @click.command("precision", cls=HeadedCommand)
 @click.argument("run", required=False, type=PATH)
 @config_options(PretrainConfig, without=(*TRAINING_ONLY, "precision", "compile"))
-@click.option("--batch", type=click.IntRange(0), default=0, show_default=True, help="Number of the training batch.")
+@click.option(
+    "--batch", type=click.IntRange(0), default=0, show_default=True, help="Number of the training batch to use."
+)
 def command(run: Path | None, config_file: Path | None, batch: int, **values: Any) -> None:
-    """Predict from one pass in fp32 where a model leaves the range of fp16 and bf16, and confirm it.
+    """Find where a model leaves the range of fp16 and bf16: predict it from one pass in fp32, then confirm it.
 
-    RUN is the output directory of a pretraining, on its own data unless a table is given; without it, a fresh model
-    is looked at, with the options of `aam pretrain`.
+    RUN is the run directory of a pretraining; its own data are used unless --table is given. Without RUN, a new model
+    with the options of `aam pretrain` is checked.
 
     \b
     Examples: aam precision aam-run

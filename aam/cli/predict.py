@@ -20,11 +20,11 @@ RUN = ("seed", "device")
 @add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUTS) | fields_of(RunConfig, RUN))
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
-    """Predict the samples of a table: the target, its spread over draws and models, and how far to trust it.
+    """Predict the target of a model of `aam train` for the samples of a table, with its uncertainty.
 
-    Numbers come with an interval, classes with calibrated probabilities, both from samples that training never saw.
-    Metadata is needed only for covariates; where it also has the target, the predictions are scored. Samples that
-    cannot be predicted are listed with the reason in a file beside the output.
+    Numbers are written with a prediction interval, classes with calibrated probabilities; both are calibrated on
+    held-out samples. Metadata is needed only for covariates; if it has the target too, the predictions are scored.
+    Samples that cannot be predicted are listed with the reason in predictions.refused.tsv, next to the output.
 
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv

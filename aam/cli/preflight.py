@@ -15,11 +15,14 @@ from aam.errors import NonFiniteError
 
 @click.command("preflight", cls=HeadedCommand)
 @config_options(PretrainConfig, without=TRAINING_ONLY)
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="Time for all checks.")
+@click.option(
+    "--seconds", type=float, default=60.0, show_default=True, help="Time limit of all checks together, in seconds."
+)
 def command(config_file: Path | None, seconds: float, **options: Any) -> None:
-    """Check, before a pretraining, that it can learn: the start, the gradients, the update, the modes, four samples.
+    """Check before a pretraining that it can learn.
 
-    Takes the options of `aam pretrain`. Exit code 0 where no check found a fault, 3 where one did.
+    The checks cover initial losses, gradients, updates, agreement of training and evaluation mode, and whether the
+    model can learn four samples. Takes the options of `aam pretrain`. Exit code 0: no fault found; 3: a check failed.
 
     \b
     Examples: aam preflight --example

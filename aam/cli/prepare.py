@@ -15,13 +15,15 @@ from aam.errors import ConfigError
 
 @click.command("prepare")
 @add_options(fields_of(PrepareConfig))
-@click.option("-o", "--output", type=PATH, help="Folder to write; what is in it goes on.")
-@click.option("--verify", type=PATH, help="Check every file of a prepared folder, then stop.")
+@click.option(
+    "-o", "--output", type=PATH, help="Corpus folder to write; a preparation that was stopped in it is continued."
+)
+@click.option("--verify", type=PATH, help="Corpus folder to verify: compare every file with its checksum, then stop.")
 def command(output: Path | None, verify: Path | None, **values: Any) -> None:
-    """Join feature tables and their trees into a corpus on disk: `aam pretrain --corpus FOLDER` opens it at once.
+    """Join feature tables and their trees into a corpus on disk, for `aam pretrain --corpus FOLDER`.
 
-    ASVs of several tables are one where their DNA is the same. Each table keeps its tree, and UniFrac is learned within
-    it. A preparation that was stopped goes on where the same command is given again.
+    ASVs of several tables with the same sequence become one ASV. With one tree per table, each study keeps its tree,
+    and UniFrac is learned within studies. To continue a preparation that was stopped, repeat the same command.
 
     \b
     Examples: aam prepare --table a.biom --tree a.nwk --table b.biom --tree b.nwk -o corpus

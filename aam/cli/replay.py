@@ -11,13 +11,20 @@ from aam.cli.options import PATH
 
 @click.command("replay")
 @click.argument("bundle", type=PATH)
-@click.option("--locate", is_flag=True, help="Trace every operation and ask for the cause of what is not finite.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; only a CPU gives the same bits.")
+@click.option(
+    "--locate", is_flag=True, help="Also trace every operation and find the cause of a value that is not finite."
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Device to compute on: cpu, cuda or cuda:N; only a CPU gives the same bits.",
+)
 def command(bundle: Path, locate: bool, device: str) -> int:
-    """Make the step in BUNDLE again and compare loss, gradient norm and weights with those of the run, bit by bit.
+    """Repeat the training step in BUNDLE and compare loss, gradient norm and weights with the run's, bit for bit.
 
-    BUNDLE is a file that a run wrote at a fault, faults/step-N/bundle.safetensors in its output directory, or for a
-    step that --bundle-step named. Exit code 0 where all is the same, 1 where something differs.
+    A run writes BUNDLE at a fault (faults/step-N/bundle.safetensors in the run directory) or at the step of
+    --bundle-step. Exit code 0: all bits are the same; 1: something differs.
 
     \b
     Example: aam replay aam-run/faults/step-12/bundle.safetensors --locate

@@ -41,18 +41,22 @@ class ReportOptions(NamedTuple):
 
 @click.command("report")
 @click.argument("run", type=PATH)
-@click.option("--metadata", type=PATH, help="Sample metadata that colours and is audited (default: the run's).")
-@click.option("--color-by", "color_by", help="Metadata column (default: the target, else the first that varies).")
-@click.option("--baseline", type=PATH, help="baselines.json of `aam baseline` (default: that in RUN).")
-@click.option("--explain", type=PATH, help="Table of `aam explain` (default: drivers.tsv in RUN).")
+@click.option("--metadata", type=PATH, help="Sample metadata for colours and audit (default: the run's).")
+@click.option(
+    "--color-by",
+    "color_by",
+    help="Metadata column that colours the samples (default: the target, else the first column that varies).",
+)
+@click.option("--baseline", type=PATH, help="baselines.json of `aam baseline` (default: baselines.json in RUN).")
+@click.option("--explain", type=PATH, help="Table that `aam explain` wrote (default: drivers.tsv in RUN).")
 @click.option("-o", "--output", type=PATH, help="File to write (default: report.html in RUN).")
 def command(run: Path, output: Path | None, **given: Any) -> None:
-    """Write what a run of `aam pretrain` or `aam train` reached as one HTML file, to show to others.
+    """Write the results of a run of `aam pretrain` or `aam train` as one HTML file, to show to others.
 
-    Figures with intervals beside the baselines, predictions, curves, ordinations, what the embeddings tell of subject,
-    study and batch, data kept and dropped, the health ledger. Nothing is fetched when the file is opened; it can be
-    mailed and printed. Both commands write it at their end; without --output this one also draws the run's pictures
-    again.
+    The file shows metrics with intervals next to the baselines, predictions, curves, ordinations, an audit of what
+    the embeddings reveal about subject, study and batch, samples and ASVs kept and lost, and the ledger. It needs
+    no network and can be mailed and printed. Both commands write it when they finish. Without --output, the figures
+    of the run are also drawn again.
 
     \b
     Examples: aam report aam-run --metadata metadata.tsv --color-by body_site

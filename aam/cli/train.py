@@ -20,7 +20,7 @@ OF_PRETRAINING = (
 @click.command("train", cls=HeadedCommand)
 @config_options(FinetuneConfig, without=OF_PRETRAINING)
 def command(config_file: Path | None, **values: Any) -> None:
-    """Learn a metadata column: numbers, classes, ordered classes or quantiles, with honest figures and intervals.
+    """Train a model of a metadata column (numbers, quantiles, classes or ordered classes) and score held-out samples.
 
     \b
     Try it:        aam train --example --target age_months --task classification --max-steps 200

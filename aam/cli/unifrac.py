@@ -30,9 +30,9 @@ INPUTS = ("table", "tree", "sequences", "example", "max_missing")
 def command(output: Path, **values: Any) -> None:
     """Compute UniFrac between all samples of a table, or Faith PD of each.
 
-    The ending of the output says what is written: .tsv is text as scikit-bio and QIIME 2 read it, .h5 is HDF5 as the
-    unifrac package writes it (`matrix`, `order`), .npy is the matrix alone with the ids in a text file beside it. Faith
-    PD is always .tsv.
+    The suffix of the output file sets its format: .tsv is text that scikit-bio and QIIME 2 read, .h5 is HDF5 as the
+    unifrac package writes it (`matrix`, `order`), .npy is the matrix alone, with the ids in a text file next to it.
+    Faith PD is always .tsv.
 
     \b
     Example: aam unifrac --table table.biom --tree tree.nwk --metric weighted_normalized -o distances.h5

@@ -19,13 +19,14 @@ DistanceMethod = Literal["auto", "latent-tree", "grown-tree"]
 class UnifracConfig:
     """What `aam unifrac` computes; the files it reads are options of `DataConfig`."""
 
-    metric: UnifracMetric = option("unweighted", "Which distance; faith_pd is a diversity, one number per sample.")
-    alpha: float = option(ModelConfig.unifrac_alpha, "Exponent of generalized UniFrac.", low=0.0, high=1.0)
-    engine: UnifracEngine = option(
-        "torch", "What computes it: our own kernel (torch), the unifrac package, or scikit-bio."
+    metric: UnifracMetric = option(
+        "unweighted", "What to compute: a UniFrac distance, or faith_pd, one number per sample."
     )
+    alpha: float = option(ModelConfig.unifrac_alpha, "Exponent alpha of generalised UniFrac.", low=0.0, high=1.0)
+    engine: UnifracEngine = option("torch", "What computes it: aam itself (torch), the unifrac package, or scikit-bio.")
     rarefy_depth: str = option(
-        "none", "Reads drawn per sample: a number, 'none' for all reads, or 'auto'; shallower samples are dropped."
+        "none",
+        "Reads drawn per sample: a number, 'none' for all reads, or 'auto' as in `aam pretrain`; samples with fewer reads are dropped.",
     )
 
 
@@ -35,14 +36,12 @@ class ApplyConfig:
 
     rarefy_depth: str = option(
         UnifracConfig.rarefy_depth,
-        "Reads drawn per sample: a number, 'none' for all reads, or 'auto'; shallower samples are dropped.",
+        "Reads drawn per sample: a number, 'none' for all reads, or 'auto' as in `aam pretrain`; samples with fewer reads are dropped.",
     )
-    cache: Path | None = option(
-        None, "Folder that keeps ASV embeddings by sequence and weights; later runs go on from what is there."
-    )
+    cache: Path | None = option(None, "Folder of stored ASV embeddings; later commands with the same model reuse them.")
     precision: Precision = option(
         "fp32",
-        "Arithmetic of the encoders' matrix products; bf16 takes half the time where there is hardware for it, and "
+        "Number format of the encoders' matrix products; bf16 takes half the time on hardware that supports it, and "
         "embeddings differ by about 0.5 %.",
     )
 
@@ -52,7 +51,8 @@ class EmbedConfig:
     """What `aam embed` writes."""
 
     what: EmbedWhat = option(
-        "samples", "Sample embeddings, ASV embeddings, or coordinates of samples on the latent branches."
+        "samples",
+        "What to write: sample embeddings, ASV embeddings, or each sample's coordinates on the latent branches.",
     )
 
 
@@ -62,8 +62,8 @@ class DistanceConfig:
 
     method: DistanceMethod = option(
         "auto",
-        "By the branches that were learned, for studies like those of training; on a tree grown from learned distances "
-        "between the ASVs, for other studies; auto tells by the ASVs that samples share with those of training.",
+        "How to predict UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
+        "studies; auto chooses by comparing how common each ASV is in the table and in the training studies.",
     )
 
 
@@ -71,7 +71,7 @@ class DistanceConfig:
 class ExportConfig:
     """What `aam export` writes."""
 
-    what: ExportWhat = option("asvs", "The encoder of ASVs, or that of samples from embedded ASVs.")
+    what: ExportWhat = option("asvs", "Which encoder to write: of ASVs, or of samples from ASV embeddings.")
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,11 @@ class ExplainConfig:
     """What `aam explain` looks at."""
 
     of: str | None = option(
-        None, "Target or class that is explained, of a model of `aam train` (default: its first target, or last class)."
+        None, "Target or class to explain, for a model of `aam train` (default: its first target, or its last class)."
     )
-    max_samples: int = option(200, "Most samples that are explained; more are drawn down to this, seeded.", low=1)
+    max_samples: int = option(
+        200, "Largest number of samples to explain; of a larger table this many are drawn by --seed.", low=1
+    )
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,16 @@ class PredictConfig:
     """What is predicted from and how; the files it reads are options of `DataConfig`."""
 
     model: Path | None = option(
-        None, "Run directory of `aam train` (all its folds predict together), or a checkpoint in it."
+        None, "Run directory of `aam train` (the predictions of all its folds are averaged), or a checkpoint in it."
     )
-    draws: int = option(8, "Rarefactions of each sample whose predictions are averaged.", low=1)
+    draws: int = option(8, "Number of rarefactions per sample; their predictions are averaged.", low=1)
     coverage: float = option(
-        FoldConfig.coverage, "Part of the samples that prediction intervals are to cover.", above=0.0, high=0.999
+        FoldConfig.coverage,
+        "Fraction of the samples whose true value the prediction interval should contain.",
+        above=0.0,
+        high=0.999,
     )
     rarefy_depth: str | None = option(
-        None, "Reads drawn per sample, a number or 'none' (default: as in training); shallower samples are refused."
+        None,
+        "Reads drawn per sample: a number, or 'none' for all reads (default: as in training); samples with fewer reads are not predicted.",
     )

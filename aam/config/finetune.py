@@ -21,29 +21,35 @@ class TargetConfig:
     """What is predicted, for which samples, and what else the model is told."""
 
     target: tuple[str, ...] = option(
-        (), "Metadata column to predict; give the option again for several numeric columns at once."
+        (), "Metadata column to predict; repeat the option to predict several numeric columns at once."
     )
-    task: Task = option("regression", "What the column is: numbers (regression, quantiles) or classes.")
-    where: tuple[str, ...] = option((), "Use only samples with this value, as COLUMN=VALUE; several must all hold.")
+    task: Task = option(
+        "regression", "What to predict: numbers (regression, quantiles) or classes (classification, ordinal)."
+    )
+    where: tuple[str, ...] = option(
+        (), "Use only the samples with this value, given as COLUMN=VALUE; repeat the option to require several values."
+    )
     covariate: tuple[str, ...] = option(
-        (), "Metadata column that the model is told beside the ASVs, numbers or categories; may be given again."
+        (),
+        "Metadata column, numeric or categorical, that the model reads besides the ASVs; repeat the option for several.",
     )
     class_order: tuple[str, ...] = option(
-        (), "Classes of an ordinal target from lowest to highest, one option each; numbers need no order."
+        (),
+        "One class of an ordinal target; repeat the option from the lowest to the highest class (not needed if classes are numbers).",
     )
     target_transform: Transform = option(
-        "zscore", "Scale on which numeric targets are learned; predictions are given in the target's own units."
+        "zscore", "Scale on which numeric targets are learned; predictions are written in the target's own units."
     )
     loss: TargetLoss = option(
-        "auto", "Loss: auto is huber for regression, pinball for quantiles, cross-entropy for classes."
+        "auto", "Loss to minimise; auto: huber for regression, pinball for quantiles, cross-entropy for classes."
     )
-    over_penalty: float = option(1.0, "Weight of predictions above the truth, for the asymmetric loss.", above=0.0)
-    under_penalty: float = option(1.0, "Weight of predictions below the truth, for the asymmetric loss.", above=0.0)
+    over_penalty: float = option(1.0, "Weight of predictions above the true value, with --loss asymmetric.", above=0.0)
+    under_penalty: float = option(1.0, "Weight of predictions below the true value, with --loss asymmetric.", above=0.0)
     quantiles: tuple[float, ...] = option(
-        (0.05, 0.5, 0.95), "Quantiles to predict, rising, one option each.", above=0.0, high=0.999
+        (0.05, 0.5, 0.95), "Quantile to predict; repeat the option in rising order.", above=0.0, high=0.999
     )
     class_weights: Literal["balanced", "none"] = option(
-        "balanced", "Weight of the classes in the loss: balanced lets each class count the same."
+        "balanced", "Weights of the classes in the loss; balanced: every class has the same total weight."
     )
 
 
@@ -52,30 +58,30 @@ class HeadConfig:
     """The network that reads the target off the encoder, and how much of the encoder learns with it."""
 
     pretrained: Path | None = option(
-        None, "Start from the encoder of this run or checkpoint; without it the encoder starts from scratch."
+        None, "Run directory or checkpoint whose encoder training starts from (default: random weights)."
     )
     adapt_steps: int = option(
         0,
-        "Steps of pretraining on each fold's training samples, without their labels, before the head learns; needs "
+        "Steps to pretrain the encoder further on each fold's training samples, without labels, before the head learns; needs "
         "--pretrained and --tree.",
         low=0,
     )
-    freeze: bool = option(False, "Keep the whole encoder fixed; ASVs are embedded once, so epochs take seconds.")
-    freeze_asvs: bool = option(False, "Keep the ASV encoder fixed and let the sample encoder learn.")
-    head_dim: int = option(128, "Hidden width of the target head.", low=1)
-    head_members: int = option(4, "Networks of the head that are averaged.", low=1)
+    freeze: bool = option(False, "Train the head only; ASVs are embedded once, so an epoch takes seconds.")
+    freeze_asvs: bool = option(False, "Train the head and the sample encoder; the ASV encoder stays fixed.")
+    head_dim: int = option(128, "Hidden width of the head.", low=1)
+    head_members: int = option(4, "Number of networks in the head; their outputs are averaged.", low=1)
     identity_prevalence: float = option(
         0.02,
-        "ASVs in at least this part of the training samples also count as themselves, beside what their sequences say; "
-        "1 leaves it to the sequences.",
+        "ASVs in at least this fraction of the training samples get an input of their own in the head, their abundance; "
+        "1: no ASV.",
         above=0.0,
         high=1.0,
     )
-    head_dropout: float = option(0.5, "Dropout of the target head.", low=0.0, high=0.9)
+    head_dropout: float = option(0.5, "Dropout of the head.", low=0.0, high=0.9)
     covariate_dim: int = option(16, "Width of the embedding of a categorical covariate.", low=1)
     covariate_dropout: float = option(
         0.1,
-        "How often a covariate is hidden in training, which prepares for unseen and missing values.",
+        "Fraction of the training inputs in which a covariate is hidden, so that the model can predict without it.",
         low=0.0,
         high=0.9,
     )
@@ -86,15 +92,15 @@ class FinetuneOptimConfig(OptimConfig):
     """Optimiser of fine-tuning; deeper layers of a pretrained encoder learn more slowly."""
 
     optimizer: Optimizer = option(
-        "adamw", "adamw, or muon: the matrices of the encoders' layers learn as they do in `aam pretrain`."
+        "adamw", "adamw: AdamW for all; muon: Muon for the matrices of the encoders' layers, as in `aam pretrain`."
     )
-    lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder from scratch.", above=0.0)
+    lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder without --pretrained.", above=0.0)
     weight_decay: float = option(1.0, "Weight decay, on matrices only.", low=0.0)
     encoder_rate: float = option(
-        0.1, "Learning rate of a pretrained encoder's last layer, as a fraction of the head's.", low=0.0, high=1.0
+        0.1, "Learning rate of the last layer of a pretrained encoder, as a fraction of --lr.", low=0.0, high=1.0
     )
     layer_decay: float = option(
-        0.7, "Each layer further down learns at this fraction of the rate above it.", above=0.0, high=1.0
+        0.7, "Learning rate of each encoder layer, as a fraction of that of the next layer.", above=0.0, high=1.0
     )
 
 
@@ -103,7 +109,9 @@ class FinetuneRunConfig(RunConfig):
     """How long, where, and what is written; a head learns in fewer epochs than an encoder."""
 
     epochs: int | None = option(
-        40, "Passes over the training samples; the first of the three budgets reached ends the run.", low=1
+        40,
+        "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches.",
+        low=1,
     )
 
 
@@ -112,24 +120,28 @@ class FoldConfig:
     """How the honest figures are made: which samples test which model, and what the intervals promise."""
 
     folds: int | None = option(
-        None, "Cross-validate in so many folds, a model each; without it one part is held out.", low=2
+        None,
+        "Number of folds of the cross-validation, one model each (default: one split by --validation-fraction).",
+        low=2,
     )
-    leave_one_group_out: bool = option(False, "One fold for each group of --group-column.")
-    stratify: bool = option(True, "Give each fold its share of every class.")
+    leave_one_group_out: bool = option(False, "Make one fold for each group of --group-column.")
+    stratify: bool = option(True, "Spread every class evenly over the folds.")
     label_fraction: float = option(
         1.0,
-        "Part of each fold's training samples whose labels are used, the same share of every class; for learning curves.",
+        "Fraction of each fold's training samples whose labels are used, the same for every class; for learning curves.",
         above=0.0,
         high=1.0,
     )
     selection_fraction: float = option(
         0.0,
-        "Part of each fold's training samples held back to choose the best checkpoint; 0 keeps the last one.",
+        "Fraction of each fold's training samples set aside to choose the best checkpoint; 0: use the last checkpoint.",
         low=0.0,
         high=0.5,
     )
-    draws: int = option(4, "Rarefactions of each sample whose predictions are averaged.", low=1)
-    coverage: float = option(0.9, "Part of the samples that prediction intervals are to cover.", above=0.0, high=0.999)
+    draws: int = option(4, "Number of rarefactions per sample; their predictions are averaged.", low=1)
+    coverage: float = option(
+        0.9, "Fraction of the samples whose true value the prediction interval should contain.", above=0.0, high=0.999
+    )
 
 
 @dataclass(frozen=True)
