@@ -60,6 +60,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/assembly.py $(STUDY)
 	$(BIN)/python benchmarks/targets.py
 	$(BIN)/python benchmarks/table_open.py
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/guard.py --steps 50
 	$(BIN)/python benchmarks/health.py --steps 50
 	$(BIN)/python benchmarks/ranks.py --batch-size 8 --ranks 1,2

@@ -11,7 +11,7 @@ from aam.config.convert import check_bounds
 from aam.corpus.pretraining import open_corpus
 from aam.errors import NonFiniteError
 from aam.health.preflight import Preflight
-from aam.health.trial import Check
+from aam.health.trial import CheckResult
 from aam.models.devices import resolve_device
 from aam.observer import Observer
 from aam.training.bundles import Bundle, Outcome, open_bundle, versions
@@ -30,7 +30,7 @@ def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Pre
         return full_preflight(config, corpus, seconds)
 
 
-def refuse_failed(failed: Sequence[Check], remedy: str = "") -> None:
+def refuse_failed(failed: Sequence[CheckResult], remedy: str = "") -> None:
     """Raise NonFiniteError (exit code 3) for the first of these checks, each of which found a fault."""
     if failed:
         names = ", ".join(check.name for check in failed)
