@@ -12,10 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.cli.report import BASELINES
-from aam.cli.study_folds import keep_labels, recorded_folds, study_folds, warnings
+from aam.cli.study_folds import keep_labels, study_folds, warnings
 from aam.cli.terminal import bar, status
-from aam.cli.train_report import out_of_fold, truth
+from aam.cli.train_report import truth
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, options_of
 from aam.corpus.pretraining import read_any_tree, with_example
 from aam.corpus.rarefy import rarefy_table
@@ -24,14 +23,15 @@ from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.inference.predictions import TRUE
+from aam.inference.predictions import TRUE, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
 from aam.io.output import refuse_existing
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import match_tips
 from aam.phylogeny.unifrac import Measure, community
 from aam.report.parts import estimated
-from aam.training.manifest import read_config
+from aam.report.record import BASELINES
+from aam.training.manifest import read_config, recorded_folds
 
 PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
@@ -146,7 +146,7 @@ def unifrac_of(config: FinetuneConfig, study: Study, counts: Any) -> NDArray[np.
 
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
     """What a run predicted for these rows, never having trained on them."""
-    return out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
+    return read_out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
 
 
 def compare(

@@ -15,9 +15,6 @@ from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.cli.advice import tell_precision
 from aam.cli.preflight import refuse
-from aam.cli.report import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
-from aam.cli.report_samples import of_pretraining
-from aam.cli.run_pictures import pretraining_pictures, remove_shown, show_run
 from aam.cli.terminal import TERMINAL, optional_output, status
 from aam.config import PretrainConfig
 from aam.corpus.pretraining import Corpus
@@ -27,6 +24,9 @@ from aam.inference.known_asvs import KnownASVs, sketch, write_known
 from aam.inference.scales import SCALES, fit_scales
 from aam.io.output import shell_path
 from aam.observer import Sink
+from aam.report.build import remove_pictures, show_run, unifrac_picture
+from aam.report.record import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
+from aam.report.samples import of_pretraining
 from aam.training.distributed import SharedStop, distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
@@ -76,7 +76,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
         started = time.perf_counter()
         embedded = held_out.predict(best)
         metrics = final_metrics(run, state, held_out, embedded)
-        remove_shown(folder)
+        remove_pictures(folder)
         write_metrics(folder, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
     # What was learned is on the disk. From here on nothing that fails costs the run.
     again = f"`aam pretrain --resume --output-dir {shell_path(folder)}` makes it again"
@@ -88,8 +88,8 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
         with optional_output(f"{BEST}/{SCALES}", again):
             write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     with status("drawing"):
-        pictures = pretraining_pictures(folder, held_out, embedded, metrics)
-        show_run(folder, pictures, partial(of_pretraining, trained, held_out, embedded))
+        picture = unifrac_picture(held_out, embedded, metrics)
+        show_run(folder, partial(of_pretraining, trained, held_out, embedded), TERMINAL, picture)
     click.echo(summary(folder, metrics))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import numpy as np
 
 from aam.checkpoint import FOLD, fold_folders
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
@@ -109,21 +108,6 @@ def even_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
             f"are {units} {what}; give a larger fraction, --no-stratify, or leave the rare ones out"
         )
     return make_folds(scheme, target, groups, count, config.run.seed)[0]._replace(name=HELD_OUT)
-
-
-def recorded_folds(model: Path, study: Study) -> list[Fold]:
-    """The folds that a run tested on, every other sample in training.
-
-    Raises CheckpointError where the data are no longer the same.
-    """
-    place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
-    folds = []
-    for name, ids in read_part(model, "folds").items():
-        if not set(ids) <= set(place):
-            raise CheckpointError(f"{model}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
-        test = np.sort(np.array([place[sample] for sample in ids], np.int64))
-        folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
-    return folds
 
 
 def seen_in_training(model: Path) -> set[str]:

@@ -12,15 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json, write_text
-from aam.cli.report import METRICS, REPORT, SUMMARY
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.label_schema import encode
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
-from aam.errors import CheckpointError
 from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals, unbounded
 from aam.inference.predictions import (
     IN_FOLD,
+    OUT_OF_FOLD,
     TRUE,
     Predictions,
     average,
@@ -30,9 +29,7 @@ from aam.inference.predictions import (
     prediction_table,
     target_figures,
 )
-from aam.io.ids import SAMPLE_ID
-
-OUT_OF_FOLD = "predictions.tsv"
+from aam.report.record import METRICS, REPORT, SUMMARY
 
 
 @dataclass(frozen=True)
@@ -83,17 +80,6 @@ def report(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> s
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY, text)
     return text
-
-
-def out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
-    """The table of out-of-fold predictions of a run, by sample id; raises CheckpointError where it cannot be read."""
-    words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
-    types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
-    try:
-        table = pd.read_csv(run / OUT_OF_FOLD, sep="\t", dtype=types, keep_default_na=False, na_values=[""])
-        return table.set_index(SAMPLE_ID)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{run / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
 
 
 def calibrate(

@@ -15,8 +15,6 @@ from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, o
 from aam.cli.advice import tell_precision
 from aam.cli.data_notes import tell_dropped, tell_misfit
 from aam.cli.preflight import refuse
-from aam.cli.report_samples import of_study
-from aam.cli.run_pictures import finetuning_pictures, remove_shown, show_run
 from aam.cli.study_folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
 from aam.cli.terminal import TERMINAL, status
 from aam.cli.train_adapt import adapt
@@ -31,6 +29,8 @@ from aam.inference.known_asvs import KnownASVs, read_known, sketch, write_known
 from aam.inference.predictions import average, decode, embed_asvs, point_figures, predict_draws
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
+from aam.report.build import remove_pictures, show_run
+from aam.report.samples import of_study
 from aam.text import counted
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.loop import train
@@ -70,14 +70,10 @@ def train_and_report(config: FinetuneConfig, study: Study) -> None:
             results.append(train_fold(own, study, fold, begin, Order(number, len(folds), stop)))
     folder = config.run.output_dir
     with status("scoring"):
-        remove_shown(folder)
+        remove_pictures(folder)
         text = report(config, study, results)
     with status("drawing"):
-        show_run(
-            folder,
-            finetuning_pictures(folder),
-            lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]),
-        )
+        show_run(folder, lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), TERMINAL)
     click.echo(text)
 
 
