@@ -18,6 +18,42 @@ IntArray = NDArray[np.int64]
 
 RESAMPLES = 1000
 LEVEL = 0.95
+PAIR_LABELS = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
+"""Titles of the columns of a table of `PairScores`."""
+UNIFRAC_LABELS = {
+    "unifrac": "this model",
+    "euclidean": "this model, by sample embeddings",
+    "baseline_upgma": "calibrated UPGMA on Hamming distances",
+    "baseline_jaccard": "calibrated Jaccard",
+}
+"""What predicts UniFrac, by the beginning of its metrics."""
+METRIC_LABELS = {
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "median_error": "median absolute error",
+    "r2": "R²",
+    "pearson": "Pearson r",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "area under the ROC curve",
+    "nll": "negative log-likelihood, nats",
+    "nll_uncalibrated": "the same before calibration",
+    "ece": "expected calibration error",
+    "ece_uncalibrated": "the same before calibration",
+    "interval_nominal": "part that intervals are to cover",
+    "interval_coverage": "part that they cover",
+    "interval_width": "mean width of the intervals",
+}
+"""Metrics of a fine-tuning in words, in the order of its tables."""
+PREDICTOR_LABELS = {
+    "model": "this model",
+    "random_forest": "random forest on relative abundance",
+    "linear": "linear model on centred log-ratios",
+    "knn": "nearest neighbours on UniFrac",
+    "constant": "median or commonest class",
+}
+"""Predictors of a metadata column in words; other runs go by the name of their folder."""
 
 
 class PairScores(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
 from aam.corpus.batches import labelled_parts
 from aam.corpus.dataset import ASVDataset
 from aam.corpus.label_schema import EncodedLabels, unscaled
-from aam.errors import ConfigError
+from aam.errors import CheckpointError, ConfigError
 from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
@@ -28,6 +29,8 @@ from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.models.pretrain_model import PretrainModel
 from aam.text import quote
 
+OUT_OF_FOLD = "predictions.tsv"
+"""The table of out-of-fold predictions in a run of `aam train`."""
 IN_FOLD, TRUE = "fold", "_true"
 """Of the table of out-of-fold predictions beside what `prediction_table` has: a column, and the ending of some."""
 
@@ -148,6 +151,17 @@ def prediction_table(
         if ends is not None:
             columns |= {f"{name}_lower": ends[:, place, 0], f"{name}_upper": ends[:, place, 1]}
     return pd.DataFrame(columns, index=index)
+
+
+def read_out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
+    """The out-of-fold predictions of a run, by sample id; raises CheckpointError where they cannot be read."""
+    words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
+    types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
+    try:
+        table = pd.read_csv(run / OUT_OF_FOLD, sep="\t", dtype=types, keep_default_na=False, na_values=[""])
+        return table.set_index(SAMPLE_ID)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{run / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error
 
 
 def class_table(

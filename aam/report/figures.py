@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aam.evaluation.metrics import known_pairs
-from aam.evaluation.pcoa import Ordination
+from aam.evaluation.ordination import Ordination
 from aam.text import cut
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")

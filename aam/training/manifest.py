@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 import aam
 from aam.atomic import read_json, write_json
 from aam.checkpoint import FOLD, LAST, fold_folders, read_stored
@@ -32,6 +34,8 @@ from aam.config import (
 from aam.config.health import HealthConfig
 from aam.config.switches import read_switches
 from aam.corpus.pretraining import Corpus
+from aam.corpus.split import Fold
+from aam.corpus.study import Study
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import digest, lock_folder, refuse_inside, refuse_unwritable
 
@@ -155,6 +159,21 @@ def read_part(folder: Path, name: str) -> Any:
         return read_json(file)[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: not readable ({error}); give the output directory of a run") from error
+
+
+def recorded_folds(run: Path, study: Study) -> list[Fold]:
+    """The folds that a run of `aam train` tested on, every other sample in training.
+
+    Raises CheckpointError where a sample is no longer in the data.
+    """
+    place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
+    folds = []
+    for name, ids in read_part(run, "folds").items():
+        if not set(ids) <= set(place):
+            raise CheckpointError(f"{run}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
+        test = np.sort(np.array([place[sample] for sample in ids], np.int64))
+        folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
+    return folds
 
 
 def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> None:

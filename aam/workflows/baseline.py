@@ -28,9 +28,9 @@ from aam.phylogeny.tree import match_tips
 from aam.phylogeny.unifrac import Measure, community
 from aam.report.record import BASELINES
 from aam.report.summary import MODEL_MINUS_BASELINE, baseline_text
-from aam.training.manifest import read_config
+from aam.training.manifest import read_config, recorded_folds
 from aam.workflows.fold_results import true_targets
-from aam.workflows.folds import keep_labels, recorded_folds, study_folds, warnings
+from aam.workflows.folds import keep_labels, study_folds, warnings
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-
-from aam.checkpoint import FOLD
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.corpus.labels import Labels, doubtful_classes
 from aam.corpus.split import (
@@ -21,10 +17,8 @@ from aam.corpus.split import (
     with_fewer_labels,
 )
 from aam.corpus.study import Study, likely_groups
-from aam.errors import CheckpointError, ConfigError
-from aam.io.ids import read_ids
+from aam.errors import ConfigError
 from aam.text import counted, quote
-from aam.training.manifest import TRAIN_IDS, read_part, run_of
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""
@@ -108,38 +102,6 @@ def even_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
             f"are {units} {what}; give a larger fraction, --no-stratify, or leave the rare ones out"
         )
     return make_folds(scheme, target, groups, count, config.run.seed)[0]._replace(name=HELD_OUT)
-
-
-def recorded_folds(model: Path, study: Study) -> list[Fold]:
-    """The folds that a run tested on, every other sample in training.
-
-    Raises CheckpointError where the data are no longer the same.
-    """
-    place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
-    folds = []
-    for name, ids in read_part(model, "folds").items():
-        if not set(ids) <= set(place):
-            raise CheckpointError(f"{model}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
-        test = np.sort(np.array([place[sample] for sample in ids], np.int64))
-        folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
-    return folds
-
-
-def seen_in_training(model: Path) -> set[str]:
-    """Ids of the samples that a model, or any of those that predict together, was trained on.
-
-    Empty for a checkpoint that has left its run.
-    """
-    try:
-        listed = run_of(model) / TRAIN_IDS
-        if listed.is_file():
-            return set(read_ids(listed, CheckpointError))
-        ids, folds = (read_part(model, name) for name in ("sample_ids", "folds"))
-    except CheckpointError:
-        return set()
-    parts = [path.name for path in (model, model.parent) if path.name.startswith(FOLD)]
-    tested = [folds[name] for number, name in enumerate(folds, 1) if not parts or parts[0] == f"{FOLD}{number}"]
-    return set(ids) - set(ids).intersection(*tested)
 
 
 def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
-from aam.config import PretrainConfig, from_options
+from aam.config import PretrainConfig, RunnableConfig, from_options
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.evaluation.baselines import BASELINES
 from aam.inference.heldout import Embedded, HeldOut
@@ -20,7 +20,7 @@ from aam.inference.known_asvs import KnownASVs, sketch, write_known
 from aam.inference.scales import SCALES, fit_scales
 from aam.io.output import shell_path
 from aam.observer import Observer, Sink
-from aam.report.pictures import pretraining_pictures, remove_shown, show_run
+from aam.report.build import remove_pictures, show_run, unifrac_picture
 from aam.report.record import METRICS, SUMMARY
 from aam.report.samples import of_pretraining
 from aam.report.summary import NO_CONSENSUS, pretraining_summary
@@ -83,7 +83,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
 
 @contextmanager
 def joined(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
-    """Join the processes that `torchrun` started; gives the options with the folder of this one, resuming at a restart."""
+    """Join the processes of `torchrun`; gives the options with the folder of this process, resuming after a restart."""
     config = from_options(PretrainConfig, dict(options))
     with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder() as folder:
         restarts = {"resume": True} if world.restarted and has_begun(folder) else {}
@@ -154,7 +154,7 @@ def finish(trained: Trained, observer: Observer) -> Run:
         started = time.perf_counter()
         embedded = held_out.predict(best)
         metrics = final_metrics(run, state, held_out, embedded)
-        remove_shown(folder)
+        remove_pictures(folder)
         write_metrics(folder, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
     # What was learned is on the disk. From here on nothing that fails costs the run.
     again = f"`aam pretrain --resume --output-dir {shell_path(folder)}` makes it again"
@@ -166,8 +166,8 @@ def finish(trained: Trained, observer: Observer) -> Run:
         with observer.optional(f"{BEST}/{SCALES}", again):
             write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     with observer.stage("drawing"):
-        pictures = pretraining_pictures(folder, held_out, embedded, metrics)
-        show_run(folder, pictures, partial(of_pretraining, opened, held_out, embedded), observer)
+        picture = unifrac_picture(held_out, embedded, metrics)
+        show_run(folder, partial(of_pretraining, opened, held_out, embedded), observer, picture)
     return Run(folder)
 
 
@@ -225,7 +225,7 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def baseline_metrics(
-    config: PretrainConfig, held_out: HeldOut, again: str, observer: Observer
+    config: RunnableConfig, held_out: HeldOut, again: str, observer: Observer
 ) -> dict[str, float | str]:
     """Metrics of the baselines, or why there are none; `again` says what makes them again."""
     found, reasons = dict[str, float | str](), list[str]()

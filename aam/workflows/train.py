@@ -24,7 +24,7 @@ from aam.inference.predictions import average, decode, embed_asvs, point_figures
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.observer import Observer
-from aam.report.pictures import finetuning_pictures, remove_shown, show_run
+from aam.report.build import remove_pictures, show_run
 from aam.report.samples import of_study
 from aam.training import loop
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
@@ -133,15 +133,10 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
             results.append(train_fold(own, study, fold, begin, FoldOrder(number, len(folds), stop), observer))
     folder = config.run.output_dir
     with observer.stage("scoring"):
-        remove_shown(folder)
+        remove_pictures(folder)
         write_results(config, study, results)
     with observer.stage("drawing"):
-        show_run(
-            folder,
-            finetuning_pictures(folder),
-            lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]),
-            observer,
-        )
+        show_run(folder, lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), observer)
     return Run(folder)
 
 

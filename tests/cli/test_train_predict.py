@@ -300,7 +300,7 @@ def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path
     values = {name: figures["balanced_accuracy"]["value"] for name, figures in found.items()}
     assert (values["model"], values["slow"]) == (pytest.approx(ours), pytest.approx(theirs))
     for name in ("random_forest", "slow"):
-        difference = found[name]["model_less_this"]["balanced_accuracy"]["value"]
+        difference = found[name]["model_minus_baseline"]["balanced_accuracy"]["value"]
         assert difference == pytest.approx(values["model"] - values[name])
     table = pd.read_csv(first / "baseline_predictions.tsv", sep="\t", index_col=0)
     predicted = pd.read_csv(first / "predictions.tsv", sep="\t", index_col=0).loc[table.index]

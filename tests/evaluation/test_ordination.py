@@ -12,8 +12,16 @@ from scipy.spatial.distance import pdist, squareform
 from skbio.stats.distance import DistanceMatrix, mantel
 from skbio.stats.ordination import pcoa as skbio_pcoa
 
-from aam.evaluation.distance import Agreement, agreement, mantel_r, neighbour_recall, procrustes, stress
-from aam.evaluation.pcoa import EXACT_SAMPLES, pcoa
+from aam.evaluation.ordination import (
+    EXACT_SAMPLES,
+    Agreement,
+    agreement,
+    mantel_r,
+    neighbour_recall,
+    pcoa,
+    procrustes,
+    stress,
+)
 
 
 def points(samples: int, seed: int, axes: int = 3) -> np.ndarray:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aam.report.page import RunRecord, picture, report_html
+from aam.report.page import picture, report_html
 from aam.report.parts import nucleotide_part, unifrac_part
+from aam.report.record import RunRecord
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -33,7 +34,7 @@ METRICS = {
     "baseline_upgma_skipped": "too many ASVs", "nucleotide_accuracy": 0.8, "nucleotide_cross_entropy": 0.6,
 }  # fmt: skip
 RUN = RunRecord(
-    "gut <b>&amp;",
+    Path("gut <b>&amp;"),
     {
         "command": ["aam", "pretrain", "--table", "<script>alert(1)</script>"],
         "asvs": 4333,
@@ -45,38 +46,35 @@ RUN = RunRecord(
         "versions": {"aam": "0.1.0", "torch": "2.13"},
     },
     METRICS,
-    [unifrac_part(METRICS), nucleotide_part(METRICS), picture("Curves", png(40, 20), "what was learned")],
     [("train", "sample", 640, 3)],
     {"train: loss is NaN": [f"s{number}" for number in range(9)]},
-    ["Ordinations: no data"],
 )  # fmt: skip
+PARTS = [unifrac_part(METRICS), nucleotide_part(METRICS), picture("Curves", png(40, 20), "what was learned")]
+PAGE = report_html(RUN, PARTS, ["Ordinations: no data"])
 
 
 def test_figures_stand_in_the_page():
-    page = report_html(RUN)
     shown = ("0.912", "0.0100", "too many ASVs", "4,333", "1,200", "640", "637", "s5 and 3 more", "what was learned")
-    assert [text for text in shown if text not in page] == []
-    assert "samples with few reads" in page and "ffffffffffffffff…" in page and "Ordinations: no data" in page
+    assert [text for text in shown if text not in PAGE] == []
+    assert "samples with few reads" in PAGE and "ffffffffffffffff…" in PAGE and "Ordinations: no data" in PAGE
 
 
 def test_what_is_not_its_own_is_escaped():
-    page = report_html(RUN)
-    assert "<script" not in page and "gut &lt;b&gt;&amp;amp;" in page
+    assert "<script" not in PAGE and "gut &lt;b&gt;&amp;amp;" in PAGE
 
 
 def test_nothing_is_fetched():
-    page = report_html(RUN)
-    assert not re.search(r"(?:src|href)=\"(?!data:)", page) and "url(" not in page and "@import" not in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)", PAGE) and "url(" not in PAGE and "@import" not in PAGE
 
 
 def test_an_empty_run_makes_a_page_without_sections():
-    page = report_html(RunRecord("empty"))
+    page = report_html(RunRecord(Path("empty")))
     assert "<h1>empty</h1>" in page and "<h2>" not in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the report in a browser, because chromium is absent")
 def test_a_browser_shows_the_picture_and_no_error(tmp_path: Path):
-    (tmp_path / "report.html").write_text(report_html(RUN), encoding="utf-8")
+    (tmp_path / "report.html").write_text(PAGE, encoding="utf-8")
     done = subprocess.run(
         [
             CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",

@@ -1,29 +1,25 @@
-"""The samples of a run under its model, for its report: how they lie to each other, and what else they tell."""
+"""Samples of a run under its model, for its report: their ordination, and the audit of their embeddings."""
 
 from __future__ import annotations
 
 import io
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from aam.checkpoint import Finetuned, Pretrained, find_members, open_model
-from aam.cli.report import METRICS, Attempt, ReportOptions, read_json
-from aam.cli.run_pictures import Pictures, finetuning_pictures, log_pictures, pretraining_pictures
-from aam.cli.study_folds import recorded_folds
-from aam.cli.train_report import OUT_OF_FOLD
+from aam.checkpoint import Finetuned, Pretrained
 from aam.corpus.dataset import draw_of
 from aam.corpus.labels import as_numbers
-from aam.corpus.pretraining import open_corpus
 from aam.corpus.split import Fold
-from aam.corpus.study import Study, open_study
-from aam.errors import ConfigError, InputError
+from aam.corpus.study import Study
+from aam.errors import ConfigError
 from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, audit
 from aam.evaluation.baselines import choose_scored
 from aam.inference.asvs import encode_asvs
@@ -32,6 +28,10 @@ from aam.inference.heldout import Embedded, HeldOut
 from aam.io.metadata import column, read_text, refuse_strangers
 from aam.report.page import Part, picture
 from aam.report.parts import audit_part
+from aam.report.record import ReportOptions
+
+Attempt = Callable[[str], AbstractContextManager[None]]
+"""A context, by what is made in it, in which an error leaves this part out of the page."""
 
 Colouring = tuple[str, dict[str, Any]]
 """A metadata column, and its values by sample id."""
@@ -53,30 +53,6 @@ class ReportSamples:
     what: str
     metadata: Path | None = None
     column: str | None = None
-
-
-class Reopened(NamedTuple):
-    """The samples of a run that is over, its pictures, and `notes` on why there are none."""
-
-    shown: ReportSamples | None
-    pictures: Pictures
-    notes: list[str]
-
-
-def reopen(run: Path) -> Reopened:
-    """Open the data and the model of a run again."""
-    try:
-        opened = open_model(find_members(run)[0])
-        if isinstance(opened, Finetuned):
-            study = open_study(opened.config.data, opened.config.target)
-            return Reopened(of_study(opened, study, recorded_folds(run, study)[0]), finetuning_pictures(run), [])
-        held_out = HeldOut.of(opened.config, open_corpus(opened.config))
-        embedded, metrics = held_out.predict(opened.model), read_json(run / METRICS)
-        pictures = pretraining_pictures(run, held_out, embedded, metrics)
-        return Reopened(of_pretraining(opened, held_out, embedded), pictures, [])
-    except InputError as error:
-        why = f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"
-        return Reopened(None, finetuning_pictures(run) if (run / OUT_OF_FOLD).is_file() else log_pictures(run), [why])
 
 
 def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -174,7 +150,7 @@ def first_varying(frame: pd.DataFrame) -> str | None:
 
 def ordination(shown: ReportSamples, colouring: Colouring) -> Part:
     """PCoA of the samples by each of their distances, and by their embeddings."""
-    from aam.evaluation.pcoa import pcoa
+    from aam.evaluation.ordination import pcoa
     from aam.report.figures import plot_pcoa
 
     ids = [shown.ids[row] for row in shown.rows]
@@ -184,6 +160,4 @@ def ordination(shown: ReportSamples, colouring: Colouring) -> Part:
     panels = {title: pcoa(matrix, ids) for title, matrix in {**shown.distances, "Sample embeddings": between}.items()}
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
     caption = f"Principal coordinates of {shown.what}" + (f", coloured by {name}." if name else ".")
-    if retries := sum(panel.fallbacks for panel in panels.values()):
-        caption += f" Their decomposition gave up {retries} times and was made less exactly."
     return picture("Ordination of the samples", target.getvalue(), caption)

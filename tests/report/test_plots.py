@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from scipy.spatial.distance import squareform
 
-from aam.evaluation.pcoa import pcoa
+from aam.evaluation.ordination import pcoa
 from aam.report.curves import PANELS, draw_panel, plot_curves
 from aam.report.figures import FEW_PAIRS, HELD_OUT, OKABE_ITO, TRAIN, plot_pcoa, plot_unifrac
 

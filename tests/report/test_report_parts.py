@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from aam.evaluation.audit import Audit, Signal
+from aam.report.page import Part, section
 from aam.report.parts import audit_part, baseline_part, driver_part, fold_part, target_part
 
 
-def cells(html: str) -> list[list[str]]:
-    """The rows of all tables."""
-    rows = [row.split("</tr>")[0] for row in html.split("<tr>")[1:]]
+def cells(part: Part) -> list[list[str]]:
+    """The rows of all tables, as the page has them."""
+    rows = [row.split("</tr>")[0] for row in section(part).split("<tr>")[1:]]
     return [[cell.split("</t")[0] for cell in row.replace("<th>", "<td>").split("<td>")[1:]] for row in rows]
 
 
@@ -18,7 +19,7 @@ def test_figures_of_a_target_with_intervals():
     metrics = {"mae": 2.5, "mae_low": 2.25, "mae_high": 2.75, "ece": 0.1, "steps": 7}
     part = target_part(metrics, ["age"])
     assert part.title == "Predictions of age"
-    assert cells(part.body)[1:] == [
+    assert cells(part)[1:] == [
         ["mean absolute error", "2.500", "2.250 to 2.750"],
         ["expected calibration error", "0.100", "–"],
     ]
@@ -27,7 +28,7 @@ def test_figures_of_a_target_with_intervals():
 def test_figures_of_several_targets():
     metrics = {"age_r2": 0.5, "age_r2_low": 0.4, "age_r2_high": 0.6, "weight_r2": 0.1, "age_interval_width": 7.0}
     metrics["interval_nominal"] = 0.9
-    assert cells(target_part(metrics, ["age", "weight"]).body)[1:] == [
+    assert cells(target_part(metrics, ["age", "weight"]))[1:] == [
         ["age: R²", "0.500", "0.400 to 0.600"],
         ["age: mean width of the intervals", "7.000", "–"],
         ["weight: R²", "0.100", "–"],
@@ -42,14 +43,14 @@ def estimate(value: float) -> dict[str, float]:
 def test_baselines_beside_the_model():
     found = {
         "age": {
-            "random_forest": {"mae": estimate(3.0), "model_less_this": {"mae": estimate(-0.5)}},
+            "random_forest": {"mae": estimate(3.0), "model_minus_baseline": {"mae": estimate(-0.5)}},
             "other-run": {"mae": estimate(2.8)},
             "model": {"mae": estimate(2.5)},
         }
     }
     part = baseline_part(found)
     assert part.title == "Beside the baselines, on the same folds"
-    assert cells(part.body)[1:] == [
+    assert cells(part)[1:] == [
         ["this model", "2.500 (2.400 to 2.600)"],
         ["random forest on relative abundance", "3.000 (2.900 to 3.100)"],
         ["other-run", "2.800 (2.700 to 2.900)"],
@@ -61,31 +62,28 @@ def test_baselines_beside_the_model():
 
 def test_folds_and_leading_asvs():
     rows = [{"fold": "1", "samples": 1200, "mae": 2.0}, {"fold": "s<7", "samples": 3, "mae": 3.0}]
-    assert cells(fold_part(rows).body)[1:] == [["1", "1,200", "2.000"], ["s&lt;7", "3", "3.000"]]
-    assert fold_part([]).body == ""
+    assert cells(fold_part(rows))[1:] == [["1", "1,200", "2.000"], ["s&lt;7", "3", "3.000"]]
+    assert section(fold_part([])) == ""
     frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
-    part = driver_part(frame, "log-odds of '6'")
-    assert (
-        f"<td>{('ACGT' * 8)[:29]}…</td>" in part.body
-        and "The leading 20 of 30 ASVs; explained: log-odds of" in part.body
-    )
-    assert "<p>All ASVs. Attribution: how far" in driver_part(frame.head(3), "").body
+    html = section(driver_part(frame, "log-odds of '6'"))
+    assert f"<td>{('ACGT' * 8)[:29]}…</td>" in html and "The leading 20 of 30 ASVs; explained: log-odds of" in html
+    assert "<p>All ASVs. Attribution: how far" in section(driver_part(frame.head(3), ""))
 
 
 def test_the_audit_in_words():
     signals = [Signal("plate", "batch", 100, 4, 0.8, 0.25, 0.31), Signal("age", "", 90, 0, -0.1, -0.2, 0.0)]
     part = audit_part(Audit(signals, {"barcode": "100 different values"}), "100 held-out samples")
-    assert cells(part.body)[1:] == [
+    assert cells(part)[1:] == [
         ["plate (batch)", "100", "4", "0.800", "0.250", "0.250 to 0.310", "yes"],
         ["age", "90", "numbers", "-0.100", "0.000", "-0.200 to 0.000", "no"],
     ]
-    assert "Not looked at: barcode (100 different values)." in part.body and "100 held-out samples" in part.body
+    assert "Not looked at: barcode (100 different values)." in section(part) and "100 held-out samples" in section(part)
 
 
 def test_fractions_of_drivers_have_three_digits_and_no_difference_is_below_zero():
     row = {"feature-id": "ACGT", "rank": "1", "samples": "1234", "share": "0.0614025", "tiny": "-1.23456e-05", "x": ""}
-    assert cells(driver_part(pd.DataFrame([row]), "").body)[1] == ["ACGT", "1", "1234", "0.0614", "-1.23e-05", ""]
+    assert cells(driver_part(pd.DataFrame([row]), ""))[1] == ["ACGT", "1", "1234", "0.0614", "-1.23e-05", ""]
     same = {"mae": {"value": 1.0, "low": 0.9, "high": 1.1}}
     less = {"mae": {"value": -0.0001, "low": -0.0504, "high": 0.05}}
-    found = baseline_part({"age": {"model": same, "linear": same | {"model_less_this": less}}})
-    assert cells(found.body)[-1][1] == "+0.000 (-0.050 to +0.050)"
+    found = baseline_part({"age": {"model": same, "linear": same | {"model_minus_baseline": less}}})
+    assert cells(found)[-1][1] == "+0.000 (-0.050 to +0.050)"

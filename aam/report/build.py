@@ -1,0 +1,211 @@
+"""Draw the pictures of a run and write its report: what its files say, and what its samples show under its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aam.atomic import whole_file, write_text
+from aam.checkpoint import Finetuned, Pretrained, find_members, fold_folders, open_as
+from aam.config import NUMERIC_TASKS
+from aam.corpus.pretraining import open_corpus
+from aam.corpus.study import open_study
+from aam.errors import InputError
+from aam.inference.heldout import Embedded, HeldOut
+from aam.io.output import check_output, new_file, shell_path, through_memory
+from aam.observer import Observer
+from aam.report import parts
+from aam.report.page import Part, picture, report_html
+from aam.report.record import (
+    CURVES,
+    DRIVERS,
+    PREDICTIONS,
+    REPORT,
+    UNIFRAC,
+    ReportOptions,
+    RunRecord,
+    read_baselines,
+    read_drivers,
+    read_mapping,
+)
+from aam.report.samples import ReportSamples, of_pretraining, of_study, sample_parts
+from aam.training.manifest import recorded_folds
+from aam.training.sinks import read_log
+
+Pictures = dict[str, Callable[[BytesIO], None]]
+"""File name -> function that draws it as PNG."""
+
+
+class Reopened(NamedTuple):
+    """What data and model of a finished run give for its report; `notes` say why there are no samples."""
+
+    samples: ReportSamples | None
+    pictures: Pictures
+    notes: list[str]
+
+
+def report_run(run: Path, options: ReportOptions, output: Path | None, observer: Observer) -> Path:
+    """Write the report of a finished run, given by its output directory; returns the file.
+
+    Without `output` it is report.html of the run, whose pictures are drawn again too.
+    Raises ConfigError or CheckpointError for options and files that are refused, before anything is written.
+    """
+    if output is not None:
+        check_output(output, [".html"])
+    record = RunRecord.read(run)
+    reopened = reopen(record)
+    if output is None:
+        draw_pictures(record, reopened.pictures, observer)
+    page = build_page(record, reopened.samples, options, observer, reopened.notes)
+    for note in reopened.notes:
+        observer.warn(note)
+    if output is None:
+        write_text(record.folder / REPORT, page)
+        return record.folder / REPORT
+    with new_file(output) as partial_file:
+        partial_file.write_text(page, encoding="utf-8")
+    return output
+
+
+def show_run(
+    run: Path, open_samples: Callable[[], ReportSamples], observer: Observer, pictures: Pictures | None = None
+) -> None:
+    """Draw the curves, predictions and further `pictures` of a run that has just ended, and write its report.
+
+    What fails is named in a warning, with the command that makes it again.
+    """
+    remedy = f"`aam report {shell_path(run)}` makes it again"
+    with observer.optional(REPORT, remedy):
+        record = RunRecord.read(run)
+        draw_pictures(record, pictures or {}, observer, remedy)
+        write_text(run / REPORT, build_page(record, open_samples(), ReportOptions(), observer, remedy=remedy))
+
+
+def remove_pictures(run: Path) -> None:
+    """Remove the pictures and the report of an earlier end of a run that has gone on since."""
+    for name in (CURVES, UNIFRAC, PREDICTIONS, REPORT):
+        with suppress(OSError):
+            (run / name).unlink()
+
+
+def reopen(run: RunRecord) -> Reopened:
+    """Open the data and the model of a finished run again."""
+    try:
+        checkpoint = find_members(run.folder)[0]
+        if run.finetuned:
+            finetuned = open_as(Finetuned, checkpoint)
+            study = open_study(finetuned.config.data, finetuned.config.target)
+            return Reopened(of_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}, [])
+        pretrained = open_as(Pretrained, checkpoint)
+        held_out = HeldOut.of(pretrained.config, open_corpus(pretrained.config))
+        embedded = held_out.predict(pretrained.model)
+        pictures = unifrac_picture(held_out, embedded, run.metrics)
+        return Reopened(of_pretraining(pretrained, held_out, embedded), pictures, [])
+    except InputError as error:
+        why = f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"
+        return Reopened(None, {}, [why])
+
+
+def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy: str = "") -> None:
+    """Write the curves of a run, predictions of a fine-tuning and further pictures into its directory.
+
+    A picture that fails is named in a warning that ends with the `remedy`.
+    """
+    pictures: Pictures = {CURVES: partial(draw_curves, run.folder)}
+    if run.finetuned:
+        pictures[PREDICTIONS] = partial(draw_predictions, run)
+    for name, draw in (pictures | further).items():
+        with observer.optional(name, remedy), whole_file(run.folder / name) as new, through_memory(new) as memory:
+            draw(memory)
+
+
+def draw_curves(run: Path, file: BytesIO) -> None:
+    """Losses over the steps of a run or of its folds."""
+    from aam.report.curves import plot_curves
+
+    plot_curves([read_log(folder) for folder in fold_folders(run) or [run]], file)
+
+
+def draw_predictions(run: RunRecord, file: BytesIO) -> None:
+    """Out-of-fold predictions against the truth."""
+    from aam.report.target_figures import plot_classes, plot_numbers
+
+    names = run.config.target.target
+    if run.config.target.task in NUMERIC_TASKS:
+        plot_numbers(run.predictions, names, file)
+    else:
+        plot_classes(run.predictions, names[0], run.manifest["classes"], file)
+
+
+def unifrac_picture(held_out: HeldOut, embedded: Embedded, metrics: Mapping[str, Any]) -> Pictures:
+    """The picture of predicted against true UniFrac of the held-out samples, with the baselines of `metrics`."""
+
+    def draw(file: BytesIO) -> None:
+        from aam.report.figures import plot_unifrac
+
+        plot_unifrac(embedded.best.cpu().numpy(), held_out.true, metrics, file)
+
+    return {UNIFRAC: draw}
+
+
+def build_page(
+    run: RunRecord,
+    samples: ReportSamples | None,
+    options: ReportOptions,
+    observer: Observer,
+    notes: Sequence[str] = (),
+    remedy: str = "",
+) -> str:
+    """The HTML of a run; `notes` tell what is not shown.
+
+    A part about samples that fails is left out, with a note and a warning that ends with the `remedy`.
+    """
+    reasons: list[str] = []
+
+    def attempt(what: str) -> AbstractContextManager[None]:
+        return observer.optional(f"{what} of {REPORT}", remedy, reasons)
+
+    found = target_parts(run, options) if run.finetuned else pretraining_parts(run)
+    found += driver_parts(run, options)
+    if samples is not None:
+        found += sample_parts(samples, options, attempt)
+    drawn = (CURVES, UNIFRAC, PREDICTIONS, Path(DRIVERS).with_suffix(".png").name)
+    others = sorted(path.name for path in run.folder.glob("*.png") if path.name not in drawn)
+    found += pictures_of(run.folder, {CURVES: "Training curves"} | {name: name for name in others})
+    return report_html(run, found, [*notes, *reasons])
+
+
+def pretraining_parts(run: RunRecord) -> list[Part]:
+    """UniFrac and masked nucleotides beside the baselines."""
+    shown = pictures_of(run.folder, {UNIFRAC: "Predicted against true UniFrac"})
+    return [parts.unifrac_part(run.metrics), parts.nucleotide_part(run.metrics), *shown]
+
+
+def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
+    """Metrics of the targets, predictions, baselines where there are some, and folds."""
+    baselines = read_baselines(run.folder, options.baseline)
+    return [
+        parts.target_part(run.metrics, run.config.target.target),
+        *pictures_of(run.folder, {PREDICTIONS: "Predictions of samples that the model never saw"}),
+        *([parts.baseline_part(baselines)] if baselines else []),
+        parts.fold_part(run.fold_rows()),
+    ]
+
+
+def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
+    """The leading ASVs and their picture, of `aam explain`, as given or in the run, or none."""
+    path = options.explain or run.folder / DRIVERS
+    if options.explain is None and not path.is_file():
+        return []
+    explained = read_mapping(path.with_suffix(".json")).get("explained", "")
+    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ASVs do"})
+    return [parts.driver_part(read_drivers(path), explained), *shown]
+
+
+def pictures_of(folder: Path, titles: Mapping[str, str]) -> list[Part]:
+    """Those of the pictures, title by file name, that lie in a folder."""
+    return [picture(title, (folder / name).read_bytes()) for name, title in titles.items() if (folder / name).is_file()]

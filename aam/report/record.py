@@ -1,0 +1,145 @@
+"""What a run left in its output directory, read once for its pictures and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from aam import atomic
+from aam.checkpoint import fold_folders
+from aam.config import FinetuneConfig, from_dict
+from aam.errors import CheckpointError, InputError
+from aam.evaluation.metrics import PREDICTOR_LABELS
+from aam.evaluation.target_metrics import metrics_of
+from aam.health.ledger import FILE_NAME, Ledger
+from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fold
+from aam.io.ids import FEATURE_ID
+from aam.training.manifest import MANIFEST
+
+METRICS, SUMMARY, REPORT = "metrics.json", "summary.txt", "report.html"
+"""Files that every finished run has."""
+CURVES, UNIFRAC, PREDICTIONS = "curves.png", "unifrac.png", "predictions.png"
+"""Pictures with a place of their own in the report; others follow the curves."""
+BASELINES, DRIVERS = "baselines.json", "drivers.tsv"
+"""Files that `aam baseline` and `aam explain` may have written beside a run."""
+
+
+class ReportOptions(NamedTuple):
+    """Options of `aam report`; None stands for what the run itself has, if anything."""
+
+    metadata: Path | None = None
+    color_by: str | None = None
+    baseline: Path | None = None
+    explain: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run; a file that is not there is empty here."""
+
+    folder: Path
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    accounts: Sequence[tuple[str, str, int, int]] = ()
+    """Rows of the ledgers: stage, item, number entered, number lost."""
+    losses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Ids that were lost, by stage and reason."""
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read manifest, metrics and ledgers; raises an InputError for a file that is damaged."""
+        manifest, metrics = (read_mapping(folder / name) for name in (MANIFEST, METRICS))
+        return cls(folder, manifest, metrics, *read_ledgers(folder))
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def finetuned(self) -> bool:
+        """Whether the run is one of `aam train`."""
+        return "target" in self.manifest.get("config", {})
+
+    @cached_property
+    def config(self) -> FinetuneConfig:
+        """The configuration of a run of `aam train`."""
+        return from_dict(FinetuneConfig, self.manifest["config"])
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The out-of-fold predictions of a run of `aam train`; raises CheckpointError where they cannot be read."""
+        return read_out_of_fold(self.folder, self.config)
+
+    def fold_rows(self) -> list[dict[str, Any]]:
+        """`fold`, number of `samples` and metrics of each fold of several; of several targets without metrics."""
+        if not (self.folder / OUT_OF_FOLD).is_file():
+            return []
+        rows, names = [], self.config.target.target
+        for fold, table in self.predictions.groupby(IN_FOLD, sort=False):
+            row: dict[str, Any] = {"fold": fold, "samples": len(table)}
+            if len(names) == 1:
+                predicted, true = table[names[0]].to_numpy(), table[f"{names[0]}{TRUE}"].to_numpy()
+                row |= {key: metric(predicted, true) for key, metric in metrics_of(self.config.target.task).items()}
+            rows.append(row)
+        return rows if len(rows) > 1 else []
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON file of a run, empty where there is none; raises CheckpointError for one that is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        found = atomic.read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable ({error}); the report needs it whole") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: found a {type(found).__name__}, expected names with values; restore the file")
+    return found
+
+
+def read_ledgers(run: Path) -> tuple[list[tuple[str, str, int, int]], dict[str, list[str]]]:
+    """`accounts` and `losses` of a `RunRecord` from the ledgers of a run or of its folds."""
+    accounts: list[tuple[str, str, int, int]] = []
+    losses: dict[str, list[str]] = {}
+    for folder in fold_folders(run) or [run]:
+        if not (folder / FILE_NAME).is_file():
+            continue
+        ledger, fold = Ledger.read(folder / FILE_NAME), "" if folder == run else f"{folder.name}, "
+        for row in ledger.accounts():
+            stage = row.stage if row.stage == "table" else fold + row.stage
+            account = (stage, row.item, row.entered, row.quarantined)
+            if account not in accounts:  # all folds begin with the same table
+                accounts.append(account)
+        for loss in ledger.losses:
+            stage = loss.stage if loss.stage == "table" else fold + loss.stage
+            ids = losses.setdefault(f"{stage}: {loss.reason}", [])
+            ids += [] if loss.id in ids else [loss.id]
+    return accounts, losses
+
+
+def read_baselines(run: Path, given: Path | None) -> dict[str, Any]:
+    """What `aam baseline` wrote, in the file that was given or in the run; empty where there is nothing."""
+    path = given or run / BASELINES
+    found = read_mapping(path)
+    if given is None and not path.is_file():
+        return {}
+    if not found or not all(isinstance(of, dict) and set(of) & set(PREDICTOR_LABELS) for of in found.values()):
+        raise CheckpointError(f"--baseline {path}: not what `aam baseline` writes; give its {BASELINES}")
+    return found
+
+
+def read_drivers(path: Path) -> pd.DataFrame:
+    """The table of `aam explain`, all columns text; raises InputError for a file of another kind."""
+    try:
+        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--explain {path}: not readable ({error}); give the table of `aam explain`") from error
+    if frame.columns[0] != FEATURE_ID:
+        found = f"the first column is {frame.columns[0]!r}, expected {FEATURE_ID!r}"
+        raise InputError(f"--explain {path}: {found}; give the table of `aam explain`")
+    return frame
