@@ -46,6 +46,8 @@ METRIC_LABELS = {
     "interval_width": "mean width of the intervals",
 }
 """Metrics of a fine-tuning in words, in the order of its tables."""
+MODEL_MINUS_BASELINE = "model_minus_baseline"
+"""Key of paired differences in baselines.json."""
 PREDICTOR_LABELS = {
     "model": "this model",
     "random_forest": "random forest on relative abundance",

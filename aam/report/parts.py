@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from aam.evaluation.audit import SHUFFLES, Audit
-from aam.evaluation.metrics import METRIC_LABELS, PAIR_LABELS, PREDICTOR_LABELS, UNIFRAC_LABELS
+from aam.evaluation.metrics import METRIC_LABELS, MODEL_MINUS_BASELINE, PAIR_LABELS, PREDICTOR_LABELS, UNIFRAC_LABELS
 from aam.report.page import DASH, Part, Table, number
 from aam.text import cut
 
@@ -71,9 +71,9 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
         keys = [key for key in COMPARED if key in predictors[names[0]]]
         lines = [(PREDICTOR_LABELS.get(name, name), predictors[name], "{:.3f}") for name in names]
         lines += [
-            (f"this model less {PREDICTOR_LABELS.get(name, name)}", predictors[name]["model_less_this"], "{:+.3f}")
+            (f"this model minus {PREDICTOR_LABELS.get(name, name)}", predictors[name][MODEL_MINUS_BASELINE], "{:+.3f}")
             for name in names
-            if "model_less_this" in predictors[name]
+            if MODEL_MINUS_BASELINE in predictors[name]
         ]
         rows = [[label, *(estimated(scores[key], form) for key in keys)] for label, scores, form in lines]
         head = [target if len(found) > 1 else "", *(METRIC_LABELS.get(key, key) for key in keys)]

@@ -14,7 +14,7 @@ from aam import atomic
 from aam.checkpoint import fold_folders
 from aam.config import FinetuneConfig, from_dict
 from aam.errors import CheckpointError, InputError
-from aam.evaluation.metrics import PREDICTOR_LABELS
+from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PREDICTOR_LABELS
 from aam.evaluation.target_metrics import metrics_of
 from aam.health.ledger import FILE_NAME, Ledger
 from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fold
@@ -130,7 +130,12 @@ def read_baselines(run: Path, given: Path | None) -> dict[str, Any]:
         return {}
     if not found or not all(isinstance(of, dict) and set(of) & set(PREDICTOR_LABELS) for of in found.values()):
         raise CheckpointError(f"--baseline {path}: not what `aam baseline` writes; give its {BASELINES}")
-    return found
+    return {target: {name: with_new_key(of) for name, of in predictors.items()} for target, predictors in found.items()}
+
+
+def with_new_key(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of a baseline with the differences under `MODEL_MINUS_BASELINE`, which version 0.1.0 called otherwise."""
+    return {MODEL_MINUS_BASELINE if key == "model_less_this" else key: value for key, value in metrics.items()}
 
 
 def read_drivers(path: Path) -> pd.DataFrame:

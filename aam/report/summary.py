@@ -7,14 +7,13 @@ from typing import Any
 
 from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
+from aam.evaluation.metrics import MODEL_MINUS_BASELINE
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.report.parts import estimated
 from aam.report.record import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
 
 NO_CONSENSUS = "nucleotide_consensus_skipped"
 """Metric that says why the consensus baseline was not computed."""
-MODEL_MINUS_BASELINE = "model_minus_baseline"
-"""Key of paired differences in baselines.json."""
 
 
 def pretraining_summary(folder: Path, m: dict[str, Any]) -> str:

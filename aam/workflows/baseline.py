@@ -19,6 +19,7 @@ from aam.corpus.split import Fold
 from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
+from aam.evaluation.metrics import MODEL_MINUS_BASELINE
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.inference.predictions import TRUE, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
@@ -27,7 +28,7 @@ from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import match_tips
 from aam.phylogeny.unifrac import Measure, community
 from aam.report.record import BASELINES
-from aam.report.summary import MODEL_MINUS_BASELINE, baseline_text
+from aam.report.summary import baseline_text
 from aam.training.manifest import read_config, recorded_folds
 from aam.workflows.fold_results import true_targets
 from aam.workflows.folds import keep_labels, study_folds, warnings

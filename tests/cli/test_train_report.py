@@ -69,7 +69,7 @@ def test_baselines_and_leading_asvs_are_found_or_given(run: tuple[str, Path], tm
     given = ["--baseline", str(tmp_path / "found" / "baselines.json"), "--explain", str(tmp_path / "drivers.tsv")]
     assert cli.main(["report", str(folder), *given, "--color-by", "plate", "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
-    assert "Beside the baselines, on the same folds" in page and "this model less random forest" in page
+    assert "Beside the baselines, on the same folds" in page and "this model minus random forest" in page
     assert "ACGTACGT" in page and "What the leading ASVs do" in page and "coloured by plate" in page
     assert "http" not in page and "<script" not in page
 

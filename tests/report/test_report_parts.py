@@ -54,7 +54,7 @@ def test_baselines_beside_the_model():
         ["this model", "2.500 (2.400 to 2.600)"],
         ["random forest on relative abundance", "3.000 (2.900 to 3.100)"],
         ["other-run", "2.800 (2.700 to 2.900)"],
-        ["this model less random forest on relative abundance", "-0.500 (-0.600 to -0.400)"],
+        ["this model minus random forest on relative abundance", "-0.500 (-0.600 to -0.400)"],
     ]
     alone = {"age": {"constant": {"mae": estimate(3.0)}}}
     assert baseline_part(alone).title == "Baselines, on folds of their own"
