@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aam.atomic import sweep
 from aam.config import PrepareConfig
 from aam.corpus.prepare_part import WORKING, Growing, add_table, add_tree, go_on
-from aam.corpus.pretraining import OF_ASVS, read_any_tree
+from aam.corpus.samples import OF_ASVS, read_any_tree
 from aam.corpus.sources import Source, begin, sources_of
 from aam.corpus.store import Store, StoreWriter, open_store
 from aam.errors import CorpusError

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from aam.config import PrepareConfig
 from aam.corpus.prepared import DTYPES
-from aam.corpus.pretraining import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
+from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.corpus.sources import Source
 from aam.corpus.store import GrowingArray, StoreWriter
 from aam.io.ids import Texts, encode_texts

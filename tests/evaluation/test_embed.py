@@ -12,7 +12,7 @@ from trained_run import save_run
 from aam.checkpoint import open_model
 from aam.config import DataConfig
 from aam.corpus.dataset import collate_fn
-from aam.corpus.samples import read_samples
+from aam.corpus.samples import open_samples
 from aam.errors import CheckpointError
 from aam.inference import asvs, embed
 from aam.inference.asvs import ASVCache, encode_asvs, sequence_key, weights_hash
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> PretrainModel:
 
 @pytest.fixture(scope="module")
 def example():
-    return read_samples(DataConfig(example=True), "none", 0, 150)
+    return open_samples(DataConfig(example=True), "none", 0, 150)
 
 
 def encoding(model: PretrainModel, example, rows=range(SOME), limit: int | None = None) -> Encoding:
@@ -132,7 +132,7 @@ def test_a_damaged_part_is_named(model, example, tmp_path: Path):
 def test_rarefied_samples_are_those_of_training(example):
     from aam.corpus.dataset import ASVDataset, Draw
 
-    shallow = read_samples(DataConfig(example=True), "1000", 7, 150)
+    shallow = open_samples(DataConfig(example=True), "1000", 7, 150)
     assert set(shallow.table.counts.sum(axis=1)) == {1000}
     kept = [example.table.sample_ids.index(sample) for sample in shallow.table.sample_ids]
     training = ASVDataset(
@@ -144,5 +144,5 @@ def test_rarefied_samples_are_those_of_training(example):
 
 
 def test_sequences_are_cut_to_the_model_and_counted():
-    assert read_samples(DataConfig(example=True), "none", 0, 60).cut == 310
-    assert read_samples(DataConfig(example=True), "none", 0, 60).tokens.shape[1] == 61
+    assert open_samples(DataConfig(example=True), "none", 0, 60).cut == 310
+    assert open_samples(DataConfig(example=True), "none", 0, 60).tokens.shape[1] == 61

@@ -20,7 +20,8 @@ from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus import prepare_part as scratch
 from aam.corpus.prepare import prepare
 from aam.corpus.prepared import Prepared, open_prepared
-from aam.corpus.pretraining import NOT_IN_TREE, ONLY_ABSENT_ASVS, open_corpus
+from aam.corpus.pretraining import open_corpus
+from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS
 from aam.corpus.store import open_store
 from aam.errors import ConfigError, CorpusError
 from aam.io.table import EMPTY_ASVS, EMPTY_SAMPLES, read_table
@@ -105,10 +106,10 @@ def test_joined_tables_equal_dictionaries(
         assert found.depth.tolist() == [sum(reads.values()) for reads in wanted.values()]
         assert [found.table.sample_ids[row] for row in found.by_id] == sorted(wanted)
         used = {name for reads in wanted.values() for name in reads}
-        assert set(found.dropped.get(EMPTY_SAMPLES, [])).isdisjoint(wanted)
-        assert len(wanted) + len(found.dropped.get(EMPTY_SAMPLES, [])) == sum(map(len, tables))
+        assert set(found.table.dropped.get(EMPTY_SAMPLES, [])).isdisjoint(wanted)
+        assert len(wanted) + len(found.table.dropped.get(EMPTY_SAMPLES, [])) == sum(map(len, tables))
         named = {name for table in tables for sample in table.values() for name in sample}
-        assert set(found.dropped.get(EMPTY_ASVS, [])) == named - used
+        assert set(found.table.dropped.get(EMPTY_ASVS, [])) == named - used
         assert sorted(found.table.sequences) == sorted(used) and len(found.tokens) == len(used)
         for number, (tree, leaves) in enumerate(zip(found.trees, found.leaves, strict=True)):
             own = used if shared or len(tables) == 1 else {name for reads in whole[number].values() for name in reads}
@@ -131,7 +132,7 @@ def test_what_is_left_out_is_what_opening_the_files_leaves_out(tmp_path: Path):
     prepare(given, tmp_path / "corpus", heard.append)
     plain = open_corpus(PretrainConfig(data=DataConfig(table=given.table[0], tree=given.tree[0], max_missing=0.5)))
     found = open_corpus(PretrainConfig(data=DataConfig(corpus=tmp_path / "corpus")))
-    told = {reason: list(ids) for reason, ids in found.dropped.items()}
+    told = {reason: list(ids) for reason, ids in found.table.dropped.items()}
     assert told == plain.dropped == {
         EMPTY_SAMPLES: ["s0"], EMPTY_ASVS: ["ACGT"], NOT_IN_TREE: ["GATTACA"], ONLY_ABSENT_ASVS: ["s1"],
     }  # fmt: skip
