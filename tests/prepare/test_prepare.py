@@ -81,7 +81,7 @@ TABLE = st.dictionaries(st.sampled_from(["s1", "s2", "s3", "1.10", "é"]), SAMPL
 def test_joined_tables_equal_dictionaries(
     tables: list[Counts], entries: int, shared: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scratch, "ENTRIES", entries)
+    monkeypatch.setattr(scratch, "ENTRIES_AT_ONCE", entries)
     whole = [{s: reads for s, c in table.items() if (reads := {k: n for k, n in c.items() if n})} for table in tables]
     wanted, study = {}, {}
     for number, table in enumerate(whole):
@@ -231,7 +231,7 @@ def test_a_preparation_that_failed_goes_on(three: PrepareConfig, tmp_path: Path,
 
 def test_blocks_of_any_size_give_the_same_bytes(three: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     prepare(three, tmp_path / "whole", quiet)
-    monkeypatch.setattr(scratch, "ENTRIES", 17)
+    monkeypatch.setattr(scratch, "ENTRIES_AT_ONCE", 17)
     prepare(three, tmp_path / "cut", quiet)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
@@ -239,7 +239,7 @@ def test_blocks_of_any_size_give_the_same_bytes(three: PrepareConfig, tmp_path: 
 def test_each_block_is_checked_like_a_whole_table(
     three: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scratch, "ENTRIES", 17)
+    monkeypatch.setattr(scratch, "ENTRIES_AT_ONCE", 17)
     with h5py.File(three.table[1], "a") as file:
         file["sample/matrix/data"][-1] = 0.5
     with pytest.raises(ValueError, match=r"study1\.biom: 1 of \d+ counts are fractional, .* sample 's1\.119'"):
