@@ -11,7 +11,9 @@ from generated_samples import community, write_files
 
 from aam.config import DataConfig, PretrainConfig, from_options
 from aam.corpus.dataset import Draw
-from aam.corpus.pretraining import NOT_IN_MATRIX, NOT_IN_TREE, ONLY_ABSENT_ASVS, SHALLOW, Corpus, open_corpus
+from aam.corpus.pretraining import NOT_IN_MATRIX, Corpus, open_corpus
+from aam.corpus.rarefy import SHALLOW
+from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS
 from aam.errors import ConfigError, MatrixError, TableError
 from aam.io.table import EMPTY_SAMPLES
 

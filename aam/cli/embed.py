@@ -38,7 +38,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.checkpoint import find_members
     from aam.cli.data_notes import tell_known
     from aam.cli.terminal import bar
-    from aam.io.embeddings import check_embedding_output, write_embedding
+    from aam.io.output import check_embedding_output, write_embedding
 
     started, asked = time.monotonic(), option_values(options)
     values, job = common_values(asked), part_of(EmbedConfig, asked)

@@ -74,7 +74,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
 
     with status("opening the model and reading the data"):
         from aam.checkpoint import find_members, open_model
-        from aam.corpus.samples import read_samples
+        from aam.corpus.samples import open_samples
         from aam.models.devices import resolve_device
 
         device, members = resolve_device(values.run.device), find_members(model_path)
@@ -83,7 +83,7 @@ def open_both(model_path: Path, values: Values, with_tree: bool = False, for_uni
         if for_unifrac:
             refuse_finetuned(model_path, found.config)
         limit = found.config.model.max_bp
-        samples = read_samples(values.data, values.apply.rarefy_depth, values.run.seed, limit, with_tree)
+        samples = open_samples(values.data, values.apply.rarefy_depth, values.run.seed, limit, with_tree)
     tell_data(samples.table, samples.dropped)
     if samples.cut:
         click.echo(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads", err=True)

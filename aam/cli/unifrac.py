@@ -43,7 +43,7 @@ def command(output: Path, **values: Any) -> None:
     job, data, run = part_of(UnifracConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
     diversity = job.metric == "faith_pd"
     check_output(output, VECTOR_SUFFIXES if diversity else MATRIX_SUFFIXES)
-    table, samples = read_samples(data, job.rarefy_depth, run.seed)
+    table, samples = open_communities(data, job.rarefy_depth, run.seed)
     result = compute(samples, job)
     if diversity:
         write_columns(output, table.sample_ids, {job.metric: result})
@@ -56,25 +56,20 @@ def command(output: Path, **values: Any) -> None:
     )
 
 
-def read_samples(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table, Community]:
+def open_communities(data: DataConfig, rarefy_depth: str, seed: int) -> tuple[Table, Community]:
     """The table less what tree or depth leave out (told on stderr), and its samples, rarefied, on the tree."""
     from aam.cli.terminal import status
-    from aam.corpus import pretraining as corpus
-    from aam.corpus.rarefy import rarefy_table
-    from aam.io.table import read_table
+    from aam.corpus.samples import open_rarefied, resolve_inputs
     from aam.phylogeny.unifrac import community
 
     with status("reading the data"):
-        data, files = corpus.with_example(data)
+        data, _ = resolve_inputs(data)
         if data.tree is None:
             raise ConfigError("no tree; give --tree FILE, a rooted phylogeny whose tips are the features of the table")
-        table = read_table(files["table"], data.sequences)
-        dropped = dict(table.dropped)
-        tree, table, tips = corpus.match_tree(table, corpus.read_any_tree(data.tree), data.max_missing, dropped)
-        table, depth = corpus.deep_enough(table, rarefy_depth, dropped)
-        counts = table.counts if depth is None else rarefy_table(table.counts, depth, seed)
-    tell_data(table, dropped)
-    return table, community(counts, tips, tree)
+        table, tree, tips = open_rarefied(data, rarefy_depth, seed, with_tree=True)
+        assert tree is not None
+    tell_data(table, table.dropped)
+    return table, community(table.counts, tips, tree)
 
 
 def compute(samples: Community, job: UnifracConfig) -> np.ndarray:

@@ -108,8 +108,13 @@ class ASVDataset(Dataset):
             raise ConfigError(
                 f"token limit {draw.token_limit}: a sample needs at least 1 ASV; use --token-limit 1 or more"
             )
-        self.counts, self.tokens, self.sample_ids, self.draw = counts, tokens, sample_ids, draw
-        self.studies, self.rows = studies, np.arange(len(sample_ids)) if rows is None else rows
+        self.stored, self.tokens, self.sample_ids, self.draw = counts, tokens, sample_ids, draw
+        self.studies, self.rows = studies, rows
+
+    @property
+    def counts(self) -> csr_array:
+        """Reads of the samples [samples, ASVs]; a copy where they are some of those stored."""
+        return self.stored if self.rows is None else self.stored[self.rows]
 
     def by_study(self) -> list[np.ndarray]:
         """The samples of each study, int64 [n], ascending."""
@@ -126,8 +131,9 @@ class ASVDataset(Dataset):
         epoch, row = key if isinstance(key, tuple) else (0, key)
         if not 0 <= row < len(self):
             raise IndexError(f"sample {row} of {len(self)}; samples are numbered from 0")
-        start, stop = self.counts.indptr[self.rows[row] : self.rows[row] + 2]
-        asvs, counts = self.counts.indices[start:stop], self.counts.data[start:stop]
+        at = row if self.rows is None else self.rows[row]
+        start, stop = self.stored.indptr[at : at + 2]
+        asvs, counts = self.stored.indices[start:stop], self.stored.data[start:stop]
         rng = sample_rng(self.draw.seed, epoch, row)
         if self.draw.depth is not None and counts.sum() > self.draw.depth:
             counts = rarefy(counts, self.draw.depth, rng)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aam.atomic import sweep
 from aam.config import PrepareConfig
 from aam.corpus.prepare_part import WORKING, Growing, add_table, add_tree, go_on
-from aam.corpus.pretraining import OF_ASVS, read_any_tree
+from aam.corpus.samples import OF_ASVS, read_any_tree
 from aam.corpus.sources import Source, begin, sources_of
 from aam.corpus.store import Store, StoreWriter, open_store
 from aam.errors import CorpusError
@@ -30,7 +30,7 @@ from aam.text import counted, quote
 
 Naming = Callable[[str, str], str]
 """(id in a table, name of its study) -> id in the corpus."""
-PIECE = 1 << 16
+SEQUENCES_AT_ONCE = 1 << 16
 """Sequences whose tokens are in memory at a time."""
 __all__ = ["prepare"]
 
@@ -146,8 +146,8 @@ def add_tokens(growing: Growing) -> int:
     longest, max_bp = int(np.diff(bounds).max()), growing.writer.record["config"]["max_bp"]
     width = 1 + min(longest, max_bp)
     array = growing.writer.array("tokens", "|u1", (width,))
-    for start in range(0, len(texts), PIECE):
-        piece = tokenize(texts[start : start + PIECE], max_bp)
+    for start in range(0, len(texts), SEQUENCES_AT_ONCE):
+        piece = tokenize(texts[start : start + SEQUENCES_AT_ONCE], max_bp)
         rows = np.zeros((len(piece), width), np.uint8)
         rows[:, : piece.shape[1]] = piece
         array.append(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +13,19 @@ from scipy import sparse
 
 from aam.config import PrepareConfig
 from aam.corpus.prepared import DTYPES
-from aam.corpus.pretraining import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
+from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.corpus.sources import Source
 from aam.corpus.store import GrowingArray, StoreWriter
 from aam.io.ids import Texts, encode_texts
 from aam.io.raw_table import cut_rows
-from aam.io.sequences import plain, sequences_of
+from aam.io.sequences import hash_sequences, plain, sequences_of
 from aam.io.table import EMPTY_ASVS, clean, open_rows, refuse_empty
 from aam.phylogeny.tree import Tree, match_tips
 
-DIGEST = 16
-"""Bytes of a digest: two of 10^10 sequences share one with a chance below 10^-18."""
-ENTRIES = 1 << 18
+KEY_BYTES = 16
+"""Bytes of a hash: two of 10^10 sequences share one with a chance below 10^-18."""
+KEY = np.dtype(f"S{KEY_BYTES}")
+ENTRIES_AT_ONCE = 1 << 18
 """Counts that are in memory at a time: about 35 MB of work, mostly that of the checks."""
 WORKING = {
     "ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4",
@@ -34,24 +34,23 @@ WORKING = {
 """Arrays that do not stay: ids of samples and of what is left out, as the tables have them; leaves of a common tree."""
 
 
-class Placed(NamedTuple):
+class AsvColumns(NamedTuple):
     """`columns` int64 [n] of n sequences; `new` int64, those of them, in order, that brought a column of their own."""
 
     columns: NDArray[np.int64]
     new: NDArray[np.int64]
 
 
-def digests(sequences: Iterable[str]) -> NDArray[np.bytes_]:
-    """Digests [n] of sequences, equal where they are."""
-    found = [hashlib.blake2b(text.encode(), digest_size=DIGEST).digest() for text in sequences]
-    return np.array(found, dtype=f"S{DIGEST}")
+def keys_of(sequences: Iterable[str]) -> NDArray[np.bytes_]:
+    """Hashes [n] of sequences."""
+    return hash_sequences(map(str.encode, sequences), KEY_BYTES).view(KEY).ravel()
 
 
 class AsvIndex:
-    """Columns by sequence, numbered as they come: the digests in ascending order and the column of each."""
+    """Columns by sequence, numbered as they come: the hashes in ascending order and the column of each."""
 
     def __init__(self) -> None:
-        self._keys = np.empty(0, dtype=f"S{DIGEST}")
+        self._keys = np.empty(0, dtype=KEY)
         self._columns = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -59,19 +58,19 @@ class AsvIndex:
 
     def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
         """Which sequences [n] have a column."""
-        keys = digests(sequences)
+        keys = keys_of(sequences)
         return self._known(keys, np.searchsorted(self._keys, keys))
 
     def _known(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the digest at these places is the one looked for."""
+        """Whether the hashes at these places are the ones looked for [n]."""
         known = np.zeros(len(keys), dtype=bool)
         inside = np.flatnonzero(at < len(self._keys))
         known[inside] = self._keys[at[inside]] == keys[inside]
         return known
 
-    def place(self, sequences: Iterable[str]) -> Placed:
+    def assign(self, sequences: Iterable[str]) -> AsvColumns:
         """The column of each sequence; those not seen before get the next columns, in their order."""
-        keys = digests(sequences)
+        keys = keys_of(sequences)
         at = np.searchsorted(self._keys, keys)
         known = self._known(keys, at)
         columns = np.empty(len(keys), dtype=np.int64)
@@ -84,7 +83,7 @@ class AsvIndex:
         self._keys, self._columns = np.concatenate([self._keys, own]), np.concatenate([self._columns, number])
         order = np.argsort(self._keys, kind="stable")
         self._keys, self._columns = self._keys[order], self._columns[order]
-        return Placed(columns, fresh[np.sort(first)])
+        return AsvColumns(columns, fresh[np.sort(first)])
 
 
 class Scratch:
@@ -112,7 +111,7 @@ class Scratch:
     def blocks(self, columns: int) -> Iterator[sparse.csr_array]:
         """The samples in order, some [rows, columns] at a time."""
         indptr = self.arrays["indptr"].read()
-        for rows in cut_rows(indptr, ENTRIES):
+        for rows in cut_rows(indptr, ENTRIES_AT_ONCE):
             bounds = np.array(indptr[rows.start : rows.stop + 1])
             data, indices = (self.arrays[name].read(int(bounds[0]), int(bounds[-1])) for name in ("data", "indices"))
             yield sparse.csr_array((data, indices, bounds - bounds[0]), shape=(len(bounds) - 1, columns))
@@ -138,7 +137,7 @@ def read_counts(source: Source, scratch: Scratch) -> Read:
     sample_ids: list[str] = []
     with open_rows(path, fasta is not None) as rows:
         seen = np.zeros(len(rows.feature_ids), dtype=bool)
-        for raw in rows.blocks(ENTRIES):
+        for raw in rows.blocks(ENTRIES_AT_ONCE):
             found = clean(raw, str(path))
             seen[found.counts.indices] = True
             scratch.append(found.counts)
@@ -204,7 +203,7 @@ def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
     growing = Growing(writer, AsvIndex(), tree)
     for name in writer.parts[-1]["rows"] if writer.parts else ():
         growing.array(name)
-    growing.index.place(growing.texts("asvs"))
+    growing.index.assign(growing.texts("asvs"))
     return growing
 
 
@@ -214,23 +213,23 @@ def add_table(growing: Growing, source: Source, number: int, config: PrepareConf
     with Scratch(growing.writer.folder) as scratch:
         read = read_counts(source, scratch)
         match = match_tips(read.asv_ids, read.sequences, tree, config.max_missing)
-        placed = growing.index.place([read.sequences[place] for place in match.columns])
+        assigned = growing.index.assign([read.sequences[place] for place in match.columns])
         column_of = np.full(int(read.features[-1]) + 1, -1, dtype=np.int64)
-        column_of[read.features[match.columns]] = placed.columns
+        column_of[read.features[match.columns]] = assigned.columns
         kept = add_counts(growing, scratch, column_of, number)
     if match.missing:
         read.dropped[NOT_IN_TREE] = match.missing
     if not kept.all():
         read.dropped[ONLY_ABSENT_ASVS] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
     growing.append_texts("ids", [read.sample_ids[row] for row in np.flatnonzero(kept)])
-    growing.append_texts("asvs", [read.sequences[match.columns[place]] for place in placed.new])
+    growing.append_texts("asvs", [read.sequences[match.columns[place]] for place in assigned.new])
     growing.append_lost(read.dropped, number)
     if growing.tree is None:
-        add_tree(growing, tree, match.tips, placed.columns)
+        add_tree(growing, tree, match.tips, assigned.columns)
     else:
-        growing.append(leaf=tree.leaves_of([match.tips[place] for place in placed.new]))
+        growing.append(leaf=tree.leaves_of([match.tips[place] for place in assigned.new]))
     part = {
-        "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(placed.new),
+        "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(assigned.new),
         "dropped": {reason: len(ids) for reason, ids in read.dropped.items()},
     }  # fmt: skip
     growing.writer.commit(part)

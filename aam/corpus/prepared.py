@@ -69,8 +69,7 @@ class StudyOf(Mapping[str, int]):
 class Prepared:
     """An open corpus: `table`, its `tokens` [A, L]; of each sample `depth` int64 and `study` int32; `by_id`, see above.
 
-    `trees` and their `leaves` have one entry for all studies, or one for each. `dropped` tells what was left out:
-    reason -> ids.
+    `trees` and their `leaves` have one entry for all studies, or one for each.
     """
 
     table: Table
@@ -80,7 +79,6 @@ class Prepared:
     by_id: NDArray[np.int32]
     trees: list[Tree]
     leaves: list[Leaves]
-    dropped: dict[str, Sequence[str]]
 
     def targets(self, metric: Metric, alpha: float) -> TreeTargets | ForestTargets:
         """Targets by the one tree, or by the tree of each study."""
@@ -100,10 +98,10 @@ def open_prepared(folder: Path, max_bp: int) -> Prepared:
             "ask for fewer bases or prepare it again with more"
         )
     asvs, samples = (Texts(store[f"{name}.text"], store[f"{name}.bounds"]) for name in ("asvs", "samples"))
-    dropped = open_dropped(store)
-    table = Table(open_counts(store, (len(samples), len(asvs))), samples, asvs, asvs, folder)
+    counts = open_counts(store, (len(samples), len(asvs)))
+    table = Table(counts, samples, asvs, asvs, folder, open_dropped(store))
     depth, study, by_id = (store[f"samples.{name}"] for name in ("depth", "study", "by_id"))
-    return Prepared(table, store["tokens"][:, : 1 + max_bp], depth, study, by_id, *open_trees(store, asvs), dropped)
+    return Prepared(table, store["tokens"][:, : 1 + max_bp], depth, study, by_id, *open_trees(store, asvs))
 
 
 def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:

@@ -1,4 +1,4 @@
-"""Rarefaction: reads drawn without replacement, the same for the same (seed, epoch, sample) in whatever process."""
+"""Rarefaction: reads drawn without replacement, the same for the same (seed, epoch, sample) in every process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.errors import ConfigError, TableError
+from aam.io.table import Table
 
 AUTO_DEPTH = 5000
 """Reads beyond which "auto" does not go."""
 AUTO_LOSS = 10
 """Of so many samples "auto" may lose one."""
+SHALLOW = "samples with fewer reads than the rarefaction depth"
+"""Reason under which `keep_deep` leaves samples out."""
 
 
 def sample_rng(seed: int, epoch: int, sample: int) -> np.random.Generator:
@@ -60,3 +63,10 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
             "give a smaller --rarefy-depth"
         )
     return depth
+
+
+def keep_deep(table: Table, setting: str) -> tuple[Table, int | None]:
+    """The samples that rarefaction keeps, and the reads that it draws of each, by a `setting` as of `choose_depth`."""
+    depths = table.depths()
+    depth = choose_depth(depths, setting)
+    return table.keep(depths >= (depth or 0), SHALLOW), depth

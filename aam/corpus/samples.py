@@ -1,63 +1,166 @@
-"""Samples that a trained model is put to: a table read, matched with a tree if there is one, rarefied, tokenised."""
+"""Opening a table for a model: files found, table read and matched with a tree, samples rarefied, ASVs tokenised.
+
+All openings are made of these steps; each returns a `TableSamples` or a record that extends it. What a step leaves out
+is in `Table.dropped`, by reason.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.config import DataConfig
+from aam import datasets
+from aam.config import DataConfig, flag
 from aam.corpus.dataset import ASVDataset, Draw
-from aam.corpus.pretraining import deep_enough, match_tree, read_any_tree, with_example
-from aam.corpus.rarefy import rarefy_table
+from aam.corpus.rarefy import keep_deep, rarefy_table
+from aam.corpus.store import MANIFEST
+from aam.errors import ConfigError, TreeError
+from aam.io.files import check_file, sniff
+from aam.io.ids import pick
+from aam.io.qza import open_artifact
 from aam.io.sequences import tokenize
-from aam.io.table import Table, carriers_of, read_table
-from aam.phylogeny.tree import Tree
+from aam.io.table import EMPTY_ASVS, Table, carriers_of, read_table
+from aam.phylogeny.tree import Tree, match_tips, read_tree
+
+NOT_IN_TREE = "ASVs absent from the tree"
+ONLY_ABSENT_ASVS = "samples all of whose ASVs are absent from the tree"
+OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE}
+"""Reasons under which ASVs are left out; all others are reasons for samples."""
+TABLE_FILES = ("table", "tree", "sequences", "unifrac_matrix")
+SAMPLE_FILES = ("metadata", "validation_samples")
+"""Options of `DataConfig` that name files: of a table, which a prepared corpus stands for, and about its samples."""
+WHOLE = Draw(None, None, "abundance", 0)
+"""Nothing is drawn: all reads and all ASVs."""
 
 
 @dataclass(frozen=True)
 class TableSamples:
-    """`table` as the model sees it: rarefied if asked, without ASVs that nobody carries; `tokens` [A, L] of its ASVs.
+    """The samples of `table` and the tokens [A, L] uint8 of its ASVs.
 
-    `tree` has the ASVs as tips, named `tips`, None where no tree was asked for. `dropped`: what was left out, reason ->
-    ids. `cut`: ASVs longer than the model reads.
+    `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None where
+    there is none or there are several. `studies` int [samples] is the number of each sample's study, None where one
+    table was read. `files` are the input files by option.
     """
 
     table: Table
     tokens: NDArray[np.uint8]
     tree: Tree | None = None
-    tips: list[str] = field(default_factory=list)
-    dropped: dict[str, list[str]] = field(default_factory=dict)
-    cut: int = 0
+    tips: Sequence[str] = ()
+    depth: int | None = None
+    studies: NDArray[np.integer] | None = None
+    files: dict[str, Path] = field(default_factory=dict)
 
-    def drawn(self) -> ASVDataset:
-        """The samples with all their ASVs; they are rarefied already."""
-        return ASVDataset(self.table.counts, self.tokens, self.table.sample_ids, Draw(None, None, "abundance", 0))
+    @property
+    def dropped(self) -> Mapping[str, Sequence[str]]:
+        """What was left out of the table: reason -> ids."""
+        return self.table.dropped
 
     @property
     def columns(self) -> NDArray[np.int64]:
         """Numbers of all ASVs [A]."""
         return np.arange(len(self.tokens))
 
+    @property
+    def cut(self) -> int:
+        """How many ASVs are longer than their tokens."""
+        return sum(len(sequence) >= self.tokens.shape[1] for sequence in self.table.sequences)
 
-def read_samples(data: DataConfig, rarefy_depth: str, seed: int, max_bp: int, with_tree: bool = False) -> TableSamples:
-    """Open the table of `data` for a model that reads `max_bp` bases; raises an InputError for whatever is refused.
+    def samples(self, rows: NDArray[np.integer], draw: Draw) -> ASVDataset:
+        """Some of the samples, numbers [n], drawn by `draw`; nothing is copied."""
+        # Samples of several studies share a batch where one tree compares them.
+        studies = self.studies[rows] if self.studies is not None and self.tree is None else None
+        ids = pick(self.table.sample_ids, rows)
+        return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, self.table.stored_rows(rows))
 
-    With a tree, ASVs that are no tips of it are left out. Samples below the rarefaction depth are, too.
+    def drawn(self, draw: Draw = WHOLE) -> ASVDataset:
+        """All samples, by default with all their reads and ASVs, as of a table that is rarefied already."""
+        return self.samples(np.arange(len(self.table.sample_ids)), draw)
+
+
+def tokenize_table(table: Table, max_bp: int) -> NDArray[np.uint8]:
+    """Tokens [A, L] of the ASVs of a table; see `tokenize`."""
+    return tokenize(table.sequences, max_bp, table.asv_ids)
+
+
+def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
+    """The data options with the embedded example filled in where asked for, and the input files by option.
+
+    The file of a prepared corpus is its manifest, which has the digests of all others.
     """
-    data, files = with_example(data)
-    table = read_table(files["table"], data.sequences)
-    dropped, tree, tips = dict(table.dropped), None, list[str]()
+    names: tuple[str, ...] = (*TABLE_FILES, *SAMPLE_FILES)
+    if data.corpus is not None:
+        beside = [name for name in (*TABLE_FILES, "example") if getattr(data, name)]
+        if beside:
+            raise ConfigError(f"found both --corpus and {flag(beside[0])}, expected one of them; a corpus has its own")
+        names = SAMPLE_FILES
+    if data.example:
+        if data.table is not None:
+            raise ConfigError("found both --example and --table, expected one of them")
+        example = datasets.example()
+        tree = None if data.unifrac_matrix is not None else data.tree or example.tree
+        data = replace(data, table=example.table, tree=tree, metadata=data.metadata or example.metadata, example=False)
+    if data.table is None and data.corpus is None:
+        raise ConfigError("no feature table; give --table FILE, or --example for the embedded one")
+    files = {name: Path(value) for name in names if (value := getattr(data, name)) is not None}
+    return data, files if data.corpus is None else {"corpus": data.corpus / MANIFEST} | files
+
+
+def read_any_tree(path: Path) -> Tree:
+    """A tree from Newick or from a QIIME 2 rooted phylogeny."""
+    check_file(path, "--tree", TreeError)
+    if sniff(path) == "zip":
+        with open_artifact(path, "Phylogeny[Rooted]") as payload:
+            return read_tree(payload, str(path))
+    return read_tree(path)
+
+
+def match_tree(table: Table, tree: Tree, max_missing: float) -> tuple[Table, Tree, list[str]]:
+    """The table of the ASVs that are tips, less samples without reads then; the tree pruned to them; their names in it.
+
+    Raises `TreeError` where more than the fraction `max_missing` of the ASVs are no tips.
+    """
+    match = match_tips(table.asv_ids, table.sequences, tree, max_missing)
+    if match.missing:
+        table = replace(table.select(asvs=match.columns), dropped={**table.dropped, NOT_IN_TREE: match.missing})
+        table = table.keep(table.depths() > 0, ONLY_ABSENT_ASVS)
+    return table, tree.shear(match.tips), match.tips
+
+
+class TableOnTree(NamedTuple):
+    """A table and, where one was asked for and given, the tree of its ASVs, which calls them `tips` [A]."""
+
+    table: Table
+    tree: Tree | None
+    tips: list[str]
+
+
+def open_rarefied(data: DataConfig, setting: str, seed: int, with_tree: bool) -> TableOnTree:
+    """The table of `data`, rarefied by a `setting` of --rarefy-depth; raises an InputError for what is refused.
+
+    With a tree, if there is one, ASVs that are no tips of it are left out; samples below the depth are, too.
+    """
+    data, files = resolve_inputs(data)
+    table, tree, tips = read_table(files["table"], data.sequences), None, list[str]()
     if with_tree and data.tree is not None:
-        tree, table, tips = match_tree(table, read_any_tree(data.tree), data.max_missing, dropped)
-    table, depth = deep_enough(table, rarefy_depth, dropped)
+        table, tree, tips = match_tree(table, read_any_tree(data.tree), data.max_missing)
+    table, depth = keep_deep(table, setting)
     if depth is not None:
-        table = Table(
-            rarefy_table(table.counts, depth, seed), table.sample_ids, table.asv_ids, table.sequences, table.source
-        )
+        table = replace(table, stored=rarefy_table(table.counts, depth, seed), rows=None)
+    return TableOnTree(table, tree, tips)
+
+
+def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tree: bool = False) -> TableSamples:
+    """Open the table of `data` for a trained model that reads `max_bp` bases: as `open_rarefied`, then tokenised.
+
+    ASVs that no sample carries are left out.
+    """
+    table, tree, tips = open_rarefied(data, setting, seed, with_tree)
     carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]
-    cut = sum(len(sequence) > max_bp for sequence in table.sequences)
-    return TableSamples(table, tokenize(table.sequences, max_bp, table.asv_ids), tree, tips, dropped, cut)
+    return TableSamples(table, tokenize_table(table, max_bp), tree, tips)

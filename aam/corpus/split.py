@@ -35,6 +35,11 @@ class Sides(NamedTuple):
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
 
+    @classmethod
+    def unsplit(cls, count: int) -> Sides:
+        """All of so many samples train."""
+        return cls(np.arange(count), np.arange(0))
+
     def ids(self, sample_ids: Sequence[str]) -> Split:
         """The ids of these samples."""
         return Split(pick(sample_ids, self.train), pick(sample_ids, self.validation))

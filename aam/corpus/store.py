@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from aam.atomic import read_json, write_json
-from aam.errors import CorpusError
+from aam.errors import CorpusError, error_text
 from aam.io.files import digest
 
 MANIFEST = "manifest.json"
@@ -86,17 +86,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         kind = manifest["format"]
         absent = (BEGUN | COMPLETE if manifest["complete"] else BEGUN) - manifest.keys() if kind == FORMAT else set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise CorpusError(f"{path} is no record of a corpus ({brief(fault)}); give the right folder") from fault
+        raise CorpusError(f"{path} is no record of a corpus ({error_text(fault)}); give the right folder") from fault
     if kind != FORMAT:
         raise CorpusError(f"{path} is of format {kind!r}, expected {FORMAT!r}; run `aam prepare` of this version again")
     if absent:
         raise CorpusError(f"{path} lacks {', '.join(sorted(absent))}; {AGAIN}")
     return manifest
-
-
-def brief(fault: Exception) -> str:
-    """What went wrong, in one line."""
-    return " ".join(f"{type(fault).__name__}: {fault}".split())
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -11,18 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
-from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.label_schema import class_names, refuse_leaks
 from aam.corpus.labels import Labels, Overlap, as_numbers, read_labels
-from aam.corpus.pretraining import deep_enough, keep, named, sample_depths, with_example
-from aam.corpus.rarefy import choose_depth
+from aam.corpus.rarefy import choose_depth, keep_deep
+from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
 from aam.io.metadata import column, read_text, refuse_strangers
-from aam.io.sequences import tokenize
-from aam.io.table import EMPTY_SAMPLES, Table, read_table
+from aam.io.table import EMPTY_SAMPLES, read_table
 from aam.text import quote
 
 NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
@@ -33,51 +30,38 @@ SUBJECTS = {"host_subject", "host", "subject", "patient", "individual", "partici
 """Names, less `_id`, of columns that say whose a sample is."""
 
 
-@dataclass(frozen=True)
-class Study:
-    """Samples with labels: row i of `labels` is row i of `table`; `classes` in the order of the model's outputs.
+@dataclass(frozen=True, kw_only=True)
+class Study(TableSamples):
+    """Samples with labels: row i of `labels` is row i of `table`; `classes` in the order of the model's outputs."""
 
-    `tokens` [A, L] uint8; `depth` reads are drawn of a sample (None: all); `dropped` tells reason -> ids.
-    """
-
-    table: Table
-    tokens: NDArray[np.uint8]
     labels: Labels
     classes: tuple[str, ...]
-    depth: int | None
-    files: dict[str, Path]
     overlap: Overlap
-    dropped: dict[str, list[str]]
-
-    def samples(self, rows: NDArray[np.int64], draw: Draw) -> ASVDataset:
-        """Some of the samples, numbers [n], drawn as told."""
-        ids = [self.table.sample_ids[row] for row in rows]
-        return ASVDataset(self.table.counts[rows], self.tokens, ids, draw)
 
 
 def open_study(data: DataConfig, target: TargetConfig) -> Study:
     """Read and check table and metadata; raises an InputError for whatever does not fit."""
-    data, files = with_example(data)
+    data, files = resolve_inputs(data)
     if data.metadata is None:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
     table = read_table(files["table"], data.sequences)
-    dropped = dict(table.dropped)
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
-    table = keep(table, named(table, labels.sample_ids), dropped, NOT_IN_METADATA)
+    table = table.keep(table.known_samples(labels.sample_ids), NOT_IN_METADATA)
     if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(
             f"{data.metadata}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
             "table; choose another --target"
         )
-    table = keep(table, labels.labelled, dropped, NO_TARGET)
-    table, depth = deep_enough(table, data.rarefy_depth, dropped)
-    place = {sample: row for row, sample in enumerate(labels.sample_ids)}
-    labels = labels.rows(np.array([place[sample] for sample in table.sample_ids], np.int64))
+    table, depth = keep_deep(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
+    row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
+    labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data)
     table = table.carried()
-    tokens = tokenize(table.sequences, data.max_bp, table.asv_ids)
-    return Study(table, tokens, labels, class_names(labels, target, data.metadata), depth, files, overlap, dropped)
+    return Study(
+        table, tokenize_table(table, data.max_bp), depth=depth, files=files, labels=labels,
+        classes=class_names(labels, target, data.metadata), overlap=overlap,
+    )  # fmt: skip
 
 
 def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
@@ -117,17 +101,14 @@ def likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list[str]
     return None
 
 
-@dataclass(frozen=True)
-class NewSamples:
-    """Samples to predict: row i of `labels` is row i of `table`; `refused` tells id -> reason.
+@dataclass(frozen=True, kw_only=True)
+class NewSamples(TableSamples):
+    """Samples to predict: row i of `labels` is row i of `table`; `refused` has the reason for each refused id.
 
     `truth` holds the targets where the metadata has them, columns named as the targets, missing as NaN.
     """
 
-    table: Table
-    tokens: NDArray[np.uint8]
     labels: Labels
-    depth: int | None
     refused: dict[str, str]
     truth: pd.DataFrame | None
 
@@ -143,18 +124,17 @@ class NewSamples:
 
 def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     """Read a table and, where given, its metadata; samples that cannot be predicted are refused by name, not raised."""
-    data, files = with_example(data)
+    data, files = resolve_inputs(data)
     table = read_table(files["table"], data.sequences)
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
-    depths = sample_depths(table)
+    depths = table.depths()
     depth = choose_depth(depths, data.rarefy_depth)
     shallow = depths < (depth or 1)
     refused |= {
         table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample"
         for row in np.flatnonzero(shallow).tolist()
     }
-    table = table.select(samples=np.flatnonzero(~shallow))
-    table = table.carried()
+    table = table.select(samples=np.flatnonzero(~shallow)).carried()
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
         frame = read_text(data.metadata)
@@ -170,4 +150,5 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         truth = pd.DataFrame({name: as_numbers(values) for name, values in truth.items()}, index=truth.index)
     if truth is not None and not truth.notna().any().all():
         truth = None
-    return NewSamples(table, tokenize(table.sequences, data.max_bp, table.asv_ids), labels, depth, refused, truth)
+    tokens = tokenize_table(table, data.max_bp)
+    return NewSamples(table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth)

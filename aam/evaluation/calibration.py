@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from aam.atomic import read_json
 from aam.errors import CheckpointError
+from aam.io.files import read_json_file
 from aam.text import counted
 
 CALIBRATION = "calibration.json"
@@ -44,13 +44,14 @@ def read_calibration(folder: Path) -> Calibration | None:
     """What the run in this folder left, or the run that this checkpoint belongs to; None where there is nothing."""
     for place in (folder, folder.parent):
         if (place / CALIBRATION).exists():
-            try:
-                record = read_json(place / CALIBRATION)
-                scores = tuple(np.array(column, np.float64) for column in record["scores"])
-                return Calibration(scores, float(record["temperature"]))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise CheckpointError(f"{place / CALIBRATION}: not readable ({error}); train again") from error
+            return read_json_file(place / CALIBRATION, parse_calibration, CheckpointError, "train again")
     return None
+
+
+def parse_calibration(record: Any) -> Calibration:
+    """A calibration of what its `to_dict` gave."""
+    scores = tuple(np.array(column, np.float64) for column in record["scores"])
+    return Calibration(scores, float(record["temperature"]))
 
 
 def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:

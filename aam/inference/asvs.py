@@ -21,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from aam import vocab
 from aam.atomic import whole_file
 from aam.config import Precision
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import refuse_unwritable
+from aam.io.sequences import hash_sequences, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.devices import at_least_single, products_in
 from aam.models.pretrain_model import PretrainModel
@@ -106,9 +106,9 @@ def weights_hash(encoder: ChunkedEncoder) -> str:
     return digest.hexdigest()
 
 
-def sequence_key(tokens: NDArray[np.uint8]) -> bytes:
-    """Hash of one ASV's tokens [L] without its padding, so that the width of a table plays no part."""
-    return hashlib.blake2b(tokens[tokens != vocab.PAD].tobytes(), digest_size=KEY_BYTES).digest()
+def keys_of(tokens: NDArray[np.uint8]) -> list[bytes]:
+    """The key of each ASV [A] by its tokens [A, L]."""
+    return [key.tobytes() for key in hash_sequences(unpadded_rows(tokens), KEY_BYTES)]
 
 
 class ASVCache:
@@ -130,7 +130,7 @@ class ASVCache:
 
     def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Which of the ASVs, tokens [U, L], are on disk, and the embeddings [known, D] of those, in their order."""
-        places = [self._where.get(sequence_key(row)) for row in tokens]
+        places = [self._where.get(key) for key in keys_of(tokens)]
         known = np.array([place is not None for place in places], dtype=bool)
         by_part: dict[Path, list[tuple[int, int]]] = {}
         for number, place in enumerate(place for place in places if place is not None):
@@ -144,7 +144,7 @@ class ASVCache:
 
     def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
         """Take the embeddings [n, D] of ASVs, tokens [n, L]; on disk once a part is full or `flush` is called."""
-        self._keys += [sequence_key(row) for row in tokens]
+        self._keys += keys_of(tokens)
         self._rows += list(embeddings.astype(np.float32))
         if len(self._keys) >= PART_ROWS:
             self.flush()

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from aam.atomic import read_json
 from aam.corpus.dataset import Draw, Sample, in_columns
 from aam.corpus.pretraining import Corpus
 from aam.corpus.samples import TableSamples
@@ -23,6 +22,7 @@ from aam.evaluation.baselines import BASELINES, Line, choose_fit_samples, fit_li
 from aam.evaluation.metrics import known_pairs
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
+from aam.io.files import read_json_file
 from aam.models.latent_tree import Branches, LatentTree
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress
@@ -99,12 +99,12 @@ def read_scales(checkpoint: Path) -> Scales:
     file = checkpoint / SCALES
     if not file.exists():
         return Scales()
-    try:
-        record = read_json(file)
+
+    def parse(record: Any) -> Scales:
         lines = {str(name): Line(*map(float, line)) for name, line in record["lines"].items()}
         return Scales(None if record["faith_pd"] is None else float(record["faith_pd"]), lines)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file}: not readable ({error}); remove it, or restore the checkpoint") from error
+
+    return read_json_file(file, parse, CheckpointError, "remove it, or restore the checkpoint")
 
 
 def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mapping[str, Any]) -> Scales:

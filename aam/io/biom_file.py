@@ -24,9 +24,9 @@ from aam.text import quote
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
-_PIECE = 1 << 18
+_ENTRIES_AT_ONCE = 1 << 18
 """Entries of the second copy of a matrix that are in memory at a time."""
-_CELLS = 1 << 15
+_HASHED_AT_ONCE = 1 << 15
 """Entries that are hashed at a time: what that takes stays in a processor's cache."""
 
 
@@ -52,7 +52,9 @@ def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
             for rows, values in _compressed(source, "sample", arrays["sample"], (samples, features), entries):
                 read += _fingerprint(values, rows.start, by_sample=True)
                 yield RawTable(_canonical(source, values), sample_ids[rows], feature_ids)
-            for rows, values in _compressed(source, "observation", arrays["observation"], (features, samples), _PIECE):
+            for rows, values in _compressed(
+                source, "observation", arrays["observation"], (features, samples), _ENTRIES_AT_ONCE
+            ):
                 read -= _fingerprint(values, rows.start, by_sample=False)
             if read % 2**64:
                 raise source.fail("the matrices stored by sample and by observation disagree")
@@ -113,7 +115,7 @@ def _fingerprint(values: sparse.csr_array, start: int, by_sample: bool) -> int:
     `start` is the number of the first row, which is a sample or else a feature.
     """
     total = 0
-    for rows in cut_rows(values.indptr, _CELLS):
+    for rows in cut_rows(values.indptr, _HASHED_AT_ONCE):
         bounds = values.indptr[rows.start : rows.stop + 1]
         cells = slice(bounds[0], bounds[-1])
         numbers = np.repeat(np.arange(start + rows.start, start + rows.stop), np.diff(bounds))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal, TypeVar
 
+from aam.atomic import read_json
 from aam.errors import CheckpointError, InputError
 
 Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
+T = TypeVar("T")
 WEIGHTS = "model.safetensors"
 """File that makes a folder a checkpoint."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -38,6 +40,14 @@ def digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError], advice: str) -> T:
+    """What `parse` makes of the JSON value in a file; raises `error`, which ends with `advice`, where it cannot."""
+    try:
+        return parse(read_json(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise error(f"{path}: not readable ({fault}); {advice}") from fault
 
 
 def check_file(path: Path, option: str, error: type[InputError]) -> None:

@@ -27,7 +27,7 @@ from aam.text import quote
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters that biom, h5py and ssu write; others need plug-ins or are rare enough to be untested."""
-PIECE = 1 << 13
+REFERENCES_AT_ONCE = 1 << 13
 """Strings whose references are Python objects at a time."""
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 _FOUND = np.dtype([("index", "<u4"), ("start", "<i8"), ("size", "<u8")])
@@ -168,8 +168,8 @@ def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
 
 def _pieces(entries: NDArray) -> Iterator[list[Any]]:
     """Entries as Python's own values, some at a time, since each takes many times the memory of what it comes from."""
-    for start in range(0, len(entries), PIECE):
-        yield entries[start : start + PIECE].tolist()
+    for start in range(0, len(entries), REFERENCES_AT_ONCE):
+        yield entries[start : start + REFERENCES_AT_ONCE].tolist()
 
 
 def _variable(source: Source, data: h5py.Dataset) -> Iterator[bytes]:
@@ -183,8 +183,8 @@ def _variable(source: Source, data: h5py.Dataset) -> Iterator[bytes]:
         raise source.fail(f"{data.name[1:]!r} claims {total:,} bytes of text in a file of {source.size:,} bytes")
     with source.path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
         starts = _starts(source, data, references, content)
-        for begin in range(0, len(starts), PIECE):
-            some = slice(begin, begin + PIECE)
+        for begin in range(0, len(starts), REFERENCES_AT_ONCE):
+            some = slice(begin, begin + REFERENCES_AT_ONCE)
             for start, size in zip(starts[some].tolist(), references["length"][some].tolist(), strict=True):
                 yield content[start : start + size].partition(b"\0")[0]
 

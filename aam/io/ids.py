@@ -22,7 +22,7 @@ MAX_FEATURE_ID = 65536
 """Characters; a feature id may be a whole sequence."""
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line separators and lone surrogates: they would break every text file an id is written to."""
-PIECE = 1 << 16
+STRINGS_AT_ONCE = 1 << 16
 """Strings decoded together when all are asked for."""
 
 
@@ -105,8 +105,8 @@ class Texts(Sequence[str]):
         if self.rows is not None:
             yield from (self[place] for place in range(len(self)))
             return
-        for start in range(0, len(self), PIECE):
-            bounds = self.bounds[start : start + PIECE + 1].tolist()
+        for start in range(0, len(self), STRINGS_AT_ONCE):
+            bounds = self.bounds[start : start + STRINGS_AT_ONCE + 1].tolist()
             text = self.data[bounds[0] : bounds[-1]].tobytes()
             for first, last in zip(bounds, bounds[1:], strict=False):
                 yield text[first - bounds[0] : last - bounds[0]].decode()

@@ -13,6 +13,7 @@ from aam.errors import MatrixError
 from aam.io.files import check_file, sniff
 from aam.io.hdf5 import check_size, dataset, open_hdf5, read_strings
 from aam.io.ids import check_ids, read_ids
+from aam.io.output import ids_path
 from aam.io.qza import open_artifact
 from aam.io.tsv import read_square_tsv
 from aam.text import quote
@@ -20,7 +21,7 @@ from aam.text import quote
 OPTION = "--unifrac-matrix"
 TOLERANCE = 1e-6
 """Asymmetry, diagonal and excess over 1 that single precision and rounded text explain."""
-_ROWS = 512
+_ROWS_AT_ONCE = 512
 """Rows compared with their transpose at a time, so that checking takes little memory."""
 
 
@@ -30,11 +31,6 @@ class DistanceRecord:
 
     ids: list[str]
     values: NDArray[np.float64]
-
-
-def ids_path(path: Path) -> Path:
-    """Text file with the ids of a .npy matrix, one a line, beside it: `distances.npy` -> `distances.ids.txt`."""
-    return path.with_suffix(".ids.txt")
 
 
 def read_matrix(path: Path | str, largest: float = math.inf) -> DistanceRecord:
@@ -100,9 +96,9 @@ def _from_text(path: Path, name: str) -> tuple[list[str], NDArray[np.float64]]:
 
 def _check_values(ids: list[str], values: NDArray[np.float64], name: str, largest: float) -> None:
     """Raise for the first row block with a value that no distance has."""
-    for start in range(0, len(ids), _ROWS):
-        block = values[start : start + _ROWS]
-        mirror = values[:, start : start + _ROWS].T
+    for start in range(0, len(ids), _ROWS_AT_ONCE):
+        block = values[start : start + _ROWS_AT_ONCE]
+        mirror = values[:, start : start + _ROWS_AT_ONCE].T
         own = np.arange(start, start + len(block))
         wrong = {
             "not finite": ~np.isfinite(block),

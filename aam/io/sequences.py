@@ -1,12 +1,13 @@
-"""Which DNA belongs to a feature id: the id itself, or a record of a FASTA file.
+"""ASV sequences: the DNA that belongs to a feature id, its tokens, and hashes that tell sequences apart.
 
-A parser of its own, because importing scikit-bio's readers takes seconds and FASTA takes twenty lines.
+FASTA has a parser of its own, because importing scikit-bio's readers takes seconds and FASTA takes twenty lines.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,10 @@ from aam.io.qza import open_artifact
 from aam.text import quote
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
 
-PIECE = 1 << 12
-"""Sequences looked at together; bounds memory and changes nothing."""
+SEQUENCES_AT_ONCE = 1 << 12
+"""Bounds memory and changes nothing, like `ROWS_AT_ONCE`."""
+ROWS_AT_ONCE = 1 << 16
+"""Rows of tokens whose bytes are copied together."""
 BAD = 255
 """Code of a character that is neither a base nor an IUPAC ambiguity code."""
 ARTIFACT = "FeatureData[Sequence]"
@@ -41,7 +44,7 @@ def _code_table() -> NDArray[np.uint8]:
 _CODES = _code_table()
 
 
-class Fault(NamedTuple):
+class InvalidCharacter(NamedTuple):
     """First character that is not DNA: `row` of the sequence, `position` in it (from 1), and how many rows have one."""
 
     row: int
@@ -56,7 +59,7 @@ def encode(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int6
     return _CODES[np.frombuffer(text, dtype=np.uint8)], np.fromiter(map(len, sequences), np.int64, len(sequences))
 
 
-def find_fault(sequences: Sequence[str]) -> Fault | None:
+def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
     """Where the first character is that is no DNA; None where all are."""
     if is_dna(sequences):
         return None
@@ -65,12 +68,15 @@ def find_fault(sequences: Sequence[str]) -> Fault | None:
     rows = np.unique(np.searchsorted(ends, bad, side="right"))
     row = int(rows[0])
     position = int(bad[0] - (ends[row] - lengths[row]))
-    return Fault(row, position + 1, sequences[row][position], rows.size)
+    return InvalidCharacter(row, position + 1, sequences[row][position], rows.size)
 
 
 def is_dna(sequences: Sequence[str]) -> bool:
     """Whether all of them are DNA in either case, RNA, or IUPAC codes."""
-    return all((encode(sequences[start : start + PIECE])[0] != BAD).all() for start in range(0, len(sequences), PIECE))
+    return all(
+        (encode(sequences[start : start + SEQUENCES_AT_ONCE])[0] != BAD).all()
+        for start in range(0, len(sequences), SEQUENCES_AT_ONCE)
+    )
 
 
 def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = None) -> NDArray[np.uint8]:
@@ -83,24 +89,38 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
     cut = [sequence[:max_bp] for sequence in sequences]
     tokens = np.full((len(cut), 1 + max(map(len, cut), default=0)), PAD, dtype=np.uint8)
     tokens[:, 0] = START
-    for start in range(0, len(cut), PIECE):
-        codes, lengths = encode(cut[start : start + PIECE])
+    for start in range(0, len(cut), SEQUENCES_AT_ONCE):
+        codes, lengths = encode(cut[start : start + SEQUENCES_AT_ONCE])
         if (codes == BAD).any():
             raise SequenceError(not_dna(cut, ids))
-        rows = tokens[start : start + PIECE, 1:]
+        rows = tokens[start : start + SEQUENCES_AT_ONCE, 1:]
         rows[np.arange(rows.shape[1]) < lengths[:, None]] = codes
     return tokens
 
 
 def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
     """What to say of sequences of which some are no DNA."""
-    fault = find_fault(sequences)
+    fault = find_invalid(sequences)
     assert fault is not None
     who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
     return (
         f"{fault.rows:,} of {len(sequences):,} sequences are not DNA, first that of ASV {who}: {fault.character!r} at "
         f"position {fault.position}; expected A C G T U or IUPAC codes; correct the sequences"
     )
+
+
+def hash_sequences(sequences: Iterable[bytes], size: int) -> NDArray[np.uint8]:
+    """BLAKE2b hashes [A, size] of sequences, given as text or tokens in bytes."""
+    hashes = b"".join(hashlib.blake2b(sequence, digest_size=size).digest() for sequence in sequences)
+    return np.frombuffer(hashes, np.uint8).reshape(-1, size)
+
+
+def unpadded_rows(tokens: NDArray[np.uint8]) -> Iterator[bytes]:
+    """The bytes of each row of tokens [A, L] without its padding: the width of a table plays no part."""
+    width, pad = tokens.shape[1], bytes([PAD])
+    for start in range(0, len(tokens), ROWS_AT_ONCE):
+        text = tokens[start : start + ROWS_AT_ONCE].tobytes()
+        yield from (text[row : row + width].rstrip(pad) for row in range(0, len(text), width))
 
 
 def read_sequences(path: Path) -> dict[str, str]:
@@ -159,7 +179,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
     `path` misses some; either way with the first id and how many there are.
     """
     if path is None:
-        if fault := find_fault(ids):
+        if fault := find_invalid(ids):
             raise SequenceError(_not_dna(ids, fault, table))
         return [plain(text) for text in ids]
     records = read_sequences(path)
@@ -171,7 +191,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             "give the representative sequences of this very table"
         )
     found = [records[text] for text in ids]
-    if fault := find_fault(found):
+    if fault := find_invalid(found):
         advice = "remove the alignment gaps" if fault.character in "-." else "correct the file"
         raise SequenceError(
             f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
@@ -185,7 +205,7 @@ def plain(text: str) -> str:
     return text if text.isupper() and "U" not in text else text.upper().replace("U", "T")
 
 
-def _not_dna(ids: Sequence[str], fault: Fault, table: str) -> str:
+def _not_dna(ids: Sequence[str], fault: InvalidCharacter, table: str) -> str:
     """Message for feature ids that are no sequences."""
     look, advice = "", "give the sequences with --sequences FILE (FASTA or .qza)"
     if all(map(_MD5.fullmatch, ids)):

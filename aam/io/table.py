@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -38,8 +38,8 @@ class Table:
     """Counts [samples, ASVs] without stored zeros, row and column ids in file order, and the ASVs' upper-case DNA.
 
     The samples are the given `rows` of `stored`, all where that is None, so that a table that is mapped from disk can
-    lose samples without being read. `dropped` tells what reading left out: reason -> ids (`STORED_ZEROS`,
-    `EMPTY_SAMPLES`, `EMPTY_ASVS`).
+    lose samples without being read. `dropped` has the ids of what was left out by reason: by reading (`STORED_ZEROS`,
+    `EMPTY_SAMPLES`, `EMPTY_ASVS`) and by later steps.
     """
 
     stored: sparse.csr_array
@@ -47,7 +47,7 @@ class Table:
     asv_ids: Sequence[str]
     sequences: Sequence[str]
     source: Path
-    dropped: dict[str, list[str]] = field(default_factory=dict)
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rows: NDArray[np.int64] | None = None
 
     @cached_property
@@ -64,6 +64,10 @@ class Table:
             f"{self.source}: every count is 1, as where presence stands for reads: rarefaction leaves ASVs out by "
             "chance, and weighted UniFrac and abundances mean nothing; give counts of reads"
         ]
+
+    def depths(self) -> NDArray[np.int64]:
+        """Reads of each sample [samples]."""
+        return np.asarray(self.counts.sum(axis=1), dtype=np.int64).ravel()
 
     def richness(self) -> NDArray[np.int64]:
         """ASVs in each sample [samples]."""
@@ -89,6 +93,18 @@ class Table:
         counts.sort_indices()
         ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
         return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
+
+    def known_samples(self, ids: Iterable[str]) -> NDArray[np.bool_]:
+        """Which samples [samples] are among these ids."""
+        wanted = set(ids)
+        return np.array([sample in wanted for sample in self.sample_ids], dtype=bool)
+
+    def keep(self, kept: NDArray[np.bool_], reason: str) -> Table:
+        """The table of the samples that are `kept` [samples]; the ids of the others are in `dropped` under `reason`."""
+        if kept.all():
+            return self
+        gone = pick(self.sample_ids, np.flatnonzero(~kept))
+        return replace(self.select(samples=np.flatnonzero(kept)), dropped={**self.dropped, reason: gone})
 
     def carried(self) -> Table:
         """The table of the ASVs that some sample carries."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TAXONOMY = {"taxonomy", "consensus lineage", "consensuslineage"}
 """Names (lower case) of a last column that is no sample."""
-_CELLS = 1 << 22
+_CELLS_AT_ONCE = 1 << 22
 """Cells of one piece: a large table never stands in memory as a dense one."""
 
 
@@ -88,7 +88,7 @@ def _rows(
     try:
         with pd.read_csv(
             path, sep="\t", header=None, skiprows=skip, quoting=csv.QUOTE_NONE, na_filter=False, low_memory=False,
-            dtype=types, chunksize=max(1, _CELLS // fields), encoding="utf-8-sig",
+            dtype=types, chunksize=max(1, _CELLS_AT_ONCE // fields), encoding="utf-8-sig",
         ) as reader:  # fmt: skip
             for frame in reader:
                 if frame.shape[1] != fields:

@@ -17,7 +17,7 @@ import numpy as np
 
 from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, shown
 
-PIECE, NODES = 1 << 20, 1 << 13
+BYTES_AT_ONCE, NODES_AT_ONCE = 1 << 20, 1 << 13
 """Bytes and nodes looked at together; bound memory and change nothing."""
 
 
@@ -82,8 +82,10 @@ def _marks(text: NewickText) -> _Marks:
     """Find and check the structure of the tree."""
     meaning = np.zeros(256, dtype=bool)
     meaning[[OPEN, CLOSE, COMMA, COLON, END]] = True
-    pieces = range(0, text.skeleton.size, PIECE)
-    at = np.concatenate([np.flatnonzero(meaning[text.skeleton[start : start + PIECE]]) + start for start in pieces])
+    pieces = range(0, text.skeleton.size, BYTES_AT_ONCE)
+    at = np.concatenate(
+        [np.flatnonzero(meaning[text.skeleton[start : start + BYTES_AT_ONCE]]) + start for start in pieces]
+    )
     kind = text.skeleton[at]
     stops = np.flatnonzero(kind == END)
     stop = int(stops[0]) if stops.size else kind.size - 1
@@ -192,8 +194,8 @@ def _numbers(written: list[bytes]) -> list[float] | None:
 
 def _pieces(places: np.ndarray) -> Iterator[np.ndarray]:
     """Some at a time, since Python's numbers and strings take many times the memory of what they come from."""
-    for start in range(0, len(places), NODES):
-        yield places[start : start + NODES]
+    for start in range(0, len(places), NODES_AT_ONCE):
+        yield places[start : start + NODES_AT_ONCE]
 
 
 def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:

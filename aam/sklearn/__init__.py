@@ -11,6 +11,6 @@ this package imports scikit-learn; nothing else of `aam` does at import.
 from __future__ import annotations
 
 from aam.sklearn.encoder import AAMEncoder
-from aam.sklearn.estimators import AAMClassifier, AAMRegressor
+from aam.sklearn.finetuned import AAMClassifier, AAMRegressor
 
 __all__ = ["AAMClassifier", "AAMEncoder", "AAMRegressor"]

@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 from aam.config import Precision, RunConfig, from_dict
 from aam.config.apply import ApplyConfig
 from aam.corpus.dataset import Draw
-from aam.sklearn.tables import TakesTables
+from aam.corpus.samples import TableSamples, tokenize_table
+from aam.sklearn.tables import TakesTables, warn_of_misfit
 
 if TYPE_CHECKING:
     from aam.models.pretrain_model import PretrainModel
@@ -81,18 +82,17 @@ class AAMEncoder(TransformerMixin, TakesTables):
         from aam.inference.embed import Encoding
 
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
-        reads = self._read(X, fitting=False)
-        reads.warn_of_misfit(self.encoder_.asv_encoder)
-        samples = reads.samples(self.max_bp_, draw)
-        carried = np.unique(samples.counts.indices).astype(np.int64)
+        table = self._read(X, fitting=False)
+        warn_of_misfit(table, self.encoder_.asv_encoder)
+        opened = TableSamples(table, tokenize_table(table, self.max_bp_))
         dim = self.n_features_out_
         with (
             nullcontext()
             if self.cache is None
             else ASVCache(Path(self.cache), self.encoder_.asv_encoder, dim, self.precision)
         ) as store:
-            asvs = encode_asvs(self.encoder_, samples.tokens, carried, store, precision=self.precision)
-        found = Encoding(self.encoder_, samples, asvs, self.token_limit_, self.precision).embeddings()
+            asvs = encode_asvs(self.encoder_, opened.tokens, opened.columns, store, precision=self.precision)
+        found = Encoding(self.encoder_, opened.drawn(draw), asvs, self.token_limit_, self.precision).embeddings()
         return found.float().cpu().numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:

@@ -1,4 +1,4 @@
-"""Fine-tuning by `fit` and prediction by `predict`: the model, losses and loop of `aam train` on a table in memory.
+"""What `aam train` learns as estimators of scikit-learn: numbers by `AAMRegressor`, classes by `AAMClassifier`.
 
 Parameters are the options of `aam train`, with their defaults. A fit trains in a temporary folder and leaves nothing
 behind; torch's random state stays as it was.
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, assert_all_finite, check_array, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from aam.checkpoint import open_encoder
@@ -28,19 +31,24 @@ from aam.config import (
     HeadConfig,
     Precision,
     Preset,
+    TargetConfig,
+    TargetLoss,
     Task,
+    Transform,
     from_options,
 )
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.label_schema import encode, fit_schema
 from aam.corpus.labels import Labels
-from aam.errors import ConfigError
-from aam.inference.predictions import Predictions, average, decode, embed_asvs, predict_draws
+from aam.corpus.samples import TableSamples, tokenize_table
+from aam.errors import ConfigError, MetadataError
+from aam.inference.predictions import Predictions, average, decode, embed_asvs, predict_draws, probabilities
+from aam.io.table import Table
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
-from aam.sklearn.tables import Reads, TakesTables
+from aam.sklearn.tables import TakesTables, warn_of_misfit
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.run import Seams, assemble
@@ -59,7 +67,7 @@ class Unstoppable:
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetValues:
     """What is learned of N samples: `numbers` [N, T], or `codes` [N] of classes from 0, None where there are none."""
 
     numbers: NDArray[np.float64]
@@ -121,9 +129,9 @@ class FineTuned(TakesTables):
     seed: int = FinetuneRunConfig.seed
     device: str = FinetuneRunConfig.device
 
-    def _config(self, targets: Targets, folder: str) -> FinetuneConfig:
+    def _config(self, targets: TargetValues, folder: str) -> FinetuneConfig:
         """The parameters as the configuration of `aam train`."""
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sequences"}
+        given = {known.name: getattr(self, known.name) for known in fields(self) if known.name != "sequences"}
         given["rarefy_depth"] = "none" if self.rarefy_depth is None else str(self.rarefy_depth)
         given["max_bp"] = DataConfig.max_bp if self.max_bp is None else self.max_bp
         given |= {"task": self.task, "target": targets.names, "output_dir": folder, "eval_every": NEVER}
@@ -132,7 +140,7 @@ class FineTuned(TakesTables):
             raise ConfigError("freeze keeps a pretrained encoder fixed, but there is none; give pretrained=RUN")
         return config
 
-    def _learn(self, reads: Reads, targets: Targets) -> Self:
+    def _learn(self, table: Table, targets: TargetValues) -> Self:
         """Fine-tune on these samples as `aam train` does on the training part of a fold."""
         device = resolve_device(self.device)
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
@@ -140,27 +148,29 @@ class FineTuned(TakesTables):
             config, encoder = self._config(targets, folder), None
             if self.pretrained is not None:
                 encoder, model = open_encoder(self.pretrained)
-                reads.warn_of_misfit(encoder.asv_encoder)
+                warn_of_misfit(table, encoder.asv_encoder)
                 data = replace(config.data, max_bp=min(self.max_bp or model.max_bp, model.max_bp))
                 config = replace(config, model=model, data=data)
-            samples, labels = reads.samples(config.data.max_bp, self._draw()), targets.labels()
+            samples, labels = self._samples(table, config), targets.labels()
             schema = fit_schema(labels, config.target, targets.classes, self.rarefy_depth)
             known = count_identities(samples.counts, config.head.identity_prevalence)
             self.config_ = replace(config, schema=replace(schema, identities=known))
             start = start_of(self.config_, encoder, samples, device)
-            self.model_ = trained(self.config_, samples, labels, start, device)
+            self.model_ = train_model(self.config_, samples, labels, start, device)
         return self
 
-    def _draw(self) -> Draw:
-        return Draw(self.rarefy_depth, self.token_limit, DataConfig.asv_selection, self.seed)
+    def _samples(self, table: Table, config: FinetuneConfig) -> ASVDataset:
+        """All samples of a table, drawn as the parameters say."""
+        draw = Draw(self.rarefy_depth, self.token_limit, DataConfig.asv_selection, self.seed)
+        return TableSamples(table, tokenize_table(table, config.data.max_bp)).drawn(draw)
 
     def _predictions(self, X: Any) -> Predictions:
         """What the model says of each row of X, its draws averaged."""
         check_is_fitted(self, "model_")
-        reads = self._read(X, fitting=False)
-        reads.warn_of_misfit(self.model_.encoder.asv_encoder)
-        samples = reads.samples(self.config_.data.max_bp, self._draw())
-        unknown = Targets(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
+        table = self._read(X, fitting=False)
+        warn_of_misfit(table, self.model_.encoder.asv_encoder)
+        samples = self._samples(table, self.config_)
+        unknown = TargetValues(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
         raw = predict_draws(self.model_, samples, encode(unknown, self.config_.schema), self.draws)
         return average([decode(raw, self.config_)], self.config_)
 
@@ -178,7 +188,7 @@ def no_checkpoint(state: TrainState, name: str) -> Path:
     return Path(name)
 
 
-def trained(
+def train_model(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
     """The model at the end of its budget, for any table."""
@@ -189,3 +199,83 @@ def trained(
     model = learner.model.eval()
     model.embedded = None
     return model
+
+
+def require_y(y: Any, asked: FineTuned) -> Any:
+    """y, which supervised estimators need."""
+    if y is None:
+        raise ValueError(f"{type(asked).__name__} requires y to be passed, but the target y is None")
+    return y
+
+
+@dataclass(eq=False, repr=False)
+class AAMRegressor(RegressorMixin, FineTuned):
+    """Numbers from counts [N, A] of ASVs: y [N], or several columns [N, T] at once, in their own units.
+
+    `target_transform` is the scale they are learned on, `loss` the error that is minimised.
+    """
+
+    task = "regression"
+
+    target_transform: Transform = field(default=TargetConfig.target_transform, kw_only=True)
+    loss: TargetLoss = field(default=TargetConfig.loss, kw_only=True)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.regressor_tags.poor_score = (
+            True  # random numbers as counts: samples differ in their sum, which says nothing
+        )
+        return tags
+
+    def fit(self, X: Any, y: Any) -> AAMRegressor:
+        """Learn y [N] or [N, T] from the table X."""
+        table = self._read(X, fitting=True, least=MIN_SAMPLES)
+        numbers = check_array(require_y(y, self), ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        check_consistent_length(table.counts, numbers)
+        self.single_target_ = numbers.ndim == 1
+        return self._learn(table, TargetValues(numbers.reshape(len(numbers), -1)))
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The targets of each row, [N] or [N, T] as y was."""
+        values = self._predictions(X).values[:, :, 0]
+        return values[:, 0] if self.single_target_ else values
+
+
+@dataclass(eq=False, repr=False)
+class AAMClassifier(ClassifierMixin, FineTuned):
+    """Classes from counts [N, A] of ASVs; `classes_` in the order of the columns of `predict_proba`.
+
+    `class_weights`: balanced lets each class count the same in the loss. Probabilities are as learned;
+    `CalibratedClassifierCV` calibrates them.
+    """
+
+    task = "classification"
+
+    class_weights: Literal["balanced", "none"] = field(default=TargetConfig.class_weights, kw_only=True)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.poor_score = True  # random numbers as counts: see `AAMRegressor`
+        return tags
+
+    def fit(self, X: Any, y: Any) -> AAMClassifier:
+        """Learn the classes y [N], of any type, from the table X."""
+        table = self._read(X, fitting=True, least=MIN_SAMPLES)
+        labels = column_or_1d(require_y(y, self), warn=True)
+        check_classification_targets(labels)
+        assert_all_finite(labels, input_name="y", estimator_name=type(self).__name__)
+        check_consistent_length(table.counts, labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise MetadataError(f"y holds one class, {str(self.classes_[0])!r}, expected at least two")
+        return self._learn(table, TargetValues(np.zeros((len(codes), 0)), codes))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class of each row [N]."""
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[likeliest]
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities [N, C] in the order of `classes_`."""
+        return probabilities(self._predictions(X).values)

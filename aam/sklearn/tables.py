@@ -9,59 +9,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
 
-from aam.corpus.dataset import ASVDataset, Draw
 from aam.errors import EmptySampleError, SequenceError, TableError
 from aam.inference.known_asvs import misfit
-from aam.io.ids import pick
-from aam.io.sequences import sequences_of, tokenize
+from aam.io.sequences import sequences_of
+from aam.io.table import Table
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.text import quote
 
 SOURCE = "the columns of X"
-
-
-@dataclass(frozen=True)
-class Reads:
-    """Counts int64 [N, A] without stored zeros, every sample with reads; `names` and DNA of the columns [A].
-
-    `named` where the names came with X.
-    """
-
-    counts: sparse.csr_array
-    sample_ids: list[str]
-    names: list[str]
-    sequences: list[str]
-    named: bool
-
-    @cached_property
-    def carried(self) -> NDArray[np.integer]:
-        """Numbers of the columns that any sample has reads of."""
-        return np.unique(self.counts.indices)
-
-    def warn_of_misfit(self, encoder: ChunkedEncoder) -> None:
-        """Warn where ASVs are from another region, or the other strand, than those the encoder has learned from."""
-        if text := misfit(encoder, pick(self.sequences, self.carried)):
-            warnings.warn(text, UserWarning, stacklevel=3)
-
-    def samples(self, max_bp: int, draw: Draw) -> ASVDataset:
-        """The samples over the ASVs that any of them carries, in the order of the columns.
-
-        They are called by the number of their row: ids may repeat where samples are drawn with replacement.
-        """
-        counts = self.counts[:, self.carried]
-        counts.sort_indices()
-        tokens = tokenize(pick(self.sequences, self.carried), max_bp, pick(self.names, self.carried))
-        return ASVDataset(counts, tokens, [f"row {row}" for row in range(counts.shape[0])], draw)
+"""What messages call the place that ASVs come from."""
 
 
 class TakesTables(BaseEstimator):
@@ -79,25 +43,40 @@ class TakesTables(BaseEstimator):
         tags.input_tags.categorical = True
         return tags
 
-    def _read(self, X: Any, fitting: bool, least: int = 1) -> Reads:
-        """X, checked; raises an `InputError` or a ValueError of scikit-learn, naming sample or column."""
-        reads = read_table(X, self.sequences, self, least)
+    def _read(self, X: Any, fitting: bool, least: int = 1) -> Table:
+        """The samples of X, at least `least`, and the ASVs that any of them carries, in the order of the columns.
+
+        Samples are called by the number of their row: ids may repeat where samples are drawn with replacement.
+        Raises an `InputError` or a ValueError of scikit-learn, naming sample or column.
+        """
+        counts, names, named = read_counts(X, self, least)
+        sequences = dna_of(names, self.sequences)
         if fitting:
-            self.n_features_in_ = len(reads.names)
-            if reads.named:
-                self.feature_names_in_ = np.array(reads.names, dtype=object)
+            self.n_features_in_ = len(names)
+            if named:
+                self.feature_names_in_ = np.array(names, dtype=object)
             elif "feature_names_in_" in vars(self):  # of an earlier fit
                 del self.feature_names_in_
-        elif not reads.named and len(reads.names) != self.n_features_in_:
+        elif not named and len(names) != self.n_features_in_:
             raise ValueError(
-                f"X has {len(reads.names)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                f"X has {len(names)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 "features as input"
             )
-        return reads
+        rows = [f"row {row}" for row in range(counts.shape[0])]
+        return Table(counts, rows, names, sequences, Path(SOURCE)).carried()
 
 
-def read_table(X: Any, sequences: Mapping[str, str] | None, asked: BaseEstimator, least: int) -> Reads:
-    """The reads of X, at least `least` samples, for the estimator that `asked`."""
+def warn_of_misfit(table: Table, encoder: ChunkedEncoder) -> None:
+    """Warn where ASVs are from another region, or the other strand, than those the encoder has learned from."""
+    if text := misfit(encoder, table.sequences):
+        warnings.warn(text, UserWarning, stacklevel=3)
+
+
+def read_counts(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
+    """Counts [N, A] of X, at least `least` samples, the names of its columns, and whether these came with X.
+
+    `asked` is the estimator that is named in messages.
+    """
     import pandas as pd
     from biom import Table as BiomTable
 
@@ -109,10 +88,8 @@ def read_table(X: Any, sequences: Mapping[str, str] | None, asked: BaseEstimator
     if isinstance(X, pd.DataFrame):
         sample_ids, names = X.index, X.columns
     named = all(isinstance(name, str) for name in names)
-    ids = [str(sample) for sample in sample_ids]
     columns = [name if named else f"x{place}" for place, name in enumerate(names)]
-    counts = counts_of(sparse.csr_array(values), ids, type(asked).__name__)
-    return Reads(counts, ids, columns, dna_of(columns, sequences), named)
+    return counts_of(sparse.csr_array(values), list(map(str, sample_ids)), type(asked).__name__), columns, named
 
 
 def counts_of(values: sparse.csr_array, sample_ids: Sequence[str], asked: str) -> sparse.csr_array:

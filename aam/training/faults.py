@@ -12,7 +12,7 @@ from aam.checkpoint import LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import without_samples
 from aam.corpus.dataset import Batch
-from aam.corpus.pretraining import OF_ASVS
+from aam.corpus.samples import OF_ASVS
 from aam.errors import NonFiniteError
 from aam.health.bundle import save_bundle
 from aam.health.guards import Interventions

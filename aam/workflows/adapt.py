@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from aam.checkpoint import config_of_encoder
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
-from aam.corpus.pretraining import Corpus, match_files, with_example
-from aam.corpus.split import Sides
+from aam.corpus.pretraining import Corpus, match_targets
+from aam.corpus.samples import resolve_inputs
 from aam.corpus.study import Study
 from aam.inference.predictions import embed_asvs
 from aam.observer import Observer
@@ -76,9 +76,6 @@ def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
 
 def unlabelled(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
     """Samples of a study as a corpus with the tree of --tree, all of them to train on."""
-    table = study.table.select(samples=rows).carried()
-    data, files = with_example(config.data)
-    model = config.model
-    found = match_files(table, data, files, Measure(model.unifrac_metric, model.unifrac_alpha))
-    sides = Sides(np.arange(len(found.table.sample_ids)), np.arange(0))
-    return Corpus(found.table, found.tokens, found.targets, found.tree, sides, study.depth, files, found.dropped)
+    data, files = resolve_inputs(config.data)
+    measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
+    return replace(match_targets(study.table.select(samples=rows).carried(), data, files, measure), depth=study.depth)

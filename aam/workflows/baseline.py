@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from aam.atomic import write_json
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, options_of
-from aam.corpus.pretraining import read_any_tree, with_example
 from aam.corpus.rarefy import rarefy_table
+from aam.corpus.samples import read_any_tree, resolve_inputs
 from aam.corpus.split import Fold
 from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
@@ -152,7 +152,7 @@ def predict_all(
 
 def unifrac_of(config: FinetuneConfig, study: Study, counts: Any, observer: Observer) -> NDArray[np.float64] | None:
     """Unweighted UniFrac of all samples [N, N], or None without a tree or where a sample has nothing on it."""
-    data, _ = with_example(config.data)
+    data, _ = resolve_inputs(config.data)
     if data.tree is None:
         observer.say("no nearest neighbours on UniFrac: give --tree")
         return None

@@ -19,6 +19,6 @@ def test_columns_are_those_of_a_dictionary(tables: list[list[str]]):
         ]
         for text in sequences:
             column_of.setdefault(text, len(column_of))
-        placed = index.place(sequences)
-        assert placed.columns.tolist() == [column_of[text] for text in sequences]
-        assert placed.new.tolist() == fresh and len(index) == len(column_of)
+        assigned = index.assign(sequences)
+        assert assigned.columns.tolist() == [column_of[text] for text in sequences]
+        assert assigned.new.tolist() == fresh and len(index) == len(column_of)

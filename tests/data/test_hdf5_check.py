@@ -239,7 +239,7 @@ def test_ids_of_every_storage_equal_what_h5py_reads(kind, options, write_biom):
 
 def test_texts_of_many_heaps_in_any_order(write_biom, monkeypatch):
     """A heap holds 4 kB; texts written in another order than they are read in are looked for in all of them."""
-    monkeypatch.setattr(hdf5_strings, "PIECE", 7)
+    monkeypatch.setattr(hdf5_strings, "REFERENCES_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     ids = [f"s{number}" + "x" * int(rng.integers(0, 90)) for number in range(500)]
     path = write_biom(np.ones((500, 2)), ids, ["ACGT", "TTTT"])
@@ -252,7 +252,7 @@ def test_texts_of_many_heaps_in_any_order(write_biom, monkeypatch):
 
 
 def test_copies_are_compared_in_pieces(write_biom, monkeypatch):
-    monkeypatch.setattr(biom_file, "_CELLS", 2)
+    monkeypatch.setattr(biom_file, "_HASHED_AT_ONCE", 2)
     path = write_biom()
     assert read_table(path).counts.nnz == 9
     replace(path, "observation/matrix/data", [5.0, 1, 7, 1, 2, 1, 1, 3, 2])

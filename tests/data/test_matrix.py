@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from aam.errors import MatrixError
-from aam.io.matrix import ids_path, read_matrix
+from aam.io.matrix import read_matrix
+from aam.io.output import ids_path
 
 IDS = ["s1", "1.10", "NA"]
 VALUES = np.array([[0, 0.25, 1], [0.25, 0, 0.5], [1, 0.5, 0]])

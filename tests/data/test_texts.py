@@ -37,6 +37,6 @@ def test_a_number_beyond_the_end_is_an_error():
 
 
 def test_more_than_a_piece(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(texts, "PIECE", 3)
+    monkeypatch.setattr(texts, "STRINGS_AT_ONCE", 3)
     strings = ["é" * number for number in range(10)]
     assert list(stored(strings)) == strings

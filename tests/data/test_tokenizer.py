@@ -64,7 +64,7 @@ def test_pieces_change_nothing(monkeypatch):
     """Neither the tokens nor what is said of characters that are no DNA."""
     sequences, wrong = ["ACGTA", "C", "", "GGTT", "NT"], ["AC", "G", "T", "A-G", "C-"]
     whole = tokenize(sequences, 4)
-    monkeypatch.setattr(tokenizer, "PIECE", 2)
+    monkeypatch.setattr(tokenizer, "SEQUENCES_AT_ONCE", 2)
     np.testing.assert_array_equal(tokenize(sequences, 4), whole)
     with pytest.raises(
         SequenceError, match="2 of 5 sequences are not DNA, first that of ASV number 4: '-' at position 2"

@@ -37,7 +37,7 @@ def test_all_usual_forms_are_the_same_table(text, tmp_path):
 def test_pieces_do_not_matter(tmp_path, monkeypatch):
     text = HEADER + "".join(f"{'ACGT'[k % 4] * (k + 1)}\t{k}\t{k % 3}\n" for k in range(20))
     whole = table(tmp_path, text)
-    monkeypatch.setattr(tsv, "_CELLS", 9)  # three rows at a time
+    monkeypatch.setattr(tsv, "_CELLS_AT_ONCE", 9)  # three rows at a time
     assert (table(tmp_path, text).counts != whole.counts).nnz == 0
     assert whole.counts.sum() == sum(range(20)) + sum(k % 3 for k in range(20))
 

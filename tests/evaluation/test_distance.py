@@ -10,7 +10,7 @@ from skbio.tree import TreeNode
 
 from aam import datasets
 from aam.config import DataConfig
-from aam.corpus.samples import TableSamples, read_samples
+from aam.corpus.samples import TableSamples, open_samples
 from aam.evaluation.baselines import Line
 from aam.evaluation.distance import distance_figures, diversity_figures, truth
 from aam.phylogeny.unifrac import Measure
@@ -24,7 +24,7 @@ def silent(done: int, total: int) -> None:
 
 @pytest.fixture(scope="module")
 def example() -> TableSamples:
-    whole = read_samples(DataConfig(example=True), "none", 0, 150, with_tree=True)
+    whole = open_samples(DataConfig(example=True), "none", 0, 150, with_tree=True)
     few = whole.table.select(samples=np.arange(30))
     return TableSamples(few, whole.tokens, whole.tree, whole.tips)
 

@@ -12,10 +12,10 @@ from trained_run import save_run
 from aam.checkpoint import open_model
 from aam.config import DataConfig
 from aam.corpus.dataset import collate_fn
-from aam.corpus.samples import read_samples
+from aam.corpus.samples import open_samples
 from aam.errors import CheckpointError
 from aam.inference import asvs, embed
-from aam.inference.asvs import ASVCache, encode_asvs, sequence_key, weights_hash
+from aam.inference.asvs import ASVCache, encode_asvs, keys_of, weights_hash
 from aam.inference.embed import Encoding, as_distances
 from aam.models.pretrain_model import PretrainModel
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> PretrainModel:
 
 @pytest.fixture(scope="module")
 def example():
-    return read_samples(DataConfig(example=True), "none", 0, 150)
+    return open_samples(DataConfig(example=True), "none", 0, 150)
 
 
 def encoding(model: PretrainModel, example, rows=range(SOME), limit: int | None = None) -> Encoding:
@@ -85,8 +85,8 @@ def test_distances_are_symmetric_with_a_zero_diagonal():
 
 
 def test_the_key_of_a_sequence_forgets_padding_alone():
-    assert sequence_key(np.array([5, 1, 2, 0, 0], np.uint8)) == sequence_key(np.array([5, 1, 2], np.uint8))
-    assert sequence_key(np.array([5, 1, 2, 3], np.uint8)) != sequence_key(np.array([5, 1, 2], np.uint8))
+    assert keys_of(np.array([[5, 1, 2, 0, 0]], np.uint8)) == keys_of(np.array([[5, 1, 2]], np.uint8))
+    assert keys_of(np.array([[5, 1, 2, 3]], np.uint8)) != keys_of(np.array([[5, 1, 2]], np.uint8))
 
 
 def test_the_cache_gives_back_what_was_encoded_and_encodes_the_rest(model, example, tmp_path: Path):
@@ -132,7 +132,7 @@ def test_a_damaged_part_is_named(model, example, tmp_path: Path):
 def test_rarefied_samples_are_those_of_training(example):
     from aam.corpus.dataset import ASVDataset, Draw
 
-    shallow = read_samples(DataConfig(example=True), "1000", 7, 150)
+    shallow = open_samples(DataConfig(example=True), "1000", 7, 150)
     assert set(shallow.table.counts.sum(axis=1)) == {1000}
     kept = [example.table.sample_ids.index(sample) for sample in shallow.table.sample_ids]
     training = ASVDataset(
@@ -144,5 +144,5 @@ def test_rarefied_samples_are_those_of_training(example):
 
 
 def test_sequences_are_cut_to_the_model_and_counted():
-    assert read_samples(DataConfig(example=True), "none", 0, 60).cut == 310
-    assert read_samples(DataConfig(example=True), "none", 0, 60).tokens.shape[1] == 61
+    assert open_samples(DataConfig(example=True), "none", 0, 60).cut == 310
+    assert open_samples(DataConfig(example=True), "none", 0, 60).tokens.shape[1] == 61

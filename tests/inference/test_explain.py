@@ -12,7 +12,7 @@ from trained_run import save_run
 
 from aam.checkpoint import open_model
 from aam.config import DataConfig
-from aam.corpus.samples import read_samples
+from aam.corpus.samples import open_samples
 from aam.inference import explain as explaining
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
@@ -41,7 +41,7 @@ def slots(seed: int = 0) -> Slots:
 @pytest.fixture(scope="module")
 def encoding(tmp_path_factory: pytest.TempPathFactory) -> Encoding:
     model, _ = open_model(save_run(tmp_path_factory.mktemp("run")))
-    found = read_samples(DataConfig(example=True), "none", 0, 150)
+    found = open_samples(DataConfig(example=True), "none", 0, 150)
     drawn = found.drawn()
     return Encoding(model, [drawn[row] for row in range(12)], encode_asvs(model, found.tokens, found.columns), None)
 

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from aam.errors import CheckpointError
 from aam.inference import known_asvs
 from aam.inference.known_asvs import KNOWN, ROW, hashes_of, kept, read_known, sketch, write_known
+from aam.io import sequences
 from aam.io.sequences import tokenize
 
 SEQUENCES = ["ACGT", "ACG", "TTTTTT", "GGGG", "CCCCC"]
@@ -31,7 +32,7 @@ def test_a_hash_is_that_of_the_bases_that_the_model_reads() -> None:
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = hashes_of(tokenize(SEQUENCES, 6))
-    monkeypatch.setattr(known_asvs, "PIECE", 2)
+    monkeypatch.setattr(sequences, "ROWS_AT_ONCE", 2)
     np.testing.assert_array_equal(hashes_of(tokenize(SEQUENCES, 6)), whole)
 
 

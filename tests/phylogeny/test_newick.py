@@ -122,8 +122,8 @@ def test_pieces_change_nothing(tree: Node):
     text = f"{tree.newick()};".encode()
     whole = parse_newick(text, "tree")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(newick, "NODES", 2)
-        patch.setattr(newick, "PIECE", 5)
+        patch.setattr(newick, "NODES_AT_ONCE", 2)
+        patch.setattr(newick, "BYTES_AT_ONCE", 5)
         cut = parse_newick(text, "tree")
     assert cut.tip_names == whole.tip_names
     for part in ("tips", "first", "last", "parent", "length", "given", "start"):

@@ -20,7 +20,8 @@ from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus import prepare_part as scratch
 from aam.corpus.prepare import prepare
 from aam.corpus.prepared import Prepared, open_prepared
-from aam.corpus.pretraining import NOT_IN_TREE, ONLY_ABSENT_ASVS, open_corpus
+from aam.corpus.pretraining import open_corpus
+from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS
 from aam.corpus.store import open_store
 from aam.errors import ConfigError, CorpusError
 from aam.io.table import EMPTY_ASVS, EMPTY_SAMPLES, read_table
@@ -80,7 +81,7 @@ TABLE = st.dictionaries(st.sampled_from(["s1", "s2", "s3", "1.10", "é"]), SAMPL
 def test_joined_tables_equal_dictionaries(
     tables: list[Counts], entries: int, shared: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scratch, "ENTRIES", entries)
+    monkeypatch.setattr(scratch, "ENTRIES_AT_ONCE", entries)
     whole = [{s: reads for s, c in table.items() if (reads := {k: n for k, n in c.items() if n})} for table in tables]
     wanted, study = {}, {}
     for number, table in enumerate(whole):
@@ -105,10 +106,10 @@ def test_joined_tables_equal_dictionaries(
         assert found.depth.tolist() == [sum(reads.values()) for reads in wanted.values()]
         assert [found.table.sample_ids[row] for row in found.by_id] == sorted(wanted)
         used = {name for reads in wanted.values() for name in reads}
-        assert set(found.dropped.get(EMPTY_SAMPLES, [])).isdisjoint(wanted)
-        assert len(wanted) + len(found.dropped.get(EMPTY_SAMPLES, [])) == sum(map(len, tables))
+        assert set(found.table.dropped.get(EMPTY_SAMPLES, [])).isdisjoint(wanted)
+        assert len(wanted) + len(found.table.dropped.get(EMPTY_SAMPLES, [])) == sum(map(len, tables))
         named = {name for table in tables for sample in table.values() for name in sample}
-        assert set(found.dropped.get(EMPTY_ASVS, [])) == named - used
+        assert set(found.table.dropped.get(EMPTY_ASVS, [])) == named - used
         assert sorted(found.table.sequences) == sorted(used) and len(found.tokens) == len(used)
         for number, (tree, leaves) in enumerate(zip(found.trees, found.leaves, strict=True)):
             own = used if shared or len(tables) == 1 else {name for reads in whole[number].values() for name in reads}
@@ -131,7 +132,7 @@ def test_what_is_left_out_is_what_opening_the_files_leaves_out(tmp_path: Path):
     prepare(given, tmp_path / "corpus", heard.append)
     plain = open_corpus(PretrainConfig(data=DataConfig(table=given.table[0], tree=given.tree[0], max_missing=0.5)))
     found = open_corpus(PretrainConfig(data=DataConfig(corpus=tmp_path / "corpus")))
-    told = {reason: list(ids) for reason, ids in found.dropped.items()}
+    told = {reason: list(ids) for reason, ids in found.table.dropped.items()}
     assert told == plain.dropped == {
         EMPTY_SAMPLES: ["s0"], EMPTY_ASVS: ["ACGT"], NOT_IN_TREE: ["GATTACA"], ONLY_ABSENT_ASVS: ["s1"],
     }  # fmt: skip
@@ -230,7 +231,7 @@ def test_a_preparation_that_failed_goes_on(three: PrepareConfig, tmp_path: Path,
 
 def test_blocks_of_any_size_give_the_same_bytes(three: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     prepare(three, tmp_path / "whole", quiet)
-    monkeypatch.setattr(scratch, "ENTRIES", 17)
+    monkeypatch.setattr(scratch, "ENTRIES_AT_ONCE", 17)
     prepare(three, tmp_path / "cut", quiet)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
 
@@ -238,7 +239,7 @@ def test_blocks_of_any_size_give_the_same_bytes(three: PrepareConfig, tmp_path: 
 def test_each_block_is_checked_like_a_whole_table(
     three: PrepareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scratch, "ENTRIES", 17)
+    monkeypatch.setattr(scratch, "ENTRIES_AT_ONCE", 17)
     with h5py.File(three.table[1], "a") as file:
         file["sample/matrix/data"][-1] = 0.5
     with pytest.raises(ValueError, match=r"study1\.biom: 1 of \d+ counts are fractional, .* sample 's1\.119'"):
