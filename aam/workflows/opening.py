@@ -10,7 +10,7 @@ from aam.checkpoint import config_of_encoder, find_members, open_model
 from aam.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig, RunConfig, RunnableConfig, flag, part_of
 from aam.config import options as options_of_class
 from aam.config.apply import ApplyConfig
-from aam.corpus.samples import TableSamples, read_samples
+from aam.corpus.samples import TableSamples, open_samples
 from aam.errors import CheckpointError, ConfigError
 from aam.inference.asvs import encode_asvs, open_cache
 from aam.inference.embed import Encoding
@@ -65,7 +65,7 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
         if for_unifrac:
             refuse_finetuned(inputs.model, found.config)
         limit = found.config.model.max_bp
-        samples = read_samples(inputs.data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
+        samples = open_samples(inputs.data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
     say_dropped(samples.dropped, observer)
     warn_of_doubtful_counts(samples.table, observer)
     if samples.cut:
