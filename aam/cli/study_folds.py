@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 
-from aam.checkpoint import FOLD, fold_folders
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.corpus.labels import Labels, doubtful_classes
 from aam.corpus.split import (
@@ -23,9 +21,8 @@ from aam.corpus.split import (
 )
 from aam.corpus.study import Study, likely_groups
 from aam.errors import CheckpointError, ConfigError
-from aam.io.ids import read_ids
 from aam.text import counted, quote
-from aam.training.manifest import MANIFEST, TRAIN_IDS, read_part, run_of
+from aam.training.manifest import read_part
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""
@@ -124,34 +121,6 @@ def recorded_folds(model: Path, study: Study) -> list[Fold]:
         test = np.sort(np.array([place[sample] for sample in ids], np.int64))
         folds.append(Fold(name, np.setdiff1d(np.arange(len(place)), test), test))
     return folds
-
-
-def seen_in_training(model: Path) -> set[str]:
-    """Ids of the samples that a model, or any of those that predict together, was trained on.
-
-    Empty for a checkpoint that has left its run.
-    """
-    try:
-        listed = run_of(model) / TRAIN_IDS
-        if listed.is_file():
-            return set(read_ids(listed, CheckpointError))
-        ids, folds = (read_part(model, name) for name in ("sample_ids", "folds"))
-    except CheckpointError:
-        return set()
-    parts = [path.name for path in (model, model.parent) if path.name.startswith(FOLD)]
-    tested = [folds[name] for number, name in enumerate(folds, 1) if not parts or parts[0] == f"{FOLD}{number}"]
-    return set(ids) - set(ids).intersection(*tested)
-
-
-def tell_missing_folds(model: Path, count: int) -> None:
-    """Warn on stderr where less models are there than a cross-validation makes: it goes on, or was copied in part."""
-    folds = len(read_part(model, "folds")) if fold_folders(model) and (model / MANIFEST).exists() else count
-    if count < folds:
-        click.echo(
-            f"Warning: {model} holds the models of {count} of its {folds} folds, and these alone are used; let the run "
-            "come to its end, or copy the whole folder",
-            err=True,
-        )
 
 
 def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:

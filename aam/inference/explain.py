@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +71,18 @@ class Explanation:
     def order(self) -> NDArray[np.int64]:
         """ASVs [U], the one with the largest share first."""
         return np.argsort(-self.share, kind="stable")
+
+    def deletion_figures(self) -> dict[str, Any]:
+        """By number of ASVs deleted, as text: samples, mean change of the output by ranking, and how many times that
+        of random ASVs it is."""
+        found = dict[str, Any]()
+        for column, count in enumerate(DELETED):
+            if self.deleted_samples[column]:
+                changes = dict(zip(RANKINGS, self.deletion[:, column].tolist(), strict=True))
+                times = changes["integrated gradients"] / changes["random"] if changes["random"] else None
+                samples = int(self.deleted_samples[column])
+                found[str(count)] = {"samples": samples, "mean_change": changes, "times_random": times}
+        return found
 
 
 def distance_to_mean(model: PretrainModel, mean: Tensor) -> Scalar:
