@@ -21,7 +21,7 @@ from sklearn.utils import Tags, check_array
 
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.errors import EmptySampleError, SequenceError, TableError
-from aam.inference.known_asvs import misfit
+from aam.inference.known_asvs import region_mismatch
 from aam.io.ids import pick
 from aam.io.sequences import sequences_of, tokenize
 from aam.models.chunked_encoder import ChunkedEncoder
@@ -50,7 +50,7 @@ class Reads:
 
     def warn_of_misfit(self, encoder: ChunkedEncoder) -> None:
         """Warn where ASVs are from another region, or the other strand, than those the encoder has learned from."""
-        if text := misfit(encoder, pick(self.sequences, self.carried)):
+        if text := region_mismatch(encoder, pick(self.sequences, self.carried)):
             warnings.warn(text, UserWarning, stacklevel=3)
 
     def samples(self, max_bp: int, draw: Draw) -> ASVDataset:

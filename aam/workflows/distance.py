@@ -21,7 +21,7 @@ from aam.corpus.rarefy import rarefy_table
 from aam.errors import ConfigError
 from aam.evaluation.distance import distance_figures, diversity_figures, truth
 from aam.inference.embed import Encoding, as_distances
-from aam.inference.known_asvs import ALIKE, hashes_of, read_known
+from aam.inference.known_asvs import SAME_STUDY, hashes_of, read_known
 from aam.inference.scales import GROWN, Scales, grown_unifrac, read_scales
 from aam.io.ids import SAMPLE_ID
 from aam.io.table import read_table
@@ -111,7 +111,7 @@ def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, obser
         if likeness is not None:
             found = f"{known.share_text(hashes)}, likeness to its nearest study {likeness:.2f}"
     by_latent_tree = "UniFrac by the latent tree (for another study --method grown-tree)"
-    if likeness is None or likeness >= ALIKE:
+    if likeness is None or likeness >= SAME_STUDY:
         observer.say(f"{found}: {by_latent_tree}")
         return "latent-tree"
     if len(tokens) > upgma.MAX_ASVS:
@@ -120,7 +120,7 @@ def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, obser
             f"{by_latent_tree}"
         )
         return "latent-tree"
-    observer.say(f"{found}, below {ALIKE}: UniFrac on a grown tree (or else --method latent-tree)")
+    observer.say(f"{found}, below {SAME_STUDY}: UniFrac on a grown tree (or else --method latent-tree)")
     return "grown-tree"
 
 
