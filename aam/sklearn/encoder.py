@@ -7,7 +7,6 @@ honest as long as the encoder was pretrained on other samples.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embeddings [N, D], rows in the order of X."""
         check_is_fitted(self, "encoder_")
-        from aam.inference.asvs import ASVCache, encode_asvs
+        from aam.inference.asvs import encode_asvs, open_cache
         from aam.inference.embed import Encoding
 
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
@@ -85,12 +84,8 @@ class AAMEncoder(TransformerMixin, TakesTables):
         reads.warn_of_misfit(self.encoder_.asv_encoder)
         samples = reads.samples(self.max_bp_, draw)
         carried = np.unique(samples.counts.indices).astype(np.int64)
-        dim = self.n_features_out_
-        with (
-            nullcontext()
-            if self.cache is None
-            else ASVCache(Path(self.cache), self.encoder_.asv_encoder, dim, self.precision)
-        ) as store:
+        folder = None if self.cache is None else Path(self.cache)
+        with open_cache(folder, self.encoder_.asv_encoder, self.n_features_out_, self.precision) as store:
             asvs = encode_asvs(self.encoder_, samples.tokens, carried, store, precision=self.precision)
         found = Encoding(self.encoder_, samples, asvs, self.token_limit_, self.precision).embeddings()
         return found.float().cpu().numpy()

@@ -14,26 +14,12 @@ from aam.corpus.label_schema import encode
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration, unbounded
-from aam.inference.predictions import (
-    Predictions,
-    average,
-    decode,
-    flat,
-    predict_draws,
-    prediction_table,
-    target_figures,
-)
+from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
 from aam.observer import Observer
 from aam.text import counted
-from aam.workflows.notes import (
-    say_known_share,
-    warn_of_doubtful_counts,
-    warn_of_missing_folds,
-    warn_of_other_region,
-    warn_of_training_samples,
-)
+from aam.workflows import notes
 
 
 @dataclass(frozen=True)
@@ -53,18 +39,18 @@ class NewPredictions:
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
     """Predict all samples of a table that the models of a run can take; raises an InputError for unusable files."""
     members, calibration = open_predictors(model), read_calibration(model)
-    warn_of_missing_folds(model, len(members), observer)
+    notes.warn_of_missing_folds(model, len(members), observer)
     trained = members[0].config
     with observer.stage("reading the data"):
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
         new = open_new_samples(data, trained.target)
-    warn_of_doubtful_counts(new.table, observer)
-    say_known_share(find_members(model)[0], new.tokens, observer)
-    warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
+    notes.warn_of_doubtful_counts(new.table, observer)
+    notes.say_known_share(find_members(model)[0], new.tokens, observer)
+    notes.warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
     with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
         found = predict_all(members, new, config, run)
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
-    table = prediction_table(new.table.sample_ids, found, trained, calibration)
+    table = predictions.prediction_table(new.table.sample_ids, found, trained, calibration)
     for text in unbounded(calibration or Calibration(), trained.target.target, config.coverage):
         observer.warn(text)
     if calibration is None:
@@ -73,8 +59,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         observer.say(f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, taken as unknown")
     scores = dict[str, float]()
     if new.truth is not None:
-        scores = flat(target_figures(table, new.truth, trained, None))
-        warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
+        scores = predictions.flat(predictions.target_figures(table, new.truth, trained, None))
+        notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
     refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
     return NewPredictions(table, refused, scores, len(members))
 
@@ -88,12 +74,15 @@ def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:
     return config.rarefy_depth
 
 
-def predict_all(members: list[Finetuned], new: NewSamples, config: PredictConfig, run: RunConfig) -> Predictions:
+def predict_all(
+    members: list[Finetuned], new: NewSamples, config: PredictConfig, run: RunConfig
+) -> predictions.Predictions:
     """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
     device, repeats = resolve_device(run.device), []
     for member in members:
         draw = draw_of(member.config.data, new.depth, run.seed)
         samples = ASVDataset(new.table.counts, new.tokens, new.table.sample_ids, draw)
-        raw = predict_draws(member.model.to(device), samples, encode(new.labels, member.config.schema), config.draws)
-        repeats.append(decode(raw, member.config))
-    return average(repeats, members[0].config)
+        labels = encode(new.labels, member.config.schema)
+        raw = predictions.predict_draws(member.model.to(device), samples, labels, config.draws)
+        repeats.append(predictions.decode(raw, member.config))
+    return predictions.average(repeats, members[0].config)
