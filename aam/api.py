@@ -24,7 +24,7 @@ from aam.config import (
     part_of,
     with_absolute_paths,
 )
-from aam.config.apply import ApplyConfig, DistanceConfig, EmbedConfig, ExplainConfig
+from aam.config.apply import ApplyConfig, DistanceConfig, EmbedConfig, ExplainConfig, Inputs
 from aam.errors import ConfigError
 from aam.observer import Observer
 
@@ -79,7 +79,7 @@ def embed(
     from aam.workflows.embed import embed
 
     given = options_among({"table": table, "what": what, **options}, EmbedConfig, DataConfig, ApplyConfig, RunConfig)
-    return embed(inputs_of(model, given), part_of(EmbedConfig, given), observer_of(verbose)).frame
+    return embed(Inputs.of(Path(model), given), part_of(EmbedConfig, given), observer_of(verbose)).table
 
 
 def distance(
@@ -89,7 +89,7 @@ def distance(
     from aam.workflows.distance import distance
 
     given = options_among({"table": table, **options}, DistanceConfig, DataConfig, ApplyConfig, RunConfig)
-    return distance(inputs_of(model, given), part_of(DistanceConfig, given), observer_of(verbose)).unifrac
+    return distance(Inputs.of(Path(model), given), part_of(DistanceConfig, given), observer_of(verbose)).unifrac
 
 
 def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
@@ -97,16 +97,16 @@ def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = F
     from aam.workflows.explain import explain
 
     given = options_among({"table": table, **options}, ExplainConfig, DataConfig, ApplyConfig, RunConfig)
-    return explain(inputs_of(model, given), part_of(ExplainConfig, given), observer_of(verbose)).frame
+    return explain(Inputs.of(Path(model), given), part_of(ExplainConfig, given), observer_of(verbose)).table
 
 
 def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
     """Predictions of a model of `aam train` for the samples of a table, by sample id, as `aam predict`."""
     from aam.workflows.predict import predict
 
-    given = options_among({"table": table, "model": model, **options}, PredictConfig, DataConfig, RunConfig)
-    job, data, run = (part_of(cls, given) for cls in (PredictConfig, DataConfig, RunConfig))
-    return predict(job, data, run, observer_of(verbose)).frame
+    given = options_among({"table": table, **options}, PredictConfig, DataConfig, RunConfig)
+    data, config, run = part_of(DataConfig, given), part_of(PredictConfig, given), part_of(RunConfig, given)
+    return predict(Path(model), data, config, run, observer_of(verbose)).table
 
 
 def baseline(
@@ -122,13 +122,6 @@ def baseline(
     run = None if model is None else Path(model)
     config = from_options(FinetuneConfig, given) if run is None else recorded_config(run, given)
     return baseline(config, Runs(run, tuple(map(Path, against))), observer_of(verbose))
-
-
-def inputs_of(model: PathLike, given: dict[str, Any]) -> Any:
-    """The model and the samples that it is applied to."""
-    from aam.workflows.opening import Inputs
-
-    return Inputs.of(Path(model), given)
 
 
 def without_none(given: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from aam.models.pretrain_model import PretrainModel
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step
 
-START = "import aam.cli.embed, aam.checkpoint, aam.corpus.samples, aam.inference.embed"
+START = "import aam.cli.embed, aam.workflows.embed"
 KINDS = ("fp32", "bf16")
 ONE = os.environ | {"OMP_NUM_THREADS": "1"}
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from aam.cli.model_options import common_values, encoding_of, model_command, open_both
-from aam.cli.options import PATH, fields_of, option_values
+from aam.cli.options import PATH, fields_of, model_command, option_values
 from aam.config import part_of
-from aam.config.apply import EmbedConfig
-from aam.errors import ConfigError
+from aam.config.apply import EmbedConfig, Inputs
 from aam.text import counted
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-PREFIX = {"samples": "e", "asvs": "e", "branches": "b"}
-"""Columns are called by it and a number from 1."""
 
 
 @click.command("embed")
@@ -35,44 +27,18 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam embed --model aam-run --table table.biom -o samples.tsv
     """
-    from aam.checkpoint import find_members
-    from aam.cli.data_notes import tell_known
-    from aam.cli.terminal import bar
-    from aam.io.output import check_embedding_output, write_embedding
+    from aam.cli.terminal import TERMINAL
+    from aam.io.output import check_embedding_output
 
     started, asked = time.monotonic(), option_values(options)
-    values, job = common_values(asked), part_of(EmbedConfig, asked)
+    inputs, config = Inputs.of(model_path, asked), part_of(EmbedConfig, asked)
     check_embedding_output(output)
-    opened = open_both(model_path, values, for_unifrac=job.what == "branches")
-    if job.what == "branches" and opened.model.latent_tree is None:
-        raise ConfigError(
-            f"--what branches: the model in {model_path} has no latent tree (--unifrac-head "
-            f"{opened.config.model.unifrac_head}); use --what samples or asvs"
-        )
-    members = find_members(model_path)
-    tell_fold(members)
-    tell_known(members[0], opened.samples.tokens)
-    encoding, table = encoding_of(opened, values.apply), opened.samples.table
-    ids, kind = (table.asv_ids, "asvs") if job.what == "asvs" else (table.sample_ids, "samples")
-    found: Tensor | None
-    if job.what == "asvs":
-        found = encoding.asvs.embeddings
-    else:
-        with bar("samples") as progress:
-            found = encoding.branches(progress) if job.what == "branches" else encoding.embeddings(progress)
-    assert found is not None  # a model without branches was refused
-    write_embedding(output, kind, ids, PREFIX[job.what], found.float().cpu().numpy())
+    with TERMINAL.stage("starting"):
+        from aam.workflows.embed import embed
+    found = embed(inputs, config, TERMINAL)
+    found.write(output)
+    rows, columns = found.values.shape
     click.echo(
-        f"{job.what}: {counted(len(ids), 'rows')} of {counted(found.shape[1], 'columns')}, from "
-        f"{counted(len(table.asv_ids), 'ASVs')}: {output} "
-        f"({time.monotonic() - started:.1f} s)"
+        f"{config.what}: {counted(rows, 'rows')} of {counted(columns, 'columns')}, from {counted(found.asvs, 'ASVs')}: "
+        f"{output} ({time.monotonic() - started:.1f} s)"
     )
-
-
-def tell_fold(members: list[Path]) -> None:
-    """Say on stderr whose embeddings these are, where each fold has an encoder of its own."""
-    if len(members) > 1:
-        first, second = (folder.parent for folder in members[:2])
-        click.echo(
-            f"embedded by the model of {first.name}, one of {len(members)}; --model {second} takes another", err=True
-        )

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from aam.cli.model_options import model_option, tell_last
-from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.cli.options import PATH, add_options, fields_of, model_option, option_values
 from aam.config import from_dict
 from aam.config.apply import ExportConfig
-from aam.io.output import check_output, new_file, through_memory
-
-ABOUT = "aam.json"
-"""What to know for the program's use, within its file."""
+from aam.io.output import check_output
 
 
 @click.command("export")
@@ -31,16 +26,11 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     \b
     Example: aam export --model aam-run --what asvs -o asvs.pt2
     """
-    job = from_dict(ExportConfig, option_values(options))
+    config = from_dict(ExportConfig, option_values(options))
     check_output(output, [".pt2"])
-    import torch
+    from aam.cli.terminal import TERMINAL
+    from aam.workflows.export import export_model
 
-    from aam.checkpoint import open_encoder
-    from aam.inference.export import export_encoder
-
-    tell_last(model_path)
-    found, config = open_encoder(model_path)
-    exported = export_encoder(found, config, job.what)
-    with new_file(output) as partial, through_memory(partial) as memory:
-        torch.export.save(exported.program, memory, extra_files={ABOUT: json.dumps(exported.about)})
-    click.echo(f"{job.what}: {output}, within {exported.difference:.0e} of the model")
+    exported = export_model(model_path, config, TERMINAL)
+    exported.write(output)
+    click.echo(f"{config.what}: {output}, within {exported.difference:.0e} of the model")

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from aam import config as settings
+from aam.config.apply import ApplyConfig
 from aam.errors import ConfigError
 
 C = TypeVar("C", settings.PretrainConfig, settings.FinetuneConfig)
@@ -19,6 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
+TREE_INPUTS = ("tree", "max_missing")
+"""Options of `DataConfig` for a tree, where a command can do without one."""
 OWN_DATA = {
     "example": False,
     **dict.fromkeys(
@@ -139,3 +142,20 @@ def option_values(options: dict[str, Any], config_file: Path | None = None) -> d
         if name not in options:
             raise ConfigError(f"--config {config_file}: unknown option {name!r}{settings.suggest(name, options)}")
     return from_file | {name: value for name, value in options.items() if value is not None and value != ()}
+
+
+model_option = click.option(
+    "--model",
+    "model_path",
+    required=True,
+    type=PATH,
+    metavar="RUN",
+    help="Run directory of a trained model, or a checkpoint in it.",
+)
+
+
+def model_command(extra: Fields) -> Callable[[F], F]:
+    """Decorate a command with --model, the options of every such command, and `extra` ones."""
+    known = fields_of(settings.DataConfig, ("table", "sequences", "example"))
+    known |= extra | fields_of(ApplyConfig) | fields_of(settings.RunConfig, ("seed", "device"))
+    return lambda function: model_option(add_options(known)(function))

@@ -10,6 +10,7 @@ import click
 from aam.cli.options import PATH, add_options, fields_of, option_values
 from aam.config import DataConfig, PredictConfig, RunConfig, part_of
 from aam.errors import ConfigError
+from aam.text import counted
 
 INPUTS = ("table", "sequences", "example", "metadata")
 """The options of `DataConfig` that matter here."""
@@ -29,14 +30,26 @@ def command(output: Path, **values: Any) -> None:
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv
     """
-    from aam.cli.terminal import status
-    from aam.io.output import check_output
+    from aam.cli.terminal import TERMINAL
+    from aam.io.output import check_output, new_file, refuse_existing
 
     asked = option_values(values)
-    job, data, run = part_of(PredictConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
-    if job.model is None:
+    config, data, run = part_of(PredictConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
+    if config.model is None:
         raise ConfigError("no model; give --model RUN, the output directory of `aam train`")
     check_output(output, (".tsv",))
-    with status("starting"):
-        from aam.cli.predict_run import predict_and_report
-    predict_and_report(job.model, job, data, run, output)
+    refused = output.with_name(f"{output.stem}.refused.tsv")
+    refuse_existing(refused)
+    with TERMINAL.stage("starting"):
+        from aam.workflows.predict import predict
+    found = predict(config.model, data, config, run, TERMINAL)
+    with new_file(output) as partial:
+        found.table.to_csv(partial, sep="\t", float_format="%.6g")
+    if len(found.refused):
+        with new_file(refused) as partial:
+            found.refused.to_csv(partial, sep="\t")
+        click.echo(f"{counted(len(found.refused), 'samples')} refused, with reasons in {refused}", err=True)
+    for name, value in found.scores.items():
+        if not name.endswith(("_low", "_high")):
+            click.echo(f"{name:<24}{value:.4f}", err=True)
+    click.echo(f"{counted(len(found.table), 'samples')} predicted by {counted(found.models, 'models')}: {output}")

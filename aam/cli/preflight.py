@@ -9,8 +9,6 @@ import click
 
 from aam.cli.options import TRAINING_ONLY, HeadedCommand, config_options, option_values
 from aam.config import PretrainConfig, from_options
-from aam.config.convert import check_bounds
-from aam.errors import NonFiniteError
 
 
 @click.command("preflight", cls=HeadedCommand)
@@ -28,24 +26,19 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     Examples: aam preflight --example
               aam preflight --table table.biom --tree tree.nwk --preset base --lr 3e-4
     """
-    from aam.cli.terminal import status
+    from aam.cli.terminal import TERMINAL
 
-    check_bounds("seconds", seconds, {"above": 0.0})
     config = from_options(PretrainConfig, option_values(options, config_file))
-    with status("reading the data"):
-        from aam.corpus.pretraining import open_corpus
-        from aam.training.preflight import full_preflight
-
-        corpus = open_corpus(config)
-    with status("checking"):
-        found = full_preflight(config, corpus, seconds)
+    with TERMINAL.stage("starting"):
+        from aam.workflows.checks import preflight, refuse_failed
+    found = preflight(config, seconds, TERMINAL)
     click.echo(str(found))
-    refuse(found.failed)
+    refuse_failed(found.failed)
     click.echo(found.tally())
 
 
 def refuse(failed: Any, remedy: str = "") -> None:
     """Raise NonFiniteError (exit code 3) for the first of these checks, which found a fault."""
-    if failed:
-        names = ", ".join(check.name for check in failed)
-        raise NonFiniteError(f"preflight: {names}: {failed[0].detail}{remedy}")
+    from aam.workflows.checks import refuse_failed
+
+    refuse_failed(failed, remedy)

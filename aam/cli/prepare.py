@@ -35,10 +35,11 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
         return
     if verify is not None or output is None:
         raise ConfigError("give tables, trees and --output FOLDER to prepare, or --verify FOLDER alone to check")
+    from aam.cli.terminal import TERMINAL
     from aam.corpus.prepare import prepare
 
     started = time.monotonic()
-    store = prepare(from_dict(PrepareConfig, asked), output, lambda text: click.echo(text, err=True))
+    store = prepare(from_dict(PrepareConfig, asked), output, TERMINAL.say)
     click.echo(f"{contents(store.manifest['counts'])}: {output} ({time.monotonic() - started:.1f} s)")
 
 

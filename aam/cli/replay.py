@@ -29,29 +29,23 @@ def command(bundle: Path, locate: bool, device: str) -> int:
     \b
     Example: aam replay aam-run/faults/step-12/bundle.safetensors --locate
     """
-    from aam.models.devices import resolve_device
-    from aam.training.bundles import open_bundle, versions
-    from aam.training.diagnosis import full_text
-    from aam.training.replay import compare, replay, trace
+    from aam.cli.terminal import TERMINAL
+    from aam.workflows.checks import replay
 
-    found = open_bundle(bundle, resolve_device(device))
-    samples = sum(len(batch.sample_ids) for batch in found.attempt.microbatches)
-    click.echo(f"step {found.attempt.number + 1}: {samples} samples, {found.config.optim.precision}")
-    here = versions(found.learner.device)
-    for name, text in found.versions.items():
-        if here[name] != text:
-            click.echo(f"{name} is {here[name]} here, {text} in the run: the last bits may differ")
-    if locate:
-        click.echo(full_text(trace(found), found.names, {}), nl=False)
-    again = replay(found)
-    if found.outcome is None:
+    found = replay(bundle, device, locate, TERMINAL)
+    attempt, again = found.bundle.attempt, found.again
+    samples = sum(len(batch.sample_ids) for batch in attempt.microbatches)
+    click.echo(f"step {attempt.number + 1}: {samples} samples, {found.bundle.config.optim.precision}")
+    for name, (here, there) in found.changed.items():
+        click.echo(f"{name} is {here} here, {there} in the run: the last bits may differ")
+    click.echo(found.trace, nl=False)
+    if not found.rows:
         click.echo(
             f"loss {again.terms[0]:.9g}, gradient norm {again.grad_norm:.9g}; the run recorded nothing to compare"
         )
         return 0
-    rows = list(compare(found.outcome, again))
     click.echo(f"{'':<15}{'recorded':<18}{'again':<18}")
-    for row in rows:
+    for row in found.rows:
         click.echo(f"{row.name:<15}{row.recorded:<18}{row.again:<18}{'same bits' if row.same else 'DIFFERENT'}")
     click.echo("the weights were not updated, then and now" if not again.updated else "the weights were updated")
-    return 0 if all(row.same for row in rows) else 1
+    return 0 if found.same else 1

@@ -1,14 +1,15 @@
-"""Settings of `aam predict`."""
+"""Settings of the commands that apply a trained model, and of `aam unifrac`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
+from aam.config.convert import part_of
 from aam.config.fields import Precision, UnifracEngine, UnifracMetric, option
 from aam.config.finetune import FoldConfig
-from aam.config.pretrain import ModelConfig
+from aam.config.pretrain import DataConfig, ModelConfig, RunConfig
 
 ExportWhat = Literal["asvs", "samples"]
 EmbedWhat = Literal["samples", "asvs", "branches"]
@@ -44,6 +45,20 @@ class ApplyConfig:
         "Number format of the encoders' matrix products; bf16 takes half the time on hardware that supports it, and "
         "embeddings differ by about 0.5 %.",
     )
+
+
+class Inputs(NamedTuple):
+    """The path of a trained model, and the settings of the samples that it is applied to."""
+
+    model: Path
+    data: DataConfig
+    apply: ApplyConfig = ApplyConfig()
+    run: RunConfig = RunConfig()
+
+    @classmethod
+    def of(cls, model: Path, asked: dict[str, Any]) -> Inputs:
+        """From options by name, of which those of other classes are ignored; raises ConfigError for a wrong value."""
+        return cls(model, part_of(DataConfig, asked), part_of(ApplyConfig, asked), part_of(RunConfig, asked))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import DataConfig
@@ -248,4 +247,6 @@ def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Ha
 
 def _numbered(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:
     """Labels as numbers in order of first appearance: scikit-learn sorts labels, and cannot sort mixed types."""
+    import pandas as pd  # half a second that commands without folds do not wait for
+
     return None if labels is None else pd.factorize(pd.Series(labels, dtype=object), use_na_sentinel=False)[0]

@@ -1,9 +1,9 @@
-"""ASV embeddings on disk, by sequence and weights: what was encoded once is never encoded again.
+"""Embeddings of the ASVs of a table, and a cache of them on disk by sequence and weights.
 
-A folder holds one sub-folder for each ASV encoder, named by the hash of its weights and, where it is not fp32, the
-precision of its products, with parts in safetensors: `keys`
-uint8 [n, 16], hashes of the tokens, and `embeddings` float32 [n, D]. A part is written whole or not at all, as soon as
-it is full, so an interrupted run goes on where it was. Several processes may write: a part is named after its keys.
+The folder of a cache has a sub-folder for each ASV encoder, named by the hash of its weights and, where it is not fp32,
+the precision of its products. It holds parts in safetensors: `keys` uint8 [n, 16], hashes of the tokens, and
+`embeddings` float32 [n, D]. A part is written atomically as soon as it is full, so an interrupted run goes on where it
+was. Several processes may write, since a part is named by the hash of its keys.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,20 +32,10 @@ from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
 
 ASV_ROWS = 512
-"""ASVs encoded at once; they bound memory and change nothing."""
+"""ASVs encoded at once; bounds memory and does not change results."""
 KEY_BYTES = 16
 PART_ROWS = 4096
 """ASVs of a part: what an interruption loses at most."""
-
-
-class EmbeddingStore(Protocol):
-    """Keeps ASV embeddings between calls; see `aam.inference.asvs`."""
-
-    def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which of these ASVs [U] are known, and the embeddings [known, D] of those."""
-
-    def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
-        """Keep the embeddings [n, D] of these ASVs."""
 
 
 class EncodedASVs(NamedTuple):
@@ -56,7 +46,7 @@ class EncodedASVs(NamedTuple):
 
 
 def device_of(model: PretrainModel) -> torch.device:
-    """Where the model computes."""
+    """The device of the weights."""
     return next(model.parameters()).device
 
 
@@ -65,7 +55,7 @@ def encode_asvs(
     model: PretrainModel,
     tokens: NDArray[np.uint8],
     columns: NDArray[np.int64],
-    store: EmbeddingStore | None = None,
+    store: ASVCache | None = None,
     progress: Progress = no_progress,
     precision: Precision = "fp32",
 ) -> EncodedASVs:
@@ -112,7 +102,7 @@ def keys_of(tokens: NDArray[np.uint8]) -> list[bytes]:
 
 
 class ASVCache:
-    """An `EmbeddingStore` of embeddings [*, D] in a folder; leaving the `with` block writes what is not yet on disk."""
+    """Embeddings of ASVs in a folder; leaving the `with` block writes the part that is not yet on disk."""
 
     def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int, precision: Precision = "fp32"):
         refuse_unwritable(folder, "--cache", ConfigError)
@@ -129,7 +119,7 @@ class ASVCache:
         return len(self._where) + len(self._keys)
 
     def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Which of the ASVs, tokens [U, L], are on disk, and the embeddings [known, D] of those, in their order."""
+        """Which ASVs of tokens [U, L] are on disk, bool [U], and the embeddings [known, D] of those, in their order."""
         places = [self._where.get(key) for key in keys_of(tokens)]
         known = np.array([place is not None for place in places], dtype=bool)
         by_part: dict[Path, list[tuple[int, int]]] = {}
@@ -143,7 +133,7 @@ class ASVCache:
         return known, found
 
     def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
-        """Take the embeddings [n, D] of ASVs, tokens [n, L]; on disk once a part is full or `flush` is called."""
+        """Keep the embeddings [n, D] of ASVs, tokens [n, L]; on disk once a part is full or `flush` is called."""
         self._keys += keys_of(tokens)
         self._rows += list(embeddings.astype(np.float32))
         if len(self._keys) >= PART_ROWS:

@@ -1,7 +1,7 @@
-"""Samples of a table under a trained model: the one place that embeds them, for every command that needs it.
+"""Embeddings, UniFrac and Faith PD of the samples of a table by a trained model.
 
-Their ASVs are encoded before, each once (`aam.inference.asvs`); samples follow in blocks. Memory is that of the
-results and of one block, not of the table. N samples, U ASVs, the other axes as in `aam.models`.
+The ASVs are encoded first, each once (`aam.inference.asvs`), then the samples in batches, so that memory grows with the
+results and with one batch, not with the table. N samples, U ASVs, the other axes as in `aam.models`.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
 
 SAMPLE_ROWS = 64
-"""Samples encoded at once; they bound memory and change nothing."""
-BLOCK_SLOTS = 4096
-"""Slots of samples encoded at once: past the caches of a CPU, larger matrix products get slower."""
+"""Samples in a batch; bounds memory and does not change results."""
+BATCH_SLOTS = 4096
+"""Slots of a batch of samples of like size: past the caches of a CPU, larger matrix products get slower."""
 
 
 class Samples(Protocol):
-    """Drawn samples by number: a list of them, or an `ASVDataset`, which draws each when it is asked for."""
+    """Drawn samples by number: a list, or an `ASVDataset`, which draws each sample when it is read."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> Sample: ...
 
 
 @dataclass(frozen=True)
-class Block:
-    """Some samples whose slots [B, S] point with `index` to rows of `EncodedASVs`, the most abundant ASV first."""
+class SlotBatch:
+    """Samples as slots [B, S], the most abundant ASV first: `index` is its row in `EncodedASVs`."""
 
     index: Tensor
     valid: Tensor
     abundance: Tensor
 
 
-class PlacedBlock(NamedTuple):
-    """Samples on the latent branches: `samples.tips` [B, R] stands for the R ASVs that are `rows` of `EncodedASVs`."""
+class BranchBatch(NamedTuple):
+    """Samples on the latent branches; column r of `samples.tips` [B, R] is ASV `rows[r]` of `EncodedASVs`."""
 
     rows: Tensor
     tip_lengths: Tensor
@@ -56,10 +56,10 @@ class PlacedBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Samples, their encoded ASVs and the model: everything that can be said about them.
+    """Samples, their encoded ASVs and the model, from which embeddings, distances and diversities are computed.
 
-    `token_limit`: most ASVs of a sample that its embedding sees, the most abundant; UniFrac always sees all.
-    `precision` is that of the sample encoder; branches and their sums are in single precision.
+    The embedding of a sample reads its `token_limit` most abundant ASVs (None: all), UniFrac always all of them.
+    `precision` is that of the sample encoder; sums over latent branches are in single precision.
     """
 
     model: PretrainModel
@@ -70,12 +70,12 @@ class Encoding:
 
     @torch.inference_mode()
     def embeddings(self, progress: Progress = no_progress) -> Tensor:
-        """Sample embeddings [N, D]; samples of like size are encoded together, so that little is padding."""
+        """Sample embeddings [N, D]; samples of like size are encoded together, to compute little padding."""
         parts, order = list[Tensor](), list[int]()
-        for rows in self._alike():
-            block = self.block(rows, self.token_limit)
+        for rows in self._rows_by_size():
+            batch = self.batch(rows, self.token_limit)
             with products_in(self.precision, device_of(self.model)):
-                found = self.model.encode_samples(self.asvs.embeddings, block.index, block.valid, block.abundance)
+                found = self.model.encode_samples(self.asvs.embeddings, batch.index, batch.valid, batch.abundance)
             parts.append(at_least_single(found.embeddings))
             order += rows
             progress(len(order), len(self.samples))
@@ -86,8 +86,8 @@ class Encoding:
     def faith_pd(self, factor: float | None) -> Tensor:
         """Faith's phylogenetic diversity [N] in the units of the training tree.
 
-        It is the length of the latent branches times the `factor` that `aam.inference.scales` found; without one, what
-        the head on sample embeddings says, which depends on how like those of training the samples are.
+        The length of the latent branches times `factor` (see `aam.inference.scales`), or, without a factor, the output
+        of the head on sample embeddings, which is the worse the less the samples are like those of training.
         """
         if factor is not None and (lengths := self.latent_lengths()) is not None:
             return lengths * factor
@@ -97,16 +97,16 @@ class Encoding:
     def latent_lengths(self) -> Tensor | None:
         """Length of all latent branches of each sample [N], None where the model has no latent tree.
 
-        UniFrac is a quotient, so what it teaches has no unit. That of tree distances, which the latent tree learns too,
-        serves badly for unions: in three runs on real studies these were 1.3, 1.9 and 3.9 times too short by it, and
-        nearly the same for all samples of a study.
+        UniFrac is a quotient, so latent lengths that are learned from it have no unit. The unit of tree distances,
+        which the latent tree learns too, fits unions of branches badly: in three runs on real studies these were 1.3,
+        1.9 and 3.9 times too short, by nearly the same factor for all samples of a study.
         """
         tree, parts = self.model.latent_tree, list[Tensor]()
         if tree is None:
             return None
-        for block in self.blocks(None):
-            rows, local = torch.unique(block.index, return_inverse=True)
-            parts.append(tree.faith_pd(tree(self.asvs.embeddings[rows]), local, block.valid))
+        for batch in self.batches(None):
+            rows, local = torch.unique(batch.index, return_inverse=True)
+            parts.append(tree.faith_pd(tree(self.asvs.embeddings[rows]), local, batch.valid))
         return torch.cat(parts)
 
     @torch.inference_mode()
@@ -115,13 +115,13 @@ class Encoding:
         tree = self.model.latent_tree
         if tree is None:
             return None
-        placed = list(self._placed(tree))
-        sizes = [len(block.samples.x) for block in placed]
+        placed = list(self._branch_batches(tree))
+        sizes = [len(batch.samples.x) for batch in placed]
         found = torch.zeros(sum(sizes), sum(sizes), device=device_of(self.model))
         rows = np.r_[0, np.cumsum(sizes)]
         for i, left in enumerate(placed):
             for j in range(i, len(placed)):
-                part = between(tree, left, placed[j])
+                part = unifrac_between(tree, left, placed[j])
                 found[rows[i] : rows[i + 1], rows[j] : rows[j + 1]] = part
                 found[rows[j] : rows[j + 1], rows[i] : rows[i + 1]] = part.T
             progress((i + 1) * (2 * len(placed) - i), len(placed) * (len(placed) + 1))
@@ -147,57 +147,58 @@ class Encoding:
     def branches(self, progress: Progress = no_progress) -> Tensor | None:
         """Coordinates [N, K] of samples on the latent branches: presence (or share of the reads) times branch length.
 
-        The sum of their absolute differences is the branch length that two samples do not share, private tips apart.
+        The sum of absolute differences between two samples is the branch length that they do not share, without the
+        private tips of ASVs.
         """
         tree = self.model.latent_tree
         if tree is None:
             return None
         parts: list[Tensor] = []
-        for placed in self._placed(tree):
+        for placed in self._branch_batches(tree):
             parts.append(placed.samples.x * placed.branch_lengths)
             progress(sum(map(len, parts)), len(self.samples))
         return torch.cat(parts)
 
-    def blocks(self, limit: int | None, rows: Sequence[int] | None = None) -> Iterator[Block]:
-        """The samples (or those numbered `rows`) in blocks, each cut to its own longest sample, or to `limit` ASVs."""
+    def batches(self, limit: int | None, rows: Sequence[int] | None = None) -> Iterator[SlotBatch]:
+        """The samples (or those numbered `rows`) in batches; see `batch`."""
         rows = range(len(self.samples)) if rows is None else rows
         for start in range(0, len(rows), SAMPLE_ROWS):
-            yield self.block(rows[start : start + SAMPLE_ROWS], limit)
+            yield self.batch(rows[start : start + SAMPLE_ROWS], limit)
 
-    def block(self, rows: Sequence[int], limit: int | None) -> Block:
-        """The samples numbered `rows`, cut to the longest of them, or to the `limit` most abundant ASVs of each."""
+    def batch(self, rows: Sequence[int], limit: int | None) -> SlotBatch:
+        """The samples numbered `rows`, with as many slots as the largest has ASVs, but at most `limit`."""
         batch, device = collate_fn([self.samples[row] for row in rows]), device_of(self.model)
         place = torch.from_numpy(np.searchsorted(self.asvs.columns, batch.asvs.numpy()))
         order = batch.counts.argsort(dim=1, descending=True, stable=True)[:, : limit or None]
         counts = batch.counts.gather(1, order)
-        return Block(
+        return SlotBatch(
             place[batch.index].gather(1, order).to(device),
             batch.valid.gather(1, order).to(device),
             (counts / counts.sum(dim=1, keepdim=True)).to(device),
         )
 
-    def _alike(self) -> Iterator[list[int]]:
-        """Numbers of all samples in blocks of like size and at most `BLOCK_SLOTS` slots."""
+    def _rows_by_size(self) -> Iterator[list[int]]:
+        """Numbers of all samples, grouped by like size into batches of at most `BATCH_SLOTS` slots."""
         sizes = np.array([len(self.samples[row].asvs) for row in range(len(self.samples))])
         group: list[int] = []
         for row in np.argsort(sizes, kind="stable").tolist():
-            if group and sizes[row] * (len(group) + 1) > BLOCK_SLOTS:
+            if group and sizes[row] * (len(group) + 1) > BATCH_SLOTS:
                 yield group
                 group = []
             group.append(row)
         yield group
 
-    def _placed(self, tree: LatentTree) -> Iterator[PlacedBlock]:
-        """The samples on the branches, in blocks that hold the tips of their own ASVs alone."""
-        for block in self.blocks(None):
-            rows, local = torch.unique(block.index, return_inverse=True)
+    def _branch_batches(self, tree: LatentTree) -> Iterator[BranchBatch]:
+        """The samples on the branches, in batches that hold the tips of their own ASVs alone."""
+        for batch in self.batches(None):
+            rows, local = torch.unique(batch.index, return_inverse=True)
             branches = tree(self.asvs.embeddings[rows])
-            placed = tree.place(branches, local, block.valid, block.abundance)
-            yield PlacedBlock(rows, branches.tips, branches.lengths, placed)
+            placed = tree.place(branches, local, batch.valid, batch.abundance)
+            yield BranchBatch(rows, branches.tips, branches.lengths, placed)
 
 
-def between(tree: LatentTree, left: PlacedBlock, right: PlacedBlock) -> Tensor:
-    """UniFrac [B, B'] between the samples of two blocks, on the tips of both."""
+def unifrac_between(tree: LatentTree, left: BranchBatch, right: BranchBatch) -> Tensor:
+    """UniFrac [B, B'] between the samples of two batches, on the tips of both."""
     rows = torch.unique(torch.cat([left.rows, right.rows]))
     lengths = left.tip_lengths.new_zeros(len(rows))
     sides = []
@@ -207,7 +208,7 @@ def between(tree: LatentTree, left: PlacedBlock, right: PlacedBlock) -> Tensor:
         tips = side.samples.tips.new_zeros(len(side.samples.tips), len(rows))
         tips[:, here] = side.samples.tips
         sides.append(SampleBranches(side.samples.x, tips))
-    members = lengths.new_zeros(0)  # samples are placed already, so nobody asks for the memberships of single ASVs
+    members = lengths.new_zeros(0)  # of single ASVs: not read once samples are placed
     return tree.unifrac(Branches(members, lengths, left.branch_lengths), *sides)
 
 

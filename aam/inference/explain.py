@@ -1,15 +1,15 @@
-"""What a fine-tuned model predicts, as a number that can be explained by the ASVs of a sample.
+"""How much each ASV moves an output of a model: integrated gradients, attention, and a check by deleting ASVs.
 
-The head reads ASVs by their embeddings and, those it knows, as themselves. Behind its embedding in a slot an ASV
-therefore has marks: a 1 in the place it has among the known ASVs, or none. Along the paths of integrated gradients they
-fade in like the embedding, so what the head learned of single ASVs counts for them.
+The head of a fine-tuned model reads ASVs by their embeddings and, where it has learned of an ASV by itself, by its
+identity. An ASV therefore has marks behind its embedding in a slot: a one-hot of its place among the identities, or
+zeros. Along the paths of integrated gradients marks fade in like embeddings, so identities count as influence too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, NumericTarget
 from aam.errors import ConfigError
-from aam.inference.embed import Block, Encoding
+from aam.inference.embed import Encoding, SlotBatch
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.models.target_head import community_features, read_amount
@@ -27,9 +27,9 @@ from aam.observer import Progress, no_progress
 from aam.text import quote
 
 STEPS = 32
-"""Paths of integrated gradients; each is looked at in one place, at the middles of equal parts."""
+"""Points of the integral along a path, at the middles of equal parts; each has a path of its own."""
 DELETED = (1, 2, 4, 8, 16)
-"""How many ASVs of a sample are deleted; samples with no more than that are left out of the mean."""
+"""Numbers of ASVs deleted from a sample; samples with no more ASVs than that are left out of the mean."""
 RANDOM_DRAWS = 5
 """Random deletions of each sample that are averaged."""
 RANKINGS = ("integrated gradients", "attention", "abundance", "random")
@@ -38,7 +38,7 @@ RANKINGS = ("integrated gradients", "attention", "abundance", "random")
 class Slots(NamedTuple):
     """Samples as the sample encoder takes them: asvs [B, S, D], relative abundance [B, S], valid [B, S].
 
-    Where a scalar wants to know more of ASVs than their embeddings, `marks` follow these in the last axis.
+    Marks, for a scalar that reads them, follow the embeddings in the last axis of `asvs`.
     """
 
     asvs: Tensor
@@ -47,7 +47,7 @@ class Slots(NamedTuple):
 
 
 Scalar = Callable[[Slots], Tensor]
-"""What is explained: one number [B] for each sample; gradients must reach `asvs` and `abundance`."""
+"""The output that is explained, one number [B] for each sample; gradients must reach `asvs` and `abundance`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,18 @@ class Explanation:
         """ASVs [U], the one with the largest share first."""
         return np.argsort(-self.share, kind="stable")
 
+    def deletion_figures(self) -> dict[str, Any]:
+        """By number of ASVs deleted, as text: samples, mean change of the output by ranking, and how many times that
+        of random ASVs it is."""
+        found = dict[str, Any]()
+        for column, count in enumerate(DELETED):
+            if self.deleted_samples[column]:
+                changes = dict(zip(RANKINGS, self.deletion[:, column].tolist(), strict=True))
+                times = changes["integrated gradients"] / changes["random"] if changes["random"] else None
+                samples = int(self.deleted_samples[column])
+                found[str(count)] = {"samples": samples, "mean_change": changes, "times_random": times}
+        return found
+
 
 def distance_to_mean(model: PretrainModel, mean: Tensor) -> Scalar:
     """Mean squared difference between a sample embedding and `mean` [D]."""
@@ -85,27 +97,27 @@ def distance_to_mean(model: PretrainModel, mean: Tensor) -> Scalar:
 def explain(
     encoding: Encoding,
     scalar: Scalar,
-    most: int,
+    max_samples: int,
     seed: int = 0,
     progress: Progress = no_progress,
     marks: Tensor | None = None,
 ) -> Explanation:
-    """Explain `scalar` on at most `most` samples of an encoding, drawn at random, seeded.
+    """Explain `scalar` on at most `max_samples` samples of an encoding, drawn at random by `seed`.
 
-    `marks` [U, M] stand behind the embeddings of the ASVs in the slots that `scalar` gets.
+    `marks` [U, M] of the ASVs are appended to their embeddings in the slots that `scalar` is called with.
     """
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(encoding.samples))[:most]).tolist()
+    rows = np.sort(rng.permutation(len(encoding.samples))[:max_samples]).tolist()
     width = len(encoding.asvs.columns)
     sums = {name: np.zeros(width) for name in ("samples", "abundance", "attention", "attribution", "influence")}
     moved, counted, done = np.zeros((len(RANKINGS), len(DELETED))), np.zeros(len(DELETED), dtype=np.int64), 0
     asvs = encoding.asvs.embeddings.clone()  # out of inference mode, so that gradients may pass
     marked = asvs if marks is None else torch.cat([asvs, marks], dim=1)
-    for block in encoding.blocks(encoding.token_limit, rows):
-        slots = Slots(marked[block.index], block.abundance, block.valid)
+    for batch in encoding.batches(encoding.token_limit, rows):
+        slots = Slots(marked[batch.index], batch.abundance, batch.valid)
         gradients = integrated_gradients(scalar, slots, marked, rng)
-        attention = attention_weights(encoding.model, slots._replace(asvs=asvs[block.index]))
-        add_up(sums, block, attention, gradients)
+        attention = attention_weights(encoding.model, slots._replace(asvs=asvs[batch.index]))
+        add_to_sums(sums, batch, attention, gradients)
         for column, count in enumerate(DELETED):
             enough = slots.valid.sum(dim=1) > count
             if enough.any():
@@ -113,7 +125,7 @@ def explain(
                 ranked = [gradients.abs()[enough], attention[enough], some.abundance]
                 moved[:, column] += deletion(scalar, some, ranked, count, rng)
                 counted[column] += int(enough.sum())
-        done += len(block.index)
+        done += len(batch.index)
         progress(done, len(rows))
     carried = np.maximum(sums["samples"], 1)
     means = {name: sums[name] / carried for name in ("abundance", "attention", "attribution", "influence")}
@@ -129,7 +141,7 @@ def explain(
 
 
 def mean_explanation(found: Sequence[Explanation]) -> Explanation:
-    """The explanations of several models, of the same samples, averaged field by field."""
+    """The mean, field by field, of explanations of the same samples by several models."""
     means = {
         field.name: np.mean([getattr(one, field.name) for one in found], axis=0)
         for field in fields(Explanation)
@@ -139,7 +151,7 @@ def mean_explanation(found: Sequence[Explanation]) -> Explanation:
 
 
 def integrated_gradients(scalar: Scalar, slots: Slots, background: Tensor, rng: np.random.Generator) -> Tensor:
-    """Attribution of each slot [B, S], 0 in padding; `background` [U, D] are the ASVs that paths begin with."""
+    """Attribution of each slot [B, S], 0 in padding; paths start from random rows of `background` [U, D]."""
     amounts = torch.where(slots.valid, slots.abundance, 1.0).log()
     equal = -slots.valid.sum(dim=1, keepdim=True).log().expand_as(amounts)
     moved = torch.where(slots.valid, amounts - equal, 0.0)
@@ -171,23 +183,23 @@ def deletion(
     [scores + 1]."""
     before = scalar(slots)
     draws = [torch.from_numpy(rng.random(slots.valid.shape)).to(slots.valid.device) for _ in range(RANDOM_DRAWS)]
-    moved = [float((scalar(without(slots, score, count)) - before).abs().sum()) for score in [*scores, *draws]]
+    moved = [float((scalar(without_leading(slots, score, count)) - before).abs().sum()) for score in [*scores, *draws]]
     return np.array([*moved[: len(scores)], np.mean(moved[len(scores) :])])
 
 
-def without(slots: Slots, score: Tensor, count: int) -> Slots:
-    """The samples less their `count` valid slots of largest score [B, S], the abundance of the rest scaled to 1."""
+def without_leading(slots: Slots, score: Tensor, count: int) -> Slots:
+    """The samples without their `count` valid slots of largest score [B, S], the abundance of the rest scaled to 1."""
     leading = torch.where(slots.valid, score, -torch.inf).argsort(dim=1, descending=True)[:, :count]
     valid = slots.valid.scatter(1, leading, False)
     abundance = torch.where(valid, slots.abundance, 0.0)
     return Slots(slots.asvs, abundance / abundance.sum(dim=1, keepdim=True), valid)
 
 
-def add_up(sums: dict[str, NDArray[np.float64]], block: Block, attention: Tensor, gradients: Tensor) -> None:
-    """Add the slots [B, S] of a block to the sums [U] of their ASVs."""
-    valid = block.valid.cpu().numpy()
-    place = block.index.cpu().numpy()[valid]
-    found = {"abundance": block.abundance, "attention": attention, "attribution": gradients}
+def add_to_sums(sums: dict[str, NDArray[np.float64]], batch: SlotBatch, attention: Tensor, gradients: Tensor) -> None:
+    """Add the slots [B, S] of a batch to the sums [U] of their ASVs."""
+    valid = batch.valid.cpu().numpy()
+    place = batch.index.cpu().numpy()[valid]
+    found = {"abundance": batch.abundance, "attention": attention, "attribution": gradients}
     found |= {"influence": gradients.abs(), "samples": torch.ones_like(gradients)}
     for name, values in found.items():
         sums[name] += np.bincount(place, weights=values.double().cpu().numpy()[valid], minlength=len(sums[name]))

@@ -24,13 +24,13 @@ from aam.inference.embed import Encoding
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import Losses
 
-ROWS = 1 << 14
-"""Samples whose ASVs are looked up at a time."""
+LOOKUP_ROWS = 1 << 14
+"""Samples whose ASVs are looked up at a time; bounds memory."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Whole samples under a model: their `encoding`, and UniFrac [N, N] by each head, None where one is off."""
+    """Whole samples encoded by a model, and their UniFrac [N, N] by each head, None for a head that the model lacks."""
 
     encoding: Encoding
     unifrac: Tensor | None
@@ -45,7 +45,7 @@ class Embedded:
 
 
 class HeldOut:
-    """The validation side of a corpus, drawn and masked once, so that every evaluation sees the same.
+    """The validation samples of a corpus, drawn and masked once, so that every evaluation scores the same.
 
     `true` [N, N] is the UniFrac of `samples`, NaN between studies that have trees of their own.
     """
@@ -63,7 +63,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, config: PretrainConfig, corpus: Corpus) -> HeldOut:
-        """The held-out samples of a pretraining, drawn and masked as its own."""
+        """The held-out samples of a pretraining, drawn and masked as its training samples are."""
         draw = draw_of(config.data, corpus.depth, config.run.seed)
         return cls(corpus, draw, config.loss, config.optim.batch_size)
 
@@ -72,11 +72,11 @@ class HeldOut:
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
-        """Which ASVs [A] training samples carry; the others are new to the model."""
+        """Which ASVs are in training samples, bool [A]; the others are new to the model."""
         table, found = self.corpus.table, np.zeros(len(self.corpus.tokens), dtype=bool)
         rows = table.stored_rows(self.corpus.sides.train)
-        for start in range(0, len(rows), ROWS):  # in pieces: the table may be larger than the memory
-            found[table.stored[rows[start : start + ROWS]].indices] = True
+        for start in range(0, len(rows), LOOKUP_ROWS):  # in pieces: the table may be larger than the memory
+            found[table.stored[rows[start : start + LOOKUP_ROWS]].indices] = True
         return found
 
     def comparable(self) -> NDArray[np.int64]:
@@ -85,12 +85,12 @@ class HeldOut:
         return np.flatnonzero(known[known.sum(axis=1).argmax()])
 
     def predict(self, model: PretrainModel) -> Embedded:
-        """UniFrac of all pairs of the held-out samples, each with all its ASVs, whatever the token limit."""
+        """UniFrac of all pairs of the held-out samples, each with all its ASVs regardless of the token limit."""
         encoding = self.encoding(model)
         return Embedded(encoding, encoding.unifrac(), encoding.euclidean())
 
     def encoding(self, model: PretrainModel) -> Encoding:
-        """The held-out samples whose pairs are scored, under a model."""
+        """The held-out samples whose pairs are scored, encoded by a model."""
         columns = np.unique(np.concatenate([sample.asvs for sample in self.samples]))
         asvs = encode_asvs(model, self.corpus.tokens, columns)
         return Encoding(model, self.samples, asvs, self.draw.token_limit)
@@ -117,7 +117,7 @@ class HeldOut:
 
     @torch.inference_mode()
     def validate(self, model: PretrainModel, score: Callable[[Batch], Losses]) -> dict[str, float]:
-        """What the loop asks again and again: mean loss terms over the samples, by `score`, and the figures."""
+        """Mean loss terms over the samples, by `score`, and the figures: the validation of a training loop."""
         training = model.training
         model.eval()
         sums: defaultdict[str, float] = defaultdict(float)
@@ -130,7 +130,7 @@ class HeldOut:
 
     @torch.inference_mode()
     def figures(self, model: PretrainModel, embedded: Embedded | None = None) -> dict[str, float]:
-        """What the model alone reaches, by what `predict` gave where that is at hand; `baselines` has to be beaten."""
+        """Scores of nucleotides and of UniFrac by each head; `embedded` is the result of `predict`, if at hand."""
         training = model.training
         model.eval()
         embedded = embedded or self.predict(model)
@@ -146,7 +146,7 @@ class HeldOut:
         return found
 
     def baselines(self, model: ModelConfig, seed: int) -> dict[str, float | str]:
-        """Consensus for nucleotides; calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
+        """Scores of the nucleotide consensus, of calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
         train = self.corpus.sides.train
         dataset = self.corpus.samples(train, self.draw.whole)
         chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]

@@ -1,8 +1,9 @@
-"""Whether the ASVs of a table are read from where a model's were: the same primers, the same strand.
+"""Are the ASVs of a table like those that a model was trained on: the same ASVs, the same region and strand?
 
-The nucleotide head knows what is usual at each position of a read, and by that alone tells ASVs of its primers from all
-others. Measured on four studies under two models, in nats a base: -0.5 to -1.1 for ASVs of the same primers, -2.3 to
--3.7 for their reverse complements, -2.2 to -3.2 for ASVs cut five bases later; all bases alike are -ln 4 = -1.39.
+A sketch beside a checkpoint records which ASVs were in training, and in what part of each study's samples. Region and
+strand are told by the nucleotide head, which has learned what is usual at each position of a read. Mean log-probability
+of a base by position, measured on four studies under two models, in nats: -0.5 to -1.1 for ASVs of the same primers,
+-2.3 to -3.7 for their reverse complements, -2.2 to -3.2 for ASVs cut five bases later; -ln 4 = -1.39 by chance.
 """
 
 from __future__ import annotations
@@ -26,75 +27,78 @@ from aam.models.chunked_encoder import ChunkedEncoder
 KNOWN = "known_asvs.npy"
 """File of a checkpoint folder: the rows of a sketch."""
 ROW = np.dtype([("hash", "<u8"), ("study", "<u4"), ("prevalence", "<f4")])
-MOST = 1 << 16
+MAX_HASHES = 1 << 16
 """Most hashes that are kept, a megabyte. Of 1,000,000 ASVs that is every 15th: of a table's 4,000 about 260 are looked
 up, and the part that is known is found to within 0.03 (its standard error)."""
-ALIKE = 0.75
-"""Likeness from which on a table counts as one of a study that was learned.
+SAME_STUDY = 0.75
+"""Likeness from which on a table counts as one of a study of training.
 
-Measured on four studies: held-out samples have 0.96 to 1, those of held-out subjects 0.83 to 1, others' 0 to 0.69.
+Measured on four studies: held-out samples have 0.96 to 1, those of held-out subjects 0.83 to 1, others 0 to 0.69.
 """
 CHANCE = -math.log(4)
 MARGIN = 0.2
-"""Nats below chance that still say nothing: a model that has learned little is at chance with everything."""
-SOME = 1000
-"""ASVs that are looked at."""
+"""Nats below chance that are no sign of another region: a model that has learned little is near chance with all."""
+CHECKED_ASVS = 1000
+"""ASVs of a table whose region is checked."""
 COMPLEMENT = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 
 
 @dataclass(frozen=True)
 class KnownASVs:
-    """`rows` of type `ROW`, ascending: the smallest hashes of the ASVs that were learned from, and for each study that
-    has them the part of its training samples that carries them. All hashes, where they are fewer than `MOST`."""
+    """A sketch of the ASVs of training: `rows` of type `ROW`, ascending, one for each ASV and study that has it.
+
+    `prevalence` is the part of the study's training samples that carries the ASV. Of more than `MAX_HASHES` ASVs the
+    sketch has those of the smallest hashes.
+    """
 
     rows: NDArray[np.void]
 
-    def reaches(self, asked: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """For which hashes [A] it is known whether their ASVs were learned from."""
+    def reaches(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which hashes [A] are small enough for the sketch to tell whether their ASVs were in training."""
         own = np.unique(self.rows["hash"])
-        return asked <= own[-1] if len(own) == MOST else np.ones(len(asked), dtype=bool)
+        return hashes <= own[-1] if len(own) == MAX_HASHES else np.ones(len(hashes), dtype=bool)
 
-    def share(self, asked: NDArray[np.uint64]) -> float | None:
-        """Part of these ASVs, hashes [A], that are known; None where the sketch reaches none of them."""
-        within = asked[self.reaches(asked)]
+    def share(self, hashes: NDArray[np.uint64]) -> float | None:
+        """The part of these ASVs, hashes [A], that was in training; None where the sketch reaches none of them."""
+        within = hashes[self.reaches(hashes)]
         return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
 
-    def share_text(self, asked: NDArray[np.uint64]) -> str:
+    def share_text(self, hashes: NDArray[np.uint64]) -> str:
         """The share of these ASVs, hashes [A], in words; empty where it is not known."""
-        share = self.share(asked)
-        return "" if share is None else f"{share:.0%} of the {len(asked):,} ASVs were in training"
+        share = self.share(hashes)
+        return "" if share is None else f"{share:.0%} of the {len(hashes):,} ASVs were in training"
 
-    def likeness(self, asked: NDArray[np.uint64], counts: csr_array) -> float | None:
-        """How alike the prevalences of ASVs, hashes [A], are in samples, counts [n, A], and in the most like study.
+    def likeness(self, hashes: NDArray[np.uint64], counts: csr_array) -> float | None:
+        """Cosine, 0 to 1, of the prevalences of ASVs, hashes [A], in samples, counts [n, A], and in the nearest study.
 
-        Their cosine, 0 to 1: that of all samples like these, whatever their number, since a pair of samples shares an
-        ASV with the square of its prevalence. None where the samples share no ASV that the sketch reaches.
+        It is estimated without bias by the number of samples: a pair of samples shares an ASV with the square of its
+        prevalence. None where no two samples share an ASV that the sketch reaches.
         """
         n = counts.shape[0]
-        carriers = np.bincount(counts.indices, minlength=len(asked)) * self.reaches(asked)
+        carriers = np.bincount(counts.indices, minlength=len(hashes)) * self.reaches(hashes)
         squares = float((carriers * (carriers - 1)).sum()) / max(n * (n - 1), 1)
         if squares == 0:
             return None
-        order = np.argsort(asked)
-        place = np.searchsorted(asked, self.rows["hash"], sorter=order).clip(max=len(asked) - 1)
-        here = np.where(asked[order[place]] == self.rows["hash"], carriers[order[place]] / n, 0.0)
+        order = np.argsort(hashes)
+        place = np.searchsorted(hashes, self.rows["hash"], sorter=order).clip(max=len(hashes) - 1)
+        here = np.where(hashes[order[place]] == self.rows["hash"], carriers[order[place]] / n, 0.0)
         learned, study = self.rows["prevalence"].astype(np.float64), self.rows["study"]
         both, own = np.bincount(study, here * learned), np.bincount(study, learned**2)
         found = both[own > 0] / np.sqrt(own[own > 0] * squares)
         return min(1.0, float(found.max(initial=0.0)))
 
     def joined(self, other: KnownASVs) -> KnownASVs:
-        """What both have learned from, each with studies of its own."""
+        """The sketch of both together, each with studies of its own."""
         theirs = other.rows.copy()
         theirs["study"] += self.rows["study"].max(initial=0) + 1
         both = np.concatenate([self.rows, theirs])
-        return kept(both[self.reaches(both["hash"]) & other.reaches(both["hash"])])
+        return smallest_hashes(both[self.reaches(both["hash"]) & other.reaches(both["hash"])])
 
 
-def kept(rows: NDArray[np.void]) -> KnownASVs:
-    """The rows of the smallest hashes."""
+def smallest_hashes(rows: NDArray[np.void]) -> KnownASVs:
+    """The sketch of at most `MAX_HASHES` ASVs from rows of any number."""
     own = np.unique(rows["hash"])
-    some = rows if len(own) <= MOST else rows[rows["hash"] <= own[MOST - 1]]
+    some = rows if len(own) <= MAX_HASHES else rows[rows["hash"] <= own[MAX_HASHES - 1]]
     return KnownASVs(np.sort(some, order=("hash", "study")))
 
 
@@ -110,7 +114,7 @@ def sketch(
     samples: NDArray[np.int64],
     studies: NDArray[np.integer] | None = None,
 ) -> KnownASVs:
-    """The ASVs, tokens [A, L], of some samples, which are rows of counts [n, A]; `studies` are theirs, None: one."""
+    """A sketch of the ASVs, tokens [A, L], of some samples, rows of counts [n, A]; `studies` (None: one) are theirs."""
     hashes, parts = hashes_of(tokens), list[NDArray[np.void]]()
     studies = np.zeros(len(samples), np.int64) if studies is None else studies
     for study in np.unique(studies):
@@ -121,17 +125,17 @@ def sketch(
         part = np.empty(len(columns), ROW)
         part["hash"], part["study"], part["prevalence"] = hashes[columns], study, carriers[columns] / len(own)
         parts.append(part)
-    return kept(np.concatenate(parts))
+    return smallest_hashes(np.concatenate(parts))
 
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
-    """Put the sketch into the folder of a checkpoint."""
+    """Write the sketch into the folder of a checkpoint."""
     with whole_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
         np.save(handle, known.rows, allow_pickle=False)
 
 
 def read_known(checkpoint: Path) -> KnownASVs | None:
-    """What stands with a checkpoint; those of runs that never came to their end have none."""
+    """Read the sketch of a checkpoint, None where its run has not come to its end; raises CheckpointError."""
     file = checkpoint / KNOWN
     if not file.exists():
         return None
@@ -147,10 +151,11 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
     return KnownASVs(rows)
 
 
-def misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
-    """Why these ASVs, DNA in upper case, are none for this encoder, as far as their first bases tell; else empty."""
-    some = [sequences[row] for row in range(min(SOME, len(sequences)))]
-    given, turned = (familiarity(encoder, reads) for reads in (some, [reverse_complement(read) for read in some]))
+def region_mismatch(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
+    """Why these ASVs, DNA in upper case, seem to be of another region or strand than those of training; else empty."""
+    some = [sequences[row] for row in range(min(CHECKED_ASVS, len(sequences)))]
+    given = mean_log_probability(encoder, some)
+    turned = mean_log_probability(encoder, [reverse_complement(sequence) for sequence in some])
     if not given < CHANCE - MARGIN:  # also where no letter is a base
         return ""
     scores = f"{given:.2f} nats a base by what is usual at each position, {CHANCE:.2f} by chance"
@@ -166,13 +171,13 @@ def misfit(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
 
 
 def reverse_complement(sequence: str) -> str:
-    """The reverse complement."""
+    """The reverse complement of DNA in upper case, IUPAC codes included."""
     return sequence.translate(COMPLEMENT)[::-1]
 
 
 @torch.no_grad()
-def familiarity(encoder: ChunkedEncoder, sequences: Sequence[str]) -> float:
-    """Mean log-probability of a base, in nats, by its position alone."""
+def mean_log_probability(encoder: ChunkedEncoder, sequences: Sequence[str]) -> float:
+    """Mean log-probability of a base, in nats, given its position alone."""
     tokens = torch.from_numpy(tokenize(sequences, encoder.max_bp, sequences)).long()[:, 1:]
     bases = slice(vocab.A, vocab.T + 1)
     usual = encoder.usual()[: tokens.shape[1], bases].float().cpu().log_softmax(dim=1)

@@ -1,4 +1,4 @@
-"""Predictions of a metadata column as a table people read, and as figures with intervals."""
+"""Predictions of a metadata column: from the outputs of models to a table, and to scores with intervals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from aam.text import quote
 OUT_OF_FOLD = "predictions.tsv"
 """The table of out-of-fold predictions in a run of `aam train`."""
 IN_FOLD, TRUE = "fold", "_true"
-"""Of the table of out-of-fold predictions beside what `prediction_table` has: a column, and the ending of some."""
+"""In a table of out-of-fold predictions: the column of the fold, and the ending of columns with the true value."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Predictions:
 
 
 def embed_asvs(model: PretrainModel, tokens: NDArray[np.uint8]) -> Tensor:
-    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], each encoded once; a head may be trained on them."""
+    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], that a head may be trained on."""
     return encode_asvs(model, tokens, np.arange(len(tokens))).embeddings.clone()
 
 
@@ -64,7 +64,7 @@ def embed_carried(model: PretrainModel, samples: ASVDataset) -> Tensor:
 def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int) -> NDArray[np.float64]:
     """Raw outputs [R, N, O, Q] of the draws of epochs 0 … draws - 1; one draw where nothing is drawn at random.
 
-    The ASVs that the samples carry are embedded once for all draws, unless the model brings embeddings along.
+    The ASVs of the samples are embedded once for all draws, unless the model holds embeddings already.
     """
     device, training = next(model.parameters()).device, model.training
     cutting = samples.draw.depth is not None or (
@@ -190,7 +190,7 @@ def target_figures(
 
 
 def point_figures(found: Predictions, true: pd.DataFrame, config: FinetuneConfig) -> dict[str, float]:
-    """The figures of `target_figures` without intervals, for watching a run; the mean over targets."""
+    """The scores of `target_figures` without intervals, averaged over targets, for the validation of a run."""
     table = prediction_table(list(true.index), found, config, None)
     metrics = metrics_of(config.target.task)
     known = {name: true[name].notna().to_numpy() for name in config.target.target if true[name].notna().any()}
@@ -202,7 +202,7 @@ def point_figures(found: Predictions, true: pd.DataFrame, config: FinetuneConfig
 
 
 def class_figures(values: NDArray[np.float64], classes: NDArray[np.int64], temperature: float) -> dict[str, float]:
-    """How much the probabilities are to be believed, before and after calibration; of two classes also the AUC."""
+    """Calibration of the probabilities, before and after temperature scaling; of two classes also the ROC AUC."""
     known = classes >= 0
     logs, truth = values[known, 0], classes[known]
     found = {"temperature": temperature, "nll": nll(logs, truth, temperature), "nll_uncalibrated": nll(logs, truth)}
@@ -226,5 +226,5 @@ def flat(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
 
 
 def before_figures(target: str, count: int) -> str:
-    """How the figures of a target begin in metrics.json, where there are `count` targets."""
+    """Prefix of the figures of a target in metrics.json, where there are `count` targets."""
     return f"{target}_" if count > 1 else ""

@@ -1,6 +1,7 @@
-"""What brings a model and its baselines to the units of a tree: found on training samples, kept with the checkpoint.
+"""Scales from the outputs of a model and of baselines to the units of its tree, and UniFrac on grown trees.
 
-A later table has no training samples, so nothing of it may be used to find them.
+Scales are fitted on training samples at the end of a run and kept with the checkpoint, because a later table has no
+samples that they could be fitted on.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure, community
 from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
 
-ROWS = 512
-"""ASVs whose distances to all others are computed at once; bounds memory and changes nothing."""
+DISTANCE_ROWS = 512
+"""ASVs whose distances to all others are computed at once; bounds memory and does not change results."""
 SCALES = "scales.json"
 """File of a checkpoint folder."""
 GROWN = "grown_tree"
-"""Name of the line of UniFrac on grown trees, which are no trees of inference: they make distances too large."""
+"""Name of the line for UniFrac on grown trees, which are ultrametric and make distances too large."""
 SCALE_SAMPLES = 64
-"""Most training samples that factor and line are found on: ratios differ by a few percent, and pairs are 2,016."""
+"""Most training samples that scales are fitted on: ratios differ by a few percent, and there are 2,016 pairs."""
 
 
 def grown_unifrac(
@@ -60,9 +61,9 @@ def grown_unifrac(
 
 
 def grow(latent: LatentTree, embeddings: torch.Tensor, tokens: NDArray[np.uint8], names: list[str]) -> Tree:
-    """UPGMA tree of ASVs with embeddings [A, D] and tokens [A, L], in the units of the tree that was learned.
+    """UPGMA tree of ASVs with embeddings [A, D] and tokens [A, L], in the units of the tree of training.
 
-    Distances are geometric means of the learned ones and of Hamming distances, scaled to the mean of the learned.
+    Distances are geometric means of learned distances and Hamming distances, scaled to the mean of the learned ones.
     """
     learned = learned_distances(latent, embeddings)
     found = np.sqrt(learned * hamming(tokens))
@@ -75,18 +76,20 @@ def learned_distances(latent: LatentTree, embeddings: torch.Tensor) -> NDArray[n
     """Tree distances that the latent branches give between ASVs [A, D], [A (A - 1) / 2] in scipy's condensed order."""
     branches = latent(embeddings)
     rows = []
-    for start in range(0, len(embeddings), ROWS):
-        some = Branches(branches.members[start : start + ROWS], branches.tips[start : start + ROWS], branches.lengths)
+    for start in range(0, len(embeddings), DISTANCE_ROWS):
+        near = slice(start, start + DISTANCE_ROWS)
+        some = Branches(branches.members[near], branches.tips[near], branches.lengths)
         rest = Branches(branches.members[start:], branches.tips[start:], branches.lengths)
-        block = latent.patristic(some, rest).double().cpu().numpy()
-        rows += [row[place + 1 :] for place, row in enumerate(block)]
+        distances = latent.patristic(some, rest).double().cpu().numpy()
+        rows += [row[place + 1 :] for place, row in enumerate(distances)]
     return np.concatenate(rows)
 
 
 @dataclass(frozen=True)
 class Scales:
-    """`faith_pd`: branch length of the tree for each unit of latent length, None where either is missing.
+    """Scales of one model: see the fields.
 
+    `faith_pd`: branch length of the tree for each unit of latent length, None without a tree or a latent tree.
     `lines`: from raw distances to UniFrac, for each baseline that was computed and for grown trees (`GROWN`).
     """
 
@@ -95,7 +98,7 @@ class Scales:
 
 
 def read_scales(checkpoint: Path) -> Scales:
-    """What stands with a checkpoint; checkpoints of runs that never came to their end have none."""
+    """Read the scales of a checkpoint, empty where its run has not come to its end; raises CheckpointError."""
     file = checkpoint / SCALES
     if not file.exists():
         return Scales()
@@ -108,7 +111,7 @@ def read_scales(checkpoint: Path) -> Scales:
 
 
 def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mapping[str, Any]) -> Scales:
-    """The scales of a trained model; `figures` are those of the baselines, whose lines come from training samples."""
+    """Fit the scales of a trained model; `figures` hold the lines of the baselines, fitted on training samples."""
     found = [name for name in BASELINES if f"baseline_{name}_slope" in figures]
     lines = {name: Line(*(figures[f"baseline_{name}_{part}"] for part in Line._fields)) for name in found}
     if model.latent_tree is None:
@@ -118,15 +121,15 @@ def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mappin
     return Scales(faith_pd_factor(known), lines if grown is None else lines | {GROWN: grown})
 
 
-class Known(NamedTuple):
-    """Whole training samples under a model, and what their tree says."""
+class ScaleSamples(NamedTuple):
+    """Whole training samples, encoded by a model, and their targets on the tree of training."""
 
     samples: list[Sample]
     encoding: Encoding
     true: Targets
 
 
-def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
+def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> ScaleSamples:
     """At most `SCALE_SAMPLES` training samples, with all their ASVs."""
     train = corpus.sides.train
     chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:SCALE_SAMPLES]])
@@ -134,19 +137,19 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> Known:
     samples = [dataset[row] for row in range(len(dataset))]
     true = corpus.targets(*in_columns(samples))
     encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in samples])))
-    return Known(samples, Encoding(model, samples, encoded, None), true)
+    return ScaleSamples(samples, Encoding(model, samples, encoded, None), true)
 
 
-def faith_pd_factor(known: Known) -> float | None:
+def faith_pd_factor(known: ScaleSamples) -> float | None:
     """Tree length over latent length of samples; None where they have no tree."""
     lengths = known.encoding.latent_lengths()
     if known.true.faith_pd is None or lengths is None:
         return None
-    return ratio(known.true.faith_pd, lengths.double().cpu().numpy())
+    return log_mean_ratio(known.true.faith_pd, lengths.double().cpu().numpy())
 
 
-def grown_line(latent: LatentTree, known: Known, tokens: NDArray[np.uint8]) -> Line | None:
-    """From UniFrac on a grown tree of these samples to the true one; None with more ASVs than a grown tree takes."""
+def grown_line(latent: LatentTree, known: ScaleSamples, tokens: NDArray[np.uint8]) -> Line | None:
+    """The line from UniFrac on a grown tree of these samples to their true UniFrac; None with more than `MAX_ASVS`."""
     ids, asvs, counts = in_columns(known.samples)
     columns, embeddings = known.encoding.asvs
     if len(columns) > MAX_ASVS:
@@ -159,7 +162,7 @@ def grown_line(latent: LatentTree, known: Known, tokens: NDArray[np.uint8]) -> L
     return Line(*fit_line(known_pairs(raw, true), known_pairs(true, true)))
 
 
-def ratio(true: ArrayLike, found: ArrayLike) -> float | None:
+def log_mean_ratio(true: ArrayLike, found: ArrayLike) -> float | None:
     """The factor with the least squared error of logarithms; None where no length is positive."""
     true, found = np.asarray(true, np.float64), np.asarray(found, np.float64)
     some = (true > 0) & (found > 0)

@@ -7,7 +7,6 @@ honest as long as the encoder was pretrained on other samples.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from aam.config import Precision, RunConfig, from_dict
 from aam.config.apply import ApplyConfig
 from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, tokenize_table
-from aam.sklearn.tables import TakesTables, warn_of_misfit
+from aam.sklearn.tables import TakesTables, warn_of_other_region
 
 if TYPE_CHECKING:
     from aam.models.pretrain_model import PretrainModel
@@ -78,19 +77,15 @@ class AAMEncoder(TransformerMixin, TakesTables):
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embeddings [N, D], rows in the order of X."""
         check_is_fitted(self, "encoder_")
-        from aam.inference.asvs import ASVCache, encode_asvs
+        from aam.inference.asvs import encode_asvs, open_cache
         from aam.inference.embed import Encoding
 
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
         table = self._read(X, fitting=False)
-        warn_of_misfit(table, self.encoder_.asv_encoder)
+        warn_of_other_region(table, self.encoder_.asv_encoder)
         opened = TableSamples(table, tokenize_table(table, self.max_bp_))
-        dim = self.n_features_out_
-        with (
-            nullcontext()
-            if self.cache is None
-            else ASVCache(Path(self.cache), self.encoder_.asv_encoder, dim, self.precision)
-        ) as store:
+        folder = None if self.cache is None else Path(self.cache)
+        with open_cache(folder, self.encoder_.asv_encoder, self.n_features_out_, self.precision) as store:
             asvs = encode_asvs(self.encoder_, opened.tokens, opened.columns, store, precision=self.precision)
         found = Encoding(self.encoder_, opened.drawn(draw), asvs, self.token_limit_, self.precision).embeddings()
         return found.float().cpu().numpy()

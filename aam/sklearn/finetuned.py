@@ -48,7 +48,7 @@ from aam.io.table import Table
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
-from aam.sklearn.tables import TakesTables, warn_of_misfit
+from aam.sklearn.tables import TakesTables, warn_of_other_region
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import train
 from aam.training.run import Seams, assemble
@@ -148,7 +148,7 @@ class FineTuned(TakesTables):
             config, encoder = self._config(targets, folder), None
             if self.pretrained is not None:
                 encoder, model = open_encoder(self.pretrained)
-                warn_of_misfit(table, encoder.asv_encoder)
+                warn_of_other_region(table, encoder.asv_encoder)
                 data = replace(config.data, max_bp=min(self.max_bp or model.max_bp, model.max_bp))
                 config = replace(config, model=model, data=data)
             samples, labels = self._samples(table, config), targets.labels()
@@ -168,7 +168,7 @@ class FineTuned(TakesTables):
         """What the model says of each row of X, its draws averaged."""
         check_is_fitted(self, "model_")
         table = self._read(X, fitting=False)
-        warn_of_misfit(table, self.model_.encoder.asv_encoder)
+        warn_of_other_region(table, self.model_.encoder.asv_encoder)
         samples = self._samples(table, self.config_)
         unknown = TargetValues(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
         raw = predict_draws(self.model_, samples, encode(unknown, self.config_.schema), self.draws)

@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
 
 from aam.errors import EmptySampleError, SequenceError, TableError
-from aam.inference.known_asvs import misfit
+from aam.inference.known_asvs import region_mismatch
 from aam.io.sequences import sequences_of
 from aam.io.table import Table
 from aam.models.chunked_encoder import ChunkedEncoder
@@ -66,9 +66,9 @@ class TakesTables(BaseEstimator):
         return Table(counts, rows, names, sequences, Path(SOURCE)).carried()
 
 
-def warn_of_misfit(table: Table, encoder: ChunkedEncoder) -> None:
+def warn_of_other_region(table: Table, encoder: ChunkedEncoder) -> None:
     """Warn where ASVs are from another region, or the other strand, than those the encoder has learned from."""
-    if text := misfit(encoder, table.sequences):
+    if text := region_mismatch(encoder, table.sequences):
         warnings.warn(text, UserWarning, stacklevel=3)
 
 

@@ -12,7 +12,7 @@ from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_fol
 from aam.config import FinetuneConfig, Precision, PretrainConfig
 from aam.config.switches import read_switches
 from aam.errors import CheckpointError
-from aam.inference.known_asvs import hashes_of, misfit, read_known
+from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
 from aam.io.ids import read_ids
 from aam.models.devices import gain_of_bf16
 from aam.observer import Observer
@@ -55,7 +55,7 @@ def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Obser
 
 def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], observer: Observer) -> None:
     """Warn where ASVs are from another region, or the other strand, than those the encoder has learned."""
-    if text := misfit(encoder, sequences):
+    if text := region_mismatch(encoder, sequences):
         observer.warn(text)
 
 

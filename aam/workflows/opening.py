@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from aam.checkpoint import config_of_encoder, find_members, open_model
-from aam.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig, RunConfig, RunnableConfig, flag, part_of
-from aam.config import options as options_of_class
-from aam.config.apply import ApplyConfig
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, flag, options
+from aam.config.apply import ApplyConfig, Inputs
 from aam.corpus.samples import TableSamples, open_samples
 from aam.errors import CheckpointError, ConfigError
 from aam.inference.asvs import encode_asvs, open_cache
@@ -20,20 +19,6 @@ from aam.observer import Observer
 from aam.workflows.notes import say_dropped, say_last_checkpoint, warn_of_doubtful_counts, warn_of_other_region
 
 C = TypeVar("C", PretrainConfig, FinetuneConfig)
-
-
-class Inputs(NamedTuple):
-    """The path of a trained model, and the configuration of the samples it is applied to."""
-
-    model: Path
-    data: DataConfig
-    apply: ApplyConfig = ApplyConfig()
-    run: RunConfig = RunConfig()
-
-    @classmethod
-    def of(cls, model: Path, asked: dict[str, Any]) -> Inputs:
-        """From options by name, of which those of other classes are ignored; raises ConfigError for a bad value."""
-        return cls(model, part_of(DataConfig, asked), part_of(ApplyConfig, asked), part_of(RunConfig, asked))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +74,7 @@ def with_encoder_size(config: C, pretrained: Path, asked: dict[str, Any], observ
 
     `asked` are the options that were given, by name; raises ConfigError where one contradicts the encoder.
     """
-    own = [name for name in (*options_of_class(ModelConfig), "preset") if name in asked and name != "dropout"]
+    own = [name for name in (*options(ModelConfig), "preset") if name in asked and name != "dropout"]
     if own:
         raise ConfigError(f"{flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     say_last_checkpoint(pretrained, observer)

@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 from trained_run import save_run
 
 from aam.checkpoint import BEST
-from aam.cli.data_notes import tell_known
 from aam.cli.pretrain_run import known_to
+from aam.cli.terminal import TERMINAL
 from aam.cli.train_run import keep_known
 from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus.dataset import Draw
@@ -19,6 +19,7 @@ from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import open_corpus
 from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch, write_known
 from aam.io.sequences import tokenize
+from aam.workflows.notes import say_known_share
 
 
 def of(*sequences: str) -> KnownASVs:
@@ -32,7 +33,7 @@ def start(tmp_path: Path) -> Path:
 
 def test_a_run_from_scratch_knows_its_own(tmp_path: Path, capsys):
     keep_known(tmp_path, of("AAAA", "CCCC"), None)
-    tell_known(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10))
+    say_known_share(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
     assert capsys.readouterr().err == "50% of the 4 ASVs were in training\n"
 
 
@@ -47,7 +48,7 @@ def test_a_run_that_began_with_another_knows_those_of_both(tmp_path: Path, start
 def test_where_the_other_does_not_tell_nobody_claims_anything(tmp_path: Path, start: Path, capsys):
     keep_known(tmp_path, of("AAAA"), start)
     assert read_known(tmp_path) is None
-    tell_known(tmp_path, tokenize(["AAAA"], 10))
+    say_known_share(tmp_path, tokenize(["AAAA"], 10), TERMINAL)
     assert capsys.readouterr().err == ""
 
 

@@ -24,7 +24,7 @@ from aam.inference.explain import (
     distance_to_mean,
     explain,
     integrated_gradients,
-    without,
+    without_leading,
 )
 from aam.report.target_figures import plot_explanation
 
@@ -80,7 +80,7 @@ def test_attention_sums_to_one_and_leaves_padding_out(encoding: Encoding):
 
 
 def test_deleting_the_leading_slots_scales_the_rest():
-    left = without(slots(), torch.tensor([[1.0, 3.0, 2.0], [1.0, 2.0, 9.0]]), 1)
+    left = without_leading(slots(), torch.tensor([[1.0, 3.0, 2.0], [1.0, 2.0, 9.0]]), 1)
     assert left.valid.tolist() == [[True, False, True], [True, False, False]]
     assert left.abundance[0] == pytest.approx([0.5 / 0.7, 0, 0.2 / 0.7])
     assert left.abundance[1] == pytest.approx([1, 0, 0])

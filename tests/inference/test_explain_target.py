@@ -72,9 +72,9 @@ def encoding_of(model: FinetuneModel, some: Community) -> Encoding:
 
 def slots_of(model: FinetuneModel, some: Community) -> Slots:
     encoding = encoding_of(model, some)
-    block = encoding.block(range(SAMPLES), None)
+    batch = encoding.batch(range(SAMPLES), None)
     marked = torch.cat([encoding.asvs.embeddings.clone(), identity_marks(model, KNOWN)], dim=1)
-    return Slots(marked[block.index], block.abundance, block.valid)
+    return Slots(marked[batch.index], batch.abundance, batch.valid)
 
 
 @pytest.mark.parametrize("task", TASKS)

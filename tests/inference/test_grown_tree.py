@@ -47,7 +47,7 @@ def encoding(trained: PretrainModel, drawn: TableSamples) -> Encoding:
 
 
 def test_learned_distances_are_the_sum_over_latent_branches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grown_tree, "ROWS", 2)  # three blocks of two
+    monkeypatch.setattr(grown_tree, "DISTANCE_ROWS", 2)  # three blocks of two
     latent, embeddings = model().latent_tree, torch.randn(6, 8)
     found = squareform(learned_distances(latent, embeddings))
     with torch.no_grad():

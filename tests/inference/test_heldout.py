@@ -67,7 +67,7 @@ def test_unifrac_is_that_of_whole_samples_and_of_the_model(held_out: HeldOut):
 def test_the_size_of_blocks_changes_nothing(held_out: HeldOut, rows: int, monkeypatch: pytest.MonkeyPatch):
     found = model()
     wanted, masked = held_out.predict(found), held_out.nucleotides(found)
-    for module, name in ((asvs, "ASV_ROWS"), (embed, "SAMPLE_ROWS"), (embed, "BLOCK_SLOTS"), (heldout, "ASV_ROWS")):
+    for module, name in ((asvs, "ASV_ROWS"), (embed, "SAMPLE_ROWS"), (embed, "BATCH_SLOTS"), (heldout, "ASV_ROWS")):
         monkeypatch.setattr(module, name, rows)
     again = held_out.predict(found)
     torch.testing.assert_close(again.unifrac, wanted.unifrac, atol=1e-5, rtol=0)

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from aam.errors import CheckpointError
 from aam.inference import known_asvs
-from aam.inference.known_asvs import KNOWN, ROW, hashes_of, kept, read_known, sketch, write_known
+from aam.inference.known_asvs import KNOWN, ROW, hashes_of, read_known, sketch, smallest_hashes, write_known
 from aam.io import sequences
 from aam.io.sequences import tokenize
 
@@ -47,7 +47,7 @@ def test_what_training_samples_carry_is_known_exactly() -> None:
 
 def test_a_sketch_of_many_estimates_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """4,000 ASVs known of which 500 are kept, asked with 1,500 known of 2,000: 250 are looked up, 3/4 +- 0.03."""
-    monkeypatch.setattr(known_asvs, "MOST", 500)
+    monkeypatch.setattr(known_asvs, "MAX_HASHES", 500)
     tokens = np.random.default_rng(0).integers(1, 5, (4500, 21), dtype=np.uint8)
     counts = csr_array(np.r_[np.ones(4000, np.int64), np.zeros(500, np.int64)][None])
     known = sketch(tokens, counts, np.array([0]))
@@ -110,10 +110,10 @@ def test_joined_is_the_sketch_of_all(left: set[tuple[int, int]], right: set[tupl
         return np.array([(number, study + more, 0.5) for number, study in numbers], dtype=ROW)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(known_asvs, "MOST", most)
-        first, second = kept(rows(left)), kept(rows(right))
+        patch.setattr(known_asvs, "MAX_HASHES", most)
+        first, second = smallest_hashes(rows(left)), smallest_hashes(rows(right))
         free = int(first.rows["study"].max(initial=0)) + 1
-        wanted = kept(np.concatenate([rows(left), rows(right, free)]))
+        wanted = smallest_hashes(np.concatenate([rows(left), rows(right, free)]))
         joined = first.joined(second)
         assert joined.rows.tolist() == wanted.rows.tolist()
         asked = np.arange(50, dtype=np.uint64)

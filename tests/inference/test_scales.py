@@ -25,7 +25,7 @@ from aam.inference.scales import (
     faith_pd_factor,
     fit_scales,
     grow,
-    ratio,
+    log_mean_ratio,
     read_scales,
     training_samples,
 )
@@ -33,9 +33,9 @@ from aam.phylogeny.targets import TreeTargets
 
 
 def test_the_ratio_by_hand():
-    assert ratio([2.0, 8.0], [1.0, 1.0]) == pytest.approx(4.0)  # the geometric mean of 2 and 8
-    assert ratio([3.0, 0.0], [1.5, 7.0]) == pytest.approx(2.0)  # an empty sample says nothing
-    assert ratio([0.0], [1.0]) is None
+    assert log_mean_ratio([2.0, 8.0], [1.0, 1.0]) == pytest.approx(4.0)  # the geometric mean of 2 and 8
+    assert log_mean_ratio([3.0, 0.0], [1.5, 7.0]) == pytest.approx(2.0)  # an empty sample says nothing
+    assert log_mean_ratio([0.0], [1.0]) is None
 
 
 @pytest.fixture(scope="module")

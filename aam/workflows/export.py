@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +18,19 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from aam import vocab
+from aam.checkpoint import open_encoder
 from aam.config import ModelConfig
-from aam.config.apply import ExportWhat
+from aam.config.apply import ExportConfig, ExportWhat
 from aam.errors import AamError
+from aam.io.output import new_file, through_memory
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import SampleEncoder
+from aam.observer import Observer
+from aam.workflows.notes import say_last_checkpoint
 
+ABOUT = "aam.json"
+"""What to know for the program's use, within its file."""
 TOLERANCE = 1e-5
 """Largest difference to the model that a program may show."""
 TRACED, TRIED = 3, (1, 2, 8)
@@ -38,6 +46,11 @@ class Exported:
     program: ExportedProgram
     difference: float
     about: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write the program, with its weights and `ABOUT`, to one file, which `torch.export.load` reads."""
+        with new_file(path) as partial, through_memory(partial) as memory:
+            torch.export.save(self.program, memory, extra_files={ABOUT: json.dumps(self.about)})
 
 
 class ASVProgram(nn.Module):
@@ -83,6 +96,12 @@ class SampleProgram(nn.Module):
         valid[-1, slots // 2 + 1 :] = False
         abundance = torch.rand(rows, slots) * valid
         return torch.randn(rows, slots, self.dim), abundance / abundance.sum(1, keepdim=True), valid
+
+
+def export_model(model: Path, config: ExportConfig, observer: Observer) -> Exported:
+    """One of the encoders of a trained model as a program."""
+    say_last_checkpoint(model, observer)
+    return export_encoder(*open_encoder(model), config.what)
 
 
 @torch.no_grad()

@@ -1,0 +1,176 @@
+"""UniFrac and Faith PD of the samples of a table: predicted from their sequences alone, or computed on a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from skbio import DistanceMatrix
+
+from aam.checkpoint import find_members
+from aam.config import DataConfig, PretrainConfig, RunConfig, UnifracConfig
+from aam.config.apply import DistanceConfig, DistanceMethod, Inputs
+from aam.corpus.samples import open_rarefied, resolve_inputs
+from aam.errors import ConfigError
+from aam.evaluation.distance import distance_figures, diversity_figures, truth
+from aam.inference.embed import Encoding, as_distances
+from aam.inference.known_asvs import SAME_STUDY, hashes_of, read_known
+from aam.inference.scales import GROWN, Scales, grown_unifrac, read_scales
+from aam.io.ids import SAMPLE_ID
+from aam.observer import Observer, Progress
+from aam.phylogeny import upgma
+from aam.phylogeny.engines import full_faith_pd, full_matrix
+from aam.phylogeny.unifrac import Measure, community
+from aam.workflows.notes import say_dropped, warn_of_doubtful_counts, warn_of_training_samples
+from aam.workflows.opening import Opened, open_inputs
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Predicted UniFrac and Faith PD of samples; with a tree also the true ones, and how close the prediction comes.
+
+    `faith_pd` is None where the model has learned none. `figures` has the scores of the prediction and of two baselines
+    that learn nothing, or why there are none under `skipped`; it is empty without a tree.
+    """
+
+    metric: str
+    unifrac: DistanceMatrix
+    faith_pd: pd.Series | None
+    true_unifrac: DistanceMatrix | None
+    true_faith_pd: pd.Series | None
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TreeDistances:
+    """UniFrac of samples, or their Faith PD where that was the metric, on a tree with `asvs` of the table's ASVs."""
+
+    unifrac: DistanceMatrix | None
+    faith_pd: pd.Series | None
+    asvs: int
+
+
+def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Distances:
+    """Predict the UniFrac of all pairs of samples, and their Faith PD; with a tree in `inputs.data` score both."""
+    opened = open_inputs(inputs, observer, with_tree=True, for_unifrac=True)
+    (checkpoint,) = find_members(inputs.model)
+    method, scales = choose_method(config.method, checkpoint, opened, observer), read_scales(checkpoint)
+    model, samples = opened.config.model, opened.samples
+    measure = Measure(model.unifrac_metric, model.unifrac_alpha)
+    encoding = opened.encode(inputs.apply, observer)
+    with observer.progress("UniFrac") as progress:
+        if method == "grown-tree":
+            unifrac = grown_tree_unifrac(encoding, opened, measure, scales, progress)
+        else:
+            unifrac = as_distances(encoding.best_unifrac(progress))
+    if method == "grown-tree" and GROWN not in scales.lines:
+        observer.say(
+            "distances are those of the grown tree: the line to the tree of training is found at the end of "
+            "`aam pretrain`, and stands in its best/"
+        )
+    faith_pd = predict_faith_pd(encoding, opened, scales, observer)
+    ids, true, figures = samples.table.sample_ids, None, dict[str, Any]()
+    if samples.tree is not None:
+        with observer.progress("true UniFrac") as progress:
+            true = truth(samples, measure, progress)
+        with observer.stage("comparing"):
+            figures = distance_figures(unifrac, true, samples, measure, inputs.run.seed, scales.lines)
+            if faith_pd is not None:
+                figures |= diversity_figures(faith_pd, true.faith_pd)
+        if "skipped" not in figures:
+            warn_of_training_samples(inputs.model, ids, observer)
+    return Distances(
+        model.unifrac_metric,
+        DistanceMatrix(unifrac, ids),
+        None if faith_pd is None else by_sample(faith_pd, ids, "faith_pd"),
+        None if true is None else DistanceMatrix(true.unifrac, ids),
+        None if true is None else by_sample(true.faith_pd, ids, "true_faith_pd"),
+        figures,
+    )
+
+
+def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, observer: Observer) -> DistanceMethod:
+    """The method that was asked for, or for "auto" the one that fits the studies of training; says which, and why."""
+    if asked != "auto" or opened.model.latent_tree is None:
+        return asked
+    known, tokens, likeness = read_known(checkpoint), opened.samples.tokens, None
+    if known is None:
+        found = "which ASVs were in training stands in the best/ of a run that has come to its end, and not here"
+    else:
+        hashes = hashes_of(tokens)
+        likeness = known.likeness(hashes, opened.samples.table.counts)
+        found = "too few samples to tell whether their study was in training"
+        if likeness is not None:
+            found = f"{known.share_text(hashes)}, likeness to its nearest study {likeness:.2f}"
+    by_latent_tree = "UniFrac by the latent tree (for another study --method grown-tree)"
+    if likeness is None or likeness >= SAME_STUDY:
+        observer.say(f"{found}: {by_latent_tree}")
+        return "latent-tree"
+    if len(tokens) > upgma.MAX_ASVS:
+        observer.warn(
+            f"{found}, calls for a grown tree, but {len(tokens):,} ASVs are more than {upgma.MAX_ASVS:,}: "
+            f"{by_latent_tree}"
+        )
+        return "latent-tree"
+    observer.say(f"{found}, below {SAME_STUDY}: UniFrac on a grown tree (or else --method latent-tree)")
+    return "grown-tree"
+
+
+def grown_tree_unifrac(
+    encoding: Encoding, opened: Opened, measure: Measure, scales: Scales, progress: Progress
+) -> NDArray[np.float64]:
+    """UniFrac [N, N] on a tree grown from learned distances, by the line to the tree of training where it is known."""
+    found = grown_unifrac(encoding, opened.samples, measure, progress)
+    return as_distances(torch.from_numpy(scales.lines[GROWN].of(found))) if GROWN in scales.lines else found
+
+
+def predict_faith_pd(
+    encoding: Encoding, opened: Opened, scales: Scales, observer: Observer
+) -> NDArray[np.float64] | None:
+    """Faith PD [N] by the latent tree, or else by the head; None where neither was fitted.
+
+    The head is trained only in a run with a tree that gives the term a weight.
+    """
+    config = opened.config
+    with_head = isinstance(config, PretrainConfig) and config.loss.faith_pd_weight > 0
+    if scales.faith_pd is None and not (with_head and config.data.unifrac_matrix is None):
+        return None
+    if scales.faith_pd is None and opened.model.latent_tree is not None:
+        observer.say(
+            "Faith PD is by the head on sample embeddings: the unit of the latent tree, which would be closer, is "
+            "found at the end of `aam pretrain`, and stands in its best/"
+        )
+    return encoding.faith_pd(scales.faith_pd).double().cpu().numpy()
+
+
+def by_sample(values: NDArray[np.float64], ids: Sequence[str], name: str) -> pd.Series:
+    """Numbers [N] of samples by id."""
+    return pd.Series(values, index=pd.Index(list(ids), name=SAMPLE_ID), name=name)
+
+
+def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: Observer) -> TreeDistances:
+    """Compute the UniFrac of all pairs of samples on a tree, or the Faith PD of each; no model takes part.
+
+    Raises an InputError for files that do not fit each other, and ConfigError without a tree.
+    """
+    with observer.stage("reading the data"):
+        data, _ = resolve_inputs(data)
+        if data.tree is None:
+            raise ConfigError("no tree; give --tree FILE, a rooted phylogeny whose tips are the features of the table")
+        table, tree, tips = open_rarefied(data, config.rarefy_depth, run.seed, with_tree=True)
+    assert tree is not None  # a missing one was refused
+    say_dropped(table.dropped, observer)
+    warn_of_doubtful_counts(table, observer)
+    samples, ids, asvs = community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
+    with observer.progress(config.metric) as progress:
+        if config.metric == "faith_pd":
+            diversity = full_faith_pd(samples, config.engine, progress)
+            return TreeDistances(None, by_sample(diversity, ids, "faith_pd"), asvs)
+        found = full_matrix(samples, Measure(config.metric, config.alpha), config.engine, progress)
+    return TreeDistances(DistanceMatrix(found, ids), None, asvs)

@@ -1,0 +1,96 @@
+"""Which ASVs drive the embeddings of samples, or what a model of `aam train` predicts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aam.checkpoint import open_predictors
+from aam.config import FinetuneConfig
+from aam.config.apply import ExplainConfig, Inputs
+from aam.errors import ConfigError
+from aam.inference import explain as explaining
+from aam.inference.asvs import device_of
+from aam.inference.explain import Explanation
+from aam.io.ids import FEATURE_ID
+from aam.observer import Observer
+from aam.workflows.notes import warn_of_missing_folds
+from aam.workflows.opening import Opened, open_inputs
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """An explanation of the output named `explained`, the mean over `models` models, for the ASVs `ids` [U].
+
+    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None where there is no tree.
+    """
+
+    explained: str
+    models: int
+    explanation: Explanation
+    ids: Sequence[str]
+    tree_position: NDArray[np.int64] | None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each ASV by its id, the leading ASV first; columns as in `Explanation`, and `tree_position`."""
+        found, order = self.explanation, self.explanation.order()
+        columns = {
+            "samples": found.samples,
+            "mean_abundance": found.abundance,
+            "attention": found.attention,
+            "attribution": found.attribution,
+            "influence": found.influence,
+            "share": found.share,
+        } | ({} if self.tree_position is None else {"tree_position": self.tree_position})
+        ids = pd.Index([self.ids[row] for row in order], name=FEATURE_ID)
+        ranked = {"rank": np.arange(1, len(order) + 1)} | {name: values[order] for name, values in columns.items()}
+        return pd.DataFrame(ranked, index=ids)
+
+
+def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Drivers:
+    """Explain the distance of samples from their mean, or, of a model of `aam train`, a target or class.
+
+    Raises ConfigError where `config.of` names no output of the model.
+    """
+    opened = open_inputs(inputs, observer, with_tree=True)
+    of = explain_predictions if isinstance(opened.config, FinetuneConfig) else explain_embeddings
+    found, explained, models = of(opened, inputs, config, observer)
+    samples = opened.samples
+    places = None if samples.tree is None else samples.tree.leaves_of(samples.tips)
+    return Drivers(explained, models, found, samples.table.asv_ids, places)
+
+
+def explain_embeddings(
+    opened: Opened, inputs: Inputs, config: ExplainConfig, observer: Observer
+) -> tuple[Explanation, str, int]:
+    """The distance of samples from the mean of all samples; with its name, and the number of models."""
+    if config.of is not None:
+        raise ConfigError(f"--of names a target or class, but {inputs.model} is a pretrained encoder; leave it out")
+    encoding = opened.encode(inputs.apply, observer)
+    with observer.progress("explaining") as progress:
+        mean = encoding.embeddings().mean(dim=0).clone()
+        scalar = explaining.distance_to_mean(opened.model, mean)
+        found = explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, progress)
+    return found, "distance of the sample embedding from the mean", 1
+
+
+def explain_predictions(
+    opened: Opened, inputs: Inputs, config: ExplainConfig, observer: Observer
+) -> tuple[Explanation, str, int]:
+    """A target or class, averaged over the models of all folds; with its name, and the number of models."""
+    members = open_predictors(inputs.model)
+    warn_of_missing_folds(inputs.model, len(members), observer)
+    output, found = explaining.choose_output(members[0].config, config.of), []
+    for model, own in members:
+        model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
+        encoding = Opened(model.encoder, own, opened.samples).encode(inputs.apply, observer)
+        marks = explaining.identity_marks(model, own.schema.identities)
+        scalar = explaining.target_scalar(model, own, output)
+        with observer.progress("explaining") as progress:
+            found.append(explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, progress, marks))
+    return explaining.mean_explanation(found), output.name, len(found)

@@ -1,0 +1,88 @@
+"""Predictions of a fine-tuned model for the samples of any table, calibrated, and scored where the truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from aam.checkpoint import Finetuned, find_members, open_predictors
+from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
+from aam.corpus.dataset import ASVDataset, draw_of
+from aam.corpus.label_schema import encode
+from aam.corpus.study import NewSamples, open_new_samples
+from aam.errors import ConfigError
+from aam.evaluation.calibration import Calibration, read_calibration, unbounded
+from aam.inference import predictions
+from aam.io.ids import SAMPLE_ID
+from aam.models.devices import resolve_device
+from aam.observer import Observer
+from aam.text import counted
+from aam.workflows import notes
+
+
+@dataclass(frozen=True)
+class NewPredictions:
+    """Predictions of samples by id (columns as in `prediction_table`), averaged over `models` models.
+
+    `refused` are reasons by id of samples that cannot be predicted. `scores` are those of `flat`, with the ends of
+    their intervals, empty where the targets are not known.
+    """
+
+    table: pd.DataFrame
+    refused: pd.Series
+    scores: dict[str, float]
+    models: int
+
+
+def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
+    """Predict all samples of a table that the models of a run can take; raises an InputError for unusable files."""
+    members, calibration = open_predictors(model), read_calibration(model)
+    notes.warn_of_missing_folds(model, len(members), observer)
+    trained = members[0].config
+    with observer.stage("reading the data"):
+        data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
+        new = open_new_samples(data, trained.target)
+    notes.warn_of_doubtful_counts(new.table, observer)
+    notes.say_known_share(find_members(model)[0], new.tokens, observer)
+    notes.warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
+    with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
+        found = predict_all(members, new, config, run)
+    trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
+    table = predictions.prediction_table(new.table.sample_ids, found, trained, calibration)
+    for text in unbounded(calibration or Calibration(), trained.target.target, config.coverage):
+        observer.warn(text)
+    if calibration is None:
+        observer.say("no calibration beside this checkpoint: no intervals, uncalibrated probabilities")
+    for name, count in new.unseen(trained.schema).items():
+        observer.say(f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, taken as unknown")
+    scores = dict[str, float]()
+    if new.truth is not None:
+        scores = predictions.flat(predictions.target_figures(table, new.truth, trained, None))
+        notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
+    refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
+    return NewPredictions(table, refused, scores, len(members))
+
+
+def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:
+    """Reads per sample as an option value: as asked, else as in training."""
+    if config.rarefy_depth is None:
+        return "none" if trained.schema.depth is None else str(trained.schema.depth)
+    if config.rarefy_depth != "none" and not config.rarefy_depth.isdecimal():
+        raise ConfigError(f"--rarefy-depth is {config.rarefy_depth!r}, expected a whole number or 'none'")
+    return config.rarefy_depth
+
+
+def predict_all(
+    members: list[Finetuned], new: NewSamples, config: PredictConfig, run: RunConfig
+) -> predictions.Predictions:
+    """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
+    device, repeats = resolve_device(run.device), []
+    for member in members:
+        draw = draw_of(member.config.data, new.depth, run.seed)
+        samples = ASVDataset(new.table.counts, new.tokens, new.table.sample_ids, draw)
+        labels = encode(new.labels, member.config.schema)
+        raw = predictions.predict_draws(member.model.to(device), samples, labels, config.draws)
+        repeats.append(predictions.decode(raw, member.config))
+    return predictions.average(repeats, members[0].config)
