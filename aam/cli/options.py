@@ -20,13 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
-OWN_DATA = {
-    "example": False,
-    **dict.fromkeys(
-        ("corpus", "tree", "sequences", "unifrac_matrix", "metadata", "group_column", "validation_samples")
-    ),
-}
-"""Options that the table of a run comes with, dropped where another table is given."""
 Fields = dict[str, tuple[dataclasses.Field, Any]]
 
 

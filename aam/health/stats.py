@@ -125,10 +125,7 @@ def _figures(tensor: Tensor) -> Tensor:
         return values.new_tensor([math.nan] * 4 + [0.0] * 3, dtype=torch.float64)
     zeros = (values == 0).sum().double()
     if not values.is_floating_point():
-        low, high = (bound.double() for bound in torch.aminmax(values))
-        mean = values.sum(dtype=torch.float64) / values.numel()
-        none = torch.zeros_like(zeros)
-        return torch.stack([low, high, mean, torch.maximum(low.abs(), high.abs()), none, none, zeros])
+        values = values.double()
     finite, nan = torch.isfinite(values), torch.isnan(values).sum().double()
     count = finite.sum().double()
     some = count > 0
@@ -185,13 +182,12 @@ def divided(tensor: Tensor) -> TypeGuard[DTensor]:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where the bad values of one tensor sit; `indices` are those of the samples, rows, features or slices."""
+    """Where the bad values of one tensor sit: `count` of `total`."""
 
     kind: Kind
     text: str
     count: int
     total: int
-    indices: tuple[int, ...] = ()
 
 
 def classify(bad: Tensor) -> Pattern:
@@ -205,27 +201,19 @@ def classify(bad: Tensor) -> Pattern:
     total, count = bad.numel(), int(bad.sum())
     if count == 0:
         return Pattern("none", "no value", 0, total)
-    of = f"({count:,} of {total:,} values)"
     if count == total:
         return Pattern("all", f"all {total:,} values" if total > 1 else "the only value", count, total)
-    last = bad.dim() - 1
-    if bad.dim() >= 3 and (full := _full_slices(bad, 0, count)):
-        width = total // bad.shape[0]
-        return Pattern("sample", f"{_few('whole sample', full)} of {width:,} {of}", count, total, full)
-    if bad.dim() >= 2:
-        rows = bad.reshape(-1, bad.shape[-1])
-        if full := _full_slices(rows, 0, count):
-            return Pattern(
-                "row", f"{_rows_text(len(full), bad.shape[-1])}: {_few('row', full)} {of}", count, total, full
-            )
-        if full := _full_slices(bad, last, count):
-            return Pattern(
-                "feature", f"{_few('feature', full)} of {bad.shape[-1]:,} in every row {of}", count, total, full
-            )
-    for axis in range(1, last):
-        if full := _full_slices(bad, axis, count):
-            text = f"{_few('index', full)} of axis {axis} everywhere {of}"
-            return Pattern("slice", text, count, total, full)
+    of, width = f"({count:,} of {total:,} values)", bad.shape[-1]
+    if bad.dim() >= 3 and (found := _full_slices(bad, 0, count)):
+        text = f"{_few('whole sample', found)} of {total // bad.shape[0]:,}"
+        return Pattern("sample", f"{text} {of}", count, total)
+    if bad.dim() >= 2 and (found := _full_slices(bad.reshape(-1, width), 0, count)):
+        return Pattern("row", f"{_rows_text(len(found), width)}: {_few('row', found)} {of}", count, total)
+    if bad.dim() >= 2 and (found := _full_slices(bad, -1, count)):
+        return Pattern("feature", f"{_few('feature', found)} of {width:,} in every row {of}", count, total)
+    for axis in range(1, bad.dim() - 1):
+        if found := _full_slices(bad, axis, count):
+            return Pattern("slice", f"{_few('index', found)} of axis {axis} everywhere {of}", count, total)
     first = bad.nonzero()[0].tolist()
     what = f"1 element at {first}" if count == 1 else f"{count:,} elements, the first at {first}"
     return Pattern("element", f"{what} of {list(bad.shape)}", count, total)

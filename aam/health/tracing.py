@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aam.health.operations import (
     OUTSIDE,
     ROOT,
+    UNINITIALISED,
     ModuleCall,
     ModuleStack,
     Operation,
@@ -93,7 +94,6 @@ class Tracer(TorchDispatchMode):
         self._samples = samples or SampleRows()
         self._listener = listener
         self._described = 0
-        self._known: dict[Any, Operation] = {}
         self._sites: dict[int, Site] = {}  # sequence number of an autograd node -> its forward operation
         self._first_node = torch.autograd._get_sequence_nr()
         # storage -> the event it holds, or what is known about it; the weak reference keeps its address from reuse
@@ -120,15 +120,13 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         if self.modules.paused:
             return func(*args, **kwargs)
-        operation = self._known.get(func)
-        if operation is None:
-            operation = self._known[func] = Operation.of(func)
+        operation = Operation.of(func)
         self.operations += 1
         self._remember(operation)
         written = operation.written_tensors(args, kwargs) if operation.written else []
         before = _bad_among(written) if operation.reads_written else []
         out = func(*args, **kwargs)
-        if operation.uninitialised:
+        if operation.name in UNINITIALISED:
             self._hold(float_tensors(out), Origin.UNINITIALISED)
         elif operation.name == "lift_fresh":
             if out.dim() == 0:  # a number in the code, e.g. torch.tensor(-math.inf)
@@ -181,7 +179,7 @@ class Tracer(TorchDispatchMode):
         top = self.modules.top
         update = self.saw_backward and top is None and not torch.is_grad_enabled()
         module, call = (top.module, top.call) if top is not None else (OUTSIDE, 0)
-        method = running_method(self.modules.by_id)
+        method = running_method(self.modules.paths)
         if method is not None and method != module:
             module, call = method, 0
         return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, spots())
