@@ -28,11 +28,11 @@ def command(run: Path | None, config_file: Path | None, batch: int, **values: An
     """
     import torch
 
-    from aam.health.precision import autocast, bisect_precision
+    from aam.health.precision import autocast_model, bisect_precision
     from aam.training.objective import model_inputs
     from aam.workflows.workbench import open_workbench
 
     bench = open_workbench(run, option_values(values, config_file), TERMINAL)
-    inputs = model_inputs(bench.batches[batch].to(bench.learner.device))
+    model, inputs = bench.learner.model.eval(), model_inputs(bench.batches[batch].to(bench.learner.device))
     for dtype in (torch.float16, torch.bfloat16):
-        click.echo(str(bisect_precision(bench.learner.model.eval(), lambda model: model(inputs), dtype, autocast)))
+        click.echo(str(bisect_precision(model, lambda version: version(inputs), dtype, autocast_model)))

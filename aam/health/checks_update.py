@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.utils.hooks import RemovableHandle
 
-from aam.health.stats import not_finite
+from aam.health.stats import find_non_finite
 from aam.health.trial import TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
 from aam.text import few
 
@@ -39,7 +38,7 @@ def check_gradient_reach(make: Make, left: float) -> str:
             raise CheckFailed("the loss has no gradient: it was detached, or computed under no_grad")
         loss.backward()
         gradients = [(name, p.grad) for name, p in trial.model.named_parameters() if p.grad is not None]
-        if bad := not_finite(gradients):
+        if bad := find_non_finite(gradients):
             raise CheckFailed(f"gradient of {bad[0][0].name} holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf")
         waiting -= {name for name, gradient in gradients if bool(gradient.any())}
         if not waiting:
@@ -84,7 +83,7 @@ def check_fresh_gradients(make: Make, left: float) -> str:
     stale: list[str] = []
     nodes: list[Any] = []  # held, or autograd makes others
 
-    def note(name: str, parameter: nn.Parameter) -> list[RemovableHandle]:
+    def note_gradients(name: str, parameter: nn.Parameter) -> None:
         def at_gradient(gradients: tuple[Tensor | None, ...]) -> None:
             gradient, seen = gradients[0], added.get(id(parameter))
             if gradient is not None:  # it is where an operation was handed the parameter and did not use it
@@ -97,14 +96,13 @@ def check_fresh_gradients(make: Make, left: float) -> str:
 
         # The node that adds to the parameter, not the parameter: its hooks run for torch.autograd.grad as well.
         nodes.append(get_gradient_edge(parameter).node)
-        return [nodes[-1].register_prehook(at_gradient), parameter.register_post_accumulate_grad_hook(at_sum)]
+        nodes[-1].register_prehook(at_gradient)
+        parameter.register_post_accumulate_grad_hook(at_sum)
 
-    handles = [h for name, p in trial.model.named_parameters() if p.requires_grad for h in note(name, p)]
-    try:
-        trial.step(trial.batches[1 % len(trial.batches)])
-    finally:
-        for handle in handles:
-            handle.remove()
+    for name, parameter in trial.model.named_parameters():
+        if parameter.requires_grad:
+            note_gradients(name, parameter)
+    trial.step(trial.batches[1 % len(trial.batches)])
     if not added:
         raise CheckSkipped("the step runs no backward pass, see above")
     if stale:
@@ -211,11 +209,8 @@ def _watch_steps(trial: Trial, batches: Any) -> tuple[list[tuple[float, float]],
         if torch.is_grad_enabled():
             modes.add(module.training)
 
-    handles = [trial.optimizer.register_step_pre_hook(at_update), trial.model.register_forward_pre_hook(at_forward)]
-    try:
-        for batch in batches:
-            trial.step(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    trial.optimizer.register_step_pre_hook(at_update)
+    trial.model.register_forward_pre_hook(at_forward)
+    for batch in batches:
+        trial.step(batch)
     return updates, modes

@@ -20,7 +20,7 @@ from torch._ops import OpOverload
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from aam.health.stats import largest, read_together, real_values
+from aam.health.stats import largest_magnitude, read_together, real_values
 
 ROOT = "(model)"
 OUTSIDE = "(outside the model)"
@@ -235,7 +235,7 @@ class ModuleStack:
             return
         self.paused = True
         with torch.no_grad():
-            self._sizes.append((call, largest(real_values(tensor))))
+            self._sizes.append((call, largest_magnitude(real_values(tensor))))
         self.paused = False
 
 

@@ -25,11 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from aam.health.locator import examine
+from aam.health.locator import locate_with_listener
 from aam.health.operations import ROOT, Operation, float_tensors
 from aam.health.report import Report
-from aam.health.stats import largest, read_together, real_values
-from aam.health.tracing import SampleRows
+from aam.health.stats import largest_magnitude, read_together, real_values
 
 MAX_ERROR = 0.25  # relative error of the result from which on a run counts as failed though everything is finite
 MAX_SHARE = 0.5  # a part with more of the operations than this is not "a module" but the model
@@ -73,9 +72,9 @@ def bisect_precision(
 ) -> PrecisionReport:
     """Find where a forward pass leaves the range of `dtype`; see the module's text. The model itself is not changed.
 
-    `lower` makes the copies in half precision: `converted`, where the weights are half as well, or `autocast`.
+    `lower` makes the copies in half precision: `convert_model`, which converts weights too, or `autocast_model`.
     """
-    lower = lower or converted
+    lower = lower or convert_model
     runs = _Runs(call)
     name = str(dtype).removeprefix("torch.")
     seen, plain = runs.run("fp32", model)
@@ -131,10 +130,10 @@ class _Runs:
             for tensor in results:
                 if tensor.numel():
                     finite = torch.nan_to_num(real_values(tensor), nan=0.0, posinf=0.0, neginf=0.0)  # masks hold -inf
-                    magnitudes.append(largest(finite))
+                    magnitudes.append(largest_magnitude(finite))
                     rows.append((module, operation.name, tensor.dtype))
 
-        report = examine(model, lambda: torch.no_grad()(self._call)(model), SampleRows(), note_magnitudes)
+        report = locate_with_listener(model, lambda: torch.no_grad()(self._call)(model), listener=note_magnitudes)
         results = [tensor.double() for tensor in float_tensors(report.result)]
         self._expected = self._expected or results
         errors = [_relative_error(found, wanted) for found, wanted in zip(results, self._expected, strict=False)]
@@ -177,7 +176,7 @@ def _largest_share(seen: list[Range], keep: tuple[str, ...]) -> float:
     return max(inside) / max(1, len(seen))
 
 
-def converted(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
+def convert_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
     """A copy of the model in another precision, its inputs cast along, with the modules `keep` left in fp32."""
     twin = copy.deepcopy(model).to(dtype)
     _cast_inputs(twin, dtype)
@@ -186,11 +185,11 @@ def converted(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) 
         # The weights come from the original: rounding them to half and back would not be fp32.
         module.load_state_dict(model.get_submodule(path).state_dict())
         _cast_inputs(module, torch.float32)
-        module.register_forward_hook(lambda module, args, output: cast(output, dtype))
+        module.register_forward_hook(lambda module, args, output: cast_tensors(output, dtype))
     return twin
 
 
-def autocast(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
+def autocast_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
     """A copy of the model that runs under autocast to `dtype`, its weights in fp32, without autocast in `keep`."""
     twin = copy.deepcopy(model)
     device = next(twin.parameters()).device.type
@@ -203,17 +202,17 @@ def autocast(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -
 
 
 def _cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
-    module.register_forward_pre_hook(lambda module, args, kwargs: cast((args, kwargs), dtype), with_kwargs=True)
+    module.register_forward_pre_hook(lambda module, args, kwargs: cast_tensors((args, kwargs), dtype), with_kwargs=True)
 
 
-def cast(value: Any, dtype: torch.dtype) -> Any:
+def cast_tensors(value: Any, dtype: torch.dtype) -> Any:
     """The same nesting of tuples, lists, mappings and dataclasses with its floating-point tensors in another dtype."""
 
     def leaf(item: Any) -> Any:
         if isinstance(item, Tensor):
             return item.to(dtype) if item.is_floating_point() else item
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            fields = {field.name: cast(getattr(item, field.name), dtype) for field in dataclasses.fields(item)}
+            fields = {field.name: cast_tensors(getattr(item, field.name), dtype) for field in dataclasses.fields(item)}
             return dataclasses.replace(item, **fields)
         return item
 

@@ -141,7 +141,7 @@ class Event(Site):
 
     @property
     def pattern(self) -> str:
-        """`row`, `element`, … (see `aam.health.stats.classify`), or `unknown`."""
+        """`row`, `element`, … (see `aam.health.stats.classify_pattern`), or `unknown`."""
         return self.output.pattern.kind if self.output and self.output.pattern else "unknown"
 
     def headline(self) -> str:

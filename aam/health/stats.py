@@ -50,7 +50,7 @@ class TensorSummary:
         return self.nan == 0 and self.inf == 0
 
 
-def summarise(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
+def summarise_tensors(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
     """Summaries of (name, tensor) pairs, in their order, with one device-to-host copy per device.
 
     Integers beyond 2**53 are rounded, because the figures travel as float64. Any dtype and any shape, empty and 0-d
@@ -77,7 +77,7 @@ def read_together(values: list[Tensor]) -> list[Any]:
     return read
 
 
-def largest(values: Tensor) -> Tensor:
+def largest_magnitude(values: Tensor) -> Tensor:
     """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN where any of them is."""
     low, high = torch.aminmax(values)
     return torch.maximum(low.abs(), high.abs()).double()
@@ -94,12 +94,13 @@ def tripwire(tensor: Tensor) -> Tensor:
     return values.sum(dtype=torch.float32) if values.dtype is torch.float16 else values.sum()
 
 
-def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[TensorSummary, Tensor]]:
+def find_non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[TensorSummary, Tensor]]:
     """Those of the (name, tensor) pairs that hold NaN or Inf: one host read where there are none."""
     named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
     finite = read_together([tripwire(tensor).isfinite() for _, tensor in named])
     suspects = [pair for pair, fine in zip(named, finite, strict=True) if not fine]
-    return [(row, tensor) for row, (_, tensor) in zip(summarise(suspects), suspects, strict=True) if not row.finite]
+    rows = zip(summarise_tensors(suspects), suspects, strict=True)
+    return [(row, tensor) for row, (_, tensor) in rows if not row.finite]
 
 
 def real_values(tensor: Tensor) -> Tensor:
@@ -157,7 +158,7 @@ def _describe(tensor: Tensor) -> str:
         return "min=nan, max=nan" + (" (integer tensor)" if integer else ", mean=nan") + ", empty"
     if integer:
         return f"min={int(values.min())}, max={int(values.max())} (integer tensor)"
-    (summary,) = summarise([("", values)])
+    (summary,) = summarise_tensors([("", values)])
     text = f"min={summary.minimum:.6f}, max={summary.maximum:.6f}, mean={summary.mean:.6f}"
     if tensor.is_complex():
         text += " of absolute values"
@@ -190,7 +191,7 @@ class Pattern:
     total: int
 
 
-def classify(bad: Tensor) -> Pattern:
+def classify_pattern(bad: Tensor) -> Pattern:
     """The pattern of a bool tensor of any shape, True = bad.
 
     `all`: every value; `sample`: everything below some indices of the first of three or more axes; `row`: everything

@@ -29,7 +29,7 @@ from aam.health.operations import (
     spots,
 )
 from aam.health.report import Counts, Event, Origin, Site, TensorRecord
-from aam.health.stats import classify, not_finite, real_values, tripwire
+from aam.health.stats import classify_pattern, find_non_finite, real_values, tripwire
 
 OUTLIER = 100.0  # a row whose largest magnitude exceeds the median row's by this factor is suspected
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
@@ -54,29 +54,17 @@ class Place(ModuleCall):
 Label = Callable[[Place], str | None]
 
 
-@dataclass(frozen=True)
-class SampleRows:
-    """Which samples the rows of a tensor, along its first axis, belong to: by ids, or by a callback that knows better.
+def label_by_sample(ids: Sequence[str]) -> Label:
+    """Label rows along the first axis by samples: one row each, or k consecutive rows each (a flattened [B * S, …]).
 
-    Without a callback, exactly `len(ids)` rows are read as the samples, and k times as many as k consecutive rows for
-    each sample (a flattened [B * S, …]). Anything else is left unnamed.
+    Rows of tensors whose size is no multiple of the number of samples get no name.
     """
 
-    ids: tuple[str, ...] = ()
-    label: Label | None = None
+    def label(place: Place) -> str | None:
+        rows = place.shape[0]
+        return None if rows % len(ids) else ids[place.row * len(ids) // rows]
 
-    def names(self, site: Site, shape: tuple[int, ...], rows: Sequence[int]) -> tuple[str, ...]:
-        """Distinct names of the rows of a tensor, in order; empty where they cannot be named."""
-        if not rows:
-            return ()
-        if self.label is not None:
-            named = [self.label(Place(site.module, site.call, site.phase, shape, row)) for row in rows]
-        else:
-            if not self.ids or shape[0] % len(self.ids):
-                return ()
-            block = shape[0] // len(self.ids)
-            named = [self.ids[row // block] for row in rows]
-        return tuple(dict.fromkeys(name for name in named if name is not None))
+    return label
 
 
 class Tracer(TorchDispatchMode):
@@ -85,13 +73,13 @@ class Tracer(TorchDispatchMode):
     A sum over the output is the tripwire: it cannot be finite where a value is not. Where it trips, counts decide.
     """
 
-    def __init__(self, model: nn.Module, samples: SampleRows | None = None, listener: Listener | None = None):
+    def __init__(self, model: nn.Module, label: Label | None = None, listener: Listener | None = None):
         super().__init__()
         self.events: list[Event] = []
         self.operations = 0
         self.saw_backward = False
         self.modules = ModuleStack(model)
-        self._samples = samples or SampleRows()
+        self._label: Label = label or (lambda place: None)
         self._listener = listener
         self._described = 0
         self._sites: dict[int, Site] = {}  # sequence number of an autograd node -> its forward operation
@@ -105,7 +93,7 @@ class Tracer(TorchDispatchMode):
         # statistics without saying so in its schema, so that they look like a bad operand afterwards.
         owned = (*model.named_parameters(), *model.named_buffers())
         self._owned: dict[int, tuple[str, Tensor] | None] = {_storage(tensor).cdata: None for _, tensor in owned}
-        self._owned |= {_storage(tensor).cdata: (row.name, tensor) for row, tensor in not_finite(owned)}
+        self._owned |= {_storage(tensor).cdata: (row.name, tensor) for row, tensor in find_non_finite(owned)}
 
     def __enter__(self) -> Tracer:
         self.modules.__enter__()
@@ -246,8 +234,9 @@ class Tracer(TorchDispatchMode):
             absmax = float(magnitude.amax()) if values.numel() else 0.0
             gradient = site.phase == "backward" and shape in self._shapes
             rows = () if gradient or values.shape != tensor.shape else _rows(magnitude, bad)
-            pattern = None if bad is None else classify(bad)
-        labels = self._samples.names(site, shape, rows)
+            pattern = None if bad is None else classify_pattern(bad)
+        names = (self._label(Place(site.module, site.call, site.phase, shape, row)) for row in rows)
+        labels = tuple(dict.fromkeys(name for name in names if name is not None))
         return TensorRecord(shape, tensor.dtype, counts, absmax, pattern, rows, labels)
 
 

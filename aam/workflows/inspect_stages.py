@@ -14,7 +14,7 @@ from aam import vocab
 from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.report import Report
-from aam.health.stats import TensorSummary, summarise
+from aam.health.stats import TensorSummary, summarise_tensors
 from aam.training.step import named_outputs, score
 from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 
@@ -136,7 +136,7 @@ def inspect_stages(report: Report, seen: PassRecord | None = None) -> Iterator[I
         magnitudes = [size.absmax for size in outputs if size not in lost]
         bad = (f"{size.module}, call {size.call}, put out {size.absmax}" for size in lost)
         made = tuple(finding.headline() for finding in report.findings if is_within(finding.module, modules))
-        summaries = summarise(predictions)
+        summaries = summarise_tensors(predictions)
         ran = [module for module in modules if any(is_within(size.module, (module,)) for size in outputs)]
         what = ", ".join([*ran, *(f"{s.name} {list(s.shape)}" for s in summaries)])
         found = [
@@ -148,14 +148,14 @@ def inspect_stages(report: Report, seen: PassRecord | None = None) -> Iterator[I
 
 def inspect_losses(losses: dict[str, Tensor]) -> Inspection:
     """Every term is finite."""
-    terms = summarise(losses.items())
+    terms = summarise_tensors(losses.items())
     found = ", ".join(f"{term.name} {'not finite' if not term.finite else f'{term.mean:.4g}'}" for term in terms)
     return Inspection("losses", f"{len(terms)} terms", found, first_of(tensor_faults(terms)) if terms else NOT_REACHED)
 
 
 def inspect_gradients(gradients: dict[str, Tensor]) -> Inspection:
     """Every gradient is finite."""
-    found = summarise(gradients.items())
+    found = summarise_tensors(gradients.items())
     finite = [gradient.absmax for gradient in found if gradient.finite]
     fault = first_of(tensor_faults(found)) if found else NOT_REACHED
     return Inspection(
