@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
 from aam.health.stats import find_non_finite
 from aam.health.trial import TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
@@ -83,7 +84,7 @@ def check_fresh_gradients(make: Make, left: float) -> str:
     stale: list[str] = []
     nodes: list[Any] = []  # held, or autograd makes others
 
-    def note_gradients(name: str, parameter: nn.Parameter) -> None:
+    def note_gradients(name: str, parameter: nn.Parameter) -> list[RemovableHandle]:
         def at_gradient(gradients: tuple[Tensor | None, ...]) -> None:
             gradient, seen = gradients[0], added.get(id(parameter))
             if gradient is not None:  # it is where an operation was handed the parameter and did not use it
@@ -96,13 +97,14 @@ def check_fresh_gradients(make: Make, left: float) -> str:
 
         # The node that adds to the parameter, not the parameter: its hooks run for torch.autograd.grad as well.
         nodes.append(get_gradient_edge(parameter).node)
-        nodes[-1].register_prehook(at_gradient)
-        parameter.register_post_accumulate_grad_hook(at_sum)
+        return [nodes[-1].register_prehook(at_gradient), parameter.register_post_accumulate_grad_hook(at_sum)]
 
-    for name, parameter in trial.model.named_parameters():
-        if parameter.requires_grad:
-            note_gradients(name, parameter)
-    trial.step(trial.batches[1 % len(trial.batches)])
+    handles = [h for name, p in trial.model.named_parameters() if p.requires_grad for h in note_gradients(name, p)]
+    try:
+        trial.step(trial.batches[1 % len(trial.batches)])
+    finally:
+        for handle in handles:  # or node, hook and closure would keep each other, and the model, in memory for good
+            handle.remove()
     if not added:
         raise CheckSkipped("the step runs no backward pass, see above")
     if stale:
@@ -158,10 +160,10 @@ def check_shuffled_control(make: Make, left: float) -> str:
     if time.monotonic() - begun > left:
         raise CheckSkipped("the time was used up")
     wrong = _loss(control, trial.held_out)
-    figures = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
+    losses = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
     if not real < wrong - CONTROL_GAIN * abs(start):
-        raise CheckFailed(f"{figures}: the targets do not belong to these inputs")
-    return figures
+        raise CheckFailed(f"{losses}: the targets do not belong to these inputs")
+    return losses
 
 
 UPDATE: Checks = (

@@ -1,4 +1,4 @@
-"""The quarantine ledger of a run: who entered each stage, who was kept, who was lost and why. One JSON object a line.
+"""The quarantine ledger of a run: which ids entered each stage, were kept, or were lost and why. JSON, one a line.
 
 At every stage, entered = kept + quarantined, exactly, or the ledger refuses the entry. Entries are appended and synced
 to disk at once, so that the account survives a crash, and a resumed run goes on in the same file.

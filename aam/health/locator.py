@@ -146,7 +146,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _last_fault(events: list[Event]) -> dict[int, str]:
-    """Where the call raised, the end is the last event that is more than an infinity someone spelt out."""
+    """The end of a trace whose call raised: the last event with a cause other than infinities written in the code."""
     for event in reversed(events):
         if any(events[culprit].origin is not Origin.SPELT for culprit in find_causes(events, event.index)):
             return {event.index: REACHED_RESULT}

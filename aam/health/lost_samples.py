@@ -1,4 +1,4 @@
-"""Who was lost: bias of lost against kept samples, and the overlap of what two runs lost with its probability."""
+"""Lost samples: how they differ from kept ones, and how likely it is that two runs lost the same by chance."""
 
 from __future__ import annotations
 

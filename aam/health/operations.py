@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,10 @@ OUTSIDE = "(outside the model)"
 TORCH = str(Path(torch.__file__).parent) + "/"
 HERE = str(Path(__file__).parent) + "/"
 OWN_FILES = frozenset(HERE + name for name in ("tracing.py", "locator.py", "operations.py"))
-GUARDS = frozenset(HERE + name for name in ("stats.py", "guards.py"))
+GUARD_FILES = frozenset(HERE + name for name in ("stats.py", "guards.py"))
 INSTALLED = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("stdlib") + "/")
 ENGINE = torch.autograd.graph._engine_run_backward.__code__
 MODULE_CALL = torch.nn.Module._call_impl.__code__
-Spot = tuple[CodeType, int]  # a place in the code, cheap to take for every operation
 # Memory that holds whatever was there before: its content means nothing until something is written to it.
 UNINITIALISED = frozenset(
     {"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "resize_", "set_"}
@@ -98,27 +97,38 @@ class Operation:
         return self.name in FILLS and not all(map(math.isfinite, numbers))
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of source: file, number, function and its text (empty where the file is gone)."""
+class Line(NamedTuple):
+    """A line of source; cheap to note for every operation, its text is read where it is asked for."""
 
-    file: str
+    code: CodeType
     number: int
-    function: str
-    text: str
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
+
+    @property
+    def function(self) -> str:
+        return self.code.co_qualname
+
+    @property
+    def text(self) -> str:
+        """The source, empty where the file is gone."""
+        return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
         return f"{self.file}:{self.number} in {self.function}" + (f": {self.text}" if self.text else "")
 
 
-def spots(backward: bool = False) -> tuple[Spot, ...]:
-    """The innermost frame outside torch and, where that one belongs to an installed package, also the caller's own.
+def calling_lines(backward: bool = False) -> tuple[Line, ...]:
+    """The lines that ask for an operation: that of the innermost frame outside torch and, if this one belongs to an
+    installed package, that of its caller's own code.
 
     With `backward`, only frames that the autograd engine called: a hook, or a backward pass written in Python; nothing
     where the engine called a kernel of its own. Costs about 2 microseconds.
     """
     frame: FrameType | None = sys._getframe(1)
-    found: list[Spot] = []
+    found: list[Line] = []
     while frame is not None:
         code = frame.f_code
         if backward and code is ENGINE:
@@ -126,7 +136,7 @@ def spots(backward: bool = False) -> tuple[Spot, ...]:
         if not _skip(code):
             installed = code.co_filename.startswith(INSTALLED)
             if not found or not installed:
-                found.append((code, frame.f_lineno))
+                found.append(Line(code, frame.f_lineno))
             if not installed:
                 break
         frame = frame.f_back
@@ -151,19 +161,6 @@ def running_method(paths: Mapping[int, str]) -> str | None:
 def _skip(code: CodeType) -> bool:
     """True for code of torch and of the tracer itself."""
     return code.co_filename.startswith((TORCH, "<frozen")) or code.co_filename in OWN_FILES
-
-
-def is_guard(places: tuple[Spot, ...]) -> bool:
-    """True where the operation belongs to the statistics of this package, which handle NaN on purpose."""
-    return bool(places) and places[0][0].co_filename in GUARDS
-
-
-def read_lines(places: tuple[Spot, ...]) -> tuple[Line, ...]:
-    """The source lines of spots."""
-    return tuple(
-        Line(code.co_filename, number, code.co_qualname, linecache.getline(code.co_filename, number).strip())
-        for code, number in places
-    )
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,10 @@ class ModuleStack:
     """
 
     def __init__(self, model: nn.Module):
-        self.paths = {id(module): plain_path(path) or ROOT for path, module in model.named_modules()}
+        self.paths: dict[int, str] = {}  # by identity
+        for path, module in model.named_modules():
+            parts = [part for part in path.split(".") if part != "_orig_mod"]  # the wrapper of `torch.compile`
+            self.paths[id(module)] = ".".join(parts) or ROOT
         self.paused = False
         self._running: list[ModuleCall] = []
         self._calls: dict[str, int] = {}
@@ -237,11 +237,6 @@ class ModuleStack:
         with torch.no_grad():
             self._sizes.append((call, largest_magnitude(real_values(tensor))))
         self.paused = False
-
-
-def plain_path(path: str) -> str:
-    """A module path without the wrapper that `torch.compile` puts around a module."""
-    return ".".join(part for part in path.split(".") if part != "_orig_mod")
 
 
 def float_tensors(value: Any) -> list[Tensor]:

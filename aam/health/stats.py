@@ -53,11 +53,11 @@ class TensorSummary:
 def summarise_tensors(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
     """Summaries of (name, tensor) pairs, in their order, with one device-to-host copy per device.
 
-    Integers beyond 2**53 are rounded, because the figures travel as float64. Any dtype and any shape, empty and 0-d
+    Integers beyond 2**53 are rounded, because the statistics travel as float64. Any dtype and any shape, empty and 0-d
     included, is accepted.
     """
     named = [(name, tensor.detach()) for name, tensor in tensors]
-    rows = read_together([_figures(tensor) for _, tensor in named])
+    rows = read_together([_statistics(tensor) for _, tensor in named])
     return [
         TensorSummary(name, tuple(tensor.shape), tensor.dtype, low, high, mean, top, int(nan), int(inf), int(zeros))
         for (name, tensor), (low, high, mean, top, nan, inf, zeros) in zip(named, rows, strict=True)
@@ -119,7 +119,7 @@ def real_values(tensor: Tensor) -> Tensor:
     return tensor.long() if tensor.dtype is not torch.uint64 else tensor.double()
 
 
-def _figures(tensor: Tensor) -> Tensor:
+def _statistics(tensor: Tensor) -> Tensor:
     """Minimum, maximum, mean, absmax, nan, inf and zeros as float64 [7] on the device of the tensor."""
     values = real_values(tensor)
     if values.numel() == 0:

@@ -17,16 +17,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aam.health.operations import (
+    GUARD_FILES,
     OUTSIDE,
     ROOT,
     UNINITIALISED,
     ModuleCall,
     ModuleStack,
     Operation,
+    calling_lines,
     float_tensors,
-    is_guard,
     running_method,
-    spots,
 )
 from aam.health.report import Counts, Event, Origin, Site, TensorRecord
 from aam.health.stats import classify_pattern, find_non_finite, real_values, tripwire
@@ -42,10 +42,7 @@ Found = list[tuple[Tensor, Counts]]
 
 @dataclass(frozen=True)
 class Place(ModuleCall):
-    """A row of a tensor, for a caller that knows which sample it belongs to.
-
-    With `call` a caller who feeds a module in chunks can tell which chunk this is.
-    """
+    """A row of a tensor inside the model, to be named by a `Label`; `call` tells chunks of one batch apart."""
 
     shape: tuple[int, ...]
     row: int
@@ -126,7 +123,8 @@ class Tracer(TorchDispatchMode):
                 self._listener(operation, top.module if top is not None else OUTSIDE, outputs)
             bad = _bad_among(outputs)
             site = self._site(operation) if bad else None
-            if site is not None and not is_guard(site.spots):
+            # The statistics of this package handle NaN on purpose.
+            if site is not None and (site.line is None or site.line.file not in GUARD_FILES):
                 replaced = {id(tensor) for tensor in written}
                 given = [tensor for tensor in float_tensors((args, kwargs)) if id(tensor) not in replaced]
                 sources = [(self._source(*found, site), found[1]) for found in before + _bad_among(given)]
@@ -161,7 +159,7 @@ class Tracer(TorchDispatchMode):
             return True
         top = self.modules.top
         recomputed_module = top is not None and top.phase == "backward"
-        return recomputed_module or (torch.is_grad_enabled() and bool(spots(backward=True)))
+        return recomputed_module or (torch.is_grad_enabled() and bool(calling_lines(backward=True)))
 
     def _forward_site(self, operation: Operation) -> Site:
         top = self.modules.top
@@ -170,7 +168,7 @@ class Tracer(TorchDispatchMode):
         method = running_method(self.modules.paths)
         if method is not None and method != module:
             module, call = method, 0
-        return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, spots())
+        return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, calling_lines())
 
     def _site(self, operation: Operation) -> Site:
         """Where the operation that just ran was asked for."""
@@ -181,10 +179,10 @@ class Tracer(TorchDispatchMode):
             path = self._parameters.get(id(node.variable), "")  # type: ignore[attr-defined]  # this node has it
             return Site(path.rpartition(".")[0] or ROOT, 0, "backward", "accumulate gradient", operation.kernel)
         forward = self._sites.get(node._sequence_nr(), Site(BEFORE, 0, "forward", node.name(), ""))
-        by_hand = spots(backward=True)
+        by_hand = calling_lines(backward=True)
         if by_hand:  # a hook, or a backward pass written in Python: its own line and operation say more
             return Site(forward.module, forward.call, "backward", operation.name, operation.kernel, by_hand)
-        return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.spots)
+        return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.lines)
 
     def _origin(self, sources: list[tuple[int | None, Counts]], bad: Found, spelt_out: bool) -> Origin:
         """How the output of an operation came to be bad; `sources` are the events of its bad operands."""

@@ -1,4 +1,4 @@
-"""Open the ledgers of a run and look for a bias in who was lost."""
+"""Open the ledgers of a run, and test whether the samples it lost differ from those it kept."""
 
 from __future__ import annotations
 
