@@ -92,8 +92,7 @@ class Ledger:
         self, stage: str, item: Item, ids: Iterable[str], reason: str, planned: bool = False, **facts: Any
     ) -> None:
         """Take samples or ASVs out of a stage that they entered; one that is out already stays as it was recorded."""
-        entered = self._entered.get((stage, item), frozenset())
-        gone = {loss.id for loss in self.losses if (loss.stage, loss.item) == (stage, item)}
+        entered, gone = self.entered(stage, item), self.lost(item, stage)
         records: list[dict[str, Any]] = []
         for name in dict.fromkeys(ids):
             if name not in entered:

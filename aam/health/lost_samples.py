@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def find_bias(lost: set[str], kept: set[str], columns: Mapping[str, Mapping[str,
     running, adjusted = 0.0, []
     for rank, row in enumerate(rows):
         running = max(running, min(1.0, row.p * (len(rows) - rank)))
-        adjusted.append(ColumnBias(**{**vars(row), "adjusted": running}))
+        adjusted.append(replace(row, adjusted=running))
     return adjusted
 
 
