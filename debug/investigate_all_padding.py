@@ -16,22 +16,15 @@ from typing import Any
 import click
 import torch
 
-from aam.cli.debugging.stages import first_of, packing_check, places_of, tokens_check
-from aam.cli.debugging.workbench import (
-    Check,
-    Workbench,
-    batches_option,
-    open_workbench,
-    run,
-    verdict,
-    workbench_options,
-)
+from aam.cli.debugging import batches_option, print_inspections, run_script, script_workbench, workbench_options
 from aam.corpus.dataset import Batch
 from aam.health.locator import one_thread
 from aam.health.tracing import Place
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.layers import Transformer
 from aam.training.step import score
+from aam.workflows.inspect_stages import inspect_packing, inspect_tokens
+from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 
 
 @click.command()
@@ -39,20 +32,25 @@ from aam.training.step import score
 @batches_option
 def main(model: Path | None, batches: int, **given: Any) -> int:
     """Count slots, padding, shared ASVs and cut reads of batches; watch the keys of every attention of the model."""
-    bench = open_workbench(model, **given)
+    bench = script_workbench(model, **given)
     return max([investigate(bench, bench.batches[number], number) for number in range(batches)])
 
 
 def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
     """Print the padding of training batch `number`; 1 where a sample lost all its ASVs or a row has no key."""
-    packing = packing_check(bench, batch)
+    packing = inspect_packing(bench, batch)
     again = f"; an ASV serves {int(batch.valid.sum()) / len(batch.asvs):.2f} slots"
     packing = dataclasses.replace(packing, found=packing.found + again)
-    checks = [*samples(bench, batch, number), tokens_check(bench, batch), packing, *keys(bench, batch)]
-    return verdict(f"batch {number}, token limit {bench.config.data.token_limit}", checks)
+    checks = [
+        *inspect_samples(bench, batch, number),
+        inspect_tokens(bench, batch),
+        packing,
+        *inspect_keys(bench, batch),
+    ]
+    return print_inspections(f"batch {number}, token limit {bench.config.data.token_limit}", checks)
 
 
-def samples(bench: Workbench, batch: Batch, number: int) -> Iterator[Check]:
+def inspect_samples(bench: Workbench, batch: Batch, number: int) -> Iterator[Inspection]:
     """One line a sample: the slots it fills, and what the token limit cut away of the same draw."""
     drawn, epoch = bench.batches.samples, number // bench.batches.per_epoch
     whole = bench.corpus.samples(bench.corpus.sides.train, dataclasses.replace(drawn.draw, token_limit=None))
@@ -61,10 +59,11 @@ def samples(bench: Workbench, batch: Batch, number: int) -> Iterator[Check]:
         had, slots, reads = len(uncut.asvs), int(valid.sum()), int(counts[valid].sum())
         what = f"{slots} of {had} ASVs, {len(valid) - slots} padding"
         fault = "" if slots else f"all {had} ASVs were cut away, its {len(valid)} slots are padding"
-        yield Check(f"sample {sample_id}", what, f"{reads:,} reads, {1 - reads / uncut.counts.sum():.1%} cut", fault)
+        found = f"{reads:,} reads, {1 - reads / uncut.counts.sum():.1%} cut"
+        yield Inspection(f"sample {sample_id}", what, found, fault)
 
 
-def keys(bench: Workbench, batch: Batch) -> Iterator[Check]:
+def inspect_keys(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     """What transformers and poolings of the model are handed in a real pass: rows, and rows without a key."""
     names, handed = bench.names([batch]), []
     watched = [(p, m) for p, m in bench.learner.model.named_modules() if isinstance(m, (Transformer, AttentionPooling))]
@@ -81,8 +80,8 @@ def keys(bench: Workbench, batch: Batch) -> Iterator[Check]:
             for row in ([] if valid is None else places_of(~valid.any(dim=-1)))
         ]
         found = f"{sum(len(states) for states, _ in calls)} rows, {len(empty)} without a key"
-        yield Check("keys", path, found, first_of(f"{path} is handed {name} without a key" for name in empty))
+        yield Inspection("keys", path, found, first_of(f"{path} is handed {name} without a key" for name in empty))
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

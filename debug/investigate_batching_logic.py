@@ -16,10 +16,11 @@ from typing import Any
 import click
 import torch
 
-from aam.cli.debugging.recount import recount, retarget
-from aam.cli.debugging.stages import first_of, tokens_check
-from aam.cli.debugging.workbench import Check, Workbench, open_workbench, run, verdict, workbench_options
+from aam.cli.debugging import print_inspections, run_script, script_workbench, workbench_options
 from aam.corpus.dataset import Batch
+from aam.workflows.inspect_batches import compare_targets, compare_with_table
+from aam.workflows.inspect_stages import inspect_tokens
+from aam.workflows.workbench import Inspection, Workbench, first_of
 
 WORKERS = 2
 """Processes that assemble batches for the comparison, where --num-workers does not say otherwise."""
@@ -32,20 +33,20 @@ STREAMED = 4
 @click.option("--epochs", type=click.IntRange(1), default=2, show_default=True, help="Epochs to compare.")
 def main(model: Path | None, epochs: int, **given: Any) -> int:
     """Compare the first batch of each epoch with the table and with scikit-bio, and all batches with each other."""
-    bench = open_workbench(model, **given)
+    bench = script_workbench(model, **given)
     numbers = [epoch * bench.batches.per_epoch for epoch in range(epochs)]
     code = max([investigate(bench, bench.batches[number], number) for number in numbers])
-    checks = [*across_epochs(bench, epochs), across_workers(bench, bench.config.run.num_workers or WORKERS)]
-    return max(code, verdict(f"{bench.batches.per_epoch} batches an epoch", checks))
+    checks = [*compare_epochs(bench, epochs), compare_workers(bench, bench.config.run.num_workers or WORKERS)]
+    return max(code, print_inspections(f"{bench.batches.per_epoch} batches an epoch", checks))
 
 
 def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
-    """Print what a second reckoning of one batch says; 1 where it says something else."""
-    checks = [tokens_check(bench, batch), *recount(bench, batch), *retarget(bench, batch)]
-    return verdict(f"batch {number}: {', '.join(batch.sample_ids[:4])}, …", checks)
+    """Compare one batch with table and tree and print the result; 1 where they differ."""
+    checks = [inspect_tokens(bench, batch), *compare_with_table(bench, batch), *compare_targets(bench, batch)]
+    return print_inspections(f"batch {number}: {', '.join(batch.sample_ids[:4])}, …", checks)
 
 
-def across_epochs(bench: Workbench, epochs: int) -> Iterator[Check]:
+def compare_epochs(bench: Workbench, epochs: int) -> Iterator[Inspection]:
     """Every sample at most once an epoch, each epoch in an order of its own."""
     size, orders = bench.batches.per_epoch, list[list[str]]()
     for epoch in range(epochs):
@@ -55,27 +56,27 @@ def across_epochs(bench: Workbench, epochs: int) -> Iterator[Check]:
         faults += [f"epoch {epoch} repeats the order of epoch {orders.index(order)}"] if order in orders else []
         orders.append(order)
         found = f"{len(set(order))} of {len(bench.batches.samples)} samples"
-        yield Check("order", f"epoch {epoch}", found, first_of(faults))
+        yield Inspection("order", f"epoch {epoch}", found, first_of(faults))
 
 
-def across_workers(bench: Workbench, workers: int) -> Check:
+def compare_workers(bench: Workbench, workers: int) -> Inspection:
     """Batches do not depend on which process assembles them, nor on those before them."""
     start = bench.batches.per_epoch // 2  # in the middle, as a resumed run begins
     streamed = islice(bench.batches.stream(start, workers), STREAMED)
     differing = [
         f"{name} of batch {number} differs"
         for number, batch in enumerate(streamed, start)
-        for name in differences(batch, bench.batches[number])
+        for name in differing_fields(batch, bench.batches[number])
     ]
     what = f"batches {start} to {start + STREAMED - 1}"
-    return Check("workers", what, f"{workers} processes against this one", first_of(differing))
+    return Inspection("workers", what, f"{workers} processes against this one", first_of(differing))
 
 
-def differences(one: Batch, other: Batch) -> list[str]:
+def differing_fields(one: Batch, other: Batch) -> list[str]:
     """Fields in which two batches differ in any bit."""
     pairs = [(f.name, getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(one)]
     return [name for name, a, b in pairs if not (torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b)]
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

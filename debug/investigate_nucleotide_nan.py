@@ -13,19 +13,12 @@ from typing import Any
 import click
 import torch
 
-from aam.cli.debugging.stages import first_of, notes_on, operations_check, places_of, trace
-from aam.cli.debugging.workbench import (
-    Check,
-    Workbench,
-    batches_option,
-    open_workbench,
-    run,
-    verdict,
-    workbench_options,
-)
+from aam.cli.debugging import batches_option, print_inspections, run_script, script_workbench, workbench_options
 from aam.corpus.dataset import Batch
 from aam.health import format_stats, locate
 from aam.health.tracing import Place
+from aam.workflows.inspect_stages import inspect_operations, inspect_pass, report_notes
+from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 
 
 @click.command()
@@ -36,7 +29,7 @@ def main(model: Path | None, batches: int, **given: Any) -> int:
 
     The model runs as in training, every operation watched; nothing of it is rebuilt here.
     """
-    bench = open_workbench(model, **given)
+    bench = script_workbench(model, **given)
     return max([investigate(bench, bench.batches[number], number) for number in range(batches)])
 
 
@@ -44,14 +37,14 @@ def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
     """Print the ways of one batch; 1 where a value is not finite on any of them."""
     code = 0
     for mode, training in (("training, forward and backward", True), ("evaluation, no gradients", False)):
-        checks, report = trace(bench, batch, training)
-        code |= verdict(f"batch {number}: {mode}", checks, notes_on(report))
+        checks, report = inspect_pass(bench, batch, training)
+        code |= print_inspections(f"batch {number}: {mode}", checks, report_notes(report))
     if bench.config.model.asv_encoder == "transformer":
-        code |= every_slot(bench, batch, number)
+        code |= inspect_every_slot(bench, batch, number)
     return code
 
 
-def every_slot(bench: Workbench, batch: Batch, number: int) -> int:
+def inspect_every_slot(bench: Workbench, batch: Batch, number: int) -> int:
     """The padded view [B, S, L, 6] of all nucleotides: finite where an ASV is, zeros where none is."""
     encoder, names, present = bench.learner.model.asv_encoder.eval(), bench.names([batch]), places_of(batch.valid)
     tokens = (batch.tokens[batch.index] * batch.valid[..., None]).to(bench.learner.device)
@@ -61,7 +54,7 @@ def every_slot(bench: Workbench, batch: Batch, number: int) -> int:
 
     with torch.no_grad():
         report = locate(encoder, lambda: encoder(tokens, return_nucleotides=True), label=packed)
-    checks = [operations_check(report)]
+    checks = [inspect_operations(report)]
     if report.result is not None:
         nucleotides = report.result[1].cpu()
         slots = nucleotides.flatten(2)
@@ -69,9 +62,11 @@ def every_slot(bench: Workbench, batch: Batch, number: int) -> int:
         filled = (slots != 0).any(dim=-1) & ~batch.valid
         bad += [f"{names.slot(batch, slot)} is not zero" for slot in places_of(filled)]
         what = f"[B, S, L, 6] = {list(nucleotides.shape)}"
-        checks.insert(0, Check("nucleotides", what, format_stats(nucleotides), first_of(bad)))
-    return verdict(f"batch {number}: nucleotides of every slot, padding included", checks, notes_on(report))
+        checks.insert(0, Inspection("nucleotides", what, format_stats(nucleotides), first_of(bad)))
+    return print_inspections(
+        f"batch {number}: nucleotides of every slot, padding included", checks, report_notes(report)
+    )
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

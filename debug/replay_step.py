@@ -6,8 +6,8 @@ python debug/replay_step.py aam-run/faults/step-12/bundle.safetensors --locate
 
 from __future__ import annotations
 
-from aam.cli.debugging.workbench import run
+from aam.cli.debugging import run_script
 from aam.cli.replay import command as main
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

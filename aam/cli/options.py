@@ -22,13 +22,6 @@ TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", 
 """Options of a run that mean nothing where nothing is trained."""
 TREE_INPUTS = ("tree", "max_missing")
 """Options of `DataConfig` for a tree, where a command can do without one."""
-OWN_DATA = {
-    "example": False,
-    **dict.fromkeys(
-        ("corpus", "tree", "sequences", "unifrac_matrix", "metadata", "group_column", "validation_samples")
-    ),
-}
-"""Options that the table of a run comes with, dropped where another table is given."""
 Fields = dict[str, tuple[dataclasses.Field, Any]]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, TRAINING_ONLY, HeadedCommand, config_options, option_values
+from aam.cli.terminal import TERMINAL
 from aam.config import PretrainConfig
 
 
@@ -27,14 +28,13 @@ def command(run: Path | None, config_file: Path | None, batch: int, **values: An
     Examples: aam precision aam-run
               aam precision --example --preset base
     """
-    from aam.cli.debugging.workbench import workbench_of
-
-    bench = workbench_of(run, option_values(values, config_file))
     import torch
 
-    from aam.health.precision import autocast, bisect_precision
+    from aam.health.precision import autocast_model, bisect_precision
     from aam.training.objective import model_inputs
+    from aam.workflows.workbench import open_workbench
 
-    inputs = model_inputs(bench.batches[batch].to(bench.learner.device))
+    bench = open_workbench(run, option_values(values, config_file), TERMINAL)
+    model, inputs = bench.learner.model.eval(), model_inputs(bench.batches[batch].to(bench.learner.device))
     for dtype in (torch.float16, torch.bfloat16):
-        click.echo(str(bisect_precision(bench.learner.model.eval(), lambda model: model(inputs), dtype, autocast)))
+        click.echo(str(bisect_precision(model, lambda version: version(inputs), dtype, autocast_model)))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aam.health.guards import assert_finite as assert_finite
     from aam.health.guards import check_gradients as check_gradients
     from aam.health.guards import clamp_and_check as clamp_and_check
+    from aam.health.linalg import robust_eigh as robust_eigh
     from aam.health.locator import locate as locate
     from aam.health.monitor import watch as watch
     from aam.health.stats import format_stats as format_stats
@@ -24,6 +25,7 @@ _HOME = {
     "format_stats": "stats",
     "locate": "locator",
     "parameter_groups": "groups",
+    "robust_eigh": "linalg",
     "watch": "monitor",
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _NormBase
 
 from aam.health.operations import float_tensors, leaves
-from aam.health.stats import not_finite
+from aam.health.stats import find_non_finite
 from aam.health.trial import IGNORED, TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
 from aam.text import few
 
@@ -145,25 +143,27 @@ def check_modes(make: Make, left: float) -> str:
     """Training (dropout 0), evaluation, no_grad, inference mode and each attention kernel give the same output."""
     trial = make()
     batch = trial.batches[0]
-    with _without_dropout(trial.model):
-        trial.model.eval()
-        expected = float_tensors(trial.predict(batch))
-        if bad := not_finite((str(i), t) for i, t in enumerate(expected)):
-            raise CheckFailed(
-                f"output {bad[0][0].name} in evaluation mode holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf"
-            )
-        for name, context in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
-            with context():
-                _check_agreement(expected, trial.predict(batch), name, PARITY)
-        with sdpa_kernel([SDPBackend.MATH]):
-            _check_agreement(expected, trial.predict(batch), "plain attention kernel", BACKEND)
-        if any(isinstance(module, _NormBase) and module.track_running_stats for module in trial.model.modules()):
-            return "evaluation modes agree; training differs by design (running statistics)"
-        trial.model.train()
-        once, twice = (float_tensors(trial.predict(batch)) for _ in range(2))
-        if not all(map(torch.equal, once, twice)):
-            return "evaluation modes agree; training is random beyond nn.Dropout, so it is not compared"
-        _check_agreement(expected, once, "training", PARITY)
+    for module in trial.model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    trial.model.eval()
+    expected = float_tensors(trial.predict(batch))
+    if bad := find_non_finite((str(i), t) for i, t in enumerate(expected)):
+        raise CheckFailed(
+            f"output {bad[0][0].name} in evaluation mode holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf"
+        )
+    for name, context in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
+        with context():
+            _check_agreement(expected, trial.predict(batch), name, PARITY)
+    with sdpa_kernel([SDPBackend.MATH]):
+        _check_agreement(expected, trial.predict(batch), "plain attention kernel", BACKEND)
+    if any(isinstance(module, _NormBase) and module.track_running_stats for module in trial.model.modules()):
+        return "evaluation modes agree; training differs by design (running statistics)"
+    trial.model.train()
+    once, twice = (float_tensors(trial.predict(batch)) for _ in range(2))
+    if not all(map(torch.equal, once, twice)):
+        return "evaluation modes agree; training is random beyond nn.Dropout, so it is not compared"
+    _check_agreement(expected, once, "training", PARITY)
     return "all modes agree"
 
 
@@ -221,20 +221,6 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and torch.equal(a, b)
     return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor))
-
-
-@contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """Set the rate of every dropout module to 0 for a while."""
-    modules = [module for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
-    rates = [module.p for module in modules]
-    for module in modules:
-        module.p = 0.0
-    try:
-        yield
-    finally:
-        for module, rate in zip(modules, rates, strict=True):
-            module.p = rate
 
 
 def _check_agreement(expected: list[Tensor], output: Any, name: str, tolerance: float) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
-from aam.health.stats import not_finite
+from aam.health.stats import find_non_finite
 from aam.health.trial import TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
 from aam.text import few
 
@@ -39,7 +39,7 @@ def check_gradient_reach(make: Make, left: float) -> str:
             raise CheckFailed("the loss has no gradient: it was detached, or computed under no_grad")
         loss.backward()
         gradients = [(name, p.grad) for name, p in trial.model.named_parameters() if p.grad is not None]
-        if bad := not_finite(gradients):
+        if bad := find_non_finite(gradients):
             raise CheckFailed(f"gradient of {bad[0][0].name} holds {bad[0][0].nan} NaN and {bad[0][0].inf} Inf")
         waiting -= {name for name, gradient in gradients if bool(gradient.any())}
         if not waiting:
@@ -84,7 +84,7 @@ def check_fresh_gradients(make: Make, left: float) -> str:
     stale: list[str] = []
     nodes: list[Any] = []  # held, or autograd makes others
 
-    def note(name: str, parameter: nn.Parameter) -> list[RemovableHandle]:
+    def note_gradients(name: str, parameter: nn.Parameter) -> list[RemovableHandle]:
         def at_gradient(gradients: tuple[Tensor | None, ...]) -> None:
             gradient, seen = gradients[0], added.get(id(parameter))
             if gradient is not None:  # it is where an operation was handed the parameter and did not use it
@@ -99,11 +99,11 @@ def check_fresh_gradients(make: Make, left: float) -> str:
         nodes.append(get_gradient_edge(parameter).node)
         return [nodes[-1].register_prehook(at_gradient), parameter.register_post_accumulate_grad_hook(at_sum)]
 
-    handles = [h for name, p in trial.model.named_parameters() if p.requires_grad for h in note(name, p)]
+    handles = [h for name, p in trial.model.named_parameters() if p.requires_grad for h in note_gradients(name, p)]
     try:
         trial.step(trial.batches[1 % len(trial.batches)])
     finally:
-        for handle in handles:
+        for handle in handles:  # or node, hook and closure would keep each other, and the model, in memory for good
             handle.remove()
     if not added:
         raise CheckSkipped("the step runs no backward pass, see above")
@@ -160,10 +160,10 @@ def check_shuffled_control(make: Make, left: float) -> str:
     if time.monotonic() - begun > left:
         raise CheckSkipped("the time was used up")
     wrong = _loss(control, trial.held_out)
-    figures = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
+    losses = f"held-out loss {start:.4g} -> {real:.4g} with real targets, {wrong:.4g} with shuffled ones"
     if not real < wrong - CONTROL_GAIN * abs(start):
-        raise CheckFailed(f"{figures}: the targets do not belong to these inputs")
-    return figures
+        raise CheckFailed(f"{losses}: the targets do not belong to these inputs")
+    return losses
 
 
 UPDATE: Checks = (
@@ -211,11 +211,8 @@ def _watch_steps(trial: Trial, batches: Any) -> tuple[list[tuple[float, float]],
         if torch.is_grad_enabled():
             modes.add(module.training)
 
-    handles = [trial.optimizer.register_step_pre_hook(at_update), trial.model.register_forward_pre_hook(at_forward)]
-    try:
-        for batch in batches:
-            trial.step(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    trial.optimizer.register_step_pre_hook(at_update)
+    trial.model.register_forward_pre_hook(at_forward)
+    for batch in batches:
+        trial.step(batch)
     return updates, modes

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.hooks import RemovableHandle
 
 from aam.errors import NonFiniteError
-from aam.health.stats import TensorSummary, format_stats, real_values, summarise
+from aam.health.stats import TensorSummary, format_stats, real_values, summarise_tensors
 from aam.text import counted
 
 
@@ -62,7 +62,7 @@ class Interventions:
 
 def assert_finite(name: str, tensor: Tensor) -> None:
     """Raise `NonFiniteError` with name, shape and statistics of a tensor that holds NaN or Inf. One host read."""
-    (summary,) = summarise([(name, tensor)])
+    (summary,) = summarise_tensors([(name, tensor)])
     if not summary.finite:
         kind = "NaN" if summary.nan else "Inf"
         raise NonFiniteError(f"{kind} values found in {name} with shape {tensor.shape}: {format_stats(tensor)}")
@@ -143,7 +143,7 @@ def check_gradients(model: nn.Module) -> GradientReport:
     grads = [real_values(grad) for _, grad in with_gradient]
     norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads if grad.numel()]
     total = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
-    *rows, norm_row = summarise([*with_gradient, ("norm", total)])
+    *rows, norm_row = summarise_tensors([*with_gradient, ("norm", total)])
     return GradientReport(
         norm=norm_row.maximum if norm_row.finite else (math.nan if norm_row.nan else math.inf),
         bad=tuple(row for row in rows if not row.finite),

@@ -1,4 +1,4 @@
-"""The quarantine ledger of a run: who entered each stage, who was kept, who was lost and why. One JSON object a line.
+"""The quarantine ledger of a run: which ids entered each stage, were kept, or were lost and why. JSON, one a line.
 
 At every stage, entered = kept + quarantined, exactly, or the ledger refuses the entry. Entries are appended and synced
 to disk at once, so that the account survives a crash, and a resumed run goes on in the same file.
@@ -23,7 +23,7 @@ ENTRIES: tuple[dict[str, type], ...] = (
     {"quarantine": str, "item": str, "id": str, "reason": str, "planned": bool},
 )
 """Fields of the two kinds of lines; a loss may have more."""
-SHOWN = 5
+IDS_SHOWN = 5
 """Ids that an error names."""
 Item = Literal["sample", "asv"]
 
@@ -92,8 +92,7 @@ class Ledger:
         self, stage: str, item: Item, ids: Iterable[str], reason: str, planned: bool = False, **facts: Any
     ) -> None:
         """Take samples or ASVs out of a stage that they entered; one that is out already stays as it was recorded."""
-        entered = self._entered.get((stage, item), frozenset())
-        gone = {loss.id for loss in self.losses if (loss.stage, loss.item) == (stage, item)}
+        entered, gone = self.entered(stage, item), self.lost(item, stage)
         records: list[dict[str, Any]] = []
         for name in dict.fromkeys(ids):
             if name not in entered:
@@ -115,7 +114,7 @@ class Ledger:
             wrong = sorted((set(kept) ^ expected) or {name for name in kept if kept.count(name) > 1})
             raise LedgerError(
                 f"ledger stage {stage}: {len(entered)} {item}s entered, {len(entered) - len(expected)} quarantined, "
-                f"but {len(kept)} are kept; unaccounted: {few(wrong, SHOWN)}"
+                f"but {len(kept)} are kept; unaccounted: {few(wrong, IDS_SHOWN)}"
             )
         return self._account(stage, item)
 
@@ -142,7 +141,7 @@ class Ledger:
         if len(charged) > self.budget * total:
             raise NonFiniteError(
                 f"{len(charged)} of {total} samples are quarantined, above the budget of {self.budget:.2%}: "
-                f"{few(sorted(charged), SHOWN)}; see `aam ledger show`, or raise the quarantine budget"
+                f"{few(sorted(charged), IDS_SHOWN)}; see `aam ledger show`, or raise the quarantine budget"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -171,6 +170,11 @@ class Ledger:
             else:
                 stage, name, reason = record.pop("quarantine"), record.pop("id"), record.pop("reason")
                 self.losses.append(Loss(stage, item, name, reason, record.pop("planned"), record))
+
+
+def nan_counts(losses: Iterable[Loss]) -> dict[str, int]:
+    """NaN values counted in each lost sample or ASV, by id, where the fault recorded them."""
+    return {loss.id: int(loss.facts["nan"]) for loss in losses if "nan" in loss.facts}
 
 
 def _repair(path: Path) -> None:

@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 from aam.health.operations import TAKES_MASKS, float_tensors
 from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Event, Origin, Report
-from aam.health.stats import not_finite
-from aam.health.tracing import Label, Listener, SampleRows, Tracer
+from aam.health.stats import find_non_finite
+from aam.health.tracing import Label, Listener, Tracer, label_by_sample
 
 
 def locate(
@@ -48,13 +48,16 @@ def locate(
     label: Label | None = None,
 ) -> Report:
     """Run `call` under the locator and report what made non-finite values, and where; see the module's text."""
-    return examine(model, call, SampleRows(tuple(map(str, sample_ids)), label))
+    ids = tuple(map(str, sample_ids))
+    return locate_with_listener(model, call, label or (label_by_sample(ids) if ids else None))
 
 
-def examine(model: nn.Module, call: Callable[[], Any], samples: SampleRows, listener: Listener | None = None) -> Report:
+def locate_with_listener(
+    model: nn.Module, call: Callable[[], Any], label: Label | None = None, listener: Listener | None = None
+) -> Report:
     """`locate`, with a listener that is called with every operation."""
-    tracer = Tracer(model, samples, listener)
-    bad_before = {row.name: row for row, _ in not_finite(_state(model))}
+    tracer = Tracer(model, label, listener)
+    bad_before = {row.name: row for row, _ in find_non_finite(_state(model))}
     result, error = None, None
     with _gradients_and_buffers_kept(model), _eager(), one_thread():
         try:
@@ -95,7 +98,7 @@ def _bad_ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, 
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     results = [("result", tensor) for tensor in float_tensors(result)]
     ends = {SPOILT: state, REACHED_GRADIENT: gradients, REACHED_RESULT: results}
-    return {reach: [(row.name, tensor) for row, tensor in not_finite(named)] for reach, named in ends.items()}
+    return {reach: [(row.name, tensor) for row, tensor in find_non_finite(named)] for reach, named in ends.items()}
 
 
 def _state(model: nn.Module) -> list[tuple[str, Tensor]]:
@@ -143,9 +146,9 @@ def one_thread() -> Iterator[None]:
 
 
 def _last_fault(events: list[Event]) -> dict[int, str]:
-    """Where the call raised, the end is the last event that is more than an infinity someone spelt out."""
+    """The end of a trace whose call raised: the last event with a cause other than infinities written in the code."""
     for event in reversed(events):
-        if any(events[culprit].origin is not Origin.SPELT for culprit in blame(events, event.index)):
+        if any(events[culprit].origin is not Origin.SPELT for culprit in find_causes(events, event.index)):
             return {event.index: REACHED_RESULT}
     return {}
 
@@ -154,18 +157,18 @@ def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Event, ...]:
     """The origins of what reached the result or a gradient, then of NaN that was made and did not get there."""
     reach: dict[int, str] = {}
     for sink, where in sinks.items():
-        for culprit in blame(events, sink):
+        for culprit in find_causes(events, sink):
             reach[culprit] = max(where, reach.get(culprit, where), key=RANK.index)
-    reached = ancestors(events, sinks)
+    reached = find_ancestors(events, sinks)
     for event in events:
         if event.made_nan and event.index not in reached:
-            for culprit in blame(events, event.index):
+            for culprit in find_causes(events, event.index):
                 reach.setdefault(culprit, CONTAINED)
     order = sorted(reach, key=lambda index: (reach[index] == CONTAINED, index))  # what did harm first, then by time
     return tuple(dataclasses.replace(events[index], reach=reach[index]) for index in order)
 
 
-def ancestors(events: list[Event], start: Iterable[int]) -> set[int]:
+def find_ancestors(events: list[Event], start: Iterable[int]) -> set[int]:
     """Indices of the given events and of all events they come from."""
     seen: set[int] = set()
     todo = list(start)
@@ -177,7 +180,7 @@ def ancestors(events: list[Event], start: Iterable[int]) -> set[int]:
     return seen
 
 
-def blame(events: list[Event], index: int) -> set[int]:
+def find_causes(events: list[Event], index: int) -> set[int]:
     """The events that made what event `index` holds.
 
     NaN is followed to where NaN was first made. Where an operation turned Inf into NaN, an Inf that arithmetic made (an
@@ -197,15 +200,15 @@ def blame(events: list[Event], index: int) -> set[int]:
             nan_parents = [parent for parent in event.parents if events[parent].counts.nan]
             todo += nan_parents if event.counts.nan and nan_parents else event.parents
         elif event.origin is Origin.TURNED:
-            blamed |= _culprits(events, event) or {index}
+            blamed |= _causes_of_infinity(events, event) or {index}
         else:
             blamed.add(index)
     return blamed
 
 
-def _culprits(events: list[Event], event: Event) -> set[int]:
-    """What is to blame for the Inf that `event` turned into NaN; empty where it was legal."""
-    roots = set().union(*(blame(events, parent) for parent in event.parents)) if event.parents else set()
+def _causes_of_infinity(events: list[Event], event: Event) -> set[int]:
+    """The events that caused the Inf which `event` turned into NaN; empty where that Inf was legal."""
+    roots = set().union(*(find_causes(events, parent) for parent in event.parents)) if event.parents else set()
     masks = event.op in TAKES_MASKS
     return {
         root

@@ -1,20 +1,22 @@
-"""Did two runs lose the same samples? Overlap of two sets, and how likely it is by chance."""
+"""Lost samples: how they differ from kept ones, and how likely it is that two runs lost the same by chance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aam.errors import InputError
-from aam.health.ledger import FILE_NAME, Item, Ledger, read_object
+from aam.health.ledger import FILE_NAME, Item, Ledger, nan_counts, read_object
 
 DRAWS = 9999
 """Permutations of a categorical column: with the real one among them p is a multiple of 1 in 10,000."""
+SIGNIFICANT = 0.05
+"""Adjusted p below which a column is called biased."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class ColumnBias:
     adjusted: float = math.nan  # p after Holm's correction for the number of columns
 
     @property
+    def significant(self) -> bool:
+        return self.adjusted < SIGNIFICANT
+
+    @property
     def test(self) -> str:
         return "Mann-Whitney" if self.kind == "numeric" else "chi-squared, by permutation"
 
 
-def bias(lost: set[str], kept: set[str], columns: Mapping[str, Mapping[str, Any]]) -> list[ColumnBias]:
+def find_bias(lost: set[str], kept: set[str], columns: Mapping[str, Mapping[str, Any]]) -> list[ColumnBias]:
     """Compare lost and kept samples in every column ({column: {sample id: value}}), the clearest bias first.
 
     A column is numeric where all its values are numbers; missing values (None, NaN, empty text) are left out. Columns
@@ -47,7 +53,7 @@ def bias(lost: set[str], kept: set[str], columns: Mapping[str, Mapping[str, Any]
     running, adjusted = 0.0, []
     for rank, row in enumerate(rows):
         running = max(running, min(1.0, row.p * (len(rows) - rank)))
-        adjusted.append(ColumnBias(**{**vars(row), "adjusted": running}))
+        adjusted.append(replace(row, adjusted=running))
     return adjusted
 
 
@@ -96,7 +102,7 @@ def _cramer(gone: Sequence[Any], stay: Sequence[Any]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Lost:
-    """What a run, a ledger or a plain list says was lost."""
+    """Ids lost according to a run, a ledger or a plain list."""
 
     source: Path
     ids: frozenset[str]
@@ -105,7 +111,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Overlap:
+class LossOverlap:
     """Two sets of ids drawn from `total`."""
 
     size_a: int
@@ -128,17 +134,25 @@ class Overlap:
         return self.both / union if union else float("nan")
 
 
-def compare(a: frozenset[str] | set[str], b: frozenset[str] | set[str], total: int | None = None) -> Overlap:
+def compare_losses(a: frozenset[str] | set[str], b: frozenset[str] | set[str], total: int | None = None) -> LossOverlap:
     """Overlap of two sets of lost ids out of `total` items that both runs saw; without any there is no p."""
     both = len(a & b)
     if total is not None and len(a | b) > total:
         raise InputError(f"--total {total} is smaller than the {len(a | b)} different ids of the two lists")
     if not total:
-        return Overlap(len(a), len(b), both, total, None, None)
+        return LossOverlap(len(a), len(b), both, total, None, None)
     from scipy.stats import hypergeom
 
     p = float(hypergeom.sf(both - 1, total, len(a), len(b)))
-    return Overlap(len(a), len(b), both, total, len(a) * len(b) / total, p)
+    return LossOverlap(len(a), len(b), both, total, len(a) * len(b) / total, p)
+
+
+def common_total(a: Lost, b: Lost, total: int | None) -> int | None:
+    """The number of items that both runs saw: `total`, or what the ledgers agree on; `InputError` where they do not."""
+    known = {lost.total for lost in (a, b) if lost.total is not None}
+    if total is None and len(known) > 1:
+        raise InputError(f"{a.source} saw {a.total} items and {b.source} {b.total}; say with --total how many both saw")
+    return total if total is not None else next(iter(known), None)
 
 
 def read_lost(path: Path, item: Item = "sample") -> Lost:
@@ -155,9 +169,7 @@ def read_lost(path: Path, item: Item = "sample") -> Lost:
         is_ledger = read_object(lines.readline()) is not None
     if is_ledger:
         ledger = Ledger.read(file)
-        counts = {
-            loss.id: int(loss.facts["nan"]) for loss in ledger.losses if loss.item == item and "nan" in loss.facts
-        }
+        counts = nan_counts(loss for loss in ledger.losses if loss.item == item)
         return Lost(path, frozenset(ledger.lost(item)), len(ledger.seen(item)), counts)
     return _read_list(file)
 

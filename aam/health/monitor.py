@@ -68,7 +68,7 @@ class Reading:
         return "; ".join(rows) or f"step {self.step}: all finite"
 
 
-def usual(values: Collection[float]) -> tuple[float, float]:
+def mean_and_deviation(values: Collection[float]) -> tuple[float, float]:
     """Mean and standard deviation of two values or more."""
     mean = sum(values) / len(values)
     return mean, math.dist(tuple(values), (mean,) * len(values)) / math.sqrt(len(values) - 1)
@@ -112,7 +112,7 @@ class Watch:
         for (step, name), value in zip(terms, flat, strict=False):
             if not math.isfinite(value):
                 bad.append((step, name, value))
-            elif (spike := self._judge(step, name, value)) is not None:
+            elif (spike := self._find_spike(step, name, value)) is not None:
                 spikes.append(spike)
         self.spikes += len(spikes)
         names = (name for name, _ in self._parameters)
@@ -131,7 +131,7 @@ class Watch:
             moved = torch.stack(torch._foreach_norm(torch._foreach_sub(after, before)))
             self._ratios = whole(moved / torch.stack(torch._foreach_norm(before)).clamp(min=1e-12)).double()
 
-    def _judge(self, step: int, name: str, value: float) -> Spike | None:
+    def _find_spike(self, step: int, name: str, value: float) -> Spike | None:
         """A spike, where the value is that many standard deviations above the mean of the last steps.
 
         Spikes stay out of the window, or one would hide the next. A window that is nearly constant has no scale of its
@@ -139,7 +139,7 @@ class Watch:
         """
         recent = self._recent[name]
         if len(recent) >= SETTLED:
-            mean, deviation = usual(recent)
+            mean, deviation = mean_and_deviation(recent)
             scale = max(deviation, 0.01 * abs(mean) / self._sigma)
             if value - mean > self._sigma * scale:
                 return Spike(step, name, value, mean, (value - mean) / scale)

@@ -9,9 +9,10 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +20,17 @@ from torch._ops import OpOverload
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from aam.health.stats import largest, read_together, real_values
+from aam.health.stats import largest_magnitude, read_together, real_values
 
 ROOT = "(model)"
 OUTSIDE = "(outside the model)"
 TORCH = str(Path(torch.__file__).parent) + "/"
 HERE = str(Path(__file__).parent) + "/"
 OWN_FILES = frozenset(HERE + name for name in ("tracing.py", "locator.py", "operations.py"))
-GUARDS = frozenset(HERE + name for name in ("stats.py", "guards.py"))
+GUARD_FILES = frozenset(HERE + name for name in ("stats.py", "guards.py"))
 INSTALLED = (sysconfig.get_path("purelib") + "/", sysconfig.get_path("stdlib") + "/")
 ENGINE = torch.autograd.graph._engine_run_backward.__code__
 MODULE_CALL = torch.nn.Module._call_impl.__code__
-_skipped: dict[CodeType, bool] = {}
-Spot = tuple[CodeType, int]  # a place in the code, cheap to take for every operation
 # Memory that holds whatever was there before: its content means nothing until something is written to it.
 UNINITIALISED = frozenset(
     {"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided", "resize_", "set_"}
@@ -64,72 +63,72 @@ class Operation:
     name: str  # masked_fill_
     kernel: str  # aten.masked_fill_.Scalar
     view: bool  # outputs share memory with an input and hold nothing new
-    uninitialised: bool
-    fills: bool
     written: tuple[int | str, ...]  # positions and names of arguments written in place
     reads_written: bool  # whether the old content of those matters
 
     @staticmethod
+    @cache
     def of(func: OpOverload) -> Operation:
         """Read the schema of an overload."""
         name = func._schema.name.split("::")[-1]
-        arguments = func._schema.arguments
         written = tuple(
             argument.name if argument.kwarg_only else position
-            for position, argument in enumerate(arguments)
+            for position, argument in enumerate(func._schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write
         )
         if name in KEEPS_STATISTICS:
             written = (3, 4)
         out_variant = any(isinstance(argument, str) for argument in written)
-        return Operation(
-            name=name,
-            kernel=str(func),
-            view=func.is_view,
-            uninitialised=name in UNINITIALISED,
-            fills=name in FILLS,
-            written=written,
-            reads_written=bool(written) and not out_variant and name not in OVERWRITES,
-        )
+        reads_written = bool(written) and not out_variant and name not in OVERWRITES
+        return Operation(name, str(func), func.is_view, written, reads_written)
 
     def written_tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
         """The tensors this call writes in place."""
         found: list[Tensor] = []
         for key in self.written:
             value = kwargs.get(key) if isinstance(key, str) else (args[key] if key < len(args) else None)
-            found += (
-                [value] if isinstance(value, Tensor) else [item for item in value or () if isinstance(item, Tensor)]
-            )
+            values = [value] if isinstance(value, Tensor) else value or ()
+            found += [item for item in values if isinstance(item, Tensor)]
         return found
 
     def spelt_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """True where this call fills in an infinity or NaN that stands in the code as a number."""
-        return self.fills and any(
-            isinstance(value, float) and not math.isfinite(value) for value in (*args, *kwargs.values())
-        )
+        numbers = (value for value in (*args, *kwargs.values()) if isinstance(value, float))
+        return self.name in FILLS and not all(map(math.isfinite, numbers))
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of source: file, number, function and its text (empty where the file is gone)."""
+class Line(NamedTuple):
+    """A line of source; cheap to note for every operation, its text is read where it is asked for."""
 
-    file: str
+    code: CodeType
     number: int
-    function: str
-    text: str
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
+
+    @property
+    def function(self) -> str:
+        return self.code.co_qualname
+
+    @property
+    def text(self) -> str:
+        """The source, empty where the file is gone."""
+        return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
         return f"{self.file}:{self.number} in {self.function}" + (f": {self.text}" if self.text else "")
 
 
-def spots(backward: bool = False) -> tuple[Spot, ...]:
-    """The innermost frame outside torch and, where that one belongs to an installed package, also the caller's own.
+def calling_lines(backward: bool = False) -> tuple[Line, ...]:
+    """The lines that ask for an operation: that of the innermost frame outside torch and, if this one belongs to an
+    installed package, that of its caller's own code.
 
     With `backward`, only frames that the autograd engine called: a hook, or a backward pass written in Python; nothing
     where the engine called a kernel of its own. Costs about 2 microseconds.
     """
     frame: FrameType | None = sys._getframe(1)
-    found: list[Spot] = []
+    found: list[Line] = []
     while frame is not None:
         code = frame.f_code
         if backward and code is ENGINE:
@@ -137,7 +136,7 @@ def spots(backward: bool = False) -> tuple[Spot, ...]:
         if not _skip(code):
             installed = code.co_filename.startswith(INSTALLED)
             if not found or not installed:
-                found.append((code, frame.f_lineno))
+                found.append(Line(code, frame.f_lineno))
             if not installed:
                 break
         frame = frame.f_back
@@ -158,25 +157,10 @@ def running_method(paths: Mapping[int, str]) -> str | None:
     return None
 
 
+@cache
 def _skip(code: CodeType) -> bool:
     """True for code of torch and of the tracer itself."""
-    skip = _skipped.get(code)
-    if skip is None:
-        skip = _skipped[code] = code.co_filename.startswith((TORCH, "<frozen")) or code.co_filename in OWN_FILES
-    return skip
-
-
-def is_guard(places: tuple[Spot, ...]) -> bool:
-    """True where the operation belongs to the statistics of this package, which handle NaN on purpose."""
-    return bool(places) and places[0][0].co_filename in GUARDS
-
-
-def read_lines(places: tuple[Spot, ...]) -> tuple[Line, ...]:
-    """The source lines of spots."""
-    return tuple(
-        Line(code.co_filename, number, code.co_qualname, linecache.getline(code.co_filename, number).strip())
-        for code, number in places
-    )
+    return code.co_filename.startswith((TORCH, "<frozen")) or code.co_filename in OWN_FILES
 
 
 @dataclass(frozen=True)
@@ -192,11 +176,9 @@ class ModuleCall:
 
 
 @dataclass(frozen=True)
-class OutputSize:
+class OutputSize(ModuleCall):
     """Largest magnitude a module put out, in the order of execution; NaN or Inf where it was not finite."""
 
-    module: str
-    call: int
     absmax: float
 
 
@@ -208,8 +190,10 @@ class ModuleStack:
     """
 
     def __init__(self, model: nn.Module):
-        self.paths = {module: plain_path(path) or ROOT for path, module in model.named_modules()}
-        self.by_id = {id(module): path for module, path in self.paths.items()}
+        self.paths: dict[int, str] = {}  # by identity
+        for path, module in model.named_modules():
+            parts = [part for part in path.split(".") if part != "_orig_mod"]  # the wrapper of `torch.compile`
+            self.paths[id(module)] = ".".join(parts) or ROOT
         self.paused = False
         self._running: list[ModuleCall] = []
         self._calls: dict[str, int] = {}
@@ -235,10 +219,10 @@ class ModuleStack:
     def sizes(self) -> list[OutputSize]:
         """Largest magnitude of every module output so far, in one host read per device."""
         values = read_together([value for _, value in self._sizes])
-        return [OutputSize(call.module, call.call, value) for (call, _), value in zip(self._sizes, values, strict=True)]
+        return [OutputSize(**vars(call), absmax=value) for (call, _), value in zip(self._sizes, values, strict=True)]
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        path = self.paths.get(module, f"({type(module).__name__})")
+        path = self.paths.get(id(module), f"({type(module).__name__})")
         call = self._calls.get(path, 0)
         self._calls[path] = call + 1
         phase = "forward" if torch._C._current_autograd_node() is None else "backward"
@@ -251,13 +235,8 @@ class ModuleStack:
             return
         self.paused = True
         with torch.no_grad():
-            self._sizes.append((call, largest(real_values(tensor))))
+            self._sizes.append((call, largest_magnitude(real_values(tensor))))
         self.paused = False
-
-
-def plain_path(path: str) -> str:
-    """A module path without the wrapper that `torch.compile` puts around a module."""
-    return ".".join(part for part in path.split(".") if part != "_orig_mod")
 
 
 def float_tensors(value: Any) -> list[Tensor]:

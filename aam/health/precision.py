@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,15 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from aam.health.locator import examine
+from aam.health.locator import locate_with_listener
 from aam.health.operations import ROOT, Operation, float_tensors
 from aam.health.report import Report
-from aam.health.stats import largest, read_together, real_values
-from aam.health.tracing import SampleRows
+from aam.health.stats import largest_magnitude, read_together, real_values
 
-WRONG = 0.25  # relative error of the result from which on a run counts as failed though everything is finite
-MOST = 0.5  # a part with more of the operations than this is not "a module" but the model
-Verdict = Literal["fine", "module", "stream", "algorithm"]
+MAX_ERROR = 0.25  # relative error of the result from which on a run counts as failed though everything is finite
+MAX_SHARE = 0.5  # a part with more of the operations than this is not "a module" but the model
+PrecisionVerdict = Literal["fine", "module", "stream", "algorithm"]
 Call = Callable[[nn.Module], Any]
 Lower = Callable[[nn.Module, torch.dtype, tuple[str, ...]], nn.Module]
 
@@ -42,7 +42,7 @@ class PrecisionReport:
     """The answer. `first` is where values first leave the range as met in half precision; `predicted` is from fp32."""
 
     dtype: torch.dtype
-    verdict: Verdict
+    verdict: PrecisionVerdict
     first: str  # module path, or "" where nothing does
     op: str
     keep: tuple[str, ...]
@@ -62,7 +62,8 @@ class PrecisionReport:
         if self.first:
             rows.append(f"  first leaves the range of {name} (largest {limit:.5g}) in {self.first}, by {self.op}")
         rows += [f"  predicted from fp32: {r.module} {r.op} reaches {r.absmax:.4g}" for r in self.predicted[:3]]
-        rows += [f"  {trial}: {_outcome(fine, self.errors[trial])}" for trial, fine in self.survives.items()]
+        for version, fine in self.survives.items():
+            rows.append(f"  {version}: {'survives' if fine else 'fails'}, result off by {self.errors[version]:.2%}")
         return "\n".join(rows)
 
 
@@ -71,34 +72,33 @@ def bisect_precision(
 ) -> PrecisionReport:
     """Find where a forward pass leaves the range of `dtype`; see the module's text. The model itself is not changed.
 
-    `lower` makes the copies in half precision: `converted`, where the weights are half as well, or `autocast`.
+    `lower` makes the copies in half precision: `convert_model`, which converts weights too, or `autocast_model`.
     """
-    lower = lower or converted
-    trials = _Trials(call)
+    lower = lower or convert_model
+    runs = _Runs(call)
     name = str(dtype).removeprefix("torch.")
-    seen, plain = trials.run("fp32", model)
+    seen, plain = runs.run("fp32", model)
     over = [found for found in seen if not found.absmax <= torch.finfo(dtype).max]
 
-    def answer(verdict: Verdict, first: str = "", op: str = "", keep: tuple[str, ...] = ()) -> PrecisionReport:
-        return PrecisionReport(dtype, verdict, first, op, keep, tuple(over), trials.survives, trials.errors)
+    def answer(verdict: PrecisionVerdict, first: str = "", op: str = "", keep: tuple[str, ...] = ()) -> PrecisionReport:
+        return PrecisionReport(dtype, verdict, first, op, keep, tuple(over), runs.survives, runs.errors)
 
-    if not trials.survives["fp32"]:
-        return answer("algorithm", *_first(plain, over))
-    made, half = trials.run(name, lower(model, dtype, ()))
-    if trials.survives[name]:
+    if not runs.survives["fp32"]:
+        return answer("algorithm", *_first_fault(plain, over))
+    made, half = runs.run(name, lower(model, dtype, ()))
+    if runs.survives[name]:
         return answer("fine")
     upcast = {(found.module, found.op) for found in made if found.dtype is torch.float32}
-    first = _first(half, [found for found in over if (found.module, found.op) not in upcast])
-    sizes = _sizes(plain)
-    modules = {first[0], *(found.module for found in over if (found.module, found.op) not in upcast)}
-    keep = _to_keep({module for module in modules if module in sizes}, sizes, torch.finfo(dtype).max)
-    if keep and _share(seen, keep) <= MOST:
-        trial = f"{name} with {', '.join(keep)} in fp32"
-        trials.run(trial, lower(model, dtype, keep))
-        if trials.survives[trial]:
+    beyond = [found for found in over if (found.module, found.op) not in upcast]
+    first = _first_fault(half, beyond)
+    keep = _modules_to_keep({first[0], *(found.module for found in beyond)}, plain, torch.finfo(dtype).max)
+    if keep and _largest_share(seen, keep) <= MAX_SHARE:
+        version = f"{name} with {', '.join(keep)} in fp32"
+        runs.run(version, lower(model, dtype, keep))
+        if runs.survives[version]:
             return answer("module", *first, keep)
     if dtype is not torch.bfloat16:
-        trials.run("bfloat16", lower(model, torch.bfloat16, ()))
+        runs.run("bfloat16", lower(model, torch.bfloat16, ()))
     return answer("stream", *first)
 
 
@@ -112,27 +112,7 @@ class Range:
     absmax: float
 
 
-class RangeLog:
-    """Listens to a tracer and notes the largest magnitude of each result; the host reads nothing before `read`."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, str, torch.dtype]] = []
-        self._values: list[Tensor] = []
-
-    def __call__(self, operation: Operation, module: str, results: Sequence[Tensor]) -> None:
-        for tensor in results:
-            if tensor.numel():
-                finite = torch.nan_to_num(real_values(tensor), nan=0.0, posinf=0.0, neginf=0.0)  # masks hold -inf
-                self._values.append(largest(finite))
-                self._rows.append((module, operation.name, tensor.dtype))
-
-    def read(self) -> list[Range]:
-        """All operations so far, in order of time, with one host read per device."""
-        values = read_together(self._values)
-        return [Range(*row, absmax=value) for row, value in zip(self._rows, values, strict=True)]
-
-
-class _Trials:
+class _Runs:
     """Runs of one call on several versions of a model; the first one is what the others are compared with."""
 
     def __init__(self, call: Call):
@@ -141,107 +121,98 @@ class _Trials:
         self._call = call
         self._expected: list[Tensor] = []
 
-    def run(self, trial: str, model: nn.Module) -> tuple[list[Range], Report]:
-        """One forward pass: the range of every operation, and the locator's report."""
-        log = RangeLog()
+    def run(self, version: str, model: nn.Module) -> tuple[list[Range], Report]:
+        """One forward pass: the range of every operation in order of time, and the locator's report."""
+        rows: list[tuple[str, str, torch.dtype]] = []
+        magnitudes: list[Tensor] = []
 
-        def once() -> Any:
-            with torch.no_grad():
-                return self._call(model)
+        def note_magnitudes(operation: Operation, module: str, results: Sequence[Tensor]) -> None:
+            for tensor in results:
+                if tensor.numel():
+                    finite = torch.nan_to_num(real_values(tensor), nan=0.0, posinf=0.0, neginf=0.0)  # masks hold -inf
+                    magnitudes.append(largest_magnitude(finite))
+                    rows.append((module, operation.name, tensor.dtype))
 
-        report = examine(model, once, SampleRows(), listener=log)
+        report = locate_with_listener(model, lambda: torch.no_grad()(self._call)(model), listener=note_magnitudes)
         results = [tensor.double() for tensor in float_tensors(report.result)]
         self._expected = self._expected or results
-        self.errors[trial] = max((_error(a, b) for a, b in zip(results, self._expected, strict=False)), default=0.0)
-        self.survives[trial] = report.ok and self.errors[trial] <= WRONG
-        return log.read(), report
+        errors = [_relative_error(found, wanted) for found, wanted in zip(results, self._expected, strict=False)]
+        self.errors[version] = max(errors, default=0.0)
+        self.survives[version] = report.ok and self.errors[version] <= MAX_ERROR
+        return [Range(*row, size) for row, size in zip(rows, read_together(magnitudes), strict=True)], report
 
 
-def _error(found: Tensor, expected: Tensor) -> float:
+def _relative_error(found: Tensor, expected: Tensor) -> float:
     """Euclidean norm of the difference over that of the expected values."""
     size = float(expected.norm())
     return float((found - expected).norm()) / size if size else float(found.norm())
 
 
-def _outcome(fine: bool, error: float) -> str:
-    return f"survives, result off by {error:.2%}" if fine else f"fails, result off by {error:.2%}"
-
-
-def _first(report: Report, over: list[Range]) -> tuple[str, str]:
+def _first_fault(report: Report, over: list[Range]) -> tuple[str, str]:
     """Module and operation of the first fault; where an overflow was swallowed, of the first value out of range."""
     if report.producer is not None:
         return report.producer.module, report.producer.op
     return (over[0].module, over[0].op) if over else ("", "")
 
 
-def _sizes(report: Report) -> dict[str, float]:
-    """Largest magnitude that each module put out."""
-    sizes: dict[str, float] = {}
+def _modules_to_keep(modules: set[str], report: Report, limit: float) -> tuple[str, ...]:
+    """The smallest modules around these whose own output is within the limit, outermost only; none if the model is."""
+    sizes: dict[str, float] = {}  # largest magnitude that each module put out
     for size in report.history:
         sizes[size.module] = max(size.absmax, sizes.get(size.module, 0.0))
-    return sizes
-
-
-def _to_keep(modules: set[str], sizes: Mapping[str, float], limit: float) -> tuple[str, ...]:
-    """The smallest modules around these whose output is within the limit, outermost only; none if that is the model."""
-    around = {enclosing(module, sizes, limit) for module in modules}
+    around = set()
+    for module in modules & sizes.keys():
+        while module != ROOT and not sizes.get(module, math.inf) <= limit:
+            module = module.rpartition(".")[0] or ROOT
+        around.add(module)
     if ROOT in around:
         return ()
     return tuple(sorted(path for path in around if not any(path.startswith(f"{other}.") for other in around)))
 
 
-def enclosing(module: str, sizes: Mapping[str, float], limit: float) -> str:
-    """The smallest module around `module`, itself included, whose own output stays within the limit."""
-    while module != ROOT:
-        if sizes.get(module, float("inf")) <= limit:
-            return module
-        module = module.rpartition(".")[0] or ROOT
-    return ROOT
-
-
-def _share(seen: list[Range], keep: tuple[str, ...]) -> float:
+def _largest_share(seen: list[Range], keep: tuple[str, ...]) -> float:
     """The largest part of all operations that runs inside one of these modules."""
     inside = [sum(f"{found.module}.".startswith(f"{path}.") for found in seen) for path in keep]
     return max(inside) / max(1, len(seen))
 
 
-def converted(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
+def convert_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
     """A copy of the model in another precision, its inputs cast along, with the modules `keep` left in fp32."""
     twin = copy.deepcopy(model).to(dtype)
-    twin.register_forward_pre_hook(lambda module, args, kwargs: cast((args, kwargs), dtype), with_kwargs=True)
+    _cast_inputs(twin, dtype)
     for path in keep:
         module = twin.get_submodule(path).float()
         # The weights come from the original: rounding them to half and back would not be fp32.
         module.load_state_dict(model.get_submodule(path).state_dict())
-        module.register_forward_pre_hook(
-            lambda module, args, kwargs: cast((args, kwargs), torch.float32), with_kwargs=True
-        )
-        module.register_forward_hook(lambda module, args, output: cast(output, dtype))
+        _cast_inputs(module, torch.float32)
+        module.register_forward_hook(lambda module, args, output: cast_tensors(output, dtype))
     return twin
 
 
-def autocast(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
+def autocast_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
     """A copy of the model that runs under autocast to `dtype`, its weights in fp32, without autocast in `keep`."""
     twin = copy.deepcopy(model)
     device = next(twin.parameters()).device.type
     for path in keep:
         module = twin.get_submodule(path)
-        module.register_forward_pre_hook(
-            lambda module, args, kwargs: cast((args, kwargs), torch.float32), with_kwargs=True
-        )
+        _cast_inputs(module, torch.float32)
         module.forward = torch.autocast(device, enabled=False)(module.forward)
     twin.forward = torch.autocast(device, dtype)(twin.forward)
     return twin
 
 
-def cast(value: Any, dtype: torch.dtype) -> Any:
+def _cast_inputs(module: nn.Module, dtype: torch.dtype) -> None:
+    module.register_forward_pre_hook(lambda module, args, kwargs: cast_tensors((args, kwargs), dtype), with_kwargs=True)
+
+
+def cast_tensors(value: Any, dtype: torch.dtype) -> Any:
     """The same nesting of tuples, lists, mappings and dataclasses with its floating-point tensors in another dtype."""
 
     def leaf(item: Any) -> Any:
         if isinstance(item, Tensor):
             return item.to(dtype) if item.is_floating_point() else item
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            fields = {field.name: cast(getattr(item, field.name), dtype) for field in dataclasses.fields(item)}
+            fields = {field.name: cast_tensors(getattr(item, field.name), dtype) for field in dataclasses.fields(item)}
             return dataclasses.replace(item, **fields)
         return item
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from aam.health.operations import Line, ModuleCall, OutputSize, Spot, read_lines
+from aam.health.operations import Line, ModuleCall, OutputSize
 from aam.health.stats import Pattern
 from aam.text import few
 
@@ -65,7 +65,11 @@ class Site(ModuleCall):
 
     op: str  # name of the operation; in backward that of the forward operation whose gradient it is
     kernel: str  # the overload that ran
-    spots: tuple[Spot, ...] = ()
+    lines: tuple[Line, ...] = ()  # of source outside torch, the innermost first
+
+    @property
+    def line(self) -> Line | None:
+        return self.lines[0] if self.lines else None
 
 
 @dataclass(frozen=True)
@@ -130,18 +134,8 @@ class Event(Site):
         return next((tensor.labels for tensor in tensors if tensor.singles_out_rows), ())
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        """Source lines outside torch, the innermost first."""
-        return read_lines(self.spots)
-
-    @property
-    def line(self) -> Line | None:
-        """The innermost source line outside torch."""
-        return next(iter(self.lines), None)
-
-    @property
     def pattern(self) -> str:
-        """`row`, `element`, … (see `aam.health.stats.classify`), or `unknown`."""
+        """`row`, `element`, … (see `aam.health.stats.classify_pattern`), or `unknown`."""
         return self.output.pattern.kind if self.output and self.output.pattern else "unknown"
 
     def headline(self) -> str:

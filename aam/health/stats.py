@@ -50,14 +50,14 @@ class TensorSummary:
         return self.nan == 0 and self.inf == 0
 
 
-def summarise(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
+def summarise_tensors(tensors: Iterable[tuple[str, Tensor]]) -> list[TensorSummary]:
     """Summaries of (name, tensor) pairs, in their order, with one device-to-host copy per device.
 
-    Integers beyond 2**53 are rounded, because the figures travel as float64. Any dtype and any shape, empty and 0-d
+    Integers beyond 2**53 are rounded, because the statistics travel as float64. Any dtype and any shape, empty and 0-d
     included, is accepted.
     """
     named = [(name, tensor.detach()) for name, tensor in tensors]
-    rows = read_together([_figures(tensor) for _, tensor in named])
+    rows = read_together([_statistics(tensor) for _, tensor in named])
     return [
         TensorSummary(name, tuple(tensor.shape), tensor.dtype, low, high, mean, top, int(nan), int(inf), int(zeros))
         for (name, tensor), (low, high, mean, top, nan, inf, zeros) in zip(named, rows, strict=True)
@@ -77,7 +77,7 @@ def read_together(values: list[Tensor]) -> list[Any]:
     return read
 
 
-def largest(values: Tensor) -> Tensor:
+def largest_magnitude(values: Tensor) -> Tensor:
     """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN where any of them is."""
     low, high = torch.aminmax(values)
     return torch.maximum(low.abs(), high.abs()).double()
@@ -94,12 +94,13 @@ def tripwire(tensor: Tensor) -> Tensor:
     return values.sum(dtype=torch.float32) if values.dtype is torch.float16 else values.sum()
 
 
-def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[TensorSummary, Tensor]]:
+def find_non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[TensorSummary, Tensor]]:
     """Those of the (name, tensor) pairs that hold NaN or Inf: one host read where there are none."""
     named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
     finite = read_together([tripwire(tensor).isfinite() for _, tensor in named])
     suspects = [pair for pair, fine in zip(named, finite, strict=True) if not fine]
-    return [(row, tensor) for row, (_, tensor) in zip(summarise(suspects), suspects, strict=True) if not row.finite]
+    rows = zip(summarise_tensors(suspects), suspects, strict=True)
+    return [(row, tensor) for row, (_, tensor) in rows if not row.finite]
 
 
 def real_values(tensor: Tensor) -> Tensor:
@@ -118,17 +119,14 @@ def real_values(tensor: Tensor) -> Tensor:
     return tensor.long() if tensor.dtype is not torch.uint64 else tensor.double()
 
 
-def _figures(tensor: Tensor) -> Tensor:
+def _statistics(tensor: Tensor) -> Tensor:
     """Minimum, maximum, mean, absmax, nan, inf and zeros as float64 [7] on the device of the tensor."""
     values = real_values(tensor)
     if values.numel() == 0:
         return values.new_tensor([math.nan] * 4 + [0.0] * 3, dtype=torch.float64)
     zeros = (values == 0).sum().double()
     if not values.is_floating_point():
-        low, high = (bound.double() for bound in torch.aminmax(values))
-        mean = values.sum(dtype=torch.float64) / values.numel()
-        none = torch.zeros_like(zeros)
-        return torch.stack([low, high, mean, torch.maximum(low.abs(), high.abs()), none, none, zeros])
+        values = values.double()
     finite, nan = torch.isfinite(values), torch.isnan(values).sum().double()
     count = finite.sum().double()
     some = count > 0
@@ -160,7 +158,7 @@ def _describe(tensor: Tensor) -> str:
         return "min=nan, max=nan" + (" (integer tensor)" if integer else ", mean=nan") + ", empty"
     if integer:
         return f"min={int(values.min())}, max={int(values.max())} (integer tensor)"
-    (summary,) = summarise([("", values)])
+    (summary,) = summarise_tensors([("", values)])
     text = f"min={summary.minimum:.6f}, max={summary.maximum:.6f}, mean={summary.mean:.6f}"
     if tensor.is_complex():
         text += " of absolute values"
@@ -185,16 +183,15 @@ def divided(tensor: Tensor) -> TypeGuard[DTensor]:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where the bad values of one tensor sit; `indices` are those of the samples, rows, features or slices."""
+    """Where the bad values of one tensor sit: `count` of `total`."""
 
     kind: Kind
     text: str
     count: int
     total: int
-    indices: tuple[int, ...] = ()
 
 
-def classify(bad: Tensor) -> Pattern:
+def classify_pattern(bad: Tensor) -> Pattern:
     """The pattern of a bool tensor of any shape, True = bad.
 
     `all`: every value; `sample`: everything below some indices of the first of three or more axes; `row`: everything
@@ -205,27 +202,19 @@ def classify(bad: Tensor) -> Pattern:
     total, count = bad.numel(), int(bad.sum())
     if count == 0:
         return Pattern("none", "no value", 0, total)
-    of = f"({count:,} of {total:,} values)"
     if count == total:
         return Pattern("all", f"all {total:,} values" if total > 1 else "the only value", count, total)
-    last = bad.dim() - 1
-    if bad.dim() >= 3 and (full := _full_slices(bad, 0, count)):
-        width = total // bad.shape[0]
-        return Pattern("sample", f"{_few('whole sample', full)} of {width:,} {of}", count, total, full)
-    if bad.dim() >= 2:
-        rows = bad.reshape(-1, bad.shape[-1])
-        if full := _full_slices(rows, 0, count):
-            return Pattern(
-                "row", f"{_rows_text(len(full), bad.shape[-1])}: {_few('row', full)} {of}", count, total, full
-            )
-        if full := _full_slices(bad, last, count):
-            return Pattern(
-                "feature", f"{_few('feature', full)} of {bad.shape[-1]:,} in every row {of}", count, total, full
-            )
-    for axis in range(1, last):
-        if full := _full_slices(bad, axis, count):
-            text = f"{_few('index', full)} of axis {axis} everywhere {of}"
-            return Pattern("slice", text, count, total, full)
+    of, width = f"({count:,} of {total:,} values)", bad.shape[-1]
+    if bad.dim() >= 3 and (found := _full_slices(bad, 0, count)):
+        text = f"{_few('whole sample', found)} of {total // bad.shape[0]:,}"
+        return Pattern("sample", f"{text} {of}", count, total)
+    if bad.dim() >= 2 and (found := _full_slices(bad.reshape(-1, width), 0, count)):
+        return Pattern("row", f"{_rows_text(len(found), width)}: {_few('row', found)} {of}", count, total)
+    if bad.dim() >= 2 and (found := _full_slices(bad, -1, count)):
+        return Pattern("feature", f"{_few('feature', found)} of {width:,} in every row {of}", count, total)
+    for axis in range(1, bad.dim() - 1):
+        if found := _full_slices(bad, axis, count):
+            return Pattern("slice", f"{_few('index', found)} of axis {axis} everywhere {of}", count, total)
     first = bad.nonzero()[0].tolist()
     what = f"1 element at {first}" if count == 1 else f"{count:,} elements, the first at {first}"
     return Pattern("element", f"{what} of {list(bad.shape)}", count, total)

@@ -17,18 +17,19 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aam.health.operations import (
+    GUARD_FILES,
     OUTSIDE,
     ROOT,
+    UNINITIALISED,
     ModuleCall,
     ModuleStack,
     Operation,
+    calling_lines,
     float_tensors,
-    is_guard,
     running_method,
-    spots,
 )
 from aam.health.report import Counts, Event, Origin, Site, TensorRecord
-from aam.health.stats import classify, not_finite, real_values, tripwire
+from aam.health.stats import classify_pattern, find_non_finite, real_values, tripwire
 
 OUTLIER = 100.0  # a row whose largest magnitude exceeds the median row's by this factor is suspected
 DESCRIBED = 64  # events whose tensors are described in full; later ones are consequences
@@ -41,10 +42,7 @@ Found = list[tuple[Tensor, Counts]]
 
 @dataclass(frozen=True)
 class Place(ModuleCall):
-    """A row of a tensor, for a caller that knows which sample it belongs to.
-
-    With `call` a caller who feeds a module in chunks can tell which chunk this is.
-    """
+    """A row of a tensor inside the model, to be named by a `Label`; `call` tells chunks of one batch apart."""
 
     shape: tuple[int, ...]
     row: int
@@ -53,29 +51,17 @@ class Place(ModuleCall):
 Label = Callable[[Place], str | None]
 
 
-@dataclass(frozen=True)
-class SampleRows:
-    """Which samples the rows of a tensor, along its first axis, belong to: by ids, or by a callback that knows better.
+def label_by_sample(ids: Sequence[str]) -> Label:
+    """Label rows along the first axis by samples: one row each, or k consecutive rows each (a flattened [B * S, …]).
 
-    Without a callback, exactly `len(ids)` rows are read as the samples, and k times as many as k consecutive rows for
-    each sample (a flattened [B * S, …]). Anything else is left unnamed.
+    Rows of tensors whose size is no multiple of the number of samples get no name.
     """
 
-    ids: tuple[str, ...] = ()
-    label: Label | None = None
+    def label(place: Place) -> str | None:
+        rows = place.shape[0]
+        return None if rows % len(ids) else ids[place.row * len(ids) // rows]
 
-    def names(self, site: Site, shape: tuple[int, ...], rows: Sequence[int]) -> tuple[str, ...]:
-        """Distinct names of the rows of a tensor, in order; empty where they cannot be named."""
-        if not rows:
-            return ()
-        if self.label is not None:
-            named = [self.label(Place(site.module, site.call, site.phase, shape, row)) for row in rows]
-        else:
-            if not self.ids or shape[0] % len(self.ids):
-                return ()
-            block = shape[0] // len(self.ids)
-            named = [self.ids[row // block] for row in rows]
-        return tuple(dict.fromkeys(name for name in named if name is not None))
+    return label
 
 
 class Tracer(TorchDispatchMode):
@@ -84,16 +70,15 @@ class Tracer(TorchDispatchMode):
     A sum over the output is the tripwire: it cannot be finite where a value is not. Where it trips, counts decide.
     """
 
-    def __init__(self, model: nn.Module, samples: SampleRows | None = None, listener: Listener | None = None):
+    def __init__(self, model: nn.Module, label: Label | None = None, listener: Listener | None = None):
         super().__init__()
         self.events: list[Event] = []
         self.operations = 0
         self.saw_backward = False
         self.modules = ModuleStack(model)
-        self._samples = samples or SampleRows()
+        self._label: Label = label or (lambda place: None)
         self._listener = listener
         self._described = 0
-        self._known: dict[Any, Operation] = {}
         self._sites: dict[int, Site] = {}  # sequence number of an autograd node -> its forward operation
         self._first_node = torch.autograd._get_sequence_nr()
         # storage -> the event it holds, or what is known about it; the weak reference keeps its address from reuse
@@ -105,7 +90,7 @@ class Tracer(TorchDispatchMode):
         # statistics without saying so in its schema, so that they look like a bad operand afterwards.
         owned = (*model.named_parameters(), *model.named_buffers())
         self._owned: dict[int, tuple[str, Tensor] | None] = {_storage(tensor).cdata: None for _, tensor in owned}
-        self._owned |= {_storage(tensor).cdata: (row.name, tensor) for row, tensor in not_finite(owned)}
+        self._owned |= {_storage(tensor).cdata: (row.name, tensor) for row, tensor in find_non_finite(owned)}
 
     def __enter__(self) -> Tracer:
         self.modules.__enter__()
@@ -120,15 +105,13 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         if self.modules.paused:
             return func(*args, **kwargs)
-        operation = self._known.get(func)
-        if operation is None:
-            operation = self._known[func] = Operation.of(func)
+        operation = Operation.of(func)
         self.operations += 1
         self._remember(operation)
         written = operation.written_tensors(args, kwargs) if operation.written else []
         before = _bad_among(written) if operation.reads_written else []
         out = func(*args, **kwargs)
-        if operation.uninitialised:
+        if operation.name in UNINITIALISED:
             self._hold(float_tensors(out), Origin.UNINITIALISED)
         elif operation.name == "lift_fresh":
             if out.dim() == 0:  # a number in the code, e.g. torch.tensor(-math.inf)
@@ -140,7 +123,8 @@ class Tracer(TorchDispatchMode):
                 self._listener(operation, top.module if top is not None else OUTSIDE, outputs)
             bad = _bad_among(outputs)
             site = self._site(operation) if bad else None
-            if site is not None and not is_guard(site.spots):
+            # The statistics of this package handle NaN on purpose.
+            if site is not None and (site.line is None or site.line.file not in GUARD_FILES):
                 replaced = {id(tensor) for tensor in written}
                 given = [tensor for tensor in float_tensors((args, kwargs)) if id(tensor) not in replaced]
                 sources = [(self._source(*found, site), found[1]) for found in before + _bad_among(given)]
@@ -175,16 +159,16 @@ class Tracer(TorchDispatchMode):
             return True
         top = self.modules.top
         recomputed_module = top is not None and top.phase == "backward"
-        return recomputed_module or (torch.is_grad_enabled() and bool(spots(backward=True)))
+        return recomputed_module or (torch.is_grad_enabled() and bool(calling_lines(backward=True)))
 
     def _forward_site(self, operation: Operation) -> Site:
         top = self.modules.top
         update = self.saw_backward and top is None and not torch.is_grad_enabled()
         module, call = (top.module, top.call) if top is not None else (OUTSIDE, 0)
-        method = running_method(self.modules.by_id)
+        method = running_method(self.modules.paths)
         if method is not None and method != module:
             module, call = method, 0
-        return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, spots())
+        return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, calling_lines())
 
     def _site(self, operation: Operation) -> Site:
         """Where the operation that just ran was asked for."""
@@ -195,10 +179,10 @@ class Tracer(TorchDispatchMode):
             path = self._parameters.get(id(node.variable), "")  # type: ignore[attr-defined]  # this node has it
             return Site(path.rpartition(".")[0] or ROOT, 0, "backward", "accumulate gradient", operation.kernel)
         forward = self._sites.get(node._sequence_nr(), Site(BEFORE, 0, "forward", node.name(), ""))
-        by_hand = spots(backward=True)
+        by_hand = calling_lines(backward=True)
         if by_hand:  # a hook, or a backward pass written in Python: its own line and operation say more
             return Site(forward.module, forward.call, "backward", operation.name, operation.kernel, by_hand)
-        return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.spots)
+        return Site(forward.module, forward.call, "backward", forward.op, operation.kernel, forward.lines)
 
     def _origin(self, sources: list[tuple[int | None, Counts]], bad: Found, spelt_out: bool) -> Origin:
         """How the output of an operation came to be bad; `sources` are the events of its bad operands."""
@@ -248,8 +232,9 @@ class Tracer(TorchDispatchMode):
             absmax = float(magnitude.amax()) if values.numel() else 0.0
             gradient = site.phase == "backward" and shape in self._shapes
             rows = () if gradient or values.shape != tensor.shape else _rows(magnitude, bad)
-            pattern = None if bad is None else classify(bad)
-        labels = self._samples.names(site, shape, rows)
+            pattern = None if bad is None else classify_pattern(bad)
+        names = (self._label(Place(site.module, site.call, site.phase, shape, row)) for row in rows)
+        labels = tuple(dict.fromkeys(name for name in names if name is not None))
         return TensorRecord(shape, tensor.dtype, counts, absmax, pattern, rows, labels)
 
 

@@ -30,7 +30,7 @@ from aam.training.state import Budget
 from aam.training.step import Learner, score, step
 
 FEW, SMALL, BATCHES, TOKENS = 4, 4, 8, 32
-"""Samples learned by heart; of checks that train for a while: samples in a batch, batches, ASVs of a sample."""
+"""Samples that the overfit check learns; of the checks after it: samples in a batch, batches, ASVs of a sample."""
 FAST = 0.128
 """Learning rate of these checks, times the width of the model."""
 HORIZON = 300
@@ -39,13 +39,11 @@ SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
 SERIOUS = 100
 """Updates of a run that is meant to learn; shorter runs are not checked for too small learning rates."""
-QUICK = (*START, *UPDATE)
-"""The first checks before every run."""
 
 
 @dataclass
 class TrialMaker:
-    """Makes trials: each a fresh copy of a learner that was built once, with batches that were assembled once."""
+    """Makes trials: each with a fresh copy of one learner, all with the same batches."""
 
     probes: Probes
     learner: Learner
@@ -109,12 +107,10 @@ def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Pr
     config = eager(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
-    full = TrialMaker(
-        PretrainProbes(config.loss), learner, [batches[number] for number in range(3)], rates=planned_rates(config)
-    )
-    modes = dataclasses.replace(full, learner=without_noise(learner))
+    some, rates = [batches[number] for number in range(3)], planned_rates(config)
+    maker = TrialMaker(PretrainProbes(config.loss), learner, some, rates=rates)
     small = small_trials(config, corpus, learner)
-    return run_stages([(full, QUICK), (modes, MODES), (full, LEARNING[:1]), (small, LEARNING[1:])], seconds)
+    return run_stages([*quick_stages(maker), (small, LEARNING[1:])], seconds)
 
 
 def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> TrialMaker:
@@ -141,12 +137,15 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
         rates = planned_rates(config)
         some = [batches[number] for number in range(3)]
         maker = TrialMaker(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
-        modes = dataclasses.replace(maker, learner=without_noise(learner))
-        return run_stages(
-            [(maker, QUICK), (modes, MODES), (maker, LEARNING[:1])], time_limit(config, maker, batches.per_epoch)
-        )
+        return run_stages(quick_stages(maker), time_limit(config, maker, batches.per_epoch))
     finally:
         restore_random_state(state)
+
+
+def quick_stages(maker: TrialMaker) -> list[tuple[TrialMaker, Checks]]:
+    """The checks before every run, each group with the trials it needs: modes are compared without dropout."""
+    modes = dataclasses.replace(maker, learner=without_noise(maker.learner))
+    return [(maker, (*START, *UPDATE)), (modes, MODES), (maker, LEARNING[:1])]
 
 
 def run_stages(stages: Sequence[tuple[TrialMaker, Checks]], seconds: float) -> Preflight:

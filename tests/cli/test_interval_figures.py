@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam.cli.train_report import FoldResult, coverage
 from aam.config import FinetuneConfig, from_options
 from aam.corpus.split import Fold
 from aam.inference.predictions import Predictions
+from aam.workflows.fold_results import FoldResult, coverage
 
 NAN = float("nan")
 

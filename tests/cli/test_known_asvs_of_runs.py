@@ -10,9 +10,7 @@ from scipy.sparse import csr_array
 from trained_run import save_run
 
 from aam.checkpoint import BEST
-from aam.cli.pretrain_run import known_to
 from aam.cli.terminal import TERMINAL
-from aam.cli.train_run import keep_known
 from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus.dataset import Draw
 from aam.corpus.prepare import prepare
@@ -20,6 +18,8 @@ from aam.corpus.pretraining import open_corpus
 from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch, write_known
 from aam.io.sequences import tokenize
 from aam.workflows.notes import say_known_share
+from aam.workflows.pretrain import known_to
+from aam.workflows.train import keep_known
 
 
 def of(*sequences: str) -> KnownASVs:

@@ -16,10 +16,10 @@ import pytest
 
 from aam import cli
 from aam.checkpoint import open_encoder, open_model
-from aam.cli.baseline_run import Runs, recorded
 from aam.config import FinetuneConfig, flag, from_options
 from aam.corpus.study import open_study
 from aam.datasets import example
+from aam.workflows.baseline import Runs, recorded_config
 
 QUICK = ["--max-steps", "2", "--batch-size", "32", "--draws", "2", "--eval-every", "2", "--device", "cpu"]
 TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
@@ -328,7 +328,7 @@ def test_a_model_of_few_labels_and_its_baselines_learn_from_the_same_samples(tra
     metrics = json.loads((folder / "metrics.json").read_text())
     assert 30 <= metrics["samples_train"] <= 42  # a fifth of each half of those with reads enough, rounded up
     assert metrics["samples_tested"] > 180
-    configs = recorded(folder, {}), from_options(FinetuneConfig, {"example": True, **options})
+    configs = recorded_config(folder, {}), from_options(FinetuneConfig, {"example": True, **options})
     study = open_study(configs[0].data, configs[0].target)
     with_model, alone = (Runs(run).folds(own, study) for run, own in zip((folder, None), configs, strict=True))
     assert [fold.train.tolist() for fold in with_model] == [fold.train.tolist() for fold in alone]

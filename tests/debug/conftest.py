@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from aam.cli.debugging.workbench import Workbench, build_workbench, open_workbench
+from aam.cli.debugging import script_workbench
+from aam.workflows.workbench import Workbench, build_workbench
 
 SCRIPTS = Path(__file__).parents[2] / "debug"
 SMALL = {"preset": "tiny", "batch_size": 4, "token_limit": 24}
@@ -31,7 +32,7 @@ def script() -> Callable[[str], ModuleType]:
 @pytest.fixture(scope="session")
 def opened() -> Workbench:
     """The embedded example; look, but do not touch."""
-    return open_workbench(None, **SMALL)
+    return script_workbench(None, **SMALL)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_slots_padding_and_cut_reads_of_a_sound_batch(padding, opened, capsys) -
     batch, limit, depth = opened.batches[0], opened.config.data.token_limit, opened.corpus.depth
     assert padding.investigate(opened, batch) == 0
     assert "FAULT" not in capsys.readouterr().out
-    line = next(iter(padding.samples(opened, batch, 0)))
+    line = next(iter(padding.inspect_samples(opened, batch, 0)))
     slots, reads = int(batch.valid[0].sum()), int(batch.counts[0].sum())
     assert line.step == f"sample {batch.sample_ids[0]}"
     assert slots == limit  # the samples of the example are richer than that
@@ -27,7 +27,7 @@ def test_slots_padding_and_cut_reads_of_a_sound_batch(padding, opened, capsys) -
 
 def test_rows_that_reach_attention_are_counted(padding, opened) -> None:
     batch = opened.batches[0]
-    found = {check.what: check.found for check in padding.keys(opened, batch)}
+    found = {check.what: check.found for check in padding.inspect_keys(opened, batch)}
     rows = len(batch.asvs) + len(batch.masked_rows)  # distinct ASVs, and some of them again with masked bases
     assert found["asv_encoder.transformer"] == f"{rows} rows, 0 without a key"
     assert found["sample_encoder.transformer"] == "4 rows, 0 without a key"
@@ -35,7 +35,7 @@ def test_rows_that_reach_attention_are_counted(padding, opened) -> None:
 
 def test_the_same_draw_is_compared_in_later_epochs(padding, opened) -> None:
     number = opened.batches.per_epoch + 1
-    for check in padding.samples(opened, opened.batches[number], number):
+    for check in padding.inspect_samples(opened, opened.batches[number], number):
         kept, whole = int(check.what.split()[0]), int(check.what.split()[2])
         assert kept == min(whole, 24)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from generated_samples import community, write_files
 
-from aam.cli.debugging.workbench import build_workbench
 from aam.config import PrepareConfig, PretrainConfig, from_dict, from_options
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import open_corpus
+from aam.workflows.workbench import build_workbench
 
 OTHER_ORDER = [2, 0, 1, 3]
 
@@ -118,5 +118,5 @@ def test_each_study_of_a_corpus_is_measured_on_its_own_tree(batching, tmp_path: 
 
 
 def test_epochs_and_processes_of_a_sound_run_agree(batching, opened) -> None:
-    assert not any(check.fault for check in batching.across_epochs(opened, 2))
-    assert not batching.across_workers(opened, 0).fault
+    assert not any(check.fault for check in batching.compare_epochs(opened, 2))
+    assert not batching.compare_workers(opened, 0).fault

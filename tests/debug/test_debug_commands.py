@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from aam.checkpoint import BEST, Checkpoint, save_checkpoint
-from aam.cli.debugging.workbench import Workbench, open_workbench
+from aam.cli.debugging import script_workbench
 from aam.errors import ConfigError, InputError
+from aam.workflows.workbench import Workbench
 
 SCRIPTS = Path(__file__).parents[2] / "debug"
 SMALL = ["--preset", "tiny", "--batch-size", "4", "--device", "cpu"]
@@ -82,7 +83,7 @@ def test_refused_input_is_one_line_and_code_2(name: str, capsys) -> None:
 
 def test_a_trained_run_is_looked_into_with_its_own_options(tmp_path: Path, opened: Workbench) -> None:
     run = saved_run(tmp_path, opened, 1.5)
-    bench = open_workbench(run, token_limit=5, table=None)
+    bench = script_workbench(run, token_limit=5, table=None)
     assert bench.config.optim.batch_size == opened.config.optim.batch_size
     assert bench.config.data.example
     assert int(bench.batches[0].valid.sum(1).max()) == 5
@@ -94,10 +95,10 @@ def test_a_trained_run_is_looked_into_with_its_own_options(tmp_path: Path, opene
 def test_a_table_beside_a_trained_run_brings_its_own_tree(tmp_path: Path, opened: Workbench) -> None:
     run = saved_run(tmp_path, opened, 1.0)
     with pytest.raises(ConfigError, match="neither of --tree and --unifrac-matrix"):
-        open_workbench(run, table=tmp_path / "other.biom")
+        script_workbench(run, table=tmp_path / "other.biom")
 
 
 def test_options_out_of_bounds_are_refused_beside_a_trained_run(tmp_path: Path, opened: Workbench) -> None:
     run = saved_run(tmp_path, opened, 1.0)
     with pytest.raises(InputError, match="--token-limit is 0"):
-        open_workbench(run, token_limit=0)
+        script_workbench(run, token_limit=0)

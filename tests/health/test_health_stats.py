@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aam.health.stats import format_stats, summarise
+from aam.health.stats import format_stats, summarise_tensors
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn]
 INTEGERS = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint64]
@@ -16,7 +16,7 @@ COMPLEX = [torch.complex64, torch.complex128]
 
 
 def test_figures_by_hand():
-    (row,) = summarise([("x", torch.tensor([[1.0, -4.0], [0.0, 5.0]]))])
+    (row,) = summarise_tensors([("x", torch.tensor([[1.0, -4.0], [0.0, 5.0]]))])
     assert (row.name, row.shape, row.dtype) == ("x", (2, 2), torch.float32)
     assert (row.minimum, row.maximum, row.mean, row.absmax) == (-4.0, 5.0, 0.5, 5.0)  # (1 - 4 + 0 + 5) / 4
     assert (row.nan, row.inf, row.zeros, row.finite) == (0, 0, 1, True)
@@ -24,7 +24,7 @@ def test_figures_by_hand():
 
 def test_range_is_of_the_finite_values():
     x = torch.tensor([math.nan, 2.0, math.inf, -math.inf, 4.0, math.nan])
-    (row,) = summarise([("x", x)])
+    (row,) = summarise_tensors([("x", x)])
     assert (row.minimum, row.maximum, row.mean, row.absmax) == (2.0, 4.0, 3.0, 4.0)
     assert (row.nan, row.inf, row.finite) == (2, 2, False)
 
@@ -40,7 +40,7 @@ def test_many_tensors_keep_their_order_and_need_one_read():
             return func(*args, **(kwargs or {}))
 
     with Reads():
-        rows = summarise(named)
+        rows = summarise_tensors(named)
     assert [row.name for row in rows] == [name for name, _ in named]
     assert [row.maximum for row in rows] == [float(i) for i in range(20)]
     assert not reads  # .item() of any kind would show here
@@ -50,7 +50,7 @@ def test_many_tensors_keep_their_order_and_need_one_read():
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (), (1,), (2, 3)], ids=str)
 def test_no_dtype_or_shape_raises(dtype, shape):
     tensor = torch.zeros(shape, dtype=torch.float32).to(dtype)
-    (row,) = summarise([("x", tensor)])
+    (row,) = summarise_tensors([("x", tensor)])
     assert row.shape == shape and row.zeros == tensor.numel()
     text = format_stats(tensor)
     assert text.startswith("min=") and "no statistics" not in text
@@ -60,7 +60,7 @@ def test_no_dtype_or_shape_raises(dtype, shape):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.complex64], ids=str)
 def test_all_nan(dtype):
     tensor = torch.full((3,), math.nan).to(dtype)
-    (row,) = summarise([("x", tensor)])
+    (row,) = summarise_tensors([("x", tensor)])
     assert row.nan == 3 and math.isnan(row.mean)
     assert format_stats(tensor).endswith("3 NaN and 0 Inf of 3")
 
@@ -98,5 +98,5 @@ def test_tensors_without_strided_values():
 
 
 def test_half_precision_does_not_overflow_its_own_mean():
-    (row,) = summarise([("x", torch.full((4096,), 60000.0, dtype=torch.float16))])
+    (row,) = summarise_tensors([("x", torch.full((4096,), 60000.0, dtype=torch.float16))])
     assert row.mean == 60000.0

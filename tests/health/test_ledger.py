@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aam.errors import InputError, LedgerError, NonFiniteError
 from aam.health.ledger import Ledger
-from aam.health.lost_samples import bias, compare, read_lost
+from aam.health.lost_samples import compare_losses, find_bias, read_lost
 
 
 @pytest.fixture
@@ -110,17 +110,17 @@ def test_any_partition_adds_up(ids, data):
 def test_the_case_on_record():
     """38 and 19 of 100 prompts lost, all 19 among the 38. By hand: p = C(38, 19) C(62, 0) / C(100, 19)."""
     a, b = {f"q{i}" for i in range(38)}, {f"q{i}" for i in range(19)}
-    result = compare(a, b, total=100)
+    result = compare_losses(a, b, total=100)
     assert (result.both, result.containment, result.jaccard) == (19, 1.0, 0.5)
     assert result.expected == pytest.approx(7.22)
     assert result.p == pytest.approx(2.7e-10, rel=0.02)
 
 
 def test_compare_of_nothing_and_of_too_much():
-    assert np.isnan(compare(set(), set(), 10).jaccard) and compare(set(), set(), 10).p == 1
-    assert compare({"a"}, {"b"}).p is None and compare(set(), set(), 0).p is None
+    assert np.isnan(compare_losses(set(), set(), 10).jaccard) and compare_losses(set(), set(), 10).p == 1
+    assert compare_losses({"a"}, {"b"}).p is None and compare_losses(set(), set(), 0).p is None
     with pytest.raises(InputError, match="--total 1 is smaller than the 2 different ids"):
-        compare({"a"}, {"b"}, 1)
+        compare_losses({"a"}, {"b"}, 1)
 
 
 def test_lost_from_runs_ledgers_and_lists(tmp_path):
@@ -172,7 +172,7 @@ def test_bias_finds_what_was_planted_and_nothing_else():
         "constant": dict.fromkeys(ids, "x"),
         "empty": dict.fromkeys(ids),
     }
-    rows = {row.column: row for row in bias(lost, set(ids) - lost, columns)}
+    rows = {row.column: row for row in find_bias(lost, set(ids) - lost, columns)}
     assert set(rows) == {"depth", "site", "age", "sex"}
     assert rows["depth"].effect > 0.6 and rows["depth"].adjusted < 1e-4
     assert rows["site"].effect > 0.6 and rows["site"].adjusted < 1e-2
@@ -180,10 +180,10 @@ def test_bias_finds_what_was_planted_and_nothing_else():
 
 
 def test_effects_by_hand():
-    (row,) = bias({"a", "b"}, {"c", "d"}, {"x": {"a": 5, "b": 6, "c": 1, "d": 5.5}})
+    (row,) = find_bias({"a", "b"}, {"c", "d"}, {"x": {"a": 5, "b": 6, "c": 1, "d": 5.5}})
     # of the 4 pairs lost x kept, lost is larger in (5,1), (6,1), (6,5.5): U = 3, effect = 2 * 3 / 4 - 1
     assert row.effect == pytest.approx(0.5)
-    (row,) = bias({"a", "b"}, {"c", "d"}, {"x": {"a": "u", "b": "u", "c": "v", "d": "v"}})
+    (row,) = find_bias({"a", "b"}, {"c", "d"}, {"x": {"a": "u", "b": "u", "c": "v", "d": "v"}})
     assert row.effect == pytest.approx(1.0)
     assert row.p == pytest.approx(1 / 3, abs=0.02)  # 2 of the 6 ways to lose two of four separate as well
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam.errors import NonFiniteError
+from aam.health import robust_eigh
 from aam.health.guards import Interventions
-from aam.health.linalg import robust_eigh
 
 
 def symmetric(n, seed=0, dtype=torch.float64):

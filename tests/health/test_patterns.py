@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.health.stats import classify, explain_count
+from aam.health.stats import classify_pattern, explain_count
 
 
 def mask(*shape, at):
@@ -37,7 +37,7 @@ def mask(*shape, at):
     ],
 )
 def test_kinds(bad, kind, text):
-    pattern = classify(bad)
+    pattern = classify_pattern(bad)
     assert pattern.kind == kind
     assert text is None or pattern.text == text
 
@@ -60,7 +60,7 @@ def test_every_mask_is_classified(shape, data):
     total = math.prod(shape)
     bits = data.draw(st.lists(st.booleans(), min_size=total, max_size=total))
     bad = torch.tensor(bits, dtype=torch.bool).reshape(shape)
-    pattern = classify(bad)
+    pattern = classify_pattern(bad)
     assert (pattern.count, pattern.total) == (sum(bits), total)
     assert (pattern.kind == "none") == (sum(bits) == 0)
     assert (pattern.kind == "all") == (sum(bits) == total > 0)

@@ -10,7 +10,7 @@ import torch
 from subjects import SUBJECTS
 from torch import Tensor, nn
 
-from aam.health.precision import bisect_precision, cast, converted
+from aam.health.precision import bisect_precision, cast_tensors, convert_model
 
 X = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
 
@@ -219,7 +219,7 @@ def test_the_model_is_left_as_it_was():
 
 def test_kept_modules_have_the_original_weights():
     model = Stack()
-    twin = converted(model, torch.float16, keep=("blocks.1.mlp",))
+    twin = convert_model(model, torch.float16, keep=("blocks.1.mlp",))
     assert torch.equal(twin.blocks[1].mlp.up.weight, model.blocks[1].mlp.up.weight)
     assert twin.blocks[0].mlp.up.weight.dtype is torch.float16
     assert twin(X).dtype is torch.float16
@@ -232,6 +232,6 @@ class Record:
 
 
 def test_cast_reaches_into_records():
-    done = cast({"a": (Record(torch.ones(1), ["x"]), torch.ones(1).long())}, torch.float16)
+    done = cast_tensors({"a": (Record(torch.ones(1), ["x"]), torch.ones(1).long())}, torch.float16)
     assert done["a"][0].values.dtype is torch.float16 and done["a"][0].ids == ["x"]
     assert done["a"][1].dtype is torch.int64

@@ -1,4 +1,4 @@
-"""One batch on its way through the model, stage by stage: how large values are, and where they first are not finite."""
+"""Inspect one batch in the model, stage by stage: tokens, slots, magnitudes, and the first non-finite values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from aam import vocab
-from aam.cli.debugging.workbench import Check, Workbench
 from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.report import Report
-from aam.health.stats import TensorSummary, summarise
+from aam.health.stats import TensorSummary, summarise_tensors
 from aam.training.step import named_outputs, score
+from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 
 STAGES = {
     "embedding": ("asv_encoder.start", "asv_encoder.base"),
@@ -38,20 +38,20 @@ NOT_REACHED = "the pass did not get this far"
 
 
 @dataclass
-class Seen:
-    """What a traced call hands out as it goes, so that it is there where the call raises."""
+class PassRecord:
+    """Tensors of a traced pass, stored as they are computed, so that they are there even if the pass raises."""
 
     predictions: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
 
 
-def trace(bench: Workbench, batch: Batch, training: bool = True) -> tuple[list[Check], Report]:
+def inspect_pass(bench: Workbench, batch: Batch, training: bool = True) -> tuple[list[Inspection], Report]:
     """Send a batch through the real model under the locator: in training with a backward pass, else in evaluation.
 
     Returns the stages, and what the locator says about the operations.
     """
-    learner, seen = bench.learner, Seen()
+    learner, seen = bench.learner, PassRecord()
 
     def call() -> Any:
         output, losses = score(learner, batch)
@@ -65,35 +65,32 @@ def trace(bench: Workbench, batch: Batch, training: bool = True) -> tuple[list[C
     learner.model.train(training)
     with torch.set_grad_enabled(training):
         report = locate(learner.model, call, label=bench.names([batch]))
-    checks = [tokens_check(bench, batch), packing_check(bench, batch), *stage_checks(report, seen)]
-    checks.append(losses_check(seen.losses))
+    checks = [inspect_tokens(bench, batch), inspect_packing(bench, batch), *inspect_stages(report, seen)]
+    checks.append(inspect_losses(seen.losses))
     if training:
-        checks.append(gradients_check(seen.gradients))
-    return [*checks, operations_check(report)], report
+        checks.append(inspect_gradients(seen.gradients))
+    return [*checks, inspect_operations(report)], report
 
 
-def notes_on(report: Report) -> list[str]:
-    """The first non-finite place and the whole report; nothing where all is finite."""
+def report_notes(report: Report) -> list[str]:
+    """The first non-finite place, with samples and ASVs, and the whole report; nothing where all is finite."""
+    if report.ok:
+        return []
+    first = report.producer
+    names = first.samples if first is not None and not first.name else ()  # rows of a named parameter are no samples
     details = str(report).partition("\n")[2]  # its first line is the place
-    return [] if report.ok else [f"first non-finite place: {place(report)}", details]
+    return [f"first non-finite place: {'; '.join([report.headline(), *names])}", details]
 
 
-def operations_check(report: Report) -> Check:
-    """What the locator says: a NaN that was made, even where it was hidden later, or an Inf that arrived."""
+def inspect_operations(report: Report) -> Inspection:
+    """Whether the locator found a fault: a NaN, even one that is hidden later, or an Inf that reached the result."""
     first, fault = report.producer, ""
     if not report.ok:
         fault = f"begins with {first.op} in {first.module} ({first.phase})" if first else report.headline()
-    return Check("operations", f"{report.operations:,} of them", report.error, fault)
+    return Inspection("operations", f"{report.operations:,} of them", report.error, fault)
 
 
-def place(report: Report) -> str:
-    """One line: the operation that made the first non-finite value, its module, line, and the samples and ASVs."""
-    first = report.producer
-    names = first.samples if first is not None and not first.name else ()  # rows of a named parameter are no samples
-    return report.headline() + (f"; {'; '.join(names)}" if names else "")
-
-
-def tokens_check(bench: Workbench, batch: Batch) -> Check:
+def inspect_tokens(bench: Workbench, batch: Batch) -> Inspection:
     """Each distinct ASV is START, bases, then only PAD."""
     tokens, names = batch.tokens.cpu(), bench.names([batch])
     real = tokens != vocab.PAD
@@ -106,10 +103,10 @@ def tokens_check(bench: Workbench, batch: Batch) -> Check:
     wrong = (f"{names.asv(batch, row)} {what}" for what, rows in faults.items() for row in places_of(rows))
     bases = real[:, 1:].sum(dim=1)
     found = f"{len(tokens)} distinct ASVs of {int(bases.min())} to {int(bases.max())} bases"
-    return Check("tokens", f"[U, L] = {list(tokens.shape)}", found, first_of(wrong))
+    return Inspection("tokens", f"[U, L] = {list(tokens.shape)}", found, first_of(wrong))
 
 
-def packing_check(bench: Workbench, batch: Batch) -> Check:
+def inspect_packing(bench: Workbench, batch: Batch) -> Inspection:
     """Each sample has a slot, each slot an ASV with reads, each ASV a slot, and padding holds nothing."""
     valid, counts, index = batch.valid.cpu(), batch.counts.cpu(), batch.index.cpu()
     names, distinct = bench.names([batch]), len(batch.asvs)
@@ -124,69 +121,60 @@ def packing_check(bench: Workbench, batch: Batch) -> Check:
     ]
     filled = int(valid.sum())
     found = f"{filled} slots filled, {valid.numel() - filled} padding, {distinct} distinct ASVs"
-    return Check("packing", f"[B, S] = {list(valid.shape)}", found, first_of(wrong))
+    return Inspection("packing", f"[B, S] = {list(valid.shape)}", found, first_of(wrong))
 
 
-def stage_checks(report: Report, seen: Seen | None = None) -> Iterator[Check]:
+def inspect_stages(report: Report, seen: PassRecord | None = None) -> Iterator[Inspection]:
     """Outputs of the modules of each stage that ran, and the predictions made of them where they were `seen`."""
     known = {} if seen is None else seen.predictions
     for stage, modules in STAGES.items():
-        outputs = [size for size in report.history if within(size.module, modules)]
+        outputs = [size for size in report.history if is_within(size.module, modules)]
         predictions = [(name, known[name]) for name in PREDICTIONS.get(stage, ()) if name in known]
         if not outputs and not predictions:
             continue
         lost = [size for size in outputs if not math.isfinite(size.absmax)]
         magnitudes = [size.absmax for size in outputs if size not in lost]
         bad = (f"{size.module}, call {size.call}, put out {size.absmax}" for size in lost)
-        made = tuple(finding.headline() for finding in report.findings if within(finding.module, modules))
-        summaries = summarise(predictions)
-        ran = [module for module in modules if any(within(size.module, (module,)) for size in outputs)]
+        made = tuple(finding.headline() for finding in report.findings if is_within(finding.module, modules))
+        summaries = summarise_tensors(predictions)
+        ran = [module for module in modules if any(is_within(size.module, (module,)) for size in outputs)]
         what = ", ".join([*ran, *(f"{s.name} {list(s.shape)}" for s in summaries)])
         found = [
-            extent("x", magnitudes, len(lost)),
+            describe_sizes("x", magnitudes, len(lost)),
             *(f"{s.name} {s.minimum:.3g} … {s.maximum:.3g}" for s in summaries),
         ]
-        yield Check(stage, what, "; ".join(found), first_of([*bad, *bad_tensors(summaries), *made]))
+        yield Inspection(stage, what, "; ".join(found), first_of([*bad, *tensor_faults(summaries), *made]))
 
 
-def losses_check(losses: dict[str, Tensor]) -> Check:
+def inspect_losses(losses: dict[str, Tensor]) -> Inspection:
     """Every term is finite."""
-    terms = summarise(losses.items())
+    terms = summarise_tensors(losses.items())
     found = ", ".join(f"{term.name} {'not finite' if not term.finite else f'{term.mean:.4g}'}" for term in terms)
-    return Check("losses", f"{len(terms)} terms", found, first_of(bad_tensors(terms)) if terms else NOT_REACHED)
+    return Inspection("losses", f"{len(terms)} terms", found, first_of(tensor_faults(terms)) if terms else NOT_REACHED)
 
 
-def gradients_check(gradients: dict[str, Tensor]) -> Check:
+def inspect_gradients(gradients: dict[str, Tensor]) -> Inspection:
     """Every gradient is finite."""
-    found = summarise(gradients.items())
+    found = summarise_tensors(gradients.items())
     finite = [gradient.absmax for gradient in found if gradient.finite]
-    fault = first_of(bad_tensors(found)) if found else NOT_REACHED
-    return Check("gradients", f"{len(found)} tensors", extent("g", finite, len(found) - len(finite)), fault)
+    fault = first_of(tensor_faults(found)) if found else NOT_REACHED
+    return Inspection(
+        "gradients", f"{len(found)} tensors", describe_sizes("g", finite, len(found) - len(finite)), fault
+    )
 
 
-def extent(letter: str, magnitudes: list[float], lost: int) -> str:
+def describe_sizes(letter: str, magnitudes: list[float], lost: int) -> str:
     """Largest magnitude of what is finite, and how many tensors are not."""
     largest = [f"max |{letter}| {max(magnitudes):.3g}"] if magnitudes else []
     return ", ".join(largest + ([f"{lost} of {lost + len(magnitudes)} not finite"] if lost else []))
 
 
-def bad_tensors(summaries: Iterable[TensorSummary]) -> Iterator[str]:
+def tensor_faults(summaries: Iterable[TensorSummary]) -> Iterator[str]:
     for summary in summaries:
         if not summary.finite:
             yield f"{summary.name} {list(summary.shape)} holds {summary.nan} NaN and {summary.inf} Inf"
 
 
-def within(path: str, modules: tuple[str, ...]) -> bool:
+def is_within(path: str, modules: tuple[str, ...]) -> bool:
     """Whether a module is one of these or lies in one of them."""
     return any(path == module or path.startswith(f"{module}.") for module in modules)
-
-
-def places_of(flags: Tensor) -> list[int]:
-    """Flat places of what is True."""
-    return flags.flatten().nonzero().flatten().tolist()
-
-
-def first_of(faults: Iterable[str]) -> str:
-    """The first of these, and how many more there are; empty where there is none."""
-    faults = list(faults)
-    return "" if not faults else faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")

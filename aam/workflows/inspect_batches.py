@@ -1,4 +1,4 @@
-"""A second reckoning of a batch: samples, ASVs and counts from the table, targets from what the batch holds."""
+"""Inspect batches: samples, ASVs and counts against the table, targets against scikit-bio."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from aam.cli.debugging.stages import first_of, places_of
-from aam.cli.debugging.workbench import Check, Workbench
 from aam.config import UnifracEngine
 from aam.corpus.dataset import Batch
 from aam.io.matrix import read_matrix
+from aam.observer import no_progress
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.tree import Tree, match_tips
 from aam.phylogeny.unifrac import Community, Measure, community
+from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 
 LETTERS = np.array(list("?ACGT?N"))
 """What each token spells; MASK stands for every ambiguous base."""
@@ -25,26 +25,27 @@ RELATIVE, ABSOLUTE = 1e-5, 1e-6
 """Targets travel as float32."""
 
 
-def recount(bench: Workbench, batch: Batch) -> Iterator[Check]:
+def compare_with_table(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     """Each sample once and from the training side; its slots, their reads and their sequences as the table has them."""
     table, train = bench.corpus.table, set(bench.corpus.split.train)
     ids = batch.sample_ids
     strange = [f"{name} is no training sample" for name in ids if name not in train]
     strange += [f"{name} comes twice" for place, name in enumerate(ids) if name in ids[:place]]
-    yield Check("samples", f"B = {len(ids)}", f"{len(set(ids))} distinct training samples", first_of(strange))
+    yield Inspection("samples", f"B = {len(ids)}", f"{len(set(ids))} distinct training samples", first_of(strange))
     rows = {name: row for row, name in enumerate(table.sample_ids)}
-    wrong = [fault for place, name in enumerate(ids) for fault in misread(bench, batch, place, rows[name])]
-    yield Check("slots", f"[B, S] = {list(batch.index.shape)}", f"{int(batch.counts.sum()):,} reads", first_of(wrong))
+    wrong = [fault for place, name in enumerate(ids) for fault in slot_faults(bench, batch, place, rows[name])]
+    found = f"{int(batch.counts.sum()):,} reads"
+    yield Inspection("slots", f"[B, S] = {list(batch.index.shape)}", found, first_of(wrong))
     misspelt = [
         f"tokens of ASV {table.asv_ids[column]} do not spell its sequence"
         for column, row in zip(batch.asvs.tolist(), batch.tokens.numpy(), strict=True)
-        if "".join(LETTERS[row[row > 0][1:]]) != spelled(table.sequences[column], bench.config.data.max_bp)
+        if "".join(LETTERS[row[row > 0][1:]]) != spell(table.sequences[column], bench.config.data.max_bp)
     ]
     found = f"{len(batch.asvs)} spelled out"
-    yield Check("sequences", f"[U, L] = {list(batch.tokens.shape)}", found, first_of(misspelt))
+    yield Inspection("sequences", f"[U, L] = {list(batch.tokens.shape)}", found, first_of(misspelt))
 
 
-def misread(bench: Workbench, batch: Batch, place: int, row: int) -> Iterator[str]:
+def slot_faults(bench: Workbench, batch: Batch, place: int, row: int) -> Iterator[str]:
     """How the slots of one sample differ from its row of the table."""
     name, depth, limit = batch.sample_ids[place], bench.corpus.depth, bench.config.data.token_limit
     valid = batch.valid[place].numpy()
@@ -62,46 +63,47 @@ def misread(bench: Workbench, batch: Batch, place: int, row: int) -> Iterator[st
         yield f"{name} has {counts.sum():g} reads in {len(columns)} slots of at most {limit}, expected {whole}"
 
 
-def spelled(sequence: str, max_bp: int) -> str:
-    """A sequence as its tokens can tell it."""
+def spell(sequence: str, max_bp: int) -> str:
+    """A sequence as its tokens can represent it: upper case DNA, N for every ambiguous base, cut to `max_bp`."""
     return "".join(base if base in "ACGT" else "N" for base in sequence.upper().replace("U", "T")[:max_bp])
 
 
-def retarget(bench: Workbench, batch: Batch) -> Iterator[Check]:
+def compare_targets(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     """Targets of the batch against scikit-bio (generalized UniFrac: the unifrac package) or the given matrix."""
     ids = batch.sample_ids
     tree = bench.corpus.targets.tree_of(ids)
     if batch.unifrac is None:
-        yield Check("unifrac", "no target", "", "the batch does not say how far its samples are apart")
+        yield Inspection("unifrac", "no target", "", "the batch does not say how far its samples are apart")
     elif tree is None:
         record = read_matrix(bench.corpus.files["unifrac_matrix"])
         rows = [record.ids.index(name) for name in ids]
-        yield square_check("unifrac", batch.unifrac, record.values[np.ix_(rows, rows)], ids)
+        yield compare_matrix("unifrac", batch.unifrac, record.values[np.ix_(rows, rows)], ids)
     else:
         measure = Measure(bench.config.model.unifrac_metric, bench.config.model.unifrac_alpha)
         engine: UnifracEngine = "unifrac" if measure.metric == "generalized" else "skbio"
-        samples = on_tree(bench, tree, batch.asvs.tolist(), reads(batch))
-        yield square_check("unifrac", batch.unifrac, full_matrix(samples, measure, engine, silent), ids)
-        yield from branch_lengths(bench, batch, tree, full_faith_pd(samples, "skbio", silent))
+        samples = place_on_tree(bench, tree, batch.asvs.tolist(), count_reads(batch))
+        yield compare_matrix("unifrac", batch.unifrac, full_matrix(samples, measure, engine, no_progress), ids)
+        yield from compare_branch_lengths(bench, batch, tree, full_faith_pd(samples, "skbio", no_progress))
 
 
-def branch_lengths(bench: Workbench, batch: Batch, tree: Tree, diversity: np.ndarray) -> Iterator[Check]:
+def compare_branch_lengths(bench: Workbench, batch: Batch, tree: Tree, diversity: np.ndarray) -> Iterator[Inspection]:
     """What is measured in the tree's own units: Faith PD of the samples [B], paths between some of the ASVs."""
     if batch.faith_pd is not None:
-        differing = unlike(batch.faith_pd, diversity)
-        told = ((batch.sample_ids[row], float(batch.faith_pd[row]), float(diversity[row])) for row in differing)
-        wrong = first_of(f"{name}: the batch says {said:.6f}, expected {true:.6f}" for name, said, true in told)
-        yield Check("faith_pd", f"{list(diversity.shape)}", f"{diversity.min():.4g} … {diversity.max():.4g}", wrong)
+        differing = differing_places(batch.faith_pd, diversity)
+        values = ((batch.sample_ids[row], float(batch.faith_pd[row]), float(diversity[row])) for row in differing)
+        wrong = first_of(f"{name}: the batch says {said:.6f}, expected {true:.6f}" for name, said, true in values)
+        found = f"{diversity.min():.4g} … {diversity.max():.4g}"
+        yield Inspection("faith_pd", f"{list(diversity.shape)}", found, wrong)
     if batch.patristic is not None and batch.patristic_rows is not None:
         chosen = batch.asvs[batch.patristic_rows[:PATRISTIC]].tolist()
         # Between samples of a single ASV, weighted UniFrac is the length of the path between the two tips.
-        alone = on_tree(bench, tree, chosen, np.eye(len(chosen), dtype=np.int64))
-        paths = full_matrix(alone, Measure("weighted", 0.0), "skbio", silent)
+        alone = place_on_tree(bench, tree, chosen, np.eye(len(chosen), dtype=np.int64))
+        paths = full_matrix(alone, Measure("weighted", 0.0), "skbio", no_progress)
         names = [bench.corpus.table.asv_ids[column] for column in chosen]
-        yield square_check("patristic", batch.patristic[: len(chosen), : len(chosen)], paths, names)
+        yield compare_matrix("patristic", batch.patristic[: len(chosen), : len(chosen)], paths, names)
 
 
-def reads(batch: Batch) -> np.ndarray:
+def count_reads(batch: Batch) -> np.ndarray:
     """Reads of the distinct ASVs, int64 [B, U], added up slot by slot."""
     found = np.zeros((len(batch.sample_ids), len(batch.asvs)), dtype=np.int64)
     rows, slots = np.nonzero(batch.valid.numpy())
@@ -109,31 +111,27 @@ def reads(batch: Batch) -> np.ndarray:
     return found
 
 
-def on_tree(bench: Workbench, tree: Tree, columns: Sequence[int], counts: np.ndarray) -> Community:
+def place_on_tree(bench: Workbench, tree: Tree, columns: Sequence[int], counts: np.ndarray) -> Community:
     """Samples with these counts [n, ASVs] of some columns of the table, on the tree."""
     table = bench.corpus.table
     tips = match_tips([table.asv_ids[c] for c in columns], [table.sequences[c] for c in columns], tree, 0.0).tips
     return community(csr_array(counts), tips, tree)
 
 
-def square_check(name: str, target: Tensor, again: np.ndarray, ids: Sequence[str]) -> Check:
+def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[str]) -> Inspection:
     """A symmetric target with zero diagonal [n, n] against the same worked out again."""
     wrong = [f"{ids[i]} is at {target[i, i]:.6f} from itself" for i in places_of(target.diagonal() != 0)]
-    for flat in unlike(target, again):
+    for flat in differing_places(target, again):
         i, j = divmod(flat, len(ids))
         wrong.append(f"{ids[i]} and {ids[j]}: the batch says {target[i, j]:.6f}, expected {again[i, j]:.6f}")
     if not bool((target == target.T).all()):
         wrong.append("not symmetric")
     apart = again[~np.eye(len(ids), dtype=bool)]
     found = f"{apart.min():.4g} … {apart.max():.4g}" if apart.size else "a single row"
-    return Check(name, f"{list(target.shape)}", found, first_of(wrong))
+    return Inspection(name, f"{list(target.shape)}", found, first_of(wrong))
 
 
-def unlike(target: Tensor, again: np.ndarray) -> list[int]:
+def differing_places(target: Tensor, again: np.ndarray) -> list[int]:
     """Flat places where the two, of one shape, differ by more than float32 explains, or hold NaN."""
     close = np.isclose(target.double().numpy(), again, rtol=RELATIVE, atol=ABSOLUTE)
     return np.flatnonzero(~close).tolist()
-
-
-def silent(done: int, total: int) -> None:
-    """No progress bar."""

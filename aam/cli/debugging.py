@@ -1,0 +1,75 @@
+"""What the scripts in `debug/` share: their options, tables of inspections, and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aam.cli import explain_error
+from aam.cli.options import PATH, add_options
+from aam.cli.terminal import TERMINAL
+from aam.config import PretrainConfig, groups, options
+from aam.errors import FAILED
+from aam.workflows.workbench import Inspection, Workbench, open_workbench
+
+F = TypeVar("F", bound=Callable[..., Any])
+COMMON = ("table", "tree", "sequences", "unifrac_matrix", "batch_size", "preset", "seed", "device")
+"""Options of `aam pretrain` that every script takes."""
+batches_option = click.option(
+    "--batches", type=click.IntRange(1), default=1, show_default=True, help="Training batches to look at."
+)
+
+
+def workbench_options(*names: str) -> Callable[[F], F]:
+    """Options of a command: those all share, further ones of `aam pretrain` by name, and a checkpoint to look into."""
+
+    def decorate(function: F) -> F:
+        known = {name: found for group in groups(PretrainConfig).values() for name, found in options(group).items()}
+        text = "Look into this trained run, on its own data unless a table is given; without it, into a fresh model."
+        function = click.option("--model", type=PATH, help=text)(function)
+        return add_options({name: known[name] for name in (*COMMON, *names)})(function)
+
+    return decorate
+
+
+def script_workbench(model: Path | None, **given: Any) -> Workbench:
+    """The workbench that the options of a script describe; without a run and without a table, of the example."""
+    asked = {name: value for name, value in given.items() if value is not None}
+    example = {} if model is not None else {"example": "table" not in asked}
+    return open_workbench(model, example | asked, TERMINAL)
+
+
+def print_inspections(title: str, inspections: Sequence[Inspection], notes: Sequence[str] = ()) -> int:
+    """Print inspections as a table, their faults, and the notes; return the exit code, 1 where there is a fault."""
+    table = Table(title=title, title_justify="left")
+    for column in ("step", "looked at", "found", ""):
+        table.add_column(column, overflow="fold")
+    for row in inspections:
+        cells = [escape(cell) for cell in (row.step, row.what, row.found)]
+        table.add_row(*cells, "[bold red]FAULT[/]" if row.fault else "[green]ok[/]")
+    console = Console()
+    console.print(table)
+    faults = [row for row in inspections if row.fault]
+    for line in (*(f"{row.step}: {row.fault}" for row in faults), *notes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    passed = len(inspections) - len(faults)
+    ending = f"; the first fault is in: {faults[0].step}" if faults else ""
+    console.print(f"{passed} of {len(inspections)} checks passed{ending}", highlight=False)
+    return FAILED if faults else 0
+
+
+def run_script(command: click.Command) -> NoReturn:
+    """Run a script's command: 0 all is well, 1 something is wrong, 2 refused input; an error is one line on stderr."""
+    try:
+        code = command.main(standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - the last resort, as in aam.cli.main
+        message, code = explain_error(error)
+        click.echo(message, err=True)
+    sys.exit(code)
