@@ -282,7 +282,7 @@ def test_three_hundred_damaged_copies_neither_crash_nor_hang_nor_swell(write_bio
         """
         import sys, random, resource
         from pathlib import Path
-        from aam.data.table import read_table
+        from aam.io.table import read_table
         from aam.errors import InputError
 
         path = Path(sys.argv[1])
