@@ -146,7 +146,7 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
     with lock.open("a") as handle:
-        if not locked(handle, lock):
+        if not try_lock(handle, lock):
             raise error(
                 f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
             )
@@ -158,7 +158,7 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
                 folder.rmdir()
 
 
-def locked(handle: IO[str], path: Path) -> bool:
+def try_lock(handle: IO[str], path: Path) -> bool:
     """Whether the open file at `path` is from now on this process's alone."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,7 +27,7 @@ IN_PLAIN_WORDS = {
     "Metadata column name '(.*?)' conflicts with": "a column is named {}, which is kept for the ids; rename it",
 }
 """What scikit-bio says at length of the commonest faults, such as tables that pandas has written."""
-SHOWN = 10
+COLUMNS_LISTED = 10
 """Columns that are named where another was asked for."""
 
 
@@ -98,7 +98,7 @@ def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
         return frame[name]
     known = [str(other) for other in frame.columns]
     close = difflib.get_close_matches(name, known, n=1)
-    shown = few([repr(other) for other in known], SHOWN) or "none but the ids"
+    shown = few([repr(other) for other in known], COLUMNS_LISTED) or "none but the ids"
     hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}"
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 

@@ -25,7 +25,7 @@ from aam.io.tsv import read_table_tsv
 ARTIFACT = "FeatureTable[Frequency]"
 """QIIME 2 type that holds counts."""
 
-WHOLE = 1 << 62
+WHOLE_TABLE = 1 << 62
 """Entries of a block that is the whole table."""
 
 STORED_ZEROS = "samples with stored zeros, which were removed"
@@ -125,8 +125,8 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     """
     path = Path(path)
     with open_rows(path, sequences is not None) as rows:
-        (raw,) = rows.blocks(WHOLE)
-    found = clean(raw, str(path))
+        (raw,) = rows.blocks(WHOLE_TABLE)
+    found = clean_counts(raw, str(path))
     refuse_empty(found.sample_ids, raw.sample_ids, path)
     seen = np.bincount(found.counts.indices, minlength=len(raw.feature_ids)) > 0
     asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
@@ -141,7 +141,7 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     )
 
 
-class Cleaned(NamedTuple):
+class CleanCounts(NamedTuple):
     """Samples that have reads, `counts` int64 [samples, features] without stored zeros; reason -> ids left out."""
 
     counts: sparse.csr_array
@@ -149,7 +149,7 @@ class Cleaned(NamedTuple):
     dropped: dict[str, list[str]]
 
 
-def clean(raw: RawTable, name: str) -> Cleaned:
+def clean_counts(raw: RawTable, name: str) -> CleanCounts:
     """Some samples of a table as whole counts, less stored zeros and samples without reads; see `whole_counts`."""
     counts = whole_counts(raw, name)
     zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
@@ -160,7 +160,7 @@ def clean(raw: RawTable, name: str) -> Cleaned:
         EMPTY_SAMPLES: [raw.sample_ids[row] for row in np.flatnonzero(~reads)],
     }
     kept = [raw.sample_ids[row] for row in np.flatnonzero(reads)]
-    return Cleaned(counts if reads.all() else counts[reads], kept, ids)
+    return CleanCounts(counts if reads.all() else counts[reads], kept, ids)
 
 
 def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, shown
+from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, quote_bytes
 
 BYTES_AT_ONCE, NODES_AT_ONCE = 1 << 20, 1 << 13
 """Bytes and nodes looked at together; bound memory and change nothing."""
@@ -94,7 +94,8 @@ def _marks(text: NewickText) -> _Marks:
     _check_balance(text, at, kind, depth, ended=bool(stops.size))
     if rest := text.text[at[-1] + 1 :].strip():
         text.fail(
-            int(at[-1]) + 1, f"found {shown(rest, 20)} after the ';' that ends the tree; keep one tree in the file"
+            int(at[-1]) + 1,
+            f"found {quote_bytes(rest, 20)} after the ';' that ends the tree; keep one tree in the file",
         )
     at, kind, depth = np.r_[-1, at], np.r_[np.uint8(COMMA), kind], np.r_[0, depth]
     _check_openings(text, at, kind)
@@ -127,7 +128,9 @@ def _check_openings(text: NewickText, at: np.ndarray, kind: np.ndarray) -> None:
         text.fail(int(at[wrong[0]]), f"found '(' after '{found}'; expected ',' between siblings")
     for mark in opens[at[opens] - at[opens - 1] > 1].tolist():
         if between := text.text[at[mark - 1] + 1 : at[mark]].strip():
-            text.fail(int(at[mark]), f"found {shown(between, 20)} before '('; a name stands after the ')' of its node")
+            text.fail(
+                int(at[mark]), f"found {quote_bytes(between, 20)} before '('; a name stands after the ')' of its node"
+            )
 
 
 def _ranges(
@@ -176,7 +179,7 @@ def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.nda
             numbers = _numbers(written)
         if numbers is None:
             wrong = next(place for place, number in enumerate(written) if _numbers([number]) is None)
-            found = shown(written[wrong].strip(), 30)
+            found = quote_bytes(written[wrong].strip(), 30)
             text.fail(
                 int(begin[nodes[wrong]]), f"found the branch length {found}; expected a number such as 0.01 or 1e-2"
             )

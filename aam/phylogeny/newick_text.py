@@ -39,7 +39,7 @@ class NewickText:
 
     def fail(self, at: int, problem: str) -> NoReturn:
         """Raise `TreeError` at byte `at`, given to the user as a 1-based character position."""
-        raise TreeError(f"{self.source}, character {character(self.raw, at):,}: {problem}")
+        raise TreeError(f"{self.source}, character {character_number(self.raw, at):,}: {problem}")
 
     def name(self, begin: int, end: int) -> str:
         """The name written in bytes [begin, end): outer white space and quotes removed, decoded as UTF-8."""
@@ -92,12 +92,12 @@ class NewickText:
         return closing + 1
 
 
-def character(raw: bytes, at: int) -> int:
+def character_number(raw: bytes, at: int) -> int:
     """The 1-based number of the character that begins at byte `at`, not counting a byte order mark."""
     return len(raw.removeprefix(BYTE_ORDER_MARK)[:at].decode("utf-8", errors="replace")) + 1
 
 
-def shown(text: bytes, most: int) -> str:
+def quote_bytes(text: bytes, most: int) -> str:
     """The first bytes of a text as they stand in a message."""
     return repr(text[:most].decode("latin-1"))
 

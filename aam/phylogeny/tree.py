@@ -11,7 +11,7 @@ import numpy as np
 
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
-from aam.phylogeny.newick_text import character, check_size
+from aam.phylogeny.newick_text import character_number, check_size
 from aam.text import quote
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
@@ -181,7 +181,7 @@ def _where(newick: Newick, node: int, data: bytes) -> str:
     tip = np.searchsorted(newick.tips, node)
     is_tip = tip < len(newick.tips) and newick.tips[tip] == node
     name = f"tip {quote(newick.tip_names[tip])}" if is_tip else "an inner node"
-    return f"{name} at character {character(data, newick.start[node]):,}"
+    return f"{name} at character {character_number(data, newick.start[node]):,}"
 
 
 @dataclass(frozen=True)
