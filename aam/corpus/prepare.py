@@ -36,7 +36,7 @@ __all__ = ["prepare"]
 
 
 class DroppedIds(NamedTuple):
-    """Ids [n] that were left out of the tables; of each the number of its `study`, and `code` and text of the reason."""
+    """Ids [n] that were left out of the tables; of each the number of its `study`, and code and text of the reason."""
 
     ids: Texts
     study: NDArray[np.int32]

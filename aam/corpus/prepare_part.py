@@ -155,7 +155,7 @@ def read_counts(source: Source, scratch: Scratch) -> TableIds:
 
 @dataclass(frozen=True)
 class GrowingCorpus:
-    """A corpus being written: its arrays, the columns of its ASVs, and the tree, where all tables have one in common."""
+    """A corpus being written: its arrays, the columns of its ASVs, and the tree where all tables share one."""
 
     writer: StoreWriter
     index: AsvIndex

@@ -89,7 +89,7 @@ class Prepared:
 
 
 def open_prepared(folder: Path, max_bp: int) -> Prepared:
-    """Open a complete corpus; raises `CorpusError` for a folder that is none, `ConfigError` for more bases than it has."""
+    """Open a complete corpus; raises `CorpusError` for other folders and `ConfigError` for more bases than it has."""
     store = open_store(folder)
     longest, cut = store.manifest["longest"], store.manifest["config"]["max_bp"]
     if max_bp > cut < longest:

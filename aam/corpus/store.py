@@ -47,7 +47,7 @@ class Store:
         return np.asarray(mapped)  # each slice of a numpy.memmap takes microseconds
 
     def check(self) -> Iterator[str]:
-        """Read every file and compare its digest; yields the name of each that agrees, raises for the first that differs."""
+        """Read every file and compare its digest; yields each name that agrees, raises for the first that differs."""
         for name, known in self.manifest["arrays"].items():
             found = digest(self.folder / f"{name}.npy")
             if found != known["sha256"]:

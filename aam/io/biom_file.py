@@ -25,9 +25,9 @@ from aam.text import quote
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
 _ENTRIES_AT_ONCE = 1 << 18
-"""Entries of the second copy of a matrix that are in memory at a time."""
+"""Entries of the second copy of a matrix in memory at a time."""
 _HASHED_AT_ONCE = 1 << 15
-"""Entries that are hashed at a time: what that takes stays in a processor's cache."""
+"""Entries hashed at a time, few enough for the cache of a processor."""
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
 
 
 def _claimed_shape(source: Source) -> tuple[int, int]:
-    """(features, samples) of the file's `shape` attribute; a BIOM file without it is none."""
+    """(features, samples) of the `shape` attribute, which every BIOM file has."""
     attributes = source.file.attrs
     if "shape" not in attributes:
         raise source.error(

@@ -1,8 +1,8 @@
-"""Text of an HDF5 dataset, read without HDF5's own handling of strings of variable length.
+"""HDF5 files, checked before they are read, and their text without HDF5's own handling of variable-length strings.
 
-Such a dataset holds references into heaps elsewhere in the file. With one wrong byte in them libhdf5 2.0 allocates and
-clears up to 4 GiB for one string, or walks a heap for ever. Here references and heaps are read as plain bytes and
-checked against the size of the file first.
+A dataset of such strings holds references into heaps elsewhere in the file. With one wrong byte in them libhdf5 2.0
+allocates and clears up to 4 GiB for one string, or never ends, and an index out of range ends the process. Therefore
+this check before reading: references and heaps are read as plain bytes and compared with the size of the file.
 Layout: HDF5 File Format Specification 3.0, section III.E (global heap, global heap ID).
 """
 
@@ -28,7 +28,7 @@ from aam.text import quote
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters that biom, h5py and ssu write; others need plug-ins or are rare enough to be untested."""
 REFERENCES_AT_ONCE = 1 << 13
-"""Strings whose references are Python objects at a time."""
+"""References of strings that are Python objects together."""
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 _FOUND = np.dtype([("index", "<u4"), ("start", "<i8"), ("size", "<u8")])
 """An object of a heap: its number there, the byte of the file at which it begins, its bytes."""
@@ -57,7 +57,7 @@ class Source:
 
 @contextmanager
 def open_hdf5(path: Path, name: str, error: type[InputError]) -> Iterator[Source]:
-    """Open for reading; whatever HDF5 itself trips over inside the block becomes an `error` naming the file."""
+    """Open for reading; errors of HDF5 inside the block become an `error` naming the file."""
     try:
         # No cache of chunks: nothing is read twice, and a cache costs a megabyte a dataset and a third of the time.
         with h5py.File(path, "r", rdcc_nbytes=0) as file:
@@ -100,7 +100,7 @@ def dataset(source: Source, path: str, kinds: str, dimensions: int = 1) -> h5py.
 
 
 def _check_storage(source: Source, path: str, data: h5py.Dataset) -> None:
-    """Refuse data kept outside the file and filters nobody needs; two deflates in a row would square the ratio."""
+    """Refuse data outside the file, unusual filters, and a filter used twice, which would square its ratio."""
     plist = data.id.get_create_plist()
     if data.is_virtual:
         raise source.fail(f"{path!r} is a virtual dataset, expected data of the file itself")
@@ -141,7 +141,7 @@ def check_bounds(source: Source, group: str, indptr: NDArray[np.integer], entrie
 
 
 def check_indices(source: Source, group: str, indices: NDArray[np.integer], columns: int) -> None:
-    """Refuse column numbers that do not lie in [0, columns): they would make a reader leave its memory."""
+    """Refuse column numbers outside [0, columns), which would be read beyond an array."""
     outside = (indices < 0) | (indices >= columns)
     if outside.any():
         raise source.fail(
@@ -167,7 +167,7 @@ def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
 
 
 def _pieces(entries: NDArray) -> Iterator[list[Any]]:
-    """Entries as Python's own values, some at a time, since each takes many times the memory of what it comes from."""
+    """Entries as Python values, in blocks, since each takes many times the memory of an array element."""
     for start in range(0, len(entries), REFERENCES_AT_ONCE):
         yield entries[start : start + REFERENCES_AT_ONCE].tolist()
 
@@ -190,7 +190,7 @@ def _variable(source: Source, data: h5py.Dataset) -> Iterator[bytes]:
 
 
 def _starts(source: Source, data: h5py.Dataset, references: NDArray[np.void], content: mmap.mmap) -> NDArray[np.int64]:
-    """Where in the file each string begins, int64 [n]; a heap is looked through once, whatever refers to it."""
+    """Where in the file each string begins, int64 [n]; each heap is read once."""
     starts = np.zeros(len(references), dtype=np.int64)
     asked = np.flatnonzero(references["length"])
     asked = asked[np.argsort(references["heap"][asked], kind="stable")]
@@ -208,7 +208,7 @@ def _starts(source: Source, data: h5py.Dataset, references: NDArray[np.void], co
 
 
 def _references(source: Source, data: h5py.Dataset) -> NDArray[np.void]:
-    """References [n] of a dataset of strings; compressed chunks are moved, as they are, to a dataset of plain bytes."""
+    """References [n] of a dataset of strings; compressed chunks are copied unchanged to a dataset of plain bytes."""
     plist = data.id.get_create_plist()
     if plist.get_layout() == h5py.h5d.CONTIGUOUS:
         start, size = data.id.get_offset(), data.size * _REFERENCE.itemsize
@@ -232,12 +232,12 @@ def _references(source: Source, data: h5py.Dataset) -> NDArray[np.void]:
         for chunk in chunks:
             mask, content = data.id.read_direct_chunk(chunk.chunk_offset)
             copy.write_direct_chunk(chunk.chunk_offset, content, mask)
-        del copy  # an open dataset goes on with the filter mask that the chunk had before it was written
+        del copy  # an open dataset keeps the filter mask that the chunk had before it was written
         return memory["copy"][:].view(_REFERENCE)
 
 
 def _objects(source: Source, content: mmap.mmap, heap: int) -> NDArray[np.void]:
-    """The objects of the heap at byte `heap`, as it has them."""
+    """The objects of the heap at byte `heap`, in its order."""
     if heap + _HEAP.size > len(content):
         raise source.fail(f"a heap of text at byte {heap:,} lies outside the file")
     signature, version, size = _HEAP.unpack_from(content, heap)

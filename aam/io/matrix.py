@@ -20,7 +20,7 @@ from aam.text import quote
 
 OPTION = "--unifrac-matrix"
 TOLERANCE = 1e-6
-"""Asymmetry, diagonal and excess over 1 that single precision and rounded text explain."""
+"""Asymmetry, diagonal and excess over the largest value that single precision and rounded text may cause."""
 _ROWS_AT_ONCE = 512
 """Rows compared with their transpose at a time, so that checking takes little memory."""
 

@@ -30,7 +30,7 @@ ARTIFACT = "FeatureData[Sequence]"
 """QIIME 2 type that holds ASV sequences."""
 _MD5 = re.compile("[0-9a-f]{32}", re.IGNORECASE)
 _TAXON = re.compile("[dkpcofgs]__|.*;")
-"""How names of Greengenes, SILVA and GTDB begin, or ranks joined by semicolons."""
+"""Prefixes of names in Greengenes, SILVA and GTDB, or ranks joined by semicolons."""
 
 
 def _code_table() -> NDArray[np.uint8]:
@@ -45,7 +45,7 @@ _CODES = _code_table()
 
 
 class InvalidCharacter(NamedTuple):
-    """First character that is not DNA: `row` of the sequence, `position` in it (from 1), and how many rows have one."""
+    """First character that is not DNA: `row` of its sequence, `position` from 1, and how many rows have such a one."""
 
     row: int
     position: int
@@ -60,7 +60,7 @@ def encode_bases(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
-    """Where the first character is that is no DNA; None where all are."""
+    """The first character that is not DNA; None where all are."""
     if is_dna(sequences):
         return None
     codes, lengths = encode_bases(sequences)
@@ -99,7 +99,7 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
 
 
 def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
-    """What to say of sequences of which some are no DNA."""
+    """Message for sequences some of which are not DNA."""
     fault = find_invalid(sequences)
     assert fault is not None
     who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
@@ -201,7 +201,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
 
 
 def to_plain_dna(text: str) -> str:
-    """Upper case, T for U; the very text where it is so already, since a table has many."""
+    """Upper case, T for U; the same string object where nothing changes, since a table has many."""
     return text if text.isupper() and "U" not in text else text.upper().replace("U", "T")
 
 

@@ -56,7 +56,7 @@ class Table:
         return self.stored if self.rows is None else self.stored[self.rows]
 
     def doubts(self) -> list[str]:
-        """A warning of counts that are all 1; the first ones tell most tables, so that none is read for it."""
+        """A warning where all counts are 1; the first 1,000 decide for most tables, without reading all."""
         counts = self.stored.data
         if (counts[:1000] != 1).any() or (counts != 1).any():
             return []
@@ -75,7 +75,7 @@ class Table:
         return asvs if self.rows is None else asvs[self.rows]
 
     def stored_rows(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The rows of `stored` that samples, given by number [n], have [n]."""
+        """The rows [n] of `stored` that hold these samples, numbers [n]."""
         places = np.asarray(samples, dtype=np.int64)
         return places if self.rows is None else self.rows[places]
 
@@ -107,7 +107,7 @@ class Table:
         return replace(self.select(samples=np.flatnonzero(kept)), dropped={**self.dropped, reason: gone})
 
     def carried(self) -> Table:
-        """The table of the ASVs that some sample carries."""
+        """The table of the ASVs that at least one sample carries."""
         return self.select(asvs=np.flatnonzero(carriers_of(self.counts)))
 
 
@@ -142,7 +142,7 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
 
 
 class CleanCounts(NamedTuple):
-    """Samples that have reads, `counts` int64 [samples, features] without stored zeros; reason -> ids left out."""
+    """Samples with reads, `counts` int64 [samples, features] without stored zeros, and the ids left out by reason."""
 
     counts: sparse.csr_array
     sample_ids: list[str]
@@ -150,7 +150,7 @@ class CleanCounts(NamedTuple):
 
 
 def clean_counts(raw: RawTable, name: str) -> CleanCounts:
-    """Some samples of a table as whole counts, less stored zeros and samples without reads; see `whole_counts`."""
+    """Samples of a table as whole counts (`whole_counts`), without stored zeros and samples without reads."""
     counts = whole_counts(raw, name)
     zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
     counts.eliminate_zeros()
@@ -171,7 +171,7 @@ def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> No
 
 @contextmanager
 def open_rows(path: Path, with_sequences: bool) -> Iterator[RawRows]:
-    """An open table file of any known kind, its ids checked; `with_sequences`: its feature ids need not be DNA."""
+    """Open a table file of any known format and check its ids; `with_sequences`: feature ids need not be DNA."""
     check_file(path, "--table", TableError)
     with _open_raw(path) as rows:
         check_ids(rows.sample_ids, "sample id", str(path), TableError)

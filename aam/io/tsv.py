@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TAXONOMY = {"taxonomy", "consensus lineage", "consensuslineage"}
-"""Names (lower case) of a last column that is no sample."""
+"""Names, in lower case, of a last column that is not a sample."""
 _CELLS_AT_ONCE = 1 << 22
-"""Cells of one piece: a large table never stands in memory as a dense one."""
+"""Cells of one block, so that a large table is never dense in memory."""
 
 
 def read_table_tsv(path: Path, name: str) -> RawTable:

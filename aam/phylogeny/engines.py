@@ -1,4 +1,4 @@
-"""Whole matrices of UniFrac: one answer whichever engine computes it.
+"""Whole matrices of UniFrac and Faith PD by one of three engines, which agree.
 
 `torch` is the kernel of `aam.phylogeny.unifrac` in blocks; `unifrac` the package of that name, where it is installed;
 `skbio` scikit-bio, slow, the reference.
@@ -36,9 +36,9 @@ SKBIO: dict[str, tuple[str, dict[str, bool]]] = {
 }
 """Metrics of scikit-bio with their options."""
 BLOCK = 128
-"""Samples whose branches are held as plain numbers at a time; a multiple of 8, as presence is packed into bits."""
+"""Samples whose branches are float64 together; a multiple of 8, because presence is packed into bits."""
 STRIP = 512
-"""Rows of the matrix that are worked on at a time."""
+"""Rows of the matrix computed together."""
 MEMORY = 2**29
 """Bytes that the branches of one matrix product may take, with a copy times their lengths."""
 
@@ -90,7 +90,7 @@ def skbio_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
 
 
 def _names(samples: Community) -> list[str]:
-    """What leaves are called in the tree that the packages see."""
+    """Names of the leaves in the tree that is given to other packages."""
     return [f"t{leaf}" for leaf in range(len(samples.tree.tip_names))]
 
 
@@ -118,7 +118,7 @@ def _unifrac_input(samples: Community) -> tuple[ModuleType, Any, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps from the user what the package's use of other packages gives rise to: deprecations, advice on alpha 1."""
+    """Suppress warnings of the package: deprecations in what it uses, advice on alpha 1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -4,6 +4,8 @@ The structure of a tree is in its parentheses and commas alone. Their positions 
 two sorted searches, and only then are names and lengths cut out between them: 200,000 tips take about a second, and a
 tree as deep as it has tips is no different from a balanced one.
 
+It replaces scikit-bio's reader, which builds a Python object for each node; every refusal names the character.
+
 What is understood: names in single quotes (`''` is a quote), comments in `[...]` (nested ones too), white space and
 line breaks between tokens, lengths in any decimal notation. Underscores in names stay underscores.
 """
@@ -18,7 +20,7 @@ import numpy as np
 from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, quote_bytes
 
 BYTES_AT_ONCE, NODES_AT_ONCE = 1 << 20, 1 << 13
-"""Bytes and nodes looked at together; bound memory and change nothing."""
+"""Bytes and nodes processed together; they bound memory and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.nda
 
 
 def _numbers(written: list[bytes]) -> list[float] | None:
-    """What is written, None where some of it is no number."""
+    """The numbers of these texts, None where one is not a number."""
     try:
         return None if b"_" in b" ".join(written) else [float(number) for number in written]  # to Python 1_0 is 10
     except ValueError:
@@ -196,13 +198,13 @@ def _numbers(written: list[bytes]) -> list[float] | None:
 
 
 def _pieces(places: np.ndarray) -> Iterator[np.ndarray]:
-    """Some at a time, since Python's numbers and strings take many times the memory of what they come from."""
+    """Blocks of `NODES_AT_ONCE`, since Python objects take many times the memory of array elements."""
     for start in range(0, len(places), NODES_AT_ONCE):
         yield places[start : start + NODES_AT_ONCE]
 
 
 def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs of Python's own numbers, which slice faster."""
+    """Pairs of Python integers, which slice faster."""
     return zip(begin.tolist(), end.tolist(), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""The characters of a Newick file: which of them carry structure, what a name says, and where a fault stands."""
+"""Text of a Newick file: which bytes are structure, the names in it, and the position of a fault in messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aam.errors import TreeError
 from aam.text import quote
 
 MAX_BYTES = 2**30
-"""Largest Newick text that is parsed: one GiB holds about 20 million tips; what is longer is a mistake or an attack."""
+"""Largest Newick text that is parsed: one GiB holds about 20 million tips."""
 OPEN, CLOSE, COMMA, COLON, END, QUOTE, BRACKET_OPEN, BRACKET_CLOSE = (ord(character) for character in "(),:;'[]")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HIDDEN = ord("x")
@@ -18,7 +18,7 @@ HIDDEN = ord("x")
 
 
 class NewickText:
-    """The bytes of a tree, comments blanked, with the one way to complain about a place in them.
+    """The bytes of a tree with comments blanked; `fail` raises for a place in them.
 
     `text`, with the same as `data` uint8; `skeleton` uint8, in which quoted names hold no character that has a meaning.
     All are the text that was given where it has no comments and no quotes: a tree of 200,000 tips is 40 MB of it.
@@ -98,7 +98,7 @@ def character_number(raw: bytes, at: int) -> int:
 
 
 def quote_bytes(text: bytes, most: int) -> str:
-    """The first bytes of a text as they stand in a message."""
+    """The first bytes of a text for a message."""
     return repr(text[:most].decode("latin-1"))
 
 

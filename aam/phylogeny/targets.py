@@ -1,6 +1,7 @@
-"""What a batch of samples is trained towards: their UniFrac, their Faith PD, the tree distances of their ASVs.
+"""Targets of a batch of samples: their UniFrac and Faith PD, and the tree distances of their ASVs.
 
-Computed from what was drawn for the batch, so input and target always agree, and no matrix of all samples exists.
+They are computed from the reads drawn for the batch, so that they agree with the input and no matrix of all samples
+is needed.
 """
 
 from __future__ import annotations
@@ -66,12 +67,12 @@ class TreeTargets:
         return depth[self.tree.tips()], _ancestor_depths(self.tree, depth)
 
     def __call__(self, sample_ids: Sequence[str], asvs: Arrays, counts: Arrays) -> BatchTargets:
-        """Targets of B samples: of each its ASVs (int [n]) and their counts (int [n]); the ids play no part here."""
+        """Targets of B samples, each with its ASVs (int [n]) and their counts (int [n]); the ids are not used."""
         branches = unifrac.branch_shares(self.tree, [self._leaf[columns] for columns in asvs], counts)
         return BatchTargets(unifrac.distances(branches, self.measure), unifrac.faith_pd(branches))
 
     def tree_of(self, sample_ids: Sequence[str]) -> Tree:
-        """The tree that samples are measured on."""
+        """The tree of these samples."""
         return self.tree
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> np.ndarray:
@@ -123,7 +124,7 @@ class ForestTargets:
         return BatchTargets(unifrac, faith_pd)
 
     def tree_of(self, sample_ids: Sequence[str]) -> Tree:
-        """The tree that samples of one study are measured on; raises `TreeError` for samples of several."""
+        """The tree of samples of one study; raises `TreeError` for samples of several."""
         return self._of_one_study(sample_ids).tree
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray:
@@ -148,7 +149,7 @@ class MatrixTargets:
         self._values = values
 
     def __call__(self, sample_ids: Sequence[str], asvs: Arrays, counts: Arrays) -> BatchTargets:
-        """Targets of B samples by id; what was drawn of them plays no part. Raises `MatrixError` for unknown ids."""
+        """Targets of B samples by id alone; raises `MatrixError` for unknown ids."""
         absent = [sample_id for sample_id in sample_ids if sample_id not in self._row]
         if absent:
             raise MatrixError(
@@ -159,7 +160,7 @@ class MatrixTargets:
         return BatchTargets(np.array(self._values[np.ix_(rows, rows)], dtype=np.float64), None)
 
     def tree_of(self, sample_ids: Sequence[str]) -> None:
-        """None: a matrix takes its place."""
+        """None: a matrix replaces the tree."""
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> None:
-        """None: a matrix of samples says nothing about ASVs."""
+        """None: a matrix of samples has no distances of ASVs."""

@@ -1,4 +1,4 @@
-"""Which ASVs of a table are tips of a tree."""
+"""Rooted trees as arrays, read from Newick and checked for UniFrac, and which ASVs of a table are their tips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aam.text import quote
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
 SHORTEST, LONGEST = 1e-15, 1e18
-"""Total length of a tree: float32 holds the squares of both, and no unit of time or change leads beyond them."""
+"""Bounds of the total length of a tree: float32 holds the squares of both, and no real unit exceeds them."""
 EXAMPLES = 3
 """Names quoted in a message."""
 
@@ -39,9 +39,9 @@ class Tree:
     source: str = "tree"
 
     def shear(self, names: Iterable[str]) -> Tree:
-        """The tree of the given tips alone (any order): nodes above none of them vanish, chains of only children merge.
+        """The tree of the given tips (any order), without nodes above none of them; chains of only children merge.
 
-        What lies above the last common ancestor stays as the root's stem, so UniFrac and Faith PD of these tips are
+        The branches above the last common ancestor become the root's stem, so UniFrac and Faith PD of these tips are
         those of the whole tree. Raises `TreeError` for no names and for names that are not tips.
         """
         names, keep = list(names), np.zeros(len(self.tip_names), dtype=bool)

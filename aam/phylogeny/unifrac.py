@@ -150,13 +150,13 @@ class SparseSample(NamedTuple):
 
 
 def sparse_sample(branches: BranchShares, sample: int) -> SparseSample:
-    """The branches that one of the samples holds."""
+    """The branches that one of the samples has reads below."""
     at = np.flatnonzero(branches.share[:, sample])
     return SparseSample(at, branches.share[at, sample])
 
 
 class Columns(Protocol):
-    """Samples made ready to be compared with one sample after another."""
+    """Samples prepared to be compared with one other sample at a time."""
 
     def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
         """Distances [B - start] of the samples from number `start` on to the other one."""

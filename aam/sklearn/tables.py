@@ -25,7 +25,7 @@ from aam.models.chunked_encoder import ChunkedEncoder
 from aam.text import quote
 
 SOURCE = "the columns of X"
-"""What messages call the place that ASVs come from."""
+"""Where ASVs come from, in messages."""
 
 
 class TakesTables(BaseEstimator):
