@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aam.config import DataConfig
 from aam.errors import ConfigError, MetadataError
-from aam.io.ids import pick, read_ids
+from aam.io.ids import among, pick, read_ids
 from aam.text import counted, quote
 
 MIN_SIDE = 2
@@ -67,9 +67,9 @@ def split_samples(
         held_out = _given(sample_ids, config.validation_samples, dropped)
         if group_of is not None:
             _refuse_cut_groups(sample_ids, held_out, group_of, config)
-        outside = _inside(sample_ids, held_out)
+        outside = among(sample_ids, held_out)
     elif group_of is not None:
-        outside = _inside(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, group_of))
+        outside = among(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, group_of))
     else:
         order = np.array(sorted(range(len(sample_ids)), key=sample_ids.__getitem__), int) if by_id is None else by_id
         outside = np.zeros(len(sample_ids), dtype=bool)
@@ -87,11 +87,6 @@ def split_samples(
                 f"{MIN_SIDE}; give more samples, another --validation-fraction or other --validation-samples"
             )
     return sides
-
-
-def _inside(sample_ids: Sequence[str], held_out: Collection[str]) -> NDArray[np.bool_]:
-    """Which of the samples [N] are held out."""
-    return np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
 
 
 def _drawn_places(count: int, fraction: float, seed: int) -> NDArray[np.int64]:

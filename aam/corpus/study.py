@@ -15,6 +15,7 @@ from aam.corpus.labels import Labels, MetadataOverlap, as_numbers, read_labels
 from aam.corpus.rarefy import choose_depth, keep_deep
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
+from aam.io.ids import among
 from aam.io.metadata import column, read_text, refuse_strangers
 from aam.io.table import EMPTY_SAMPLES, read_table
 from aam.text import quote
@@ -43,7 +44,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
     table = read_table(files["table"], data.sequences)
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
-    table = table.keep(table.known_samples(labels.sample_ids), NOT_IN_METADATA)
+    table = table.keep(among(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
     if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(

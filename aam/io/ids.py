@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -119,6 +119,11 @@ class Texts(Sequence[str]):
 def pick(strings: Sequence[str], places: NDArray[np.integer]) -> Sequence[str]:
     """Some strings in this order: a list, or, of `Texts`, which may be millions, a part that stays undecoded."""
     return strings.take(places) if isinstance(strings, Texts) else [strings[place] for place in places]
+
+
+def among(ids: Sequence[str], wanted: Collection[str]) -> NDArray[np.bool_]:
+    """Which ids [n] are among the wanted ones, a set or the keys of a dictionary."""
+    return np.fromiter((text in wanted for text in ids), bool, len(ids))
 
 
 def encode_texts(strings: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -93,11 +93,6 @@ class Table:
         counts.sort_indices()
         ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
         return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
-
-    def known_samples(self, ids: Iterable[str]) -> NDArray[np.bool_]:
-        """Which samples [samples] are among these ids."""
-        wanted = set(ids)
-        return np.array([sample in wanted for sample in self.sample_ids], dtype=bool)
 
     def keep(self, kept: NDArray[np.bool_], reason: str) -> Table:
         """The table of the samples that are `kept` [samples]; the ids of the others are in `dropped` under `reason`."""
