@@ -33,7 +33,7 @@ def hide_slots(valid: np.ndarray, hiding: LossConfig | None, rng: np.random.Gene
 
 
 def mask_bases(tokens: np.ndarray, hiding: LossConfig | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are ever hidden and asked back."""
+    """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are hidden and to be predicted."""
     count = 0 if hiding is None else int(np.ceil(hiding.masked_asvs * len(tokens)))
     rows = np.sort(rng.choice(len(tokens), count, replace=False))
     hit = np.isin(tokens[rows], (vocab.A, vocab.C, vocab.G, vocab.T))
@@ -266,11 +266,9 @@ def compute_targets(
     if targets is None:
         return {}
     found = targets(*in_columns(samples))
-    asked = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}
+    values, rows = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}, {}
     if hiding is not None and hiding.patristic_asvs > 1:
-        rows = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))
-        distances = targets.patristic(asvs[rows], [s.sample_id for s in samples])
-        if distances is not None:
-            asked |= {"patristic": distances}
-            return {k: v.astype(np.float32) for k, v in asked.items() if v is not None} | {"patristic_rows": rows}
-    return {k: v.astype(np.float32) for k, v in asked.items() if v is not None}
+        chosen = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))
+        values["patristic"] = targets.patristic(asvs[chosen], [s.sample_id for s in samples])
+        rows = {} if values["patristic"] is None else {"patristic_rows": chosen}
+    return {name: value.astype(np.float32) for name, value in values.items() if value is not None} | rows

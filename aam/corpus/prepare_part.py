@@ -31,8 +31,7 @@ WORKING = {
     "ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4",
     "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
 }  # fmt: skip
-"""Arrays that are removed at the end: ids as the tables have them, of samples and of what is left out; leaves of a
-common tree."""
+"""Arrays that are removed at the end: ids as the tables have them, and the leaves of a common tree."""
 
 
 class AsvColumns(NamedTuple):

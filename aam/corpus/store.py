@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from aam.atomic import read_json, write_json
 from aam.errors import CorpusError, error_text
 from aam.io.files import digest
+from aam.text import one_line
 
 MANIFEST = "manifest.json"
 FORMAT = "aam corpus 2"
@@ -43,7 +44,7 @@ class Store:
         try:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as fault:
-            raise CorpusError(f"{path} is damaged ({' '.join(str(fault).split())}); {AGAIN}") from fault
+            raise CorpusError(f"{path} is damaged ({one_line(fault)}); {AGAIN}") from fault
         return np.asarray(mapped)  # each slice of a numpy.memmap takes microseconds
 
     def check(self) -> Iterator[str]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from aam.errors import InputError
 from aam.io.files import MAX_RATIO, MAX_UNPACKED, is_inflated
-from aam.text import quote
+from aam.text import one_line, quote
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters that biom, h5py and ssu write; others need plug-ins or are rare enough to be untested."""
@@ -65,7 +65,7 @@ def open_hdf5(path: Path, name: str, error: type[InputError]) -> Iterator[Source
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as fault:
-        reason = " ".join(str(fault).split())
+        reason = one_line(fault)
         raise error(f"{name} is truncated or damaged HDF5 ({reason}); write or fetch the file again") from fault
 
 

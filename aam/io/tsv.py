@@ -18,7 +18,7 @@ from scipy import sparse
 from aam.errors import InputError, TableError
 from aam.io.files import read_lines
 from aam.io.raw_table import RawTable, check_shape
-from aam.text import quote
+from aam.text import one_line, quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def _rows(
     except pd.errors.EmptyDataError:
         return
     except pd.errors.ParserError as fault:
-        raise error(f"{name}: {' '.join(str(fault).split())}; every row needs as many fields as the header") from fault
+        raise error(f"{name}: {one_line(fault)}; every row needs as many fields as the header") from fault
     except UnicodeDecodeError:
         for _ in read_lines(path, name, error):  # raises with the number of the line
             pass

@@ -25,7 +25,7 @@ EXAMPLES = 3
 class Tree:
     """N nodes in postorder (children before parents, root last); leaves numbered from left to right, as in `tip_names`.
 
-    Leaves below node k are `first[k] <= leaf < last[k]` (int32 [N]), so whatever a sample carries below a branch is
+    Leaves below node k are `first[k] <= leaf < last[k]` (int32 [N]), so the reads of a sample below a branch are
     one difference of cumulative sums over leaves. `length` float64 [N] is the branch above the node, finite and >= 0;
     that of the root is the stem, which every sample shares. `parent` int32 [N], -1 for the root. `source` names it in
     messages.

@@ -1,7 +1,7 @@
 """What the estimators take as X: counts whose columns can be read as DNA.
 
 A DataFrame has the sequences as its columns, a `biom.Table` as its observations. Where their names are something else,
-and for arrays and sparse matrices, `sequences` tells the DNA of each name; columns without names, or with numbers for
+and for arrays and sparse matrices, `sequences` has the DNA of each name; columns without names, or with numbers for
 names, are called x0, x1, …, as everywhere in scikit-learn.
 """
 
