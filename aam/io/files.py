@@ -1,7 +1,7 @@
 """Files that are given and folders that are written to: what they are, whether they can be used, and exclusive access.
 
-Folders are locked with `flock` rather than by the `filelock` package: `lock_folder` also works, unlocked, on file
-systems without locks, tells the user which option to change, and leaves no file behind.
+`lock_folder` uses `flock` itself. The package `filelock` leaves its lock file in the folder and, on file systems
+without `flock`, falls back to a marker file; that of a job killed on one host would block the next job on another.
 """
 
 from __future__ import annotations

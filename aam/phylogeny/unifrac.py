@@ -4,6 +4,9 @@ With leaves numbered in postorder each branch covers a range of them, so the rea
 difference of its cumulative sum. Only leaves that occur in the set take part, and branches above the same of them are
 one branch, so U leaves make at most 2U - 1 branches however large the tree is.
 
+scikit-bio and the `unifrac` package compute matrices of whole tables (`aam.phylogeny.engines`); a batch needs those of
+the few samples that were just drawn, from arrays that worker processes share.
+
 Definitions, with `l` the length of a branch and `p`, `q` the fractions of the two samples' reads below it:
 unweighted  sum l [exactly one of p, q > 0] / sum l [p > 0 or q > 0]          (Lozupone and Knight 2005)
 weighted    sum l |p - q|;  normalized: divided by sum l (p + q)              (Lozupone et al. 2007)
