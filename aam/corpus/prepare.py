@@ -19,7 +19,7 @@ from aam.atomic import sweep
 from aam.config import PrepareConfig
 from aam.corpus.prepare_part import WORKING, GrowingCorpus, add_table, add_tree, resume_growing
 from aam.corpus.samples import OF_ASVS, read_any_tree
-from aam.corpus.sources import Source, begin_manifest, list_sources
+from aam.corpus.sources import StudyFiles, begin_manifest, list_sources
 from aam.corpus.store import Store, StoreWriter, open_store
 from aam.errors import CorpusError
 from aam.io.files import lock_folder
@@ -30,7 +30,7 @@ from aam.text import counted, quote
 
 Naming = Callable[[str, str], str]
 """(id in a table, name of its study) -> id in the corpus."""
-SEQUENCES_AT_ONCE = 1 << 16
+TOKENIZED_AT_ONCE = 1 << 16
 """Sequences whose tokens are in memory at a time."""
 __all__ = ["prepare"]
 
@@ -124,7 +124,7 @@ def add_dropped(growing: GrowingCorpus, lost: DroppedIds, studies: Sequence[str]
     growing.append(dropped_reason=np.array(codes, dtype=np.uint8))
 
 
-def complete_corpus(growing: GrowingCorpus, sources: Sequence[Source], say: Callable[[str], None]) -> None:
+def complete_corpus(growing: GrowingCorpus, sources: Sequence[StudyFiles], say: Callable[[str], None]) -> None:
     """Write what needs all tables, and mark the corpus as complete."""
     add_ids(growing, [source.name for source in sources], say)
     longest = add_tokens(growing)
@@ -146,8 +146,8 @@ def add_tokens(growing: GrowingCorpus) -> int:
     longest, max_bp = int(np.diff(bounds).max()), growing.writer.record["config"]["max_bp"]
     width = 1 + min(longest, max_bp)
     array = growing.writer.array("tokens", "|u1", (width,))
-    for start in range(0, len(texts), SEQUENCES_AT_ONCE):
-        piece = tokenize(texts[start : start + SEQUENCES_AT_ONCE], max_bp)
+    for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+        piece = tokenize(texts[start : start + TOKENIZED_AT_ONCE], max_bp)
         rows = np.zeros((len(piece), width), np.uint8)
         rows[:, : piece.shape[1]] = piece
         array.append(rows)
@@ -172,7 +172,9 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     return open_store(folder)
 
 
-def write_parts(config: PrepareConfig, sources: list[Source], writer: StoreWriter, say: Callable[[str], None]) -> None:
+def write_parts(
+    config: PrepareConfig, sources: list[StudyFiles], writer: StoreWriter, say: Callable[[str], None]
+) -> None:
     """Add the tables that have no part yet, and complete the corpus."""
     tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
     with writer:

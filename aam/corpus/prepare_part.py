@@ -14,7 +14,7 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.corpus.prepared import DTYPES
 from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
-from aam.corpus.sources import Source
+from aam.corpus.sources import StudyFiles
 from aam.corpus.store import GrowingArray, StoreWriter
 from aam.io.ids import Texts, encode_texts
 from aam.io.raw_table import cut_rows
@@ -41,7 +41,7 @@ class AsvColumns(NamedTuple):
     new: NDArray[np.int64]
 
 
-def keys_of(sequences: Iterable[str]) -> NDArray[np.bytes_]:
+def text_keys(sequences: Iterable[str]) -> NDArray[np.bytes_]:
     """Hashes [n] of sequences."""
     return hash_sequences(map(str.encode, sequences), KEY_BYTES).view(KEY).ravel()
 
@@ -58,7 +58,7 @@ class AsvIndex:
 
     def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
         """Which sequences [n] have a column."""
-        keys = keys_of(sequences)
+        keys = text_keys(sequences)
         return self._known(keys, np.searchsorted(self._keys, keys))
 
     def _known(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -70,7 +70,7 @@ class AsvIndex:
 
     def assign(self, sequences: Iterable[str]) -> AsvColumns:
         """The column of each sequence; new sequences get the next columns, in their order."""
-        keys = keys_of(sequences)
+        keys = text_keys(sequences)
         at = np.searchsorted(self._keys, keys)
         known = self._known(keys, at)
         columns = np.empty(len(keys), dtype=np.int64)
@@ -130,7 +130,7 @@ class TableIds(NamedTuple):
     dropped: dict[str, list[str]]
 
 
-def read_counts(source: Source, scratch: Scratch) -> TableIds:
+def read_counts(source: StudyFiles, scratch: Scratch) -> TableIds:
     """Read the table of a study once, in blocks, with the checks of `aam.io.table.read_table`."""
     path, fasta = source.files["table"], source.files.get("sequences")
     dropped: dict[str, list[str]] = {}
@@ -207,7 +207,7 @@ def resume_growing(writer: StoreWriter, tree: Tree | None) -> GrowingCorpus:
     return growing
 
 
-def add_table(growing: GrowingCorpus, source: Source, number: int, config: PrepareConfig) -> dict[str, Any]:
+def add_table(growing: GrowingCorpus, source: StudyFiles, number: int, config: PrepareConfig) -> dict[str, Any]:
     """Add the study of this number; returns its entry of the manifest."""
     tree = growing.tree or read_any_tree(source.files["tree"])
     with Scratch(growing.writer.folder) as scratch:

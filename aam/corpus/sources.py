@@ -17,7 +17,7 @@ OPTION_ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeE
 
 
 @dataclass(frozen=True)
-class Source:
+class StudyFiles:
     """One study: its name, its files by option, and the SHA-256 of each."""
 
     name: str
@@ -25,7 +25,7 @@ class Source:
     sha256: dict[str, str]
 
 
-def list_sources(config: PrepareConfig) -> list[Source]:
+def list_sources(config: PrepareConfig) -> list[StudyFiles]:
     """The studies in the order of their tables; raises `ConfigError` where the options do not go together."""
     for name, what in (("table", "feature table"), ("tree", "rooted phylogeny")):
         if not getattr(config, name):
@@ -48,7 +48,7 @@ def list_sources(config: PrepareConfig) -> list[Source]:
             if path not in known:
                 check_file(path, flag(option), OPTION_ERRORS[option])
                 known[path] = digest(path)
-        sources.append(Source(name, files, {option: known[path] for option, path in files.items()}))
+        sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
     refuse_repeated(sources)
     return sources
 
@@ -61,7 +61,7 @@ def study_names(tables: Sequence[Path]) -> list[str]:
     return [f"{path.stem}-{number}" for number, path in enumerate(tables, 1)]
 
 
-def refuse_repeated(sources: Sequence[Source]) -> None:
+def refuse_repeated(sources: Sequence[StudyFiles]) -> None:
     """Raise `ConfigError` where two tables have the same content."""
     times = Counter(source.sha256["table"] for source in sources)
     twice = [str(source.files["table"]) for source in sources if times[source.sha256["table"]] > 1]
@@ -69,7 +69,7 @@ def refuse_repeated(sources: Sequence[Source]) -> None:
         raise ConfigError(f"--table {twice[0]} and --table {twice[1]} are the same table; give each study once")
 
 
-def begin_manifest(config: PrepareConfig, sources: Sequence[Source], folder: Path) -> dict[str, Any]:
+def begin_manifest(config: PrepareConfig, sources: Sequence[StudyFiles], folder: Path) -> dict[str, Any]:
     """The manifest of `folder`, which exists: a new one, or the one there if it has these files and options.
 
     Raises `CorpusError` where the folder holds anything else or a file has changed.

@@ -49,7 +49,7 @@ class TakesTables(BaseEstimator):
         Samples are called by the number of their row: ids may repeat where samples are drawn with replacement.
         Raises an `InputError` or a ValueError of scikit-learn, naming sample or column.
         """
-        counts, names, named = read_counts(X, self, least)
+        counts, names, named = read_frame(X, self, least)
         sequences = dna_of(names, self.sequences)
         if fitting:
             self.n_features_in_ = len(names)
@@ -72,7 +72,7 @@ def warn_of_misfit(table: Table, encoder: ChunkedEncoder) -> None:
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
-def read_counts(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
+def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
     """Counts [N, A] of X, at least `least` samples, the names of its columns, and whether these came with X.
 
     `asked` is the estimator that is named in messages.
