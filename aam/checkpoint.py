@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is stored: the model's tensors and config, and what the run needs to go on."""
+    """What is stored: tensors and configuration of the model, and what the run needs to resume."""
 
     config: RunnableConfig
     model: dict[str, Tensor]
@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace `folder` by a complete checkpoint; a crash at any point leaves the old one, or the new one, readable."""
+    """Replace `folder` by a complete checkpoint; a crash at any point leaves the old or the new one readable."""
     with replacing(folder) as partial:
         for file, tensors in ((MODEL, checkpoint.model), (TRAINING, checkpoint.training)):
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / file)
@@ -56,8 +56,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `folder` once its tensors are written and synced; after an error it goes,
-    since the disk may be full."""
+    """An empty folder that replaces `folder` once its tensors are written and synced; after an error it is removed."""
     partial, old = partial_folder_of(folder), old_folder_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -65,7 +64,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield partial
         for path in (partial / MODEL, partial / TRAINING, partial):
             sync(path)
-        if folder.exists():  # else the old one is all there is, left by a crash, and goes last
+        if folder.exists():  # else the old one, left by a crash, is the only one and is removed last
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
         partial.rename(folder)
@@ -76,7 +75,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def write_about(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write what a checkpoint says beside its tensors."""
+    """Write state and configuration of a checkpoint beside its tensors."""
     write_json(folder / STATE, checkpoint.state)
     digests = {file: digest(folder / file) for file in (MODEL, TRAINING, STATE)}
     about = {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], "sha256": digests}
@@ -84,18 +83,18 @@ def write_about(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def partial_folder_of(folder: Path) -> Path:
-    """Where a checkpoint is written before it takes its place."""
+    """Folder that a checkpoint is written to before it is renamed."""
     return folder.with_name(folder.name + ".partial")
 
 
 def old_folder_of(folder: Path) -> Path:
-    """Where a checkpoint waits while its successor takes its place."""
+    """Folder that a checkpoint is moved to while its successor is renamed."""
     return folder.parent / f"{folder.name}.old"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A checkpoint folder whose configuration has been read; any other file is read, and checked, when it is needed."""
+    """A checkpoint folder whose configuration has been read; other files are read, and checked, when needed."""
 
     folder: Path
     config: RunnableConfig
@@ -110,11 +109,11 @@ class Stored:
         return tensors
 
     def state(self) -> dict[str, Any]:
-        """What `STATE` says."""
+        """The content of `STATE`."""
         return self._read(STATE, read_json)
 
     def _read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Content of a file that is still what was written; a disk or a transfer may have changed it."""
+        """Content of a file; raises CheckpointError where its digest is not the recorded one."""
         content = read_part(self.folder, file, reader)
         if self.digests is not None:
             found, expected = digest(self.folder / file), str(self.digests.get(file))
@@ -127,6 +126,7 @@ class Stored:
 
 
 def read_about(path: Path) -> dict[str, Any]:
+    """The content of `CONFIG`; raises ValueError for another JSON file."""
     about = read_json(path)
     if not isinstance(about, dict) or "format" not in about:
         raise ValueError(f"{path.name} is not one of aam")
@@ -134,7 +134,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def read_part(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
-    """What `reader` makes of a file of a checkpoint; raises CheckpointError where it cannot."""
+    """What `reader` makes of a file of a checkpoint; raises CheckpointError where it fails."""
     try:
         return reader(folder / file)
     except (OSError, ValueError, SafetensorError) as error:
@@ -164,13 +164,13 @@ def read_stored(folder: Path) -> Stored:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read all of a checkpoint folder, to go on with the run."""
+    """Read all of a checkpoint folder, to resume the run."""
     stored = read_stored(folder)
     return Checkpoint(stored.config, stored.tensors(MODEL), stored.tensors(TRAINING), stored.state())
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder meant by a run directory (its best, else its last) or by a checkpoint folder itself."""
+    """The checkpoint folder of a run directory (best, else last), or the given checkpoint folder itself."""
     for folder in (path, path / BEST, path / LAST):
         if (folder / CONFIG).exists() or (old_folder_of(folder) / CONFIG).exists():
             return folder
@@ -185,7 +185,7 @@ def fold_folders(path: Path) -> list[Path]:
 
 
 def find_members(path: Path) -> list[Path]:
-    """The checkpoints of the models that predict together: one a fold of a cross-validated run, else the only one."""
+    """The checkpoints that predict together: one for each fold of a cross-validated run, else the only one."""
     return [find_checkpoint(folder) for folder in fold_folders(path) or [path]]
 
 

@@ -24,7 +24,7 @@ import errno
 import os
 from pathlib import Path
 
-from aam.text import quote
+from aam.text import one_line, quote
 
 FAILED, REFUSED = 1, 2
 """Exit codes beside those of `AamError`: an error nobody foresaw, and input that was refused."""
@@ -103,12 +103,12 @@ class Interrupted(AamError):
 
 def error_text(error: Exception) -> str:
     """The kind of an error and its text, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def expected_error(error: Exception) -> tuple[str, int] | None:
     """Text and exit code of what the user or the machine did, None for any other error."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, AamError):
         return text, error.exit_code
     if (full := os.strerror(errno.ENOSPC)) in text:  # libraries have errors of their own for it

@@ -29,3 +29,8 @@ def counted(count: int, things: str) -> str:
     if count == 1:
         noun = f"{noun[:-3]}y" if noun.endswith("ies") else noun.removesuffix("s")
     return f"{count:,} {noun}{blank}{rest}"
+
+
+def one_line(value: object) -> str:
+    """The text of an error, or of anything else, in one line."""
+    return " ".join(str(value).split())

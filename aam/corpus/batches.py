@@ -1,4 +1,4 @@
-"""A batch less some of its samples: as if they had never been drawn."""
+"""Batches of samples: shuffled to train, in order to validate, with labels, and without some of their samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from aam.config import LossConfig
-from aam.corpus.dataset import ASVDataset, Batch, Targets, collate_fn
+from aam.corpus.dataset import ASVDataset, Batch, TargetSource, collate_fn
 from aam.corpus.label_schema import EncodedLabels
 from aam.errors import ConfigError, EmptySampleError
 
@@ -26,40 +26,40 @@ B = TypeVar("B", bound=Batch)
 OWN = {field.name for field in dataclasses.fields(Batch)}
 
 
-def send_maps_as_places() -> None:
-    """Let `multiprocessing` of this process send arrays so."""
-    ForkingPickler.register(np.ndarray, reduced)
+def send_maps_by_reference() -> None:
+    """Let `multiprocessing` of this process send maps of files as path and offset (`reduce_array`), not as content."""
+    ForkingPickler.register(np.ndarray, reduce_array)
 
 
 def map_behind(array: NDArray) -> np.memmap | None:
-    """The read-only map of a file that an array shows a part of, None where it shows none."""
+    """The read-only map of a file that an array is a view of; None for other arrays."""
     base: Any = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
     return base if isinstance(base, np.memmap) and base.mode == "r" else None
 
 
-def reduced(array: NDArray) -> Any:
-    """What pickle makes the array of in another process: a function and its arguments."""
+def reduce_array(array: NDArray) -> Any:
+    """The function and arguments by which pickle rebuilds an array in another process."""
     whole = map_behind(array)
     if whole is None or min(array.strides, default=0) < 0:
         return array.__reduce_ex__(4)
     start = whole.offset + array.ctypes.data - whole.ctypes.data
-    return mapped, (str(whole.filename), start, array.dtype, array.shape, array.strides)
+    return map_array, (str(whole.filename), start, array.dtype, array.shape, array.strides)
 
 
-def mapped(path: str, start: int, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray:
+def map_array(path: str, start: int, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> NDArray:
     """An array of the bytes of a file from `start` on, mapped and read-only."""
     return np.ndarray(shape, dtype, np.memmap(path, np.uint8, "r"), start, strides)
 
 
 class TrainingBatches(Dataset):
-    """Endless shuffled batches; an epoch is every sample once, less the few that do not fill a last batch.
+    """Endless shuffled batches; an epoch has every sample once, less those that do not fill a last batch.
 
     A batch is of one study, because UniFrac between samples of different trees is not defined.
     """
 
-    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: LossConfig | None):
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: TargetSource | None, hiding: LossConfig | None):
         self.members = samples.by_study()
         smallest = min(len(rows) for rows in self.members)
         if batch_size > smallest:
@@ -72,10 +72,10 @@ class TrainingBatches(Dataset):
         self._orders: dict[int, np.ndarray] = {}
 
     def __getitem__(self, number: int) -> Batch:
-        epoch, place = divmod(number, self.per_epoch)
+        epoch, row_of_order = divmod(number, self.per_epoch)
         if epoch not in self._orders:
             self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
-        drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][place]]
+        drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][row_of_order]]
         return collate_fn(
             drawn, self.targets, self.hiding, np.random.default_rng((self.samples.draw.seed, MASKING, number))
         )
@@ -87,13 +87,13 @@ class TrainingBatches(Dataset):
         return cut[0] if len(cut) == 1 else rng.permutation(np.concatenate(cut))
 
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
-        """Batches start, start + 1, … for ever; `num_workers` processes assemble them ahead.
+        """Batches start, start + 1, … without end; `num_workers` processes assemble them ahead.
 
-        Raises RuntimeError, as torch does, where one of these is killed.
+        Raises RuntimeError, as torch does, where one of these processes is killed.
         """
         numbers = range(start, 2**62)
-        send_maps_as_places()
-        # A generator of its own: else each loader takes a number from torch's, and a resumed run would drop out others.
+        send_maps_by_reference()
+        # Without a generator of its own the loader draws from torch's, and a resumed run would apply other dropout.
         loader = DataLoader(
             self,
             batch_size=None,
@@ -103,11 +103,11 @@ class TrainingBatches(Dataset):
             generator=torch.Generator(),
             worker_init_fn=leave_signals_to_parent,
         )
-        return handed_over(iter(loader))
+        return hand_over(iter(loader))
 
 
-def handed_over(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; a worker that is killed just then leaves a connection without an end, which torch lets pass."""
+def hand_over(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; raises RuntimeError where a worker is killed while it sends one, which torch does not catch."""
     try:
         yield from batches
     except (EOFError, ConnectionError) as error:
@@ -115,17 +115,17 @@ def handed_over(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C and SLURM signal all processes of a run; the training process decides, and its last step needs batches."""
+    """Ignore Ctrl-C and the signals of SLURM in a worker: the training process handles them and still needs batches."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 class ValidationBatches(Dataset):
-    """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same at every evaluation."""
+    """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same in each evaluation."""
 
-    def __init__(self, samples: ASVDataset, batch_size: int, targets: Targets | None, hiding: LossConfig | None):
+    def __init__(self, samples: ASVDataset, batch_size: int, targets: TargetSource | None, hiding: LossConfig | None):
         self.samples, self.targets, self.hiding = samples, targets, hiding
-        # Parts of one study and of about the same size, each of two samples or more, because UniFrac needs pairs.
+        # Parts of one study, of about equal size and at least two samples, because UniFrac needs pairs.
         self.parts = []
         for rows in samples.by_study():
             count = max(1, min(-(-len(rows) // batch_size), len(rows) // 2))
@@ -151,13 +151,13 @@ class LabelledBatch(Batch):
     categories: Tensor = torch.empty(0)
 
     def seen(self) -> dict[str, Tensor]:
-        """What a model that predicts labels may see of it, by the names of its inputs."""
+        """The inputs of a model that predicts labels, by name."""
         asvs = {"columns": self.asvs, "tokens": self.tokens}
         slots = {"index": self.index, "valid": self.valid, "abundance": self.abundance}
         return asvs | slots | {"numeric": self.numeric, "categories": self.categories}
 
 
-def labelled(batch: Batch, labels: EncodedLabels, rows: np.ndarray) -> LabelledBatch:
+def add_labels(batch: Batch, labels: EncodedLabels, rows: np.ndarray) -> LabelledBatch:
     """A batch with the labels of these rows [B]."""
     found: dict[str, Any] = {name: torch.from_numpy(values[rows]) for name, values in vars(labels).items()}
     return LabelledBatch(**vars(batch), **found)
@@ -173,20 +173,20 @@ class LabelledBatches(TrainingBatches):
 
     def __getitem__(self, number: int) -> LabelledBatch:
         batch = super().__getitem__(number)
-        return labelled(batch, self.labels, np.array([self.row_of[sample] for sample in batch.sample_ids]))
+        return add_labels(batch, self.labels, np.array([self.row_of[sample] for sample in batch.sample_ids]))
 
 
 def labelled_parts(samples: ASVDataset, labels: EncodedLabels, epoch: int, size: int) -> Iterator[LabelledBatch]:
-    """Every sample once, in order, drawn as in `epoch`."""
+    """Batches of at most `size` samples: every sample once, in order, drawn as in `epoch`."""
     for start in range(0, len(samples), size):
         rows = np.arange(start, min(start + size, len(samples)))
-        yield labelled(collate_fn([samples[epoch, int(row)] for row in rows]), labels, rows)
+        yield add_labels(collate_fn([samples[epoch, int(row)] for row in rows]), labels, rows)
 
 
 def without_samples(batch: B, ids: Collection[str]) -> B:
-    """The batch without these samples and without the ASVs that only they carry; unchanged where none of them is in it.
+    """The batch without these samples and without the ASVs that only they carry; unchanged where it has none of them.
 
-    What is hidden from the others stays hidden. Raises `EmptySampleError` where no sample is left.
+    Slots hidden from the others stay hidden. Raises `EmptySampleError` where no sample is left.
     """
     rows = torch.tensor([row for row, sample in enumerate(batch.sample_ids) if sample not in ids], dtype=torch.int64)
     if len(rows) == len(batch.sample_ids):
@@ -200,7 +200,7 @@ def without_samples(batch: B, ids: Collection[str]) -> B:
         name: getattr(batch, name)[rows] for name in ("valid", "counts", "hidden", "uncounted")
     }
     changed["index"] = torch.where(changed["valid"], place[batch.index[rows]], 0)
-    changed |= {"asvs": batch.asvs[used], "tokens": batch.tokens[used], **masked(batch, used, place)}
+    changed |= {"asvs": batch.asvs[used], "tokens": batch.tokens[used], **keep_masked(batch, used, place)}
     if batch.unifrac is not None:
         changed["unifrac"] = batch.unifrac[rows][:, rows]
     if batch.faith_pd is not None:
@@ -214,8 +214,8 @@ def without_samples(batch: B, ids: Collection[str]) -> B:
     return dataclasses.replace(batch, **fields)
 
 
-def masked(batch: Batch, used: Tensor, place: Tensor) -> dict[str, Tensor]:
-    """The fields of masked ASVs, less those that are not `used` [U]."""
+def keep_masked(batch: Batch, used: Tensor, place: Tensor) -> dict[str, Tensor]:
+    """The fields of masked ASVs without those that are not `used` [U]; `place` [U] is the new number of each."""
     kept = used[batch.masked_rows]
     asked = kept[batch.masked_at[:, 0]]
     at = batch.masked_at[asked]

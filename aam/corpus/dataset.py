@@ -33,7 +33,7 @@ def hide_slots(valid: np.ndarray, hiding: LossConfig | None, rng: np.random.Gene
 
 
 def mask_bases(tokens: np.ndarray, hiding: LossConfig | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are ever hidden and asked back."""
+    """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are hidden and to be predicted."""
     count = 0 if hiding is None else int(np.ceil(hiding.masked_asvs * len(tokens)))
     rows = np.sort(rng.choice(len(tokens), count, replace=False))
     hit = np.isin(tokens[rows], (vocab.A, vocab.C, vocab.G, vocab.T))
@@ -48,14 +48,14 @@ def mask_bases(tokens: np.ndarray, hiding: LossConfig | None, rng: np.random.Gen
     }
 
 
-class Targets(Protocol):
-    """What is asked of drawn samples; `aam.phylogeny.targets` has the classes that know."""
+class TargetSource(Protocol):
+    """Computes the targets of drawn samples; the classes are in `aam.phylogeny.targets`."""
 
     def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Any:
-        """A record with `unifrac` [B, B], and `faith_pd` [B] or None."""
+        """`unifrac` [B, B] and `faith_pd` [B], or None, of B samples, given by id, ASVs [n] and counts [n] of each."""
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray | None:
-        """Tree distances [P, P] between ASVs of these samples, if a tree is known."""
+        """Tree distances [P, P] between ASVs of these samples; None without a tree."""
 
 
 class Sample(NamedTuple):
@@ -69,7 +69,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Draw:
-    """How samples are drawn: reads per sample (None keeps all), most ASVs per sample (None keeps all), and which."""
+    """How samples are drawn: reads of each and most ASVs of each (None: all), and which ASVs are kept."""
 
     depth: int | None
     token_limit: int | None
@@ -78,21 +78,21 @@ class Draw:
 
     @property
     def whole(self) -> Draw:
-        """The same of samples that keep all their ASVs."""
+        """The same draw without a limit of ASVs."""
         return replace(self, token_limit=None)
 
 
 def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
-    """How a run draws its samples, once their depth is known."""
+    """The draw that the options of a run ask for, with the depth that was chosen."""
     return Draw(depth, data.token_limit, data.asv_selection, seed)
 
 
 class ASVDataset(Dataset):
     """Samples of a table by (epoch, row); a plain row number means epoch 0.
 
-    `tokens` [ASVs, L] uint8, `sample_ids` one per sample, `studies` int [samples] the number of each one's study, None
-    where there is but one. `counts` [rows, ASVs] are reads; `rows` int [samples] says which of them are the samples',
-    None: all, in order. Counts and tokens may be maps of files: nothing is copied.
+    `tokens` [ASVs, L] uint8; `studies` int [samples] is the number of each sample's study, None where there is only
+    one. `counts` [rows, ASVs] are reads, of which the samples have the given `rows`, None: all, in order. Counts and
+    tokens may be maps of files: nothing is copied.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class ASVDataset(Dataset):
         present = np.flatnonzero(counts > 0)
         if present.size == 0:
             raise EmptySampleError(self.sample_ids[row], asvs.size, float(counts.sum()))
-        kept = present[select(counts[present], self.draw, rng)]
+        kept = present[select_asvs(counts[present], self.draw, rng)]
         asvs = asvs[kept].astype(np.int64)
         return Sample(self.sample_ids[row], asvs, self.tokens[asvs], counts[kept].astype(np.int64))
 
 
-def select(counts: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarray:
+def select_asvs(counts: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarray:
     """Positions, in table order, of the ASVs kept of positive `counts` [n]; ties in abundance go by table order."""
     limit = draw.token_limit
     if limit is None or counts.size <= limit:
@@ -158,7 +158,7 @@ def select(counts: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarr
 
 @dataclass(frozen=True)
 class Batch:
-    """Distinct ASVs of some samples, the samples' slots that point to them, what is hidden, and what is asked.
+    """Distinct ASVs of some samples, the samples' slots that point to them, what is hidden, and the targets.
 
     | field | shape | meaning |
     |---|---|---|
@@ -206,7 +206,7 @@ class Batch:
 
 def collate_fn(
     samples: Sequence[Sample],
-    targets: Targets | None = None,
+    targets: TargetSource | None = None,
     hiding: LossConfig | None = None,
     rng: np.random.Generator | None = None,
 ) -> Batch:
@@ -230,13 +230,13 @@ def collate_fn(
     batch = {
         "asvs": asvs, "tokens": tokens, "index": index, "valid": valid, "counts": counts,
         "hidden": hidden, "uncounted": uncounted,
-        **mask_bases(tokens, hiding, rng), **ask(samples, asvs, targets, hiding, rng),
+        **mask_bases(tokens, hiding, rng), **compute_targets(samples, asvs, targets, hiding, rng),
     }  # fmt: skip
     return Batch([s.sample_id for s in samples], **{k: torch.from_numpy(v) for k, v in batch.items()})
 
 
 def check_sample(sample: Sample) -> None:
-    """Refuse a sample that would give the model a row without a key, or counts that are no counts."""
+    """Raise for a sample without ASVs, with an ASV without sequence or reads, or with counts that are not finite."""
     counts = np.asarray(sample.counts)
     if not np.isfinite(counts).all() or (counts < 0).any():
         raise ValueError(
@@ -251,14 +251,14 @@ def check_sample(sample: Sample) -> None:
 
 
 def in_columns(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
-    """Ids, ASVs [n] and counts [n] of each sample, as `Targets` take them."""
+    """Ids, ASVs [n] and counts [n] of each sample: the arguments of a `TargetSource`."""
     return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
 
 
-def ask(
+def compute_targets(
     samples: Sequence[Sample],
     asvs: np.ndarray,
-    targets: Targets | None,
+    targets: TargetSource | None,
     hiding: LossConfig | None,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
@@ -266,11 +266,9 @@ def ask(
     if targets is None:
         return {}
     found = targets(*in_columns(samples))
-    asked = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}
+    values, rows = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}, {}
     if hiding is not None and hiding.patristic_asvs > 1:
-        rows = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))
-        distances = targets.patristic(asvs[rows], [s.sample_id for s in samples])
-        if distances is not None:
-            asked |= {"patristic": distances}
-            return {k: v.astype(np.float32) for k, v in asked.items() if v is not None} | {"patristic_rows": rows}
-    return {k: v.astype(np.float32) for k, v in asked.items() if v is not None}
+        chosen = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))
+        values["patristic"] = targets.patristic(asvs[chosen], [s.sample_id for s in samples])
+        rows = {} if values["patristic"] is None else {"patristic_rows": chosen}
+    return {name: value.astype(np.float32) for name, value in values.items() if value is not None} | rows

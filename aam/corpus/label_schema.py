@@ -1,4 +1,4 @@
-"""Covariates that give the target away, or the sample: a model told them learns nothing of microbes."""
+"""Labels as arrays: classes in order, scales and categories of the training samples; covariates that are refused."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from aam.errors import ConfigError, MetadataError
 from aam.text import quote
 
 UNKNOWN = 0
-"""Number of a category that is missing, or was never seen in training."""
+"""Number of a category that is missing or did not occur in training."""
 NO_CLASS = -1
 """Number of the class of a sample without one."""
 PERFECT = 0.999
-"""Rank correlation, or part of the variance explained, from which a covariate is the target in another guise."""
-MIN_SAMPLES = 8
-"""Fewer samples prove nothing."""
+"""Rank correlation, or fraction of variance explained, from which a covariate is taken for the target itself."""
+MIN_EVIDENCE = 8
+"""With fewer samples no covariate is refused for what it predicts."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class EncodedLabels:
 
 
 def class_names(labels: Labels, config: TargetConfig, path: Path) -> tuple[str, ...]:
-    """The classes of labels that came from `path`, in the order of the model's outputs.
-
-    As --class-order tells, else by number, else by name.
+    """The classes of labels that came from `path`, in the order of the model's outputs: --class-order, number or name.
 
     Raises `MetadataError` for one class or a class of one sample, `ConfigError` for an order that does not fit.
     """
@@ -61,10 +59,10 @@ def class_names(labels: Labels, config: TargetConfig, path: Path) -> tuple[str, 
             f"{path}: column {config.target[0]!r} has {len(single)} of {len(counts)} classes with one sample, first "
             f"{quote(single[0])}, expected two or more in each; join classes, or drop them with --where"
         )
-    return ordered(list(counts), config)
+    return order_classes(list(counts), config)
 
 
-def ordered(classes: list[str], config: TargetConfig) -> tuple[str, ...]:
+def order_classes(classes: list[str], config: TargetConfig) -> tuple[str, ...]:
     """Classes from lowest to highest; an ordinal target of words needs --class-order."""
     if config.class_order:
         if sorted(config.class_order) != sorted(classes):
@@ -84,7 +82,7 @@ def ordered(classes: list[str], config: TargetConfig) -> tuple[str, ...]:
 
 
 def fit_schema(labels: Labels, config: TargetConfig, classes: tuple[str, ...], depth: int | None) -> TargetSchema:
-    """Scales and categories of these, the training samples."""
+    """Scales of the targets and categories of the covariates of `labels`, those of the training samples."""
     numbers = [fit_number(name, column, config) for name, column in zip(config.target, labels.numbers.T, strict=False)]
     covariates = [fit_covariate(labels.covariates[name]) for name in config.covariate]
     return TargetSchema(depth, tuple(numbers), classes, tuple(covariates))
@@ -111,14 +109,14 @@ def fit_number(name: str, values: NDArray[np.float64], config: TargetConfig) -> 
     return NumericTarget(name, transform, float(center), float(scale) if scale > 0 else 1.0)
 
 
-def scaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
+def scale_values(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
     """Target units [N] to the learned scale [N]."""
     with np.errstate(invalid="ignore", divide="ignore"):  # test samples may lie where a logarithm does not reach
         values = np.log1p(np.maximum(values, -0.999)) if target.transform.startswith("log") else values
     return (values - target.center) / target.scale
 
 
-def unscaled(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
+def unscale_values(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
     """The learned scale back to target units, any shape."""
     values = values * target.scale + target.center
     return np.expm1(values) if target.transform.startswith("log") else values
@@ -146,16 +144,16 @@ def fit_covariate(values: pd.Series) -> Covariate:
 
 
 def encode(labels: Labels, schema: TargetSchema) -> EncodedLabels:
-    """Labels as arrays; what is missing or new to the schema is marked, never guessed."""
+    """Labels as arrays; values that are missing or not in the schema are marked as unknown."""
     count = len(labels.sample_ids)
-    columns = [scaled(column, target) for target, column in zip(schema.numbers, labels.numbers.T, strict=False)]
+    columns = [scale_values(column, target) for target, column in zip(schema.numbers, labels.numbers.T, strict=False)]
     numbers = np.column_stack(columns) if columns else np.zeros((count, 0))
-    place = {name: number for number, name in enumerate(schema.classes)}
+    number_of = {name: number for number, name in enumerate(schema.classes)}
     numeric, categories = encode_covariates(labels.covariates, schema.covariates, count)
     return EncodedLabels(
         np.nan_to_num(numbers).astype(np.float32),
         ~np.isnan(numbers),
-        np.array([NO_CLASS if c is None else place.get(c, NO_CLASS) for c in labels.classes], np.int64),
+        np.array([NO_CLASS if c is None else number_of.get(c, NO_CLASS) for c in labels.classes], np.int64),
         numeric,
         categories,
     )
@@ -169,8 +167,8 @@ def encode_covariates(
     for covariate in covariates:
         values = frame[covariate.name] if covariate.name in frame else pd.Series([None] * count)
         if covariate.categories:
-            place = {name: number for number, name in enumerate(covariate.categories, start=1)}
-            categories.append(np.array([place.get(value, UNKNOWN) for value in values], np.int64))
+            number_of = {name: number for number, name in enumerate(covariate.categories, start=1)}
+            categories.append(np.array([number_of.get(value, UNKNOWN) for value in values], np.int64))
             continue
         numbers = as_numbers(values)
         there = ~np.isnan(numbers)
@@ -187,27 +185,27 @@ def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
         if name in config.target:
             raise ConfigError(f"--covariate {name!r} is the target itself; leave it out")
         values = labels.covariates[name]
-        if names_samples(values):
+        if is_sample_id(values):
             raise ConfigError(
                 f"--covariate {name!r} is another in each of the {values.count()} samples that have one, as an id is: "
                 "what is learned of it holds for no other sample; leave it out"
             )
-        for target, column in targets_of(labels, config):
+        for target, column in named_targets(labels, config):
             known = values.notna().to_numpy() & pd.notna(column)
-            if known.sum() >= MIN_SAMPLES and gives_away(values.to_numpy()[known], column[known]):
+            if known.sum() >= MIN_EVIDENCE and gives_away(values.to_numpy()[known], column[known]):
                 raise ConfigError(
                     f"--covariate {name!r} gives the target {target!r} away: it follows from the covariate in all "
                     f"{known.sum()} samples that have both; leave it out"
                 )
 
 
-def names_samples(values: pd.Series) -> bool:
-    """Whether a covariate [N] of texts is an id of the samples: categories, none of them of two samples."""
+def is_sample_id(values: pd.Series) -> bool:
+    """Whether a covariate [N] of texts is an id of the samples: categories that no two samples share."""
     known = values.dropna()
-    return len(known) >= MIN_SAMPLES and len(fit_covariate(known).categories) == len(known)
+    return len(known) >= MIN_EVIDENCE and len(fit_covariate(known).categories) == len(known)
 
 
-def targets_of(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArray]]:
+def named_targets(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArray]]:
     """Name and values [N] of each target, numbers or texts."""
     if config.task in NUMERIC_TASKS:
         return list(zip(config.target, labels.numbers.T, strict=True))
@@ -220,14 +218,14 @@ def gives_away(covariate: NDArray, target: NDArray) -> bool:
     numeric, regression = not np.isnan(numbers).any(), target.dtype.kind == "f"
     if numeric and regression:
         return bool(abs(pd.Series(numbers).corr(pd.Series(target), method="spearman")) > PERFECT)
-    if numeric and len(np.unique(numbers)) > len(numbers) / 2:  # a threshold for each class tells them apart
+    if numeric and len(np.unique(numbers)) > len(numbers) / 2:  # do thresholds on the covariate separate the classes?
         in_order = target[np.argsort(numbers, kind="stable")]
         return int((in_order[1:] != in_order[:-1]).sum()) < len(set(target))
     members = defaultdict(list)
     for key, value in zip(covariate, target, strict=True):
         members[key].append(value)
     if sum(len(found) > 1 for found in members.values()) < 2:
-        return False  # as many values as samples: an id tells nothing of new samples
+        return False  # as many values as samples: an id, which predicts nothing of new samples
     if not regression:
         return all(len(set(found)) == 1 for found in members.values())
     within = sum(np.square(np.array(found) - np.mean(found)).sum() for found in members.values())

@@ -21,12 +21,12 @@ from aam.io.metadata import column, read_text, refuse_strangers
 from aam.text import quote
 
 DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
-"""What may stand for no value, but is a class to some."""
+"""Values that are read as classes, although they may stand for a missing value."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known of N samples; rows as in `sample_ids`.
+    """Targets, covariates and groups of N samples; rows as in `sample_ids`.
 
     `numbers` [N, T] float64, NaN is missing; `classes` N texts or None; `covariates` N rows of text or NaN; `groups` N
     texts or None, or None where nothing groups the samples.
@@ -55,8 +55,8 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """How a metadata file and a table meet: counts of samples."""
+class MetadataOverlap:
+    """Counts of the samples that a metadata file and a table have in common."""
 
     table: int
     metadata: int
@@ -75,7 +75,7 @@ class Overlap:
 
 def read_labels(
     path: Path, config: TargetConfig, group_column: str | None, table_ids: Sequence[str]
-) -> tuple[Labels, Overlap]:
+) -> tuple[Labels, MetadataOverlap]:
     """Labels of the samples that are in table and metadata and fit `--where`, in table order, unlabelled ones included.
 
     Raises `MetadataError` or `ConfigError` for columns that are missing or are not what the task needs, and where
@@ -94,22 +94,22 @@ def read_labels(
     both = [sample for sample in table_ids if sample in known]
     kept = frame.loc[both]
     for condition in config.where:
-        kept = fitting(kept, condition, path)
+        kept = filter_rows(kept, condition, path)
     numeric = config.task in NUMERIC_TASKS
     numbers = [to_numbers(column(kept, name, path), path) for name in config.target if numeric]
-    classes: list[str | None] = [None] * len(kept) if numeric else texts(column(kept, config.target[0], path))
+    classes: list[str | None] = [None] * len(kept) if numeric else as_texts(column(kept, config.target[0], path))
     labels = Labels(
         [str(sample) for sample in kept.index],
         np.column_stack(numbers) if numbers else np.full((len(kept), 0), np.nan),
         classes,
         pd.DataFrame({name: column(kept, name, path) for name in config.covariate}, index=kept.index),
-        None if group_column is None else texts(column(kept, group_column, path)),
+        None if group_column is None else as_texts(column(kept, group_column, path)),
     )
-    return labels, Overlap(len(table_ids), len(frame), len(both), len(kept), int(labels.labelled.sum()))
+    return labels, MetadataOverlap(len(table_ids), len(frame), len(both), len(kept), int(labels.labelled.sum()))
 
 
-def fitting(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
-    """The rows of a metadata frame that a `COLUMN=VALUE` holds for; refuses a condition that none meets."""
+def filter_rows(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
+    """The rows of a metadata frame that meet `COLUMN=VALUE`; raises `MetadataError` where none does."""
     name, equals, wanted = condition.partition("=")
     if not equals:
         raise ConfigError(f"--where is {condition!r}, expected COLUMN=VALUE")
@@ -135,19 +135,19 @@ def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
 
 
 def as_numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Texts [N] as float64, NaN for those that are no number, or none that single precision can hold."""
+    """Texts [N] as float64, NaN for those that are no number within single precision."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
     with np.errstate(over="ignore"):
         return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
 
 
-def texts(values: pd.Series) -> list[str | None]:
+def as_texts(values: pd.Series) -> list[str | None]:
     """A column as written, None where missing."""
     return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
 def doubtful_classes(classes: Sequence[str]) -> list[str]:
-    """Warnings of classes that read like missing values, or like others but for capitals."""
+    """Warnings of classes that look like missing values, or that differ only in capitals."""
     found = [
         f"{name!r} is learned as a class; if it means that nothing is known, leave these cells blank"
         for name in classes

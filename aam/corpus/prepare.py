@@ -1,7 +1,7 @@
 """Several tables and their trees into one corpus on disk: a part for each table, then what needs all of them.
 
-A part is written once and noted in the manifest; a run that was stopped goes on after the last part that is noted. What
-lies on disk then is described in `aam.corpus.prepared`.
+A part is written once and noted in the manifest; a call that was stopped resumes after the last part noted there. The
+arrays on disk are described in `aam.corpus.prepared`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from aam.atomic import sweep
 from aam.config import PrepareConfig
-from aam.corpus.prepare_part import WORKING, Growing, add_table, add_tree, go_on
+from aam.corpus.prepare_part import WORKING, GrowingCorpus, add_table, add_tree, resume_growing
 from aam.corpus.samples import OF_ASVS, read_any_tree
-from aam.corpus.sources import Source, begin, sources_of
+from aam.corpus.sources import StudyFiles, begin_manifest, list_sources
 from aam.corpus.store import Store, StoreWriter, open_store
 from aam.errors import CorpusError
 from aam.io.files import lock_folder
@@ -30,13 +30,13 @@ from aam.text import counted, quote
 
 Naming = Callable[[str, str], str]
 """(id in a table, name of its study) -> id in the corpus."""
-SEQUENCES_AT_ONCE = 1 << 16
+TOKENIZED_AT_ONCE = 1 << 16
 """Sequences whose tokens are in memory at a time."""
 __all__ = ["prepare"]
 
 
-class Lost(NamedTuple):
-    """What the tables left out: `ids` [n], the number of the `study` of each, `code` and text of the `reason`."""
+class DroppedIds(NamedTuple):
+    """Ids [n] that were left out of the tables; of each the number of its `study`, and code and text of the reason."""
 
     ids: Texts
     study: NDArray[np.int32]
@@ -44,12 +44,12 @@ class Lost(NamedTuple):
     reason: NDArray[np.str_]
 
 
-def add_ids(growing: Growing, studies: Sequence[str], say: Callable[[str], None]) -> None:
+def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str], None]) -> None:
     """Write the ids of samples, their order, and the ids of what was left out."""
     study, lost_study, code = (growing.array(name).read() for name in ("samples.study", "lost.study", "lost.reason"))
     reasons = np.array(growing.writer.record.setdefault("reasons", []), dtype=str)
-    lost = Lost(growing.texts("lost"), lost_study, code, reasons[code])
-    # A sample that only lost its stored zeros is still there; one that is gone may have a namesake in another study.
+    lost = DroppedIds(growing.texts("lost"), lost_study, code, reasons[code])
+    # A sample without its stored zeros is still there; one that was left out may have a namesake in another study.
     gone = np.flatnonzero(~np.isin(lost.reason, [*OF_ASVS, STORED_ZEROS]))
     ids = [*growing.texts("ids"), *lost.ids.take(gone)]
     owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
@@ -62,10 +62,10 @@ def add_ids(growing: Growing, studies: Sequence[str], say: Callable[[str], None]
     add_dropped(growing, lost, studies, naming)
 
 
-def refuse_doubles(growing: Growing, ids: Sequence[str], twice: set[str], owners: Sequence[str]) -> None:
-    """Raise `CorpusError` where tables share samples, which would be trained on and held out at once.
+def refuse_doubles(growing: GrowingCorpus, ids: Sequence[str], twice: set[str], owners: Sequence[str]) -> None:
+    """Raise `CorpusError` where tables have the same sample, id and counts: it could train and be held out.
 
-    `ids` [samples] are those in the tables, `twice` those that repeat; samples are the same if their counts are too.
+    `ids` [samples] are those in the tables, `twice` those that repeat.
     """
     bounds, columns, reads = (growing.array(f"counts.{part}").read() for part in ("indptr", "indices", "data"))
     first: dict[tuple[str, bytes], int] = {}
@@ -85,9 +85,9 @@ def refuse_doubles(growing: Growing, ids: Sequence[str], twice: set[str], owners
 
 
 def unique_names(ids: Sequence[str], owners: Sequence[str], twice: set[str], say: Callable[[str], None]) -> Naming:
-    """How samples are named whose ids [n] occur in the tables of the studies `owners` [n], some of them `twice`.
+    """The names of samples whose ids [n] are in the tables of the studies `owners` [n], some of them `twice`.
 
-    An id of several begins with the name of its study. Raises `CorpusError` where that is not enough.
+    An id that several studies have is prefixed with the name of each. Raises `CorpusError` where ids still repeat.
     """
 
     def naming(text: str, owner: str) -> str:
@@ -109,8 +109,8 @@ def repeated(ids: Sequence[str]) -> set[str]:
     return {one for one, other in pairwise(sorted(ids)) if one == other}
 
 
-def add_dropped(growing: Growing, lost: Lost, studies: Sequence[str], naming: Naming) -> None:
-    """Write what the corpus lacks: samples under their names, and the ASVs that no study has."""
+def add_dropped(growing: GrowingCorpus, lost: DroppedIds, studies: Sequence[str], naming: Naming) -> None:
+    """Write the ids that were left out: samples by their names in the corpus, and ASVs that no study has."""
     names, codes = [], []
     for text, number, code, reason in zip(lost.ids, lost.study.tolist(), lost.code.tolist(), lost.reason, strict=True):
         if reason not in OF_ASVS:
@@ -124,8 +124,8 @@ def add_dropped(growing: Growing, lost: Lost, studies: Sequence[str], naming: Na
     growing.append(dropped_reason=np.array(codes, dtype=np.uint8))
 
 
-def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], None]) -> None:
-    """Complete the corpus and say what it holds."""
+def complete_corpus(growing: GrowingCorpus, sources: Sequence[StudyFiles], say: Callable[[str], None]) -> None:
+    """Write what needs all tables, and mark the corpus as complete."""
     add_ids(growing, [source.name for source in sources], say)
     longest = add_tokens(growing)
     if growing.tree is not None:
@@ -139,15 +139,15 @@ def finish(growing: Growing, sources: Sequence[Source], say: Callable[[str], Non
     growing.writer.complete({"longest": longest, "counts": counts}, without=tuple(WORKING))
 
 
-def add_tokens(growing: Growing) -> int:
+def add_tokens(growing: GrowingCorpus) -> int:
     """Write the tokens of all ASVs; returns the bases of the longest."""
     bounds = growing.array("asvs.bounds").read()
     texts = Texts(growing.array("asvs.text").read(), bounds)
     longest, max_bp = int(np.diff(bounds).max()), growing.writer.record["config"]["max_bp"]
     width = 1 + min(longest, max_bp)
     array = growing.writer.array("tokens", "|u1", (width,))
-    for start in range(0, len(texts), SEQUENCES_AT_ONCE):
-        piece = tokenize(texts[start : start + SEQUENCES_AT_ONCE], max_bp)
+    for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+        piece = tokenize(texts[start : start + TOKENIZED_AT_ONCE], max_bp)
         rows = np.zeros((len(piece), width), np.uint8)
         rows[:, : piece.shape[1]] = piece
         array.append(rows)
@@ -155,28 +155,30 @@ def add_tokens(growing: Growing) -> int:
 
 
 def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> Store:
-    """Write the corpus of `config` into `folder`, telling what happens on the way; what is there already stays.
+    """Write the corpus of `config` into `folder`, or resume it there; `say` gets a line for each step.
 
-    Raises an `InputError` for whatever does not fit.
+    Raises an `InputError` for input that is refused.
     """
-    sources = sources_of(config)
+    sources = list_sources(config)
     with lock_folder(folder, "--output", CorpusError):
         sweep(folder)
-        record = begin(config, sources, folder)
+        record = begin_manifest(config, sources, folder)
         if record["complete"]:
             say(f"{folder} is complete already")
         else:
-            write(config, sources, StoreWriter(folder, record), say)
-        for name in WORKING:  # here too where the process that completed the corpus was killed before it came to this
+            write_parts(config, sources, StoreWriter(folder, record), say)
+        for name in WORKING:  # also after a process that was killed between completing the corpus and this
             (folder / f"{name}.npy").unlink(missing_ok=True)
     return open_store(folder)
 
 
-def write(config: PrepareConfig, sources: list[Source], writer: StoreWriter, say: Callable[[str], None]) -> None:
-    """Add the tables whose parts are not there yet, and complete the corpus."""
+def write_parts(
+    config: PrepareConfig, sources: list[StudyFiles], writer: StoreWriter, say: Callable[[str], None]
+) -> None:
+    """Add the tables that have no part yet, and complete the corpus."""
     tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
     with writer:
-        growing = go_on(writer, tree)
+        growing = resume_growing(writer, tree)
         for number, source in enumerate(sources):
             if number < len(writer.parts):
                 say(f"{source.name}: written before")
@@ -185,4 +187,4 @@ def write(config: PrepareConfig, sources: list[Source], writer: StoreWriter, say
             say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
             for reason, count in part["dropped"].items():
                 say(f"{source.name}: {counted(count, reason)}")
-        finish(growing, sources, say)
+        complete_corpus(growing, sources, say)

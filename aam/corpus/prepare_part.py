@@ -1,4 +1,4 @@
-"""One table of a corpus: its samples, and the ASVs that no table before it had."""
+"""One table of a corpus: its samples are added, and the ASVs that no earlier table has."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.corpus.prepared import DTYPES
 from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
-from aam.corpus.sources import Source
+from aam.corpus.sources import StudyFiles
 from aam.corpus.store import GrowingArray, StoreWriter
 from aam.io.ids import Texts, encode_texts
 from aam.io.raw_table import cut_rows
-from aam.io.sequences import hash_sequences, plain, sequences_of
-from aam.io.table import EMPTY_ASVS, clean, open_rows, refuse_empty
+from aam.io.sequences import hash_sequences, sequences_of, to_plain_dna
+from aam.io.table import EMPTY_ASVS, clean_counts, open_rows, refuse_empty
 from aam.phylogeny.tree import Tree, match_tips
 
 KEY_BYTES = 16
 """Bytes of a hash: two of 10^10 sequences share one with a chance below 10^-18."""
 KEY = np.dtype(f"S{KEY_BYTES}")
 ENTRIES_AT_ONCE = 1 << 18
-"""Counts that are in memory at a time: about 35 MB of work, mostly that of the checks."""
+"""Counts in memory at a time: about 35 MB, mostly of the checks."""
 WORKING = {
     "ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4",
     "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
 }  # fmt: skip
-"""Arrays that do not stay: ids of samples and of what is left out, as the tables have them; leaves of a common tree."""
+"""Arrays that are removed at the end: ids as the tables have them, and the leaves of a common tree."""
 
 
 class AsvColumns(NamedTuple):
-    """`columns` int64 [n] of n sequences; `new` int64, those of them, in order, that brought a column of their own."""
+    """The `columns` int64 [n] of n sequences; `new` int64: numbers, ascending, of the sequences that got a new one."""
 
     columns: NDArray[np.int64]
     new: NDArray[np.int64]
 
 
-def keys_of(sequences: Iterable[str]) -> NDArray[np.bytes_]:
+def text_keys(sequences: Iterable[str]) -> NDArray[np.bytes_]:
     """Hashes [n] of sequences."""
     return hash_sequences(map(str.encode, sequences), KEY_BYTES).view(KEY).ravel()
 
 
 class AsvIndex:
-    """Columns by sequence, numbered as they come: the hashes in ascending order and the column of each."""
+    """Column of each sequence, numbered in order of arrival; the hashes of the sequences are kept sorted."""
 
     def __init__(self) -> None:
         self._keys = np.empty(0, dtype=KEY)
@@ -58,7 +58,7 @@ class AsvIndex:
 
     def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
         """Which sequences [n] have a column."""
-        keys = keys_of(sequences)
+        keys = text_keys(sequences)
         return self._known(keys, np.searchsorted(self._keys, keys))
 
     def _known(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -69,25 +69,25 @@ class AsvIndex:
         return known
 
     def assign(self, sequences: Iterable[str]) -> AsvColumns:
-        """The column of each sequence; those not seen before get the next columns, in their order."""
-        keys = keys_of(sequences)
+        """The column of each sequence; new sequences get the next columns, in their order."""
+        keys = text_keys(sequences)
         at = np.searchsorted(self._keys, keys)
         known = self._known(keys, at)
         columns = np.empty(len(keys), dtype=np.int64)
         columns[known] = self._columns[at[known]]
-        fresh = np.flatnonzero(~known)
-        own, first, inverse = np.unique(keys[fresh], return_index=True, return_inverse=True)
+        new = np.flatnonzero(~known)
+        own, first, inverse = np.unique(keys[new], return_index=True, return_inverse=True)
         number = np.empty(len(own), dtype=np.int64)
         number[np.argsort(first)] = len(self) + np.arange(len(own))
-        columns[fresh] = number[inverse]
+        columns[new] = number[inverse]
         self._keys, self._columns = np.concatenate([self._keys, own]), np.concatenate([self._columns, number])
         order = np.argsort(self._keys, kind="stable")
         self._keys, self._columns = self._keys[order], self._columns[order]
-        return AsvColumns(columns, fresh[np.sort(first)])
+        return AsvColumns(columns, new[np.sort(first)])
 
 
 class Scratch:
-    """Counts [samples, features] of one table on disk, for as long as the block lasts."""
+    """Counts [samples, features] of one table in files that are removed at the end of the `with` block."""
 
     def __init__(self, folder: Path):
         types = {"indptr": "<i8", "indices": "<i4", "data": "<i4"}
@@ -109,7 +109,7 @@ class Scratch:
         self.arrays["data"].append(counts.data)
 
     def blocks(self, columns: int) -> Iterator[sparse.csr_array]:
-        """The samples in order, some [rows, columns] at a time."""
+        """The samples in order, in blocks [rows, columns] of about `ENTRIES_AT_ONCE` counts."""
         indptr = self.arrays["indptr"].read()
         for rows in cut_rows(indptr, ENTRIES_AT_ONCE):
             bounds = np.array(indptr[rows.start : rows.stop + 1])
@@ -117,10 +117,10 @@ class Scratch:
             yield sparse.csr_array((data, indices, bounds - bounds[0]), shape=(len(bounds) - 1, columns))
 
 
-class Read(NamedTuple):
-    """What a table is about, less samples and features without reads: `features` int64 [A] are the numbers of its ASVs.
+class TableIds(NamedTuple):
+    """Ids of a table without samples and features that have no reads; `features` int64 [A] are its ASVs' numbers.
 
-    `dropped` tells what was left out: reason -> ids.
+    `dropped` has the ids that were left out, by reason.
     """
 
     sample_ids: list[str]
@@ -130,15 +130,15 @@ class Read(NamedTuple):
     dropped: dict[str, list[str]]
 
 
-def read_counts(source: Source, scratch: Scratch) -> Read:
-    """Read the table of a study once, checking each block as `aam.io.table.read_table` checks the whole."""
+def read_counts(source: StudyFiles, scratch: Scratch) -> TableIds:
+    """Read the table of a study once, in blocks, with the checks of `aam.io.table.read_table`."""
     path, fasta = source.files["table"], source.files.get("sequences")
     dropped: dict[str, list[str]] = {}
     sample_ids: list[str] = []
     with open_rows(path, fasta is not None) as rows:
         seen = np.zeros(len(rows.feature_ids), dtype=bool)
         for raw in rows.blocks(ENTRIES_AT_ONCE):
-            found = clean(raw, str(path))
+            found = clean_counts(raw, str(path))
             seen[found.counts.indices] = True
             scratch.append(found.counts)
             sample_ids += found.sample_ids
@@ -149,19 +149,19 @@ def read_counts(source: Source, scratch: Scratch) -> Read:
     asv_ids = [rows.feature_ids[feature] for feature in features]
     dropped[EMPTY_ASVS] = [rows.feature_ids[feature] for feature in np.flatnonzero(~seen)]
     found_ids = {reason: ids for reason, ids in dropped.items() if ids}
-    return Read(sample_ids, features, asv_ids, sequences_of(asv_ids, fasta, str(path)), found_ids)
+    return TableIds(sample_ids, features, asv_ids, sequences_of(asv_ids, fasta, str(path)), found_ids)
 
 
 @dataclass(frozen=True)
-class Growing:
-    """A corpus that is being written: its arrays, the columns of its ASVs, and the tree of all tables if it is one."""
+class GrowingCorpus:
+    """A corpus being written: its arrays, the columns of its ASVs, and the tree where all tables share one."""
 
     writer: StoreWriter
     index: AsvIndex
     tree: Tree | None
 
     def array(self, name: str) -> GrowingArray:
-        """An array by its name."""
+        """The array of this name, open to append to."""
         return self.writer.array(name, (DTYPES | WORKING)[name])
 
     def append(self, **arrays: NDArray) -> None:
@@ -179,7 +179,7 @@ class Growing:
         text.append(data)
 
     def append_lost(self, dropped: Mapping[str, Sequence[str]], study: int) -> None:
-        """Add ids that a study left out; the manifest numbers the reasons."""
+        """Add the ids that were left out of a study; the manifest numbers the reasons."""
         reasons = self.writer.record.setdefault("reasons", [])
         for reason, ids in dropped.items():
             if reason not in reasons:
@@ -190,25 +190,25 @@ class Growing:
 
     def holds(self, feature_id: str) -> bool:
         """Whether a feature id is the sequence of an ASV of the corpus."""
-        return bool(self.index.holds([plain(feature_id)])[0])
+        return bool(self.index.holds([to_plain_dna(feature_id)])[0])
 
     def texts(self, name: str) -> Texts:
-        """The strings so far of a pair of arrays."""
+        """The strings written so far to a pair of arrays."""
         bounds = self.array(f"{name}.bounds").read()
         return Texts(self.array(f"{name}.text").read(), bounds if len(bounds) else np.zeros(1, np.int64))
 
 
-def go_on(writer: StoreWriter, tree: Tree | None) -> Growing:
-    """The corpus as its finished parts have left it."""
-    growing = Growing(writer, AsvIndex(), tree)
+def resume_growing(writer: StoreWriter, tree: Tree | None) -> GrowingCorpus:
+    """The corpus after its finished parts."""
+    growing = GrowingCorpus(writer, AsvIndex(), tree)
     for name in writer.parts[-1]["rows"] if writer.parts else ():
         growing.array(name)
     growing.index.assign(growing.texts("asvs"))
     return growing
 
 
-def add_table(growing: Growing, source: Source, number: int, config: PrepareConfig) -> dict[str, Any]:
-    """Add the study of this number; returns what the manifest says of it."""
+def add_table(growing: GrowingCorpus, source: StudyFiles, number: int, config: PrepareConfig) -> dict[str, Any]:
+    """Add the study of this number; returns its entry of the manifest."""
     tree = growing.tree or read_any_tree(source.files["tree"])
     with Scratch(growing.writer.folder) as scratch:
         read = read_counts(source, scratch)
@@ -236,8 +236,8 @@ def add_table(growing: Growing, source: Source, number: int, config: PrepareConf
     return part
 
 
-def add_counts(growing: Growing, scratch: Scratch, column_of: NDArray[np.int64], study: int) -> NDArray[np.bool_]:
-    """Add the samples of one study, less the features without a column (-1); returns which samples [n] are left."""
+def add_counts(growing: GrowingCorpus, scratch: Scratch, column_of: NDArray[np.int64], study: int) -> NDArray[np.bool_]:
+    """Add the samples of one study without the features that have no column (-1); returns which samples [n] remain."""
     bounds = growing.array("counts.indptr")
     if bounds.rows == 0:
         bounds.append(np.zeros(1, np.int64))
@@ -249,7 +249,7 @@ def add_counts(growing: Growing, scratch: Scratch, column_of: NDArray[np.int64],
         kept.append(rows)
         parts = block.data[columns >= 0], columns[columns >= 0], np.r_[0, left[1:][rows]]
         counts = sparse.csr_array(parts, shape=(int(rows.sum()), len(growing.index)))
-        counts.sum_duplicates()  # sorts; and a sequence may have several ids in one table
+        counts.sum_duplicates()  # sorts too; a sequence may have several ids in one table
         bounds.append(growing.array("counts.data").rows + counts.indptr[1:].astype(np.int64))
         growing.append(
             counts_data=counts.data, counts_indices=counts.indices,
@@ -258,7 +258,7 @@ def add_counts(growing: Growing, scratch: Scratch, column_of: NDArray[np.int64],
     return np.concatenate(kept)
 
 
-def add_tree(growing: Growing, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
+def add_tree(growing: GrowingCorpus, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
     """Add a tree, sheared to the tips of these columns; of several tips with one sequence the first stays."""
     own, first = np.unique(columns, return_index=True)
     names = [tips[place] for place in first]

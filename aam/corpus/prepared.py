@@ -1,4 +1,4 @@
-"""A corpus as `aam prepare` leaves it on disk, opened as maps of its arrays: milliseconds at any size.
+"""A corpus on disk as `aam prepare` writes it, opened as maps of its arrays in milliseconds, whatever its size.
 
 | array | type, shape | |
 |---|---|---|
@@ -46,17 +46,17 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class StudyOf(Mapping[str, int]):
-    """The number of a sample's study by its id, found by bisection: nothing is built when a corpus opens."""
+    """The number of a sample's study by its id, found by bisection, so that no dictionary is built at opening."""
 
     ids: Sequence[str]
     by_id: NDArray[np.int32]
     study: NDArray[np.int32]
 
     def __getitem__(self, sample_id: str) -> int:
-        place = bisect_left(self.by_id, sample_id, key=self.ids.__getitem__)
-        if place == len(self.by_id) or self.ids[self.by_id[place]] != sample_id:
+        at = bisect_left(self.by_id, sample_id, key=self.ids.__getitem__)
+        if at == len(self.by_id) or self.ids[self.by_id[at]] != sample_id:
             raise KeyError(sample_id)
-        return int(self.study[self.by_id[place]])
+        return int(self.study[self.by_id[at]])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
@@ -67,7 +67,7 @@ class StudyOf(Mapping[str, int]):
 
 @dataclass(frozen=True)
 class Prepared:
-    """An open corpus: `table`, its `tokens` [A, L]; of each sample `depth` int64 and `study` int32; `by_id`, see above.
+    """An open corpus: `table`, its `tokens` [A, L]; `depth`, `study` and `by_id` are the arrays of samples above.
 
     `trees` and their `leaves` have one entry for all studies, or one for each.
     """
@@ -89,7 +89,7 @@ class Prepared:
 
 
 def open_prepared(folder: Path, max_bp: int) -> Prepared:
-    """Open a complete corpus; raises `CorpusError` for another folder and `ConfigError` for more bases than it has."""
+    """Open a complete corpus; raises `CorpusError` for other folders and `ConfigError` for more bases than it has."""
     store = open_store(folder)
     longest, cut = store.manifest["longest"], store.manifest["config"]["max_bp"]
     if max_bp > cut < longest:
@@ -105,7 +105,7 @@ def open_prepared(folder: Path, max_bp: int) -> Prepared:
 
 
 def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:
-    """Counts [samples, ASVs] over the maps; set one by one, because the constructor copies what differs in type."""
+    """Counts [samples, ASVs] over the maps; set one by one, because the constructor copies arrays of other types."""
     counts = sparse.csr_array(shape, dtype=np.int32)
     counts.indptr, counts.indices, counts.data = (store[f"counts.{part}"] for part in ("indptr", "indices", "data"))
     return counts
@@ -126,7 +126,7 @@ def open_trees(store: Store, names: Texts) -> tuple[list[Tree], list[Leaves]]:
 
 
 def open_dropped(store: Store) -> dict[str, Sequence[str]]:
-    """What was left out: reason -> ids."""
+    """The ids that were left out, by reason."""
     ids, reason = Texts(store["dropped.text"], store["dropped.bounds"]), store["dropped.reason"]
     places = {text: np.flatnonzero(reason == number) for number, text in enumerate(store.manifest["reasons"])}
     return {text: ids.take(found) for text, found in places.items() if len(found)}

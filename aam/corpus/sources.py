@@ -1,4 +1,4 @@
-"""What goes into a corpus: which tree and sequences belong to which table, and whether the files are still the same."""
+"""The studies of a corpus: which tree and sequences belong to which table, and whether the files have changed since."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aam.corpus.store import FORMAT, read_manifest, write_manifest
 from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
 from aam.io.files import LOCK, check_file, digest
 
-ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeError, "sequences": SequenceError}
+OPTION_ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeError, "sequences": SequenceError}
 
 
 @dataclass(frozen=True)
-class Source:
+class StudyFiles:
     """One study: its name, its files by option, and the SHA-256 of each."""
 
     name: str
@@ -25,7 +25,7 @@ class Source:
     sha256: dict[str, str]
 
 
-def sources_of(config: PrepareConfig) -> list[Source]:
+def list_sources(config: PrepareConfig) -> list[StudyFiles]:
     """The studies in the order of their tables; raises `ConfigError` where the options do not go together."""
     for name, what in (("table", "feature table"), ("tree", "rooted phylogeny")):
         if not getattr(config, name):
@@ -46,9 +46,9 @@ def sources_of(config: PrepareConfig) -> list[Source]:
                 files[option] = paths[number] if len(paths) > 1 else paths[0]
         for option, path in files.items():
             if path not in known:
-                check_file(path, flag(option), ERRORS[option])
+                check_file(path, flag(option), OPTION_ERRORS[option])
                 known[path] = digest(path)
-        sources.append(Source(name, files, {option: known[path] for option, path in files.items()}))
+        sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
     refuse_repeated(sources)
     return sources
 
@@ -61,7 +61,7 @@ def study_names(tables: Sequence[Path]) -> list[str]:
     return [f"{path.stem}-{number}" for number, path in enumerate(tables, 1)]
 
 
-def refuse_repeated(sources: Sequence[Source]) -> None:
+def refuse_repeated(sources: Sequence[StudyFiles]) -> None:
     """Raise `ConfigError` where two tables have the same content."""
     times = Counter(source.sha256["table"] for source in sources)
     twice = [str(source.files["table"]) for source in sources if times[source.sha256["table"]] > 1]
@@ -69,10 +69,10 @@ def refuse_repeated(sources: Sequence[Source]) -> None:
         raise ConfigError(f"--table {twice[0]} and --table {twice[1]} are the same table; give each study once")
 
 
-def begin(config: PrepareConfig, sources: Sequence[Source], folder: Path) -> dict[str, Any]:
-    """The manifest to go on with: a new one, or that of `folder`, which is there, if it is of these files and options.
+def begin_manifest(config: PrepareConfig, sources: Sequence[StudyFiles], folder: Path) -> dict[str, Any]:
+    """The manifest of `folder`, which exists: a new one, or the one there if it has these files and options.
 
-    Raises `CorpusError` where the folder holds anything else or a file has changed since.
+    Raises `CorpusError` where the folder holds anything else or a file has changed.
     """
     fresh = {
         "format": FORMAT,
@@ -109,7 +109,7 @@ def refuse_other(found: dict[str, Any], fresh: dict[str, Any], folder: Path) -> 
             "same tables, or another --output"
         )
     for before, now in zip(found["sources"], fresh["sources"], strict=True):
-        for option in ERRORS:
+        for option in OPTION_ERRORS:
             old, new = before.get(option), now.get(option)
             if (old and old["sha256"]) != (new and new["sha256"]):
                 path = new["path"] if new else old["path"]

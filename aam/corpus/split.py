@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aam.config import DataConfig
 from aam.errors import ConfigError, MetadataError
-from aam.io.ids import pick, read_ids
+from aam.io.ids import among, pick, read_ids
 from aam.text import counted, quote
 
 MIN_SIDE = 2
@@ -54,10 +54,9 @@ def split_samples(
 ) -> Sides:
     """Split samples by `config.validation_samples` if given, else at random by `config.validation_fraction`.
 
-    `groups` (sample id -> group) keeps whole groups on one side; the fraction then counts groups, and a sample without
-    a group is refused, because nobody could promise on which side its group is. `dropped` are ids that the table had
-    and that are no longer used (too shallow): the file may name them. A random split depends on the seed and the ids,
-    not on their order; `by_id` are the samples in the order of their ids, if that is known.
+    `groups` (sample id -> group) keeps whole groups on one side; the fraction then counts groups, and samples without
+    a group are refused. `dropped` are ids of the table that are no longer used, which the file may name. A random split
+    depends on the seed and the ids, not on their order; `by_id` are the samples in the order of their ids, if known.
 
     Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
     samples; `MetadataError` where groups are missing.
@@ -67,9 +66,9 @@ def split_samples(
         held_out = _given(sample_ids, config.validation_samples, dropped)
         if group_of is not None:
             _refuse_cut_groups(sample_ids, held_out, group_of, config)
-        outside = _inside(sample_ids, held_out)
+        outside = among(sample_ids, held_out)
     elif group_of is not None:
-        outside = _inside(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, group_of))
+        outside = among(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, group_of))
     else:
         order = np.array(sorted(range(len(sample_ids)), key=sample_ids.__getitem__), int) if by_id is None else by_id
         outside = np.zeros(len(sample_ids), dtype=bool)
@@ -89,13 +88,8 @@ def split_samples(
     return sides
 
 
-def _inside(sample_ids: Sequence[str], held_out: Collection[str]) -> NDArray[np.bool_]:
-    """Which of the samples [N] are held out."""
-    return np.fromiter((sample in held_out for sample in sample_ids), bool, len(sample_ids))
-
-
 def _drawn_places(count: int, fraction: float, seed: int) -> NDArray[np.int64]:
-    """Numbers of random single samples, about `fraction` of them, at least `MIN_SIDE` on either side if there are."""
+    """Numbers of random samples, about `fraction` of all, with at least `MIN_SIDE` on either side if possible."""
     most = max(count - MIN_SIDE, 0)
     return np.random.default_rng(seed).permutation(count)[: min(max(round(fraction * count), MIN_SIDE), most)]
 
@@ -118,7 +112,7 @@ def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mappin
 
 
 def _given(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]) -> set[str]:
-    """Ids of the file that are samples in use; ids that the table never had are refused."""
+    """Ids of the file that are samples in use; raises for ids that the table never had."""
     named = read_ids(file)
     used, gone = set(sample_ids), set(dropped)
     unknown = [sample for sample in named if sample not in used and sample not in gone]
@@ -190,7 +184,7 @@ def make_folds(
 
 
 def divisible(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None) -> tuple[int, str]:
-    """Into how many parts the rows of `target` [N] can go, and of what each is to have one: the rarest kind of them."""
+    """Most folds that the rows of `target` [N] allow, and what each fold needs one of: a group, a class or a sample."""
     if "group" in scheme and groups is not None:
         return len(set(groups)), "groups"
     if scheme == "stratified" and len(target):
@@ -214,7 +208,7 @@ def with_fewer_labels(fold: Fold, target: Sequence[Hashable], fraction: float, s
 
 
 def groups_on_both_sides(fold: Fold, groups: Sequence[Hashable]) -> list[Hashable]:
-    """Groups with samples in the training and in the test part of a fold, in order of appearance; a reason to warn."""
+    """Groups with samples in both parts of a fold, in order of appearance."""
     trained = {groups[row] for row in fold.train}
     return [group for group in dict.fromkeys(groups[row] for row in fold.test) if group in trained]
 

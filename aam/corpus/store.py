@@ -1,8 +1,8 @@
 """Arrays that grow on disk, part by part, into a folder that `aam.corpus.store` opens.
 
 While an array grows, its header says that it is empty; numpy leaves room in it for a larger number, so the length is
-written into the same bytes at the end. The manifest is replaced whole after each part and says how long every array
-was then: whatever a broken part has written beyond that is cut off when work goes on.
+written into the same bytes at the end. The manifest is replaced whole after each part and records the length of every
+array, to which each is cut when writing resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from aam.atomic import read_json, write_json
 from aam.errors import CorpusError, error_text
 from aam.io.files import digest
+from aam.text import one_line
 
 MANIFEST = "manifest.json"
 FORMAT = "aam corpus 2"
 """Counts up when older code can no longer read what is written."""
 BEGUN = {"complete", "config", "sources", "parts"}
 COMPLETE = {"arrays", "counts", "longest", "reasons"}
-"""What a manifest says from its start, and what at its end."""
+"""Keys of every manifest, and those that a complete one has besides."""
 AGAIN = "remove the folder and run `aam prepare` again"
 
 
@@ -43,11 +44,11 @@ class Store:
         try:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as fault:
-            raise CorpusError(f"{path} is damaged ({' '.join(str(fault).split())}); {AGAIN}") from fault
+            raise CorpusError(f"{path} is damaged ({one_line(fault)}); {AGAIN}") from fault
         return np.asarray(mapped)  # each slice of a numpy.memmap takes microseconds
 
     def check(self) -> Iterator[str]:
-        """Read every file and compare its digest; yields the name of each that is sound, raises for the first other."""
+        """Read every file and compare its digest; yields each name that agrees, raises for the first that differs."""
         for name, known in self.manifest["arrays"].items():
             found = digest(self.folder / f"{name}.npy")
             if found != known["sha256"]:
@@ -59,7 +60,7 @@ class Store:
 
 
 def open_store(folder: Path) -> Store:
-    """Open a folder after a look at the manifest and the size of each file; raises `CorpusError` naming the file."""
+    """Open a folder after checking its manifest and the size of each file; raises `CorpusError` naming the file."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise CorpusError(f"{folder} is no prepared corpus ({MANIFEST} is missing); write one with `aam prepare`")
@@ -75,7 +76,7 @@ def open_store(folder: Path) -> Store:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The record of a folder, complete or not; None where there is none. Raises `CorpusError` for one of other kind."""
+    """The manifest of a folder, complete or not; None without one. Raises `CorpusError` for one of another format."""
     path = folder / MANIFEST
     if folder.exists() and not folder.is_dir():
         raise CorpusError(f"{folder} is a file, expected a folder that `aam prepare` wrote")
@@ -95,7 +96,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Replace the record, whole or not at all."""
+    """Replace the manifest, whole or not at all."""
     write_json(folder / MANIFEST, manifest)
 
 
@@ -144,11 +145,11 @@ class GrowingArray:
         return np.memmap(self.path, self.dtype, "r", self.start + first * self.row_bytes, (count, *self.shape))
 
     def flush(self) -> None:
-        """See to it that the rows are on the disk."""
+        """Wait until the rows are on the disk."""
         os.fsync(self.file.fileno())
 
     def seal(self) -> None:
-        """Write the length into the header; the array is a file that `numpy.load` reads from here on."""
+        """Write the length into the header, after which `numpy.load` reads the file, and close it."""
         self.file.seek(0)
         self._write_header(self.rows)
         assert self.file.tell() == self.start, "numpy keeps the size of a header whose array has grown"
@@ -161,7 +162,7 @@ class GrowingArray:
 
 
 class StoreWriter:
-    """A folder that is being written; `record` is its manifest, which goes on where an unfinished one ended."""
+    """A folder being written; `record` is its manifest, new or that of an unfinished folder."""
 
     def __init__(self, folder: Path, record: dict[str, Any]):
         self.folder, self.record = folder, record
@@ -176,21 +177,21 @@ class StoreWriter:
             array.file.close()
 
     def array(self, name: str, dtype: str, shape: tuple[int, ...] = ()) -> GrowingArray:
-        """An array to append to: what its finished parts have written is kept, the rest is cut off."""
+        """An array to append to, cut to the rows of the finished parts."""
         if name not in self._arrays:
             keep = self.parts[-1]["rows"].get(name, 0) if self.parts else 0
             self._arrays[name] = GrowingArray(self.folder / f"{name}.npy", dtype, shape, keep)
         return self._arrays[name]
 
     def commit(self, part: dict[str, Any]) -> None:
-        """Note a finished part: from here on it stays."""
+        """Record a finished part: its rows are kept from here on."""
         for array in self._arrays.values():
             array.flush()
         self.parts.append(part | {"rows": {name: array.rows for name, array in self._arrays.items()}})
         write_manifest(self.folder, self.record)
 
     def complete(self, more: dict[str, Any], without: tuple[str, ...] = ()) -> None:
-        """Seal all arrays, note their digests, and make the folder one that opens, `without` some of them."""
+        """Seal all arrays and mark the folder as complete, with the digests of all arrays but those in `without`."""
         arrays = {}
         for name, array in sorted(self._arrays.items()):
             array.seal()

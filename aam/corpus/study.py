@@ -1,7 +1,4 @@
-"""From files to samples with labels: table, tokens, targets, covariates and groups of the samples that can be used.
-
-What `aam.corpus.pretraining` is to pretraining, this is to fine-tuning, prediction and baselines; no tree is needed.
-"""
+"""From files to samples with labels, for fine-tuning, prediction and baselines; no tree is needed."""
 
 from __future__ import annotations
 
@@ -14,10 +11,11 @@ import pandas as pd
 
 from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
 from aam.corpus.label_schema import class_names, refuse_leaks
-from aam.corpus.labels import Labels, Overlap, as_numbers, read_labels
+from aam.corpus.labels import Labels, MetadataOverlap, as_numbers, read_labels
 from aam.corpus.rarefy import choose_depth, keep_deep
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
+from aam.io.ids import among
 from aam.io.metadata import column, read_text, refuse_strangers
 from aam.io.table import EMPTY_SAMPLES, read_table
 from aam.text import quote
@@ -25,9 +23,9 @@ from aam.text import quote
 NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
 NO_TARGET = "samples without a target"
 MIN_SAMPLES = 4
-"""Fewer cannot be split into parts that train and test."""
+"""Fewer samples cannot be split into training and test samples."""
 SUBJECTS = {"host_subject", "host", "subject", "patient", "individual", "participant", "donor", "animal", "mouse"}
-"""Names, less `_id`, of columns that say whose a sample is."""
+"""Names, without `_id`, of metadata columns that identify the subject of a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class Study(TableSamples):
 
     labels: Labels
     classes: tuple[str, ...]
-    overlap: Overlap
+    overlap: MetadataOverlap
 
 
 def open_study(data: DataConfig, target: TargetConfig) -> Study:
@@ -46,7 +44,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
     table = read_table(files["table"], data.sequences)
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
-    table = table.keep(table.known_samples(labels.sample_ids), NOT_IN_METADATA)
+    table = table.keep(among(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
     if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(
@@ -65,7 +63,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
 
 
 def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
-    """Refuse too few samples, samples without a group, constant targets, and covariates that give the target away."""
+    """Raise for too few samples, samples without a group, constant targets, and covariates that predict the target."""
     if len(labels.sample_ids) < MIN_SAMPLES:
         raise MetadataError(
             f"{data.metadata}: {len(labels.sample_ids)} samples can be used, expected at least {MIN_SAMPLES}; check "
@@ -91,7 +89,7 @@ def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
 
 
 def likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
-    """The metadata column that looks like subjects with several samples each, by its name, and its values; or None."""
+    """Name and values of a metadata column that, by its name, holds subjects with several samples each; or None."""
     frame = read_text(path).reindex(sample_ids)
     for name in frame.columns:
         values = frame[name]

@@ -96,7 +96,7 @@ def weights_hash(encoder: ChunkedEncoder) -> str:
     return digest.hexdigest()
 
 
-def keys_of(tokens: NDArray[np.uint8]) -> list[bytes]:
+def token_keys(tokens: NDArray[np.uint8]) -> list[bytes]:
     """The key of each ASV [A] by its tokens [A, L]."""
     return [key.tobytes() for key in hash_sequences(unpadded_rows(tokens), KEY_BYTES)]
 
@@ -120,7 +120,7 @@ class ASVCache:
 
     def find(self, tokens: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Which ASVs of tokens [U, L] are on disk, bool [U], and the embeddings [known, D] of those, in their order."""
-        places = [self._where.get(key) for key in keys_of(tokens)]
+        places = [self._where.get(key) for key in token_keys(tokens)]
         known = np.array([place is not None for place in places], dtype=bool)
         by_part: dict[Path, list[tuple[int, int]]] = {}
         for number, place in enumerate(place for place in places if place is not None):
@@ -134,7 +134,7 @@ class ASVCache:
 
     def add(self, tokens: NDArray[np.uint8], embeddings: NDArray[np.float32]) -> None:
         """Keep the embeddings [n, D] of ASVs, tokens [n, L]; on disk once a part is full or `flush` is called."""
-        self._keys += keys_of(tokens)
+        self._keys += token_keys(tokens)
         self._rows += list(embeddings.astype(np.float32))
         if len(self._keys) >= PART_ROWS:
             self.flush()

@@ -18,7 +18,7 @@ from torch import Tensor
 from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
 from aam.corpus.batches import labelled_parts
 from aam.corpus.dataset import ASVDataset
-from aam.corpus.label_schema import EncodedLabels, unscaled
+from aam.corpus.label_schema import EncodedLabels, unscale_values
 from aam.errors import CheckpointError, ConfigError
 from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
@@ -94,7 +94,7 @@ def decode(raw: NDArray[np.float64], config: FinetuneConfig) -> NDArray[np.float
     """Raw outputs of one model [R, N, O, Q] in target units, or as log-probabilities."""
     if config.target.task not in NUMERIC_TASKS:
         return log_softmax(raw, axis=-1)
-    targets = [unscaled(raw[:, :, place], target) for place, target in enumerate(config.schema.numbers)]
+    targets = [unscale_values(raw[:, :, place], target) for place, target in enumerate(config.schema.numbers)]
     return np.stack(targets, axis=2)
 
 

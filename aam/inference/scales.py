@@ -28,7 +28,7 @@ from aam.models.latent_tree import Branches, LatentTree
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress
 from aam.phylogeny.engines import full_matrix
-from aam.phylogeny.targets import Targets, TreeTargets
+from aam.phylogeny.targets import BatchTargets, TreeTargets
 from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure, community
 from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
@@ -126,7 +126,7 @@ class ScaleSamples(NamedTuple):
 
     samples: list[Sample]
     encoding: Encoding
-    true: Targets
+    true: BatchTargets
 
 
 def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> ScaleSamples:

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.errors import TableError
-from aam.io.hdf5 import Source, check_bounds, check_indices, check_size, dataset, open_hdf5, read_strings
+from aam.io.hdf5 import HDF5File, check_bounds, check_indices, check_size, dataset, open_hdf5, read_strings
 from aam.io.raw_table import RawRows, RawTable, check_shape, cut_rows
 from aam.text import quote
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
 _ENTRIES_AT_ONCE = 1 << 18
-"""Entries of the second copy of a matrix that are in memory at a time."""
+"""Entries of the second copy of a matrix in memory at a time."""
 _HASHED_AT_ONCE = 1 << 15
-"""Entries that are hashed at a time: what that takes stays in a processor's cache."""
+"""Entries hashed at a time, few enough for the cache of a processor."""
 
 
 @contextmanager
@@ -62,8 +62,8 @@ def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
         yield RawRows(sample_ids, feature_ids, blocks)
 
 
-def _claimed_shape(source: Source) -> tuple[int, int]:
-    """(features, samples) of the file's `shape` attribute; a BIOM file without it is none."""
+def _claimed_shape(source: HDF5File) -> tuple[int, int]:
+    """(features, samples) of the `shape` attribute, which every BIOM file has."""
     attributes = source.file.attrs
     if "shape" not in attributes:
         raise source.error(
@@ -79,7 +79,7 @@ def _claimed_shape(source: Source) -> tuple[int, int]:
 
 
 def _compressed(
-    source: Source, axis: str, arrays: dict[str, Any], shape: tuple[int, int], entries: int
+    source: HDF5File, axis: str, arrays: dict[str, Any], shape: tuple[int, int], entries: int
 ) -> Iterator[tuple[slice, sparse.csr_array]]:
     """Checked sparse rows of one axis, about so many entries at a time, and which rows they are."""
     group, (rows, columns) = f"{axis}/matrix", shape
@@ -101,7 +101,7 @@ def _compressed(
         yield piece, sparse.csr_array(parts, shape=(len(bounds) - 1, columns))
 
 
-def _canonical(source: Source, values: sparse.csr_array) -> sparse.csr_array:
+def _canonical(source: HDF5File, values: sparse.csr_array) -> sparse.csr_array:
     """Rows with sorted columns; refuses a cell that is given twice, which would be summed."""
     values.sort_indices()
     if not values.has_canonical_format:

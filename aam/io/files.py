@@ -1,4 +1,8 @@
-"""Folders of output: may they be written to, and is this process alone there?"""
+"""Files that are given and folders that are written to: what they are, whether they can be used, and exclusive access.
+
+`lock_folder` uses `flock` itself. The package `filelock` leaves its lock file in the folder and, on file systems
+without `flock`, falls back to a marker file; that of a job killed on one host would block the next job on another.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from aam.errors import CheckpointError, InputError
 Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
 T = TypeVar("T")
 WEIGHTS = "model.safetensors"
-"""File that makes a folder a checkpoint."""
+"""The file whose presence makes a folder a checkpoint."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 GZIP_SIGNATURE = b"\x1f\x8b"
 MAX_LINE = 1 << 26
@@ -24,15 +28,15 @@ MAX_LINE = 1 << 26
 MAX_UNPACKED = 32 << 30
 """Bytes that the data of one file may take once unpacked."""
 FREE_UNPACKED = 64 << 20
-"""Bytes up to which nobody asks for a ratio."""
+"""Bytes up to which the ratio is not checked."""
 MAX_RATIO = 200
 """Unpacked over stored bytes. Real tables and artifacts stay below 20; a single deflate can reach 1,032."""
 LOCK = ".lock"
-"""File in a folder that a process has for itself."""
+"""File in a folder that a process has locked."""
 
 
 def is_inflated(unpacked: int, stored: int) -> bool:
-    """Whether data is out of proportion to what is stored, as in a file made to exhaust memory; both in bytes."""
+    """Whether unpacked data is far larger than what is stored, as in a file made to exhaust memory; both in bytes."""
     return unpacked > FREE_UNPACKED and unpacked > MAX_RATIO * stored
 
 
@@ -115,9 +119,9 @@ def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple
 
 
 def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` for a folder, there or to be made, that is a file, lies in one or cannot be written to.
+    """Raise `error` for a folder, existing or not, that is a file, lies in a file or cannot be written to.
 
-    Asked at the start, it saves hours of work.
+    Commands check this first, before hours of work.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -127,7 +131,7 @@ def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> Non
 
 
 def refuse_inside(folder: Path, option: str) -> None:
-    """Raise CheckpointError for a folder to write to that is a checkpoint: whatever else lies in it goes with it."""
+    """Raise CheckpointError for an output folder that is a checkpoint, which its run replaces as a whole."""
     if (folder / WEIGHTS).exists():
         raise CheckpointError(
             f"{option} {folder}: a checkpoint, which its run replaces as a whole; give another folder"
@@ -136,17 +140,17 @@ def refuse_inside(folder: Path, option: str) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
-    """Have a folder, made where there is none, for this process alone until the block ends.
+    """Lock a folder, which is made if absent, for this process until the block ends.
 
-    Raises `error` where another process has it. The system lets go of what a killed one had. A folder that was made
-    for nothing is gone afterwards.
+    Raises `error` where another process has locked it; the system releases the lock of a killed process. A folder that
+    was made here and is still empty at the end is removed.
     """
     refuse_unwritable(folder, option, error)
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
     with lock.open("a") as handle:
-        if not locked(handle, lock):
+        if not try_lock(handle, lock):
             raise error(
                 f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
             )
@@ -158,12 +162,14 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
                 folder.rmdir()
 
 
-def locked(handle: IO[str], path: Path) -> bool:
-    """Whether the open file at `path` is from now on this process's alone."""
+def try_lock(handle: IO[str], path: Path) -> bool:
+    """Lock the open file at `path` for this process; returns whether it has it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())  # who had it may have removed it meanwhile
+        return os.path.samestat(
+            os.fstat(handle.fileno()), path.stat()
+        )  # its last owner may have removed it since it was opened
     except (BlockingIOError, FileNotFoundError):
         return False
     except OSError:
-        return True  # the file system knows no locks, as Lustre in many clusters: go on without
+        return True  # a file system without locks, such as Lustre in many clusters: go on without one

@@ -1,8 +1,8 @@
-"""Text of an HDF5 dataset, read without HDF5's own handling of strings of variable length.
+"""HDF5 files, checked before they are read, and their text without HDF5's own handling of variable-length strings.
 
-Such a dataset holds references into heaps elsewhere in the file. With one wrong byte in them libhdf5 2.0 allocates and
-clears up to 4 GiB for one string, or walks a heap for ever. Here references and heaps are read as plain bytes and
-checked against the size of the file first.
+A dataset of such strings holds references into heaps elsewhere in the file. With one wrong byte in them libhdf5 2.0
+allocates and clears up to 4 GiB for one string, or never ends, and an index out of range ends the process. Therefore
+this check before reading: references and heaps are read as plain bytes and compared with the size of the file.
 Layout: HDF5 File Format Specification 3.0, section III.E (global heap, global heap ID).
 """
 
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from aam.errors import InputError
 from aam.io.files import MAX_RATIO, MAX_UNPACKED, is_inflated
-from aam.text import quote
+from aam.text import one_line, quote
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters that biom, h5py and ssu write; others need plug-ins or are rare enough to be untested."""
 REFERENCES_AT_ONCE = 1 << 13
-"""Strings whose references are Python objects at a time."""
+"""References of strings that are Python objects together."""
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 _FOUND = np.dtype([("index", "<u4"), ("start", "<i8"), ("size", "<u8")])
 """An object of a heap: its number there, the byte of the file at which it begins, its bytes."""
@@ -39,7 +39,7 @@ _OBJECT = struct.Struct("<HH4xQ")
 
 
 @dataclass(frozen=True)
-class Source:
+class HDF5File:
     """An open HDF5 file, where it lies, its name in messages, its size in bytes and the error that its faults raise."""
 
     file: h5py.File
@@ -56,20 +56,20 @@ class Source:
 
 
 @contextmanager
-def open_hdf5(path: Path, name: str, error: type[InputError]) -> Iterator[Source]:
-    """Open for reading; whatever HDF5 itself trips over inside the block becomes an `error` naming the file."""
+def open_hdf5(path: Path, name: str, error: type[InputError]) -> Iterator[HDF5File]:
+    """Open for reading; errors of HDF5 inside the block become an `error` naming the file."""
     try:
         # No cache of chunks: nothing is read twice, and a cache costs a megabyte a dataset and a third of the time.
         with h5py.File(path, "r", rdcc_nbytes=0) as file:
-            yield Source(file, path, name, path.stat().st_size, error)
+            yield HDF5File(file, path, name, path.stat().st_size, error)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as fault:
-        reason = " ".join(str(fault).split())
+        reason = one_line(fault)
         raise error(f"{name} is truncated or damaged HDF5 ({reason}); write or fetch the file again") from fault
 
 
-def dataset(source: Source, path: str, kinds: str, dimensions: int = 1) -> h5py.Dataset:
+def dataset(source: HDF5File, path: str, kinds: str, dimensions: int = 1) -> h5py.Dataset:
     """The dataset at `path`, checked: internal, stored in the file itself, known filters, expected type and rank.
 
     `kinds` holds numpy's dtype letters that are allowed ("iuf"); "S" stands for strings of fixed or variable length.
@@ -99,8 +99,8 @@ def dataset(source: Source, path: str, kinds: str, dimensions: int = 1) -> h5py.
     return node
 
 
-def _check_storage(source: Source, path: str, data: h5py.Dataset) -> None:
-    """Refuse data kept outside the file and filters nobody needs; two deflates in a row would square the ratio."""
+def _check_storage(source: HDF5File, path: str, data: h5py.Dataset) -> None:
+    """Refuse data outside the file, unusual filters, and a filter used twice, which would square its ratio."""
     plist = data.id.get_create_plist()
     if data.is_virtual:
         raise source.fail(f"{path!r} is a virtual dataset, expected data of the file itself")
@@ -116,7 +116,7 @@ def _check_storage(source: Source, path: str, data: h5py.Dataset) -> None:
         raise source.fail(f"{path!r} uses the same HDF5 filter more than once")
 
 
-def check_size(source: Source, datasets: Sequence[h5py.Dataset]) -> None:
+def check_size(source: HDF5File, datasets: Sequence[h5py.Dataset]) -> None:
     """Refuse datasets whose unpacked size, all together, is beyond the cap or out of proportion to what is stored."""
     unpacked = sum(max(data.size, math.prod(data.chunks or ())) * data.id.get_type().get_size() for data in datasets)
     stored = min(source.size, sum(data.id.get_storage_size() for data in datasets))
@@ -129,7 +129,7 @@ def check_size(source: Source, datasets: Sequence[h5py.Dataset]) -> None:
         raise source.fail(f"claims {unpacked:,} bytes of data in {stored:,} stored bytes (more than {MAX_RATIO} to 1)")
 
 
-def check_bounds(source: Source, group: str, indptr: NDArray[np.integer], entries: int) -> None:
+def check_bounds(source: HDF5File, group: str, indptr: NDArray[np.integer], entries: int) -> None:
     """Refuse row bounds [rows + 1] that do not rise from 0 to the number of entries."""
     if indptr[0] != 0:
         raise source.fail(f"{group}/indptr starts at {indptr[0]}, expected 0")
@@ -140,8 +140,8 @@ def check_bounds(source: Source, group: str, indptr: NDArray[np.integer], entrie
         raise source.fail(f"{group}/indptr falls at entry {int(falls.argmax()) + 1}, expected rising numbers")
 
 
-def check_indices(source: Source, group: str, indices: NDArray[np.integer], columns: int) -> None:
-    """Refuse column numbers that do not lie in [0, columns): they would make a reader leave its memory."""
+def check_indices(source: HDF5File, group: str, indices: NDArray[np.integer], columns: int) -> None:
+    """Refuse column numbers outside [0, columns), which would be read beyond an array."""
     outside = (indices < 0) | (indices >= columns)
     if outside.any():
         raise source.fail(
@@ -150,7 +150,7 @@ def check_indices(source: Source, group: str, indices: NDArray[np.integer], colu
         )
 
 
-def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
+def read_strings(source: HDF5File, data: h5py.Dataset) -> list[str]:
     """UTF-8 strings [n] of a checked dataset of rank 1, of fixed or variable length."""
     fixed = h5py.check_string_dtype(data.dtype).length is not None
     raw = (entry for some in _pieces(data[:]) for entry in some) if fixed else _variable(source, data)
@@ -167,12 +167,12 @@ def read_strings(source: Source, data: h5py.Dataset) -> list[str]:
 
 
 def _pieces(entries: NDArray) -> Iterator[list[Any]]:
-    """Entries as Python's own values, some at a time, since each takes many times the memory of what it comes from."""
+    """Entries as Python values, in blocks, since each takes many times the memory of an array element."""
     for start in range(0, len(entries), REFERENCES_AT_ONCE):
         yield entries[start : start + REFERENCES_AT_ONCE].tolist()
 
 
-def _variable(source: Source, data: h5py.Dataset) -> Iterator[bytes]:
+def _variable(source: HDF5File, data: h5py.Dataset) -> Iterator[bytes]:
     """Bytes of each string of variable length."""
     plist = source.file.id.get_create_plist()
     if plist.get_sizes() != (8, 8) or plist.get_userblock():
@@ -189,8 +189,10 @@ def _variable(source: Source, data: h5py.Dataset) -> Iterator[bytes]:
                 yield content[start : start + size].partition(b"\0")[0]
 
 
-def _starts(source: Source, data: h5py.Dataset, references: NDArray[np.void], content: mmap.mmap) -> NDArray[np.int64]:
-    """Where in the file each string begins, int64 [n]; a heap is looked through once, whatever refers to it."""
+def _starts(
+    source: HDF5File, data: h5py.Dataset, references: NDArray[np.void], content: mmap.mmap
+) -> NDArray[np.int64]:
+    """Where in the file each string begins, int64 [n]; each heap is read once."""
     starts = np.zeros(len(references), dtype=np.int64)
     asked = np.flatnonzero(references["length"])
     asked = asked[np.argsort(references["heap"][asked], kind="stable")]
@@ -207,8 +209,8 @@ def _starts(source: Source, data: h5py.Dataset, references: NDArray[np.void], co
     return starts
 
 
-def _references(source: Source, data: h5py.Dataset) -> NDArray[np.void]:
-    """References [n] of a dataset of strings; compressed chunks are moved, as they are, to a dataset of plain bytes."""
+def _references(source: HDF5File, data: h5py.Dataset) -> NDArray[np.void]:
+    """References [n] of a dataset of strings; compressed chunks are copied unchanged to a dataset of plain bytes."""
     plist = data.id.get_create_plist()
     if plist.get_layout() == h5py.h5d.CONTIGUOUS:
         start, size = data.id.get_offset(), data.size * _REFERENCE.itemsize
@@ -232,12 +234,12 @@ def _references(source: Source, data: h5py.Dataset) -> NDArray[np.void]:
         for chunk in chunks:
             mask, content = data.id.read_direct_chunk(chunk.chunk_offset)
             copy.write_direct_chunk(chunk.chunk_offset, content, mask)
-        del copy  # an open dataset goes on with the filter mask that the chunk had before it was written
+        del copy  # an open dataset keeps the filter mask that the chunk had before it was written
         return memory["copy"][:].view(_REFERENCE)
 
 
-def _objects(source: Source, content: mmap.mmap, heap: int) -> NDArray[np.void]:
-    """The objects of the heap at byte `heap`, as it has them."""
+def _objects(source: HDF5File, content: mmap.mmap, heap: int) -> NDArray[np.void]:
+    """The objects of the heap at byte `heap`, in its order."""
     if heap + _HEAP.size > len(content):
         raise source.fail(f"a heap of text at byte {heap:,} lies outside the file")
     signature, version, size = _HEAP.unpack_from(content, heap)

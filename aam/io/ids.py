@@ -1,10 +1,10 @@
-"""Many strings as one array of bytes: opened from a file at no cost, decoded one at a time."""
+"""Ids: their checks, lists of them in files, and many strings as one array of bytes, decoded one at a time."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -16,7 +16,7 @@ from aam.io.files import check_file, read_lines
 from aam.text import quote
 
 SAMPLE_ID, FEATURE_ID = "sample-id", "feature-id"
-"""How columns of ids are called in tables that are written; QIIME 2 knows both."""
+"""Names of the columns of ids in tables that are written, both known to QIIME 2."""
 MAX_SAMPLE_ID = 1024
 MAX_FEATURE_ID = 65536
 """Characters; a feature id may be a whole sequence."""
@@ -44,7 +44,7 @@ def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError],
 
 
 def _refuse_first(ids: Sequence[str], kind: str, name: str, error: type[InputError], longest: int) -> None:
-    """Raise for the first id that is empty, too long or not printable, if there is one: some signs are just rare."""
+    """Raise for the first id that is empty, too long or has a control character; others that are unprintable pass."""
     for row, text in enumerate(ids, 1):
         if not text:
             raise error(f"{name}: {kind} number {row} is empty; give each one an id")
@@ -119,6 +119,11 @@ class Texts(Sequence[str]):
 def pick(strings: Sequence[str], places: NDArray[np.integer]) -> Sequence[str]:
     """Some strings in this order: a list, or, of `Texts`, which may be millions, a part that stays undecoded."""
     return strings.take(places) if isinstance(strings, Texts) else [strings[place] for place in places]
+
+
+def among(ids: Sequence[str], wanted: Collection[str]) -> NDArray[np.bool_]:
+    """Which ids [n] are among the wanted ones, a set or the keys of a dictionary."""
+    return np.fromiter((text in wanted for text in ids), bool, len(ids))
 
 
 def encode_texts(strings: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -16,11 +16,11 @@ from aam.io.ids import check_ids, read_ids
 from aam.io.output import ids_path
 from aam.io.qza import open_artifact
 from aam.io.tsv import read_square_tsv
-from aam.text import quote
+from aam.text import one_line, quote
 
 OPTION = "--unifrac-matrix"
 TOLERANCE = 1e-6
-"""Asymmetry, diagonal and excess over 1 that single precision and rounded text explain."""
+"""Asymmetry, diagonal and excess over the largest value that single precision and rounded text may cause."""
 _ROWS_AT_ONCE = 512
 """Rows compared with their transpose at a time, so that checking takes little memory."""
 
@@ -67,9 +67,7 @@ def _from_npy(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as fault:
-        raise MatrixError(
-            f"{path} is no sound .npy array of numbers ({' '.join(str(fault).split())}); write it again"
-        ) from fault
+        raise MatrixError(f"{path} is no sound .npy array of numbers ({one_line(fault)}); write it again") from fault
     if mapped.dtype.kind not in "iuf":
         raise MatrixError(f"{path} holds {mapped.dtype}, expected numbers; write it again")
     return read_ids(ids_path(path), MatrixError, f"the ids of {path}"), np.array(mapped, dtype=np.float64)

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
            "missing", "restricted access"}  # fmt: skip
-"""What stands for no value, in any case: blanks, the words of INSDC, and what R, pandas, databases and Excel write."""
+"""Missing values, in lower case: blanks, the words of INSDC, and those that R, pandas, databases and Excel write."""
 MISSING_BECAUSE = "missing:"
-"""How the words of INSDC begin that give a reason, such as `missing: control sample`."""
+"""Prefix of the INSDC terms that give a reason, such as `missing: control sample`."""
 IN_PLAIN_WORDS = {
     "Found unrecognized ID column name '(.*?)' while": "the first column is named {}, expected 'sample-id'; rename it",
     "Metadata column name '(.*?)' conflicts with": "a column is named {}, which is kept for the ids; rename it",
 }
-"""What scikit-bio says at length of the commonest faults, such as tables that pandas has written."""
-SHOWN = 10
-"""Columns that are named where another was asked for."""
+"""Long messages of scikit-bio for the commonest faults, such as tables that pandas has written, and ours."""
+COLUMNS_LISTED = 10
+"""Columns that a message lists where the requested one is absent."""
 
 
 def read_metadata(path: Path | str) -> pd.DataFrame:
     """Columns of a metadata file, indexed by sample id (text); numbers are float64, the rest text.
 
-    NaN is whatever stands for no value: a number `not collected` leaves its column one of numbers.
-    Raises `MetadataError`, in one line, for whatever scikit-bio refuses: no id column, ids or columns that repeat, rows
+    Missing values (`MISSING`) are NaN, and leave a column of numbers one of numbers.
+    Raises `MetadataError`, in one line, for what scikit-bio refuses: no id column, ids or columns that repeat, rows
     longer than the header; and for text that is not UTF-8.
     """
     return _load(path, None)
@@ -52,7 +52,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
-    """What scikit-bio reads, with the columns of `types` read as told."""
+    """The frame that scikit-bio reads, with the columns named in `types` read as these types."""
     from skbio.metadata import SampleMetadata
     from skbio.metadata.io import MetadataFileError
 
@@ -93,12 +93,12 @@ def refuse_strangers(frame: pd.DataFrame, table_ids: Sequence[str], path: Path |
 
 
 def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
-    """One column of the metadata that came from `path`; a name that is not there is answered with those that are."""
+    """One column of the metadata that came from `path`; raises `MetadataError` with the known names for another."""
     if name in frame.columns:
         return frame[name]
     known = [str(other) for other in frame.columns]
     close = difflib.get_close_matches(name, known, n=1)
-    shown = few([repr(other) for other in known], SHOWN) or "none but the ids"
+    shown = few([repr(other) for other in known], COLUMNS_LISTED) or "none but the ids"
     hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}"
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 

@@ -31,7 +31,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
     refuse_unwritable(path.parent, "--output", ConfigError)
-    partial_of(path).exists()  # the system refuses names that are too long here, and not once all is done
+    partial_of(path).exists()  # the system refuses names that are too long here already
     for file in [path, *companions(path)]:
         refuse_existing(file)
     refuse_inside(path.parent, "--output")
@@ -55,9 +55,9 @@ def refuse_existing(path: Path) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A path in the same folder to write to: after the block the file takes the name `path`, after an error it goes.
+    """A path in the same folder to write to: after the block it is renamed to `path`, after an error removed.
 
-    Raises `ConfigError` where `path` has come to exist meanwhile.
+    Raises `ConfigError` where `path` exists by then.
     """
     with whole_file(path) as partial:
         yield partial
@@ -66,9 +66,9 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def through_memory(path: Path) -> Iterator[BytesIO]:
-    """A file in memory for a library to write, which after the block is written to `path` as a whole.
+    """A file in memory for a library to write to, whose content is written to `path` after the block.
 
-    On a full disk HDF5 loses data in silence or crashes, torch ends the process and numpy does not say why.
+    On a full disk HDF5 loses data silently or crashes, torch ends the process and numpy does not say why.
     """
     memory = BytesIO()
     yield memory
@@ -76,7 +76,7 @@ def through_memory(path: Path) -> Iterator[BytesIO]:
 
 
 def shell_path(path: Path) -> str:
-    """A path as an argument that a shell and a command line read as one."""
+    """A path quoted as one argument of a shell command."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 

@@ -15,7 +15,7 @@ import yaml
 
 from aam.errors import InputError, MatrixError, SequenceError, TableError, TreeError
 from aam.io.files import MAX_RATIO, MAX_UNPACKED, is_inflated
-from aam.text import quote
+from aam.text import one_line, quote
 
 MAX_METADATA = 1 << 20
 """Bytes of metadata.yaml."""
@@ -60,7 +60,7 @@ def open_artifact(path: Path, expected_type_prefix: str) -> Iterator[Path]:
                 with archive.open(entry) as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as fault:
-            reason = " ".join(str(fault).split())
+            reason = one_line(fault)
             raise payload.error(f"{path} is a damaged or unreadable zip ({reason}); fetch the .qza again") from fault
         yield target
 
@@ -104,9 +104,7 @@ def _type(archive: zipfile.ZipFile, root: str, path: Path, error: type[InputErro
     try:
         metadata = yaml.safe_load(archive.read(entry))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
-        raise error(
-            f"{path}: metadata.yaml is not YAML ({' '.join(str(fault).split())}); fetch the .qza again"
-        ) from fault
+        raise error(f"{path}: metadata.yaml is not YAML ({one_line(fault)}); fetch the .qza again") from fault
     if not isinstance(metadata, dict) or not isinstance(metadata.get("type"), str):
         raise error(f"{path}: metadata.yaml names no type; fetch the .qza again")
-    return " ".join(metadata["type"].split())
+    return one_line(metadata["type"])

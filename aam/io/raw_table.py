@@ -1,4 +1,4 @@
-"""What a table file says, before anyone believes its counts; every format reader returns this, one check reads it."""
+"""Content of a table file before its counts are checked: what each reader of a format returns, and the one check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aam.errors import TableError
 from aam.text import quote
 
 MAX_READS = 10**9 - 1
-"""Reads of one sample that numpy's exact hypergeometric draw (rarefaction) can take; no sequencer gives as many."""
+"""Most reads of a sample in numpy's exact hypergeometric draw (rarefaction); no sequencer gives as many."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RawRows:
 
 
 def rows_of(raw: RawTable) -> RawRows:
-    """A table that is in memory, as if it were read piece by piece."""
+    """A table in memory as one that is read in blocks."""
 
     def blocks(entries: int) -> Iterator[RawTable]:
         for rows in cut_rows(raw.values.indptr, entries):

@@ -30,7 +30,7 @@ ARTIFACT = "FeatureData[Sequence]"
 """QIIME 2 type that holds ASV sequences."""
 _MD5 = re.compile("[0-9a-f]{32}", re.IGNORECASE)
 _TAXON = re.compile("[dkpcofgs]__|.*;")
-"""How names of Greengenes, SILVA and GTDB begin, or ranks joined by semicolons."""
+"""Prefixes of names in Greengenes, SILVA and GTDB, or ranks joined by semicolons."""
 
 
 def _code_table() -> NDArray[np.uint8]:
@@ -45,7 +45,7 @@ _CODES = _code_table()
 
 
 class InvalidCharacter(NamedTuple):
-    """First character that is not DNA: `row` of the sequence, `position` in it (from 1), and how many rows have one."""
+    """First character that is not DNA: `row` of its sequence, `position` from 1, and how many rows have such a one."""
 
     row: int
     position: int
@@ -53,17 +53,17 @@ class InvalidCharacter(NamedTuple):
     rows: int
 
 
-def encode(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def encode_bases(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Codes of all characters in one array [sum of lengths], BAD where they are no DNA, and the lengths [A]."""
     text = "".join(sequences).encode("ascii", "replace")
     return _CODES[np.frombuffer(text, dtype=np.uint8)], np.fromiter(map(len, sequences), np.int64, len(sequences))
 
 
 def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
-    """Where the first character is that is no DNA; None where all are."""
+    """The first character that is not DNA; None where all are."""
     if is_dna(sequences):
         return None
-    codes, lengths = encode(sequences)
+    codes, lengths = encode_bases(sequences)
     bad, ends = np.flatnonzero(codes == BAD), np.cumsum(lengths)
     rows = np.unique(np.searchsorted(ends, bad, side="right"))
     row = int(rows[0])
@@ -74,7 +74,7 @@ def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
 def is_dna(sequences: Sequence[str]) -> bool:
     """Whether all of them are DNA in either case, RNA, or IUPAC codes."""
     return all(
-        (encode(sequences[start : start + SEQUENCES_AT_ONCE])[0] != BAD).all()
+        (encode_bases(sequences[start : start + SEQUENCES_AT_ONCE])[0] != BAD).all()
         for start in range(0, len(sequences), SEQUENCES_AT_ONCE)
     )
 
@@ -90,7 +90,7 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
     tokens = np.full((len(cut), 1 + max(map(len, cut), default=0)), PAD, dtype=np.uint8)
     tokens[:, 0] = START
     for start in range(0, len(cut), SEQUENCES_AT_ONCE):
-        codes, lengths = encode(cut[start : start + SEQUENCES_AT_ONCE])
+        codes, lengths = encode_bases(cut[start : start + SEQUENCES_AT_ONCE])
         if (codes == BAD).any():
             raise SequenceError(not_dna(cut, ids))
         rows = tokens[start : start + SEQUENCES_AT_ONCE, 1:]
@@ -99,7 +99,7 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
 
 
 def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
-    """What to say of sequences of which some are no DNA."""
+    """Message for sequences some of which are not DNA."""
     fault = find_invalid(sequences)
     assert fault is not None
     who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
@@ -181,7 +181,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
     if path is None:
         if fault := find_invalid(ids):
             raise SequenceError(_not_dna(ids, fault, table))
-        return [plain(text) for text in ids]
+        return [to_plain_dna(text) for text in ids]
     records = read_sequences(path)
     missing = [text for text in ids if text not in records]
     if missing:
@@ -197,11 +197,11 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
             f"{fault.character!r} at position {fault.position}; expected A C G T U or IUPAC codes; {advice}"
         )
-    return [plain(text) for text in found]
+    return [to_plain_dna(text) for text in found]
 
 
-def plain(text: str) -> str:
-    """Upper case, T for U; the very text where it is so already, since a table has many."""
+def to_plain_dna(text: str) -> str:
+    """Upper case, T for U; the same string object where nothing changes, since a table has many."""
     return text if text.isupper() and "U" not in text else text.upper().replace("U", "T")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from aam.io.tsv import read_table_tsv
 ARTIFACT = "FeatureTable[Frequency]"
 """QIIME 2 type that holds counts."""
 
-WHOLE = 1 << 62
+WHOLE_TABLE = 1 << 62
 """Entries of a block that is the whole table."""
 
 STORED_ZEROS = "samples with stored zeros, which were removed"
@@ -56,7 +56,7 @@ class Table:
         return self.stored if self.rows is None else self.stored[self.rows]
 
     def doubts(self) -> list[str]:
-        """A warning of counts that are all 1; the first ones tell most tables, so that none is read for it."""
+        """A warning where all counts are 1; the first 1,000 decide for most tables, without reading all."""
         counts = self.stored.data
         if (counts[:1000] != 1).any() or (counts != 1).any():
             return []
@@ -75,7 +75,7 @@ class Table:
         return asvs if self.rows is None else asvs[self.rows]
 
     def stored_rows(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The rows of `stored` that samples, given by number [n], have [n]."""
+        """The rows [n] of `stored` that hold these samples, numbers [n]."""
         places = np.asarray(samples, dtype=np.int64)
         return places if self.rows is None else self.rows[places]
 
@@ -94,11 +94,6 @@ class Table:
         ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
         return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
 
-    def known_samples(self, ids: Iterable[str]) -> NDArray[np.bool_]:
-        """Which samples [samples] are among these ids."""
-        wanted = set(ids)
-        return np.array([sample in wanted for sample in self.sample_ids], dtype=bool)
-
     def keep(self, kept: NDArray[np.bool_], reason: str) -> Table:
         """The table of the samples that are `kept` [samples]; the ids of the others are in `dropped` under `reason`."""
         if kept.all():
@@ -107,7 +102,7 @@ class Table:
         return replace(self.select(samples=np.flatnonzero(kept)), dropped={**self.dropped, reason: gone})
 
     def carried(self) -> Table:
-        """The table of the ASVs that some sample carries."""
+        """The table of the ASVs that at least one sample carries."""
         return self.select(asvs=np.flatnonzero(carriers_of(self.counts)))
 
 
@@ -125,8 +120,8 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     """
     path = Path(path)
     with open_rows(path, sequences is not None) as rows:
-        (raw,) = rows.blocks(WHOLE)
-    found = clean(raw, str(path))
+        (raw,) = rows.blocks(WHOLE_TABLE)
+    found = clean_counts(raw, str(path))
     refuse_empty(found.sample_ids, raw.sample_ids, path)
     seen = np.bincount(found.counts.indices, minlength=len(raw.feature_ids)) > 0
     asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
@@ -141,16 +136,16 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     )
 
 
-class Cleaned(NamedTuple):
-    """Samples that have reads, `counts` int64 [samples, features] without stored zeros; reason -> ids left out."""
+class CleanCounts(NamedTuple):
+    """Samples with reads, `counts` int64 [samples, features] without stored zeros, and the ids left out by reason."""
 
     counts: sparse.csr_array
     sample_ids: list[str]
     dropped: dict[str, list[str]]
 
 
-def clean(raw: RawTable, name: str) -> Cleaned:
-    """Some samples of a table as whole counts, less stored zeros and samples without reads; see `whole_counts`."""
+def clean_counts(raw: RawTable, name: str) -> CleanCounts:
+    """Samples of a table as whole counts (`whole_counts`), without stored zeros and samples without reads."""
     counts = whole_counts(raw, name)
     zero_rows = np.unique(np.searchsorted(counts.indptr, np.flatnonzero(counts.data == 0), side="right") - 1)
     counts.eliminate_zeros()
@@ -160,7 +155,7 @@ def clean(raw: RawTable, name: str) -> Cleaned:
         EMPTY_SAMPLES: [raw.sample_ids[row] for row in np.flatnonzero(~reads)],
     }
     kept = [raw.sample_ids[row] for row in np.flatnonzero(reads)]
-    return Cleaned(counts if reads.all() else counts[reads], kept, ids)
+    return CleanCounts(counts if reads.all() else counts[reads], kept, ids)
 
 
 def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> None:
@@ -171,7 +166,7 @@ def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> No
 
 @contextmanager
 def open_rows(path: Path, with_sequences: bool) -> Iterator[RawRows]:
-    """An open table file of any known kind, its ids checked; `with_sequences`: its feature ids need not be DNA."""
+    """Open a table file of any known format and check its ids; `with_sequences`: feature ids need not be DNA."""
     check_file(path, "--table", TableError)
     with _open_raw(path) as rows:
         check_ids(rows.sample_ids, "sample id", str(path), TableError)

@@ -18,15 +18,15 @@ from scipy import sparse
 from aam.errors import InputError, TableError
 from aam.io.files import read_lines
 from aam.io.raw_table import RawTable, check_shape
-from aam.text import quote
+from aam.text import one_line, quote
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TAXONOMY = {"taxonomy", "consensus lineage", "consensuslineage"}
-"""Names (lower case) of a last column that is no sample."""
+"""Names, in lower case, of a last column that is not a sample."""
 _CELLS_AT_ONCE = 1 << 22
-"""Cells of one piece: a large table never stands in memory as a dense one."""
+"""Cells of one block, so that a large table is never dense in memory."""
 
 
 def read_table_tsv(path: Path, name: str) -> RawTable:
@@ -100,7 +100,7 @@ def _rows(
     except pd.errors.EmptyDataError:
         return
     except pd.errors.ParserError as fault:
-        raise error(f"{name}: {' '.join(str(fault).split())}; every row needs as many fields as the header") from fault
+        raise error(f"{name}: {one_line(fault)}; every row needs as many fields as the header") from fault
     except UnicodeDecodeError:
         for _ in read_lines(path, name, error):  # raises with the number of the line
             pass

@@ -1,4 +1,4 @@
-"""Whole matrices of UniFrac: one answer whichever engine computes it.
+"""Whole matrices of UniFrac and Faith PD by one of three engines, which agree.
 
 `torch` is the kernel of `aam.phylogeny.unifrac` in blocks; `unifrac` the package of that name, where it is installed;
 `skbio` scikit-bio, slow, the reference.
@@ -20,7 +20,7 @@ from aam.config import UnifracEngine
 from aam.errors import ConfigError
 from aam.observer import Progress
 from aam.phylogeny import unifrac
-from aam.phylogeny.unifrac import Branches, Community, Measure, SparseSample
+from aam.phylogeny.unifrac import BranchShares, Community, Measure, SparseSample
 
 UNIFRAC = {
     "unweighted": "unweighted_fp64",
@@ -36,9 +36,9 @@ SKBIO: dict[str, tuple[str, dict[str, bool]]] = {
 }
 """Metrics of scikit-bio with their options."""
 BLOCK = 128
-"""Samples whose branches are held as plain numbers at a time; a multiple of 8, as presence is packed into bits."""
+"""Samples whose branches are float64 together; a multiple of 8, because presence is packed into bits."""
 STRIP = 512
-"""Rows of the matrix that are worked on at a time."""
+"""Rows of the matrix computed together."""
 MEMORY = 2**29
 """Bytes that the branches of one matrix product may take, with a copy times their lengths."""
 
@@ -90,7 +90,7 @@ def skbio_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
 
 
 def _names(samples: Community) -> list[str]:
-    """What leaves are called in the tree that the packages see."""
+    """Names of the leaves in the tree that is given to other packages."""
     return [f"t{leaf}" for leaf in range(len(samples.tree.tip_names))]
 
 
@@ -118,7 +118,7 @@ def _unifrac_input(samples: Community) -> tuple[ModuleType, Any, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps from the user what the package's use of other packages gives rise to: deprecations, advice on alpha 1."""
+    """Suppress warnings of the package: deprecations in what it uses, advice on alpha 1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -136,14 +136,14 @@ def _import(name: str) -> ModuleType:
         ) from error
 
 
-def matrix(samples: Community, measure: Measure, progress: Progress) -> np.ndarray:
+def torch_matrix(samples: Community, measure: Measure, progress: Progress) -> np.ndarray:
     """UniFrac of all pairs, float64 [n, n], exactly symmetric with an exactly zero diagonal."""
     if measure.metric == "unweighted":
         return _unweighted(samples, progress)
     return _weighted(samples, measure, progress)
 
 
-def faith_pd(samples: Community, progress: Progress) -> np.ndarray:
+def torch_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
     """Faith PD of all samples, float64 [n]."""
     values = np.empty(samples.counts.shape[0])
     for start, branches in _blocks(samples):
@@ -153,14 +153,17 @@ def faith_pd(samples: Community, progress: Progress) -> np.ndarray:
     return values
 
 
-def _blocks(samples: Community) -> Iterator[tuple[int, Branches]]:
+def _blocks(samples: Community) -> Iterator[tuple[int, BranchShares]]:
     """`BLOCK` samples at a time, with the number of the first; all blocks have the same branches in the same order."""
     counts, total = samples.counts, samples.counts.shape[0]
-    ranges = unifrac.ranges(samples.tree, np.arange(counts.shape[1]))
+    ranges = unifrac.branches_above(samples.tree, np.arange(counts.shape[1]))
     for start in range(0, total, BLOCK):
         rows = [slice(*counts.indptr[row : row + 2]) for row in range(start, min(start + BLOCK, total))]
         leaves = [counts.indices[row] for row in rows]
-        yield start, Branches(unifrac.shares(ranges, leaves, [counts.data[row] for row in rows]), ranges.length)
+        yield (
+            start,
+            BranchShares(unifrac.shares_below(ranges, leaves, [counts.data[row] for row in rows]), ranges.length),
+        )
 
 
 def _unweighted(samples: Community, progress: Progress) -> np.ndarray:
@@ -221,8 +224,8 @@ def _mirror(matrix: np.ndarray) -> None:
         matrix[row + STRIP :, strip] = matrix[strip, row + STRIP :].T
 
 
-MATRIX = {"torch": matrix, "unifrac": unifrac_matrix, "skbio": skbio_matrix}
-FAITH_PD = {"torch": faith_pd, "unifrac": unifrac_faith_pd, "skbio": skbio_faith_pd}
+MATRIX = {"torch": torch_matrix, "unifrac": unifrac_matrix, "skbio": skbio_matrix}
+FAITH_PD = {"torch": torch_faith_pd, "unifrac": unifrac_faith_pd, "skbio": skbio_faith_pd}
 
 
 def full_matrix(samples: Community, measure: Measure, engine: UnifracEngine, progress: Progress) -> np.ndarray:

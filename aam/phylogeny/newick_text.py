@@ -1,4 +1,4 @@
-"""The characters of a Newick file: which of them carry structure, what a name says, and where a fault stands."""
+"""Text of a Newick file: which bytes are structure, the names in it, and the position of a fault in messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aam.errors import TreeError
 from aam.text import quote
 
 MAX_BYTES = 2**30
-"""Largest Newick text that is parsed: one GiB holds about 20 million tips; what is longer is a mistake or an attack."""
+"""Largest Newick text that is parsed: one GiB holds about 20 million tips."""
 OPEN, CLOSE, COMMA, COLON, END, QUOTE, BRACKET_OPEN, BRACKET_CLOSE = (ord(character) for character in "(),:;'[]")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HIDDEN = ord("x")
@@ -18,7 +18,7 @@ HIDDEN = ord("x")
 
 
 class NewickText:
-    """The bytes of a tree, comments blanked, with the one way to complain about a place in them.
+    """The bytes of a tree with comments blanked; `fail` raises for a place in them.
 
     `text`, with the same as `data` uint8; `skeleton` uint8, in which quoted names hold no character that has a meaning.
     All are the text that was given where it has no comments and no quotes: a tree of 200,000 tips is 40 MB of it.
@@ -39,7 +39,7 @@ class NewickText:
 
     def fail(self, at: int, problem: str) -> NoReturn:
         """Raise `TreeError` at byte `at`, given to the user as a 1-based character position."""
-        raise TreeError(f"{self.source}, character {character(self.raw, at):,}: {problem}")
+        raise TreeError(f"{self.source}, character {character_number(self.raw, at):,}: {problem}")
 
     def name(self, begin: int, end: int) -> str:
         """The name written in bytes [begin, end): outer white space and quotes removed, decoded as UTF-8."""
@@ -92,13 +92,13 @@ class NewickText:
         return closing + 1
 
 
-def character(raw: bytes, at: int) -> int:
+def character_number(raw: bytes, at: int) -> int:
     """The 1-based number of the character that begins at byte `at`, not counting a byte order mark."""
     return len(raw.removeprefix(BYTE_ORDER_MARK)[:at].decode("utf-8", errors="replace")) + 1
 
 
-def shown(text: bytes, most: int) -> str:
-    """The first bytes of a text as they stand in a message."""
+def quote_bytes(text: bytes, most: int) -> str:
+    """The first bytes of a text for a message."""
     return repr(text[:most].decode("latin-1"))
 
 

@@ -1,6 +1,7 @@
-"""What a batch of samples is trained towards: their UniFrac, their Faith PD, the tree distances of their ASVs.
+"""Targets of a batch of samples: their UniFrac and Faith PD, and the tree distances of their ASVs.
 
-Computed from what was drawn for the batch, so input and target always agree, and no matrix of all samples exists.
+They are computed from the reads drawn for the batch, so that they agree with the input and no matrix of all samples
+is needed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from aam.phylogeny import unifrac
 from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure
 
+Arrays = Sequence[np.ndarray]
+"""One array for each sample."""
+
 
 @dataclass(frozen=True)
-class Targets:
+class BatchTargets:
     """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None where there is no tree.
 
     UniFrac is NaN between samples of different trees, where it is not defined.
@@ -62,13 +66,13 @@ class TreeTargets:
         depth = self.tree.depths()
         return depth[self.tree.tips()], _ancestor_depths(self.tree, depth)
 
-    def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Targets:
-        """Targets of B samples: of each its ASVs (int [n]) and their counts (int [n]); the ids play no part here."""
-        branches = unifrac.branches(self.tree, [self._leaf[columns] for columns in asvs], counts)
-        return Targets(unifrac.distances(branches, self.measure), unifrac.faith_pd(branches))
+    def __call__(self, sample_ids: Sequence[str], asvs: Arrays, counts: Arrays) -> BatchTargets:
+        """Targets of B samples, each with its ASVs (int [n]) and their counts (int [n]); the ids are not used."""
+        branches = unifrac.branch_shares(self.tree, [self._leaf[columns] for columns in asvs], counts)
+        return BatchTargets(unifrac.distances(branches, self.measure), unifrac.faith_pd(branches))
 
     def tree_of(self, sample_ids: Sequence[str]) -> Tree:
-        """The tree that samples are measured on."""
+        """The tree of these samples."""
         return self.tree
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> np.ndarray:
@@ -108,7 +112,7 @@ class ForestTargets:
     def __init__(self, targets: Sequence[TreeTargets], study_of: Mapping[str, int]) -> None:
         self._targets, self._study_of = list(targets), study_of
 
-    def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Targets:
+    def __call__(self, sample_ids: Sequence[str], asvs: Arrays, counts: Arrays) -> BatchTargets:
         """Targets of B samples; UniFrac between studies is NaN."""
         study = np.array([self._study_of[sample_id] for sample_id in sample_ids])
         unifrac, faith_pd = np.full((len(study), len(study)), np.nan), np.empty(len(study))
@@ -117,10 +121,10 @@ class ForestTargets:
             parts = ([values[row] for row in rows.tolist()] for values in (sample_ids, asvs, counts))
             found = self._targets[number](*parts)
             unifrac[np.ix_(rows, rows)], faith_pd[rows] = found.unifrac, found.faith_pd
-        return Targets(unifrac, faith_pd)
+        return BatchTargets(unifrac, faith_pd)
 
     def tree_of(self, sample_ids: Sequence[str]) -> Tree:
-        """The tree that samples of one study are measured on; raises `TreeError` for samples of several."""
+        """The tree of samples of one study; raises `TreeError` for samples of several."""
         return self._of_one_study(sample_ids).tree
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray:
@@ -144,8 +148,8 @@ class MatrixTargets:
         self._row = {sample_id: row for row, sample_id in enumerate(ids)}
         self._values = values
 
-    def __call__(self, sample_ids: Sequence[str], asvs: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Targets:
-        """Targets of B samples by id; what was drawn of them plays no part. Raises `MatrixError` for unknown ids."""
+    def __call__(self, sample_ids: Sequence[str], asvs: Arrays, counts: Arrays) -> BatchTargets:
+        """Targets of B samples by id alone; raises `MatrixError` for unknown ids."""
         absent = [sample_id for sample_id in sample_ids if sample_id not in self._row]
         if absent:
             raise MatrixError(
@@ -153,10 +157,10 @@ class MatrixTargets:
                 "drop them from the table or compute the matrix with them"
             )
         rows = [self._row[sample_id] for sample_id in sample_ids]
-        return Targets(np.array(self._values[np.ix_(rows, rows)], dtype=np.float64), None)
+        return BatchTargets(np.array(self._values[np.ix_(rows, rows)], dtype=np.float64), None)
 
     def tree_of(self, sample_ids: Sequence[str]) -> None:
-        """None: a matrix takes its place."""
+        """None: a matrix replaces the tree."""
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> None:
-        """None: a matrix of samples says nothing about ASVs."""
+        """None: a matrix of samples has no distances of ASVs."""

@@ -1,4 +1,4 @@
-"""Which ASVs of a table are tips of a tree."""
+"""Rooted trees as arrays, read from Newick and checked for UniFrac, and which ASVs of a table are their tips."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
-from aam.phylogeny.newick_text import character, check_size
+from aam.phylogeny.newick_text import character_number, check_size
 from aam.text import quote
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
 SHORTEST, LONGEST = 1e-15, 1e18
-"""Total length of a tree: float32 holds the squares of both, and no unit of time or change leads beyond them."""
+"""Bounds of the total length of a tree: float32 holds the squares of both, and no real unit exceeds them."""
 EXAMPLES = 3
 """Names quoted in a message."""
 
@@ -25,7 +25,7 @@ EXAMPLES = 3
 class Tree:
     """N nodes in postorder (children before parents, root last); leaves numbered from left to right, as in `tip_names`.
 
-    Leaves below node k are `first[k] <= leaf < last[k]` (int32 [N]), so whatever a sample carries below a branch is
+    Leaves below node k are `first[k] <= leaf < last[k]` (int32 [N]), so the reads of a sample below a branch are
     one difference of cumulative sums over leaves. `length` float64 [N] is the branch above the node, finite and >= 0;
     that of the root is the stem, which every sample shares. `parent` int32 [N], -1 for the root. `source` names it in
     messages.
@@ -39,9 +39,9 @@ class Tree:
     source: str = "tree"
 
     def shear(self, names: Iterable[str]) -> Tree:
-        """The tree of the given tips alone (any order): nodes above none of them vanish, chains of only children merge.
+        """The tree of the given tips (any order), without nodes above none of them; chains of only children merge.
 
-        What lies above the last common ancestor stays as the root's stem, so UniFrac and Faith PD of these tips are
+        The branches above the last common ancestor become the root's stem, so UniFrac and Faith PD of these tips are
         those of the whole tree. Raises `TreeError` for no names and for names that are not tips.
         """
         names, keep = list(names), np.zeros(len(self.tip_names), dtype=bool)
@@ -181,7 +181,7 @@ def _where(newick: Newick, node: int, data: bytes) -> str:
     tip = np.searchsorted(newick.tips, node)
     is_tip = tip < len(newick.tips) and newick.tips[tip] == node
     name = f"tip {quote(newick.tip_names[tip])}" if is_tip else "an inner node"
-    return f"{name} at character {character(data, newick.start[node]):,}"
+    return f"{name} at character {character_number(data, newick.start[node]):,}"
 
 
 @dataclass(frozen=True)

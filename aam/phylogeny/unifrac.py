@@ -4,6 +4,9 @@ With leaves numbered in postorder each branch covers a range of them, so the rea
 difference of its cumulative sum. Only leaves that occur in the set take part, and branches above the same of them are
 one branch, so U leaves make at most 2U - 1 branches however large the tree is.
 
+scikit-bio and the `unifrac` package compute matrices of whole tables (`aam.phylogeny.engines`); a batch needs those of
+the few samples that were just drawn, from arrays that worker processes share.
+
 Definitions, with `l` the length of a branch and `p`, `q` the fractions of the two samples' reads below it:
 unweighted  sum l [exactly one of p, q > 0] / sum l [p > 0 or q > 0]          (Lozupone and Knight 2005)
 weighted    sum l |p - q|;  normalized: divided by sum l (p + q)              (Lozupone et al. 2007)
@@ -54,7 +57,7 @@ class Measure(NamedTuple):
     alpha: float
 
 
-class Ranges(NamedTuple):
+class BranchRanges(NamedTuple):
     """The K distinct branches above a set of leaves: `first[k] <= rank < last[k]` (int32 [K]) are the leaves below one.
 
     `rank` int32 [all leaves + 1]: how many leaves of the set come before each leaf of the tree. `length` float64 [K].
@@ -66,7 +69,7 @@ class Ranges(NamedTuple):
     length: np.ndarray
 
 
-class Branches(NamedTuple):
+class BranchShares(NamedTuple):
     """What B samples carry: `share` float64 [K, B], the fraction of a sample's reads below a branch; `length` [K].
 
     The column of a sample without reads is 0.
@@ -76,7 +79,7 @@ class Branches(NamedTuple):
     length: np.ndarray
 
 
-def ranges(tree: Tree, leaves: np.ndarray) -> Ranges:
+def branches_above(tree: Tree, leaves: np.ndarray) -> BranchRanges:
     """The branches above the given leaves, int [n] in any order, at most two less one a leaf."""
     occurring = np.zeros(len(tree.tip_names) + 1, dtype=np.int32)
     occurring[leaves + 1] = 1
@@ -85,10 +88,10 @@ def ranges(tree: Tree, leaves: np.ndarray) -> Ranges:
     nodes = np.flatnonzero(first < last)
     first, last = first[nodes], last[nodes]
     starts, length = merge_equal_ranges(first, last, tree.length[nodes])
-    return Ranges(rank, first[starts], last[starts], length)
+    return BranchRanges(rank, first[starts], last[starts], length)
 
 
-def shares(ranges: Ranges, leaves: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> np.ndarray:
+def shares_below(ranges: BranchRanges, leaves: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> np.ndarray:
     """`Branches.share` of B samples, each given as leaf numbers in any order and their counts (integers >= 0).
 
     A leaf named twice counts with both numbers. Raises `ValueError` for counts that are not integers: only differences
@@ -109,18 +112,18 @@ def shares(ranges: Ranges, leaves: Sequence[np.ndarray], counts: Sequence[np.nda
     return share
 
 
-def branches(tree: Tree, leaves: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Branches:
-    """`ranges` and `shares` of one batch of samples."""
-    found = ranges(tree, np.concatenate(leaves))
-    return Branches(shares(found, leaves, counts), found.length)
+def branch_shares(tree: Tree, leaves: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> BranchShares:
+    """What a batch of samples carries; arguments as in `shares_below`."""
+    found = branches_above(tree, np.concatenate(leaves))
+    return BranchShares(shares_below(found, leaves, counts), found.length)
 
 
-def faith_pd(branches: Branches) -> np.ndarray:
+def faith_pd(branches: BranchShares) -> np.ndarray:
     """Faith's phylogenetic diversity [B]: the length of all branches with reads below them, the stem included."""
     return branches.length @ (branches.share > 0)
 
 
-def distances(branches: Branches, measure: Measure) -> np.ndarray:
+def distances(branches: BranchShares, measure: Measure) -> np.ndarray:
     """Distances between all samples, float64 [B, B], exactly symmetric with an exactly zero diagonal."""
     if measure.metric == "unweighted":
         present = (branches.share > 0).astype(np.float64)
@@ -149,20 +152,20 @@ class SparseSample(NamedTuple):
     share: np.ndarray
 
 
-def sparse_sample(branches: Branches, sample: int) -> SparseSample:
-    """The branches that one of the samples holds."""
+def sparse_sample(branches: BranchShares, sample: int) -> SparseSample:
+    """The branches that one of the samples has reads below."""
     at = np.flatnonzero(branches.share[:, sample])
     return SparseSample(at, branches.share[at, sample])
 
 
 class Columns(Protocol):
-    """Samples made ready to be compared with one sample after another."""
+    """Samples prepared to be compared with one other sample at a time."""
 
     def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
         """Distances [B - start] of the samples from number `start` on to the other one."""
 
 
-def columns_of(branches: Branches, measure: Measure) -> Columns:
+def columns_of(branches: BranchShares, measure: Measure) -> Columns:
     """The samples as columns of an abundance-weighted metric."""
     if measure.metric == "generalized":
         return GeneralizedColumns(branches, measure.alpha)
@@ -173,7 +176,7 @@ class WeightedColumns:
     """Weighted UniFrac: `sum l |p - q| = sum l p + sum l q - 2 sum l min(p, q)`, and the minimum is 0 off the branches
     of either sample; so only those of one sample are visited, a tenth of all or less."""
 
-    def __init__(self, branches: Branches, normalized: bool):
+    def __init__(self, branches: BranchShares, normalized: bool):
         self.branches, self.normalized = branches, normalized
         self.total = branches.length @ branches.share
 
@@ -189,7 +192,7 @@ class WeightedColumns:
 class GeneralizedColumns:
     """Generalized UniFrac; a branch that only one sample holds adds `l p^alpha` above and below the fraction line."""
 
-    def __init__(self, branches: Branches, alpha: float):
+    def __init__(self, branches: BranchShares, alpha: float):
         self.branches, self.alpha = branches, alpha
         self.alone = branches.length[:, None] * _power(branches.share, alpha)
         self.total = self.alone.sum(axis=0)

@@ -1,4 +1,4 @@
-"""A stand-in phylogeny without alignment or inference: UPGMA on distances between ASVs."""
+"""UPGMA trees of distances between ASVs, as substitutes for a phylogeny, without alignment or inference."""
 
 from __future__ import annotations
 

@@ -57,11 +57,11 @@ from aam.training.state import TrainState
 MIN_SAMPLES = 2
 """Scales of features and targets need two samples."""
 NEVER = 2**31
-"""Steps between evaluations: nothing is held out of a fit, so nothing is evaluated but the end."""
+"""Steps between evaluations: a fit holds nothing out, so only its end is evaluated."""
 
 
 class Unstoppable:
-    """Nothing ends a fit after a step; Ctrl-C raises as everywhere in Python."""
+    """A stop request that never comes; Ctrl-C raises KeyboardInterrupt."""
 
     requested, name = False, ""
 
@@ -75,7 +75,7 @@ class TargetValues:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the targets, which nobody sees."""
+        """Names of the targets, for internal use."""
         return tuple(f"y{place}" for place in range(max(1, self.numbers.shape[1])))
 
     @property
@@ -165,7 +165,7 @@ class FineTuned(TakesTables):
         return TableSamples(table, tokenize_table(table, config.data.max_bp)).drawn(draw)
 
     def _predictions(self, X: Any) -> Predictions:
-        """What the model says of each row of X, its draws averaged."""
+        """Predictions for each row of X, averaged over draws."""
         check_is_fitted(self, "model_")
         table = self._read(X, fitting=False)
         warn_of_other_region(table, self.model_.encoder.asv_encoder)
@@ -184,14 +184,14 @@ def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASV
 
 
 def no_checkpoint(state: TrainState, name: str) -> Path:
-    """Nothing is written: there is no run to go on with, and the model stays in memory."""
+    """Write no checkpoint: the model stays in memory."""
     return Path(name)
 
 
 def train_model(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
-    """The model at the end of its budget, for any table."""
+    """The model at the end of its budget."""
     batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
     run, state = assemble(config, learner, batches, Seams(lambda learner: {}, selects=False))

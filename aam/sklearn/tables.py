@@ -1,7 +1,7 @@
 """What the estimators take as X: counts whose columns can be read as DNA.
 
 A DataFrame has the sequences as its columns, a `biom.Table` as its observations. Where their names are something else,
-and for arrays and sparse matrices, `sequences` tells the DNA of each name; columns without names, or with numbers for
+and for arrays and sparse matrices, `sequences` has the DNA of each name; columns without names, or with numbers for
 names, are called x0, x1, …, as everywhere in scikit-learn.
 """
 
@@ -25,7 +25,7 @@ from aam.models.chunked_encoder import ChunkedEncoder
 from aam.text import quote
 
 SOURCE = "the columns of X"
-"""What messages call the place that ASVs come from."""
+"""Where ASVs come from, in messages."""
 
 
 class TakesTables(BaseEstimator):
@@ -49,7 +49,7 @@ class TakesTables(BaseEstimator):
         Samples are called by the number of their row: ids may repeat where samples are drawn with replacement.
         Raises an `InputError` or a ValueError of scikit-learn, naming sample or column.
         """
-        counts, names, named = read_counts(X, self, least)
+        counts, names, named = read_frame(X, self, least)
         sequences = dna_of(names, self.sequences)
         if fitting:
             self.n_features_in_ = len(names)
@@ -72,7 +72,7 @@ def warn_of_other_region(table: Table, encoder: ChunkedEncoder) -> None:
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
-def read_counts(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
+def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
     """Counts [N, A] of X, at least `least` samples, the names of its columns, and whether these came with X.
 
     `asked` is the estimator that is named in messages.

@@ -15,7 +15,7 @@ from aam.corpus.dataset import collate_fn
 from aam.corpus.samples import open_samples
 from aam.errors import CheckpointError
 from aam.inference import asvs, embed
-from aam.inference.asvs import ASVCache, encode_asvs, keys_of, weights_hash
+from aam.inference.asvs import ASVCache, encode_asvs, token_keys, weights_hash
 from aam.inference.embed import Encoding, as_distances
 from aam.models.pretrain_model import PretrainModel
 
@@ -85,8 +85,8 @@ def test_distances_are_symmetric_with_a_zero_diagonal():
 
 
 def test_the_key_of_a_sequence_forgets_padding_alone():
-    assert keys_of(np.array([[5, 1, 2, 0, 0]], np.uint8)) == keys_of(np.array([[5, 1, 2]], np.uint8))
-    assert keys_of(np.array([[5, 1, 2, 3]], np.uint8)) != keys_of(np.array([[5, 1, 2]], np.uint8))
+    assert token_keys(np.array([[5, 1, 2, 0, 0]], np.uint8)) == token_keys(np.array([[5, 1, 2]], np.uint8))
+    assert token_keys(np.array([[5, 1, 2, 3]], np.uint8)) != token_keys(np.array([[5, 1, 2]], np.uint8))
 
 
 def test_the_cache_gives_back_what_was_encoded_and_encodes_the_rest(model, example, tmp_path: Path):

@@ -61,7 +61,7 @@ def by_pairs(samples: Community, measure: Measure) -> np.ndarray:
     """All distances by the batch kernel in one batch, as the other tests know it to be right."""
     rows = [slice(*samples.counts.indptr[row : row + 2]) for row in range(samples.counts.shape[0])]
     leaves = [samples.counts.indices[row] for row in rows]
-    branches = unifrac.branches(samples.tree, leaves, [samples.counts.data[row] for row in rows])
+    branches = unifrac.branch_shares(samples.tree, leaves, [samples.counts.data[row] for row in rows])
     return unifrac.distances(branches, measure)
 
 
@@ -69,7 +69,7 @@ def by_pairs(samples: Community, measure: Measure) -> np.ndarray:
 def test_blocks_give_what_one_batch_gives(samples: Community, metric: str, monkeypatch: pytest.MonkeyPatch):
     measure, reported = Measure(metric, 0.5), []
     monkeypatch.setattr(blocks, "MEMORY", 16 * 603 * 20)  # 20 branches a product
-    found = blocks.matrix(samples, measure, lambda done, total: reported.append((done, total)))
+    found = blocks.torch_matrix(samples, measure, lambda done, total: reported.append((done, total)))
     assert np.abs(found - by_pairs(samples, measure)).max() < 1e-12
     assert np.array_equal(found, found.T)
     assert not np.diagonal(found).any()

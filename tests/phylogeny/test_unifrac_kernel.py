@@ -12,7 +12,7 @@ from unifrac_definitions import Node, Sample, faith_pd, samples_on, tip_names, t
 
 from aam.phylogeny import unifrac as kernel
 from aam.phylogeny.tree import Tree, parse_tree
-from aam.phylogeny.unifrac import Branches, Measure
+from aam.phylogeny.unifrac import BranchShares, Measure
 
 MEASURES = [
     Measure("unweighted", 0.5),
@@ -26,10 +26,10 @@ def parse(text: str) -> Tree:
     return parse_tree(text.encode(), "t.nwk")
 
 
-def branches_of(tree: Tree, samples: list[Sample]) -> Branches:
+def branches_of(tree: Tree, samples: list[Sample]) -> BranchShares:
     leaves = [tree.leaves_of(list(sample)) for sample in samples]
     counts = [np.array(list(sample.values()), dtype=np.int64) for sample in samples]
-    return kernel.branches(tree, leaves, counts)
+    return kernel.branch_shares(tree, leaves, counts)
 
 
 def distances_of(tree: Tree, samples: list[Sample], measure: Measure) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_tips_at_distance_zero_from_the_top_are_no_distance_apart():
 
 def test_counts_must_be_integers():
     with pytest.raises(ValueError, match="counts are float64, expected integers"):
-        kernel.branches(parse(HAND), [np.array([0])], [np.array([0.5])])
+        kernel.branch_shares(parse(HAND), [np.array([0])], [np.array([0.5])])
 
 
 @settings(deadline=None, max_examples=60)
@@ -159,8 +159,8 @@ def test_what_must_not_matter(drawn: Node, data: st.DataObject):
 
 def test_a_leaf_named_twice_counts_with_both_numbers():
     tree = parse(HAND)
-    twice = kernel.branches(tree, [np.array([0, 1, 0])], [np.array([2, 1, 1])])
-    once = kernel.branches(tree, [np.array([0, 1])], [np.array([3, 1])])
+    twice = kernel.branch_shares(tree, [np.array([0, 1, 0])], [np.array([2, 1, 1])])
+    once = kernel.branch_shares(tree, [np.array([0, 1])], [np.array([3, 1])])
     assert np.array_equal(twice.share, once.share)
 
 

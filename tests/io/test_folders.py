@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aam.errors import CorpusError
-from aam.io.files import LOCK, lock_folder, locked
+from aam.io.files import LOCK, lock_folder, try_lock
 
 
 def test_who_comes_second_is_refused_until_the_first_has_ended(tmp_path: Path):
@@ -26,11 +26,11 @@ def test_a_lock_that_was_removed_after_it_was_opened_is_none(tmp_path: Path):
     path = tmp_path / LOCK
     with path.open("a") as handle:
         path.unlink()
-        assert not locked(handle, path)
+        assert not try_lock(handle, path)
         path.touch()
-        assert not locked(handle, path)
+        assert not try_lock(handle, path)
     with path.open("a") as handle:
-        assert locked(handle, path)
+        assert try_lock(handle, path)
 
 
 def test_without_locks_of_the_file_system_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

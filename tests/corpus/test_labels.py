@@ -19,9 +19,9 @@ from aam.corpus.label_schema import (
     fit_number,
     fit_schema,
     gives_away,
-    names_samples,
-    scaled,
-    unscaled,
+    is_sample_id,
+    scale_values,
+    unscale_values,
 )
 from aam.corpus.labels import Labels, doubtful_classes, read_labels
 from aam.errors import ConfigError, MetadataError
@@ -110,7 +110,7 @@ def test_classes_are_ordered_by_number_name_or_wish():
 def test_scales_are_inverted(values: list[float], transform: str):
     column = np.array(values)
     target = fit_number("y", column, TargetConfig(("y",), target_transform=transform))
-    assert unscaled(scaled(column, target), target) == pytest.approx(column, rel=1e-6, abs=1e-6)
+    assert unscale_values(scale_values(column, target), target) == pytest.approx(column, rel=1e-6, abs=1e-6)
 
 
 def test_scales_are_what_their_names_say():
@@ -167,4 +167,4 @@ def test_what_gives_the_target_away(covariate, target, leaks):
     ],
 )
 def test_a_category_for_each_sample_is_an_id(values: list[str | None], found: bool):
-    assert names_samples(pd.Series(values, dtype=object)) is found
+    assert is_sample_id(pd.Series(values, dtype=object)) is found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from aam.config import Selection
-from aam.corpus.dataset import ASVDataset, Draw, select
+from aam.corpus.dataset import ASVDataset, Draw, select_asvs
 from aam.errors import ConfigError, EmptySampleError
 
 TOKENS = np.array([[5, 1, 1], [5, 2, 2], [5, 3, 3], [5, 4, 4]], dtype=np.uint8)
@@ -61,7 +61,7 @@ def test_token_limits_below_1_are_refused():
 
 
 def kept(counts: list[int], selection: Selection, limit: int, seed: int = 0) -> list[int]:
-    return select(np.array(counts), Draw(None, limit, selection, 0), np.random.default_rng(seed)).tolist()
+    return select_asvs(np.array(counts), Draw(None, limit, selection, 0), np.random.default_rng(seed)).tolist()
 
 
 def test_abundance_keeps_the_largest_and_of_equals_the_first():

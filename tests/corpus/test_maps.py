@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aam.corpus.batches import map_behind, send_maps_as_places
+from aam.corpus.batches import map_behind, send_maps_by_reference
 from aam.corpus.store import Store
 
 
@@ -19,7 +19,7 @@ from aam.corpus.store import Store
 def array(tmp_path: Path) -> NDArray:
     """0 to 99,999 as 1,000 rows of 100, mapped as a corpus is."""
     np.save(tmp_path / "numbers.npy", np.arange(100_000).reshape(1000, 100))
-    send_maps_as_places()
+    send_maps_by_reference()
     return Store(tmp_path, {})["numbers"]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aam.config import DataConfig, LossConfig, ModelConfig, PrepareConfig, PretrainConfig, RunConfig
-from aam.corpus.batches import TrainingBatches, ValidationBatches, send_maps_as_places
+from aam.corpus.batches import TrainingBatches, ValidationBatches, send_maps_by_reference
 from aam.corpus.dataset import Draw
 from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import Corpus, open_corpus
@@ -71,7 +71,7 @@ def test_workers_that_are_not_forked_are_sent_no_corpus(both: tuple[Corpus, Corp
     """What is pickled for them is small, whatever the corpus holds, and gives the same batches."""
     corpus = both[1]
     batches = TrainingBatches(corpus.samples(corpus.sides.train, DRAW), 16, corpus.targets, HIDING)
-    send_maps_as_places()
+    send_maps_by_reference()
     content = ForkingPickler.dumps(batches)
     stored = sum(path.stat().st_size for path in corpus.files["corpus"].parent.glob("*.npy"))
     assert len(content) < stored / 10
