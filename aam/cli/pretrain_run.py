@@ -33,7 +33,7 @@ from aam.training.manifest import add_health, write_manifest
 from aam.training.plan import peak_memory
 from aam.training.preflight import eager, quick_preflight
 from aam.training.probes import PretrainProbes
-from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
+from aam.training.run import Weights, build_learner, build_run, training_batches
 from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
 from aam.training.state import TrainState
@@ -52,8 +52,12 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     """
     folder = config.run.output_dir
     held_out = HeldOut.of(config, corpus)
-    seams = Seams(lambda learner: held_out.validate(learner.model, lambda batch: score(learner, batch)[1]))
-    run, state = build_run(config, corpus, seams, starting_weights(config))
+
+    def evaluate(learner: Learner) -> dict[str, float]:
+        return held_out.validate(learner.model, lambda batch: score(learner, batch)[1])
+
+    run = build_run(config, corpus, evaluate, weights=starting_weights(config))
+    state = run.start_or_restore()
     if config.run.preflight and not config.run.resume and world.first:
         check_before(config, corpus, run.learner)
     if world.first:
@@ -134,7 +138,7 @@ def final_metrics(run: Run, state: TrainState, held_out: HeldOut, embedded: Embe
         "best_step": state.best_step,
         "seconds": state.seconds,
         "samples_per_second": samples / max(state.seconds, 1e-9),
-        **run.health.figures(),
+        **run.health.counts(),
         "health": run.health.line(state.step),
         "peak_memory_bytes": peak,
     }

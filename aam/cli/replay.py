@@ -23,9 +23,8 @@ def command(bundle: Path, locate: bool, device: str) -> int:
     Example: aam replay aam-run/faults/step-12/bundle.safetensors --locate
     """
     from aam.models.devices import resolve_device
-    from aam.training.bundles import open_bundle, versions
-    from aam.training.diagnosis import full_text
-    from aam.training.replay import compare, replay, trace
+    from aam.training.bundles import compare_outcomes, open_bundle, replay, versions
+    from aam.training.diagnosis import diagnose, full_text
 
     found = open_bundle(bundle, resolve_device(device))
     samples = sum(len(batch.sample_ids) for batch in found.attempt.microbatches)
@@ -35,14 +34,14 @@ def command(bundle: Path, locate: bool, device: str) -> int:
         if here[name] != text:
             click.echo(f"{name} is {here[name]} here, {text} in the run: the last bits may differ")
     if locate:
-        click.echo(full_text(trace(found), found.names, {}), nl=False)
+        click.echo(full_text(diagnose(found.learner, found.attempt, found.names), found.names, {}), nl=False)
     again = replay(found)
     if found.outcome is None:
         click.echo(
             f"loss {again.terms[0]:.9g}, gradient norm {again.grad_norm:.9g}; the run recorded nothing to compare"
         )
         return 0
-    rows = list(compare(found.outcome, again))
+    rows = list(compare_outcomes(found.outcome, again))
     click.echo(f"{'':<15}{'recorded':<18}{'again':<18}")
     for row in rows:
         click.echo(f"{row.name:<15}{row.recorded:<18}{row.again:<18}{'same bits' if row.same else 'DIFFERENT'}")

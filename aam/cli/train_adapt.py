@@ -25,7 +25,7 @@ from aam.phylogeny.unifrac import Measure
 from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import has_checkpoint
-from aam.training.run import Seams, build_run
+from aam.training.run import build_run
 from aam.training.signals import StopRequest
 from aam.training.sinks import ConsoleSink
 
@@ -43,7 +43,8 @@ def adapt(config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: 
     click.echo(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels", err=True)
     pretraining = pretrain_config(config)
     corpus = unlabelled(config, study, rows)
-    run, state = build_run(pretraining, corpus, Seams(lambda learner: {}, selects=False), start.weights)
+    run = build_run(pretraining, corpus, lambda learner: {}, selects=False, weights=start.weights)
+    state = run.start_or_restore()
     with closing(ConsoleSink()) as console:
         run.sinks = [console]
         train(run, state, stop)

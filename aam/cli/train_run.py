@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +34,10 @@ from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.text import counted
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
-from aam.training.loop import train
+from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_record
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
-from aam.training.run import Seams, assemble
 from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
 from aam.training.state import Budget
@@ -138,8 +138,9 @@ def train_fold(config: FinetuneConfig, study: Study, fold: Fold, start: Start, o
     batches = fold_batches(config, study, inner)
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
-    seams = Seams(lambda learner: watch(learner, config, study, watched), selects, study.table, study.dropped)
-    run, state = assemble(config, learner, batches, seams)
+    evaluate = partial(watch, config=config, study=study, rows=watched)
+    run = Run(config, learner, batches, evaluate, selects, study.table, study.dropped)
+    state = run.start_or_restore()
     try:
         with open_sinks(folder, state.step, TERMINAL.training_display(order.number, order.folds)) as run.sinks:
             train(run, state, order.stop)

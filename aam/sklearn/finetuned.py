@@ -42,9 +42,7 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.sklearn.tables import Reads, TakesTables
 from aam.training.finetune import Start, build_target_learner, count_identities
-from aam.training.loop import train
-from aam.training.run import Seams, assemble
-from aam.training.state import TrainState
+from aam.training.loop import Run, train
 
 MIN_SAMPLES = 2
 """Scales of features and targets need two samples."""
@@ -173,19 +171,14 @@ def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASV
     return Start(encoder.state_dict(), embed_asvs(encoder.to(device), samples.tokens) if frozen else None)
 
 
-def no_checkpoint(state: TrainState, name: str) -> Path:
-    """Nothing is written: there is no run to go on with, and the model stays in memory."""
-    return Path(name)
-
-
 def trained(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
     """The model at the end of its budget, for any table."""
     batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
-    run, state = assemble(config, learner, batches, Seams(lambda learner: {}, selects=False))
-    train(replace(run, save=no_checkpoint), state, Unstoppable())
+    run = Run(config, learner, batches, lambda learner: {}, selects=False, saves=False)
+    train(run, run.start_or_restore(), Unstoppable())
     model = learner.model.eval()
     model.embedded = None
     return model

@@ -1,4 +1,4 @@
-"""What a fault reads like: all of it for a file, and the few lines that matter for a terminal."""
+"""The cause of a step that was not finite: found by replays, and described for a file and for a terminal."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aam.corpus.batches import without_samples
 from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.report import Replays, Report, Verdict, judge
-from aam.models.finetune_model import FinetuneModel
-from aam.models.pretrain_model import PretrainModel
 from aam.text import cut, few
 from aam.training.bundles import BUNDLE, AsvNames, Attempt
-from aam.training.places import RowNames, TargetRowNames
+from aam.training.places import Meaning
 from aam.training.step import Learner, add_gradients
 
 REPORT = "report.txt"
@@ -29,55 +27,8 @@ SHOWN_BASES = 40
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """What the name of a row stands for: samples, and the ASV's column of the table where it is one."""
-
-    samples: tuple[str, ...]
-    asv: int | None = None
-
-
-class Remembered(RowNames):
-    """Names for rows of tensors that can be asked later what they stood for."""
-
-    def __init__(self, batch: Batch, names: AsvNames, model: Any):
-        super().__init__([batch], names.ids, model)
-        self.meanings: dict[str, Meaning] = {}
-
-    def sample(self, batch: Batch, row: int) -> str:
-        name = super().sample(batch, row)
-        self.meanings[name] = Meaning((batch.sample_ids[row],))
-        return name
-
-    def slot(self, batch: Batch, place: int) -> str:
-        name = super().slot(batch, place)
-        row, slot = divmod(place, batch.index.shape[1])
-        if batch.valid[row, slot]:
-            self.meanings[name] = Meaning((batch.sample_ids[row],), int(batch.asvs[batch.index[row, slot]]))
-        return name
-
-    def asv(self, batch: Batch, distinct: int) -> str:
-        name = super().asv(batch, distinct)
-        carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
-        self.meanings[name] = Meaning(tuple(batch.sample_ids[row] for row in carriers), int(batch.asvs[distinct]))
-        return name
-
-
-class RememberedOfTargets(Remembered, TargetRowNames):
-    """The same for fine-tuned models."""
-
-
-def row_names(batch: Batch, names: AsvNames, model: nn.Module) -> Remembered | None:
-    """Names for the rows of tensors inside a model, None where there are none."""
-    if not names.ids:
-        return None
-    if isinstance(model, PretrainModel):
-        return Remembered(batch, names, model)
-    return RememberedOfTargets(batch, names, model) if isinstance(model, FinetuneModel) else None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A step that was not finite: what made it so and why. `place` counts its micro-batches from 0.
+class Diagnosis:
+    """Why a step was not finite; `place` is the micro-batch at fault, from 0.
 
     `samples` are those at fault, by id; `asvs` the ASVs named, by column.
     """
@@ -94,7 +45,7 @@ class Fault:
         return self.attempt.microbatches[self.place]
 
 
-def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Fault:
+def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Diagnosis:
     """Find the micro-batch, the operation and the cause; random states are afterwards as they were before."""
     outside = random_state()
     try:
@@ -105,7 +56,7 @@ def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Fault:
             if not report.ok:
                 return judged(learner, attempt, names, Located(place, start, report, meanings))
         found = Verdict("transient", ("the same step, made again, is finite",))
-        return Fault(attempt, 0, report, found)
+        return Diagnosis(attempt, 0, report, found)
     finally:
         restore_random_state(outside)
 
@@ -119,7 +70,8 @@ def look(
     def call() -> Tensor:
         return add_gradients(learner, batch, len(attempt.microbatches))[1]
 
-    if (rows := row_names(batch, names, learner.model)) is not None:
+    if names.ids:
+        rows = learner.objective.row_names([batch], names.ids, learner.model)
         return locate(learner.model, call, label=rows), rows.meanings
     plain = {sample: Meaning((sample,)) for sample in batch.sample_ids}
     return locate(learner.model, call, sample_ids=batch.sample_ids), plain
@@ -134,7 +86,7 @@ class Located(NamedTuple):
     meanings: dict[str, Meaning]
 
 
-def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Fault:
+def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Diagnosis:
     """Ask for the cause of a located fault by further replays of its micro-batch."""
     place, start, report, meanings = found
 
@@ -155,7 +107,7 @@ def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) 
     if verdict.cause == "input":
         bad, columns = bad_counts(batch)
         guilty, asvs = bad or guilty, dict.fromkeys(columns) or asvs
-    return Fault(attempt, place, report, verdict, guilty, tuple(asvs))
+    return Diagnosis(attempt, place, report, verdict, guilty, tuple(asvs))
 
 
 def bad_counts(batch: Batch) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -174,7 +126,7 @@ def in_fp32(learner: Learner) -> Learner:
     )
 
 
-def full_text(fault: Fault, names: AsvNames, facts: Mapping[str, Any]) -> str:
+def full_text(fault: Diagnosis, names: AsvNames, facts: Mapping[str, Any]) -> str:
     """The whole report; `facts` are further lines of its head."""
     report = dataclasses.replace(fault.report, context={**place_of(fault), **facts})
     rows = [str(fault.verdict), "", str(report)]
@@ -186,7 +138,7 @@ def full_text(fault: Fault, names: AsvNames, facts: Mapping[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def place_of(fault: Fault) -> dict[str, str]:
+def place_of(fault: Diagnosis) -> dict[str, str]:
     """When and where it happened."""
     count, first = len(fault.attempt.microbatches), fault.report.producer
     place = {"step": f"{fault.attempt.number + 1}", "micro-batch": f"{fault.place + 1} of {count}"}
@@ -198,13 +150,13 @@ def place_of(fault: Fault) -> dict[str, str]:
     return place
 
 
-def headline(fault: Fault) -> str:
+def headline(fault: Diagnosis) -> str:
     """One line: step, what, where and why."""
     found = fault.report.headline() if not fault.report.ok else "not finite the first time, finite when made again"
     return f"step {fault.attempt.number + 1}: {found}; cause: {fault.verdict.cause}"
 
 
-def brief_text(fault: Fault, names: AsvNames, folder: Path) -> str:
+def brief_text(fault: Diagnosis, names: AsvNames, folder: Path) -> str:
     """The lines for a terminal."""
     rows = [headline(fault)]
     if fault.samples:

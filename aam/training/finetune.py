@@ -21,7 +21,7 @@ from aam.training.objective import TargetObjective, balanced_weights, model_inpu
 from aam.training.optim import loss_scaler, optimizer_of
 from aam.training.step import Learner
 
-CALIBRATION_BATCHES = 8
+FEATURE_BATCHES = 8
 """Training batches on which the features of the head are measured."""
 MOST = 4096
 """ASVs that a head knows as themselves; more would be columns of noise."""
@@ -60,13 +60,13 @@ def build_target_learner(
     if start.weights is not None:
         model.encoder.load_state_dict(start.weights)
     elif not config.run.resume:
-        model.encoder.calibrate(model_inputs(batches[0]))
+        model.encoder.initialise_from(model_inputs(batches[0]))
     model.to(device)
     tokens = batches.samples.tokens
     model.learn_identities(tokens[commonest_asvs(batches.samples.counts, config.schema.identities)])
     model.open_table(tokens, start.embedded)
     if not config.run.resume:
-        calibrate_head(model, batches, device)
+        standardise_head(model, batches, device)
     optimizer = optimizer_of(rated_groups(model, config, start.weights is not None), model, config.optim)
     scaler = loss_scaler(config.optim, device)
     return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
@@ -81,11 +81,11 @@ def objective_of(config: FinetuneConfig, batches: LabelledBatches, device: torch
 
 
 @torch.no_grad()
-def calibrate_head(model: FinetuneModel, batches: LabelledBatches, device: torch.device) -> None:
+def standardise_head(model: FinetuneModel, batches: LabelledBatches, device: torch.device) -> None:
     """Scale the head's features, and start it at what is usual among the training samples."""
     model.eval()
-    some = [batches[number].to(device) for number in range(min(CALIBRATION_BATCHES, max(1, batches.per_epoch)))]
-    model.head.calibrate(torch.cat([model.features(TargetInputs(**batch.seen())) for batch in some]))
+    some = [batches[number].to(device) for number in range(min(FEATURE_BATCHES, max(1, batches.per_epoch)))]
+    model.head.standardise_features(torch.cat([model.features(TargetInputs(**batch.seen())) for batch in some]))
     model.train()
 
 
