@@ -27,16 +27,15 @@ from aam.inference.known_asvs import KnownASVs, sketch, write_known
 from aam.inference.scales import SCALES, fit_scales
 from aam.io.output import shell_path
 from aam.observer import Sink
-from aam.training.distributed import SharedStop, distribute_run
+from aam.training.distributed import distribute_run
 from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_manifest
 from aam.training.plan import peak_memory
-from aam.training.preflight import eager, quick_preflight
+from aam.training.preflight import quick_preflight, without_compilation
 from aam.training.probes import PretrainProbes
 from aam.training.run import Weights, build_learner, build_run, training_batches
-from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
-from aam.training.state import TrainState
+from aam.training.state import StopRequest, TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World
 
@@ -68,7 +67,7 @@ def run_and_report(config: PretrainConfig, corpus: Corpus, world: World) -> None
     sinks = open_sinks(folder, state.step, TERMINAL.training_display()) if world.first else nullcontext(list[Sink]())
     try:
         with sinks as run.sinks, StopRequest() as stop:
-            train(run, state, SharedStop(stop, world))
+            train(run, state, stop)
     finally:
         add_health(folder, run.health.record(state.step))
     if not world.first:
@@ -119,7 +118,7 @@ def check_before(config: PretrainConfig, corpus: Corpus, learner: Learner) -> No
     with status("preflight"):
         batches = training_batches(config, corpus)
         if config.optim.compile or config.start.pretrained is not None:
-            learner = build_learner(eager(config), batches, learner.device)
+            learner = build_learner(without_compilation(config), batches, learner.device)
         found = quick_preflight(config, learner, batches, PretrainProbes(config.loss))
     refuse(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
     click.echo(f"preflight: {found.tally()}", err=True)

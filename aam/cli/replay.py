@@ -23,13 +23,13 @@ def command(bundle: Path, locate: bool, device: str) -> int:
     Example: aam replay aam-run/faults/step-12/bundle.safetensors --locate
     """
     from aam.models.devices import resolve_device
-    from aam.training.bundles import compare_outcomes, open_bundle, replay, versions
+    from aam.training.bundles import compare_outcomes, open_bundle, replay, runtime_versions
     from aam.training.diagnosis import diagnose, full_text
 
     found = open_bundle(bundle, resolve_device(device))
     samples = sum(len(batch.sample_ids) for batch in found.attempt.microbatches)
     click.echo(f"step {found.attempt.number + 1}: {samples} samples, {found.config.optim.precision}")
-    here = versions(found.learner.device)
+    here = runtime_versions(found.learner.device)
     for name, text in found.versions.items():
         if here[name] != text:
             click.echo(f"{name} is {here[name]} here, {text} in the run: the last bits may differ")

@@ -26,8 +26,8 @@ from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import has_checkpoint
 from aam.training.run import build_run
-from aam.training.signals import StopRequest
 from aam.training.sinks import ConsoleSink
+from aam.training.state import StopRequest
 
 ADAPTED = "adapted"
 """Folder of the adapted encoder in that of a fold."""

@@ -38,9 +38,8 @@ from aam.training.loop import Run, train
 from aam.training.manifest import add_health, write_record
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
-from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
-from aam.training.state import Budget
+from aam.training.state import Budget, StopRequest
 
 
 class Order(NamedTuple):

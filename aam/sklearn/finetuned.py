@@ -43,17 +43,12 @@ from aam.models.pretrain_model import PretrainModel
 from aam.sklearn.tables import Reads, TakesTables
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import Run, train
+from aam.training.state import StopRequest
 
 MIN_SAMPLES = 2
 """Scales of features and targets need two samples."""
 NEVER = 2**31
 """Steps between evaluations: nothing is held out of a fit, so nothing is evaluated but the end."""
-
-
-class Unstoppable:
-    """Nothing ends a fit after a step; Ctrl-C raises as everywhere in Python."""
-
-    requested, name = False, ""
 
 
 @dataclass(frozen=True)
@@ -178,7 +173,7 @@ def trained(
     batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
     run = Run(config, learner, batches, lambda learner: {}, selects=False, saves=False)
-    train(run, run.start_or_restore(), Unstoppable())
+    train(run, run.start_or_restore(), StopRequest())  # Ctrl-C raises as everywhere in Python
     model = learner.model.eval()
     model.embedded = None
     return model

@@ -77,14 +77,14 @@ class Bundle:
     versions: dict[str, Any]
 
 
-def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
+def bundle_contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
     """Everything that a step depends on."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in learner.optimizer.param_groups]
     return {
         "kind": KIND_OF[type(config)],
         "config": to_dict(config),
         "model": learner.model.state_dict(),
-        "beside": learner.objective.beside(learner.model),
+        "beside": learner.objective.extra_state(learner.model),
         "groups": groups,
         "optimizer": learner.optimizer.state_dict()["state"],
         "scaler": learner.scaler.state_dict(),
@@ -93,11 +93,11 @@ def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: 
         "batches": [vars(batch) for batch in attempt.microbatches],
         "random": attempt.random,
         "asvs": names.of(attempt.microbatches),
-        "versions": versions(learner.device),
+        "versions": runtime_versions(learner.device),
     }
 
 
-def rebuilt(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
+def rebuild_model(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
     """Model and objective of a bundle."""
     built, known = fresh(config), content["beside"]
     built.model.load_state_dict(content["model"])
@@ -109,7 +109,7 @@ def rebuilt(content: dict[str, Any], config: RunnableConfig, device: torch.devic
     return built.model, TargetObjective(built.config.target, placed["class_weights"])
 
 
-def versions(device: torch.device) -> dict[str, Any]:
+def runtime_versions(device: torch.device) -> dict[str, Any]:
     """What the last bits of a result depend on beside its inputs."""
     return {
         "torch": torch.__version__,
@@ -138,7 +138,7 @@ def tensor_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def copied(value: Any) -> Any:
+def copy_tensors(value: Any) -> Any:
     """The same nesting with copies of its tensors."""
     return torch.utils._pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
 
@@ -153,7 +153,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         kind = content["kind"]
         config = from_dict(KINDS[kind], content["config"])
         torch.set_num_threads(content["versions"]["threads"])
-        model, objective = rebuilt(content, config, device)
+        model, objective = rebuild_model(content, config, device)
         named = dict(model.named_parameters())
         groups = [{**group, "params": [named[name] for name in group["names"]]} for group in content["groups"]]
         optimizer = MuonAdamW(groups, config.optim.lr, config.optim.precision)

@@ -52,16 +52,16 @@ def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Diagnosis:
         restore_random_state(attempt.random)
         for place in range(len(attempt.microbatches)):
             start = random_state()
-            report, meanings = look(learner, attempt, place, names)
+            report, meanings = locate_fault(learner, attempt, place, names)
             if not report.ok:
-                return judged(learner, attempt, names, Located(place, start, report, meanings))
+                return find_cause(learner, attempt, names, Located(place, start, report, meanings))
         found = Verdict("transient", ("the same step, made again, is finite",))
         return Diagnosis(attempt, 0, report, found)
     finally:
         restore_random_state(outside)
 
 
-def look(
+def locate_fault(
     learner: Learner, attempt: Attempt, place: int, names: AsvNames, without: Sequence[str] = ()
 ) -> tuple[Report, dict[str, Meaning]]:
     """One micro-batch under the locator, less some samples; and what the names in the report stand for."""
@@ -86,13 +86,13 @@ class Located(NamedTuple):
     meanings: dict[str, Meaning]
 
 
-def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Diagnosis:
+def find_cause(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Diagnosis:
     """Ask for the cause of a located fault by further replays of its micro-batch."""
     place, start, report, meanings = found
 
     def again(learner: Learner = learner, without: Sequence[str] = ()) -> Report:
         restore_random_state(start)
-        return look(learner, attempt, place, names, without)[0]
+        return locate_fault(learner, attempt, place, names, without)[0]
 
     named = {name: meanings[name] for name in report.samples if name in meanings}
     suspects = tuple(dict.fromkeys(sample for meaning in named.values() for sample in meaning.samples))
@@ -128,7 +128,7 @@ def in_fp32(learner: Learner) -> Learner:
 
 def full_text(fault: Diagnosis, names: AsvNames, facts: Mapping[str, Any]) -> str:
     """The whole report; `facts` are further lines of its head."""
-    report = dataclasses.replace(fault.report, context={**place_of(fault), **facts})
+    report = dataclasses.replace(fault.report, context={**describe_place(fault), **facts})
     rows = [str(fault.verdict), "", str(report)]
     if fault.samples:
         rows += ["", "samples at fault", *(f"  {sample}" for sample in fault.samples)]
@@ -138,7 +138,7 @@ def full_text(fault: Diagnosis, names: AsvNames, facts: Mapping[str, Any]) -> st
     return "\n".join(rows) + "\n"
 
 
-def place_of(fault: Diagnosis) -> dict[str, str]:
+def describe_place(fault: Diagnosis) -> dict[str, str]:
     """When and where it happened."""
     count, first = len(fault.attempt.microbatches), fault.report.producer
     place = {"step": f"{fault.attempt.number + 1}", "micro-batch": f"{fault.place + 1} of {count}"}

@@ -33,7 +33,6 @@ from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel, Results, RowDivision
 from aam.training.loop import Run
 from aam.training.run import PretrainLearner
-from aam.training.signals import StopRequest
 from aam.training.step import Learner, Ranks
 from aam.training.world import World
 
@@ -87,7 +86,7 @@ class SharedRows(RowDivision):
         own = [tensor[cuts[self.world.rank] : cuts[self.world.rank + 1]] for tensor in rows]
         with different_noise(self.world, rows[0].device, random):
             results = function(*own)
-        return tree_map(lambda tensor: gathered(tensor, shares(cuts)), results)
+        return tree_map(lambda tensor: gather_rows(tensor, share_sizes(cuts)), results)
 
     def predict(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, at: Tensor) -> Tensor:
         cuts = self.world.cuts(len(tokens))
@@ -96,7 +95,7 @@ class SharedRows(RowDivision):
         asked = at[owner == self.world.rank] - torch.tensor([start, 0], device=at.device)
         with different_noise(self.world, tokens.device):
             own = function(tokens[start:stop], asked)
-        by_rank = gathered(own, torch.bincount(owner, minlength=self.world.size).tolist())
+        by_rank = gather_rows(own, torch.bincount(owner, minlength=self.world.size).tolist())
         return by_rank[owner.argsort(stable=True).argsort()]
 
 
@@ -117,7 +116,7 @@ class Gather(torch.autograd.Function):
         return own
 
 
-def gathered(own: Tensor, sizes: list[int]) -> Tensor:
+def gather_rows(own: Tensor, sizes: list[int]) -> Tensor:
     """Rows of all ranks, of which rank r gives sizes[r]: [n, …] -> [sum of sizes, …]."""
     if torch.is_grad_enabled() and not own.requires_grad:
         own = own.detach().requires_grad_()  # every rank takes part in the backward pass, one without rows too
@@ -126,7 +125,7 @@ def gathered(own: Tensor, sizes: list[int]) -> Tensor:
     return torch.cat([part[:rows] for part, rows in zip(parts, sizes, strict=True)])
 
 
-def shares(cuts: list[int]) -> list[int]:
+def share_sizes(cuts: list[int]) -> list[int]:
     """Rows of each rank."""
     return [stop - start for start, stop in zip(cuts, cuts[1:], strict=False)]
 
@@ -194,18 +193,3 @@ def check_together(config: PretrainConfig, world: World) -> None:
             raise ConfigError(
                 f"{option} looks at whole tensors, which --shard divides; leave one of them out (found both)"
             )
-
-
-class SharedStop:
-    """A stop request of any rank, seen by all after the same step."""
-
-    def __init__(self, stop: StopRequest, world: World):
-        self._stop, self._world = stop, world
-
-    @property
-    def requested(self) -> bool:
-        return self._world.anywhere(self._stop.requested)
-
-    @property
-    def name(self) -> str:
-        return self._stop.name or "a signal to another process"

@@ -18,7 +18,7 @@ from aam.health.bundle import save_bundle
 from aam.health.ledger import FILE_NAME, Item, Ledger
 from aam.io.table import STORED_ZEROS, Table
 from aam.text import counted
-from aam.training.bundles import BUNDLE, AsvNames, contents, outcome_of
+from aam.training.bundles import BUNDLE, AsvNames, bundle_contents, outcome_of
 from aam.training.diagnosis import REPORT, Diagnosis, brief_text, diagnose, full_text, headline
 from aam.training.guard import SKIPPED, StepGuard, Tripped
 from aam.training.state import TrainState, restore
@@ -231,7 +231,7 @@ class RunHealth:
         """Report and bundle in a folder of their own."""
         folder = self.folder / f"step-{fault.attempt.number + 1}"
         folder.mkdir(parents=True, exist_ok=True)
-        record = contents(self.config, learner, fault.attempt, self.names)
+        record = bundle_contents(self.config, learner, fault.attempt, self.names)
         if trip.result is not None:
             record["outcome"] = vars(outcome_of(learner, trip.result, updated=False))
         save_bundle(folder / BUNDLE, record)

@@ -18,7 +18,7 @@ from aam.health.groups import parameter_groups
 from aam.io.table import carriers_of
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.training.objective import TargetObjective, balanced_weights, model_inputs
-from aam.training.optim import loss_scaler, optimizer_of
+from aam.training.optim import loss_scaler, optimizer_for_groups
 from aam.training.step import Learner
 
 FEATURE_BATCHES = 8
@@ -67,7 +67,7 @@ def build_target_learner(
     model.open_table(tokens, start.embedded)
     if not config.run.resume:
         standardise_head(model, batches, device)
-    optimizer = optimizer_of(rated_groups(model, config, start.weights is not None), model, config.optim)
+    optimizer = optimizer_for_groups(groups_with_rates(model, config, start.weights is not None), model, config.optim)
     scaler = loss_scaler(config.optim, device)
     return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
 
@@ -89,7 +89,7 @@ def standardise_head(model: FinetuneModel, batches: LabelledBatches, device: tor
     model.train()
 
 
-def rated_groups(model: FinetuneModel, config: FinetuneConfig, pretrained: bool) -> list[dict[str, Any]]:
+def groups_with_rates(model: FinetuneModel, config: FinetuneConfig, pretrained: bool) -> list[dict[str, Any]]:
     """Groups for the optimiser, each with the `scale` of its learning rate: 1 for the head, less down the encoder.
 
     Layer-wise rates after Howard and Ruder 2018 (ULMFiT); an encoder from scratch learns as fast as the head.

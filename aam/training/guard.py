@@ -19,7 +19,7 @@ from aam.health.modules import ModuleStack
 from aam.health.monitor import NORM, Reading, Spike, Watch
 from aam.health.tracing import Describer, SampleRows, Tracer
 from aam.models.layers import Block
-from aam.training.bundles import BUNDLE, AsvNames, Attempt, contents, copied, outcome_of
+from aam.training.bundles import BUNDLE, AsvNames, Attempt, bundle_contents, copy_tensors, outcome_of
 from aam.training.step import Guard, Learner, StepResult
 
 BUNDLES = "bundles"
@@ -62,13 +62,16 @@ class StepGuard(Guard):
         self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
         self._unread.append(self._attempt)
         if number + 1 == self.config.health.bundle_step:
-            self._recorded = copied(contents(self.config, learner, self._attempt, self.names))
+            self._recorded = copy_tensors(bundle_contents(self.config, learner, self._attempt, self.names))
 
     @contextmanager
     def passes(self, learner: Learner) -> Iterator[None]:
         """Nothing, unless a switch asks for more than the watch."""
         health = self.config.health
-        with traced(learner.model, health.debug_finite) as made, anomalies(health.anomaly_detect) as found:
+        with (
+            trace_operations(learner.model, health.debug_finite) as made,
+            detect_anomalies(health.anomaly_detect) as found,
+        ):
             yield
         if found or (health.debug_finite and learner.ranks.anywhere(bool(made))):  # all processes trip, or none
             self._unread.clear()
@@ -147,7 +150,7 @@ class StepGuard(Guard):
 
 
 @contextmanager
-def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
+def trace_operations(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
     """Look at every operation, where wanted; the list then tells of NaN that one of them made."""
     made: list[str] = []
     if not wanted:
@@ -163,7 +166,7 @@ def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
 
 
 @contextmanager
-def anomalies(wanted: bool) -> Iterator[list[str]]:
+def detect_anomalies(wanted: bool) -> Iterator[list[str]]:
     """Torch's anomaly mode, where wanted; the list then tells what it raised."""
     found: list[str] = []
     if not wanted:

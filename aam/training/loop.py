@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aam.checkpoint import LAST
+from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
@@ -17,9 +17,8 @@ from aam.io.table import Table
 from aam.observer import Sink
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
-from aam.training.signals import Stop
 from aam.training.sinks import Meter
-from aam.training.state import EVALUATIONS, Budget, TrainState, restore, snapshot
+from aam.training.state import EVALUATIONS, Budget, StopRequest, TrainState, restore, snapshot
 from aam.training.step import Learner, step
 
 EARLIEST = 5
@@ -60,7 +59,7 @@ class Run:
         state = TrainState()
         if self.config.run.resume:
             state = restore(self.learner, self.config.run.output_dir / LAST, self.health.load_state_dict)
-        state.done = self.budget.spent(state) or state.impatient(self.config.run.patience)
+        state.done = self.budget.spent(state) or state.out_of_patience(self.config.run.patience)
         return state
 
     def stream(self, start: int) -> Iterator[Batch]:
@@ -96,14 +95,14 @@ class Run:
         return state.step >= EARLIEST and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
-def train(run: Run, state: TrainState, stop: Stop) -> None:
+def train(run: Run, state: TrainState, stop: StopRequest) -> None:
     """Train from `state` until a budget is spent, patience runs out or `stop` is asked for; the state is advanced."""
     run.health.open()
     stream = run.stream(state.batches)
     before = read = run.seconds()
     state.horizon = run.budget.horizon(state)
     if run.health.unsaved:
-        run.save(state, "last")
+        run.save(state, LAST)
     while not state.done:
         drawn = run.health.draw(stream, state)
         try:
@@ -127,17 +126,18 @@ def train(run: Run, state: TrainState, stop: Stop) -> None:
             stream = run.stream(state.batches)
             continue
         if run.eval_due(state):
-            judge(run, state)
+            evaluate(run, state)
         if run.eval_due(state) or run.health.unsaved:
-            run.save(state, "last")
-        if stop.requested and not state.done:
+            run.save(state, LAST)
+        if run.learner.ranks.anywhere(stop.requested) and not state.done:
             run.health.settle(state)
-            folder = run.save(state, "last")
-            raise Interrupted(f"interrupted by {stop.name} after step {state.step}; go on with --resume ({folder})")
+            folder = run.save(state, LAST)
+            name = stop.name or "a signal to another process"
+            raise Interrupted(f"interrupted by {name} after step {state.step}; go on with --resume ({folder})")
     run.health.close()
 
 
-def judge(run: Run, state: TrainState) -> None:
+def evaluate(run: Run, state: TrainState) -> None:
     """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
     values = run.scores()
     run.write("validation", state, values)
@@ -148,7 +148,7 @@ def judge(run: Run, state: TrainState) -> None:
         raise NonFiniteError(f"held-out samples after step {state.step}: {terms}; the checkpoints before are kept")
     if values["loss"] < state.best_loss:
         state.best_loss, state.best_step, state.stale_evaluations = values["loss"], state.step, 0
-        run.save(state, "best")
+        run.save(state, BEST)
     else:
         state.stale_evaluations += 1
-    state.done = state.done or state.impatient(run.config.run.patience)
+    state.done = state.done or state.out_of_patience(run.config.run.patience)

@@ -54,7 +54,7 @@ class Objective(Protocol):
     def row_names(self, batches: Sequence[Any], asv_ids: AsvIds, model: Any) -> RowNames:
         """Names for the rows of tensors while these batches pass through the model."""
 
-    def beside(self, model: Any) -> dict[str, Any]:
+    def extra_state(self, model: Any) -> dict[str, Any]:
         """What a step depends on that is neither a weight nor an option, for a bundle."""
 
 
@@ -81,7 +81,7 @@ class PretrainObjective:
     def row_names(self, batches: Sequence[Batch], asv_ids: AsvIds, model: PretrainModel) -> RowNames:
         return RowNames(batches, asv_ids, model)
 
-    def beside(self, model: PretrainModel) -> dict[str, Any]:
+    def extra_state(self, model: PretrainModel) -> dict[str, Any]:
         return {"scale": vars(self.scale)}
 
 
@@ -146,7 +146,7 @@ class TargetObjective:
     def row_names(self, batches: Sequence[LabelledBatch], asv_ids: AsvIds, model: FinetuneModel) -> RowNames:
         return TargetRowNames(batches, asv_ids, model)
 
-    def beside(self, model: FinetuneModel) -> dict[str, Any]:
+    def extra_state(self, model: FinetuneModel) -> dict[str, Any]:
         return {"identity": model.identity, "embedded": model.embedded, "class_weights": self.class_weights}
 
 

@@ -17,7 +17,7 @@ from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
 
-SHOWN = 3
+NAMED_IDS = 3
 """Ids of one reason that are listed."""
 TRIALS = 3
 """Steps measured; the first pays for memory that later ones reuse and is left out."""
@@ -46,7 +46,7 @@ def plan_text(config: PretrainConfig, corpus: Corpus) -> str:
             f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
             f"{len(corpus.split.validation)} held out",
         ),
-        *(("dropped", f"{counted(len(ids), reason)}: {few(ids, SHOWN)}") for reason, ids in corpus.dropped.items()),
+        *(("dropped", f"{counted(len(ids), reason)}: {few(ids, NAMED_IDS)}") for reason, ids in corpus.dropped.items()),
         (
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",

@@ -92,7 +92,7 @@ class Workshop:
         )
 
 
-def calm(learner: Learner, rate: float | None = None) -> Learner:
+def without_noise(learner: Learner, rate: float | None = None) -> Learner:
     """A copy without dropout and in fp32, which would blur comparisons; on request with another learning rate."""
     model = copy.deepcopy(learner.model)
     for module in model.modules():
@@ -106,27 +106,27 @@ def calm(learner: Learner, rate: float | None = None) -> Learner:
 
 def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Preflight:
     """All checks on a fresh model of a run; those that train for a while do so on small batches."""
-    config = eager(config)
+    config = without_compilation(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
     full = Workshop(
         PretrainProbes(config.loss), learner, [batches[number] for number in range(3)], rates=planned_rates(config)
     )
-    modes = dataclasses.replace(full, learner=calm(learner))
+    modes = dataclasses.replace(full, learner=without_noise(learner))
     small = learning_workshop(config, corpus, learner)
-    return in_turn([(full, QUICK), (modes, MODES), (full, LEARNING[:1]), (small, LEARNING[1:])], seconds)
+    return run_stages([(full, QUICK), (modes, MODES), (full, LEARNING[:1]), (small, LEARNING[1:])], seconds)
 
 
 def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Workshop:
     """A few samples with a few ASVs, and the rate at which a model of this width learns them fast."""
     short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
-    train, held_out = (batches_of(own, corpus, rows, SMALL) for rows in corpus.sides)
+    train, held_out = (batches_of_size(own, corpus, rows, SMALL) for rows in corpus.sides)
     return Workshop(
         PretrainProbes(own.loss),
-        calm(learner, max(config.optim.lr, FAST / config.model.dim)),
+        without_noise(learner, max(config.optim.lr, FAST / config.model.dim)),
         [train[number] for number in range(BATCHES)],
-        batches_of(own, corpus, corpus.sides.train, FEW)[0],
+        batches_of_size(own, corpus, corpus.sides.train, FEW)[0],
         [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
     )
 
@@ -141,13 +141,15 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
         rates = planned_rates(config)
         some = [batches[number] for number in range(3)]
         shop = Workshop(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
-        modes = dataclasses.replace(shop, learner=calm(learner))
-        return in_turn([(shop, QUICK), (modes, MODES), (shop, LEARNING[:1])], time_for(config, shop, batches.per_epoch))
+        modes = dataclasses.replace(shop, learner=without_noise(learner))
+        return run_stages(
+            [(shop, QUICK), (modes, MODES), (shop, LEARNING[:1])], time_budget(config, shop, batches.per_epoch)
+        )
     finally:
         restore_random_state(state)
 
 
-def in_turn(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Preflight:
+def run_stages(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Preflight:
     """The checks of each workshop, one after the other, in a time for all of them."""
     ends = time.monotonic() + seconds
     done: list[Check] = []
@@ -156,7 +158,7 @@ def in_turn(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Prefli
     return Preflight(tuple(done))
 
 
-def time_for(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:
+def time_budget(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:
     """Seconds that checks before a run may take: a twentieth of the run, by its budget or by the pace of one step."""
     budget = Budget.of(config.run, max(1, per_epoch // config.optim.accumulate))
     bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [SHARE * budget.seconds])
@@ -167,12 +169,12 @@ def time_for(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:
     return min(bounds)
 
 
-def eager(config: PretrainConfig) -> PretrainConfig:
+def without_compilation(config: PretrainConfig) -> PretrainConfig:
     """The same without compilation."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
-def batches_of(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
+def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
     """Batches of another size, less where a study has fewer samples, of those numbered `rows`."""
     samples = corpus.samples(rows, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)

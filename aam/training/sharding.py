@@ -45,8 +45,8 @@ class Shards(Replicas):
         super().__init__(world)
         self.build = build
         model, state = learner.model, learner.optimizer.state_dict()
-        widen(model)
-        model.register_forward_hook(without_views)
+        give_scalars_an_axis(model)
+        model.register_forward_hook(copy_view)
         mesh = init_device_mesh(learner.device.type, (world.size,))
         for part in (model.asv_encoder, model.sample_encoder, model):
             fully_shard(part, mesh=mesh)
@@ -63,9 +63,9 @@ class Shards(Replicas):
         """A copy that lies whole on every rank, its model included."""
         with torch.random.fork_rng([learner.device] if learner.device.type == "cuda" else []):
             model = self.build().to(learner.device)
-        set_weights(model, learner.model.state_dict(), joined)
+        set_weights(model, learner.model.state_dict(), gather_whole)
         optimizer = build_optimizer(model.train(learner.model.training), learner.optim)
-        set_moments(optimizer, learner.optimizer.state_dict(), joined)
+        set_moments(optimizer, learner.optimizer.state_dict(), gather_whole)
         yield dataclasses.replace(learner, model=model, optimizer=optimizer, ranks=Ranks())
 
     @contextmanager
@@ -90,7 +90,7 @@ class Shards(Replicas):
     def _write(self, file: Path, tensors: Mapping[str, Tensor]) -> None:
         parts = file.with_name(f"{file.name}.parts")
         write_parts(
-            {name: writable(tensor) for name, tensor in tensors.items()},
+            {name: as_writable(tensor) for name, tensor in tensors.items()},
             storage_writer=HuggingFaceStorageWriter(str(parts), save_distributed=True, enable_consolidation=True),
         )
         if self.world.first:
@@ -99,22 +99,22 @@ class Shards(Replicas):
             shutil.rmtree(parts)
 
 
-def without_views(model: nn.Module, inputs: Any, output: PretrainOutput) -> PretrainOutput:
+def copy_view(model: nn.Module, inputs: Any, output: PretrainOutput) -> PretrainOutput:
     """The output of a model in memory of its own; FSDP2 hooks its backward pass to that."""
     return dataclasses.replace(output, faith_pd=output.faith_pd.clone())
 
 
-def joined(tensor: Tensor, like: Tensor) -> Tensor:
+def gather_whole(tensor: Tensor, like: Tensor) -> Tensor:
     """The whole of a divided tensor, in the shape of another."""
     return whole(tensor).reshape(like.shape)
 
 
-def writable(tensor: Tensor) -> Tensor:
+def as_writable(tensor: Tensor) -> Tensor:
     """What torch puts together rightly: it fails on bytes, as random states are, and single numbers come out as 0."""
     return (tensor if tensor.is_floating_point() else tensor.float()).reshape(tensor.shape or (1,))
 
 
-def widen(model: nn.Module) -> None:
+def give_scalars_an_axis(model: nn.Module) -> None:
     """Give single numbers an axis, since FSDP2 divides the first one; an axis of 1 is no matter where they are used."""
     for name, parameter in list(model.named_parameters()):
         if parameter.dim() == 0:

@@ -160,19 +160,19 @@ class ConsoleSink:
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         if kind == "validation" and values:
-            self._say(f"{self._name}step {step:>6}  held out: {summary(values)}")
+            self._say(f"{self._name}step {step:>6}  held out: {console_text(values)}")
         elif kind != "train":
             return
         elif self._live:
-            text = f"{self._name}step {step}  {summary(values)}"
+            text = f"{self._name}step {step}  {console_text(values)}"
             self._bar.update(self._task, completed=(self._before + share) / self._parts, description=text)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             self._last = time.monotonic()
-            left = (self._last - self._start) * self.left(share)
+            left = (self._last - self._start) * self.remaining(share)
             whole = (self._before + share) / self._parts
-            self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {summary(values)}")
+            self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {console_text(values)}")
 
-    def left(self, share: float) -> float:
+    def remaining(self, share: float) -> float:
         """What is left of all parts, as a multiple of what this one has done, `share` of it."""
         return (self._parts - self._before) / share - 1 if share > 0 else float("nan")
 
@@ -181,7 +181,7 @@ class ConsoleSink:
             self._bar.stop()
 
 
-SHOWN = {
+CONSOLE_VALUES = {
     "loss": "loss {:.4f}",
     "nucleotide": "nucleotide {:.3f}",
     "unifrac": "unifrac {:.4f}",
@@ -194,8 +194,9 @@ SHOWN = {
     "samples_per_second": "{:.1f} samples/s",
     "asvs_per_second": "{:.0f} ASVs/s",
 }
-"""Figures shown on the terminal; all of them are in the log."""
+"""Values shown on the terminal; all of them are in the log."""
 
 
-def summary(values: dict[str, float]) -> str:
-    return "  ".join(text.format(values[name]) for name, text in SHOWN.items() if name in values)
+def console_text(values: dict[str, float]) -> str:
+    """The values for the terminal, in one line."""
+    return "  ".join(text.format(values[name]) for name, text in CONSOLE_VALUES.items() if name in values)

@@ -6,9 +6,11 @@ A few numbers let a run go on exactly, with weights, optimiser and random state.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -44,7 +46,7 @@ class TrainState:
     stale_evaluations: int = 0
     done: bool = False
 
-    def impatient(self, patience: int) -> bool:
+    def out_of_patience(self, patience: int) -> bool:
         """Whether so many evaluations have passed without a better one; a patience of 0 never ends."""
         return 0 < patience <= self.stale_evaluations
 
@@ -125,3 +127,28 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
         raise CheckpointError(
             f"{folder}: the run cannot go on from here ({brief(error)}); start anew in another --output-dir"
         ) from error
+
+
+class StopRequest:
+    """Context, for the main thread, in which the first SIGINT or SIGTERM asks a run to end after the current step.
+
+    A second one ends the process at once. Outside of the context nothing is ever requested.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested, self.name = False, ""
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.requested, self.name = True, signal.Signals(number).name
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -19,7 +19,7 @@ from aam.health.guards import check_gradients
 from aam.health.stats import whole
 from aam.models.devices import products_in
 from aam.text import few
-from aam.training.losses import Losses, explain
+from aam.training.losses import Losses, refuse_non_finite
 from aam.training.objective import Objective
 from aam.training.optim import MuonAdamW, learning_rate, set_learning_rate
 
@@ -181,7 +181,7 @@ class Gate(Guard):
                 output, _ = score(learner, batch)
             outputs = [(f"{'nuc' if n == 'nucleotides' else n}_pred", t) for n, t in named_outputs(output).items()]
             try:
-                explain([*parameters, *learner.objective.targets(batch), *outputs])
+                refuse_non_finite([*parameters, *learner.objective.targets(batch), *outputs])
             except NonFiniteError as error:
                 raise NonFiniteError(f"{error} ({where}); nothing was updated") from None
         raise NonFiniteError(f"non-finite loss or gradients at {where}: {gradients}; nothing was updated")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -24,7 +27,6 @@ from aam.checkpoint import LAST, old_of
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
 from aam.training.manifest import MANIFEST
-from aam.training.signals import errors_first
 
 SEARCH = 5.0
 """Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""
@@ -106,7 +108,7 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
     with errors_first():
         try:
             dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
-            with quiet(not world.first):
+            with silence_stderr(not world.first):
                 yield world
         except Exception as error:  # noqa: BLE001 - whatever ends this rank, the others must learn of it
             end_together(world, error, register)
@@ -116,13 +118,31 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
 
 
 @contextmanager
-def quiet(wanted: bool) -> Iterator[None]:
+def silence_stderr(wanted: bool) -> Iterator[None]:
     """Nothing on stderr, where wanted."""
     if not wanted:
         yield
         return
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
         yield
+
+
+@contextmanager
+def errors_first() -> Iterator[None]:
+    """Context, for the main thread, in which SIGTERM ends the process, but for one that ends by an error already.
+
+    Where a rank is lost, `torchrun` sends it to the others at once; it must not take from them what they have to say.
+    After an error this stays so until the process has ended.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if sys.exception() is None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, previous)
 
 
 class Register:
@@ -163,14 +183,16 @@ class Register:
         if self.store.check([f"failed {rank}"]):
             return f"failed ({self.store.get(f'failed {rank}').decode()})"
         host, process = self._process(rank)
-        return "is gone without a word (killed, or out of memory)" if host == self.host and not alive(process) else ""
+        return (
+            "is gone without a word (killed, or out of memory)" if host == self.host and not is_running(process) else ""
+        )
 
     def _process(self, rank: int) -> tuple[str, int]:
         host, process = json.loads(self.store.get(f"process {rank}"))
         return host, process
 
 
-def alive(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether there is a process of this number."""
     try:
         os.kill(process, 0)

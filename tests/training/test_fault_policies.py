@@ -18,9 +18,8 @@ from aam.health.ledger import Ledger
 from aam.training.faults import TRAINING
 from aam.training.guard import SKIPPED
 from aam.training.loop import Run, train
-from aam.training.signals import StopRequest
 from aam.training.sinks import JsonlSink
-from aam.training.state import TrainState
+from aam.training.state import StopRequest, TrainState
 
 
 def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRun, tmp_path: Path):

@@ -19,8 +19,8 @@ from aam.errors import NonFiniteError
 from aam.training.faults import TRAINING
 from aam.training.guard import HALVED
 from aam.training.loop import train
-from aam.training.signals import StopRequest
 from aam.training.sinks import JsonlSink
+from aam.training.state import StopRequest
 
 
 def rare_asv(batch: Batch) -> Batch:

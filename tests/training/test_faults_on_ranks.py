@@ -21,7 +21,7 @@ from aam.training.distributed import distribute_run
 from aam.training.faults import FAULTS, TRAINING
 from aam.training.loop import train
 from aam.training.run import build_run
-from aam.training.signals import StopRequest
+from aam.training.state import StopRequest
 from aam.training.world import World, join_world
 
 pytestmark = pytest.mark.slow

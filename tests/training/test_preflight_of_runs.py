@@ -10,7 +10,7 @@ import torch
 from aam.corpus.pretraining import Corpus
 from aam.health.preflight import Preflight
 from aam.training.loop import Run
-from aam.training.preflight import calm, quick_preflight
+from aam.training.preflight import quick_preflight, without_noise
 from aam.training.probes import PretrainProbes, junk
 from aam.training.run import training_batches
 from aam.training.state import TrainState
@@ -69,7 +69,7 @@ def test_junk_lies_in_the_padding_alone(new_run: NewRun, example: Corpus):
 def test_without_dropout_training_repeats_itself(new_run: NewRun, example: Corpus):
     run, _ = new_run("run")
     batch = training_batches(run.config, example)[0]
-    quiet = calm(run.learner)
+    quiet = without_noise(run.learner)
     totals = [score(learner, batch)[1].total.item() for learner in (quiet, quiet, run.learner, run.learner)]
     assert totals[0] == totals[1] and totals[2] != totals[3]
 

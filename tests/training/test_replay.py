@@ -16,7 +16,7 @@ from aam.training.bundles import BUNDLE, Bundle, compare_outcomes, open_bundle, 
 from aam.training.diagnosis import Diagnosis, diagnose
 from aam.training.faults import FAULTS
 from aam.training.loop import train
-from aam.training.signals import StopRequest
+from aam.training.state import StopRequest
 
 
 def trace(bundle: Bundle) -> Diagnosis:

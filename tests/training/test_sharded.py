@@ -18,8 +18,7 @@ from aam.models.chunks import LIMITS, Limits
 from aam.training.distributed import distribute_run
 from aam.training.loop import Run, train
 from aam.training.run import build_run
-from aam.training.signals import StopRequest
-from aam.training.state import TrainState
+from aam.training.state import StopRequest, TrainState
 from aam.training.world import World, join_world
 
 pytestmark = pytest.mark.slow
