@@ -26,7 +26,7 @@ from aam.training.step import Guard, Learner, StepResult, step
 
 BUNDLE = "bundle.safetensors"
 BATCHES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": LabelledBatch}
-"""What the batches of each kind of run are."""
+"""Type of the batches of each kind of run."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class AsvNames:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step came to: loss terms [n], gradient norm [] and, as SHA-256, the weights after it."""
+    """Result of a step: loss terms [n], gradient norm [] and, as SHA-256, the weights after it."""
 
     terms: Tensor
     grad_norm: Tensor
@@ -110,7 +110,7 @@ def rebuild_model(content: dict[str, Any], config: RunnableConfig, device: torch
 
 
 def runtime_versions(device: torch.device) -> dict[str, Any]:
-    """What the last bits of a result depend on beside its inputs."""
+    """Versions and settings on which the last bits of a result depend, beside its inputs."""
     return {
         "torch": torch.__version__,
         "device": device.type,
@@ -120,7 +120,7 @@ def runtime_versions(device: torch.device) -> dict[str, Any]:
 
 
 def outcome_of(learner: Learner, result: StepResult, updated: bool) -> Outcome:
-    """What a step came to, to be called right after it."""
+    """The outcome of a step that has just been made."""
     return Outcome(result.terms.cpu(), result.grad_norm.cpu(), fingerprint(learner.model.state_dict()), updated)
 
 

@@ -64,7 +64,7 @@ def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Diagnosis:
 def locate_fault(
     learner: Learner, attempt: Attempt, place: int, names: AsvNames, without: Sequence[str] = ()
 ) -> tuple[Report, dict[str, Meaning]]:
-    """One micro-batch under the locator, less some samples; and what the names in the report stand for."""
+    """Compute one micro-batch, without some samples, under the locator; and what the names in the report stand for."""
     batch = without_samples(attempt.microbatches[place], without)
 
     def call() -> Tensor:
@@ -78,7 +78,7 @@ def locate_fault(
 
 
 class Located(NamedTuple):
-    """A fault in micro-batch `place`, which began with the random states `start`; the rest as `look` gives it."""
+    """A fault in micro-batch `place`, which began with the random states `start`; the rest is from `locate_fault`."""
 
     place: int
     start: dict[str, Any]
@@ -87,7 +87,7 @@ class Located(NamedTuple):
 
 
 def find_cause(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Diagnosis:
-    """Ask for the cause of a located fault by further replays of its micro-batch."""
+    """Find the cause of a located fault by further replays of its micro-batch."""
     place, start, report, meanings = found
 
     def again(learner: Learner = learner, without: Sequence[str] = ()) -> Report:
@@ -111,7 +111,7 @@ def find_cause(learner: Learner, attempt: Attempt, names: AsvNames, found: Locat
 
 
 def bad_counts(batch: Batch) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Samples (ids) and ASVs (columns) of counts that came in as NaN or Inf."""
+    """Samples (ids) and ASVs (columns) of counts that are NaN or Inf in the batch."""
     places = (batch.valid & ~torch.isfinite(batch.counts)).nonzero().tolist()
     columns = [int(batch.asvs[batch.index[row, slot]]) for row, slot in places]
     return tuple(dict.fromkeys(batch.sample_ids[row] for row, _ in places)), tuple(dict.fromkeys(columns))
@@ -139,7 +139,7 @@ def full_text(fault: Diagnosis, names: AsvNames, facts: Mapping[str, Any]) -> st
 
 
 def describe_place(fault: Diagnosis) -> dict[str, str]:
-    """When and where it happened."""
+    """Step, micro-batch, module, operation and tensor of a fault, for the head of its report."""
     count, first = len(fault.attempt.microbatches), fault.report.producer
     place = {"step": f"{fault.attempt.number + 1}", "micro-batch": f"{fault.place + 1} of {count}"}
     if first is not None:

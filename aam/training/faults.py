@@ -27,11 +27,11 @@ from aam.training.step import Learner
 TABLE = "table"
 """Stage of the ledger: what the feature table held."""
 LISTED = 2_000_000
-"""Most samples, or ASVs, that are listed one by one; of larger corpora the manifest that `aam prepare` wrote tells."""
+"""Most samples, or ASVs, that the ledger lists one by one; larger corpora have the manifest of `aam prepare`."""
 FAULTS = "faults"
 """Folder of a run with one folder for each fault."""
 TRAINING = "training"
-"""Stage of the ledger that samples leave when a fault is theirs."""
+"""Stage of the ledger that a sample leaves when it is quarantined for a fault."""
 TAKEN_BACK = "rollback"
 
 
@@ -102,7 +102,7 @@ class RunHealth:
         self._lost: set[str] = set()  # as the ledger has it, which may be long
 
     def open(self) -> None:
-        """Begin to write: the ledger says who was in the table, what was left out of it, and who enters training."""
+        """Begin the ledger: samples and ASVs of the table, those dropped, and the samples that enter training."""
         self.ledger = open_ledger(self.config)
         if self.table is not None:
             enter_table(self.ledger, self.table, self.dropped)
@@ -113,7 +113,7 @@ class RunHealth:
         self.unsaved = fresh and self.policy == "rollback"  # there must be something to go back to
 
     def draw(self, stream: Iterator[Batch], state: TrainState) -> Drawn:
-        """The micro-batches of the next step, without what is quarantined; the stream stands where the state does."""
+        """The micro-batches of the next step without quarantined samples; `stream` stands at batch `state.batches`."""
         drawn = Drawn([], [])
         self._numbers[state.step] = drawn.numbers
         self._numbers.pop(state.step - self.config.health.watch_every, None)
@@ -127,9 +127,9 @@ class RunHealth:
         return drawn
 
     def recover(self, trip: Tripped, state: TrainState) -> bool:
-        """Deal with a step that was not finite: True where the run was taken back to its last checkpoint.
+        """Diagnose and record a step that was not finite; return whether the run went back to its last checkpoint.
 
-        Raises `NonFiniteError` where the run must stop: by the policy, because going on cannot help, or because a
+        Raises `NonFiniteError` where the run must stop: by the policy, because skipping cannot help, or because a
         budget is exceeded.
         """
         numbers = self._numbers[trip.attempt.number]
@@ -154,8 +154,8 @@ class RunHealth:
         vars(state).update(vars(last) | {"seconds": state.seconds, "done": False})
         return True
 
-    def settle(self, state: TrainState) -> bool:
-        """Deal with faults of steps that are unread, before a checkpoint takes these for good; as `recover`."""
+    def check_unread(self, state: TrainState) -> bool:
+        """Check the steps that are unread, so that no checkpoint holds an undetected fault; results as of `recover`."""
         try:
             self.guard.flush(self.learner)
         except Tripped as trip:
@@ -163,7 +163,7 @@ class RunHealth:
         return False
 
     def check(self, state: TrainState) -> None:
-        """Raise `NonFiniteError` where more was lost or done than the budgets of the whole run allow."""
+        """Raise `NonFiniteError` where quarantined samples or interventions exceed the budgets of the whole run."""
         self.ledger.check()
         if self.interventions.total:
             self.interventions.check(max(state.step, state.horizon))
@@ -199,7 +199,7 @@ class RunHealth:
         return f"{self.interventions.line(steps)}; {counted(self.guard.spikes, 'spikes')}; {samples}"
 
     def record(self, steps: int) -> dict[str, Any]:
-        """For manifest and metrics."""
+        """Interventions, spikes, steps and accounts, for the manifest."""
         return {
             "interventions": self.interventions.state_dict(),
             "spikes": self.guard.spikes,
@@ -208,7 +208,7 @@ class RunHealth:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """The part of a checkpoint that lets a resumed run remember its faults."""
         self.unsaved = False
         return {
             "interventions": self.interventions.state_dict(),
@@ -220,7 +220,7 @@ class RunHealth:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint; a sample that it knows as quarantined stays so even if the ledger was lost."""
+        """Restore from a checkpoint; its quarantined samples stay quarantined even if the ledger was lost."""
         self.interventions.load_state_dict(state["interventions"])
         self.skipped = set(state["skipped"])
         self.guard.reach, self.guard.spikes = state["reach"], state["spikes"]
@@ -228,7 +228,7 @@ class RunHealth:
         self._quarantined = state["quarantined"]
 
     def _write(self, learner: Learner, fault: Diagnosis, trip: Tripped, numbers: list[int]) -> Path:
-        """Report and bundle in a folder of their own."""
+        """Write report and bundle of a fault into their own folder."""
         folder = self.folder / f"step-{fault.attempt.number + 1}"
         folder.mkdir(parents=True, exist_ok=True)
         record = bundle_contents(self.config, learner, fault.attempt, self.names)
@@ -248,7 +248,7 @@ class RunHealth:
         return folder
 
     def _quarantine(self, fault: Diagnosis, numbers: list[int]) -> None:
-        """Enter the samples at fault into the ledger, or else the whole batch as left out of this step."""
+        """Enter into the ledger the samples at fault or, where they are unknown, the whole step as left out."""
         first = fault.report.producer
         facts: dict[str, Any] = {"step": fault.attempt.number + 1, "cause": fault.verdict.cause}
         if first is not None:

@@ -1,4 +1,4 @@
-"""Put a fine-tuning together: one learner and one run for each fold, on the loop and the step of pretraining."""
+"""Build the learner of a fine-tuning; it is trained by the loop and the step of pretraining."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from aam.training.step import Learner
 
 FEATURE_BATCHES = 8
 """Training batches on which the features of the head are measured."""
-MOST = 4096
-"""ASVs that a head knows as themselves; more would be columns of noise."""
+MAX_IDENTITIES = 4096
+"""Most ASVs that a head tells apart by identity; more would be columns of noise."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
 
 
 def count_identities(counts: csr_array, prevalence: float) -> int:
-    """How many ASVs are in at least this part of the samples, counts [N, A], and in two of them; at most `MOST`."""
+    """How many ASVs are in this part of the samples, counts [N, A], and in two or more; at most `MAX_IDENTITIES`."""
     carriers = carriers_of(counts)
-    return 0 if prevalence >= 1 else min(MOST, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
+    return 0 if prevalence >= 1 else min(MAX_IDENTITIES, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
 
 
 TargetLearner = Learner[FinetuneModel, TargetObjective]
@@ -53,8 +53,8 @@ TargetLearner = Learner[FinetuneModel, TargetObjective]
 def build_target_learner(
     config: FinetuneConfig, batches: LabelledBatches, start: Start, device: torch.device
 ) -> TargetLearner:
-    """A model whose encoder begins as told, its head scaled, and its optimiser; where a run goes on, its checkpoint has
-    the scales."""
+    """A model with its encoder set by `start`, its head scaled, and its optimiser; a resumed run takes the scales from
+    its checkpoint."""
     torch.manual_seed(config.run.seed)
     model = FinetuneModel(config)
     if start.weights is not None:
@@ -82,7 +82,7 @@ def objective_of(config: FinetuneConfig, batches: LabelledBatches, device: torch
 
 @torch.no_grad()
 def standardise_head(model: FinetuneModel, batches: LabelledBatches, device: torch.device) -> None:
-    """Scale the head's features, and start it at what is usual among the training samples."""
+    """Centre and scale the head's features by some batches of the training samples."""
     model.eval()
     some = [batches[number].to(device) for number in range(min(FEATURE_BATCHES, max(1, batches.per_epoch)))]
     model.head.standardise_features(torch.cat([model.features(TargetInputs(**batch.seen())) for batch in some]))

@@ -32,7 +32,7 @@ SKIPPED, HALVED = "skipped step", "halved loss scale"
 
 
 class Tripped(NonFiniteError):
-    """Something in a step was not finite, and that step has updated nothing; `late` later steps have by now."""
+    """A step was not finite and updated nothing; `late` is how many later steps were made before it was noticed."""
 
     def __init__(self, attempt: Attempt, result: StepResult | None, what: str, late: int = 0):
         super().__init__(f"step {attempt.number + 1}: {what}; nothing was updated")
@@ -66,7 +66,7 @@ class StepGuard(Guard):
 
     @contextmanager
     def passes(self, learner: Learner) -> Iterator[None]:
-        """Nothing, unless a switch asks for more than the watch."""
+        """Trace every operation (`debug_finite`) or detect anomalies (`anomaly_detect`), where configured."""
         health = self.config.health
         with (
             trace_operations(learner.model, health.debug_finite) as made,
@@ -90,9 +90,9 @@ class StepGuard(Guard):
 
     @contextmanager
     def updating(self, learner: Learner, result: StepResult) -> Iterator[None]:
-        """Where the host reads only once in a while, the device itself skips an update that is not finite.
+        """With `watch_every` > 1, when the host reads late, the device itself skips an update that is not finite.
 
-        What the host then finds does not cost the step in which it reads.
+        The host then reads after the update, so that the step in which it reads is kept.
         """
         assert self.watch is not None  # the step was admitted
         late = self.config.health.watch_every > 1
@@ -132,7 +132,7 @@ class StepGuard(Guard):
         if not bad:
             return
         culprit = next(attempt for attempt in attempts if attempt.number == bad[0])
-        self.interventions.add(SKIPPED, len(bad) - 1)  # whoever recovers from the first counts that
+        self.interventions.add(SKIPPED, len(bad) - 1)  # `RunHealth.recover` counts the first
         late = sum(attempt.number > culprit.number for attempt in attempts)
         raise Tripped(culprit, None if late else result, str(reading).split(": ", 1)[1], late)
 
@@ -151,7 +151,7 @@ class StepGuard(Guard):
 
 @contextmanager
 def trace_operations(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
-    """Look at every operation, where wanted; the list then tells of NaN that one of them made."""
+    """Where wanted, trace every operation of the block; afterwards the list names those that made NaN."""
     made: list[str] = []
     if not wanted:
         yield made
@@ -167,7 +167,7 @@ def trace_operations(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
 
 @contextmanager
 def detect_anomalies(wanted: bool) -> Iterator[list[str]]:
-    """Torch's anomaly mode, where wanted; the list then tells what it raised."""
+    """Where wanted, use torch's anomaly mode; afterwards the list holds the text of the error that it raised."""
     found: list[str] = []
     if not wanted:
         yield found

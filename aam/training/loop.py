@@ -122,7 +122,7 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
             run.write("train", state, run.meter.read() | run.health.readings())
             for at, values in run.health.new_spikes():
                 run.write("spike", state, values, at)
-        if run.eval_due(state) and run.health.settle(state):
+        if run.eval_due(state) and run.health.check_unread(state):
             stream = run.stream(state.batches)
             continue
         if run.eval_due(state):
@@ -130,7 +130,7 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
         if run.eval_due(state) or run.health.unsaved:
             run.save(state, LAST)
         if run.learner.ranks.anywhere(stop.requested) and not state.done:
-            run.health.settle(state)
+            run.health.check_unread(state)
             folder = run.save(state, LAST)
             name = stop.name or "a signal to another process"
             raise Interrupted(f"interrupted by {name} after step {state.step}; go on with --resume ({folder})")

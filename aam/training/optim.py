@@ -40,9 +40,9 @@ MODEST_SCALE = 1024.0
 
 
 def lay_out_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor laid out as another is: divided among processes, or whole."""
+    """A whole tensor in the layout of another one, which may be divided among processes."""
     if tensor.numel() != like.numel():
-        return tensor  # whoever takes it says what is wrong
+        return tensor  # loading it raises an error that names it
     tensor = tensor.reshape(like.shape)
     if not divided(like):
         return tensor
@@ -90,14 +90,14 @@ class MuonAdamW(torch.optim.AdamW):
     """`torch.optim.AdamW` that moves its groups of `orthogonal` matrices by Muon, with products in a precision."""
 
     found_inf: Tensor | None = None
-    """1 on the device where this update is to be left out; set and deleted by whoever knows, as for all of torch's."""
+    """1 on the device where this update is to be left out; set and deleted by the guard, as torch's GradScaler does."""
 
     def __init__(self, groups: Sequence[Group], lr: float, precision: Precision):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
         self.precision = precision
 
     def reach(self) -> float:
-        """How far an update can move a weight at the rates of now, weight decay aside; of AdamW that is the rate.
+        """How far an update can move a weight at the present rates, weight decay aside; for AdamW it is the rate.
 
         No entry of a matrix is larger than its largest singular value.
         """
@@ -107,7 +107,7 @@ class MuonAdamW(torch.optim.AdamW):
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As torch's; raises ValueError for what AdamW alone has kept of a matrix."""
+        """As torch's; raises ValueError for the state of an optimiser that moved matrices by AdamW."""
         super().load_state_dict(state)
         matrices = (matrix for group in self.param_groups if group[ORTHOGONAL] for matrix in group["params"])
         if any(self.state[matrix] and MOMENTS not in self.state[matrix] for matrix in matrices if matrix in self.state):
@@ -128,7 +128,7 @@ class MuonAdamW(torch.optim.AdamW):
         return loss
 
     def _move(self, group: Group, shape: torch.Size) -> None:
-        """Update the matrices of a shape; of those that are divided among ranks no others are whole meanwhile."""
+        """Update all matrices of one shape; only these are gathered at that time where they are divided among ranks."""
         parameters = [matrix for matrix in group["params"] if matrix.shape == shape and matrix.grad is not None]
         directions = []
         for parameter in parameters:
@@ -189,7 +189,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
 
 
 def optimizer_for_groups(groups: Sequence[Group], model: nn.Module, config: OptimConfig) -> MuonAdamW:
-    """The optimiser that is configured, over groups of a model that say how they decay."""
+    """The optimiser that is configured, over groups of a model's parameters with their weight decay."""
     groups = list(split_off_matrices(groups, model)) if config.optimizer == "muon" else groups
     return MuonAdamW(groups, config.lr, config.precision)
 

@@ -38,7 +38,7 @@ HORIZON = 300
 SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
 SERIOUS = 100
-"""Updates of a run that is meant to learn; whoever runs fewer wants to see whether it runs."""
+"""Updates from which on the learning rates are checked: a shorter run is only a trial of whether it runs."""
 QUICK = (*START, *UPDATE)
 """The first checks before every run."""
 
@@ -132,7 +132,7 @@ def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) 
 
 
 def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingBatches, probes: Probes) -> Preflight:
-    """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained.
+    """The quick checks on a learner before its training, in at most 5 % of the time of that training.
 
     The learner must not be compiled: such a model cannot be copied.
     """
@@ -175,12 +175,12 @@ def without_compilation(config: PretrainConfig) -> PretrainConfig:
 
 
 def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
-    """Batches of another size, less where a study has fewer samples, of those numbered `rows`."""
+    """Batches of the samples `rows`: of `size` samples each, or fewer where a study has fewer."""
     samples = corpus.samples(rows, draw_of(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:
-    """Learning rates of the whole run; none where only its time is known."""
+    """Learning rates of the whole run; empty where only its time is bounded."""
     steps = config.run.max_steps
     return [] if steps is None else [learning_rate(number, steps, config.optim) for number in range(steps)]

@@ -1,4 +1,4 @@
-"""What the checks before a fine-tuning have to know of it: right answers, wrong ones, and what is not trained."""
+"""What the checks before a run need to know of its kind: right answers, wrong ones, and parameters not trained."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ SURE = 20.0
 """Logit of a right answer."""
 BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
 UNASKED = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
-"""What only pretraining asks for: it stands for hidden counts, and for the frequencies of bases."""
+"""Parameters that only pretraining trains: those for hidden counts and for the frequencies of bases."""
 
 
 class Probes(Protocol):
-    """What the checks before a run have to know of its kind; batches, models and outputs are those of that kind."""
+    """What the checks before a run need to know of its kind, to whose batches, models and outputs `Any` refers."""
 
     def optimizer(self, model: Any, optim: OptimConfig) -> MuonAdamW:
         """A fresh optimiser of a model."""
 
     def seen(self, output: Any, batch: Any) -> Any:
-        """The output without what nobody reads."""
+        """The output without values that no loss reads."""
 
     def perfect(self, batch: Any) -> Any:
-        """What a model would put out that knows the answers."""
+        """The output of a model that knows the answers."""
 
     def shuffled(self, batch: Any) -> Any:
-        """The batch with the targets of others."""
+        """The batch with its targets permuted among samples."""
 
     def heads(self, output: Any, batch: Any, first: Any) -> Mapping[str, Head]:
         """Heads that are to start at what chance scores, by the frequencies of the `first` batch."""
@@ -64,7 +64,7 @@ class PretrainProbes:
         return build_optimizer(model, optim)
 
     def seen(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:
-        """An output with zeros at slots that are padding, which nobody reads."""
+        """The output with zeros at slots that are padding, which no loss reads."""
         valid = batch.valid.to(output.hidden_abundance.device)
         known = {
             name: torch.where(valid, getattr(output, name), 0.0) for name in ("hidden_abundance", "slot_abundance")
@@ -72,7 +72,7 @@ class PretrainProbes:
         return dataclasses.replace(output, **known)
 
     def perfect(self, batch: Batch) -> PretrainOutput:
-        """What a model would put out that knows the answers."""
+        """The output of a model that knows the answers."""
         amounts = log_abundance(batch.abundance)
         members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
         members.scatter_add_(1, batch.index, batch.valid.float())
@@ -90,11 +90,11 @@ class PretrainProbes:
         )
 
     def shuffled(self, batch: Batch) -> Batch:
-        """The batch with the targets of other samples, ASVs and bases."""
+        """The batch with its targets permuted among samples, ASVs and bases."""
         random = torch.Generator().manual_seed(0)
 
         def mixed(values: Tensor | None) -> Tensor | None:
-            """Rows, and columns of a square, in another order."""
+            """Rows, and columns of a square matrix, in another order."""
             if values is None:
                 return None
             order = torch.randperm(len(values), generator=random)
@@ -159,7 +159,7 @@ class TargetProbes:
         return output
 
     def perfect(self, batch: LabelledBatch) -> TargetOutput:
-        """What a head of one member would put out that knows the labels."""
+        """The output of a model of one member that knows the labels."""
         _, width = output_sizes(self.config)
         if self.config.target.task in NUMERIC_TASKS:
             answers = batch.numbers[..., None].expand(-1, -1, width)
@@ -168,7 +168,7 @@ class TargetProbes:
         return TargetOutput(answers[None], answers, answers)
 
     def shuffled(self, batch: LabelledBatch) -> LabelledBatch:
-        """The batch with the labels of other samples."""
+        """The batch with its labels permuted among samples."""
         order = torch.randperm(len(batch.classes), generator=torch.Generator().manual_seed(0))
         labels: dict[str, Any] = {name: getattr(batch, name)[order] for name in ("numbers", "known", "classes")}
         return dataclasses.replace(batch, **labels)

@@ -28,7 +28,7 @@ Weights = Mapping[str, Tensor]
 
 @torch.no_grad()
 def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
-    """Spread ASV and sample embeddings, then set scales and biases of the heads, all from one batch.
+    """Standardise ASV and sample embeddings, then set scales and biases of the heads to the means of one batch.
 
     In training mode: between samples of a fresh encoder there is more dropout noise than signal.
     """
@@ -92,8 +92,9 @@ PretrainLearner = Learner[PretrainModel, PretrainObjective]
 def build_learner(
     config: PretrainConfig, batches: TrainingBatches, device: torch.device, weights: Weights | None = None
 ) -> PretrainLearner:
-    """A model and its optimiser: with these weights, or fresh, its heads at the mean of their targets; where a run goes
-    on, its checkpoint has them.
+    """A model with these weights, or a fresh one with its heads at the mean of their targets, and its optimiser.
+
+    A resumed run takes the weights from its checkpoint instead.
 
     A function of configuration, data and weights.
     """

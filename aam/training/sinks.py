@@ -56,7 +56,7 @@ class Meter:
 
 @contextmanager
 def open_sinks(folder: Path, step: int, display: Sequence[Sink] = ()) -> Iterator[list[Sink]]:
-    """Log and TensorBoard of a run in its folder, from `step` on, and what shows it to a waiting user."""
+    """Log and TensorBoard of a run in its folder, from `step` on, and the sinks `display` that show it to a user."""
     sinks: list[Sink] = [JsonlSink(folder / LOG, step), TensorBoardSink(folder / "tensorboard", step), *display]
     try:
         yield sinks
@@ -77,7 +77,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 class JsonlSink:
     """One JSON object a line, appended, so a resumed run goes on in the same file.
 
-    `step` is the update from which a run goes on: what was written beyond it goes, and the half line of a killed one.
+    `step` is the update from which a run goes on: lines beyond it are removed, as is the half line of a killed process.
     """
 
     def __init__(self, path: Path, step: int | None = None):
@@ -107,7 +107,7 @@ class TensorBoardSink:
     """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`.
 
     What is written is on the disk at once. Torch's `SummaryWriter` leaves that to a thread, which holds back up to two
-    minutes of a run, and tells of a full disk by a traceback.
+    minutes of a run, and reports a full disk by a traceback.
     """
 
     def __init__(self, folder: Path, step: int | None = None):
@@ -173,7 +173,7 @@ class ConsoleSink:
             self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {console_text(values)}")
 
     def remaining(self, share: float) -> float:
-        """What is left of all parts, as a multiple of what this one has done, `share` of it."""
+        """The work that is left of all parts, as a multiple of what is done of this one, a `share` of it."""
         return (self._parts - self._before) / share - 1 if share > 0 else float("nan")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, what they agree on, and what is said when one of them is lost.
+"""The processes of a run: how they meet, what they exchange, and the error where one of them is lost.
 
 `torchrun` starts the processes, sets the environment that is read here, hosts the store where they meet, and ends those
 that are left when one is gone; without it there is one rank and nothing in this file communicates.
@@ -45,7 +45,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether what this rank writes stays."""
+        """Whether this is the rank whose files are kept."""
         return self.rank == 0
 
     def cuts(self, rows: int) -> list[int]:
@@ -60,20 +60,20 @@ class World:
         return sent.tolist()
 
     def anywhere(self, flag: bool) -> bool:
-        """Whether it is true on any rank."""
+        """Whether the flag is set on any rank."""
         raised = torch.tensor(float(flag))
         if self.size > 1:
             dist.all_reduce(raised, op=dist.ReduceOp.MAX)
         return bool(raised)
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have called this."""
         self.anywhere(False)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Where this rank writes: for the first its home; for others a folder that is gone at the end, in which it
-        finds what a run goes on from."""
+        """The folder in which this rank writes: `home` for the first; for others a temporary one, with links to what a
+        resumed run reads."""
         if self.first:
             yield self.home
             return
@@ -87,7 +87,7 @@ class World:
 def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterator[World]:
     """Meet the other processes that `torchrun` started; each takes a GPU of its own where there are GPUs.
 
-    One that gives no sign for `timeout` seconds is lost; only the checks before a run let others wait, for a minute.
+    A rank that does not answer for `timeout` seconds is lost; the checks before a run let others wait for a minute.
 
     Raises Interrupted, naming them, where ranks are lost.
     """
@@ -119,7 +119,7 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
 
 @contextmanager
 def silence_stderr(wanted: bool) -> Iterator[None]:
-    """Nothing on stderr, where wanted."""
+    """Discard what the block writes to stderr, where wanted."""
     if not wanted:
         yield
         return
@@ -158,7 +158,7 @@ class Register:
         self.store.set(f"failed {self.rank}", why)
 
     def search(self) -> dict[int, str]:
-        """Ranks that are gone and what is known of each; empty where another rank has said so already.
+        """Ranks that are gone and what is known of each; empty where another rank has reported them already.
 
         Ranks of the same host are seen to be gone; if none of them is, those are lost that do not search as this one
         does: their hosts have vanished, or they hang.
@@ -179,7 +179,7 @@ class Register:
         return gone or silent or {self.rank: "has lost contact with the others, which are all there"}
 
     def _fate(self, rank: int) -> str:
-        """How a rank ended, empty where nothing tells that it has."""
+        """How a rank ended; empty where there is no sign that it has."""
         if self.store.check([f"failed {rank}"]):
             return f"failed ({self.store.get(f'failed {rank}').decode()})"
         host, process = self._process(rank)
@@ -202,7 +202,7 @@ def is_running(process: int) -> bool:
 
 
 def end_together(world: World, error: Exception, register: Register) -> None:
-    """Raise what ended this rank, or what took others away; one rank tells what happened to all."""
+    """Raise the error that ended this rank, or Interrupted for ranks that are lost; one rank reports for all."""
     if isinstance(error, AamError) and not isinstance(error, InputError):
         if world.first:
             raise error
