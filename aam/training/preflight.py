@@ -29,15 +29,15 @@ from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
 
-FEW, SMALL, BATCHES, TOKENS = 4, 4, 8, 32
+MEMORISED_SAMPLES, SMALL_BATCH, BATCHES, SMALL_TOKEN_LIMIT = 4, 4, 8, 32
 """Samples learned by heart; of checks that train for a while: samples in a batch, batches, ASVs of a sample."""
 FAST = 0.128
 """Learning rate of these checks, times the width of the model."""
 HORIZON = 300
 """Updates of the schedule under which a check trains."""
-SHARE, MOST_SECONDS = 0.05, 60.0
+TIME_SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
-SERIOUS = 100
+MIN_CHECKED_UPDATES = 100
 """Updates from which on the learning rates are checked: a shorter run is only a trial of whether it runs."""
 QUICK = (*START, *UPDATE)
 """The first checks before every run."""
@@ -68,7 +68,7 @@ class Workshop:
             model=learner.model,
             optimizer=learner.optimizer,
             batches=self.batches,
-            predict=lambda batch: self.probes.seen(score(learner, batch)[0], batch),
+            predict=lambda batch: self.probes.scored_output(score(learner, batch)[0], batch),
             score=lambda output, batch: learner.objective.losses(output, batch.to(learner.device)).total,
             step=advance,
             few=self.few,
@@ -77,7 +77,7 @@ class Workshop:
             perfect=lambda batch: self.probes.perfect(batch.to(learner.device)),
             shuffled=self.probes.shuffled,
             junk=junk,
-            frozen=self.probes.idle(learner.model, self.batches),
+            frozen=self.probes.frozen(learner.model, self.batches),
             rates=self.rates,
         )
 
@@ -119,14 +119,14 @@ def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Pr
 
 def learning_workshop(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Workshop:
     """A few samples with a few ASVs, and the rate at which a model of this width learns them fast."""
-    short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
+    short = dataclasses.replace(config.data, token_limit=min(SMALL_TOKEN_LIMIT, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
-    train, held_out = (batches_of_size(own, corpus, rows, SMALL) for rows in corpus.sides)
+    train, held_out = (batches_of_size(own, corpus, rows, SMALL_BATCH) for rows in corpus.sides)
     return Workshop(
         PretrainProbes(own.loss),
         without_noise(learner, max(config.optim.lr, FAST / config.model.dim)),
         [train[number] for number in range(BATCHES)],
-        batches_of_size(own, corpus, corpus.sides.train, FEW)[0],
+        batches_of_size(own, corpus, corpus.sides.train, MEMORISED_SAMPLES)[0],
         [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
     )
 
@@ -140,7 +140,7 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
     try:
         rates = planned_rates(config)
         some = [batches[number] for number in range(3)]
-        shop = Workshop(probes, learner, some, rates=rates if len(rates) >= SERIOUS else ())
+        shop = Workshop(probes, learner, some, rates=rates if len(rates) >= MIN_CHECKED_UPDATES else ())
         modes = dataclasses.replace(shop, learner=without_noise(learner))
         return run_stages(
             [(shop, QUICK), (modes, MODES), (shop, LEARNING[:1])], time_budget(config, shop, batches.per_epoch)
@@ -161,11 +161,11 @@ def run_stages(stages: Sequence[tuple[Workshop, Checks]], seconds: float) -> Pre
 def time_budget(config: RunnableConfig, shop: Workshop, per_epoch: int) -> float:
     """Seconds that checks before a run may take: a twentieth of the run, by its budget or by the pace of one step."""
     budget = Budget.of(config.run, max(1, per_epoch // config.optim.accumulate))
-    bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [SHARE * budget.seconds])
+    bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [TIME_SHARE * budget.seconds])
     if budget.steps is not None:
         trial, start = shop.trial(), time.perf_counter()
         trial.step(shop.batches[0])
-        bounds.append(SHARE * budget.steps * config.optim.accumulate * (time.perf_counter() - start))
+        bounds.append(TIME_SHARE * budget.steps * config.optim.accumulate * (time.perf_counter() - start))
     return min(bounds)
 
 

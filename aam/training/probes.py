@@ -25,10 +25,10 @@ from aam.training.finetune import groups_with_rates
 from aam.training.losses import log_faith_pd
 from aam.training.optim import MuonAdamW, build_optimizer, optimizer_for_groups
 
-SURE = 20.0
+CERTAIN_LOGIT = 20.0
 """Logit of a right answer."""
 BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
-UNASKED = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
+PRETRAINING_ONLY = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
 """Parameters that only pretraining trains: those for hidden counts and for the frequencies of bases."""
 
 
@@ -38,7 +38,7 @@ class Probes(Protocol):
     def optimizer(self, model: Any, optim: OptimConfig) -> MuonAdamW:
         """A fresh optimiser of a model."""
 
-    def seen(self, output: Any, batch: Any) -> Any:
+    def scored_output(self, output: Any, batch: Any) -> Any:
         """The output without values that no loss reads."""
 
     def perfect(self, batch: Any) -> Any:
@@ -50,7 +50,7 @@ class Probes(Protocol):
     def heads(self, output: Any, batch: Any, first: Any) -> Mapping[str, Head]:
         """Heads that are to start at what chance scores, by the frequencies of the `first` batch."""
 
-    def idle(self, model: Any, batches: Sequence[Any]) -> frozenset[str]:
+    def frozen(self, model: Any, batches: Sequence[Any]) -> frozenset[str]:
         """Parameters that these batches do not train, on purpose."""
 
 
@@ -63,7 +63,7 @@ class PretrainProbes:
     def optimizer(self, model: PretrainModel, optim: OptimConfig) -> MuonAdamW:
         return build_optimizer(model, optim)
 
-    def seen(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:
+    def scored_output(self, output: PretrainOutput, batch: Batch) -> PretrainOutput:
         """The output with zeros at slots that are padding, which no loss reads."""
         valid = batch.valid.to(output.hidden_abundance.device)
         known = {
@@ -77,11 +77,11 @@ class PretrainProbes:
         members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
         members.scatter_add_(1, batch.index, batch.valid.float())
         return PretrainOutput(
-            nucleotides=SURE * torch.nn.functional.one_hot(batch.masked_bases, vocab.OUTPUT_SIZE).float(),
+            nucleotides=CERTAIN_LOGIT * torch.nn.functional.one_hot(batch.masked_bases, vocab.OUTPUT_SIZE).float(),
             unifrac=batch.unifrac,
             euclidean=batch.unifrac,
             patristic=batch.patristic,
-            membership=SURE * (2 * (members > 0).float() - 1),
+            membership=CERTAIN_LOGIT * (2 * (members > 0).float() - 1),
             hidden_abundance=amounts,
             slot_abundance=amounts,
             faith_pd=torch.zeros(len(members)) if batch.faith_pd is None else log_faith_pd(batch.faith_pd),
@@ -112,7 +112,7 @@ class PretrainProbes:
         prior = log_frequencies(first.tokens)[batch.masked_at[:, 1]]
         return {"nucleotides": Head(output.nucleotides.detach().cpu(), batch.masked_bases, BASES, prior)}
 
-    def idle(self, model: PretrainModel, batches: Sequence[Batch]) -> frozenset[str]:
+    def frozen(self, model: PretrainModel, batches: Sequence[Batch]) -> frozenset[str]:
         """Parameters that no loss term of these batches reaches, because of its weight or because nothing is asked."""
         first, loss = batches[0], self.loss
         hidden, uncounted = (any(bool(getattr(b, n).any()) for b in batches) for n in ("hidden", "uncounted"))
@@ -155,7 +155,7 @@ class TargetProbes:
         groups = groups_with_rates(model, self.config, self.config.head.pretrained is not None)
         return optimizer_for_groups([{**group, "scale": 1.0} for group in groups], model, optim)
 
-    def seen(self, output: TargetOutput, batch: LabelledBatch) -> TargetOutput:
+    def scored_output(self, output: TargetOutput, batch: LabelledBatch) -> TargetOutput:
         return output
 
     def perfect(self, batch: LabelledBatch) -> TargetOutput:
@@ -164,7 +164,7 @@ class TargetProbes:
         if self.config.target.task in NUMERIC_TASKS:
             answers = batch.numbers[..., None].expand(-1, -1, width)
         else:
-            answers = SURE * F.one_hot(batch.classes.clamp_min(0), width).float()[:, None]
+            answers = CERTAIN_LOGIT * F.one_hot(batch.classes.clamp_min(0), width).float()[:, None]
         return TargetOutput(answers[None], answers, answers)
 
     def shuffled(self, batch: LabelledBatch) -> LabelledBatch:
@@ -177,11 +177,11 @@ class TargetProbes:
         """None: with few samples and rare classes, what chance would score is too uncertain to compare with."""
         return {}
 
-    def idle(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:
+    def frozen(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:
         """Parameters that are fixed on purpose, that no label reaches, or that are empty."""
         fixed = {id(parameter) for part in model.fixed for parameter in part.parameters()}
         return frozenset(
             name
             for name, parameter in model.named_parameters()
-            if id(parameter) in fixed or parameter.numel() == 0 or name in UNASKED
+            if id(parameter) in fixed or parameter.numel() == 0 or name in PRETRAINING_ONLY
         )
