@@ -19,13 +19,12 @@ import click
 import numpy as np
 import torch
 
-from aam.config import HealthConfig, PretrainConfig, from_options
+from aam.config import PretrainConfig, from_options
 from aam.corpus.dataset import Batch
 from aam.corpus.pretraining import open_corpus
-from aam.health.guards import Interventions
 from aam.models.devices import resolve_device
+from aam.training.bundles import AsvNames
 from aam.training.guard import StepGuard
-from aam.training.replay import Mute
 from aam.training.run import build_learner, training_batches
 from aam.training.step import Guard, Learner, step
 
@@ -58,7 +57,7 @@ def main(steps: int, preset: str, batch_size: int, device: str) -> None:
     corpus = open_corpus(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(device))
-    guard, none = StepGuard(learner, HealthConfig(), Interventions(0.0), None), Mute(update=True)
+    guard, none = StepGuard(config, learner, AsvNames()), Guard()
     kept = [batches[number] for number in range(min(steps, 2 * batches.per_epoch))]
     for number in range(3):
         step(learner, [kept[number]], number, 2 * steps, none)

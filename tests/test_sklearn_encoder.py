@@ -104,7 +104,7 @@ def test_rarefaction_leaves_shallow_samples_whole(run: Path):
 def test_reverse_complements_are_warned_of(run: Path, frame: pd.DataFrame):
     """Of a model that knows what is usual at each position of the reads of the example."""
     encoder, dna = AAMEncoder(run).fit(frame), list(frame.columns)
-    encoder.encoder_.asv_encoder.calibrate(torch.from_numpy(tokenize(dna, encoder.max_bp_)))
+    encoder.encoder_.asv_encoder.initialise_from(torch.from_numpy(tokenize(dna, encoder.max_bp_)))
     encoder.transform(frame)  # without a warning, which would be an error
     with pytest.warns(UserWarning, match="these ASVs are reverse complements of what the model has learned from"):
         encoder.transform(frame.set_axis([reverse_complement(sequence) for sequence in dna], axis=1))

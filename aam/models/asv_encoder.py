@@ -73,9 +73,9 @@ class ASVEncoder(ChunkedEncoder):
         return tokens, bool(self._valid(tokens).all())
 
     @torch.no_grad()
-    def calibrate(self, tokens: Tensor) -> None:
+    def initialise_from(self, tokens: Tensor) -> None:
         valid = self._valid(tokens)
-        self.pooling.calibrate(self.transformer(self._embed(tokens.long()), valid), valid)
+        self.pooling.standardise_outputs(self.transformer(self._embed(tokens.long()), valid), valid)
         self.nucleotide_head.weight *= 0.1
         self.prior.weight[: tokens.shape[1]] = log_frequencies(tokens)
 

@@ -52,7 +52,7 @@ class AttentionPooling(nn.Module):
         return torch.softmax(scores.masked_fill(~mask[..., None], float("-inf")), dim=1)
 
     @torch.no_grad()
-    def calibrate(self, embeddings: Tensor, mask: Tensor | None = None) -> None:
+    def standardise_outputs(self, embeddings: Tensor, mask: Tensor | None = None) -> None:
         """Centre and scale the projection so that its outputs over these rows [B, S, D] have mean 0 and deviation 1.
 
         Means over many positions are nearly the same for every row; without this the heads of a fresh model see a

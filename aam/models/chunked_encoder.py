@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from aam import vocab
 from aam.models.chunks import LIMITS, Chunk, Plan, Run, Work, affordable, in_chunks
+from aam.models.devices import limit_product_caches
 
 
 class Encoded(NamedTuple):
@@ -38,6 +39,14 @@ class ChunkedEncoder(nn.Module):
     in_turn = False
     """Whether chunks run one after the other even where threads are at hand."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        limit_product_caches()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        limit_product_caches()  # unpickled in a new process, an encoder is not built
+        super().__setstate__(state)
+
     def compile_encoding(self) -> None:
         """Compile `encode`, for any number and length of rows; compiled code uses several threads by itself."""
         self.encode, self.in_turn = torch.compile(self.encode, dynamic=True), True  # type: ignore[method-assign]
@@ -57,7 +66,7 @@ class ChunkedEncoder(nn.Module):
         """Nucleotide logits [T, 6] at (row, position) pairs `at` [T, 2]."""
         raise NotImplementedError
 
-    def calibrate(self, tokens: Tensor) -> None:
+    def initialise_from(self, tokens: Tensor) -> None:
         """Start from these ASVs, tokens [U, L]: embeddings spread out, nucleotides at their frequencies."""
         raise NotImplementedError
 

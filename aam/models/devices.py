@@ -1,7 +1,8 @@
-"""In which precision matrix products are made, and what half precision would spoil."""
+"""Where and in which precision matrix products are made, and what half precision would spoil."""
 
 from __future__ import annotations
 
+import os
 import time
 
 import torch
@@ -12,6 +13,18 @@ from aam.errors import ConfigError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDS = 5
+
+
+def limit_product_caches() -> None:
+    """Let torch and oneDNN keep the code of 32 shapes of products, where the user has set no other number.
+
+    For every new number of rows oneDNN makes code and work space of its own, in bfloat16 on CPUs, and both keep those
+    of the last 1,024: 400 numbers of rows of one layer hold 2.5 GB. Batches are seldom of the same size, so they are
+    not asked for again: with 32 a step takes no longer. Must be called before the first product of a process, when the
+    numbers are read; each encoder does so when it is built.
+    """
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "32")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -42,6 +55,7 @@ def gain_of_bf16(device: torch.device) -> float:
 
     Measured in about 10 ms; what the hardware says of itself does not tell how fast it is.
     """
+    limit_product_caches()
     single, half = (
         [torch.ones(*shape, dtype=dtype, device=device) for shape in ((2048, 128), (128, 512))]
         for dtype in (torch.float32, torch.bfloat16)

@@ -89,7 +89,7 @@ class FinetuneModel(nn.Module):
 
     @torch.no_grad()
     def features(self, inputs: TargetInputs) -> Tensor:
-        """Unscaled features of the head [B, F], for its calibration."""
+        """Unscaled features of the head [B, F], for `TargetHead.standardise_features`."""
         return sample_features(self.view(inputs), self.head.known)
 
 

@@ -41,7 +41,7 @@ class EuclideanUnifrac(nn.Module):
         return self.log_size.exp() - left @ right.T
 
     @torch.no_grad()
-    def calibrate(self, samples: Tensor, mean: float, largest: float) -> None:
+    def start_at_mean(self, samples: Tensor, mean: float, largest: float) -> None:
         """Predict `mean` for all pairs of these samples [B, D]; `largest` is the largest distance to expect."""
         size = max(1.0, 1.5 * largest)
         self.log_size.fill_(math.log(size))

@@ -83,7 +83,7 @@ class LatentTree(nn.Module):
         return distance * self.log_scale.exp() if self.metric == "weighted" else distance / (total + TINY)
 
     @torch.no_grad()
-    def calibrate(self, embeddings: Tensor, index: Tensor, valid: Tensor, abundance: Tensor, mean: float) -> None:
+    def start_at_mean(self, embeddings: Tensor, index: Tensor, valid: Tensor, abundance: Tensor, mean: float) -> None:
         """Choose the size of the private tips so that these samples' mean UniFrac, raw weighted excepted, is `mean`.
 
         It grows with the tips, which few samples share, so halving the interval finds it.

@@ -35,7 +35,7 @@ class MLPEncoder(ChunkedEncoder):
         self.nucleotide_head = nn.Linear(config.dim, config.max_bp * vocab.OUTPUT_SIZE)
 
     @torch.no_grad()
-    def calibrate(self, tokens: Tensor) -> None:
+    def initialise_from(self, tokens: Tensor) -> None:
         standardise(cast(nn.Linear, self.layers[-1]), self.encode(tokens).embeddings)
         self.nucleotide_head.weight *= 0.1
         usual = log_frequencies(tokens[:, 1:]).flatten()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from aam.models.heads import EuclideanUnifrac, HiddenASVs, SampleScalars
 from aam.models.latent_tree import LatentTree
 from aam.models.layers import rows_at
 from aam.models.sample_encoder import EncodedSamples, SampleEncoder
+
+Results = TypeVar("Results")
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,26 @@ class PretrainOutput:
     samples: Tensor
 
 
+class RowDivision:
+    """How the rows of a batch are divided among the processes of a run: here one process computes all of them."""
+
+    def compute(self, function: Callable[..., Results], *rows: Tensor, random: bool = True) -> Results:
+        """Results [N, ...], one tensor or several, of a function that treats each row of tensors [N, ...] by itself.
+
+        `random` tells whether it draws random numbers, as dropout does.
+        """
+        return function(*rows)
+
+    def predict(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, at: Tensor) -> Tensor:
+        """Results [T, ...] of a function of tokens [M, L] and (row, position) pairs `at` [T, 2]."""
+        return function(tokens, at)
+
+
 class PretrainModel(nn.Module):
     """ASV encoder, sample encoder and the heads; `forward` is a function of its inputs (and of dropout)."""
+
+    division = RowDivision()
+    """Set on a model that several processes compute together."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -74,25 +96,35 @@ class PretrainModel(nn.Module):
         self.scalars = SampleScalars(config)
 
     def forward(self, inputs: PretrainInputs) -> PretrainOutput:
-        asvs = self.asv_encoder.embed(inputs.tokens)
-        slots = rows_at(asvs, inputs.index)
-        encoded = self.sample_encoder(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
+        asvs = self.division.compute(self.asv_encoder.embed, inputs.tokens)
+        slots, visible = rows_at(asvs, inputs.index), inputs.valid & inputs.seen
+        samples, abundance = self.division.compute(
+            self._encode_samples, slots, inputs.abundance, visible, inputs.counted
+        )
         # Small differences of large sums: in bfloat16 UniFrac would be wrong by up to 0.01.
         with torch.autocast(asvs.device.type, enabled=False):
             unifrac, patristic = self._tree(asvs, inputs)
-            euclidean = self._euclidean(encoded.embeddings)
+            euclidean = self._euclidean(samples)
+        nucleotides = self.division.predict(self.asv_encoder.predict, inputs.masked_tokens, inputs.masked_at)
+        membership = self.hidden_asvs.membership(samples, asvs)
+        hidden = self.division.compute(self.hidden_asvs.hidden_abundance, samples, slots, random=False)
         return PretrainOutput(
-            nucleotides=self.asv_encoder.predict(inputs.masked_tokens, inputs.masked_at),
+            nucleotides=nucleotides,
             unifrac=unifrac,
             euclidean=euclidean,
             patristic=patristic,
-            membership=self.hidden_asvs.membership(encoded.embeddings, asvs),
-            hidden_abundance=self.hidden_asvs.hidden_abundance(encoded.embeddings, slots),
-            slot_abundance=self.scalars.abundance(encoded.states),
-            faith_pd=self.scalars.faith_pd(encoded.embeddings),
+            membership=membership,
+            hidden_abundance=hidden,
+            slot_abundance=abundance,
+            faith_pd=self.scalars.faith_pd(samples),
             asvs=asvs,
-            samples=encoded.embeddings,
+            samples=samples,
         )
+
+    def _encode_samples(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, D] and log relative abundances [B, S], from slots [B, S, D] and [B, S]."""
+        encoded = self.sample_encoder(asvs, abundance, valid, counted)
+        return encoded.embeddings, self.scalars.abundance(encoded.states)
 
     def _euclidean(self, samples: Tensor) -> Tensor | None:
         if self.euclidean is None:
@@ -114,11 +146,11 @@ class PretrainModel(nn.Module):
         return unifrac, self.latent_tree.patristic(some)
 
     @torch.no_grad()
-    def calibrate(self, inputs: PretrainInputs) -> None:
+    def initialise_from(self, inputs: PretrainInputs) -> None:
         """Give the embeddings of a fresh model mean 0 and deviation 1 over a batch, ASVs first, then samples."""
-        self.asv_encoder.calibrate(inputs.tokens)
+        self.asv_encoder.initialise_from(inputs.tokens)
         slots = rows_at(self.asv_encoder.embed(inputs.tokens), inputs.index)
-        self.sample_encoder.calibrate(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
+        self.sample_encoder.standardise_outputs(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
 
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are embedded already: asvs [U, D], the rest [B, S]."""

@@ -90,6 +90,6 @@ class SampleEncoder(nn.Module):
             affordable(valid.device, sizes),
         )
 
-    def calibrate(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:
+    def standardise_outputs(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:
         """Spread the embeddings of a fresh encoder over these samples; arguments as in `forward`."""
-        self.pooling.calibrate(self(asvs, abundance, valid, counted).states, valid)
+        self.pooling.standardise_outputs(self(asvs, abundance, valid, counted).states, valid)

@@ -100,7 +100,7 @@ class TargetHead(nn.Module):
             return rising(raw) if self.task == "quantiles" else raw
 
     @torch.no_grad()
-    def calibrate(self, features: Tensor) -> None:
+    def standardise_features(self, features: Tensor) -> None:
         """Centre and scale by these training samples' features [N, F]; each block gets its share of the variance.
 
         Amounts of known ASVs share one scale, so that rare ones stay small; what never varies is left out.

@@ -50,20 +50,13 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.sklearn.tables import TakesTables, warn_of_other_region
 from aam.training.finetune import Start, build_target_learner, count_identities
-from aam.training.loop import train
-from aam.training.run import Seams, assemble
-from aam.training.state import TrainState
+from aam.training.loop import Run, train
+from aam.training.state import StopRequest
 
 MIN_SAMPLES = 2
 """Scales of features and targets need two samples."""
 NEVER = 2**31
 """Steps between evaluations: a fit holds nothing out, so only its end is evaluated."""
-
-
-class Unstoppable:
-    """A stop request that never comes; Ctrl-C raises KeyboardInterrupt."""
-
-    requested, name = False, ""
 
 
 @dataclass(frozen=True)
@@ -183,19 +176,14 @@ def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASV
     return Start(encoder.state_dict(), embed_asvs(encoder.to(device), samples.tokens) if frozen else None)
 
 
-def no_checkpoint(state: TrainState, name: str) -> Path:
-    """Write no checkpoint: the model stays in memory."""
-    return Path(name)
-
-
 def train_model(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
     """The model at the end of its budget."""
     batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
-    run, state = assemble(config, learner, batches, Seams(lambda learner: {}, selects=False))
-    train(replace(run, save=no_checkpoint), state, Unstoppable())
+    run = Run(config, learner, batches, lambda learner: {}, selects=False, saves=False)
+    train(run, run.start_or_restore(), StopRequest())  # Ctrl-C raises as everywhere in Python
     model = learner.model.eval()
     model.embedded = None
     return model

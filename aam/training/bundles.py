@@ -1,13 +1,14 @@
-"""A step as one file: what it depended on, and what came of it, so that any other process can make it again."""
+"""A step as one file, the bundle: what the step depends on and its outcome; and replaying it, bit by bit the same."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,16 @@ from aam.checkpoint import KIND_OF, KINDS, Finetuned, build_model
 from aam.config import RunnableConfig, from_dict, to_dict
 from aam.corpus.batches import LabelledBatch
 from aam.corpus.dataset import Batch
-from aam.errors import CheckpointError
-from aam.health.bundle import load_bundle, save_bundle
-from aam.models.finetune_model import FinetuneModel
+from aam.errors import CheckpointError, NonFiniteError
+from aam.health.bundle import load_bundle, restore_random_state
 from aam.training.losses import TargetScale
 from aam.training.objective import Objective, PretrainObjective, TargetObjective
 from aam.training.optim import MuonAdamW, loss_scaler
-from aam.training.step import Learner, StepResult
+from aam.training.step import Guard, Learner, StepResult, step
 
 BUNDLE = "bundle.safetensors"
 BATCHES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": LabelledBatch}
-"""What the batches of each kind of run are."""
+"""Type of the batches of each kind of run."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class AsvNames:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step came to: loss terms [n], gradient norm [] and, as SHA-256, the weights after it."""
+    """Result of a step: loss terms [n], gradient norm [] and, as SHA-256, the weights after it."""
 
     terms: Tensor
     grad_norm: Tensor
@@ -77,14 +77,14 @@ class Bundle:
     versions: dict[str, Any]
 
 
-def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
+def bundle_contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
     """Everything that a step depends on."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in learner.optimizer.param_groups]
     return {
         "kind": KIND_OF[type(config)],
         "config": to_dict(config),
         "model": learner.model.state_dict(),
-        "beside": beside(learner),
+        "beside": learner.objective.extra_state(learner.model),
         "groups": groups,
         "optimizer": learner.optimizer.state_dict()["state"],
         "scaler": learner.scaler.state_dict(),
@@ -93,21 +93,11 @@ def contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: 
         "batches": [vars(batch) for batch in attempt.microbatches],
         "random": attempt.random,
         "asvs": names.of(attempt.microbatches),
-        "versions": versions(learner.device),
+        "versions": runtime_versions(learner.device),
     }
 
 
-def beside(learner: Learner) -> dict[str, Any]:
-    """What a step depends on that is neither a weight nor an option."""
-    if isinstance(learner.model, FinetuneModel):
-        objective: Any = learner.objective
-        known = {"identity": learner.model.identity, "embedded": learner.model.embedded}
-        return known | {"class_weights": objective.class_weights}
-    objective = learner.objective
-    return {"scale": vars(objective.scale)}
-
-
-def rebuilt(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
+def rebuild_model(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
     """Model and objective of a bundle."""
     built, known = build_model(config), content["beside"]
     built.model.load_state_dict(content["model"])
@@ -119,8 +109,8 @@ def rebuilt(content: dict[str, Any], config: RunnableConfig, device: torch.devic
     return built.model, TargetObjective(built.config.target, placed["class_weights"])
 
 
-def versions(device: torch.device) -> dict[str, Any]:
-    """What the last bits of a result depend on beside its inputs."""
+def runtime_versions(device: torch.device) -> dict[str, Any]:
+    """Versions and settings on which the last bits of a result depend, beside its inputs."""
     return {
         "torch": torch.__version__,
         "device": device.type,
@@ -130,7 +120,7 @@ def versions(device: torch.device) -> dict[str, Any]:
 
 
 def outcome_of(learner: Learner, result: StepResult, updated: bool) -> Outcome:
-    """What a step came to, to be called right after it."""
+    """The outcome of a step that has just been made."""
     return Outcome(result.terms.cpu(), result.grad_norm.cpu(), fingerprint(learner.model.state_dict()), updated)
 
 
@@ -139,30 +129,16 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
 
-class Recorder:
-    """Writes a bundle of a step that is as it should be."""
-
-    def __init__(self, config: RunnableConfig, names: AsvNames, folder: Path):
-        self.config, self.names, self.folder = config, names, folder
-        self._taken: dict[str, Any] | None = None
-
-    def take(self, learner: Learner, attempt: Attempt) -> None:
-        """Copy what the step depends on, before it changes."""
-        self._taken = copied(contents(self.config, learner, attempt, self.names))
-
-    def finish(self, learner: Learner, result: StepResult) -> None:
-        """After the step: add what came of it and write the bundle; nothing where none was taken."""
-        if self._taken is not None:
-            record = {**self._taken, "outcome": vars(outcome_of(learner, result, updated=True))}
-            save_bundle(self.folder / f"step-{self._taken['number'] + 1}" / BUNDLE, record)
-            self._taken = None
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The bytes of a tensor, in which NaN equals NaN."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def copied(value: Any) -> Any:
+def copy_tensors(value: Any) -> Any:
     """The same nesting with copies of its tensors."""
     return torch.utils._pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
 
@@ -177,7 +153,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         kind = content["kind"]
         config = from_dict(KINDS[kind], content["config"])
         torch.set_num_threads(content["versions"]["threads"])
-        model, objective = rebuilt(content, config, device)
+        model, objective = rebuild_model(content, config, device)
         named = dict(model.named_parameters())
         groups = [{**group, "params": [named[name] for name in group["names"]]} for group in content["groups"]]
         optimizer = MuonAdamW(groups, config.optim.lr, config.optim.precision)
@@ -193,3 +169,50 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         raise CheckpointError(f"{path}: the step cannot be rebuilt ({reason}); use the aam that wrote it") from error
     learner = Learner(model.train(), optimizer, scaler, config.optim, objective, device)
     return Bundle(config, learner, attempt, AsvNames(**known), outcome, content["versions"])
+
+
+class Stopped(NonFiniteError):
+    """The replayed step ends before its update."""
+
+
+class ReplayGuard(Guard):
+    """Keeps the result of a step, and ends it before its update where the recorded one made none."""
+
+    def __init__(self, update: bool):
+        self.update = update
+        self.result: StepResult | None = None
+
+    def admit(self, learner: Learner, result: StepResult) -> Tensor:
+        self.result = result
+        if not self.update:
+            raise Stopped("the recorded step made no update either")
+        return result.grad_norm
+
+
+def replay(bundle: Bundle) -> Outcome:
+    """Make the step again; the learner of the bundle is changed as the run's was."""
+    attempt, learner = bundle.attempt, bundle.learner
+    restore_random_state(attempt.random)
+    guard = ReplayGuard(update=bundle.outcome is None or bundle.outcome.updated)
+    with suppress(Stopped):
+        step(learner, attempt.microbatches, attempt.number, attempt.horizon, guard)
+    assert guard.result is not None  # the step came as far as its guard
+    return outcome_of(learner, guard.result, guard.update)
+
+
+class Comparison(NamedTuple):
+    """One quantity of a step: as recorded, as replayed, and whether they agree to the last bit."""
+
+    name: str
+    recorded: str
+    again: str
+    same: bool
+
+
+def compare_outcomes(recorded: Outcome, again: Outcome) -> Iterator[Comparison]:
+    """Compare loss terms, gradient norm and weights of a step and its replay; of the terms only the total is shown."""
+    pairs = (("loss terms", recorded.terms, again.terms), ("gradient norm", recorded.grad_norm, again.grad_norm))
+    for name, *tensors in pairs:
+        one, other = (f"{tensor.flatten()[0].item():.9g}" for tensor in tensors)
+        yield Comparison(name, one, other, tensor_bytes(tensors[0]) == tensor_bytes(tensors[1]))
+    yield Comparison("weights", recorded.weights[:16], again.weights[:16], recorded.weights == again.weights)

@@ -1,4 +1,4 @@
-"""What a fault reads like: all of it for a file, and the few lines that matter for a terminal."""
+"""The cause of a step that was not finite: found by replays, and described for a file and for a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aam.corpus.batches import without_samples
 from aam.corpus.dataset import Batch
@@ -17,11 +17,9 @@ from aam.health import locate
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.report import Report
 from aam.health.verdict import Replays, Verdict, judge
-from aam.models.finetune_model import FinetuneModel
-from aam.models.pretrain_model import PretrainModel
 from aam.text import cut, few
 from aam.training.bundles import BUNDLE, AsvNames, Attempt
-from aam.training.places import RowNames, TargetRowNames
+from aam.training.places import Meaning
 from aam.training.step import Learner, add_gradients
 
 REPORT = "report.txt"
@@ -30,55 +28,8 @@ SHOWN_BASES = 40
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """What the name of a row stands for: samples, and the ASV's column of the table where it is one."""
-
-    samples: tuple[str, ...]
-    asv: int | None = None
-
-
-class Remembered(RowNames):
-    """Names for rows of tensors that can be asked later what they stood for."""
-
-    def __init__(self, batch: Batch, names: AsvNames, model: Any):
-        super().__init__([batch], names.ids, model)
-        self.meanings: dict[str, Meaning] = {}
-
-    def sample(self, batch: Batch, row: int) -> str:
-        name = super().sample(batch, row)
-        self.meanings[name] = Meaning((batch.sample_ids[row],))
-        return name
-
-    def slot(self, batch: Batch, place: int) -> str:
-        name = super().slot(batch, place)
-        row, slot = divmod(place, batch.index.shape[1])
-        if batch.valid[row, slot]:
-            self.meanings[name] = Meaning((batch.sample_ids[row],), int(batch.asvs[batch.index[row, slot]]))
-        return name
-
-    def asv(self, batch: Batch, distinct: int) -> str:
-        name = super().asv(batch, distinct)
-        carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
-        self.meanings[name] = Meaning(tuple(batch.sample_ids[row] for row in carriers), int(batch.asvs[distinct]))
-        return name
-
-
-class RememberedOfTargets(Remembered, TargetRowNames):
-    """The same for fine-tuned models."""
-
-
-def row_names(batch: Batch, names: AsvNames, model: nn.Module) -> Remembered | None:
-    """Names for the rows of tensors inside a model, None where there are none."""
-    if not names.ids:
-        return None
-    if isinstance(model, PretrainModel):
-        return Remembered(batch, names, model)
-    return RememberedOfTargets(batch, names, model) if isinstance(model, FinetuneModel) else None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A step that was not finite: what made it so and why. `place` counts its micro-batches from 0.
+class Diagnosis:
+    """Why a step was not finite; `place` is the micro-batch at fault, from 0.
 
     `samples` are those at fault, by id; `asvs` the ASVs named, by column.
     """
@@ -95,39 +46,40 @@ class Fault:
         return self.attempt.microbatches[self.place]
 
 
-def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Fault:
+def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Diagnosis:
     """Find the micro-batch, the operation and the cause; random states are afterwards as they were before."""
     outside = random_state()
     try:
         restore_random_state(attempt.random)
         for place in range(len(attempt.microbatches)):
             start = random_state()
-            report, meanings = look(learner, attempt, place, names)
+            report, meanings = locate_fault(learner, attempt, place, names)
             if not report.ok:
-                return judged(learner, attempt, names, Located(place, start, report, meanings))
+                return find_cause(learner, attempt, names, Located(place, start, report, meanings))
         found = Verdict("transient", ("the same step, made again, is finite",))
-        return Fault(attempt, 0, report, found)
+        return Diagnosis(attempt, 0, report, found)
     finally:
         restore_random_state(outside)
 
 
-def look(
+def locate_fault(
     learner: Learner, attempt: Attempt, place: int, names: AsvNames, without: Sequence[str] = ()
 ) -> tuple[Report, dict[str, Meaning]]:
-    """One micro-batch under the locator, less some samples; and what the names in the report stand for."""
+    """Compute one micro-batch, without some samples, under the locator; and what the names in the report stand for."""
     batch = without_samples(attempt.microbatches[place], without)
 
     def call() -> Tensor:
         return add_gradients(learner, batch, len(attempt.microbatches))[1]
 
-    if (rows := row_names(batch, names, learner.model)) is not None:
+    if names.ids:
+        rows = learner.objective.row_names([batch], names.ids, learner.model)
         return locate(learner.model, call, label=rows), rows.meanings
     plain = {sample: Meaning((sample,)) for sample in batch.sample_ids}
     return locate(learner.model, call, sample_ids=batch.sample_ids), plain
 
 
 class Located(NamedTuple):
-    """A fault in micro-batch `place`, which began with the random states `start`; the rest as `look` gives it."""
+    """A fault in micro-batch `place`, which began with the random states `start`; the rest is from `locate_fault`."""
 
     place: int
     start: dict[str, Any]
@@ -135,13 +87,13 @@ class Located(NamedTuple):
     meanings: dict[str, Meaning]
 
 
-def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Fault:
-    """Ask for the cause of a located fault by further replays of its micro-batch."""
+def find_cause(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) -> Diagnosis:
+    """Find the cause of a located fault by further replays of its micro-batch."""
     place, start, report, meanings = found
 
     def again(learner: Learner = learner, without: Sequence[str] = ()) -> Report:
         restore_random_state(start)
-        return look(learner, attempt, place, names, without)[0]
+        return locate_fault(learner, attempt, place, names, without)[0]
 
     named = {name: meanings[name] for name in report.samples if name in meanings}
     suspects = tuple(dict.fromkeys(sample for meaning in named.values() for sample in meaning.samples))
@@ -156,11 +108,11 @@ def judged(learner: Learner, attempt: Attempt, names: AsvNames, found: Located) 
     if verdict.cause == "input":
         bad, columns = bad_counts(batch)
         guilty, asvs = bad or guilty, dict.fromkeys(columns) or asvs
-    return Fault(attempt, place, report, verdict, guilty, tuple(asvs))
+    return Diagnosis(attempt, place, report, verdict, guilty, tuple(asvs))
 
 
 def bad_counts(batch: Batch) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Samples (ids) and ASVs (columns) of counts that came in as NaN or Inf."""
+    """Samples (ids) and ASVs (columns) of counts that are NaN or Inf in the batch."""
     places = (batch.valid & ~torch.isfinite(batch.counts)).nonzero().tolist()
     columns = [int(batch.asvs[batch.index[row, slot]]) for row, slot in places]
     return tuple(dict.fromkeys(batch.sample_ids[row] for row, _ in places)), tuple(dict.fromkeys(columns))
@@ -175,9 +127,9 @@ def in_fp32(learner: Learner) -> Learner:
     )
 
 
-def full_text(fault: Fault, names: AsvNames, facts: Mapping[str, Any]) -> str:
+def full_text(fault: Diagnosis, names: AsvNames, facts: Mapping[str, Any]) -> str:
     """The whole report; `facts` are further lines of its head."""
-    report = dataclasses.replace(fault.report, context={**place_of(fault), **facts})
+    report = dataclasses.replace(fault.report, context={**describe_place(fault), **facts})
     rows = [str(fault.verdict), "", str(report)]
     if fault.samples:
         rows += ["", "samples at fault", *(f"  {sample}" for sample in fault.samples)]
@@ -187,8 +139,8 @@ def full_text(fault: Fault, names: AsvNames, facts: Mapping[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def place_of(fault: Fault) -> dict[str, str]:
-    """When and where it happened."""
+def describe_place(fault: Diagnosis) -> dict[str, str]:
+    """Step, micro-batch, module, operation and tensor of a fault, for the head of its report."""
     count, first = len(fault.attempt.microbatches), fault.report.producer
     place = {"step": f"{fault.attempt.number + 1}", "micro-batch": f"{fault.place + 1} of {count}"}
     if first is not None:
@@ -199,13 +151,13 @@ def place_of(fault: Fault) -> dict[str, str]:
     return place
 
 
-def headline(fault: Fault) -> str:
+def headline(fault: Diagnosis) -> str:
     """One line: step, what, where and why."""
     found = fault.report.headline() if not fault.report.ok else "not finite the first time, finite when made again"
     return f"step {fault.attempt.number + 1}: {found}; cause: {fault.verdict.cause}"
 
 
-def brief_text(fault: Fault, names: AsvNames, folder: Path) -> str:
+def brief_text(fault: Diagnosis, names: AsvNames, folder: Path) -> str:
     """The lines for a terminal."""
     rows = [headline(fault)]
     if fault.samples:

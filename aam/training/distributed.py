@@ -9,47 +9,141 @@ Gradients are averaged in one reduction after the backward pass, not by Distribu
 parameters and take every backward pass for a step that all ranks make: those of accumulated batches are none, and a
 replayed fault would wait for ranks that do not replay it. What it wins, reduction during the backward pass, is nothing
 beside an encoder's work: a default model has 5 MB of gradients. Where a model is large, FSDP2 reduces and divides them
-(`sharded`).
+(`aam.training.sharding`).
 
 The first rank decides what depends on clock or signals, and only what it writes stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import PretrainConfig
 from aam.errors import ConfigError
-from aam.models.pretrain_model import PretrainModel
-from aam.training.faults import RunHealth
+from aam.models.pretrain_model import PretrainModel, Results, RowDivision
 from aam.training.loop import Run
-from aam.training.run import PretrainLearner, snapshot
-from aam.training.sharing import share, unshared
-from aam.training.signals import StopRequest
-from aam.training.state import TrainState
-from aam.training.step import Learner
+from aam.training.run import PretrainLearner
+from aam.training.step import Learner, Ranks
 from aam.training.world import World
 
 
-def average_gradients(model: nn.Module) -> None:
-    """Set all gradients to their mean over ranks."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+class Replicas(Ranks):
+    """Ranks that each hold the whole model and encode a share of every batch."""
+
+    def __init__(self, world: World):
+        self.world = world
+
+    def reduce_gradients(self, model: nn.Module) -> None:
+        """Set all gradients to their mean over ranks."""
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world.size
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def anywhere(self, flag: bool) -> bool:
+        return self.world.anywhere(flag)
+
+    def of_first(self, values: Sequence[float]) -> list[float]:
+        return self.world.of_first(values)
+
+    @contextmanager
+    def apart(self, learner: Any) -> Iterator[Any]:
+        """The learner itself, whose model each rank meanwhile computes alone."""
+        shared, learner.model.division = learner.model.division, RowDivision()
+        try:
+            yield learner
+        finally:
+            learner.model.division = shared
+
+    def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
+        """The first rank writes; others name the place where it does."""
+        folder = self.world.home / folder.name
+        if self.world.first:
+            save_checkpoint(folder, checkpoint)
+        return folder
+
+
+class SharedRows(RowDivision):
+    """Each rank computes an equal share of the rows, and all ranks get the results of all."""
+
+    def __init__(self, world: World):
+        self.world = world
+
+    def compute(self, function: Callable[..., Results], *rows: Tensor, random: bool = True) -> Results:
+        cuts = self.world.cuts(len(rows[0]))
+        own = [tensor[cuts[self.world.rank] : cuts[self.world.rank + 1]] for tensor in rows]
+        with different_noise(self.world, rows[0].device, random):
+            results = function(*own)
+        return tree_map(lambda tensor: gather_rows(tensor, share_sizes(cuts)), results)
+
+    def predict(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, at: Tensor) -> Tensor:
+        cuts = self.world.cuts(len(tokens))
+        start, stop = cuts[self.world.rank], cuts[self.world.rank + 1]
+        owner = torch.bucketize(at[:, 0].contiguous(), torch.tensor(cuts[1:-1], device=at.device), right=True)
+        asked = at[owner == self.world.rank] - torch.tensor([start, 0], device=at.device)
+        with different_noise(self.world, tokens.device):
+            own = function(tokens[start:stop], asked)
+        by_rank = gather_rows(own, torch.bincount(owner, minlength=self.world.size).tolist())
+        return by_rank[owner.argsort(stable=True).argsort()]
+
+
+class Gather(torch.autograd.Function):
+    """Parts of all ranks, of one shape, in a row: [n, …] -> [W n, …]."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, own.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        parts = [part.contiguous() for part in gradients[0].tensor_split(dist.get_world_size())]
+        own = torch.empty_like(parts[0])
+        dist.reduce_scatter(own, parts)
+        return own
+
+
+def gather_rows(own: Tensor, sizes: list[int]) -> Tensor:
+    """Rows of all ranks, of which rank r gives sizes[r]: [n, …] -> [sum of sizes, …]."""
+    if torch.is_grad_enabled() and not own.requires_grad:
+        own = own.detach().requires_grad_()  # every rank takes part in the backward pass, one without rows too
+    padded = F.pad(own, [0, 0] * (own.dim() - 1) + [0, max(sizes) - len(own)])
+    parts = Gather.apply(padded).tensor_split(len(sizes))
+    return torch.cat([part[:rows] for part, rows in zip(parts, sizes, strict=True)])
+
+
+def share_sizes(cuts: list[int]) -> list[int]:
+    """Rows of each rank."""
+    return [stop - start for start, stop in zip(cuts, cuts[1:], strict=False)]
+
+
+@contextmanager
+def different_noise(world: World, device: torch.device, wanted: bool = True) -> Iterator[None]:
+    """Random numbers that differ between ranks in this block; after it, all ranks draw the same ones again."""
+    if not wanted:
+        yield
+        return
+    seed = int(torch.randint(2**62, ()))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed + world.rank)
+        yield
 
 
 def broadcast_state(learner: Learner) -> None:
-    """The first rank's weights and random state, on every rank."""
+    """Copy the first rank's weights and random state to every rank."""
     for tensor in learner.model.state_dict().values():
         dist.broadcast(tensor, src=0)
     random = torch.get_rng_state()
@@ -61,71 +155,21 @@ def broadcast_state(learner: Learner) -> None:
         torch.cuda.set_rng_state(random, learner.device)
 
 
-@contextmanager
-def apart(learner: PretrainLearner) -> Iterator[PretrainLearner]:
-    """A learner that does not wait for other ranks; what it finds in a fault decides how often it computes."""
-    with unshared(learner.model):
-        yield learner
-
-
 def distribute(learner: PretrainLearner, world: World) -> None:
-    """Let all ranks compute the learner's model together and step alike, from the first one's weights."""
+    """Let all ranks compute the learner's model together and make the same steps, from the first one's weights."""
     if world.size == 1:
         return
     broadcast_state(learner)
-    share(learner.model, world)
-    learner.reduce_gradients = partial(average_gradients, learner.model)
-    learner.anywhere, learner.apart = world.anywhere, apart
+    learner.model.division, learner.ranks = SharedRows(world), Replicas(world)
 
 
 def distribute_run(run: Run, config: PretrainConfig, world: World) -> None:
-    """As `distribute`; time and scores of the run become those of the first rank, and only that one saves."""
+    """As `distribute`, with the parameters divided among the ranks where the configuration says so."""
     distribute(run.learner, world)
-    if world.size == 1:
-        return
-    own_clock = run.clock
-    run.clock = lambda: world.of_first([own_clock()])[0]
-    if config.ranks.shard:
-        divide_run(run, config, world)
-    elif not world.first:
-        run.save = partial(leave_to_first, run.health, world)
-    run.evaluate = partial(scores_of_first, run.evaluate, world)
+    if config.ranks.shard and world.size > 1:
+        from aam.training.sharding import Shards
 
-
-def leave_to_first(health: RunHealth, world: World, state: TrainState, name: str) -> Path:
-    """`Run.save` of all ranks but the first."""
-    health.state_dict()
-    return world.home / name
-
-
-def scores_of_first(score: Callable[[Learner], dict[str, float]], world: World, learner: Learner) -> dict[str, float]:
-    """`Run.evaluate` of all ranks, which compute it together."""
-    values = score(learner)
-    return dict(zip(values, world.of_first(list(values.values())), strict=True))
-
-
-def divide_run(run: Run, config: PretrainConfig, world: World) -> None:
-    """Divide a run's parameters among ranks; it saves in parts, and its scores are those of a model put together."""
-    from aam.training.sharing import Sharding
-
-    learner, score = run.learner, run.evaluate
-    sharding = Sharding(learner, lambda: PretrainModel(config.model), world)
-    learner.reduce_gradients, learner.apart = no_reduction, sharding.apart
-
-    def save(state: TrainState, name: str) -> Path:
-        sharding.save(world.home / name, snapshot(config, learner, state, run.health))
-        return world.home / name
-
-    def scores(learner: PretrainLearner) -> dict[str, float]:
-        with sharding.apart(learner) as whole:
-            share(whole.model, world)
-            return score(whole)
-
-    run.save, run.evaluate = save, scores
-
-
-def no_reduction() -> None:
-    """FSDP2 has averaged the gradients."""
+        run.learner.ranks = Shards(run.learner, lambda: PretrainModel(config.model), world)
 
 
 def check_together(config: PretrainConfig, world: World) -> None:
@@ -149,18 +193,3 @@ def check_together(config: PretrainConfig, world: World) -> None:
             raise ConfigError(
                 f"{option} looks at whole tensors, which --shard divides; leave one of them out (found both)"
             )
-
-
-class SharedStop:
-    """A stop request of any rank, seen by all after the same step."""
-
-    def __init__(self, stop: StopRequest, world: World):
-        self._stop, self._world = stop, world
-
-    @property
-    def requested(self) -> bool:
-        return self._world.anywhere(self._stop.requested)
-
-    @property
-    def name(self) -> str:
-        return self._stop.name or "a signal to another process"

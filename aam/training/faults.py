@@ -1,40 +1,37 @@
-"""What a run does about faults: looks into them, writes them down, and stops, skips or goes back, as it was told."""
+"""What a run does about faults: find the cause, record it, and stop, skip the step or go back to a checkpoint."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aam.checkpoint import LAST
 from aam.config import RunnableConfig
-from aam.corpus.batches import without_samples
+from aam.corpus.batches import TrainingBatches, without_samples
 from aam.corpus.dataset import Batch
 from aam.corpus.samples import OF_ASVS
 from aam.errors import NonFiniteError
 from aam.health.bundle import save_bundle
-from aam.health.guards import Interventions
 from aam.health.ledger import FILE_NAME, Item, Ledger
 from aam.io.table import STORED_ZEROS, Table
 from aam.text import counted
-from aam.training.bundles import BUNDLE, AsvNames, Recorder, contents, outcome_of
-from aam.training.diagnosis import REPORT, Fault, brief_text, diagnose, full_text, headline
+from aam.training.bundles import BUNDLE, AsvNames, bundle_contents, outcome_of
+from aam.training.diagnosis import REPORT, Diagnosis, brief_text, diagnose, full_text, headline
 from aam.training.guard import SKIPPED, StepGuard, Tripped
-from aam.training.state import TrainState
+from aam.training.state import TrainState, restore
 from aam.training.step import Learner
 
 TABLE = "table"
 """Stage of the ledger: what the feature table held."""
 LISTED = 2_000_000
-"""Most samples, or ASVs, that are listed one by one; of larger corpora the manifest that `aam prepare` wrote tells."""
+"""Most samples, or ASVs, that the ledger lists one by one; larger corpora have the manifest of `aam prepare`."""
 FAULTS = "faults"
 """Folder of a run with one folder for each fault."""
-BUNDLES = "bundles"
-"""Folder of a run with one folder for each step that was asked for though nothing was wrong with it."""
 TRAINING = "training"
-"""Stage of the ledger that samples leave when a fault is theirs."""
+"""Stage of the ledger that a sample leaves when it is quarantined for a fault."""
 TAKEN_BACK = "rollback"
 
 
@@ -76,33 +73,27 @@ class Drawn:
     numbers: list[int]
 
 
-@dataclass(frozen=True)
-class Backing:
-    """What a run's health rests on.
+class RunHealth:
+    """What a run remembers of its faults (guard, interventions, ledger) and what it does about them.
 
-    `table` and what was `dropped` from it (reason -> ids) give names and accounts, None where there is no table;
-    `samples` enter training, `per_epoch` batches an epoch; `take_back` restores the last checkpoint.
+    `table` and what was `dropped` from it (reason -> ids) give names and accounts, None where there is no table.
     """
 
-    table: Table | None
-    dropped: Mapping[str, Sequence[str]]
-    samples: Sequence[str]
-    per_epoch: int
-    take_back: Callable[[], TrainState]
-
-
-class RunHealth:
-    """Guard, interventions and ledger of one run; a part of its checkpoints."""
-
-    def __init__(self, config: RunnableConfig, learner: Learner, backing: Backing):
-        self.config, self.learner, self.backing = config, learner, backing
+    def __init__(
+        self,
+        config: RunnableConfig,
+        learner: Learner,
+        batches: TrainingBatches,
+        table: Table | None,
+        dropped: Mapping[str, Sequence[str]],
+    ):
+        self.config, self.learner, self.table, self.dropped = config, learner, table, dropped
+        self.samples, self.per_epoch = batches.samples.sample_ids, batches.per_epoch
         self.ledger = Ledger(budget=config.health.quarantine_budget)  # in memory until the run starts
-        table = backing.table
         self.names = AsvNames() if table is None else AsvNames(table.asv_ids, table.sequences)
         self.folder = config.run.output_dir / FAULTS
-        self.interventions = Interventions(config.health.intervention_budget)
-        recorder = Recorder(config, self.names, config.run.output_dir / BUNDLES) if config.health.bundle_step else None
-        self.guard = StepGuard(learner, config.health, self.interventions, recorder)
+        self.guard = StepGuard(config, learner, self.names)
+        self.interventions = self.guard.interventions
         self.policy = "skip" if config.health.skip_step_on_nan else config.health.on_fault
         self.skipped: set[int] = set()  # numbers of batches that are left out
         self._numbers: dict[int, list[int]] = {}  # step -> batches drawn for it, as far back as a fault can lie
@@ -111,18 +102,18 @@ class RunHealth:
         self._lost: set[str] = set()  # as the ledger has it, which may be long
 
     def open(self) -> None:
-        """Begin to write: the ledger says who was in the table, what was left out of it, and who enters training."""
+        """Begin the ledger: samples and ASVs of the table, those dropped, and the samples that enter training."""
         self.ledger = open_ledger(self.config)
-        if self.backing.table is not None:
-            enter_table(self.ledger, self.backing.table, self.backing.dropped)
-        self.ledger.enter(TRAINING, "sample", self.backing.samples)
+        if self.table is not None:
+            enter_table(self.ledger, self.table, self.dropped)
+        self.ledger.enter(TRAINING, "sample", self.samples)
         self.ledger.quarantine(TRAINING, "sample", self._quarantined, "quarantined before the run was resumed")
         self._lost = self.ledger.lost("sample", TRAINING)
         fresh = not (self.config.run.output_dir / LAST).exists()
         self.unsaved = fresh and self.policy == "rollback"  # there must be something to go back to
 
     def draw(self, stream: Iterator[Batch], state: TrainState) -> Drawn:
-        """The micro-batches of the next step, without what is quarantined; the stream stands where the state does."""
+        """The micro-batches of the next step without quarantined samples; `stream` stands at batch `state.batches`."""
         drawn = Drawn([], [])
         self._numbers[state.step] = drawn.numbers
         self._numbers.pop(state.step - self.config.health.watch_every, None)
@@ -131,18 +122,18 @@ class RunHealth:
             drawn.numbers.append(number)
             if number not in self.skipped and not self._lost.issuperset(batch.sample_ids):
                 drawn.batches.append(without_samples(batch, self._lost))
-            elif len(drawn.numbers) > 2 * self.backing.per_epoch + self.config.optim.accumulate:
+            elif len(drawn.numbers) > 2 * self.per_epoch + self.config.optim.accumulate:
                 raise NonFiniteError("every batch is quarantined, nothing is left to train on; see `aam ledger show`")
         return drawn
 
     def recover(self, trip: Tripped, state: TrainState) -> bool:
-        """Deal with a step that was not finite: True where the run was taken back to its last checkpoint.
+        """Diagnose and record a step that was not finite; return whether the run went back to its last checkpoint.
 
-        Raises `NonFiniteError` where the run must stop: by the policy, because going on cannot help, or because a
+        Raises `NonFiniteError` where the run must stop: by the policy, because skipping cannot help, or because a
         budget is exceeded.
         """
         numbers = self._numbers[trip.attempt.number]
-        with self.learner.apart(self.learner) as alone:
+        with self.learner.ranks.apart(self.learner) as alone:
             fault = diagnose(alone, trip.attempt, self.names)
             folder = self._write(alone, fault, trip, numbers)
         text = (folder / REPORT).read_text(encoding="utf-8") if self.config.health.nan_debug else None
@@ -159,11 +150,12 @@ class RunHealth:
         self.check(state)
         if self.policy == "skip":
             return False
-        vars(state).update(vars(self.backing.take_back()) | {"seconds": state.seconds, "done": False})
+        last = restore(self.learner, self.config.run.output_dir / LAST)
+        vars(state).update(vars(last) | {"seconds": state.seconds, "done": False})
         return True
 
-    def settle(self, state: TrainState) -> bool:
-        """Deal with faults of steps that are unread, before a checkpoint takes these for good; as `recover`."""
+    def check_unread(self, state: TrainState) -> bool:
+        """Check the steps that are unread, so that no checkpoint holds an undetected fault; results as of `recover`."""
         try:
             self.guard.flush(self.learner)
         except Tripped as trip:
@@ -171,28 +163,27 @@ class RunHealth:
         return False
 
     def check(self, state: TrainState) -> None:
-        """Raise `NonFiniteError` where more was lost or done than the budgets of the whole run allow."""
+        """Raise `NonFiniteError` where quarantined samples or interventions exceed the budgets of the whole run."""
         self.ledger.check()
         if self.interventions.total:
             self.interventions.check(max(state.step, state.horizon))
 
-    def figures(self) -> dict[str, float]:
-        """What happened so far, in numbers."""
+    def counts(self) -> dict[str, float]:
+        """How many interventions, spikes and quarantined samples there were so far."""
         quarantined = len(self.ledger.lost("sample", TRAINING))
         return {"interventions": self.interventions.total, "spikes": self.guard.spikes, "quarantined": quarantined}
 
-    def values(self) -> dict[str, float]:
-        """Figures for the log."""
-        found = self.figures()
-        ratios = sorted(self.guard.ratios.values())
+    def readings(self) -> dict[str, float]:
+        """The counts, and the ratios of update to weight since the last call, for the log."""
+        found, ratios = self.counts(), sorted(self.guard.ratios.values())
         if ratios:
             found |= {"update_ratio": ratios[len(ratios) // 2], "update_ratio_max": ratios[-1]}
             self.guard.ratios = {}
         return found
 
-    def news(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Spikes since the last call: step and figures."""
-        spikes, self.guard.news = self.guard.news, []
+    def new_spikes(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Spikes since the last call: step, and value, mean and deviations."""
+        spikes, self.guard.new_spikes = self.guard.new_spikes, []
         for spike in spikes:
             yield spike.step + 1, {spike.name: spike.value, "mean": spike.mean, "sigmas": spike.sigmas}
 
@@ -208,7 +199,7 @@ class RunHealth:
         return f"{self.interventions.line(steps)}; {counted(self.guard.spikes, 'spikes')}; {samples}"
 
     def record(self, steps: int) -> dict[str, Any]:
-        """For manifest and metrics."""
+        """Interventions, spikes, steps and accounts, for the manifest."""
         return {
             "interventions": self.interventions.state_dict(),
             "spikes": self.guard.spikes,
@@ -217,7 +208,7 @@ class RunHealth:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """The part of a checkpoint that lets a resumed run remember its faults."""
         self.unsaved = False
         return {
             "interventions": self.interventions.state_dict(),
@@ -229,23 +220,23 @@ class RunHealth:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint; a sample that it knows as quarantined stays so even if the ledger was lost."""
+        """Restore from a checkpoint; its quarantined samples stay quarantined even if the ledger was lost."""
         self.interventions.load_state_dict(state["interventions"])
         self.skipped = set(state["skipped"])
         self.guard.reach, self.guard.spikes = state["reach"], state["spikes"]
         self.guard.scaled = state["scaled"]
         self._quarantined = state["quarantined"]
 
-    def _write(self, learner: Learner, fault: Fault, trip: Tripped, numbers: list[int]) -> Path:
-        """Report and bundle in a folder of their own."""
+    def _write(self, learner: Learner, fault: Diagnosis, trip: Tripped, numbers: list[int]) -> Path:
+        """Write report and bundle of a fault into their own folder."""
         folder = self.folder / f"step-{fault.attempt.number + 1}"
         folder.mkdir(parents=True, exist_ok=True)
-        record = contents(self.config, learner, fault.attempt, self.names)
+        record = bundle_contents(self.config, learner, fault.attempt, self.names)
         if trip.result is not None:
             record["outcome"] = vars(outcome_of(learner, trip.result, updated=False))
         save_bundle(folder / BUNDLE, record)
         facts = {
-            "epoch": f"{numbers[-1] // self.backing.per_epoch + 1}",
+            "epoch": f"{numbers[-1] // self.per_epoch + 1}",
             "batches": ", ".join(map(str, numbers)),
             "seen": trip.what,
             "noticed": f"{trip.late} updates later" if trip.late else "before the update",
@@ -256,8 +247,8 @@ class RunHealth:
         (folder / REPORT).write_text(full_text(fault, self.names, facts), encoding="utf-8")
         return folder
 
-    def _quarantine(self, fault: Fault, numbers: list[int]) -> None:
-        """Enter the samples at fault into the ledger, or else the whole batch as left out of this step."""
+    def _quarantine(self, fault: Diagnosis, numbers: list[int]) -> None:
+        """Enter into the ledger the samples at fault or, where they are unknown, the whole step as left out."""
         first = fault.report.producer
         facts: dict[str, Any] = {"step": fault.attempt.number + 1, "cause": fault.verdict.cause}
         if first is not None:

@@ -1,4 +1,4 @@
-"""Put a fine-tuning together: one learner and one run for each fold, on the loop and the step of pretraining."""
+"""Build the learner of a fine-tuning; it is trained by the loop and the step of pretraining."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from aam.health.groups import parameter_groups
 from aam.io.table import carriers_of
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.training.objective import TargetObjective, balanced_weights, model_inputs
-from aam.training.optim import loss_scaler, optimizer_of
+from aam.training.optim import loss_scaler, optimizer_for_groups
 from aam.training.step import Learner
 
-CALIBRATION_BATCHES = 8
+FEATURE_BATCHES = 8
 """Training batches on which the features of the head are measured."""
-MOST = 4096
-"""ASVs that a head knows as themselves; more would be columns of noise."""
+MAX_IDENTITIES = 4096
+"""Most ASVs that a head tells apart by identity; more would be columns of noise."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
 
 
 def count_identities(counts: csr_array, prevalence: float) -> int:
-    """How many ASVs are in at least this part of the samples, counts [N, A], and in two of them; at most `MOST`."""
+    """How many ASVs are in this part of the samples, counts [N, A], and in two or more; at most `MAX_IDENTITIES`."""
     carriers = carriers_of(counts)
-    return 0 if prevalence >= 1 else min(MOST, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
+    return 0 if prevalence >= 1 else min(MAX_IDENTITIES, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
 
 
 TargetLearner = Learner[FinetuneModel, TargetObjective]
@@ -53,21 +53,21 @@ TargetLearner = Learner[FinetuneModel, TargetObjective]
 def build_target_learner(
     config: FinetuneConfig, batches: LabelledBatches, start: Start, device: torch.device
 ) -> TargetLearner:
-    """A model whose encoder begins as told, its head scaled, and its optimiser; where a run goes on, its checkpoint has
-    the scales."""
+    """A model with its encoder set by `start`, its head scaled, and its optimiser; a resumed run takes the scales from
+    its checkpoint."""
     torch.manual_seed(config.run.seed)
     model = FinetuneModel(config)
     if start.weights is not None:
         model.encoder.load_state_dict(start.weights)
     elif not config.run.resume:
-        model.encoder.calibrate(model_inputs(batches[0]))
+        model.encoder.initialise_from(model_inputs(batches[0]))
     model.to(device)
     tokens = batches.samples.tokens
     model.learn_identities(tokens[commonest_asvs(batches.samples.counts, config.schema.identities)])
     model.open_table(tokens, start.embedded)
     if not config.run.resume:
-        calibrate_head(model, batches, device)
-    optimizer = optimizer_of(rated_groups(model, config, start.weights is not None), model, config.optim)
+        standardise_head(model, batches, device)
+    optimizer = optimizer_for_groups(groups_with_rates(model, config, start.weights is not None), model, config.optim)
     scaler = loss_scaler(config.optim, device)
     return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
 
@@ -81,15 +81,15 @@ def objective_of(config: FinetuneConfig, batches: LabelledBatches, device: torch
 
 
 @torch.no_grad()
-def calibrate_head(model: FinetuneModel, batches: LabelledBatches, device: torch.device) -> None:
-    """Scale the head's features, and start it at what is usual among the training samples."""
+def standardise_head(model: FinetuneModel, batches: LabelledBatches, device: torch.device) -> None:
+    """Centre and scale the head's features by some batches of the training samples."""
     model.eval()
-    some = [batches[number].to(device) for number in range(min(CALIBRATION_BATCHES, max(1, batches.per_epoch)))]
-    model.head.calibrate(torch.cat([model.features(TargetInputs(**batch.seen())) for batch in some]))
+    some = [batches[number].to(device) for number in range(min(FEATURE_BATCHES, max(1, batches.per_epoch)))]
+    model.head.standardise_features(torch.cat([model.features(TargetInputs(**batch.seen())) for batch in some]))
     model.train()
 
 
-def rated_groups(model: FinetuneModel, config: FinetuneConfig, pretrained: bool) -> list[dict[str, Any]]:
+def groups_with_rates(model: FinetuneModel, config: FinetuneConfig, pretrained: bool) -> list[dict[str, Any]]:
     """Groups for the optimiser, each with the `scale` of its learning rate: 1 for the head, less down the encoder.
 
     Layer-wise rates after Howard and Ruder 2018 (ULMFiT); an encoder from scratch learns as fast as the head.

@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam.config import HealthConfig
+from aam.config import RunnableConfig
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
-from aam.health.bundle import random_state, torch_state
+from aam.health.bundle import random_state, save_bundle, torch_state
 from aam.health.guards import Interventions, clamp_outputs, sanitize_gradients
 from aam.health.monitor import NORM, Reading, Spike, Watch
 from aam.health.tracing import Tracer
 from aam.models.layers import Block
-from aam.training.bundles import Attempt, Recorder
-from aam.training.step import Learner, StepResult
+from aam.training.bundles import BUNDLE, AsvNames, Attempt, bundle_contents, copy_tensors, outcome_of
+from aam.training.step import Guard, Learner, StepResult
 
+BUNDLES = "bundles"
+"""Folder of a run with the step that `bundle_step` names, recorded though nothing was wrong with it."""
 CLAMP = 60000.0
 """Largest magnitude that a clamped block may put out: what half precision can still hold."""
 SMALLEST_SCALE = 1.0
@@ -28,73 +30,83 @@ SKIPPED, HALVED = "skipped step", "halved loss scale"
 
 
 class Tripped(NonFiniteError):
-    """Something in a step was not finite, and that step has updated nothing; `late` later steps have by now."""
+    """A step was not finite and updated nothing; `late` is how many later steps were made before it was noticed."""
 
     def __init__(self, attempt: Attempt, result: StepResult | None, what: str, late: int = 0):
         super().__init__(f"step {attempt.number + 1}: {what}; nothing was updated")
         self.attempt, self.result, self.what, self.late = attempt, result, what, late
 
 
-class StepGuard:
-    """Watches the steps of one run; see `aam.training.step.Guard`."""
+class StepGuard(Guard):
+    """Watches the steps of one run and counts what it finds; records the step that `bundle_step` names."""
 
-    def __init__(self, learner: Learner, config: HealthConfig, interventions: Interventions, recorder: Recorder | None):
-        self.config, self.interventions, self.recorder = config, interventions, recorder
+    def __init__(self, config: RunnableConfig, learner: Learner, names: AsvNames):
+        self.config, self.names = config, names
+        self.interventions = Interventions(config.health.intervention_budget)
         self.watch: Watch | None = None  # made at the first step, which knows the loss terms
         self.reach, self.spikes = 0.0, 0
         self.scaled = False  # a loss scale has been found that the gradients survive
-        self.news: list[Spike] = []
+        self.new_spikes: list[Spike] = []
         self.ratios: dict[str, float] = {}
         self._unread: list[Attempt] = []
         self._reading: Reading | None = None
+        self._recorded: dict[str, Any] | None = None  # what the step under way depends on, where it is to be recorded
         self._random = random_state()  # a step draws from torch's generators alone, so the others are read once
-        if config.safe_clamp:
+        if config.health.safe_clamp:
             blocks = [(name, module) for name, module in learner.model.named_modules() if isinstance(module, Block)]
-            clamp_outputs(blocks, CLAMP, interventions)
+            clamp_outputs(blocks, CLAMP, self.interventions)
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
         self._unread.append(self._attempt)
-        if self.recorder is not None and number + 1 == self.config.bundle_step:
-            self.recorder.take(learner, self._attempt)
+        if number + 1 == self.config.health.bundle_step:
+            self._recorded = copy_tensors(bundle_contents(self.config, learner, self._attempt, self.names))
 
     @contextmanager
     def passes(self, learner: Learner) -> Iterator[None]:
-        """Nothing, unless a switch asks for more than the watch."""
-        with traced(learner.model, self.config.debug_finite) as made, anomalies(self.config.anomaly_detect) as found:
+        """Trace every operation (`debug_finite`) or detect anomalies (`anomaly_detect`), where configured."""
+        health = self.config.health
+        with (
+            trace_operations(learner.model, health.debug_finite) as made,
+            detect_anomalies(health.anomaly_detect) as found,
+        ):
             yield
-        if found or (self.config.debug_finite and learner.anywhere(bool(made))):  # all processes trip, or none
+        if found or (health.debug_finite and learner.ranks.anywhere(bool(made))):  # all processes trip, or none
             self._unread.clear()
             raise Tripped(self._attempt, None, [*made, *found, "NaN made in another process"][0])
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
-        norm = self._sanitised(learner, result) if self.config.sanitize_grads else result.grad_norm
+        norm = self._sanitised(learner, result) if self.config.health.sanitize_grads else result.grad_norm
         if self.watch is None:
-            self.watch = Watch(learner.model, result.names, self.config)
+            self.watch = Watch(learner.model, result.names, self.config.health)
         reading = self.watch.record(self._attempt.number, result.terms, norm)
         self.reach += learner.optimizer.reach()
-        if reading is not None and self.config.watch_every == 1:
+        if reading is not None and self.config.health.watch_every == 1:
             self._judge(learner, reading, result)
         self._reading = reading
         return norm
 
     @contextmanager
     def updating(self, learner: Learner, result: StepResult) -> Iterator[None]:
-        """Where the host reads only once in a while, the device itself skips an update that is not finite.
+        """With `watch_every` > 1, when the host reads late, the device itself skips an update that is not finite.
 
-        What the host then finds does not cost the step in which it reads.
+        The host then reads after the update, so that the step in which it reads is kept.
         """
         assert self.watch is not None  # the step was admitted
-        blind: Any = learner.optimizer if self.config.watch_every > 1 and not learner.scaler.is_enabled() else None
+        late = self.config.health.watch_every > 1
+        blind: Any = learner.optimizer if late and not learner.scaler.is_enabled() else None
         if blind is not None:
             blind.found_inf = (~torch.isfinite(result.terms[0] + result.grad_norm)).float()
         with self.watch.update(self._attempt.number):
             yield
         if blind is not None:
             del blind.found_inf
-        if self.recorder is not None:
-            self.recorder.finish(learner, result)
-        if self._reading is not None and self.config.watch_every > 1:
+        if self._recorded is not None:
+            folder = self.config.run.output_dir / BUNDLES / f"step-{self._attempt.number + 1}"
+            outcome = vars(outcome_of(learner, result, updated=True))
+            save_bundle(folder / BUNDLE, self._recorded | {"outcome": outcome})
+            self._recorded = None
+        if self._reading is not None and late:
             self._judge(learner, self._reading, None)
 
     def flush(self, learner: Learner) -> None:
@@ -105,7 +117,7 @@ class StepGuard:
     def _judge(self, learner: Learner, reading: Reading, result: StepResult | None) -> None:
         """Note spikes and ratios; raise `Tripped` for the first step since the last reading that was not finite."""
         attempts, self._unread = self._unread, []
-        self.news += reading.spikes
+        self.new_spikes += reading.spikes
         self.spikes += len(reading.spikes)
         self.ratios = reading.ratios or self.ratios
         if reading.finite:
@@ -118,7 +130,7 @@ class StepGuard:
         if not bad:
             return
         culprit = next(attempt for attempt in attempts if attempt.number == bad[0])
-        self.interventions.add(SKIPPED, len(bad) - 1)  # whoever recovers from the first counts that
+        self.interventions.add(SKIPPED, len(bad) - 1)  # `RunHealth.recover` counts the first
         late = sum(attempt.number > culprit.number for attempt in attempts)
         raise Tripped(culprit, None if late else result, str(reading).split(": ", 1)[1], late)
 
@@ -136,8 +148,8 @@ class StepGuard:
 
 
 @contextmanager
-def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
-    """Look at every operation, where wanted; the list then tells of NaN that one of them made."""
+def trace_operations(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
+    """Where wanted, trace every operation of the block; afterwards the list names those that made NaN."""
     made: list[str] = []
     if not wanted:
         yield made
@@ -148,8 +160,8 @@ def traced(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
 
 
 @contextmanager
-def anomalies(wanted: bool) -> Iterator[list[str]]:
-    """Torch's anomaly mode, where wanted; the list then tells what it raised."""
+def detect_anomalies(wanted: bool) -> Iterator[list[str]]:
+    """Where wanted, use torch's anomaly mode; afterwards the list holds the text of the error that it raised."""
     found: list[str] = []
     if not wanted:
         yield found

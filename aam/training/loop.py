@@ -4,46 +4,84 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
+from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
+from aam.io.table import Table
 from aam.observer import Sink
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
-from aam.training.signals import Stop
 from aam.training.sinks import Meter
-from aam.training.state import EVALUATIONS, Budget, TrainState
+from aam.training.state import EVALUATIONS, Budget, StopRequest, TrainState, restore, snapshot
 from aam.training.step import Learner, step
 
 EARLIEST = 5
-"""Updates before the first evaluation, where nobody says how often: there is nothing to see yet."""
+"""Updates before the first evaluation of a run without `eval_every`: there is nothing to see yet."""
 LOG_SECONDS = 2.0
 """Time between readings of the meter; each is a host read."""
 
 
 @dataclass
 class Run:
-    """Everything a run needs beside its state; `evaluate` scores held-out samples, `save` writes a checkpoint,
-    `sinks` take readings.
+    """What a run consists of, beside its state.
 
-    Where not `selects`, scores are only written down: the last model counts, and no score may choose among the earlier.
+    `evaluate` scores held-out samples. Where not `selects`, scores are only logged: the last model counts, and no score
+    may choose among the earlier. `table`, and what was `dropped` from it (reason -> ids), give names to reports and
+    accounts to the ledger. Where not `saves`, no checkpoint is written.
     """
 
     config: RunnableConfig
     learner: Learner
-    batches: Callable[[int], Iterator[Batch]]
-    budget: Budget
-    health: RunHealth
+    batches: TrainingBatches
     evaluate: Callable[[Learner], dict[str, float]]
-    save: Callable[[TrainState, str], Path]
     selects: bool = True
+    table: Table | None = None
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    saves: bool = True
     sinks: list[Sink] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
     clock: Callable[[], float] = time.perf_counter
+    budget: Budget = field(init=False)
+    health: RunHealth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = Budget.of(self.config.run, max(1, self.batches.per_epoch // self.config.optim.accumulate))
+        self.health = RunHealth(self.config, self.learner, self.batches, self.table, self.dropped)
+
+    def start_or_restore(self) -> TrainState:
+        """The state of a run at its start or, with `resume`, where its last checkpoint left it."""
+        state = TrainState()
+        if self.config.run.resume:
+            state = restore(self.learner, self.config.run.output_dir / LAST, self.health.load_state_dict)
+        state.done = self.budget.spent(state) or state.out_of_patience(self.config.run.patience)
+        return state
+
+    def stream(self, start: int) -> Iterator[Batch]:
+        """The batches from number `start` on."""
+        return self.batches.stream(start, self.config.run.num_workers)
+
+    def seconds(self) -> float:
+        """The time, on the clock of the first rank."""
+        return self.learner.ranks.of_first([self.clock()])[0]
+
+    def scores(self) -> dict[str, float]:
+        """What `evaluate` finds, of all ranks that of the first."""
+        with self.learner.ranks.whole(self.learner) as learner:
+            values = self.evaluate(learner)
+        return dict(zip(values, self.learner.ranks.of_first(list(values.values())), strict=True))
+
+    def save(self, state: TrainState, name: str) -> Path:
+        """Write a checkpoint of this name; returns where it lies."""
+        folder = self.config.run.output_dir / name
+        if not self.saves:
+            return folder
+        return self.learner.ranks.save(folder, snapshot(self.config, self.learner, state, self.health.state_dict()))
 
     def write(self, kind: str, state: TrainState, values: dict[str, float], step: int | None = None) -> None:
         for sink in self.sinks:
@@ -57,23 +95,23 @@ class Run:
         return state.step >= EARLIEST and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
-def train(run: Run, state: TrainState, stop: Stop) -> None:
+def train(run: Run, state: TrainState, stop: StopRequest) -> None:
     """Train from `state` until a budget is spent, patience runs out or `stop` is asked for; the state is advanced."""
     run.health.open()
-    stream = run.batches(state.batches)
-    before = read = run.clock()
+    stream = run.stream(state.batches)
+    before = read = run.seconds()
     state.horizon = run.budget.horizon(state)
     if run.health.unsaved:
-        run.save(state, "last")
+        run.save(state, LAST)
     while not state.done:
         drawn = run.health.draw(stream, state)
         try:
             run.meter.add(step(run.learner, drawn.batches, state.step, state.horizon, run.health.guard))
         except Tripped as trip:
             if run.health.recover(trip, state):
-                stream = run.batches(state.batches)
+                stream = run.stream(state.batches)
                 continue
-        now = run.clock()
+        now = run.seconds()
         state.step, state.batches = state.step + 1, state.batches + len(drawn.numbers)
         state.seconds, before = state.seconds + now - before, now
         state.done = run.budget.spent(state)
@@ -81,26 +119,27 @@ def train(run: Run, state: TrainState, stop: Stop) -> None:
             read = now
             state.horizon = run.budget.horizon(state)
             run.health.check(state)
-            run.write("train", state, run.meter.read() | run.health.values())
-            for at, values in run.health.news():
+            run.write("train", state, run.meter.read() | run.health.readings())
+            for at, values in run.health.new_spikes():
                 run.write("spike", state, values, at)
-        if run.eval_due(state) and run.health.settle(state):
-            stream = run.batches(state.batches)
+        if run.eval_due(state) and run.health.check_unread(state):
+            stream = run.stream(state.batches)
             continue
         if run.eval_due(state):
-            judge(run, state)
+            evaluate(run, state)
         if run.eval_due(state) or run.health.unsaved:
-            run.save(state, "last")
-        if stop.requested and not state.done:
-            run.health.settle(state)
-            folder = run.save(state, "last")
-            raise Interrupted(f"interrupted by {stop.name} after step {state.step}; go on with --resume ({folder})")
+            run.save(state, LAST)
+        if run.learner.ranks.anywhere(stop.requested) and not state.done:
+            run.health.check_unread(state)
+            folder = run.save(state, LAST)
+            name = stop.name or "a signal to another process"
+            raise Interrupted(f"interrupted by {name} after step {state.step}; go on with --resume ({folder})")
     run.health.close()
 
 
-def judge(run: Run, state: TrainState) -> None:
+def evaluate(run: Run, state: TrainState) -> None:
     """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
-    values = run.evaluate(run.learner)
+    values = run.scores()
     run.write("validation", state, values)
     if not run.selects:
         return
@@ -109,7 +148,7 @@ def judge(run: Run, state: TrainState) -> None:
         raise NonFiniteError(f"held-out samples after step {state.step}: {terms}; the checkpoints before are kept")
     if values["loss"] < state.best_loss:
         state.best_loss, state.best_step, state.stale_evaluations = values["loss"], state.step, 0
-        run.save(state, "best")
+        run.save(state, BEST)
     else:
         state.stale_evaluations += 1
-    state.done = state.done or state.impatient(run.config.run.patience)
+    state.done = state.done or state.out_of_patience(run.config.run.patience)

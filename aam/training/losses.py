@@ -154,7 +154,7 @@ def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:
     return (error**2).sum() / scored.sum().clamp_min(1) / variance
 
 
-def explain(named: Iterable[tuple[str, Tensor | None]]) -> None:
+def refuse_non_finite(named: Iterable[tuple[str, Tensor | None]]) -> None:
     """Raise for the first of these tensors that is not finite, in the order given; return where all are finite."""
     for name, tensor in named:
         if tensor is not None:

@@ -1,7 +1,11 @@
-"""Losses of fine-tuning: errors of numbers, quantiles and classes, each a dimensionless scalar on the learned scale."""
+"""What a run asks of its model: its inputs and losses, those of pretraining and those of fine-tuning.
+
+Losses of fine-tuning are errors of numbers, quantiles and classes, each a dimensionless scalar on the learned scale.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +17,10 @@ from aam.config import NUMERIC_TASKS, LossConfig, TargetConfig
 from aam.corpus.batches import LabelledBatch
 from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
-from aam.models.finetune_model import TargetInputs, TargetOutput
-from aam.models.pretrain_model import PretrainInputs, PretrainOutput
+from aam.models.finetune_model import FinetuneModel, TargetInputs, TargetOutput
+from aam.models.pretrain_model import PretrainInputs, PretrainModel, PretrainOutput
 from aam.training.losses import Losses, TargetScale, pretrain_losses
+from aam.training.places import AsvIds, RowNames, TargetRowNames
 
 DEFAULTS = {
     "regression": "huber",
@@ -46,6 +51,12 @@ class Objective(Protocol):
     def targets(self, batch: Any) -> list[tuple[str, Tensor | None]]:
         """What the output was compared with, by name; looked through where a loss is not finite."""
 
+    def row_names(self, batches: Sequence[Any], asv_ids: AsvIds, model: Any) -> RowNames:
+        """Names for the rows of tensors while these batches pass through the model."""
+
+    def extra_state(self, model: Any) -> dict[str, Any]:
+        """What a step depends on that is neither a weight nor an option, for a bundle."""
+
 
 @dataclass(frozen=True)
 class PretrainObjective:
@@ -66,6 +77,12 @@ class PretrainObjective:
             ("faith_pd_true", batch.faith_pd),
             ("patristic_true", batch.patristic),
         ]
+
+    def row_names(self, batches: Sequence[Batch], asv_ids: AsvIds, model: PretrainModel) -> RowNames:
+        return RowNames(batches, asv_ids, model)
+
+    def extra_state(self, model: PretrainModel) -> dict[str, Any]:
+        return {"scale": vars(self.scale)}
 
 
 def model_inputs(batch: Batch) -> PretrainInputs:
@@ -125,6 +142,12 @@ class TargetObjective:
 
     def targets(self, batch: LabelledBatch) -> list[tuple[str, Tensor | None]]:
         return [("target_true", batch.numbers), ("covariates", batch.numeric)]
+
+    def row_names(self, batches: Sequence[LabelledBatch], asv_ids: AsvIds, model: FinetuneModel) -> RowNames:
+        return TargetRowNames(batches, asv_ids, model)
+
+    def extra_state(self, model: FinetuneModel) -> dict[str, Any]:
+        return {"identity": model.identity, "embedded": model.embedded, "class_weights": self.class_weights}
 
 
 def class_loss(logits: Tensor, classes: Tensor, weights: Tensor | None) -> Tensor:

@@ -39,10 +39,10 @@ MODEST_SCALE = 1024.0
 """At this scale of losses gradients of a sound model stay in the range of fp16: for checks, which look for no other."""
 
 
-def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor laid out as another is: divided among processes, or whole."""
+def lay_out_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor in the layout of another one, which may be divided among processes."""
     if tensor.numel() != like.numel():
-        return tensor  # whoever takes it says what is wrong
+        return tensor  # loading it raises an error that names it
     tensor = tensor.reshape(like.shape)
     if not divided(like):
         return tensor
@@ -51,18 +51,18 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def own_part(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor that is divided among several; any other as it is."""
     return tensor.to_local() if divided(tensor) else tensor
 
 
-def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout = placed) -> None:
+def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout = lay_out_like) -> None:
     """Load a model's state dict, each tensor laid out like its own."""
     own = model.state_dict()
     model.load_state_dict({name: layout(tensor, own.get(name, tensor)) for name, tensor in tensors.items()})
 
 
-def set_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], layout: Layout = placed) -> None:
+def set_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], layout: Layout = lay_out_like) -> None:
     """Load an optimiser's state dict, each moment laid out like its parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
@@ -72,7 +72,7 @@ def set_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], layo
     optimizer.load_state_dict({**state, "state": moments})
 
 
-def matrices_apart(groups: Sequence[Group], model: nn.Module) -> Iterator[Group]:
+def split_off_matrices(groups: Sequence[Group], model: nn.Module) -> Iterator[Group]:
     """The groups of a model, the matrices of its transformer blocks and MLPs in groups of their own."""
     linear = (layer for part in model.modules() if isinstance(part, (Block, Layers)) for layer in part.modules())
     matrices = {layer.weight for layer in linear if isinstance(layer, nn.Linear)}
@@ -90,24 +90,24 @@ class MuonAdamW(torch.optim.AdamW):
     """`torch.optim.AdamW` that moves its groups of `orthogonal` matrices by Muon, with products in a precision."""
 
     found_inf: Tensor | None = None
-    """1 on the device where this update is to be left out; set and deleted by whoever knows, as for all of torch's."""
+    """1 on the device where this update is to be left out; set and deleted by the guard, as torch's GradScaler does."""
 
     def __init__(self, groups: Sequence[Group], lr: float, precision: Precision):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
         self.precision = precision
 
     def reach(self) -> float:
-        """How far an update can move a weight at the rates of now, weight decay aside; of AdamW that is the rate.
+        """How far an update can move a weight at the present rates, weight decay aside; for AdamW it is the rate.
 
         No entry of a matrix is larger than its largest singular value.
         """
         return max(
-            group["lr"] * (AS_ADAMW * LARGEST * math.sqrt(longest(group["params"])) if group[ORTHOGONAL] else 1.0)
+            group["lr"] * (AS_ADAMW * LARGEST * math.sqrt(longest_side(group["params"])) if group[ORTHOGONAL] else 1.0)
             for group in self.param_groups
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As torch's; raises ValueError for what AdamW alone has kept of a matrix."""
+        """As torch's; raises ValueError for the state of an optimiser that moved matrices by AdamW."""
         super().load_state_dict(state)
         matrices = (matrix for group in self.param_groups if group[ORTHOGONAL] for matrix in group["params"])
         if any(self.state[matrix] and MOMENTS not in self.state[matrix] for matrix in matrices if matrix in self.state):
@@ -128,7 +128,7 @@ class MuonAdamW(torch.optim.AdamW):
         return loss
 
     def _move(self, group: Group, shape: torch.Size) -> None:
-        """Update the matrices of a shape; of those that are divided among ranks no others are whole meanwhile."""
+        """Update all matrices of one shape; only these are gathered at that time where they are divided among ranks."""
         parameters = [matrix for matrix in group["params"] if matrix.shape == shape and matrix.grad is not None]
         directions = []
         for parameter in parameters:
@@ -145,15 +145,15 @@ class MuonAdamW(torch.optim.AdamW):
         size = rate * AS_ADAMW * math.sqrt(max(shape))
         for parameter, direction in zip(parameters, orthogonal, strict=True):
             decayed = parameter * (1 - rate * group["weight_decay"])
-            self._put(parameter, decayed - placed(direction.to(parameter.dtype), parameter) * size)
+            self._put(parameter, decayed - lay_out_like(direction.to(parameter.dtype), parameter) * size)
 
     def _put(self, tensor: Tensor, value: Tensor) -> None:
         """Write a tensor's new value, unless this update is to be left out."""
-        old, new = own_part(tensor), own_part(value)
+        old, new = local_part(tensor), local_part(value)
         old.copy_(new if self.found_inf is None else torch.where(self.found_inf == 0, new, old))
 
 
-def longest(matrices: Sequence[Tensor]) -> int:
+def longest_side(matrices: Sequence[Tensor]) -> int:
     """The longest side of any of them."""
     return max(max(matrix.shape) for matrix in matrices)
 
@@ -185,12 +185,12 @@ def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
     """The optimiser that is configured, with decay on matrices only."""
-    return optimizer_of(parameter_groups(model, config.weight_decay), model, config)
+    return optimizer_for_groups(parameter_groups(model, config.weight_decay), model, config)
 
 
-def optimizer_of(groups: Sequence[Group], model: nn.Module, config: OptimConfig) -> MuonAdamW:
-    """The optimiser that is configured, over groups of a model that say how they decay."""
-    groups = list(matrices_apart(groups, model)) if config.optimizer == "muon" else groups
+def optimizer_for_groups(groups: Sequence[Group], model: nn.Module, config: OptimConfig) -> MuonAdamW:
+    """The optimiser that is configured, over groups of a model's parameters with their weight decay."""
+    groups = list(split_off_matrices(groups, model)) if config.optimizer == "muon" else groups
     return MuonAdamW(groups, config.lr, config.precision)
 
 

@@ -1,4 +1,4 @@
-"""Rows of tensors inside a fine-tuned model: those of its encoder as in pretraining, those of its head by sample."""
+"""Names for the rows of tensors inside a model: the samples and ASVs that they belong to, for reports of faults."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
 from aam.text import few
 
-SHOWN = 3
+MAX_NAMED_SAMPLES = 3
 """Samples named for an ASV that more of them carry."""
 ENCODER, SAMPLES = "asv_encoder.", "sample_encoder."
 WITHIN = "encoder."
+AsvIds = Sequence[str] | Mapping[int, str]
+"""Ids of ASVs, by column of the table."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the name of a row stands for: samples by id, and the ASV's column of the table where it is one."""
+
+    samples: tuple[str, ...]
+    asv: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,13 @@ class RowNames:
 
     The ASV encoder sees the distinct ASVs of a batch in chunks, then those with masked bases, then, going backward, the
     chunks of either that kept no activations, the masked ones first; the sample encoder does so with samples. A number
-    of rows that fits two kinds of things stays unnamed: no name is better than a wrong one.
+    of rows that fits two kinds of things stays unnamed: no name is better than a wrong one. `meanings` holds what each
+    name stood for that was given.
     """
 
-    def __init__(self, batches: Sequence[Batch], asv_ids: Sequence[str] | Mapping[int, str], model: PretrainModel):
+    def __init__(self, batches: Sequence[Batch], asv_ids: AsvIds, model: PretrainModel):
         self.batches, self.asv_ids = batches, asv_ids
+        self.meanings: dict[str, Meaning] = {}
         self.encoder, self.samples = model.asv_encoder, model.sample_encoder
         self.positions = model.asv_encoder.positions
         self.device = next(model.parameters()).device
@@ -60,20 +72,28 @@ class RowNames:
         return fitting[0].name(place.row // fitting[0].each) if len(fitting) == 1 else None
 
     def sample(self, batch: Batch, row: int) -> str:
-        return f"sample {batch.sample_ids[row]}"
+        """Name of a sample of a batch."""
+        return self._remember(f"sample {batch.sample_ids[row]}", Meaning((batch.sample_ids[row],)))
 
     def slot(self, batch: Batch, place: int) -> str:
         """Name of slot `place` of all [B * S]."""
         row, slot = divmod(place, batch.index.shape[1])
         if not batch.valid[row, slot]:
             return f"padding of {self.sample(batch, row)}"
-        return f"ASV {self.asv_ids[int(batch.asvs[batch.index[row, slot]])]} of {self.sample(batch, row)}"
+        column = int(batch.asvs[batch.index[row, slot]])
+        name = f"ASV {self.asv_ids[column]} of {self.sample(batch, row)}"
+        return self._remember(name, Meaning((batch.sample_ids[row],), column))
 
     def asv(self, batch: Batch, distinct: int) -> str:
         """Name of a distinct ASV, with the samples that carry it."""
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
-        names = few([batch.sample_ids[row] for row in carriers], SHOWN) or "no sample"
-        return f"ASV {self.asv_ids[int(batch.asvs[distinct])]} of {names}"
+        samples, column = [batch.sample_ids[row] for row in carriers], int(batch.asvs[distinct])
+        name = f"ASV {self.asv_ids[column]} of {few(samples, MAX_NAMED_SAMPLES) or 'no sample'}"
+        return self._remember(name, Meaning(tuple(samples), column))
+
+    def _remember(self, name: str, meaning: Meaning) -> str:
+        self.meanings[name] = meaning
+        return name
 
     def _passes(self, batch: Batch) -> list[Rows]:
         """What each pass through the ASV encoder holds, in order."""
@@ -136,7 +156,7 @@ class TargetRowNames(RowNames):
     once for each member of the head, one member after the other.
     """
 
-    def __init__(self, batches: Sequence[Batch], asv_ids: Sequence[str] | Mapping[int, str], model: FinetuneModel):
+    def __init__(self, batches: Sequence[Batch], asv_ids: AsvIds, model: FinetuneModel):
         super().__init__(batches, asv_ids, model.encoder)
         self.members = len(model.head.top)
 

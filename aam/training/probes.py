@@ -21,9 +21,9 @@ from aam.models.finetune_model import FinetuneModel, TargetOutput
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
 from aam.models.target_head import output_sizes
-from aam.training.finetune import rated_groups
+from aam.training.finetune import groups_with_rates
 from aam.training.losses import log_faith_pd
-from aam.training.optim import MuonAdamW, build_optimizer, optimizer_of
+from aam.training.optim import MuonAdamW, build_optimizer, optimizer_for_groups
 
 SURE = 20.0
 """Logit of a right answer."""
@@ -152,8 +152,8 @@ class TargetProbes:
 
     def optimizer(self, model: FinetuneModel, optim: OptimConfig) -> MuonAdamW:
         """All layers at full rate: three updates at a thousandth of it would not move a weight by its last bit."""
-        groups = rated_groups(model, self.config, self.config.head.pretrained is not None)
-        return optimizer_of([{**group, "scale": 1.0} for group in groups], model, optim)
+        groups = groups_with_rates(model, self.config, self.config.head.pretrained is not None)
+        return optimizer_for_groups([{**group, "scale": 1.0} for group in groups], model, optim)
 
     def zero_padding(self, output: TargetOutput, batch: LabelledBatch) -> TargetOutput:
         return output

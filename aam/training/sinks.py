@@ -56,7 +56,7 @@ class Meter:
 
 @contextmanager
 def open_sinks(folder: Path, step: int, display: Sequence[Sink] = ()) -> Iterator[list[Sink]]:
-    """Log and TensorBoard of a run in its folder, from `step` on, and what shows it to a waiting user."""
+    """Log and TensorBoard of a run in its folder, from `step` on, and the sinks `display` that show it to a user."""
     sinks: list[Sink] = [JsonlSink(folder / LOG, step), TensorBoardSink(folder / "tensorboard", step), *display]
     try:
         yield sinks
@@ -77,7 +77,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 class JsonlSink:
     """One JSON object a line, appended, so a resumed run goes on in the same file.
 
-    `step` is the update from which a run goes on: what was written beyond it goes, and the half line of a killed one.
+    `step` is the update from which a run goes on: lines beyond it are removed, as is the half line of a killed process.
     """
 
     def __init__(self, path: Path, step: int | None = None):
@@ -107,7 +107,7 @@ class TensorBoardSink:
     """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`.
 
     What is written is on the disk at once. Torch's `SummaryWriter` leaves that to a thread, which holds back up to two
-    minutes of a run, and tells of a full disk by a traceback.
+    minutes of a run, and reports a full disk by a traceback.
     """
 
     def __init__(self, folder: Path, step: int | None = None):
@@ -160,20 +160,20 @@ class ConsoleSink:
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         if kind == "validation" and values:
-            self._say(f"{self._name}step {step:>6}  held out: {summary(values)}")
+            self._say(f"{self._name}step {step:>6}  held out: {console_text(values)}")
         elif kind != "train":
             return
         elif self._live:
-            text = f"{self._name}step {step}  {summary(values)}"
+            text = f"{self._name}step {step}  {console_text(values)}"
             self._bar.update(self._task, completed=(self._before + share) / self._parts, description=text)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             self._last = time.monotonic()
-            left = (self._last - self._start) * self.left(share)
+            left = (self._last - self._start) * self.remaining(share)
             whole = (self._before + share) / self._parts
-            self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {summary(values)}")
+            self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {console_text(values)}")
 
-    def left(self, share: float) -> float:
-        """What is left of all parts, as a multiple of what this one has done, `share` of it."""
+    def remaining(self, share: float) -> float:
+        """The work that is left of all parts, as a multiple of what is done of this one, a `share` of it."""
         return (self._parts - self._before) / share - 1 if share > 0 else float("nan")
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ class ConsoleSink:
             self._bar.stop()
 
 
-SHOWN = {
+CONSOLE_VALUES = {
     "loss": "loss {:.4f}",
     "nucleotide": "nucleotide {:.3f}",
     "unifrac": "unifrac {:.4f}",
@@ -194,8 +194,9 @@ SHOWN = {
     "samples_per_second": "{:.1f} samples/s",
     "asvs_per_second": "{:.0f} ASVs/s",
 }
-"""Figures shown on the terminal; all of them are in the log."""
+"""Values shown on the terminal; all of them are in the log."""
 
 
-def summary(values: dict[str, float]) -> str:
-    return "  ".join(text.format(values[name]) for name, text in SHOWN.items() if name in values)
+def console_text(values: dict[str, float]) -> str:
+    """The values for the terminal, in one line."""
+    return "  ".join(text.format(values[name]) for name, text in CONSOLE_VALUES.items() if name in values)

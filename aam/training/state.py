@@ -1,11 +1,26 @@
-"""Where a run stands: a few numbers that, with weights, optimiser and random state, let it go on exactly."""
+"""Where a run stands, its checkpoints, and when it ends.
+
+A few numbers let a run go on exactly, with weights, optimiser and random state.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
 
-from aam.config import RunConfig
+import torch
+from torch import Tensor
+
+from aam.checkpoint import Checkpoint, load_checkpoint, tensor_error_text
+from aam.config import RunConfig, RunnableConfig
+from aam.errors import CheckpointError
+from aam.training.optim import set_moments, set_weights
+from aam.training.step import Learner
 
 DEFAULT_EPOCHS = 100
 """Budget of a run that was given none."""
@@ -14,7 +29,8 @@ TIMED_STEPS = 5
 UNTIMED = 1000
 """Updates that a run is taken for until then; warm-up is a part of them, so the first ones already learn a little."""
 EVALUATIONS = 10
-"""Evaluations of a run that was not told how often."""
+"""Evaluations of a run whose configuration does not say how often."""
+RANDOM_STATE = "random_state"
 
 
 @dataclass
@@ -30,7 +46,7 @@ class TrainState:
     stale_evaluations: int = 0
     done: bool = False
 
-    def impatient(self, patience: int) -> bool:
+    def out_of_patience(self, patience: int) -> bool:
         """Whether so many evaluations have passed without a better one; a patience of 0 never ends."""
         return 0 < patience <= self.stale_evaluations
 
@@ -73,3 +89,66 @@ class Budget:
         by_step = 0.0 if self.steps is None else state.step / self.steps
         by_time = 0.0 if self.seconds is None else state.seconds / self.seconds
         return min(1.0, max(by_step, by_time))
+
+
+def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health: dict[str, Any]) -> Checkpoint:
+    """Everything that the rest of the run depends on; `health` is the record of its faults."""
+    training = {RANDOM_STATE: torch.get_rng_state()}
+    if learner.device.type == "cuda":
+        training[f"{RANDOM_STATE}_cuda"] = torch.cuda.get_rng_state(learner.device)
+    for index, tensors in learner.optimizer.state_dict()["state"].items():
+        training |= {f"optimizer.{index}.{name}": tensor for name, tensor in tensors.items()}
+    record = {"train": asdict(state), "scaler": learner.scaler.state_dict(), "health": health}
+    return Checkpoint(config, learner.model.state_dict(), training, record)
+
+
+def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any]], None] | None = None) -> TrainState:
+    """Set model, optimiser, scaler and random state as `snapshot` found them; `load_health` is given its `health`.
+
+    Raises CheckpointError where the checkpoint does not fit the learner.
+    """
+    checkpoint = load_checkpoint(folder)
+    try:
+        set_weights(learner.model, checkpoint.model)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in checkpoint.training.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = tensor
+        set_moments(learner.optimizer, learner.optimizer.state_dict() | {"state": moments})
+        learner.scaler.load_state_dict(checkpoint.state["scaler"])
+        torch.set_rng_state(checkpoint.training[RANDOM_STATE].byte())
+        if learner.device.type == "cuda":
+            torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"].byte(), learner.device)
+        if load_health is not None:
+            load_health(checkpoint.state["health"])
+        return TrainState(**checkpoint.state["train"])
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: the run cannot go on from here ({tensor_error_text(error)}); start anew in another --output-dir"
+        ) from error
+
+
+class StopRequest:
+    """Context, for the main thread, in which the first SIGINT or SIGTERM asks a run to end after the current step.
+
+    A second one ends the process at once. Outside of the context nothing is ever requested.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested, self.name = False, ""
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.requested, self.name = True, signal.Signals(number).name
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

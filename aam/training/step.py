@@ -1,15 +1,17 @@
-"""One optimiser step: forward, backward, the guard's leave, clip, update."""
+"""One optimiser step: forward, backward, check by the guard, clip, update."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import OptimConfig
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
@@ -17,11 +19,11 @@ from aam.health.guards import check_gradients
 from aam.health.stats import whole
 from aam.models.devices import products_in
 from aam.text import few
-from aam.training.losses import Losses, explain
+from aam.training.losses import Losses, refuse_non_finite
 from aam.training.objective import Objective
 from aam.training.optim import MuonAdamW, learning_rate, set_learning_rate
 
-SHOWN = 3
+MAX_NAMED_SAMPLES = 3
 """Samples of a batch that an error names."""
 
 
@@ -37,18 +39,45 @@ class StepResult:
     asvs: int
 
 
+L = TypeVar("L")
 M = TypeVar("M", bound=nn.Module)
 Q = TypeVar("Q", bound=Objective)
 
 
+class Ranks:
+    """The processes that train a learner together: here one, which communicates with no other.
+
+    `aam.training.distributed` has those for several; there every rank must call these methods together.
+    """
+
+    def reduce_gradients(self, model: nn.Module) -> None:
+        """Bring together, between backward and update, the gradients that the ranks found."""
+
+    def anywhere(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank."""
+        return flag
+
+    def of_first(self, values: Sequence[float]) -> list[float]:
+        """The values of the first rank, on every rank."""
+        return list(values)
+
+    def apart(self, learner: L) -> AbstractContextManager[L]:
+        """A learner that each rank computes alone, as often as it likes."""
+        return nullcontext(learner)
+
+    def whole(self, learner: L) -> AbstractContextManager[L]:
+        """A learner whose weights lie whole on each rank and which the ranks compute together."""
+        return nullcontext(learner)
+
+    def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint of the run; returns where it lies."""
+        save_checkpoint(folder, checkpoint)
+        return folder
+
+
 @dataclass
 class Learner(Generic[M, Q]):
-    """What a step changes and what it needs for that.
-
-    The rest is for runs of several processes: `reduce_gradients`, between backward and update, brings together what
-    they found; `anywhere` tells whether something is true in one of them; `apart(learner)` is a context with a learner
-    that computes without the others.
-    """
+    """What a step changes and what it needs for that."""
 
     model: M
     optimizer: MuonAdamW
@@ -56,28 +85,29 @@ class Learner(Generic[M, Q]):
     optim: OptimConfig
     objective: Q
     device: torch.device
-    reduce_gradients: Callable[[], None] = lambda: None
-    anywhere: Callable[[bool], bool] = bool
-    apart: Callable[[Learner[M, Q]], AbstractContextManager[Learner[M, Q]]] = nullcontext
+    ranks: Ranks = field(default_factory=Ranks)
 
     def autocast(self) -> torch.autocast:
         return products_in(self.optim.precision, self.device)
 
 
-class Guard(Protocol):
-    """What stands between gradients and update: nothing that is not finite may pass."""
+class Guard:
+    """Stands between gradients and update, where nothing that is not finite may pass; this one lets everything pass."""
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         """A step starts; random states are as its forward passes will find them."""
 
     def passes(self, learner: Learner) -> AbstractContextManager[object]:
         """Around the forward and backward passes."""
+        return nullcontext()
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
         """The gradient norm to clip by; raises NonFiniteError before the update where something is not finite."""
+        return result.grad_norm
 
     def updating(self, learner: Learner, result: StepResult) -> AbstractContextManager[object]:
         """Around the update."""
+        return nullcontext()
 
 
 def named_outputs(output: Any) -> dict[str, Any]:
@@ -114,7 +144,7 @@ def step(
     guard.begin(learner, microbatches, number, horizon)
     with guard.passes(learner):
         rows = [add_gradients(learner, batch, len(microbatches)) for batch in microbatches]
-    learner.reduce_gradients()
+    learner.ranks.reduce_gradients(learner.model)
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]
     norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
@@ -129,14 +159,11 @@ def step(
     return result
 
 
-class Gate:
+class Gate(Guard):
     """The guard of a step outside of a run: refuses what is not finite and says which tensor it is."""
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         self.microbatches, self.number = microbatches, number
-
-    def passes(self, learner: Learner) -> AbstractContextManager[object]:
-        return nullcontext()
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
         scaled = learner.scaler.is_enabled() and bool(torch.isfinite(result.terms[0]))  # the scaler skips and halves
@@ -144,20 +171,17 @@ class Gate:
             self.refuse(learner)
         return result.grad_norm
 
-    def updating(self, learner: Learner, result: StepResult) -> AbstractContextManager[object]:
-        return nullcontext()
-
     def refuse(self, learner: Learner) -> None:
         """Raise NonFiniteError naming the first tensor that is not finite, on a pass of its own."""
         gradients = check_gradients(learner.model)
         parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
         for batch in self.microbatches:
-            where = f"step {self.number + 1}, samples {few(batch.sample_ids, SHOWN)}"
+            where = f"step {self.number + 1}, samples {few(batch.sample_ids, MAX_NAMED_SAMPLES)}"
             with torch.no_grad():
                 output, _ = score(learner, batch)
             outputs = [(f"{'nuc' if n == 'nucleotides' else n}_pred", t) for n, t in named_outputs(output).items()]
             try:
-                explain([*parameters, *learner.objective.targets(batch), *outputs])
+                refuse_non_finite([*parameters, *learner.objective.targets(batch), *outputs])
             except NonFiniteError as error:
                 raise NonFiniteError(f"{error} ({where}); nothing was updated") from None
         raise NonFiniteError(f"non-finite loss or gradients at {where}: {gradients}; nothing was updated")

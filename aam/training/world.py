@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, what they agree on, and what is said when one of them is lost.
+"""The processes of a run: how they meet, what they exchange, and the error where one of them is lost.
 
 `torchrun` starts the processes, sets the environment that is read here, hosts the store where they meet, and ends those
 that are left when one is gone; without it there is one rank and nothing in this file communicates.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -24,7 +27,6 @@ from aam.checkpoint import LAST, old_folder_of
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
 from aam.training.manifest import MANIFEST
-from aam.training.signals import errors_first
 
 SEARCH = 5.0
 """Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""
@@ -43,7 +45,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether what this rank writes stays."""
+        """Whether this is the rank whose files are kept."""
         return self.rank == 0
 
     def cuts(self, rows: int) -> list[int]:
@@ -58,20 +60,20 @@ class World:
         return sent.tolist()
 
     def anywhere(self, flag: bool) -> bool:
-        """Whether it is true on any rank."""
+        """Whether the flag is set on any rank."""
         raised = torch.tensor(float(flag))
         if self.size > 1:
             dist.all_reduce(raised, op=dist.ReduceOp.MAX)
         return bool(raised)
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have called this."""
         self.anywhere(False)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """Where this rank writes: for the first its home; for others a folder that is gone at the end, in which it
-        finds what a run goes on from."""
+        """The folder in which this rank writes: `home` for the first; for others a temporary one, with links to what a
+        resumed run reads."""
         if self.first:
             yield self.home
             return
@@ -85,7 +87,7 @@ class World:
 def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterator[World]:
     """Meet the other processes that `torchrun` started; each takes a GPU of its own where there are GPUs.
 
-    One that gives no sign for `timeout` seconds is lost; only the checks before a run let others wait, for a minute.
+    A rank that does not answer for `timeout` seconds is lost; the checks before a run let others wait for a minute.
 
     Raises Interrupted, naming them, where ranks are lost.
     """
@@ -106,7 +108,7 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
     with errors_first():
         try:
             dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
-            with quiet(not world.first):
+            with silence_stderr(not world.first):
                 yield world
         except Exception as error:  # noqa: BLE001 - whatever ends this rank, the others must learn of it
             end_together(world, error, register)
@@ -116,13 +118,31 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
 
 
 @contextmanager
-def quiet(wanted: bool) -> Iterator[None]:
-    """Nothing on stderr, where wanted."""
+def silence_stderr(wanted: bool) -> Iterator[None]:
+    """Discard what the block writes to stderr, where wanted."""
     if not wanted:
         yield
         return
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
         yield
+
+
+@contextmanager
+def errors_first() -> Iterator[None]:
+    """Context, for the main thread, in which SIGTERM ends the process, but for one that ends by an error already.
+
+    Where a rank is lost, `torchrun` sends it to the others at once; it must not take from them what they have to say.
+    After an error this stays so until the process has ended.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if sys.exception() is None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, previous)
 
 
 class Register:
@@ -138,7 +158,7 @@ class Register:
         self.store.set(f"failed {self.rank}", why)
 
     def search(self) -> dict[int, str]:
-        """Ranks that are gone and what is known of each; empty where another rank has said so already.
+        """Ranks that are gone and what is known of each; empty where another rank has reported them already.
 
         Ranks of the same host are seen to be gone; if none of them is, those are lost that do not search as this one
         does: their hosts have vanished, or they hang.
@@ -159,18 +179,20 @@ class Register:
         return gone or silent or {self.rank: "has lost contact with the others, which are all there"}
 
     def _fate(self, rank: int) -> str:
-        """How a rank ended, empty where nothing tells that it has."""
+        """How a rank ended; empty where there is no sign that it has."""
         if self.store.check([f"failed {rank}"]):
             return f"failed ({self.store.get(f'failed {rank}').decode()})"
         host, process = self._process(rank)
-        return "is gone without a word (killed, or out of memory)" if host == self.host and not alive(process) else ""
+        return (
+            "is gone without a word (killed, or out of memory)" if host == self.host and not is_running(process) else ""
+        )
 
     def _process(self, rank: int) -> tuple[str, int]:
         host, process = json.loads(self.store.get(f"process {rank}"))
         return host, process
 
 
-def alive(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether there is a process of this number."""
     try:
         os.kill(process, 0)
@@ -180,7 +202,7 @@ def alive(process: int) -> bool:
 
 
 def end_together(world: World, error: Exception, register: Register) -> None:
-    """Raise what ended this rank, or what took others away; one rank tells what happened to all."""
+    """Raise the error that ended this rank, or Interrupted for ranks that are lost; one rank reports for all."""
     if isinstance(error, AamError) and not isinstance(error, InputError):
         if world.first:
             raise error

@@ -23,8 +23,8 @@ from aam.phylogeny.unifrac import Measure
 from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import has_checkpoint
-from aam.training.run import Seams, build_run
-from aam.training.signals import StopRequest
+from aam.training.run import build_run
+from aam.training.state import StopRequest
 
 ADAPTED = "adapted"
 """Folder of the adapted encoder in that of a fold."""
@@ -42,7 +42,8 @@ def adapt(
     observer.say(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels")
     pretraining = pretrain_config(config)
     corpus = unlabelled(config, study, rows)
-    run, state = build_run(pretraining, corpus, Seams(lambda learner: {}, selects=False), start.weights)
+    run = build_run(pretraining, corpus, lambda learner: {}, selects=False, weights=start.weights)
+    state = run.start_or_restore()
     run.sinks = [*observer.training_display()]
     try:
         train(run, state, stop)

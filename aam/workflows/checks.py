@@ -14,11 +14,10 @@ from aam.health.preflight import Preflight
 from aam.health.trial import CheckResult
 from aam.models.devices import resolve_device
 from aam.observer import Observer
-from aam.training.bundles import Bundle, Outcome, open_bundle, versions
-from aam.training.diagnosis import full_text
+from aam.training.bundles import Bundle, Comparison, Outcome, compare_outcomes, open_bundle, runtime_versions
+from aam.training.bundles import replay as replay_step
+from aam.training.diagnosis import diagnose, full_text
 from aam.training.preflight import full_preflight
-from aam.training.replay import Row, compare, trace
-from aam.training.replay import replay as make_again
 
 
 def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Preflight:
@@ -47,7 +46,7 @@ class Replay:
 
     bundle: Bundle
     again: Outcome
-    rows: tuple[Row, ...]
+    rows: tuple[Comparison, ...]
     changed: dict[str, tuple[str, str]]
     trace: str
 
@@ -60,10 +59,10 @@ class Replay:
 def replay(path: Path, device: str, locate: bool, observer: Observer) -> Replay:
     """Make the step of a bundle again; with `locate` every operation is traced to the cause of what is not finite."""
     bundle = open_bundle(path, resolve_device(device))
-    here = versions(bundle.learner.device)
+    here = runtime_versions(bundle.learner.device)
     changed = {name: (here[name], there) for name, there in bundle.versions.items() if here[name] != there}
     with observer.stage(f"making step {bundle.attempt.number + 1} again"):
-        report = full_text(trace(bundle), bundle.names, {}) if locate else ""
-        again = make_again(bundle)
-    rows = () if bundle.outcome is None else tuple(compare(bundle.outcome, again))
+        report = full_text(diagnose(bundle.learner, bundle.attempt, bundle.names), bundle.names, {}) if locate else ""
+        again = replay_step(bundle)
+    rows = () if bundle.outcome is None else tuple(compare_outcomes(bundle.outcome, again))
     return Replay(bundle, again, rows, changed, report)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aam.checkpoint import find_members
 from aam.config.apply import EmbedConfig, EmbedWhat, Inputs
 from aam.errors import ConfigError
-from aam.io.embeddings import INDEX, write_embedding
+from aam.io.output import INDEX, write_embedding
 from aam.observer import Observer
 from aam.workflows.notes import say_known_share
 from aam.workflows.opening import open_inputs
@@ -48,7 +48,7 @@ class Embedding:
         return pd.DataFrame(self.values, index=pd.Index(list(self.ids), name=INDEX[self.kind]), columns=names)
 
     def write(self, path: Path) -> None:
-        """Write the rows in the format of the path's ending; see `aam.io.embeddings`."""
+        """Write the rows in the format of the path's ending; see `aam.io.output`."""
         write_embedding(path, self.kind, self.ids, PREFIX[self.what], self.values)
 
 

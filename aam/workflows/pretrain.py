@@ -25,7 +25,7 @@ from aam.report.record import METRICS, SUMMARY
 from aam.report.samples import of_pretraining
 from aam.report.summary import NO_CONSENSUS, pretraining_summary
 from aam.training import loop
-from aam.training.distributed import SharedStop, check_together, distribute_run
+from aam.training.distributed import check_together, distribute_run
 from aam.training.manifest import (
     add_health,
     check_output_directory,
@@ -36,10 +36,9 @@ from aam.training.manifest import (
 )
 from aam.training.preflight import eager, quick_preflight
 from aam.training.probes import PretrainProbes
-from aam.training.run import Seams, Weights, build_learner, build_run, training_batches
-from aam.training.signals import StopRequest
+from aam.training.run import Weights, build_learner, build_run, training_batches
 from aam.training.sinks import open_sinks
-from aam.training.state import TrainState
+from aam.training.state import StopRequest, TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
 from aam.workflows.checks import refuse_failed
@@ -124,8 +123,12 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     """Check the model, then train it; of several processes the first one checks and logs."""
     folder = config.run.output_dir
     held_out = HeldOut.of(config, corpus)
-    seams = Seams(lambda learner: held_out.validate(learner.model, lambda batch: score(learner, batch)[1]))
-    run, state = build_run(config, corpus, seams, starting_weights(config))
+
+    def evaluate(learner: Learner) -> dict[str, float]:
+        return held_out.validate(learner.model, lambda batch: score(learner, batch)[1])
+
+    run = build_run(config, corpus, evaluate, weights=starting_weights(config))
+    state = run.start_or_restore()
     if config.run.preflight and not config.run.resume and world.first:
         check_model(config, corpus, run.learner, observer)
     if world.first:
@@ -136,7 +139,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     sinks = open_sinks(folder, state.step, observer.training_display()) if world.first else nullcontext(list[Sink]())
     try:
         with sinks as run.sinks, StopRequest() as stop:
-            loop.train(run, state, SharedStop(stop, world))
+            loop.train(run, state, stop)
     finally:
         add_health(folder, run.health.record(state.step))
     return Trained(run, state, held_out)
@@ -212,7 +215,7 @@ def final_metrics(run: loop.Run, state: TrainState, held_out: HeldOut, embedded:
         "best_step": state.best_step,
         "seconds": state.seconds,
         "samples_per_second": samples / max(state.seconds, 1e-9),
-        **run.health.figures(),
+        **run.health.counts(),
         "health": run.health.line(state.step),
         "peak_memory_bytes": peak,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +40,8 @@ from aam.training.manifest import (
 from aam.training.objective import loss_name
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
-from aam.training.run import Seams, assemble
-from aam.training.signals import StopRequest
 from aam.training.sinks import open_sinks
+from aam.training.state import StopRequest
 from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import FoldResult, true_targets, write_results
@@ -191,8 +191,9 @@ def train_fold(
     batches = fold_batches(config, study, inner)
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
-    seams = Seams(lambda learner: watch(learner, config, study, watched), selects, study.table, study.dropped)
-    run, state = assemble(config, learner, batches, seams)
+    evaluate = partial(watch, config=config, study=study, rows=watched)
+    run = loop.Run(config, learner, batches, evaluate, selects, study.table, study.dropped)
+    state = run.start_or_restore()
     try:
         with open_sinks(folder, state.step, observer.training_display(order.number, order.folds)) as run.sinks:
             loop.train(run, state, order.stop)

@@ -24,7 +24,7 @@ CHANCE = -math.log(4)
 
 def encoder_of(sequences: list[str], kind: str = "transformer", max_bp: int = 100) -> ChunkedEncoder:
     encoder = build_asv_encoder(ModelConfig(asv_encoder=kind, dim=32, heads=2, asv_layers=1, max_bp=max_bp))
-    encoder.calibrate(torch.from_numpy(tokenize(sequences, max_bp, sequences)))
+    encoder.initialise_from(torch.from_numpy(tokenize(sequences, max_bp, sequences)))
     return encoder
 
 

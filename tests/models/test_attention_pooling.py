@@ -112,7 +112,7 @@ def test_order_and_padding_change_nothing(seed: int, slots: int, padding: int):
 
 def test_calibration_spreads_the_projection_before_the_norm():
     pool, rows = pooling(queries=4), 0.01 * torch.randn(64, 5, 8) + 3.0
-    pool.calibrate(rows)
+    pool.standardise_outputs(rows)
     pool.norm = torch.nn.Identity()
     found = pool(rows)
     torch.testing.assert_close(found.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
@@ -123,7 +123,7 @@ def test_calibration_spreads_the_projection_before_the_norm():
 def test_calibration_on_rows_that_are_all_alike_keeps_the_weights_sane(rows: Tensor):
     pool = pooling(queries=4)
     before = pool.merge.weight.clone()
-    pool.calibrate(rows)
+    pool.standardise_outputs(rows)
     assert torch.equal(pool.merge.weight, before) and pool.merge.bias.isfinite().all()
 
 

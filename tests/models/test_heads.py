@@ -48,7 +48,7 @@ def test_distances_are_symmetric_and_between_whichever_samples():
 
 def test_calibrated_heads_start_at_the_mean_of_the_targets():
     head, samples = euclidean(), torch.randn(16, 32)
-    head.calibrate(samples, mean=0.6, largest=0.9)
+    head.start_at_mean(samples, mean=0.6, largest=0.9)
     points = head.coordinates(samples)
     pairs = head(points, points)[*torch.triu_indices(16, 16, 1)]
     assert pairs.mean().item() == pytest.approx(0.6, abs=0.02)

@@ -216,7 +216,7 @@ def test_calibrated_heads_start_at_the_mean_of_the_targets(metric: Metric, mean:
     torch.manual_seed(0)
     model, batch = LatentTree(tiny_model(unifrac_metric=metric)), community(6, 60, 12).batch(range(6), hiding=None)
     embeddings = torch.randn(len(batch.asvs), 32)
-    model.calibrate(embeddings, batch.index, batch.valid, batch.abundance, mean)
+    model.start_at_mean(embeddings, batch.index, batch.valid, batch.abundance, mean)
     branches = model(embeddings)
     placed = model.place(branches, batch.index, batch.valid, batch.abundance)
     pairs = model.unifrac(branches, placed, placed)[*torch.triu_indices(6, 6, 1)]

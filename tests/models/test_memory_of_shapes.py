@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import subprocess
 import sys
+
+from aam.config import tiny
+from aam.models.asv_encoder import ASVEncoder
 
 SCRIPT = """
 import resource
 import torch
-import aam.models
+from aam.models.asv_encoder import ASVEncoder
 torch.set_num_threads(1)
+ASVEncoder()
 layer = torch.nn.Linear(128, 512).bfloat16()
 
 def peak(numbers):
@@ -26,3 +32,20 @@ def test_two_hundred_sizes_of_a_product_take_no_more_memory_than_forty():
     """With the caches that torch comes with, the second two hundred take more than all before them."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.2
+
+
+UNPICKLE = """
+import os, pickle, sys
+encoder = pickle.load(sys.stdin.buffer)
+print(os.environ["LRU_CACHE_CAPACITY"], os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])
+"""
+
+
+def test_an_encoder_sent_to_a_new_process_limits_the_caches_there_and_a_user_may_set_them():
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+    content = pickle.dumps(ASVEncoder(tiny()))
+    for more, printed in (({}, b"32 32"), ({"LRU_CACHE_CAPACITY": "7"}, b"7 32")):
+        done = subprocess.run(
+            [sys.executable, "-c", UNPICKLE], input=content, capture_output=True, check=True, env=environment | more
+        )
+        assert done.stdout.split() == printed.split()

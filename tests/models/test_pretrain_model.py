@@ -109,7 +109,7 @@ def test_samples_from_embedded_asvs_are_those_of_the_whole_pass():
 
 def test_calibration_spreads_asvs_and_samples():
     found, given = model(), inputs()
-    found.calibrate(given)
+    found.initialise_from(given)
     with torch.no_grad():
         output = found(given)
     spread: list[Tensor] = [output.asvs.std(0).mean(), output.samples.std(0).mean()]

@@ -69,7 +69,7 @@ def test_blocks_get_their_share_of_the_variance() -> None:
     head = TargetHead(FinetuneConfig(model=tiny(), schema=schema))
     features = torch.randn(200, len(head.center)) * torch.logspace(-2, 2, len(head.center)) + 3.0
     features[:, 7] = 1.0
-    head.calibrate(features)
+    head.standardise_features(features)
     scaled = (features - head.center) * head.gain
     assert scaled[:, 7].abs().max() == 0  # what never varies is left out
     total = scaled.var(dim=0).sum()

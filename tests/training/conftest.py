@@ -11,7 +11,7 @@ import pytest
 from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.training.loop import Run
-from aam.training.run import Seams, build_run
+from aam.training.run import build_run
 from aam.training.state import TrainState
 
 OPTIONS: dict[str, Any] = {
@@ -32,6 +32,7 @@ def new_run(example: Corpus, tmp_path: Path) -> Callable[..., tuple[Run, TrainSt
 
     def build(folder: str, evaluate: Any = None, **options: Any) -> tuple[Run, TrainState]:
         config = from_options(PretrainConfig, OPTIONS | {"output_dir": tmp_path / folder} | options)
-        return build_run(config, example, Seams(evaluate or (lambda learner: {"loss": 1.0})))
+        run = build_run(config, example, evaluate or (lambda learner: {"loss": 1.0}))
+        return run, run.start_or_restore()
 
     return build

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
 from aam.training.faults import FAULTS
 from aam.training.loop import Run
@@ -19,19 +20,27 @@ BAD, ROW, SLOT = 3, 2, 1
 """The batch that is spoiled, counted from 0, and the sample and its ASV that are."""
 
 
-def spoil(run: Run, change: Callable[[Batch], Batch], at: int = BAD) -> list[Batch]:
-    """Let one batch of the run come in changed; the list holds it once it was drawn."""
-    stream, seen = run.batches, []
+class Spoilt:
+    """The batches of a run, of which number `at` comes in changed; it keeps that one and where streams started."""
 
-    def batches(start: int) -> Iterator[Batch]:
-        for number, batch in enumerate(stream(start), start):
-            if number == at:
-                batch = change(batch)
-                seen.append(batch)
+    def __init__(self, batches: TrainingBatches, change: Callable[[Batch], Batch], at: int):
+        self.batches, self.change, self.at = batches, change, at
+        self.starts: list[int] = []
+        self.seen: list[Batch] = []
+
+    def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
+        self.starts.append(start)
+        for number, batch in enumerate(self.batches.stream(start, num_workers), start):
+            if number == self.at:
+                batch = self.change(batch)
+                self.seen.append(batch)
             yield batch
 
-    run.batches = batches
-    return seen
+
+def spoil(run: Run, change: Callable[[Batch], Batch], at: int = BAD) -> list[Batch]:
+    """Let one batch of the run come in changed; the list holds it once it was drawn."""
+    run.batches = Spoilt(run.batches, change, at)
+    return run.batches.seen
 
 
 def infinite_count(batch: Batch) -> Batch:

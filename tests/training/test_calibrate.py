@@ -13,7 +13,7 @@ from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import above_diagonal
-from aam.training.run import build_learner, calibrate, variance
+from aam.training.run import build_learner, start_heads_at_target_means, variance
 from aam.training.step import Learner, score, step
 
 
@@ -80,5 +80,7 @@ def test_a_sample_on_branches_of_length_0_leaves_a_head_that_can_learn():
     found = community(samples=16, asvs=80, richness=15)
     batch = TrainingBatches(found.dataset(), 8, found.targets(), HIDING)[0]
     model = PretrainModel(tiny_model())
-    calibrate(model, dataclasses.replace(batch, faith_pd=torch.where(torch.arange(8) == 3, 0.0, batch.faith_pd)))
+    start_heads_at_target_means(
+        model, dataclasses.replace(batch, faith_pd=torch.where(torch.arange(8) == 3, 0.0, batch.faith_pd))
+    )
     assert model.scalars.pd.bias.isfinite().all()

@@ -17,11 +17,10 @@ from aam.config import LossConfig, OptimConfig, PretrainConfig, from_options
 from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel
-from aam.training.distributed import check_together, distribute
+from aam.training.distributed import check_together, different_noise, distribute
 from aam.training.losses import TargetScale
-from aam.training.objective import PretrainObjective
+from aam.training.objective import PretrainObjective, model_inputs
 from aam.training.optim import build_optimizer
-from aam.training.sharing import noise_apart, share, unshared
 from aam.training.step import Learner, score, step
 from aam.training.world import World, join_world
 
@@ -87,18 +86,19 @@ def one_rank(folder: str) -> None:
             np.savez(f"{folder}/{dtype}-{name}.npz", **trained(world, dtype))
         together = [world.of_first([world.rank + 0.5, 7.0]), world.anywhere(world.rank == 1), world.anywhere(False)]
         assert together == [[0.5, 7.0], True, False]
-        model = learner_of().model
-        share(model, world)
+        learner, inputs = learner_of(), model_inputs(batches()[0])
+        distribute(learner, world)
+        model = learner.model
         twin = copy.deepcopy(model)  # a copy encodes with its own weights
         torch.nn.init.zeros_(twin.asv_encoder.pooling.norm.weight)
         torch.nn.init.zeros_(twin.asv_encoder.pooling.norm.bias)
-        assert not twin.asv_encoder.embed(batches()[0].tokens).any()
-        logits = model.asv_encoder.predict(batches()[0].tokens, ASKED)
+        assert model(inputs).asvs.any() and not twin(inputs).asvs.any()
+        logits = model.division.predict(model.asv_encoder.predict, inputs.tokens, ASKED)
         np.save(f"{folder}/asked-{name}.npy", logits.detach().numpy())
         if not world.first:
-            with unshared(model):  # the first rank does not take part
-                model.asv_encoder.embed(batches()[0].tokens)
-        with noise_apart(world, torch.device("cpu")):
+            with learner.ranks.apart(learner) as alone:  # the first rank does not take part
+                alone.model(inputs)
+        with different_noise(world, torch.device("cpu")):
             noise = torch.rand(4)
         np.savez(f"{folder}/noise-{name}.npz", noise=noise.numpy(), after=torch.rand(4).numpy())
 
@@ -172,9 +172,9 @@ def test_what_several_processes_cannot_follow_is_refused(options: dict[str, obje
 
 def test_alone_nothing_is_changed():
     learner = learner_of()
-    before: dict[str, object] = dict(vars(learner.model.asv_encoder))
+    before = [dict(vars(part)) for part in (learner, learner.model)]
     distribute(learner, World())
-    assert vars(learner.model.asv_encoder) == before
+    assert [vars(part) for part in (learner, learner.model)] == before
     with join_world(Path()) as world:
         assert world == World() and world.first
     _, losses = score(learner, batches()[0])

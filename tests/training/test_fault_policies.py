@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,13 @@ import torch
 from every_step import EveryStep
 from spoilt_runs import BAD, GENEROUS, ROW, NewRun, close, finite, infinite_count, spoil, text_of, weights
 
-from aam.corpus.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
 from aam.health.ledger import Ledger
 from aam.training.faults import TRAINING
 from aam.training.guard import SKIPPED
 from aam.training.loop import Run, train
-from aam.training.signals import StopRequest
 from aam.training.sinks import JsonlSink
-from aam.training.state import TrainState
+from aam.training.state import StopRequest, TrainState
 
 
 def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRun, tmp_path: Path):
@@ -33,7 +30,7 @@ def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRu
     close(run)
     sample = seen[0].sample_ids[ROW]
     assert state.step == 40 and finite(run)
-    stream, start = run.batches(0), TrainState()
+    stream, start = run.stream(0), TrainState()
     epoch = [name for _ in range(18) for batch in run.health.draw(stream, start).batches for name in batch.sample_ids]
     assert sample not in epoch and len(epoch) == 18 * 8 - 1  # 18 batches of 8, one of them without the sample
     ledger = Ledger.read(tmp_path / "run" / "ledger.jsonl")
@@ -82,15 +79,8 @@ def test_a_run_that_skipped_goes_on_bitwise_after_an_interruption(new_run: NewRu
 def test_rollback_goes_back_to_the_last_checkpoint_and_leaves_the_sample_out(new_run: NewRun):
     run, state = new_run("run", max_steps=6, on_fault="rollback", eval_every=2, **GENEROUS)
     spoil(run, infinite_count)
-    starts, stream = [], run.batches
-
-    def batches(start: int) -> Iterator[Batch]:
-        starts.append(start)
-        return stream(start)
-
-    run.batches = batches
     train(run, state, StopRequest())
-    assert starts == [0, 2] and state.batches == 6  # the last checkpoint was that after two steps
+    assert run.batches.starts == [0, 2] and state.batches == 6  # the last checkpoint was that after two steps
     assert run.health.interventions.counts == {"rollback": 1} and finite(run)
 
 

@@ -19,8 +19,8 @@ from aam.errors import NonFiniteError
 from aam.training.faults import TRAINING
 from aam.training.guard import HALVED
 from aam.training.loop import train
-from aam.training.signals import StopRequest
 from aam.training.sinks import JsonlSink
+from aam.training.state import StopRequest
 
 
 def rare_asv(batch: Batch) -> Batch:
@@ -37,7 +37,7 @@ def test_an_infinite_count_stops_the_run_and_is_named(new_run: NewRun, capsys: p
         train(run, state, StopRequest())
     assert caught.value.exit_code == 3 and state.step == BAD and finite(run)
     sample, column = seen[0].sample_ids[ROW], int(seen[0].asvs[seen[0].index[ROW, SLOT]])
-    text, table = text_of(run), run.health.backing.table
+    text, table = text_of(run), run.table
     wanted = [
         "step: 4", "epoch: 1", "micro-batch: 1 of 1", "cause", f"samples at fault\n  {sample}\n", table.asv_ids[column],
         table.sequences[column], "line: ", "dataset.py", "tensor: float32 [8, 16]", "pattern: element", "largest |x|",

@@ -20,8 +20,8 @@ from aam.training.bundles import fingerprint
 from aam.training.distributed import distribute_run
 from aam.training.faults import FAULTS, TRAINING
 from aam.training.loop import train
-from aam.training.run import Seams, build_run
-from aam.training.signals import StopRequest
+from aam.training.run import build_run
+from aam.training.state import StopRequest
 from aam.training.world import World, join_world
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,8 @@ def outcome(world: World, folder: Path, options: dict[str, Any]) -> dict[str, An
     given = SMALL | {"max_steps": 6, "output_dir": folder} | options
     config = from_options(PretrainConfig, given)
     corpus = open_corpus(config)
-    run, state = build_run(config, corpus, Seams(lambda learner: {"loss": 1.0}))
+    run = build_run(config, corpus, lambda learner: {"loss": 1.0})
+    state = run.start_or_restore()
     spoil(run, infinite_count)
     distribute_run(run, config, world)
     said = ""

@@ -8,7 +8,7 @@ import torch
 from aam.config import FinetuneConfig, NumericTarget, TargetConfig, TargetSchema, tiny
 from aam.errors import ConfigError
 from aam.models.finetune_model import FinetuneModel
-from aam.training.finetune import layers_below_head, rated_groups
+from aam.training.finetune import groups_with_rates, layers_below_head
 from aam.training.objective import (
     BEND,
     TargetObjective,
@@ -73,7 +73,7 @@ def test_losses_that_do_not_fit_are_refused(more, message) -> None:
 
 def test_deeper_layers_learn_more_slowly() -> None:
     config = FinetuneConfig(model=tiny(), schema=TargetSchema(numbers=(NumericTarget("y"),)))
-    groups = rated_groups(FinetuneModel(config), config, pretrained=True)
+    groups = groups_with_rates(FinetuneModel(config), config, pretrained=True)
     scale = {name: group["scale"] for group in groups for name in group["names"]}
     rate, decay = config.optim.encoder_rate, config.optim.layer_decay
     assert scale["head.hidden"] == 1.0
@@ -84,7 +84,7 @@ def test_deeper_layers_learn_more_slowly() -> None:
     model = FinetuneModel(config)
     learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert set(scale) == learned
-    assert {group["scale"] for group in rated_groups(model, config, pretrained=False)} == {1.0}
+    assert {group["scale"] for group in groups_with_rates(model, config, pretrained=False)} == {1.0}
 
 
 def test_blocks_are_counted_from_the_head() -> None:

@@ -16,11 +16,11 @@ from aam.training.losses import (
     TargetScale,
     _format_tensor_stats,
     above_diagonal,
-    explain,
     membership_loss,
     nucleotide_loss,
     pair_loss,
     pretrain_losses,
+    refuse_non_finite,
     scaled_mse,
 )
 
@@ -253,6 +253,6 @@ def test_padding_has_no_part_in_counts():
 
 def test_explain_names_the_first_that_is_not_finite():
     fine, bad = torch.ones(2), torch.tensor([INF])
-    explain([("one", fine), ("none", None), ("two", fine)])
+    refuse_non_finite([("one", fine), ("none", None), ("two", fine)])
     with pytest.raises(NonFiniteError, match=r"^Inf values found in three with shape torch.Size\(\[1\]\): .* 1 Inf of"):
-        explain([("one", fine), ("none", None), ("three", bad), ("four", torch.tensor([NAN]))])
+        refuse_non_finite([("one", fine), ("none", None), ("three", bad), ("four", torch.tensor([NAN]))])

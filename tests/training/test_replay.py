@@ -12,11 +12,15 @@ from spoilt_runs import ROW, NewRun, infinite_count, spoil
 
 from aam.errors import NonFiniteError
 from aam.health.bundle import load_bundle, save_bundle
-from aam.training.bundles import BUNDLE, open_bundle
+from aam.training.bundles import BUNDLE, Bundle, compare_outcomes, open_bundle, replay
+from aam.training.diagnosis import Diagnosis, diagnose
 from aam.training.faults import FAULTS
 from aam.training.loop import train
-from aam.training.replay import compare, replay, trace
-from aam.training.signals import StopRequest
+from aam.training.state import StopRequest
+
+
+def trace(bundle: Bundle) -> Diagnosis:
+    return diagnose(bundle.learner, bundle.attempt, bundle.names)
 
 
 def test_a_healthy_step_is_made_again_in_another_process(new_run: NewRun, tmp_path: Path):
@@ -25,13 +29,13 @@ def test_a_healthy_step_is_made_again_in_another_process(new_run: NewRun, tmp_pa
     path = tmp_path / "run" / "bundles" / "step-3" / BUNDLE
     bundle = open_bundle(path, torch.device("cpu"))
     assert bundle.config.model.dropout == 0.2 and trace(bundle).report.ok
-    assert all(row.same for row in compare(bundle.outcome, replay(bundle)))
+    assert all(row.same for row in compare_outcomes(bundle.outcome, replay(bundle)))
     done = subprocess.run([sys.executable, "-m", "aam", "replay", str(path)], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("same bits") == 3, done.stdout + done.stderr
     content = load_bundle(path)
     content["model"]["scalars.pd.weight"] += 1e-7
     changed = open_bundle(save_bundle(tmp_path / "changed.safetensors", content), torch.device("cpu"))
-    assert not all(row.same for row in compare(bundle.outcome, replay(changed)))
+    assert not all(row.same for row in compare_outcomes(bundle.outcome, replay(changed)))
 
 
 def test_a_fault_is_made_again_from_its_bundle(new_run: NewRun, tmp_path: Path):
@@ -43,4 +47,4 @@ def test_a_fault_is_made_again_from_its_bundle(new_run: NewRun, tmp_path: Path):
     fault = trace(bundle)
     assert fault.verdict.cause == "input" and fault.samples == (seen[0].sample_ids[ROW],)
     again = replay(bundle)
-    assert not again.updated and all(row.same for row in compare(bundle.outcome, again))
+    assert not again.updated and all(row.same for row in compare_outcomes(bundle.outcome, again))

@@ -14,8 +14,7 @@ from torch import Tensor
 from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
 from aam.training.loop import Run, train
 from aam.training.manifest import resumed_pretraining
-from aam.training.signals import StopRequest
-from aam.training.state import TrainState
+from aam.training.state import StopRequest, TrainState
 
 NewRun = Callable[..., tuple[Run, TrainState]]
 STEPS, BREAK = 6, 4

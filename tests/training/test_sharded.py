@@ -17,9 +17,8 @@ from aam.corpus.pretraining import Corpus, open_corpus
 from aam.models.chunks import LIMITS, Limits
 from aam.training.distributed import distribute_run
 from aam.training.loop import Run, train
-from aam.training.run import Seams, build_run
-from aam.training.signals import StopRequest
-from aam.training.state import TrainState
+from aam.training.run import build_run
+from aam.training.state import StopRequest, TrainState
 from aam.training.world import World, join_world
 
 pytestmark = pytest.mark.slow
@@ -40,7 +39,8 @@ def run_of(world: World, folder: Path, steps: int, **options: object) -> tuple[R
     def weights(learner) -> dict[str, float]:
         return {"loss": float(sum(p.detach().double().abs().sum() for p in learner.model.parameters()))}
 
-    run, state = build_run(config, corpus_of(config), Seams(weights))
+    run = build_run(config, corpus_of(config), weights)
+    state = run.start_or_restore()
     for group in run.learner.optimizer.param_groups:
         group["eps"] = 1e-4  # biases of keys have no gradient but rounding, which the usual one makes into updates
     distribute_run(run, config, world)

@@ -10,7 +10,7 @@ import pytest
 
 BEGIN = """
 import os, signal
-from aam.training.signals import errors_first
+from aam.training.world import errors_first
 
 with errors_first():
     try:

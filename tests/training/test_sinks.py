@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aam.training.sinks import ConsoleSink, JsonlSink, TensorBoardSink, summary
+from aam.training.sinks import ConsoleSink, JsonlSink, TensorBoardSink, console_text
 
 
 def steps(path: Path) -> list[int]:
@@ -48,13 +48,13 @@ def test_a_fresh_run_begins_an_empty_log(tmp_path: Path):
 
 
 def test_summaries_show_what_they_know():
-    assert summary({"loss": 0.5, "unifrac_r2": 0.91234, "unknown": 3.0}) == "loss 0.5000  UniFrac R2 0.912"
+    assert console_text({"loss": 0.5, "unifrac_r2": 0.91234, "unknown": 3.0}) == "loss 0.5000  UniFrac R2 0.912"
 
 
 def test_what_is_left_is_that_of_all_folds():
     """Half of the second of four is done: two and a half are left, five times as much."""
-    assert ConsoleSink(2, 4).left(0.5) == 5.0
-    assert ConsoleSink().left(0.25) == 3.0
+    assert ConsoleSink(2, 4).remaining(0.5) == 5.0
+    assert ConsoleSink().remaining(0.25) == 3.0
 
 
 def test_lines_name_the_fold(capsys):

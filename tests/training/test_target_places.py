@@ -10,7 +10,7 @@ from torch import Tensor
 from aam.health.bundle import random_state
 from aam.health.tracing import Place
 from aam.training.bundles import AsvNames, Attempt
-from aam.training.diagnosis import Fault, diagnose, full_text
+from aam.training.diagnosis import Diagnosis, diagnose, full_text
 from aam.training.places import TargetRowNames
 
 ROW = 2
@@ -25,7 +25,7 @@ def names_of(run: Built) -> AsvNames:
     return AsvNames(run.study.table.asv_ids, run.study.table.sequences)
 
 
-def diagnosed(run: Built, path: str) -> tuple[Fault, str]:
+def diagnosed(run: Built, path: str) -> tuple[Diagnosis, str]:
     """The fault of a step in which row `ROW` of what this module puts out, or its first output, is not finite."""
 
     def spoil(module: object, given: object, output: Tensor) -> Tensor:
