@@ -45,7 +45,7 @@ class Truth(NamedTuple):
 
 
 def truth(samples: TableSamples, measure: Measure, progress: Progress) -> Truth:
-    """What the tree of the samples says of them; there must be one."""
+    """UniFrac and Faith PD of samples that have a tree."""
     assert samples.tree is not None
     on_tree = community(samples.table.counts, samples.tips, samples.tree)
     return Truth(full_matrix(on_tree, measure, "torch", progress), full_faith_pd(on_tree, "torch", progress))
