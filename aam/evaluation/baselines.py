@@ -1,4 +1,4 @@
-"""UniFrac without learning: what any model of it has to beat.
+"""Baselines that learn nothing: UniFrac from shared ASVs or from a clustered tree, bases from their frequencies.
 
 Jaccard    1 - shared ASVs / all ASVs of a pair, by identity alone;
 UPGMA      the same UniFrac as the target's, on a tree clustered from Hamming distances between the sequences.
@@ -82,7 +82,7 @@ class DrawnSamples:
 
 
 class Line(NamedTuple):
-    """From the raw distances of a baseline to UniFrac: `slope * raw + intercept`."""
+    """The line from raw distances of a baseline to UniFrac: `slope * raw + intercept`."""
 
     slope: float
     intercept: float

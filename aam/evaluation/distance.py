@@ -30,7 +30,7 @@ from aam.phylogeny.unifrac import Measure, community
 
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
-CALIBRATION = (
+LINES_NOTE = (
     "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it; r2_calibrated is "
     "the model's R2 with the same favour; a baseline carried over has the line that was fitted on the training samples "
     "of the run, and no favour"
@@ -83,7 +83,7 @@ def distance_figures(
         "pairs": len(pairs),
         **model,
         **baselines,
-        "calibration": CALIBRATION,
+        "calibration": LINES_NOTE,
     }
 
 

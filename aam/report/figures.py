@@ -64,7 +64,7 @@ Looks = dict[str | None, tuple[str, str]]
 def plot_unifrac(
     predicted: NDArray[np.floating], true: NDArray[np.floating], metrics: Mapping[str, Any], target: PngFile
 ) -> None:
-    """Predicted against true distance of each pair of held-out samples [N, N], with what the baselines reach beneath.
+    """Predicted against true distance of each pair of held-out samples [N, N], the scores of the baselines beneath.
 
     `metrics` are those of metrics.json: `unifrac_*` and `baseline_jaccard_*`, `baseline_upgma_*` with r2, mae and
     pearson, or `baseline_*_skipped` with the reason. Missing ones are shown as a dash.
@@ -147,7 +147,7 @@ def class_looks(labels: Iterable[str]) -> Looks:
 
 @contextmanager
 def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
-    """An empty figure in the house style, inches wide and high, written as PNG when the block ends."""
+    """An empty figure in `STYLE`, inches wide and high, written as PNG when the block ends."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -158,7 +158,7 @@ def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
 
 
 def label_of(name: str) -> str:
-    """A name of the user's as a label: cut where it is long, and never one that a legend leaves out as private."""
+    """A name as a label: cut where it is long; never with a leading underscore, which legends leave out."""
     text = cut(name, LABEL)
     return f" {text}" if text.startswith("_") else text
 
