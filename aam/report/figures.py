@@ -28,23 +28,7 @@ from aam.text import cut
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
 TRAIN, HELD_OUT, OTHER, MISSING = "#0072B2", "#D55E00", "#8C8C8C", "#C8C8C8"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10.0,
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "text.parse_math": False,  # the dollars of `$10 to $20` are no formula
-}
+STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 DPI = 150
 PAGE = 10.0
 """Inches: the widest figure whose letters a report shows in full size."""
@@ -148,7 +132,7 @@ def class_looks(labels: Iterable[str]) -> Looks:
 @contextmanager
 def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
     """An empty figure in `STYLE`, inches wide and high, written as PNG when the block ends."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
