@@ -34,3 +34,24 @@ def counted(count: int, things: str) -> str:
 def one_line(value: object) -> str:
     """The text of an error, or of anything else, in one line."""
     return " ".join(str(value).split())
+
+
+def table_text(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
+    """Rows of cells as aligned lines: the first column left, the others right, two blanks between columns.
+
+    The last cell of a row that has fewer cells than others is a remark: it stands left and widens no column.
+    """
+    columns = max(map(len, rows), default=0)
+    widths = [
+        max((len(row[place]) for row in rows if place < len(row) and (place == 0 or len(row) == columns)), default=0)
+        for place in range(columns)
+    ]
+    lines = []
+    for row in rows:
+        last = len(row) - 1 if 1 < len(row) < columns else columns
+        cells = [
+            cell.ljust(width) if place in (0, last) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        lines.append((" " * indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)

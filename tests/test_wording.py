@@ -1,10 +1,10 @@
-"""Numbers before nouns."""
+"""Numbers before nouns, and tables of text."""
 
 from __future__ import annotations
 
 import pytest
 
-from aam.text import counted
+from aam.text import counted, table_text
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,15 @@ from aam.text import counted
 )
 def test_one_of_many_things_is_one_thing(count: int, things: str, text: str):
     assert counted(count, things) == text
+
+
+def test_a_table_has_names_on_the_left_numbers_on_the_right_and_remarks_that_run_on():
+    rows = [("UniFrac", "R²", "MAE"), ("this model", "0.95", "0.0110"), ("UPGMA", "not computed: too many ASVs"), ()]
+    assert table_text(rows).split("\n") == [
+        "  UniFrac       R²     MAE",
+        "  this model  0.95  0.0110",
+        "  UPGMA       not computed: too many ASVs",
+        "",
+    ]
+    assert table_text([("a", "1"), ("bcd", "10")], indent=0) == "a     1\nbcd  10"
+    assert table_text([]) == ""

@@ -1,8 +1,7 @@
-"""What can be read off sample embeddings that nobody asked for: who was sampled, in which study, in which batch.
+"""Audit of sample embeddings: how well metadata columns, such as subject or batch, can be predicted from them.
 
-Where a batch can be read off as well as a disease, what is learned of the disease may be the batch. Each column of the
-metadata is predicted from the embeddings, cross-validated, and compared with the same on shuffled values. N samples, D
-dimensions.
+Where a batch can be predicted as well as a disease, what is learned of the disease may be the batch. Each column is
+predicted by cross-validation and compared with the same prediction of shuffled values. N samples, D dimensions.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ AXES = 32
 
 @dataclass(frozen=True)
 class Signal:
-    """How well a column can be read off: balanced accuracy of `classes`, or R2 of numbers (`classes` 0).
+    """How well a column is predicted: balanced accuracy of `classes`, or R2 of numbers (`classes` 0).
 
-    `floor` and `ceiling` are the mean and the highest of the same score on shuffled values; subjects are told by the
-    nearest other sample, everything else by a linear model that never saw the subject.
+    `shuffled_mean` and `shuffled_max` are of the same score on shuffled values. Subjects are predicted by the nearest
+    other sample, everything else by a linear model that never saw the subject.
     """
 
     column: str
@@ -55,8 +54,8 @@ class Signal:
     samples: int
     classes: int
     score: float
-    floor: float
-    ceiling: float
+    shuffled_mean: float
+    shuffled_max: float
 
     @property
     def majority(self) -> float:
@@ -64,14 +63,14 @@ class Signal:
         return 1 / self.classes if self.classes else 0.0
 
     @property
-    def told(self) -> bool:
-        """Whether the column can be told from a shuffled one."""
-        return self.score > max(self.ceiling, self.majority)
+    def above_chance(self) -> bool:
+        """Whether the column is predicted better than any shuffled one."""
+        return self.score > max(self.shuffled_max, self.majority)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """`signals`, the strongest first within each role; `skipped` tells column -> why it was not looked at."""
+    """`signals`, the strongest first, those with a role before others; `skipped`: column -> why it was left out."""
 
     signals: list[Signal] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -86,7 +85,7 @@ def role_of(name: str) -> Role:
 
 
 def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> Audit:
-    """Read the columns of `frame` (N rows of text, NaN is missing) off embeddings [N, D] of the same samples."""
+    """Predict the columns of `frame` (N rows of text, NaN is missing) from embeddings [N, D] of the same samples."""
     if len(frame) != len(embeddings):
         raise ValueError(f"{len(embeddings)} embeddings and {len(frame)} rows of metadata: expected one each")
     names = sorted(map(str, frame.columns), key=lambda name: not role_of(name))
@@ -97,33 +96,33 @@ def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> A
             found.skipped[name] = f"{MOST_COLUMNS} columns are enough"
             continue
         try:
-            found.signals.append(signal(embeddings, frame[name], subjects, seed))
+            found.signals.append(score_column(embeddings, frame[name], subjects, seed))
         except Unusable as reason:
             found.skipped[name] = str(reason)
-    found.signals.sort(key=lambda one: (not one.role, one.floor - one.score))
+    found.signals.sort(key=lambda one: (not one.role, one.shuffled_mean - one.score))
     return found
 
 
 class Unusable(Exception):
-    """A column that nothing can be said about; its text is the reason."""
+    """A column that cannot be audited; the text is the reason."""
 
 
-def signal(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
-    """One column [N], by embeddings [N, D]; raises `Unusable`."""
+def score_column(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
+    """Audit one column [N] of embeddings [N, D]; raises `Unusable`."""
     role, numbers = role_of(str(column.name)), pd.to_numeric(column, errors="coerce")
     if role == "subject":
-        return nearest(embeddings, column, seed)
+        return score_subjects(embeddings, column, seed)
     own = np.array([f"sample {row}" for row in range(len(column))], dtype=object)
     units = own if subjects is None else subjects.where(subjects.notna(), own).to_numpy(object)
     if numbers.notna().sum() == column.notna().sum() and numbers.nunique() > FEW_VALUES:
         rows = np.flatnonzero(np.isfinite(numbers))
         values = numbers.to_numpy(np.float64)[rows]  # R2 knows no unit, and squares of 1e300 are infinite
-        return linear(str(column.name), embeddings[rows], values / np.abs(values).max(), units[rows], seed)
-    rows = common(column, units)
-    return linear(str(column.name), embeddings[rows], column.to_numpy(object)[rows], units[rows], seed)
+        return score_linear(str(column.name), embeddings[rows], values / np.abs(values).max(), units[rows], seed)
+    rows = rows_of_classes(column, units)
+    return score_linear(str(column.name), embeddings[rows], column.to_numpy(object)[rows], units[rows], seed)
 
 
-def common(column: pd.Series, units: NDArray) -> NDArray[np.int64]:
+def rows_of_classes(column: pd.Series, units: NDArray) -> NDArray[np.int64]:
     """Rows [n] of the classes that have enough samples of enough subjects; raises `Unusable` unless there are two."""
     classes = column.dropna().unique()
     if len(classes) < 2:
@@ -137,7 +136,7 @@ def common(column: pd.Series, units: NDArray) -> NDArray[np.int64]:
     return np.flatnonzero(column.isin(kept))
 
 
-def nearest(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> Signal:
+def score_subjects(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> Signal:
     """Whether the nearest other sample is of the same subject, for subjects with two samples or more."""
     from sklearn.neighbors import NearestNeighbors
     from sklearn.preprocessing import StandardScaler
@@ -151,27 +150,27 @@ def nearest(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> S
     rng = np.random.default_rng(seed)
     mixed = [rng.permutation(values) for _ in range(SHUFFLES)]
     shuffles = [balanced_accuracy(m[other], m) for m in mixed]
-    return summed(str(column.name), values, balanced_accuracy(values[other], values), shuffles)
+    return signal_of(str(column.name), values, balanced_accuracy(values[other], values), shuffles)
 
 
-def linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
+def score_linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
     """A linear model of classes or numbers, cross-validated over `units`, so that knowing a subject is of no help."""
     if len(values) < MIN_SAMPLES or len(set(units)) < FOLDS:
         raise Unusable(f"{len(values)} samples of {len(set(units))} subjects")
-    folds = parts(values, units, seed)
+    folds = audit_folds(values, units, seed)
     rng = np.random.default_rng(seed)
     columns = [values, *(shuffled(values, units, rng) for _ in range(SHUFFLES))]
-    score, *others = map(score_of, predicted(embeddings, columns, folds), columns)
-    return summed(name, values, score, others)
+    score, *others = map(score_of, predict_held_out(embeddings, columns, folds), columns)
+    return signal_of(name, values, score, others)
 
 
-def summed(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
+def signal_of(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
     """The scores of values [N], and of them shuffled, as a `Signal`."""
     classes = len(set(values)) if values.dtype == object else 0
     return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
 
 
-def parts(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
+def audit_folds(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
     """Rows to train on and to test, values and units [N]: no unit on both sides, classes spread evenly."""
     if values.dtype != object:
         return make_folds("grouped", values.tolist(), units.tolist(), FOLDS, seed)
@@ -179,7 +178,9 @@ def parts(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
     return make_folds("stratified-grouped", values.tolist(), units.tolist(), min(FOLDS, fewest), seed)
 
 
-def predicted(embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Fold]) -> list[NDArray]:
+def predict_held_out(
+    embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Fold]
+) -> list[NDArray]:
     """The rows' values [N] in each column by models that have not seen them: the class of the nearest centroid, which
     is a linear discriminant that gives rare classes their due, or ridge regression."""
     from sklearn.decomposition import PCA

@@ -1,4 +1,4 @@
-"""UniFrac without learning: what any model of it has to beat.
+"""Baselines that learn nothing: UniFrac from shared ASVs or from a clustered tree, bases from their frequencies.
 
 Jaccard    1 - shared ASVs / all ASVs of a pair, by identity alone;
 UPGMA      the same UniFrac as the target's, on a tree clustered from Hamming distances between the sequences.
@@ -82,7 +82,7 @@ class DrawnSamples:
 
 
 class Line(NamedTuple):
-    """From the raw distances of a baseline to UniFrac: `slope * raw + intercept`."""
+    """The line from raw distances of a baseline to UniFrac: `slope * raw + intercept`."""
 
     slope: float
     intercept: float
@@ -125,7 +125,7 @@ def choose_fit_samples(available: int, seed: int) -> NDArray[np.int64]:
 
 def jaccard_baseline(fit: DrawnSamples, held_out: DrawnSamples) -> UnifracBaseline | Skipped:
     """Calibrated Jaccard distance of ASV sets; `Skipped` with fewer than three samples to fit on."""
-    return _calibrate(fit, held_out, lambda drawn: jaccard(drawn.asvs))
+    return _fit_and_score(fit, held_out, lambda drawn: jaccard(drawn.asvs))
 
 
 def upgma_baseline(
@@ -157,7 +157,7 @@ def upgma_baseline(
         ids = [str(row) for row in range(len(drawn.asvs))]
         return targets(ids, [np.searchsorted(present, asvs) for asvs in drawn.asvs], drawn.counts).unifrac
 
-    return _calibrate(fit, held_out, on_the_tree)
+    return _fit_and_score(fit, held_out, on_the_tree)
 
 
 def jaccard(asvs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
@@ -173,7 +173,7 @@ def jaccard(asvs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
     return np.where(union > 0, 1.0 - shared / np.maximum(union, 1), 0.0)
 
 
-def _calibrate(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -> UnifracBaseline | Skipped:
+def _fit_and_score(fit: DrawnSamples, held_out: DrawnSamples, distances: Pairwise) -> UnifracBaseline | Skipped:
     if len(fit.asvs) < MIN_FIT_SAMPLES:
         return Skipped(f"{len(fit.asvs)} training samples to fit a line on: at least {MIN_FIT_SAMPLES} are needed")
     raw, true = (known_pairs(matrix, fit.unifrac) for matrix in (distances(fit), fit.unifrac))

@@ -1,4 +1,4 @@
-"""Honest uncertainty from out-of-fold predictions: intervals that cover, probabilities that mean what they say.
+"""Calibration from out-of-fold predictions: prediction intervals of numbers, temperatures of probabilities.
 
 N samples, O targets, Q quantiles, C classes.
 """
@@ -22,15 +22,14 @@ from aam.text import counted
 
 CALIBRATION = "calibration.json"
 TEMPERATURES = (0.05, 20.0)
-"""Where the temperature is looked for."""
+"""Bounds of the temperature that is fitted."""
 BINS = 10
 """Of confidence, for the expected calibration error."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What out-of-fold predictions tell about later ones: sorted `scores` of each numeric target (NaN-free), and the
-    `temperature` of the classes' log-probabilities."""
+    """Sorted `scores` of each numeric target, as of `interval_scores`, and the `temperature` of log-probabilities."""
 
     scores: tuple[NDArray[np.float64], ...] = ()
     temperature: float = 1.0
@@ -41,7 +40,7 @@ class Calibration:
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """What the run in this folder left, or the run that this checkpoint belongs to; None where there is nothing."""
+    """The calibration in the folder of a run or of a checkpoint of it; None where there is none."""
     for place in (folder, folder.parent):
         if (place / CALIBRATION).exists():
             return read_json_file(place / CALIBRATION, parse_calibration, CheckpointError, "train again")
@@ -74,7 +73,7 @@ def margin(scores: NDArray[np.float64], coverage: float) -> float:
 
 
 def unbounded(calibration: Calibration, targets: Sequence[str], coverage: float) -> list[str]:
-    """Which targets have infinite intervals, and what their predictions can promise; see `margin`."""
+    """A warning for each target whose intervals are infinite, with the coverage that is possible; see `margin`."""
     return [
         f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of samples never trained on can "
         f"promise --coverage {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"

@@ -30,7 +30,7 @@ from aam.phylogeny.unifrac import Measure, community
 
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
-CALIBRATION = (
+LINES_NOTE = (
     "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it; r2_calibrated is "
     "the model's R2 with the same favour; a baseline carried over has the line that was fitted on the training samples "
     "of the run, and no favour"
@@ -45,7 +45,7 @@ class Truth(NamedTuple):
 
 
 def truth(samples: TableSamples, measure: Measure, progress: Progress) -> Truth:
-    """What the tree of the samples says of them; there must be one."""
+    """UniFrac and Faith PD of samples that have a tree."""
     assert samples.tree is not None
     on_tree = community(samples.table.counts, samples.tips, samples.tree)
     return Truth(full_matrix(on_tree, measure, "torch", progress), full_faith_pd(on_tree, "torch", progress))
@@ -83,7 +83,7 @@ def distance_figures(
         "pairs": len(pairs),
         **model,
         **baselines,
-        "calibration": CALIBRATION,
+        "calibration": LINES_NOTE,
     }
 
 

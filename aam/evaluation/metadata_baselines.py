@@ -1,4 +1,4 @@
-"""What a metadata column is predicted with when nothing is pretrained: the estimators every study already uses.
+"""Baselines for a metadata column: estimators of scikit-learn that studies commonly use, nothing pretrained.
 
     random_forest   on relative abundance
     linear          ridge / logistic regression on centred log-ratios (CLR)

@@ -23,7 +23,7 @@ PAIR_LABELS = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
 UNIFRAC_LABELS = {
     "unifrac": "this model",
     "euclidean": "this model, by sample embeddings",
-    "baseline_upgma": "calibrated UPGMA on Hamming distances",
+    "baseline_upgma": "calibrated UPGMA on Hamming",
     "baseline_jaccard": "calibrated Jaccard",
 }
 """What predicts UniFrac, by the beginning of its metrics."""

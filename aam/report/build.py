@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from aam.atomic import whole_file, write_text
 from aam.checkpoint import Finetuned, Pretrained, find_members, fold_folders, open_as
@@ -40,14 +40,6 @@ Pictures = dict[str, Callable[[BytesIO], None]]
 """File name -> function that draws it as PNG."""
 
 
-class Reopened(NamedTuple):
-    """What data and model of a finished run give for its report; `notes` say why there are no samples."""
-
-    samples: ReportSamples | None
-    pictures: Pictures
-    notes: list[str]
-
-
 def report_run(run: Path, options: ReportOptions, output: Path | None, observer: Observer) -> Path:
     """Write the report of a finished run, given by its output directory; returns the file.
 
@@ -57,11 +49,15 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
     if output is not None:
         check_output(output, [".html"])
     record = RunRecord.read(run)
-    reopened = reopen(record)
+    samples, pictures, notes = None, Pictures(), list[str]()
+    try:
+        samples, pictures = reopen(record)
+    except InputError as error:
+        notes = [f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"]
     if output is None:
-        draw_pictures(record, reopened.pictures, observer)
-    page = build_page(record, reopened.samples, options, observer, reopened.notes)
-    for note in reopened.notes:
+        draw_pictures(record, pictures, observer)
+    page = build_page(record, samples, options, observer, notes)
+    for note in notes:
         observer.warn(note)
     if output is None:
         write_text(record.folder / REPORT, page)
@@ -92,22 +88,20 @@ def remove_pictures(run: Path) -> None:
             (run / name).unlink()
 
 
-def reopen(run: RunRecord) -> Reopened:
-    """Open the data and the model of a finished run again."""
-    try:
-        checkpoint = find_members(run.folder)[0]
-        if run.finetuned:
-            finetuned = open_as(Finetuned, checkpoint)
-            study = open_study(finetuned.config.data, finetuned.config.target)
-            return Reopened(of_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}, [])
-        pretrained = open_as(Pretrained, checkpoint)
-        held_out = HeldOut.of(pretrained.config, open_corpus(pretrained.config))
-        embedded = held_out.predict(pretrained.model)
-        pictures = unifrac_picture(held_out, embedded, run.metrics)
-        return Reopened(of_pretraining(pretrained, held_out, embedded), pictures, [])
-    except InputError as error:
-        why = f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"
-        return Reopened(None, {}, [why])
+def reopen(run: RunRecord) -> tuple[ReportSamples, Pictures]:
+    """Open the data and the model of a finished run again, for samples and the pictures that need them.
+
+    Raises an InputError where they are gone or have changed.
+    """
+    checkpoint = find_members(run.folder)[0]
+    if run.finetuned:
+        finetuned = open_as(Finetuned, checkpoint)
+        study = open_study(finetuned.config.data, finetuned.config.target)
+        return of_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}
+    pretrained = open_as(Pretrained, checkpoint)
+    held_out = HeldOut.of(pretrained.config, open_corpus(pretrained.config))
+    embedded = held_out.predict(pretrained.model)
+    return of_pretraining(pretrained, held_out, embedded), unifrac_picture(held_out, embedded, run.metrics)
 
 
 def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy: str = "") -> None:

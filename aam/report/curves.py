@@ -1,4 +1,4 @@
-"""The curves of a run, or of the folds of one: which values of the log, in which order, and how they are drawn."""
+"""Training curves of a run or of its folds: which values of the log are drawn, in which order, and how."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ def draw_panel(axes: Axes, panel: Panel, logs: Sequence[Log]) -> None:
     if ends:
         axes.set_title(f"{np.mean(ends):#.3g}", loc="right", color=HELD_OUT, fontsize=10, fontweight="normal")
     if lines:
-        scale(axes, lines, panel)
+        scale_axis(axes, lines, panel)
     axes.set_title(panel.title, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def scale(axes: Axes, lines: Sequence[NDArray], panel: Panel) -> None:
+def scale_axis(axes: Axes, lines: Sequence[NDArray], panel: Panel) -> None:
     """A logarithmic axis for positive values over a factor of ten or more.
 
     There is no room for what lies below the floor where all curves end above it.

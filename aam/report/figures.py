@@ -1,4 +1,4 @@
-"""The figures of a run; in the style of the house. No pyplot: nothing is left open, no display is needed.
+"""Figures of a run in one style. No pyplot: nothing is left open, no display is needed.
 
 Colours are Okabe and Ito's, told apart by readers of every colour vision, or viridis where they encode a number.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
@@ -22,29 +22,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aam.evaluation.metrics import known_pairs
+from aam.evaluation.metrics import PAIR_LABELS, UNIFRAC_LABELS, known_pairs
 from aam.evaluation.ordination import Ordination
 from aam.text import cut
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
 TRAIN, HELD_OUT, OTHER, MISSING = "#0072B2", "#D55E00", "#8C8C8C", "#C8C8C8"
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10.0,
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "text.parse_math": False,  # the dollars of `$10 to $20` are no formula
-}
+STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 DPI = 150
 PAGE = 10.0
 """Inches: the widest figure whose letters a report shows in full size."""
@@ -52,16 +36,19 @@ FEW_PAIRS = 3000
 """Up to this many pairs are drawn as points, more as hexagons coloured by how many fall in them."""
 LABEL = 32
 """Characters of a label; more leave no room for what is drawn."""
-SCORES = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
+DASHED: dict[str, Any] = {"color": "#333333", "linewidth": 1.2, "linestyle": (0, (4, 3))}
+"""Of the line on which predictions would lie that are right."""
+DOT: dict[str, Any] = {"s": 24, "edgecolors": "white", "linewidths": 0.3}
 
 PngFile = Path | BinaryIO
-Paint = Callable[[Axes, Ordination], None]
+Looks = dict[str | None, tuple[str, str]]
+"""Class, None where there is none -> its colour and its text in the legend."""
 
 
 def plot_unifrac(
     predicted: NDArray[np.floating], true: NDArray[np.floating], metrics: Mapping[str, Any], target: PngFile
 ) -> None:
-    """Predicted against true distance of each pair of held-out samples [N, N], with what the baselines reach beneath.
+    """Predicted against true distance of each pair of held-out samples [N, N], the scores of the baselines beneath.
 
     `metrics` are those of metrics.json: `unifrac_*` and `baseline_jaccard_*`, `baseline_upgma_*` with r2, mae and
     pearson, or `baseline_*_skipped` with the reason. Missing ones are shown as a dash.
@@ -78,7 +65,7 @@ def plot_unifrac(
             cells = axes.hexbin(truth, found, gridsize=70, extent=extent, mincnt=1, norm=LogNorm(), linewidths=0.1)
             bar = figure.add_axes((0.85, 0.3, 0.03, 0.59))
             figure.colorbar(cells, cax=bar, label="pairs of samples", format="{x:,.0f}")
-        axes.plot([low, high], [low, high], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.plot([low, high], [low, high], **DASHED)
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="true UniFrac", ylabel="predicted UniFrac")
         axes.set_title(f"UniFrac of {len(truth):,} held-out pairs ({len(true):,} samples)")
         _score_table(caption, metrics)
@@ -90,31 +77,62 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
     `panels` maps titles to ordinations; `values` maps sample ids to numbers (then a colour bar) or to classes (then a
     legend of the seven most frequent, the rest together); samples without a value, None or NaN, are grey.
     """
-    present = [value for value in values.values() if _present(value)]
-    numeric = bool(present) and all(isinstance(value, Real) and not isinstance(value, bool) for value in present)
-    paint = _by_number(values) if numeric else _by_class(values)
+    known = {name: value for name, value in values.items() if _present(value)}
+    numeric = bool(known) and all(isinstance(value, Real) and not isinstance(value, bool) for value in known.values())
+    looks = {} if numeric else class_looks(map(str, known.values()))
     side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
     with drawing(side * len(panels) + beside, side + 0.2, target) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, ordination) in zip(row, panels.items(), strict=True):
-            paint(axes, ordination)
+            points = np.pad(ordination.coordinates, ((0, 0), (0, 1)))[:, :2].T  # of a single axis the second is 0
+            of_sample = [known.get(name) for name in ordination.ids]
+            if numeric:
+                draw_numbers(axes, points, of_sample, (min(known.values()), max(known.values())))
+            else:
+                draw_classes(axes, points, of_sample, looks)
             shares = [*ordination.explained, 0.0][:2]
             axes.set(xlabel=f"PC1 ({shares[0]:.1%})", ylabel=f"PC2 ({shares[1]:.1%})", title=title)
             axes.set_aspect("equal", adjustable="datalim")
             axes.set(xticks=[], yticks=[])  # an axis has no unit; only distances between points mean something
         if numeric:
-            figure.colorbar(row[0].collections[-1], ax=list(row), label=short(label), shrink=0.85, pad=0.02)
-        elif present:
+            figure.colorbar(row[0].collections[-1], ax=list(row), label=label_of(label), shrink=0.85, pad=0.02)
+        elif known:
             handles, names = row[0].get_legend_handles_labels()
-            figure.legend(
-                handles, names, loc="outside right upper", title=short(label), markerscale=1.6, alignment="left"
-            )
+            place: dict[str, Any] = {"loc": "outside right upper", "markerscale": 1.6, "alignment": "left"}
+            figure.legend(handles, names, title=label_of(label), **place)
+
+
+def draw_numbers(axes: Axes, points: NDArray, values: Sequence[float | None], bounds: tuple[float, float]) -> None:
+    """Points [2, N] coloured by numbers [N] between these bounds; those without one are grey."""
+    (x, y), has = points, np.array([value is not None for value in values])
+    axes.scatter(x[~has], y[~has], s=18, color=MISSING, linewidths=0)
+    shade = [float(value) for value in values if value is not None]
+    axes.scatter(x[has], y[has], c=shade, vmin=bounds[0], vmax=bounds[1], **DOT)
+
+
+def draw_classes(axes: Axes, points: NDArray, values: Sequence[Any], looks: Looks) -> None:
+    """Points [2, N] coloured by class [N]; what is later in the legend is further back in the picture."""
+    (x, y), texts = points, np.array([looks[None if value is None else str(value)][1] for value in values])
+    for order, (colour, text) in enumerate(dict.fromkeys(looks.values())):
+        here = texts == text
+        if here.any():
+            axes.scatter(x[here], y[here], color=colour, label=label_of(text), zorder=3 - order / 10, **DOT)
+
+
+def class_looks(labels: Iterable[str]) -> Looks:
+    """Colours of the most frequent of these classes, in order of their names; the other classes share one."""
+    frequent = [kind for kind, _ in Counter(labels).most_common()]
+    named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
+    named = sorted(named, key=_natural)  # in every figure of a column the same colours
+    others = [kind for kind in frequent if kind not in named]
+    looks: Looks = {kind: (colour, kind) for kind, colour in zip(named, OKABE_ITO, strict=False)}
+    return looks | {kind: (OTHER, f"{len(others)} others") for kind in others} | {None: (MISSING, "no value")}
 
 
 @contextmanager
 def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
-    """An empty figure in the house style, inches wide and high, written as PNG when the block ends."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+    """An empty figure in `STYLE`, inches wide and high, written as PNG when the block ends."""
+    with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -123,8 +141,8 @@ def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
         figure.savefig(target, format="png", dpi=DPI)
 
 
-def short(name: str) -> str:
-    """A name of the user's as a label: cut where it is long, and never one that a legend leaves out as private."""
+def label_of(name: str) -> str:
+    """A name as a label: cut where it is long; never with a leading underscore, which legends leave out."""
     text = cut(name, LABEL)
     return f" {text}" if text.startswith("_") else text
 
@@ -136,71 +154,18 @@ def limits(values: NDArray) -> tuple[float, float]:
 
 
 def _score_table(axes: Axes, metrics: Mapping[str, Any]) -> None:
-    """The model's figures above those of the baselines, in columns."""
+    """The model's metrics above those of the baselines, in columns."""
     axes.set_axis_off()
-    rows = (
-        ("this model", "unifrac"),
-        ("calibrated UPGMA", "baseline_upgma"),
-        ("calibrated Jaccard", "baseline_jaccard"),
-    )
-    columns = dict(zip(SCORES, (0.62, 0.8, 1.0), strict=True))
-    for name, x in columns.items():
-        axes.text(x, 1.0, SCORES[name], ha="right", va="top", color="#666666", transform=axes.transAxes)
-    for number, (label, key) in enumerate(rows, start=1):
-        y, weight = 1.0 - 0.27 * number, "bold" if key == "unifrac" else "normal"
-        axes.text(0.0, y, label, va="top", fontweight=weight, transform=axes.transAxes)
-        if f"{key}_skipped" in metrics:
-            axes.text(1.0, y, "not computed", ha="right", va="top", color="#666666", transform=axes.transAxes)
-            continue
-        for name, x in columns.items():
-            value = metrics.get(f"{key}_{name}")
-            text = "–" if value is None else f"{value:.4f}" if name == "mae" else f"{value:.3f}"
-            axes.text(x, y, text, ha="right", va="top", fontweight=weight, transform=axes.transAxes)
-
-
-def _by_number(values: Mapping[str, Any]) -> Paint:
-    number = {name: float(value) for name, value in values.items() if _present(value)}
-    low, high = min(number.values()), max(number.values())
-
-    def paint(axes: Axes, ordination: Ordination) -> None:
-        (x, y), has = _plane(ordination), np.array([name in number for name in ordination.ids])
-        axes.scatter(x[~has], y[~has], s=18, color=MISSING, linewidths=0)
-        shade = [number[name] for name in ordination.ids if name in number]
-        axes.scatter(x[has], y[has], s=24, c=shade, vmin=low, vmax=high, edgecolors="white", linewidths=0.3)
-
-    return paint
-
-
-def _by_class(values: Mapping[str, Any]) -> Paint:
-    label = {name: str(value) for name, value in values.items() if _present(value)}
-    frequent = [kind for kind, _ in Counter(label.values()).most_common()]
-    named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
-    named = sorted(named, key=_natural)  # in every figure of a column the same colours
-    looks: dict[str | None, tuple[str, str]] = {
-        kind: (colour, kind) for kind, colour in zip(named, OKABE_ITO, strict=False)
-    }
-    others = [kind for kind in frequent if kind not in looks]
-    looks |= {kind: (OTHER, f"{len(others)} others") for kind in others}
-    looks[None] = (MISSING, "no value")
-
-    def paint(axes: Axes, ordination: Ordination) -> None:
-        x, y = _plane(ordination)
-        of_sample = np.array([looks[label.get(name)] for name in ordination.ids])
-        for order, (colour, text) in enumerate(dict.fromkeys(looks.values())):
-            here = of_sample[:, 1] == text
-            if here.any():  # later in the legend, further back in the picture
-                axes.scatter(
-                    x[here],
-                    y[here],
-                    s=24,
-                    color=colour,
-                    edgecolors="white",
-                    linewidths=0.3,
-                    label=short(text),
-                    zorder=3 - order / 10,
-                )
-
-    return paint
+    rows = [("", list(PAIR_LABELS.values()))]
+    for key in ("unifrac", "baseline_upgma", "baseline_jaccard"):
+        values = [(metrics.get(f"{key}_{name}"), "{:.4f}" if name == "mae" else "{:.3f}") for name in PAIR_LABELS]
+        cells = ["–" if value is None else form.format(value) for value, form in values]
+        rows.append((UNIFRAC_LABELS[key], ["", "", "not computed"] if f"{key}_skipped" in metrics else cells))
+    for place, (label, cells) in enumerate(rows):
+        look: dict[str, Any] = {"va": "top", "transform": axes.transAxes, "color": "#666666" if place == 0 else "black"}
+        look["fontweight"] = "bold" if place == 1 else "normal"
+        for x, text in zip((0.0, 0.62, 0.8, 1.0), (label, *cells), strict=True):
+            axes.text(x, 1.0 - 0.27 * place, text, ha="right" if x else "left", **look)
 
 
 def _natural(name: str) -> tuple[float, str]:
@@ -213,8 +178,3 @@ def _natural(name: str) -> tuple[float, str]:
 
 def _present(value: Any) -> bool:
     return value is not None and value == value and str(value) != ""  # NaN is not equal to itself
-
-
-def _plane(ordination: Ordination) -> NDArray:
-    """The first two axes [2, N]; a second of zeros where there is one alone."""
-    return np.pad(ordination.coordinates, ((0, 0), (0, 1)))[:, :2].T

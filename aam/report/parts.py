@@ -118,8 +118,8 @@ def audit_part(found: Audit, what: str) -> Part:
             f"{signal.classes:,}" if signal.classes else "numbers",
             f"{signal.score:.3f}",
             f"{signal.majority:.3f}",
-            f"{signal.floor:.3f} to {signal.ceiling:.3f}",
-            "yes" if signal.told else "no",
+            f"{signal.shuffled_mean:.3f} to {signal.shuffled_max:.3f}",
+            "yes" if signal.above_chance else "no",
         ]
         for signal in found.signals
     ]

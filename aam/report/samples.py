@@ -22,6 +22,7 @@ from aam.corpus.study import Study
 from aam.errors import ConfigError
 from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, audit
 from aam.evaluation.baselines import choose_scored
+from aam.evaluation.ordination import pcoa
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
@@ -31,7 +32,7 @@ from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
 
 Attempt = Callable[[str], AbstractContextManager[None]]
-"""A context, by what is made in it, in which an error leaves this part out of the page."""
+"""A context in which an error leaves a part out of the page, by the name of the part."""
 
 Colouring = tuple[str, dict[str, Any]]
 """A metadata column, and its values by sample id."""
@@ -40,7 +41,7 @@ NO_COLOURS: Colouring = ("", {})
 
 @dataclass(frozen=True)
 class ReportSamples:
-    """Samples `ids` [N] with their embeddings [N, D]; `what` they are in words.
+    """Samples `ids` [N] with their embeddings [N, D] and their `description` in words.
 
     `rows` of them are drawn, by the embeddings and by the `distances` between these rows, title -> [n, n]. `metadata`
     and `column` are those of the run, if it has any.
@@ -50,7 +51,7 @@ class ReportSamples:
     embeddings: NDArray[np.float64]
     rows: NDArray[np.int64]
     distances: dict[str, NDArray[np.float64]]
-    what: str
+    description: str
     metadata: Path | None = None
     column: str | None = None
 
@@ -63,10 +64,7 @@ def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -
         [sample.sample_id for sample in held_out.samples],
         embeddings_of(embedded.encoding),
         rows,
-        {
-            "True UniFrac": held_out.true[pairs],
-            "Predicted UniFrac": as_distances(embedded.best)[pairs],
-        },
+        {"True UniFrac": held_out.true[pairs], "Predicted UniFrac": as_distances(embedded.best)[pairs]},
         f"{len(held_out.samples):,} held-out samples",
         held_out.corpus.files.get("metadata"),
         trained.config.data.group_column,
@@ -99,34 +97,34 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
     return encoding.embeddings().double().cpu().numpy()
 
 
-def sample_parts(shown: ReportSamples, given: ReportOptions, attempt: Attempt) -> list[Part]:
+def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attempt) -> list[Part]:
     """The ordination, and the audit where there is metadata; each made in the context `attempt`.
 
-    Metadata or a column that the user named are refused where they do not fit.
+    Raises an InputError for metadata or a column that the options name and that do not fit.
     """
-    metadata = given.metadata or shown.metadata
-    if metadata is None and given.color_by is not None:
+    metadata = options.metadata or samples.metadata
+    if metadata is None and options.color_by is not None:
         raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
     parts, frame, colouring = list[Part](), None, NO_COLOURS
     if metadata is not None:
-        asked_for = given.metadata is not None or given.color_by is not None
+        asked_for = options.metadata is not None or options.color_by is not None
         with nullcontext() if asked_for else attempt("the colours"):
             read = read_text(metadata)
-            own = shown.column if given.metadata is None else None
-            colouring = colours(read, given.color_by or own, metadata)
-            refuse_strangers(read, shown.ids, metadata)
+            own = samples.column if options.metadata is None else None
+            colouring = choose_colouring(read, options.color_by or own, metadata)
+            refuse_strangers(read, samples.ids, metadata)
             frame = read
     with attempt("the ordination"):
-        parts.append(ordination(shown, colouring))
+        parts.append(ordination_part(samples, colouring))
     if frame is not None:
         with attempt("the audit"):
-            audited = audit(shown.embeddings, frame.reindex(shown.ids), seed=0)
-            parts.append(audit_part(audited, shown.what))
+            audited = audit(samples.embeddings, frame.reindex(samples.ids), seed=0)
+            parts.append(audit_part(audited, samples.description))
     return parts
 
 
-def colours(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
-    """Name of the column that colours, of a frame of `metadata`, and its values by sample id."""
+def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
+    """The column of this name, else the first that varies, of a frame that was read from the file `metadata`."""
     name = name or first_varying(frame)
     if name is None:
         return NO_COLOURS
@@ -135,29 +133,25 @@ def colours(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
 
 
 def are_numbers(values: pd.Series) -> bool:
-    """Whether texts are read as numbers: all are, and many, for few are names, as those of runs and plates."""
+    """Whether to take texts for numbers: all of them are, and there are many; few are names, as of runs and plates."""
     return values.nunique() > FEW_VALUES and not np.isnan(as_numbers(values.dropna())).any()
 
 
 def first_varying(frame: pd.DataFrame) -> str | None:
-    """The first column of numbers, or of classes few enough to be told apart, that are not all alike."""
-    for name in frame.columns:
-        kinds = frame[name].nunique()
-        if kinds > 1 and (kinds <= MOST_CLASSES or are_numbers(frame[name])):
-            return str(name)
-    return None
+    """The first column of different numbers, or of different classes few enough to be told apart."""
+    kinds = {str(name): frame[name].nunique() for name in frame.columns}
+    fit = (name for name, n in kinds.items() if n > 1 and (n <= MOST_CLASSES or are_numbers(frame[name])))
+    return next(fit, None)
 
 
-def ordination(shown: ReportSamples, colouring: Colouring) -> Part:
+def ordination_part(samples: ReportSamples, colouring: Colouring) -> Part:
     """PCoA of the samples by each of their distances, and by their embeddings."""
-    from aam.evaluation.ordination import pcoa
     from aam.report.figures import plot_pcoa
 
-    ids = [shown.ids[row] for row in shown.rows]
-    between = squareform(pdist(shown.embeddings[shown.rows]))
-    name, values = colouring
-    known, target = set(ids), io.BytesIO()
-    panels = {title: pcoa(matrix, ids) for title, matrix in {**shown.distances, "Sample embeddings": between}.items()}
+    ids = [samples.ids[row] for row in samples.rows]
+    between = squareform(pdist(samples.embeddings[samples.rows]))
+    panels = {title: pcoa(matrix, ids) for title, matrix in {**samples.distances, "Sample embeddings": between}.items()}
+    (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
-    caption = f"Principal coordinates of {shown.what}" + (f", coloured by {name}." if name else ".")
+    caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")
     return picture("Ordination of the samples", target.getvalue(), caption)

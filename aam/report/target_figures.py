@@ -1,4 +1,4 @@
-"""The figure of `aam explain`: the leading ASVs, the check by deletion, and where on the tree the influence lies."""
+"""Figures of predictions, and of `aam explain`: leading ASVs, the check by deletion, the influence along the tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from aam.evaluation.calibration import reliability
 from aam.inference.explain import DELETED, RANKINGS, Explanation
 from aam.inference.predictions import TRUE
-from aam.report.figures import HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, drawing, limits, short
+from aam.report.figures import DASHED, HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, drawing, label_of, limits
 from aam.text import cut
 
 MEDIANS = 8
@@ -35,32 +35,32 @@ def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -
         grid = figure.subplots(len(targets), 2, squeeze=False)
         for (left, right), name in zip(grid, targets, strict=True):
             known = table[table[f"{name}{TRUE}"].notna()]
-            against_truth(left, known, name)
-            residuals(right, known, name)
+            draw_against_truth(left, known, name)
+            draw_residuals(right, known, name)
 
 
-def against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
+def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     """A point a sample over its interval; orange where the truth lies outside of it."""
     true, found = known[f"{name}{TRUE}"].to_numpy(), known[name].to_numpy()
     ends = np.stack([known.get(f"{name}_{end}", known[name]).to_numpy() for end in ("lower", "upper")])
     ends = np.where(np.isfinite(ends), ends, found)
     inside = (ends[0] <= true) & (true <= ends[1]) | (ends[0] == ends[1])
     low, high = limits(np.concatenate([true, found]))
-    axes.plot([low, high], [low, high], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+    axes.plot([low, high], [low, high], **DASHED, zorder=3)
     for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
         axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
         looks: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
-    axes.set(xlim=(low, high), xlabel=f"true {short(name)}", ylabel=f"predicted {short(name)}")
-    axes.set_title(f"{short(name)}: {len(known):,} samples, predicted unseen")
+    axes.set(xlim=(low, high), xlabel=f"true {label_of(name)}", ylabel=f"predicted {label_of(name)}")
+    axes.set_title(f"{label_of(name)}: {len(known):,} samples, predicted unseen")
     axes.legend(**BELOW, markerscale=1.4)
 
 
-def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
+def draw_residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
     """Predicted less true over the truth: a slope is a pull to the mean."""
     true = known[f"{name}{TRUE}"].to_numpy()
     wrong = known[name].to_numpy() - true
-    axes.axhline(0.0, color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.axhline(0.0, **DASHED)
     axes.scatter(true, wrong, s=14, color=TRAIN, linewidths=0, alpha=0.5)
     values = np.unique(true)
     if len(values) <= MEDIANS:
@@ -69,7 +69,7 @@ def residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
         parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
     middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
     axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
-    axes.set(xlabel=f"true {short(name)}", ylabel=f"predicted less true {short(name)}", title="Residuals")
+    axes.set(xlabel=f"true {label_of(name)}", ylabel=f"predicted less true {label_of(name)}", title="Residuals")
     axes.legend(**BELOW)
 
 
@@ -79,17 +79,17 @@ def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target:
     true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}{TRUE}", name))
     with drawing(PAGE, 4.6, target) as figure:
         left, right = figure.subplots(1, 2)
-        confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
-        left.set(xlabel=f"predicted {short(name)}", ylabel=f"true {short(name)}")
-        calibrated(right, reliability(table[[f"p_{label}" for label in classes]].to_numpy(), true))
+        draw_confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
+        left.set(xlabel=f"predicted {label_of(name)}", ylabel=f"true {label_of(name)}")
+        draw_calibration(right, reliability(table[[f"p_{label}" for label in classes]].to_numpy(), true))
 
 
-def confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
+def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
     """Counts [C, C] of true (rows) and predicted classes, coloured by the part of the true class."""
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = range(len(classes))
-    labels = list(map(short, classes))
+    labels = list(map(label_of, classes))
     axes.set_xticks(ticks, labels, rotation=30 if max(map(len, labels)) > 6 else 0)
     axes.set_yticks(ticks, labels)
     axes.grid(visible=False)
@@ -103,11 +103,11 @@ def confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -
             axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=9)
 
 
-def calibrated(axes: Axes, bins: NDArray[np.float64]) -> None:
+def draw_calibration(axes: Axes, bins: NDArray[np.float64]) -> None:
     """Accuracy over confidence, bins [n, 3] of `reliability`, with 95 % Wilson intervals."""
     confidence, accuracy, samples = bins.T
     ends = [binomtest(round(right * count), int(count)).proportion_ci(method="wilson") for _, right, count in bins]
-    axes.plot([0, 1], [0, 1], color="#333333", linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], **DASHED)
     axes.vlines(confidence, [end.low for end in ends], [end.high for end in ends], color=TRAIN, linewidth=1.2)
     axes.scatter(confidence, accuracy, s=20 + 180 * samples / samples.sum(), color=TRAIN, zorder=3)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="probability of the likeliest class", ylabel="part that is right")
@@ -119,49 +119,41 @@ def plot_explanation(
     found: Explanation, names: Sequence[str], tree_order: NDArray[np.int64] | None, target: PngFile
 ) -> None:
     """Draw an explanation of ASVs `names`; `tree_order` [U]: the place of each among the leaves, if there is a tree."""
-    with drawing(PAGE, 6.4 if tree_order is None else 8.4, target) as figure:
-        grid = figure.add_gridspec(
-            1 if tree_order is None else 2, 2, height_ratios=[3] if tree_order is None else [3, 1]
-        )
-        leading(figure.add_subplot(grid[0, 0]), found, names)
-        check(figure.add_subplot(grid[0, 1]), found)
+    heights = [3] if tree_order is None else [3, 1]
+    with drawing(PAGE, 4.4 + 2.0 * len(heights), target) as figure:
+        grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+        draw_leading_asvs(figure.add_subplot(grid[0, 0]), found, names)
+        draw_deletion_check(figure.add_subplot(grid[0, 1]), found)
         if tree_order is not None:
-            along_the_tree(figure.add_subplot(grid[1, :]), found, tree_order)
+            draw_along_tree(figure.add_subplot(grid[1, :]), found, tree_order)
 
 
-def leading(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
+def draw_leading_asvs(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
     """Bars of the ASVs with the largest share, numbered as in the table; the colour says which way they push."""
     top = found.order()[:TOP][::-1]
     colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
     axes.barh(range(len(top)), 100 * found.share[top], color=colours)
-    short = [cut(names[row], NAME) for row in top]
-    labels = [f"{name} {rank:>2}" for rank, name in zip(range(len(top), 0, -1), short, strict=True)]  # of one primer
+    ranks = zip(range(len(top), 0, -1), top, strict=True)  # ids of one primer begin alike
+    labels = [f"{cut(names[row], NAME)} {rank:>2}" for rank, row in ranks]
     axes.set_yticks(range(len(top)), labels, fontsize=7.5, family="DejaVu Sans Mono")
     axes.set(xlabel="share of the influence, %", title="Leading ASVs (orange raises, blue lowers)")
     axes.grid(visible=False, axis="y")
 
 
-def check(axes: Axes, found: Explanation) -> None:
+def draw_deletion_check(axes: Axes, found: Explanation) -> None:
     """How far the output moves when ASVs are deleted, by each ranking."""
     some = found.deleted_samples > 0
-    for row, (name, colour) in enumerate(
-        zip(RANKINGS, (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888"), strict=True)
-    ):
-        axes.plot(
-            np.array(DELETED)[some], found.deletion[row, some], marker="o", markersize=4, color=colour, label=name
-        )
+    colours = (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888")
+    for name, colour, changes in zip(RANKINGS, colours, found.deletion[:, some], strict=True):
+        axes.plot(np.array(DELETED)[some], changes, marker="o", markersize=4, color=colour, label=name)
     axes.set_xscale("log", base=2)
     axes.set_xticks(DELETED, [str(count) for count in DELETED])
-    axes.set(
-        xlabel="ASVs deleted from a sample",
-        ylabel="mean change of the output",
-        title="Check by deletion",
-        ylim=(0, None),
-    )
+    axes.set(xlabel="ASVs deleted from a sample", ylabel="mean change of the output", title="Check by deletion")
+    axes.set_ylim(0, None)
     axes.legend(title="chosen by")
 
 
-def along_the_tree(axes: Axes, found: Explanation, tree_order: NDArray[np.int64]) -> None:
+def draw_along_tree(axes: Axes, found: Explanation, tree_order: NDArray[np.int64]) -> None:
     """Share of each ASV at its place among the leaves: neighbours are relatives."""
     axes.vlines(tree_order, 0, 100 * found.share, color=OKABE_ITO[0], linewidth=1.0)
     axes.set(xlabel="ASVs in the order of the tree", ylabel="share, %", title="Where on the tree", ylim=(0, None))

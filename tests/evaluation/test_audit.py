@@ -34,10 +34,10 @@ def found(embeddings: np.ndarray, frame: pd.DataFrame) -> dict[str, Signal]:
 def test_a_batch_that_the_embedding_carries_is_read_off_and_one_it_does_not_is_not(rng):
     batch, sex = rng.choice(["A", "B", "C"], SAMPLES), rng.choice(["f", "m"], SAMPLES)
     signals = found(planted(rng, batch, 1.0), text({"plate": batch, "sex": sex}))
-    assert signals["plate"].score > 0.9 and signals["plate"].told and signals["plate"].role == "batch"
+    assert signals["plate"].score > 0.9 and signals["plate"].above_chance and signals["plate"].role == "batch"
     assert signals["plate"].majority == pytest.approx(1 / 3)
-    assert 0.2 < signals["plate"].floor < 0.47 and signals["plate"].ceiling < 0.6
-    assert not signals["sex"].told and 0.3 < signals["sex"].score < 0.66
+    assert 0.2 < signals["plate"].shuffled_mean < 0.47 and signals["plate"].shuffled_max < 0.6
+    assert not signals["sex"].above_chance and 0.3 < signals["sex"].score < 0.66
 
 
 def test_the_majority_gains_nothing_in_a_rare_class(rng):
@@ -51,8 +51,8 @@ def test_a_number_that_the_embedding_carries(rng):
     embeddings = rng.normal(size=(SAMPLES, WIDTH))
     embeddings[:, 3] += age / 10
     signals = found(embeddings, text({"age": age, "height": height}))
-    assert signals["age"].score > 0.5 and signals["age"].told and signals["age"].classes == 0
-    assert signals["height"].score < 0.1 and not signals["height"].told
+    assert signals["age"].score > 0.5 and signals["age"].above_chance and signals["age"].classes == 0
+    assert signals["height"].score < 0.1 and not signals["height"].above_chance
 
 
 def test_a_number_has_no_unit(rng):
@@ -67,7 +67,7 @@ def test_a_number_has_no_unit(rng):
 def test_subjects_are_told_by_the_nearest_sample(rng):
     subject = np.array([f"s{row // 2}" for row in range(SAMPLES)])
     signal = found(planted(rng, subject, 2.0), text({"host_subject_id": subject}))["host_subject_id"]
-    assert signal.score > 0.9 and signal.classes == 60 and signal.floor < 0.05
+    assert signal.score > 0.9 and signal.classes == 60 and signal.shuffled_mean < 0.05
 
 
 def test_what_follows_from_the_subject_alone_is_no_signal(rng):
@@ -77,8 +77,8 @@ def test_what_follows_from_the_subject_alone_is_no_signal(rng):
     embeddings = planted(rng, subject, 3.0)
     with_subjects = found(embeddings, text({"subject": subject, "arm": arm}))["arm"]
     without = found(embeddings, text({"arm": arm}))["arm"]
-    assert without.told and without.score > 0.7
-    assert not with_subjects.told and with_subjects.score < 0.75
+    assert without.above_chance and without.score > 0.7
+    assert not with_subjects.above_chance and with_subjects.score < 0.75
 
 
 def test_shuffling_keeps_what_samples_of_a_subject_have_in_common(rng):

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from aam.evaluation.calibration import reliability
 from aam.report.figures import HELD_OUT, TRAIN
-from aam.report.target_figures import plot_classes, plot_numbers, residuals
+from aam.report.target_figures import draw_residuals, plot_classes, plot_numbers
 
 RNG = np.random.default_rng(0)
 
@@ -76,6 +76,6 @@ def test_medians_of_few_true_values_are_one_each() -> None:
     table = pd.DataFrame({"age": np.arange(40.0), "age_true": np.repeat([6.0, 12.0], 20)})
     figure = Figure()
     axes = figure.subplots()
-    residuals(axes, table, "age")
+    draw_residuals(axes, table, "age")
     (line,) = (line for line in axes.lines if line.get_label() == "median")
     assert line.get_xydata().tolist() == [[6.0, 3.5], [12.0, 17.5]]  # medians 9.5 and 29.5 less the truth
