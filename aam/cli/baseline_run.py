@@ -103,7 +103,7 @@ def compare_and_report(config: FinetuneConfig, runs: Runs, folder: Path) -> None
     write_json(folder / BASELINES, figures)
     click.echo("\n".join(text_of(target, found) for target, found in figures.items()))
     click.echo(f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})")
-    click.echo(f"  metrics      {folder / BASELINES}")
+    click.echo(f"  figures      {folder / BASELINES}")
 
 
 def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:

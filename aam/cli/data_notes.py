@@ -66,7 +66,7 @@ def tell_flattered(model: Path, scored: Sequence[str]) -> None:
 
     if seen := seen_in_training(model).intersection(scored):
         click.echo(
-            f"Warning: {len(seen):,} of the {len(scored):,} samples that were scored had been trained on, so "
-            "these metrics are too good; metrics.json of the run has those of held-out samples",
+            f"Warning: {len(seen):,} of the {len(scored):,} samples that were scored had been trained on, which "
+            "flatters these figures; those of samples never seen stand in metrics.json of the run",
             err=True,
         )

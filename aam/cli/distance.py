@@ -99,7 +99,7 @@ def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> Distanc
         return method
     known, tokens, likeness = read_known(checkpoint), opened.samples.tokens, None
     if known is None:
-        found = "this checkpoint does not list the ASVs of training (best/ of a finished run does)"
+        found = "which ASVs were in training stands in the best/ of a run that has come to its end, and not here"
     else:
         asked = hashes_of(tokens)
         likeness = known.likeness(asked, opened.samples.table.counts)
@@ -108,11 +108,11 @@ def fitting(method: DistanceMethod, checkpoint: Path, opened: Opened) -> Distanc
             found = f"{share_text(known, asked)}, likeness to its nearest study {likeness:.2f}"
     new = likeness is not None and likeness < ALIKE
     if new and len(tokens) <= MAX_ASVS:
-        click.echo(f"{found}, below {ALIKE}: UniFrac on a grown tree (to override: --method latent-tree)", err=True)
+        click.echo(f"{found}, below {ALIKE}: UniFrac on a grown tree (or else --method latent-tree)", err=True)
         return "grown-tree"
     if new:
         found = f"Warning: {found}, calls for a grown tree, but {len(tokens):,} ASVs are more than {MAX_ASVS:,}"
-    click.echo(f"{found}: UniFrac by the latent tree (for another study: --method grown-tree)", err=True)
+    click.echo(f"{found}: UniFrac by the latent tree (for another study --method grown-tree)", err=True)
     return "latent-tree"
 
 
@@ -135,8 +135,8 @@ def tell_source(scales: Scales, opened: Opened) -> None:
     """Say on stderr where Faith PD is not the best that such a model can tell."""
     if scales.faith_pd is None and opened.model.latent_tree is not None:
         click.echo(
-            "Faith PD is by the head on sample embeddings, which is less accurate: this checkpoint does not have the "
-            "unit of the latent tree (best/ of a finished `aam pretrain` does)",
+            "Faith PD is by the head on sample embeddings: the unit of the latent tree, which would be closer, is "
+            "found at the end of `aam pretrain`, and stands in its best/",
             err=True,
         )
 
@@ -151,8 +151,8 @@ def on_grown_tree(opened: Opened, encoding: Encoding, scales: Scales, progress: 
     found = grown_unifrac(encoding, opened.samples, measure_of(opened), progress)
     if GROWN not in scales.lines:
         click.echo(
-            "distances are in units of the grown tree: this checkpoint does not have the line to the scale of the "
-            "training trees (best/ of a finished `aam pretrain` does)",
+            "distances are those of the grown tree: the line to the tree of training is found at the end of "
+            "`aam pretrain`, and stands in its best/",
             err=True,
         )
         return found
@@ -205,9 +205,7 @@ def figures_text(figures: dict[str, Any]) -> str:
             rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORES))
         if f"{key}_carried_r2" in figures:
             scores = [figures[f"{key}_carried_{name}"] for name in SCORES]
-            rows.append(
-                f"    {'  with the line of training samples':<40}" + "".join(f"{score:>9.4f}" for score in scores)
-            )
+            rows.append(f"    {'  by the line of the training':<40}" + "".join(f"{score:>9.4f}" for score in scores))
     if "faith_pd_r2" in figures:
         rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORES))
     rows += ["", *(f"  {title:<42}{figures[f'unifrac_{name}']:>9.4f}" for name, title in AGREEMENT.items())]

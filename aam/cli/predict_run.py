@@ -92,7 +92,7 @@ def tell(table: pd.DataFrame, new: NewSamples, members: list[Finetuned], calibra
         click.echo("no calibration beside this checkpoint: no intervals, uncalibrated probabilities", err=True)
     for name, count in new.unseen(config.schema).items():
         click.echo(
-            f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, read as unknown", err=True
+            f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, taken as unknown", err=True
         )
     if new.truth is not None:
         for name, value in flat(target_figures(table, new.truth, config, None)).items():

@@ -178,7 +178,7 @@ def summary(folder: Path, m: dict[str, Any]) -> str:
         f"  checkpoint   {folder / BEST}",
         f"  curves       {folder / CURVES}, {folder / UNIFRAC}",
         f"  report       {folder / REPORT}",
-        f"  metrics      {folder / METRICS}",
+        f"  figures      {folder / METRICS}",
         f"  summary      {folder / SUMMARY}",
     ]
     return "\n".join(rows) + "\n"

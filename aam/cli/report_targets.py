@@ -19,7 +19,7 @@ def target_parts(run: Path, found: RunRecord, given: ReportOptions) -> list[Part
     """Figures, predictions, baselines where there are some, and folds."""
     config = from_dict(FinetuneConfig, found.manifest["config"])
     parts = [target_part(found.metrics, config.target.target)]
-    parts += pictures(run, {PREDICTIONS: "Predictions of held-out samples"})
+    parts += pictures(run, {PREDICTIONS: "Predictions of samples that the model never saw"})
     parts += baseline_parts(run, given)
     if (run / OUT_OF_FOLD).is_file():
         parts.append(fold_part(fold_rows(run, config)))

@@ -138,8 +138,8 @@ def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
     """The last thing on the terminal: how well samples were predicted that the model had never seen."""
     shown = [name for name in metrics if f"{name}_low" in metrics]
     rows = [
-        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "
-        "model that was not trained on it",
+        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} samples, predicted by models that never "
+        "saw them",
         "",
     ]
     rows += [
@@ -154,7 +154,7 @@ def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
         "  (95 % bootstrap intervals" + (" over groups)" if config.data.group_column else ")"),
         "",
         f"  predictions  {folder / OUT_OF_FOLD}",
-        f"  metrics      {folder / METRICS}",
+        f"  figures      {folder / METRICS}",
         f"  report       {folder / REPORT}",
         f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
     ]

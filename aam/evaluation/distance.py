@@ -33,9 +33,9 @@ PROCRUSTES_AXES = 10
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
 CALIBRATION = (
-    "each baseline's line is fitted on the scored pairs (at most 300 samples), so the baseline looks better than it "
-    "is; r2_calibrated is the model's R2 with a line fitted in the same way; a carried baseline has the line that was "
-    "fitted on the training samples of the run"
+    "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it; r2_calibrated is "
+    "the model's R2 with the same favour; a baseline carried over has the line that was fitted on the training samples "
+    "of the run, and no favour"
 )
 
 

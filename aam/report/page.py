@@ -215,7 +215,7 @@ def configuration(run: RunRecord) -> str:
         for group, values in run.manifest.get("config", {}).items()
         if isinstance(values, Mapping)
     }
-    groups["all metrics (metrics.json)"] = [
+    groups["all figures (metrics.json)"] = [
         (name, number(value, "{:,.6g}")) for name, value in run.metrics.items() if isinstance(value, int | float | str)
     ]
     parts = [folded(group, table(["", ""], rows)) for group, rows in groups.items()]

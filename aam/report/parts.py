@@ -34,8 +34,8 @@ LABELS = {
     "nll_uncalibrated": "the same before calibration",
     "ece": "expected calibration error",
     "ece_uncalibrated": "the same before calibration",
-    "interval_nominal": "nominal coverage of the intervals",
-    "interval_coverage": "coverage of the intervals on held-out samples",
+    "interval_nominal": "part that intervals are to cover",
+    "interval_coverage": "part that they cover",
     "interval_width": "mean width of the intervals",
 }
 """Figures of a fine-tuning in words, in this order; what a run does not have is left out."""
@@ -44,7 +44,7 @@ PREDICTORS = {
     "random_forest": "random forest on relative abundance",
     "linear": "linear model on centred log-ratios",
     "knn": "nearest neighbours on UniFrac",
-    "constant": "median or most common class",
+    "constant": "median or commonest class",
 }
 """The predictors of a baselines.json in words; other runs stand there by their own names."""
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
@@ -52,9 +52,9 @@ COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 DRIVERS, NAME = 20, 30
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 DRIVER_WORDS = (
-    "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
-    "the same without sign; share: the ASV's fraction of the influence of all ASVs. Long ids are cut; the table of "
-    "`aam explain` has the whole ids in the same order."
+    "Attribution: how far an ASV moves what is explained, up or down, in a sample that has it; influence: the same "
+    "whichever way; share: its part of the influence of all ASVs. Long ids are cut; they stand whole, by the same "
+    "rank, in the table of `aam explain`."
 )
 
 
@@ -93,7 +93,7 @@ def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:
     rows += [  # of several targets at once
         [LABELS[name], number(metrics[name], "{:.3f}"), DASH] for name in LABELS if len(targets) > 1 and name in metrics
     ]
-    return Part(f"Predictions of {' and '.join(targets)}", table(["", "metric", "95 % interval"], rows))
+    return Part(f"Predictions of {' and '.join(targets)}", table(["", "figure", "95 % interval"], rows))
 
 
 def baseline_part(found: Mapping[str, Any]) -> Part:
@@ -109,13 +109,13 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
             less = figures[name].get("model_less_this")
             if less is not None:
                 rows.append(
-                    [f"this model minus {PREDICTORS.get(name, name)}", *(estimated(less[k], "{:+.3f}") for k in shown)]
+                    [f"this model less {PREDICTORS.get(name, name)}", *(estimated(less[k], "{:+.3f}") for k in shown)]
                 )
         title = target if len(found) > 1 else ""
         tables.append(table([title, *(LABELS.get(key, key) for key in shown)], rows))
     same = all("model" in figures for figures in found.values())
     return Part(
-        "Comparison with the baselines, on the same folds" if same else "Baselines, on other folds", "".join(tables)
+        "Beside the baselines, on the same folds" if same else "Baselines, on folds of their own", "".join(tables)
     )
 
 
@@ -160,16 +160,15 @@ def audit_part(found: Audit, what: str) -> Part:
         ]
         for signal in found.signals
     ]
-    head = ["column", "samples", "classes", "score", "most common class", "shuffled: mean to highest", "above chance"]
+    head = ["column", "samples", "classes", "read off", "majority", "shuffled: mean to highest", "told from chance"]
     words = (
-        f"Each column is predicted from the embeddings of {what}: classes and numbers by a linear model trained "
-        "without the sample and its subject, subjects by the nearest other sample. Score: balanced accuracy of "
-        "classes, R² of numbers; next to it that of the most common class (or the mean), and that of "
-        f"{SHUFFLES} shuffled columns. If study or batch is above chance, differences between groups that are not "
-        "spread evenly over them may be theirs."
+        f"From the embeddings of {what}. Balanced accuracy of classes, R² of numbers, each predicted by a linear model "
+        "that has not seen the sample nor its subject; subjects by the nearest other sample. Beside it the commonest "
+        f"class (or the mean), and the same on {SHUFFLES} shuffled columns. Where study or batch can be read off, a "
+        "difference between groups that were not spread over them evenly may be theirs."
     )
     skipped = "; ".join(f"{name} ({why})" for name, why in found.skipped.items())
     return Part(
-        "Audit: what the embeddings reveal of subject, study and batch",
-        (text(words) + table(head, rows) if rows else "") + text(f"Not audited: {skipped}." if skipped else ""),
+        "What else the embeddings tell: subject, study, batch",
+        (text(words) + table(head, rows) if rows else "") + text(f"Not looked at: {skipped}." if skipped else ""),
     )
