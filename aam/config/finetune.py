@@ -117,7 +117,7 @@ class FinetuneRunConfig(RunConfig):
 
 @dataclass(frozen=True)
 class FoldConfig:
-    """How the honest figures are made: which samples test which model, and what the intervals promise."""
+    """Cross-validation: which held-out samples test which model, and the coverage of prediction intervals."""
 
     folds: int | None = option(
         None,
