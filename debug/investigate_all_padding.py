@@ -41,13 +41,9 @@ def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
     packing = inspect_packing(bench, batch)
     again = f"; an ASV serves {int(batch.valid.sum()) / len(batch.asvs):.2f} slots"
     packing = dataclasses.replace(packing, found=packing.found + again)
-    checks = [
-        *inspect_samples(bench, batch, number),
-        inspect_tokens(bench, batch),
-        packing,
-        *inspect_keys(bench, batch),
-    ]
-    return print_inspections(f"batch {number}, token limit {bench.config.data.token_limit}", checks)
+    samples, keys = inspect_samples(bench, batch, number), inspect_keys(bench, batch)
+    title = f"batch {number}, token limit {bench.config.data.token_limit}"
+    return print_inspections(title, [*samples, inspect_tokens(bench, batch), packing, *keys])
 
 
 def inspect_samples(bench: Workbench, batch: Batch, number: int) -> Iterator[Inspection]:

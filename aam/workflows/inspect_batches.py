@@ -20,7 +20,7 @@ from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 LETTERS = np.array(list("?ACGT?N"))
 """What each token spells; MASK stands for every ambiguous base."""
 PATRISTIC = 16
-"""ASVs of a batch whose tree distances are worked out again; scikit-bio takes each pair by itself."""
+"""ASVs of a batch whose tree distances are computed again; scikit-bio takes each pair by itself."""
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 """Targets travel as float32."""
 
@@ -46,7 +46,7 @@ def compare_with_table(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
 
 
 def slot_faults(bench: Workbench, batch: Batch, place: int, row: int) -> Iterator[str]:
-    """How the slots of one sample differ from its row of the table."""
+    """Differences between the slots of one sample and its row of the table."""
     name, depth, limit = batch.sample_ids[place], bench.corpus.depth, bench.config.data.token_limit
     valid = batch.valid[place].numpy()
     columns = batch.asvs.numpy()[batch.index[place].numpy()[valid]]
@@ -87,7 +87,7 @@ def compare_targets(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
 
 
 def compare_branch_lengths(bench: Workbench, batch: Batch, tree: Tree, diversity: np.ndarray) -> Iterator[Inspection]:
-    """What is measured in the tree's own units: Faith PD of the samples [B], paths between some of the ASVs."""
+    """Compare targets in units of branch length: Faith PD of the samples [B], paths between some of the ASVs."""
     if batch.faith_pd is not None:
         differing = differing_places(batch.faith_pd, diversity)
         values = ((batch.sample_ids[row], float(batch.faith_pd[row]), float(diversity[row])) for row in differing)
@@ -119,7 +119,7 @@ def place_on_tree(bench: Workbench, tree: Tree, columns: Sequence[int], counts: 
 
 
 def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[str]) -> Inspection:
-    """A symmetric target with zero diagonal [n, n] against the same worked out again."""
+    """Compare a target [n, n], symmetric with zero diagonal, with the same matrix computed again."""
     wrong = [f"{ids[i]} is at {target[i, i]:.6f} from itself" for i in places_of(target.diagonal() != 0)]
     for flat in differing_places(target, again):
         i, j = divmod(flat, len(ids))
@@ -132,6 +132,6 @@ def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[s
 
 
 def differing_places(target: Tensor, again: np.ndarray) -> list[int]:
-    """Flat places where the two, of one shape, differ by more than float32 explains, or hold NaN."""
+    """Flat indices where two arrays of one shape differ by more than float32 explains, or hold NaN."""
     close = np.isclose(target.double().numpy(), again, rtol=RELATIVE, atol=ABSOLUTE)
     return np.flatnonzero(~close).tolist()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,57 +17,44 @@ from aam.health.stats import TensorSummary, summarise_tensors
 from aam.training.step import named_outputs, score
 from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
 
-STAGES = {
-    "embedding": ("asv_encoder.start", "asv_encoder.base"),
-    "transformer": ("asv_encoder.transformer", "asv_encoder.layers"),
-    "pooling": ("asv_encoder.pooling",),
-    "sample encoder": ("sample_encoder",),
-    "UniFrac head": ("latent_tree", "euclidean"),
-    "nucleotide head": ("asv_encoder.nucleotide_head",),
-    "other heads": ("hidden_asvs", "scalars"),
+STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "embedding": (("asv_encoder.start", "asv_encoder.base"), ()),
+    "transformer": (("asv_encoder.transformer", "asv_encoder.layers"), ()),
+    "pooling": (("asv_encoder.pooling",), ()),
+    "sample encoder": (("sample_encoder",), ()),
+    "UniFrac head": (("latent_tree", "euclidean"), ("unifrac", "euclidean", "patristic")),
+    "nucleotide head": (("asv_encoder.nucleotide_head",), ("nucleotides",)),
+    "other heads": (("hidden_asvs", "scalars"), ("membership", "hidden_abundance", "slot_abundance", "faith_pd")),
 }
-"""Stages in the order of execution and the modules that each consists of."""
-PREDICTIONS = {
-    "UniFrac head": ("unifrac", "euclidean", "patristic"),
-    "nucleotide head": ("nucleotides",),
-    "other heads": ("membership", "hidden_abundance", "slot_abundance", "faith_pd"),
-}
-"""What a head's modules and the arithmetic around them predict."""
+"""Stages in the order of execution: their modules, and what these and the arithmetic around them predict."""
 NOT_REACHED = "the pass did not get this far"
-
-
-@dataclass
-class PassRecord:
-    """Tensors of a traced pass, stored as they are computed, so that they are there even if the pass raises."""
-
-    predictions: dict[str, Tensor] = field(default_factory=dict)
-    losses: dict[str, Tensor] = field(default_factory=dict)
-    gradients: dict[str, Tensor] = field(default_factory=dict)
 
 
 def inspect_pass(bench: Workbench, batch: Batch, training: bool = True) -> tuple[list[Inspection], Report]:
     """Send a batch through the real model under the locator: in training with a backward pass, else in evaluation.
 
-    Returns the stages, and what the locator says about the operations.
+    Returns the stages, and the report of the locator.
     """
-    learner, seen = bench.learner, PassRecord()
+    learner = bench.learner
+    # Filled as the pass goes on, so that they hold what was computed before a pass raises.
+    predictions: dict[str, Tensor] = {}
+    losses: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] = {}
 
     def call() -> Any:
-        output, losses = score(learner, batch)
-        seen.predictions |= {name: t.detach() for name, t in named_outputs(output).items() if t is not None}
-        seen.losses |= {"total": losses.total, **losses.terms}
+        output, found = score(learner, batch)
+        predictions.update({name: t.detach() for name, t in named_outputs(output).items() if t is not None})
+        losses.update({"total": found.total, **found.terms})
         if training:
-            learner.scaler.scale(losses.total).backward()
-            seen.gradients |= {name: p.grad for name, p in learner.model.named_parameters() if p.grad is not None}
-        return output, losses.total
+            learner.scaler.scale(found.total).backward()
+            gradients.update({name: p.grad for name, p in learner.model.named_parameters() if p.grad is not None})
+        return output, found.total
 
     learner.model.train(training)
     with torch.set_grad_enabled(training):
         report = locate(learner.model, call, label=bench.names([batch]))
-    checks = [inspect_tokens(bench, batch), inspect_packing(bench, batch), *inspect_stages(report, seen)]
-    checks.append(inspect_losses(seen.losses))
-    if training:
-        checks.append(inspect_gradients(seen.gradients))
+    checks = [inspect_tokens(bench, batch), inspect_packing(bench, batch), *inspect_stages(report, predictions)]
+    checks += [inspect_losses(losses), *([inspect_gradients(gradients)] if training else [])]
     return [*checks, inspect_operations(report)], report
 
 
@@ -124,12 +110,12 @@ def inspect_packing(bench: Workbench, batch: Batch) -> Inspection:
     return Inspection("packing", f"[B, S] = {list(valid.shape)}", found, first_of(wrong))
 
 
-def inspect_stages(report: Report, seen: PassRecord | None = None) -> Iterator[Inspection]:
-    """Outputs of the modules of each stage that ran, and the predictions made of them where they were `seen`."""
-    known = {} if seen is None else seen.predictions
-    for stage, modules in STAGES.items():
+def inspect_stages(report: Report, known: Mapping[str, Tensor] | None = None) -> Iterator[Inspection]:
+    """Outputs of the modules of each stage that ran, and those of its predictions that are `known`."""
+    known = known or {}
+    for stage, (modules, predicted) in STAGES.items():
         outputs = [size for size in report.history if is_within(size.module, modules)]
-        predictions = [(name, known[name]) for name in PREDICTIONS.get(stage, ()) if name in known]
+        predictions = [(name, known[name]) for name in predicted if name in known]
         if not outputs and not predictions:
             continue
         lost = [size for size in outputs if not math.isfinite(size.absmax)]
