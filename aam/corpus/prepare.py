@@ -7,6 +7,7 @@ arrays on disk are described in `aam.corpus.prepared`.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.atomic import sweep
-from aam.config import PrepareConfig
-from aam.corpus.prepare_part import WORKING, GrowingCorpus, add_table, add_tree, resume_growing
+from aam.config import PrepareConfig, flag
+from aam.corpus.prepare_part import WORKING, GrowingCorpus, StudyFiles, add_table, add_tree, resume_growing
 from aam.corpus.samples import OF_ASVS, read_any_tree
-from aam.corpus.sources import StudyFiles, begin_manifest, list_sources
-from aam.corpus.store import Store, StoreWriter, open_store
-from aam.errors import CorpusError
-from aam.io.files import lock_folder
+from aam.corpus.store import Store, StoreWriter, begin_manifest, open_store
+from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
+from aam.io.files import check_file, digest, lock_folder
 from aam.io.ids import Texts
 from aam.io.sequences import tokenize
 from aam.io.table import STORED_ZEROS
@@ -32,7 +32,52 @@ Naming = Callable[[str, str], str]
 """(id in a table, name of its study) -> id in the corpus."""
 TOKENIZED_AT_ONCE = 1 << 16
 """Sequences whose tokens are in memory at a time."""
-__all__ = ["prepare"]
+ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeError, "sequences": SequenceError}
+"""Errors of the files of a study, by option."""
+
+
+def list_sources(config: PrepareConfig) -> list[StudyFiles]:
+    """The studies in the order of their tables; raises `ConfigError` where the options do not go together."""
+    for name, what in (("table", "feature table"), ("tree", "rooted phylogeny")):
+        if not getattr(config, name):
+            raise ConfigError(f"no {what}; give {flag(name)} FILE, once for each study")
+    count = len(config.table)
+    for name in ("tree", "sequences"):
+        given = len(getattr(config, name))
+        if given not in (0, 1, count):
+            raise ConfigError(
+                f"found {count} times --table and {given} times {flag(name)}, expected {flag(name)} once for all "
+                f"tables or {count} times, in the order of the tables"
+            )
+    sources, known = [], dict[Path, str]()
+    for number, name in enumerate(study_names(config.table)):
+        files = {"table": config.table[number]}
+        for option in ("tree", "sequences"):
+            if paths := getattr(config, option):
+                files[option] = paths[number] if len(paths) > 1 else paths[0]
+        for option, path in files.items():
+            if path not in known:
+                check_file(path, flag(option), ERRORS[option])
+                known[path] = digest(path)
+        sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
+    refuse_repeated(sources)
+    return sources
+
+
+def study_names(tables: Sequence[Path]) -> list[str]:
+    """A name for each table: its file name without the ending; the folder's where tables are named alike."""
+    for names in ([path.stem for path in tables], [path.resolve().parent.name for path in tables]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.stem}-{number}" for number, path in enumerate(tables, 1)]
+
+
+def refuse_repeated(sources: Sequence[StudyFiles]) -> None:
+    """Raise `ConfigError` where two tables have the same content."""
+    times = Counter(source.sha256["table"] for source in sources)
+    twice = [str(source.files["table"]) for source in sources if times[source.sha256["table"]] > 1]
+    if twice:
+        raise ConfigError(f"--table {twice[0]} and --table {twice[1]} are the same table; give each study once")
 
 
 class DroppedIds(NamedTuple):
@@ -162,7 +207,8 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     sources = list_sources(config)
     with lock_folder(folder, "--output", CorpusError):
         sweep(folder)
-        record = begin_manifest(config, sources, folder)
+        options = {"max_bp": config.max_bp, "max_missing": config.max_missing}
+        record = begin_manifest(folder, options, [source.record() for source in sources])
         if record["complete"]:
             say(f"{folder} is complete already")
         else:

@@ -14,7 +14,6 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.corpus.prepared import DTYPES
 from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
-from aam.corpus.sources import StudyFiles
 from aam.corpus.store import GrowingArray, StoreWriter
 from aam.io.ids import Texts, encode_texts
 from aam.io.raw_table import cut_rows
@@ -32,6 +31,20 @@ WORKING = {
     "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
 }  # fmt: skip
 """Arrays that are removed at the end: ids as the tables have them, and the leaves of a common tree."""
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """One study: its name, its files by option, and the SHA-256 of each."""
+
+    name: str
+    files: dict[str, Path]
+    sha256: dict[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """The entry of the manifest."""
+        files = {option: {"path": str(path), "sha256": self.sha256[option]} for option, path in self.files.items()}
+        return files | {"name": self.name}
 
 
 class AsvColumns(NamedTuple):

@@ -1,4 +1,4 @@
-"""Arrays that grow on disk, part by part, into a folder that `aam.corpus.store` opens.
+"""A folder of arrays and their manifest, which grows part by part and is opened as maps once it is complete.
 
 While an array grows, its header says that it is empty; numpy leaves room in it for a larger number, so the length is
 written into the same bytes at the end. The manifest is replaced whole after each part and records the length of every
@@ -18,8 +18,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from aam.atomic import read_json, write_json
+from aam.config import flag
 from aam.errors import CorpusError, error_text
-from aam.io.files import digest
+from aam.io.files import LOCK, digest
 from aam.text import one_line
 
 MANIFEST = "manifest.json"
@@ -28,6 +29,8 @@ FORMAT = "aam corpus 2"
 BEGUN = {"complete", "config", "sources", "parts"}
 COMPLETE = {"arrays", "counts", "longest", "reasons"}
 """Keys of every manifest, and those that a complete one has besides."""
+SOURCE_FILES = ("table", "tree", "sequences")
+"""Options that name the files of a source."""
 AGAIN = "remove the folder and run `aam prepare` again"
 
 
@@ -98,6 +101,47 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest, whole or not at all."""
     write_json(folder / MANIFEST, manifest)
+
+
+def begin_manifest(folder: Path, options: dict[str, Any], sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """The manifest of `folder`, which exists: a new one, or the one there if it has these options and sources.
+
+    A source has its name, and path and SHA-256 of each of its files by option. Raises `CorpusError` where the folder
+    holds anything else or a file has changed.
+    """
+    fresh = {"format": FORMAT, "complete": False, "config": options, "sources": sources, "parts": []}
+    found = read_manifest(folder)
+    if found is None:
+        if any(path.name != LOCK for path in folder.iterdir()):
+            raise CorpusError(f"--output {folder} is a folder with other files in it; give a new one")
+        write_manifest(folder, fresh)
+        return fresh
+    refuse_other(found, fresh, folder)
+    return found
+
+
+def refuse_other(found: dict[str, Any], fresh: dict[str, Any], folder: Path) -> None:
+    """Raise `CorpusError` unless two manifests are of the same files and options."""
+    for name, value in fresh["config"].items():
+        if found["config"][name] != value:
+            raise CorpusError(
+                f"{flag(name)} is {value}, but {folder} was begun with {found['config'][name]}; give the same value, "
+                "or another --output"
+            )
+    if len(found["sources"]) != len(fresh["sources"]):
+        raise CorpusError(
+            f"{folder} was begun with {len(found['sources'])} tables, now there are {len(fresh['sources'])}; give the "
+            "same tables, or another --output"
+        )
+    for before, now in zip(found["sources"], fresh["sources"], strict=True):
+        for option in SOURCE_FILES:
+            old, new = before.get(option), now.get(option)
+            if (old and old["sha256"]) != (new and new["sha256"]):
+                path = new["path"] if new else old["path"]
+                raise CorpusError(
+                    f"{flag(option)} {path} is not the file that {folder} was begun with; restore it, or give another "
+                    "--output"
+                )
 
 
 class GrowingArray:

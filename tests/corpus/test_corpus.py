@@ -13,7 +13,7 @@ from aam.config import DataConfig, PretrainConfig, from_options
 from aam.corpus.dataset import Draw
 from aam.corpus.pretraining import NOT_IN_MATRIX, Corpus, open_corpus
 from aam.corpus.rarefy import SHALLOW
-from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS
+from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, resolve_inputs
 from aam.errors import ConfigError, MatrixError, TableError
 from aam.io.table import EMPTY_SAMPLES
 
@@ -150,6 +150,12 @@ def test_the_example_opens_and_takes_a_matrix_of_its_own():
     corpus = open_corpus(PretrainConfig(data=DataConfig(example=True)))
     assert len(corpus.table.sample_ids) + sum(map(len, corpus.dropped.values())) == 190
     assert corpus.tokens.shape == (310, 101)
+
+
+def test_inputs_are_resolved_once_and_stay_so():
+    data, files = resolve_inputs(DataConfig(example=True))
+    assert data.table == files["table"] and data.tree == files["tree"] and not data.example
+    assert resolve_inputs(data) == (data, files)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A folder is one process's alone."""
+"""A folder is one process's alone, and a JSON file is read with the error of its reader."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aam.errors import CorpusError
-from aam.io.files import LOCK, lock_folder, try_lock
+from aam.errors import CheckpointError, CorpusError
+from aam.io.files import LOCK, lock_folder, read_json_file, try_lock
 
 
 def test_who_comes_second_is_refused_until_the_first_has_ended(tmp_path: Path):
@@ -40,3 +40,16 @@ def test_without_locks_of_the_file_system_work_goes_on(tmp_path: Path, monkeypat
     monkeypatch.setattr(fcntl, "flock", refuse)
     with lock_folder(tmp_path / "x", "--output", CorpusError):
         assert (tmp_path / "x" / LOCK).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"), [("{", "Expecting"), ("[]", "indices"), ('{"b": 1}', "'a'"), (None, "No such")]
+)
+def test_a_json_file_that_cannot_be_used_is_refused_with_the_advice_of_its_reader(tmp_path, text, fault):
+    path = tmp_path / "x.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(CheckpointError, match=rf"x\.json: not readable \(.*{fault}.*\); train again"):
+        read_json_file(path, lambda record: int(record["a"]), CheckpointError, "train again")
+    path.write_text('{"a": 3}')
+    assert read_json_file(path, lambda record: int(record["a"]), CheckpointError, "train again") == 3

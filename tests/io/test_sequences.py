@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
 import pytest
 
 from aam.errors import SequenceError
-from aam.io.sequences import read_sequences, sequences_of
+from aam.io import sequences
+from aam.io.sequences import hash_sequences, read_sequences, sequences_of, tokenize, unpadded_rows
 
 
 def test_records_equal_those_of_scikit_bio(study, tmp_path):
@@ -70,3 +74,12 @@ def test_ids_that_are_plain_dna_exist_once():
     ids = ["ACGT" * 30, "ACGN" * 30, "acgu"]
     found = sequences_of(ids, None, "table")
     assert found[0] is ids[0] and found[1] is ids[1] and found[2] == "ACGT"
+
+
+def test_hashes_are_those_of_the_sequences_whatever_the_width_of_the_table(monkeypatch):
+    monkeypatch.setattr(sequences, "ROWS_AT_ONCE", 2)
+    wide, narrow = tokenize(["AC", "ACGT", "T"], 9), tokenize(["AC"], 9)
+    hashes = hash_sequences(unpadded_rows(wide), 8)
+    assert hashes.shape == (3, 8) and np.array_equal(hashes[:1], hash_sequences(unpadded_rows(narrow), 8))
+    assert hashes[0].tobytes() == hashlib.blake2b(narrow.tobytes(), digest_size=8).digest()
+    assert hash_sequences([], 16).shape == (0, 16)

@@ -110,6 +110,15 @@ def test_select_orders_rows_and_columns_and_keeps_empty_ones(write_biom):
     assert whole.counts.toarray().tolist() == COUNTS and whole.asv_ids == ASVS
 
 
+def test_a_table_accounts_for_the_samples_that_it_loses(write_biom):
+    """In the table that is returned; the one it came from stays as it was."""
+    table = read_table(write_biom())
+    kept = table.keep(table.depths() > 7, "few").keep(np.array([True, False]), "chosen")
+    assert table.depths().tolist() == [8, 10, 4] and table.dropped == {}
+    assert kept.sample_ids == ["s1"] and kept.dropped == {"few": ["s3"], "chosen": ["s2"]}
+    assert kept.keep(np.array([True]), "nothing") is kept
+
+
 def test_lower_case_and_rna_are_dna_and_ids_stay_as_written(write_biom):
     table = read_table(write_biom([[1, 2]], ["s"], ["acgu", "ACNR"]))
     assert table.asv_ids == ["acgu", "ACNR"]
