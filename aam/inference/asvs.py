@@ -97,7 +97,7 @@ def weights_hash(encoder: ChunkedEncoder) -> str:
 
 
 def sequence_key(tokens: NDArray[np.uint8]) -> bytes:
-    """Hash of one ASV's tokens [L] without the padding, which differs between tables."""
+    """Hash of one ASV's tokens [L] without its padding, so that the width of a table plays no part."""
     return hashlib.blake2b(tokens[tokens != vocab.PAD].tobytes(), digest_size=KEY_BYTES).digest()
 
 
