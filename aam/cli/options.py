@@ -20,8 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
-TREE_INPUTS = ("tree", "max_missing")
-"""Options of `DataConfig` for a tree, where a command can do without one."""
 Fields = dict[str, tuple[dataclasses.Field, Any]]
 
 
@@ -135,6 +133,10 @@ def option_values(options: dict[str, Any], config_file: Path | None = None) -> d
         if name not in options:
             raise ConfigError(f"--config {config_file}: unknown option {name!r}{settings.suggest(name, options)}")
     return from_file | {name: value for name, value in options.items() if value is not None and value != ()}
+
+
+TREE_INPUTS = ("tree", "max_missing")
+"""Options of `DataConfig` for a tree, where a command can do without one."""
 
 
 model_option = click.option(
