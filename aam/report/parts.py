@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 from aam.evaluation.audit import SHUFFLES, Audit
-from aam.evaluation.metrics import METRIC_LABELS, PAIR_LABELS, PREDICTOR_LABELS, UNIFRAC_LABELS
+from aam.evaluation.metrics import METRIC_LABELS, PAIR_LABELS, PREDICTOR_LABELS, UNIFRAC_LABELS, pair_cells
 from aam.report.page import DASH, Part, Table, number
 from aam.text import cut
 
-PAIR_FORMATS = {"r2": "{:.3f}", "mae": "{:.4f}", "pearson": "{:.3f}"}
 NUCLEOTIDE_LABELS = {"nucleotide": "this model", "nucleotide_consensus": "consensus of the position"}
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
@@ -31,10 +30,10 @@ def unifrac_part(metrics: Mapping[str, Any]) -> Part:
     rows = []
     for key, label in UNIFRAC_LABELS.items():
         if f"{key}_r2" in metrics:
-            rows.append([label, *(number(metrics[f"{key}_{name}"], form) for name, form in PAIR_FORMATS.items())])
+            rows.append([label, *pair_cells(metrics, key)])
         elif f"{key}_skipped" in metrics:
             rows.append([f"{label}: {metrics[f'{key}_skipped']}", DASH, DASH, DASH])
-    return Part("UniFrac of held-out pairs", [Table(["", *(PAIR_LABELS[name] for name in PAIR_FORMATS)], rows)])
+    return Part("UniFrac of held-out pairs", [Table(["", *PAIR_LABELS.values()], rows)])
 
 
 def nucleotide_part(metrics: Mapping[str, Any]) -> Part:
