@@ -72,4 +72,4 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     found = baseline(config, Runs(model, against), TERMINAL)
     found.write(folder)
     click.echo(found.text())
-    click.echo(f"  figures      {folder / BASELINES}")
+    click.echo(f"  metrics      {folder / BASELINES}")

@@ -79,7 +79,9 @@ def score_table(figures: dict[str, Any]) -> str:
             rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORES))
         if f"{key}_carried_r2" in figures:
             scores = [figures[f"{key}_carried_{name}"] for name in SCORES]
-            rows.append(f"    {'  by the line of the training':<40}" + "".join(f"{score:>9.4f}" for score in scores))
+            rows.append(
+                f"    {'  with the line of training samples':<40}" + "".join(f"{score:>9.4f}" for score in scores)
+            )
     if "faith_pd_r2" in figures:
         rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORES))
     rows += ["", *(f"  {title:<42}{figures[f'unifrac_{name}']:>9.4f}" for name, title in AGREEMENT.items())]

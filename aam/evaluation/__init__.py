@@ -1,6 +1,6 @@
 """How good a model is: metrics with intervals, baselines that learn nothing, calibration, the audit of embeddings.
 
-Nothing here knows a network: arrays come in, small named records go out.
+Arrays come in, small named records go out.
 
     metrics              R2, MAE, Pearson r of pairs; bootstrap intervals; metrics in words
     target_metrics       errors in the target's units, balanced accuracy, paired differences

@@ -75,8 +75,8 @@ def margin(scores: NDArray[np.float64], coverage: float) -> float:
 def unbounded(calibration: Calibration, targets: Sequence[str], coverage: float) -> list[str]:
     """A warning for each target whose intervals are infinite, with the coverage that is possible; see `margin`."""
     return [
-        f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of samples never trained on can "
-        f"promise --coverage {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
+        f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of held-out samples can "
+        f"guarantee --coverage {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
         for name, scores in zip(targets, calibration.scores, strict=False)  # classes have none
         if math.isinf(margin(scores, coverage))
     ]

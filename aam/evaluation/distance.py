@@ -31,9 +31,9 @@ from aam.phylogeny.unifrac import Measure, community
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
 LINES_NOTE = (
-    "each baseline's line is fitted on these very pairs (at most 300 samples), which flatters it; r2_calibrated is "
-    "the model's R2 with the same favour; a baseline carried over has the line that was fitted on the training samples "
-    "of the run, and no favour"
+    "each baseline's line is fitted on the scored pairs (at most 300 samples), so the baseline looks better than it "
+    "is; r2_calibrated is the model's R2 with a line fitted in the same way; a carried baseline has the line that was "
+    "fitted on the training samples of the run"
 )
 
 

@@ -5,8 +5,8 @@ N is a number of samples, P = N (N - 1) / 2 the number of their pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,8 @@ IntArray = NDArray[np.int64]
 RESAMPLES = 1000
 LEVEL = 0.95
 PAIR_LABELS = {"r2": "R²", "mae": "MAE", "pearson": "Pearson r"}
-"""Titles of the columns of a table of `PairScores`."""
+PAIR_FORMATS = {"r2": "{:.3f}", "mae": "{:.4f}", "pearson": "{:.3f}"}
+"""Columns of a table of `PairScores`: their titles, and how the scores are written."""
 UNIFRAC_LABELS = {
     "unifrac": "this model",
     "euclidean": "this model, by sample embeddings",
@@ -41,8 +42,8 @@ METRIC_LABELS = {
     "nll_uncalibrated": "the same before calibration",
     "ece": "expected calibration error",
     "ece_uncalibrated": "the same before calibration",
-    "interval_nominal": "part that intervals are to cover",
-    "interval_coverage": "part that they cover",
+    "interval_nominal": "nominal coverage of the intervals",
+    "interval_coverage": "coverage of the intervals on held-out samples",
     "interval_width": "mean width of the intervals",
 }
 """Metrics of a fine-tuning in words, in the order of its tables."""
@@ -53,7 +54,7 @@ PREDICTOR_LABELS = {
     "random_forest": "random forest on relative abundance",
     "linear": "linear model on centred log-ratios",
     "knn": "nearest neighbours on UniFrac",
-    "constant": "median or commonest class",
+    "constant": "median or most common class",
 }
 """Predictors of a metadata column in words; other runs go by the name of their folder."""
 
@@ -100,6 +101,12 @@ def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
         raise ValueError(f"predicted has shape {predicted.shape}, true has {true.shape}: expected one value for each")
     error = predicted - true
     return PairScores(_r2(error, true), float(np.abs(error).mean()), _pearson(predicted, true))
+
+
+def pair_cells(metrics: Mapping[str, Any], key: str) -> list[str]:
+    """R2, MAE and Pearson r of the metrics that begin with `key`, as text; a dash for each that is missing."""
+    found = [(metrics.get(f"{key}_{name}"), form) for name, form in PAIR_FORMATS.items()]
+    return ["–" if value is None else form.format(value) for value, form in found]
 
 
 def bootstrap_interval(statistic: Callable[[IntArray], float], groups: Sequence[Hashable], seed: int) -> Interval:

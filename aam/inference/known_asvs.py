@@ -161,12 +161,12 @@ def region_mismatch(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
     scores = f"{given:.2f} nats a base by what is usual at each position, {CHANCE:.2f} by chance"
     if turned > CHANCE:
         return (
-            f"these ASVs are reverse complements of what the model has learned from ({scores}, {turned:.2f} turned "
-            "round); turn them round, for what comes out means nothing"
+            f"these ASVs are reverse complements of what the model has learned from ({scores}, {turned:.2f} reverse "
+            "complemented); reverse complement them, otherwise the results are meaningless"
         )
     return (
-        f"these ASVs are not what the model has learned from ({scores}): another region or strand, or primers not cut "
-        "off; do not trust what comes out"
+        f"these ASVs are not what the model has learned from ({scores}): another region or strand, or primers "
+        "not cut off; do not trust the results"
     )
 
 

@@ -61,8 +61,8 @@ class Table:
         if (counts[:1000] != 1).any() or (counts != 1).any():
             return []
         return [
-            f"{self.source}: every count is 1, as where presence stands for reads: rarefaction leaves ASVs out by "
-            "chance, and weighted UniFrac and abundances mean nothing; give counts of reads"
+            f"{self.source}: every count is 1, as in a presence/absence table: rarefaction drops ASVs at "
+            "random, and weighted UniFrac and abundances are meaningless; give counts of reads"
         ]
 
     def depths(self) -> NDArray[np.int64]:

@@ -184,7 +184,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
     baselines = read_baselines(run.folder, options.baseline)
     return [
         parts.target_part(run.metrics, run.config.target.target),
-        *pictures_of(run.folder, {PREDICTIONS: "Predictions of samples that the model never saw"}),
+        *pictures_of(run.folder, {PREDICTIONS: "Predictions of held-out samples"}),
         *([parts.baseline_part(baselines)] if baselines else []),
         parts.fold_part(run.fold_rows()),
     ]

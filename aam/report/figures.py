@@ -22,7 +22,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aam.evaluation.metrics import PAIR_LABELS, UNIFRAC_LABELS, known_pairs
+from aam.evaluation.metrics import PAIR_LABELS, UNIFRAC_LABELS, known_pairs, pair_cells
 from aam.evaluation.ordination import Ordination
 from aam.text import cut
 
@@ -158,9 +158,8 @@ def _score_table(axes: Axes, metrics: Mapping[str, Any]) -> None:
     axes.set_axis_off()
     rows = [("", list(PAIR_LABELS.values()))]
     for key in ("unifrac", "baseline_upgma", "baseline_jaccard"):
-        values = [(metrics.get(f"{key}_{name}"), "{:.4f}" if name == "mae" else "{:.3f}") for name in PAIR_LABELS]
-        cells = ["–" if value is None else form.format(value) for value, form in values]
-        rows.append((UNIFRAC_LABELS[key], ["", "", "not computed"] if f"{key}_skipped" in metrics else cells))
+        skipped = f"{key}_skipped" in metrics
+        rows.append((UNIFRAC_LABELS[key], ["", "", "not computed"] if skipped else pair_cells(metrics, key)))
     for place, (label, cells) in enumerate(rows):
         look: dict[str, Any] = {"va": "top", "transform": axes.transAxes, "color": "#666666" if place == 0 else "black"}
         look["fontweight"] = "bold" if place == 1 else "normal"

@@ -156,7 +156,7 @@ def configuration_part(run: RunRecord) -> Part:
         for group, values in run.manifest.get("config", {}).items()
         if isinstance(values, Mapping)
     }
-    groups["all figures (metrics.json)"] = [
+    groups["all metrics (metrics.json)"] = [
         (name, number(value, "{:,.6g}")) for name, value in run.metrics.items() if isinstance(value, int | float | str)
     ]
     versions = ", ".join(f"{name} {version}" for name, version in run.manifest.get("versions", {}).items())

@@ -9,20 +9,26 @@ from typing import Any
 import pandas as pd
 
 from aam.evaluation.audit import SHUFFLES, Audit
-from aam.evaluation.metrics import METRIC_LABELS, MODEL_MINUS_BASELINE, PAIR_LABELS, PREDICTOR_LABELS, UNIFRAC_LABELS
+from aam.evaluation.metrics import (
+    METRIC_LABELS,
+    MODEL_MINUS_BASELINE,
+    PAIR_LABELS,
+    PREDICTOR_LABELS,
+    UNIFRAC_LABELS,
+    pair_cells,
+)
 from aam.report.page import DASH, Part, Table, number
 from aam.text import cut
 
-PAIR_FORMATS = {"r2": "{:.3f}", "mae": "{:.4f}", "pearson": "{:.3f}"}
 NUCLEOTIDE_LABELS = {"nucleotide": "this model", "nucleotide_consensus": "consensus of the position"}
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
 DRIVERS, NAME = 20, 30
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 DRIVER_WORDS = (
-    "Attribution: how far an ASV moves what is explained, up or down, in a sample that has it; influence: the same "
-    "whichever way; share: its part of the influence of all ASVs. Long ids are cut; they stand whole, by the same "
-    "rank, in the table of `aam explain`."
+    "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
+    "the same without sign; share: the ASV's fraction of the influence of all ASVs. Long ids are cut; the table of "
+    "`aam explain` has the whole ids in the same order."
 )
 
 
@@ -31,10 +37,10 @@ def unifrac_part(metrics: Mapping[str, Any]) -> Part:
     rows = []
     for key, label in UNIFRAC_LABELS.items():
         if f"{key}_r2" in metrics:
-            rows.append([label, *(number(metrics[f"{key}_{name}"], form) for name, form in PAIR_FORMATS.items())])
+            rows.append([label, *pair_cells(metrics, key)])
         elif f"{key}_skipped" in metrics:
             rows.append([f"{label}: {metrics[f'{key}_skipped']}", DASH, DASH, DASH])
-    return Part("UniFrac of held-out pairs", [Table(["", *(PAIR_LABELS[name] for name in PAIR_FORMATS)], rows)])
+    return Part("UniFrac of held-out pairs", [Table(["", *PAIR_LABELS.values()], rows)])
 
 
 def nucleotide_part(metrics: Mapping[str, Any]) -> Part:
@@ -60,7 +66,7 @@ def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:
                 rows.append([f"{target}: {label}" if target else label, number(metrics[key], "{:.3f}"), spread])
     if len(targets) > 1:  # metrics of all targets at once
         rows += [[label, number(metrics[n], "{:.3f}"), DASH] for n, label in METRIC_LABELS.items() if n in metrics]
-    return Part(f"Predictions of {' and '.join(targets)}", [Table(["", "figure", "95 % interval"], rows)])
+    return Part(f"Predictions of {' and '.join(targets)}", [Table(["", "metric", "95 % interval"], rows)])
 
 
 def baseline_part(found: Mapping[str, Any]) -> Part:
@@ -79,7 +85,7 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
         head = [target if len(found) > 1 else "", *(METRIC_LABELS.get(key, key) for key in keys)]
         tables.append(Table(head, rows))
     same = all("model" in predictors for predictors in found.values())
-    return Part("Beside the baselines, on the same folds" if same else "Baselines, on folds of their own", tables)
+    return Part("Comparison with the baselines, on the same folds" if same else "Baselines, on other folds", tables)
 
 
 def estimated(estimate: Mapping[str, float], form: str) -> str:
@@ -123,17 +129,18 @@ def audit_part(found: Audit, what: str) -> Part:
         ]
         for signal in found.signals
     ]
-    head = ["column", "samples", "classes", "read off", "majority", "shuffled: mean to highest", "told from chance"]
+    head = ["column", "samples", "classes", "score", "most common class", "shuffled: mean to highest", "above chance"]
     intro = (
-        f"From the embeddings of {what}. Balanced accuracy of classes, R² of numbers, each predicted by a linear model "
-        "that has not seen the sample nor its subject; subjects by the nearest other sample. Beside it the commonest "
-        f"class (or the mean), and the same on {SHUFFLES} shuffled columns. Where study or batch can be read off, a "
-        "difference between groups that were not spread over them evenly may be theirs."
+        f"Each column is predicted from the embeddings of {what}: classes and numbers by a linear model trained "
+        "without the sample and its subject, subjects by the nearest other sample. Score: balanced accuracy of "
+        "classes, R² of numbers; next to it that of the most common class (or the mean), and that of "
+        f"{SHUFFLES} shuffled columns. If study or batch is above chance, differences between groups that are not "
+        "spread evenly over them may be theirs."
     )
     skipped = "; ".join(f"{name} ({why})" for name, why in found.skipped.items())
     return Part(
-        "What else the embeddings tell: subject, study, batch",
+        "Audit: what the embeddings reveal of subject, study and batch",
         [Table(head, rows)],
         intro if rows else "",
-        [f"Not looked at: {skipped}."] if skipped else [],
+        [f"Not audited: {skipped}."] if skipped else [],
     )

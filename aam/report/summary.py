@@ -40,7 +40,7 @@ def pretraining_summary(folder: Path, m: dict[str, Any]) -> str:
         f"  checkpoint   {folder / BEST}",
         f"  curves       {folder / CURVES}, {folder / UNIFRAC}",
         f"  report       {folder / REPORT}",
-        f"  figures      {folder / METRICS}",
+        f"  metrics      {folder / METRICS}",
         f"  summary      {folder / SUMMARY}",
     ]
     return "\n".join(rows) + "\n"
@@ -57,8 +57,8 @@ def finetuning_summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
     """Metrics of predictions of samples that the model had never seen, and where the files of the run are."""
     shown = [name for name in metrics if f"{name}_low" in metrics]
     rows = [
-        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} samples, predicted by models that never "
-        "saw them",
+        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "
+        "model that was not trained on it",
         "",
     ]
     rows += [
@@ -73,7 +73,7 @@ def finetuning_summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
         "  (95 % bootstrap intervals" + (" over groups)" if config.data.group_column else ")"),
         "",
         f"  predictions  {folder / OUT_OF_FOLD}",
-        f"  figures      {folder / METRICS}",
+        f"  metrics      {folder / METRICS}",
         f"  report       {folder / REPORT}",
         f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
     ]

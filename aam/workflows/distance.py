@@ -71,8 +71,8 @@ def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Dist
             unifrac = as_distances(encoding.best_unifrac(progress))
     if method == "grown-tree" and GROWN not in scales.lines:
         observer.say(
-            "distances are those of the grown tree: the line to the tree of training is found at the end of "
-            "`aam pretrain`, and stands in its best/"
+            "distances are in units of the grown tree: this checkpoint does not have the line to the scale of the "
+            "training trees (best/ of a finished `aam pretrain` does)"
         )
     faith_pd = predict_faith_pd(encoding, opened, scales, observer)
     ids, true, figures = samples.table.sample_ids, None, dict[str, Any]()
@@ -101,14 +101,14 @@ def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, obser
         return asked
     known, tokens, likeness = read_known(checkpoint), opened.samples.tokens, None
     if known is None:
-        found = "which ASVs were in training stands in the best/ of a run that has come to its end, and not here"
+        found = "this checkpoint does not list the ASVs of training (best/ of a finished run does)"
     else:
         hashes = hashes_of(tokens)
         likeness = known.likeness(hashes, opened.samples.table.counts)
         found = "too few samples to tell whether their study was in training"
         if likeness is not None:
             found = f"{known.share_text(hashes)}, likeness to its nearest study {likeness:.2f}"
-    by_latent_tree = "UniFrac by the latent tree (for another study --method grown-tree)"
+    by_latent_tree = "UniFrac by the latent tree (for another study: --method grown-tree)"
     if likeness is None or likeness >= SAME_STUDY:
         observer.say(f"{found}: {by_latent_tree}")
         return "latent-tree"
@@ -118,7 +118,7 @@ def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, obser
             f"{by_latent_tree}"
         )
         return "latent-tree"
-    observer.say(f"{found}, below {SAME_STUDY}: UniFrac on a grown tree (or else --method latent-tree)")
+    observer.say(f"{found}, below {SAME_STUDY}: UniFrac on a grown tree (to override: --method latent-tree)")
     return "grown-tree"
 
 
@@ -143,8 +143,8 @@ def predict_faith_pd(
         return None
     if scales.faith_pd is None and opened.model.latent_tree is not None:
         observer.say(
-            "Faith PD is by the head on sample embeddings: the unit of the latent tree, which would be closer, is "
-            "found at the end of `aam pretrain`, and stands in its best/"
+            "Faith PD is by the head on sample embeddings, which is less accurate: this checkpoint does not have the "
+            "unit of the latent tree (best/ of a finished `aam pretrain` does)"
         )
     return encoding.faith_pd(scales.faith_pd).double().cpu().numpy()
 

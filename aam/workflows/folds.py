@@ -151,6 +151,6 @@ def split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> l
     if both == 0:
         return []
     return [
-        f"samples of {both} values of {name!r} sit on both sides of a split, which flatters the figures; "
+        f"samples of {both} values of {name!r} sit on both sides of a split, so the metrics are too good; "
         f"--group-column {name} keeps them together"
     ]

@@ -63,8 +63,8 @@ def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Obser
     """Warn where samples that were scored are among the training samples of the model."""
     if seen := training_samples_of(model).intersection(scored):
         observer.warn(
-            f"{len(seen):,} of the {len(scored):,} samples that were scored had been trained on, which "
-            "flatters these figures; those of samples never seen stand in metrics.json of the run"
+            f"{len(seen):,} of the {len(scored):,} samples that were scored had been trained on, so "
+            "these metrics are too good; metrics.json of the run has those of held-out samples"
         )
 
 

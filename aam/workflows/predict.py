@@ -56,7 +56,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     if calibration is None:
         observer.say("no calibration beside this checkpoint: no intervals, uncalibrated probabilities")
     for name, count in new.unseen(trained.schema).items():
-        observer.say(f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, taken as unknown")
+        observer.say(f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, read as unknown")
     scores = dict[str, float]()
     if new.truth is not None:
         scores = predictions.flat(predictions.target_figures(table, new.truth, trained, None))

@@ -92,7 +92,7 @@ def test_an_audit_that_fails_leaves_the_rest_of_the_page(tmp_path: Path, capsys,
     (line,) = failures(capsys.readouterr().err)
     assert line.startswith("Warning: the audit of report.html could not be made (ModuleNotFoundError: ")
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "Ordination of the samples" in page and "What else the embeddings tell" not in page
+    assert "Ordination of the samples" in page and "Audit: what the embeddings reveal" not in page
     assert "sklearn.decomposition" in page  # the reason
 
 

@@ -130,7 +130,7 @@ def test_what_was_trained_predicts(options: list[str], train, predict):
 def test_covariates_and_values_never_seen(metadata: Path, train, predict, tmp_path: Path, capsys):
     folder = train("--target", "weight", "--covariate", "site", "--covariate", "reads")
     plain = predict(folder, "--metadata", str(metadata))
-    assert "taken as unknown" not in capsys.readouterr().err
+    assert "read as unknown" not in capsys.readouterr().err
     frame = pd.read_csv(metadata, sep="\t", dtype=str).set_index("sample-id")
     frame.loc[frame.index[:50], "site"] = "elsewhere"
     frame.to_csv(tmp_path / "new.tsv", sep="\t")

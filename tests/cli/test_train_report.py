@@ -46,8 +46,8 @@ def test_the_run_leaves_pictures_and_a_page_of_all_it_knows(run: tuple[str, Path
     page = (folder / "report.html").read_text()
     assert (folder / "curves.png").is_file() and (folder / "predictions.png").is_file()
     for words in (
-        "Predictions of samples that the model never saw", "Training curves", "Ordination of the samples",
-        "What else the embeddings tell", "plate (batch)", "samples in the metadata",
+        "Predictions of held-out samples", "Training curves", "Ordination of the samples",
+        "Audit: what the embeddings reveal", "plate (batch)", "samples in the metadata",
         "samples with fewer reads than the rarefaction depth", "interventions", "training (samples)", "health",
     ):  # fmt: skip
         assert words in page, words
@@ -69,7 +69,7 @@ def test_baselines_and_leading_asvs_are_found_or_given(run: tuple[str, Path], tm
     given = ["--baseline", str(tmp_path / "found" / "baselines.json"), "--explain", str(tmp_path / "drivers.tsv")]
     assert cli.main(["report", str(folder), *given, "--color-by", "plate", "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
-    assert "Beside the baselines, on the same folds" in page and "this model minus random forest" in page
+    assert "Comparison with the baselines, on the same folds" in page and "this model minus random forest" in page
     assert "ACGTACGT" in page and "What the leading ASVs do" in page and "coloured by plate" in page
     assert "http" not in page and "<script" not in page
 
@@ -98,7 +98,7 @@ def test_a_run_whose_data_is_gone_shows_its_predictions(run: tuple[str, Path], m
     finally:
         hidden.rename(metadata)
     page = (tmp_path / "page.html").read_text()
-    assert "Predictions of samples" in page and "cannot be opened" in page and "Ordination of" not in page
+    assert "Predictions of held-out samples" in page and "cannot be opened" in page and "Ordination of" not in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the report in a browser, because chromium is absent")

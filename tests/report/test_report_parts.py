@@ -32,7 +32,7 @@ def test_figures_of_several_targets():
         ["age: R²", "0.500", "0.400 to 0.600"],
         ["age: mean width of the intervals", "7.000", "–"],
         ["weight: R²", "0.100", "–"],
-        ["part that intervals are to cover", "0.900", "–"],
+        ["nominal coverage of the intervals", "0.900", "–"],
     ]
 
 
@@ -49,7 +49,7 @@ def test_baselines_beside_the_model():
         }
     }
     part = baseline_part(found)
-    assert part.title == "Beside the baselines, on the same folds"
+    assert part.title == "Comparison with the baselines, on the same folds"
     assert cells(part)[1:] == [
         ["this model", "2.500 (2.400 to 2.600)"],
         ["random forest on relative abundance", "3.000 (2.900 to 3.100)"],
@@ -57,7 +57,7 @@ def test_baselines_beside_the_model():
         ["this model minus random forest on relative abundance", "-0.500 (-0.600 to -0.400)"],
     ]
     alone = {"age": {"constant": {"mae": estimate(3.0)}}}
-    assert baseline_part(alone).title == "Baselines, on folds of their own"
+    assert baseline_part(alone).title == "Baselines, on other folds"
 
 
 def test_folds_and_leading_asvs():
@@ -77,7 +77,7 @@ def test_the_audit_in_words():
         ["plate (batch)", "100", "4", "0.800", "0.250", "0.250 to 0.310", "yes"],
         ["age", "90", "numbers", "-0.100", "0.000", "-0.200 to 0.000", "no"],
     ]
-    assert "Not looked at: barcode (100 different values)." in section(part) and "100 held-out samples" in section(part)
+    assert "Not audited: barcode (100 different values)." in section(part) and "100 held-out samples" in section(part)
 
 
 def test_fractions_of_drivers_have_three_digits_and_no_difference_is_below_zero():

@@ -112,7 +112,7 @@ def test_predictions_are_a_table_and_refused_samples_have_reasons(tmp_path: Path
     scored = predict(tmp_path / "run", known, PredictConfig(), CPU, notes)
     truth = pd.Series(np.arange(12) / 2, ids)
     assert scored.scores["mae"] == pytest.approx((scored.table["age"] - truth).abs().mean())
-    assert any("had been trained on, which flatters" in text for text in notes.warned)
+    assert any("had been trained on, so these" in text for text in notes.warned)
 
 
 def test_counts_that_look_like_presence_are_warned_of(run: Path, tmp_path: Path, notes):
