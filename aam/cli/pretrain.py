@@ -35,7 +35,10 @@ def command(config_file: Path | None, **options: Any) -> None:
         from aam.training.world import join_world
 
         config = from_options(PretrainConfig, values)
-    with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder() as folder:
+    with (
+        join_world(config.run.output_dir, config.ranks.rank_timeout) as world,
+        world.folder(manifest.MANIFEST) as folder,
+    ):
         values |= {"output_dir": folder}
         if world.restarted and manifest.has_begun(folder):
             values |= {"resume": True}
