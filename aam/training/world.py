@@ -26,7 +26,6 @@ import torch.distributed as dist
 from aam.checkpoint import LAST, old_folder_of
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
-from aam.training.manifest import MANIFEST
 
 SEARCH = 5.0
 """Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""
@@ -71,14 +70,14 @@ class World:
         self.anywhere(False)
 
     @contextmanager
-    def folder(self) -> Iterator[Path]:
+    def folder(self, *records: str) -> Iterator[Path]:
         """The folder in which this rank writes: `home` for the first; for others a temporary one, with links to what a
-        resumed run reads."""
+        resumed run reads: the last checkpoint and these `records` of the run."""
         if self.first:
             yield self.home
             return
         with tempfile.TemporaryDirectory(prefix=f"aam-rank-{self.rank}-") as name:
-            for wanted in (self.home / LAST, old_folder_of(self.home / LAST), self.home / MANIFEST):
+            for wanted in (self.home / LAST, old_folder_of(self.home / LAST), *map(self.home.joinpath, records)):
                 (Path(name) / wanted.name).symlink_to(wanted.resolve())
             yield Path(name)
 

@@ -27,6 +27,7 @@ from aam.report.summary import NO_CONSENSUS, pretraining_summary
 from aam.training import loop
 from aam.training.distributed import check_together, distribute_run
 from aam.training.manifest import (
+    MANIFEST,
     add_health,
     check_output_directory,
     has_begun,
@@ -84,7 +85,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
 def joined(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
     """Join the processes of `torchrun`; gives the options with the folder of this process, resuming after a restart."""
     config = from_options(PretrainConfig, dict(options))
-    with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder() as folder:
+    with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder(MANIFEST) as folder:
         restarts = {"resume": True} if world.restarted and has_begun(folder) else {}
         yield {**options, "output_dir": folder, **restarts}, world
 
