@@ -7,6 +7,7 @@ passes `aam.cli.terminal.Terminal`.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,8 +39,11 @@ class Observer:
         LOGGER.info(text)
 
     def warn(self, text: str) -> None:
-        """Tell a reason to doubt a result."""
-        warnings.warn(text, stacklevel=2)
+        """Tell a reason to doubt a result; Python shows the line of the caller of the package."""
+        level, frame = 2, sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "aam":
+            level, frame = level + 1, frame.f_back
+        warnings.warn(text, stacklevel=level)
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:

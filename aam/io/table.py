@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,15 @@ from scipy import sparse
 from aam.errors import TableError
 from aam.io.biom_file import open_biom_hdf5, read_biom_json
 from aam.io.files import check_file, sniff
-from aam.io.ids import MAX_FEATURE_ID, check_ids, pick
+from aam.io.ids import FEATURE_ID, MAX_FEATURE_ID, SAMPLE_ID, check_ids, pick
 from aam.io.qza import open_artifact
 from aam.io.raw_table import RawRows, RawTable, rows_of, whole_counts
 from aam.io.sequences import is_dna, sequences_of
 from aam.io.tsv import read_table_tsv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 ARTIFACT = "FeatureTable[Frequency]"
 """QIIME 2 type that holds counts."""
@@ -64,6 +68,14 @@ class Table:
             f"{self.source}: every count is 1, as in a presence/absence table: rarefaction drops ASVs at "
             "random, and weighted UniFrac and abundances are meaningless; give counts of reads"
         ]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Counts as a DataFrame [samples, ASVs] of sparse columns, by sample id and feature id."""
+        import pandas as pd
+
+        index = pd.Index(list(self.sample_ids), name=SAMPLE_ID)
+        columns = pd.Index(list(self.asv_ids), name=FEATURE_ID)
+        return pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(self.counts), index, columns)
 
     def depths(self) -> NDArray[np.int64]:
         """Reads of each sample [samples]."""
