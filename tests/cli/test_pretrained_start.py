@@ -11,9 +11,9 @@ import torch
 
 from aam import cli
 from aam.checkpoint import load_checkpoint, open_encoder
-from aam.cli.train_adapt import unlabelled
 from aam.config import FinetuneConfig, from_options
 from aam.corpus.study import open_study
+from aam.workflows.adapt import unlabelled
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
 QUICK = ["--token-limit", "16", "--device", "cpu"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from aam.corpus.pretraining import NOT_IN_TREE, SHALLOW
+from aam.corpus.rarefy import SHALLOW
+from aam.corpus.samples import NOT_IN_TREE
 from aam.health.ledger import Ledger
 from aam.io.table import Table
 from aam.training import faults as accounts
