@@ -11,9 +11,8 @@ import click
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, part_of
 from aam.config.apply import DistanceConfig, Inputs
-from aam.text import counted
+from aam.text import counted, table_text
 
-SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
 AGREEMENT = {
     "r2_calibrated": "R2 after a line of its own",
     "mantel": "Mantel r",
@@ -64,25 +63,16 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 
 def score_table(figures: dict[str, Any]) -> str:
     """The scores of the prediction and of the baselines, for the terminal."""
+    from aam.report.summary import unifrac_table
+
     if "skipped" in figures:
         return f"not scored: {figures['skipped']}"
-    rows = [
-        f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
-        "",
-        f"  {'UniFrac of pairs':<42}" + "".join(f"{title:>9}" for title in SCORES.values()),
-    ]
-    labels = {"unifrac": "this model", "baseline_jaccard": "calibrated Jaccard"}
-    for key, label in (labels | {"baseline_upgma": "calibrated UPGMA on Hamming"}).items():
-        if f"{key}_skipped" in figures:
-            rows.append(f"    {label:<40} not computed: {figures[f'{key}_skipped']}")
-        else:
-            rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORES))
-        if f"{key}_carried_r2" in figures:
-            scores = [figures[f"{key}_carried_{name}"] for name in SCORES]
-            rows.append(
-                f"    {'  with the line of training samples':<40}" + "".join(f"{score:>9.4f}" for score in scores)
-            )
-    if "faith_pd_r2" in figures:
-        rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORES))
-    rows += ["", *(f"  {title:<42}{figures[f'unifrac_{name}']:>9.4f}" for name, title in AGREEMENT.items())]
-    return "\n".join([*rows, "", f"  {figures['calibration']}", ""])
+    agreement = [[title, f"{figures[f'unifrac_{name}']:.4f}"] for name, title in AGREEMENT.items()]
+    return "\n\n".join(
+        [
+            f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
+            unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma")),
+            table_text(agreement),
+            f"  {figures['calibration']}\n",
+        ]
+    )

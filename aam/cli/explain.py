@@ -11,7 +11,7 @@ import click
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, part_of
 from aam.config.apply import ExplainConfig, Inputs
-from aam.text import cut
+from aam.text import cut, table_text
 
 if TYPE_CHECKING:
     from aam.workflows.explain import Drivers
@@ -67,13 +67,13 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 
 def leading_text(found: Drivers) -> str:
     """The leading ASVs, and the check by deletion, for the terminal."""
-    rows = [f"  {'rank':<6}{'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
+    rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
     for row in found.table.head(LEADING).itertuples():  # ids of one primer begin alike: the table has the rank too
-        numbers = f"{row.samples:>8}{row.mean_abundance:>11.4f}{row.attention:>11.4f}{row.share:>8.2%}"
-        rows.append(f"  {row.rank:<6}{cut(str(row.Index), WIDTH):<{WIDTH + 2}}{numbers}")
-    rows += ["", "  deleting so many ASVs of a sample moves the output, beside as many at random:"]
+        numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
+        rows.append([cut(str(row.Index), WIDTH), *numbers, f"{row.share:.2%}"])
+    changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
     for count, figures in found.explanation.deletion_figures().items():
-        times = "" if figures["times_random"] is None else f" ({figures['times_random']:.1f} times)"
-        changes = figures["mean_change"]
-        rows.append(f"  {count:>4}: {changes['integrated gradients']:.4f} beside {changes['random']:.4f}{times}")
-    return "\n".join([*rows, ""])
+        mean, times = figures["mean_change"], figures["times_random"]
+        ratio = "–" if times is None else f"{times:.1f}"
+        changes.append([count, f"{mean['integrated gradients']:.4f}", f"{mean['random']:.4f}", ratio])
+    return f"{table_text(rows)}\n\n{table_text(changes)}\n"

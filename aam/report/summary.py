@@ -2,94 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
-from aam.evaluation.metrics import MODEL_MINUS_BASELINE
+from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.report.parts import estimated
 from aam.report.record import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
+from aam.text import table_text
 
 NO_CONSENSUS = "nucleotide_consensus_skipped"
 """Metric that says why the consensus baseline was not computed."""
 
 
-def pretraining_summary(folder: Path, m: dict[str, Any]) -> str:
+def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
     """Metrics of held-out samples beside the baselines, and where the files of the run are."""
-    rows = [
-        f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {m['seconds'] / 60:.1f} minutes",
-        "",
-        f"  {'UniFrac of pairs':<34}{'R2':>8}{'MAE':>9}{'Pearson':>9}",
-        f"  {'  this model':<34}{m['unifrac_r2']:>8.3f}{m['unifrac_mae']:>9.4f}{m['unifrac_pearson']:>9.3f}",
-    ]
-    for name, label in (("jaccard", "calibrated Jaccard"), ("upgma", "calibrated UPGMA on Hamming")):
-        if f"baseline_{name}_r2" in m:
-            scores = [m[f"baseline_{name}_{key}"] for key in ("r2", "mae", "pearson")]
-            rows.append(f"  {'  ' + label:<34}{scores[0]:>8.3f}{scores[1]:>9.4f}{scores[2]:>9.3f}")
+    m = metrics
+    nucleotides = [["masked nucleotides", "accuracy", "cross-entropy"]]
+    for label, name in (("this model", "nucleotide"), ("per-position consensus", "nucleotide_consensus")):
+        if f"{name}_skipped" in m:
+            nucleotides.append([f"  {label}", f"not computed: {m[f'{name}_skipped']}"])
         else:
-            rows.append(f"  {'  ' + label:<34}not computed: {m[f'baseline_{name}_skipped']}")
-    rows += [
-        "",
-        f"  {'masked nucleotides':<34}{'accuracy':>8}{'  cross-entropy':>15}",
-        f"  {'  this model':<34}{m['nucleotide_accuracy']:>8.3f}{m['nucleotide_cross_entropy']:>15.3f}",
-        f"  {'  per-position consensus':<34}{consensus_text(m)}",
-        "",
-        f"  health       {m['health']}",
-        f"  checkpoint   {folder / BEST}",
-        f"  curves       {folder / CURVES}, {folder / UNIFRAC}",
-        f"  report       {folder / REPORT}",
-        f"  metrics      {folder / METRICS}",
-        f"  summary      {folder / SUMMARY}",
+            nucleotides.append([f"  {label}", f"{m[f'{name}_accuracy']:.3f}", f"{m[f'{name}_cross_entropy']:.3f}"])
+    files = [
+        ["health", str(m["health"])],
+        ["checkpoint", str(folder / BEST)],
+        ["curves", f"{folder / CURVES}, {folder / UNIFRAC}"],
+        ["report", str(folder / REPORT)],
+        ["metrics", str(folder / METRICS)],
+        ["summary", str(folder / SUMMARY)],
     ]
-    return "\n".join(rows) + "\n"
+    minutes = f"{m['seconds'] / 60:.1f} minutes"
+    return "\n".join(
+        [
+            f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {minutes}\n",
+            unifrac_table(m, ("unifrac", "baseline_jaccard", "baseline_upgma")) + "\n",
+            table_text(nucleotides) + "\n",
+            file_lines(files),
+        ]
+    )
 
 
-def consensus_text(m: dict[str, Any]) -> str:
-    """Accuracy and cross-entropy of the consensus, or why they are absent."""
-    if NO_CONSENSUS in m:
-        return f"not computed: {m[NO_CONSENSUS]}"
-    return f"{m['nucleotide_consensus_accuracy']:>8.3f}{m['nucleotide_consensus_cross_entropy']:>15.3f}"
+def unifrac_table(metrics: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """R2, MAE and Pearson r of UniFrac, for each of the keys of `UNIFRAC_LABELS`, or why there are none."""
+    rows = [["UniFrac of pairs", *PAIR_LABELS.values()]]
+    for key in keys:
+        skipped = metrics.get(f"{key}_skipped")
+        cells = pair_cells(metrics, key) if skipped is None else [f"not computed: {skipped}"]
+        rows.append([f"  {UNIFRAC_LABELS[key]}", *cells])
+        if f"{key}_carried_r2" in metrics:
+            rows.append(["    with the line of training samples", *pair_cells(metrics, f"{key}_carried")])
+    if "faith_pd_r2" in metrics:
+        rows.append(["Faith PD", *pair_cells(metrics, "faith_pd")])
+    return table_text(rows)
 
 
-def finetuning_summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
+def file_lines(rows: Sequence[Sequence[str]]) -> str:
+    """Names and what they stand for, in two columns, with a line break at the end."""
+    return "".join(f"  {name:<13}{text}\n" for name, text in rows)
+
+
+def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any]) -> str:
     """Metrics of predictions of samples that the model had never seen, and where the files of the run are."""
-    shown = [name for name in metrics if f"{name}_low" in metrics]
     rows = [
-        f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "
-        "model that was not trained on it",
-        "",
-    ]
-    rows += [
-        f"  {name:<34}{metrics[name]:>9.3f}   {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
-        for name in shown
+        [name, f"{metrics[name]:.3f}", f"{metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"]
+        for name in metrics
+        if f"{name}_low" in metrics
     ]
     for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
-        rows += [f"  {name:<34}{metrics[name]:>9.3f}" for name in metrics if name.endswith(last)]
+        rows += [[name, f"{metrics[name]:.3f}", ""] for name in metrics if name.endswith(last)]
     folder = config.run.output_dir
-    rows += [
-        "",
-        "  (95 % bootstrap intervals" + (" over groups)" if config.data.group_column else ")"),
-        "",
-        f"  predictions  {folder / OUT_OF_FOLD}",
-        f"  metrics      {folder / METRICS}",
-        f"  report       {folder / REPORT}",
-        f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
+    files = [
+        ["predictions", str(folder / OUT_OF_FOLD)],
+        ["metrics", str(folder / METRICS)],
+        ["report", str(folder / REPORT)],
+        ["use it", f"aam predict --model {folder} --table TABLE -o predictions.tsv"],
     ]
-    return "\n".join(rows) + "\n"
+    return "\n".join(
+        [
+            f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "
+            "model that was not trained on it\n",
+            table_text(rows) + "\n",
+            f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})\n",
+            file_lines(files),
+        ]
+    )
 
 
-def baseline_text(target: str, found: dict[str, Any]) -> str:
+def baseline_text(target: str, found: Mapping[str, Any]) -> str:
     """Metrics of each predictor of one target, then the differences of the model to each baseline."""
     shown = [key for key in next(iter(found.values())) if key != MODEL_MINUS_BASELINE][:3]
-    rows = [(name, figures, "{:.3f}") for name, figures in found.items()]
+    rows = [["", *shown]]
+    rows += [[name, *(estimated(metrics[key], "{:.3f}") for key in shown)] for name, metrics in found.items()]
     rows += [
-        (f"model - {name}", figures[MODEL_MINUS_BASELINE], "{:+.3f}")
-        for name, figures in found.items()
-        if MODEL_MINUS_BASELINE in figures
+        [f"model - {name}", *(estimated(metrics[MODEL_MINUS_BASELINE][key], "{:+.3f}") for key in shown)]
+        for name, metrics in found.items()
+        if MODEL_MINUS_BASELINE in metrics
     ]
-    lines = [target, f"  {'':<24}" + "".join(f"{key:>32}" for key in shown)]
-    for name, figures, form in rows:
-        lines.append(f"  {name:<24}" + "".join(f"{estimated(figures[key], form):>32}" for key in shown))
-    return "\n".join(lines)
+    return f"{target}\n{table_text(rows)}"
