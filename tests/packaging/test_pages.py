@@ -47,6 +47,13 @@ def test_links_between_files_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
+def test_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)
+    missing = [name for name in named if not (ROOT / name).exists() and not (ROOT / "aam" / name).exists()]
+    assert len(named) > 20 and not missing
+
+
 def test_readme_lists_the_commands_in_the_order_of_the_help() -> None:
     assert re.findall(r"^\| `aam ([a-z-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE) == list(COMMANDS)
 
