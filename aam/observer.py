@@ -56,8 +56,11 @@ class Observer:
         """A callback that shows how much of the block's work is done."""
         yield no_progress
 
-    def training_display(self, part: int = 1, parts: int = 1) -> Sequence[Sink]:
-        """Sinks that show a training while it goes on, number `part` (from 1) of `parts` that make one run."""
+    def training_display(self, done: float, part: int = 1, parts: int = 1) -> Sequence[Sink]:
+        """Sinks that show a training while it goes on, number `part` (from 1) of `parts` that make one run.
+
+        A share `done` of it (0 … 1) was done before, where it is resumed.
+        """
         return ()
 
     def failed(self, error: Exception) -> None:

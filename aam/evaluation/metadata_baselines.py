@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 from aam.config import NUMERIC_TASKS, Task
 from aam.corpus.split import Fold
 from aam.io.table import carriers_of
+from aam.observer import Progress, no_progress
 
 Baseline = Literal["random_forest", "linear", "knn", "constant"]
 
@@ -53,13 +54,19 @@ class LabelledCounts:
     distances: NDArray[np.float64] | None = None
 
 
-def predict_folds(baseline: Baseline, study: LabelledCounts, folds: Sequence[Fold], seed: int) -> NDArray[Any]:
+def predict_folds(
+    baseline: Baseline, study: LabelledCounts, folds: Sequence[Fold], seed: int, progress: Progress = no_progress
+) -> NDArray[Any]:
     """Fit on each fold's training rows and predict its test rows; the predictions of all folds, in their order [n].
 
     Raises ValueError where `knn` is asked for without distances, and for empty samples, which have no composition.
     """
     _check(baseline, study)
-    return np.concatenate([_predict(baseline, study, fold, seed) for fold in folds])
+    found = []
+    for number, fold in enumerate(folds, start=1):
+        found.append(_predict(baseline, study, fold, seed))
+        progress(number, len(folds))
+    return np.concatenate(found)
 
 
 def relative_abundance(counts: csr_array) -> csr_array:

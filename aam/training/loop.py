@@ -139,7 +139,8 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
 
 def evaluate(run: Run, state: TrainState) -> None:
     """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
-    values = run.scores()
+    with run.meter.pause():
+        values = run.scores()
     run.write("validation", state, values)
     if not run.selects:
         return

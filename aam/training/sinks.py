@@ -1,21 +1,17 @@
-"""Where readings go: a JSONL log, TensorBoard, and the terminal."""
+"""Where readings of a training go: a JSONL log and TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from aam.atomic import write_text
 from aam.errors import CheckpointError
@@ -23,16 +19,21 @@ from aam.observer import Sink
 from aam.training.step import StepResult
 
 LOG = "log.jsonl"
-PLAIN_SECONDS = 15.0
-"""Time between progress lines where the output is no terminal, e.g. in a SLURM log."""
 
 
 class Meter:
-    """Means since the last reading, and how many samples and ASVs a second went through."""
+    """Means since the last reading, and how many samples and ASVs per second of training were processed."""
 
     def __init__(self) -> None:
         self._results: list[StepResult] = []
         self._since = time.perf_counter()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave the time of the block out of the rates: an evaluation is no training."""
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
 
     def add(self, result: StepResult) -> None:
         self._results.append(result)
@@ -135,68 +136,3 @@ class TensorBoardSink:
 
     def close(self) -> None:
         self._records.close()
-
-
-class ConsoleSink:
-    """A progress bar on a terminal, a line every few seconds elsewhere.
-
-    Of `parts` trainings that make one run this is number `part`, from 1: the bar and the time left are those of all.
-    """
-
-    def __init__(self, part: int = 1, parts: int = 1) -> None:
-        self._before, self._parts = part - 1, parts
-        self._name = f"fold {part} of {parts}  " if parts > 1 else ""
-        self._console = Console(stderr=True)
-        self._say = partial(self._console.print, highlight=False, soft_wrap=True)
-        self._live = sys.stderr.isatty()
-        self._last, self._start = 0.0, time.monotonic()
-        if self._live:
-            columns: list[Any] = [SpinnerColumn(), BarColumn(), TextColumn("{task.percentage:3.0f} %")]
-            columns += [TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.description}")]
-            self._bar = Progress(*columns, console=self._console)
-            self._task = self._bar.add_task("starting", total=1.0)
-            self._bar.update(self._task, completed=self._before / parts)
-            self._bar.start()
-
-    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
-        if kind == "validation" and values:
-            self._say(f"{self._name}step {step:>6}  held out: {console_text(values)}")
-        elif kind != "train":
-            return
-        elif self._live:
-            text = f"{self._name}step {step}  {console_text(values)}"
-            self._bar.update(self._task, completed=(self._before + share) / self._parts, description=text)
-        elif time.monotonic() - self._last > PLAIN_SECONDS:
-            self._last = time.monotonic()
-            left = (self._last - self._start) * self.remaining(share)
-            whole = (self._before + share) / self._parts
-            self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {console_text(values)}")
-
-    def remaining(self, share: float) -> float:
-        """The work that is left of all parts, as a multiple of what is done of this one, a `share` of it."""
-        return (self._parts - self._before) / share - 1 if share > 0 else float("nan")
-
-    def close(self) -> None:
-        if self._live:
-            self._bar.stop()
-
-
-CONSOLE_VALUES = {
-    "loss": "loss {:.4f}",
-    "nucleotide": "nucleotide {:.3f}",
-    "unifrac": "unifrac {:.4f}",
-    "euclidean": "euclidean {:.4f}",
-    "unifrac_r2": "UniFrac R2 {:.3f}",
-    "nucleotide_accuracy": "nucleotide accuracy {:.3f}",
-    "mae": "MAE {:.3f}",
-    "r2": "R2 {:.3f}",
-    "balanced_accuracy": "balanced accuracy {:.3f}",
-    "samples_per_second": "{:.1f} samples/s",
-    "asvs_per_second": "{:.0f} ASVs/s",
-}
-"""Values shown on the terminal; all of them are in the log."""
-
-
-def console_text(values: dict[str, float]) -> str:
-    """The values for the terminal, in one line."""
-    return "  ".join(text.format(values[name]) for name, text in CONSOLE_VALUES.items() if name in values)

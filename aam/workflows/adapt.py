@@ -44,7 +44,7 @@ def adapt(
     corpus = unlabelled(config, study, rows)
     run = build_run(pretraining, corpus, lambda learner: {}, selects=False, weights=start.weights)
     state = run.start_or_restore()
-    run.sinks = [*observer.training_display()]
+    run.sinks = [*observer.training_display(run.budget.share(state))]
     try:
         train(run, state, stop)
     finally:

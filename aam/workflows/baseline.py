@@ -145,8 +145,8 @@ def predict_all(
     for name in ("random_forest", "linear", "knn", "constant"):
         if name == "knn" and study.distances is None:
             continue
-        with observer.stage(f"{name.replace('_', ' ')} on {len(folds)} folds"):
-            found[name] = baselines.predict_folds(name, study, trained, config.run.seed)
+        with observer.progress(f"{name.replace('_', ' ')} on {len(folds)} folds") as progress:
+            found[name] = baselines.predict_folds(name, study, trained, config.run.seed, progress)
     return found
 
 

@@ -86,11 +86,12 @@ def explain_predictions(
     members = open_predictors(inputs.model)
     warn_of_missing_folds(inputs.model, len(members), observer)
     output, found = explaining.choose_output(members[0].config, config.of), []
-    for model, own in members:
+    for number, (model, own) in enumerate(members, start=1):
         model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
         encoding = Opened(model.encoder, own, opened.samples).encode(inputs.apply, observer)
         marks = explaining.identity_marks(model, own.schema.identities)
         scalar = explaining.target_scalar(model, own, output)
-        with observer.progress("explaining") as progress:
+        label = "explaining" if len(members) == 1 else f"explaining, model {number} of {len(members)}"
+        with observer.progress(label) as progress:
             found.append(explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, progress, marks))
     return explaining.mean_explanation(found), output.name, len(found)

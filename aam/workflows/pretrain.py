@@ -137,7 +137,8 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
-    sinks = open_sinks(folder, state.step, observer.training_display()) if world.first else nullcontext(list[Sink]())
+    display = observer.training_display(run.budget.share(state))
+    sinks = open_sinks(folder, state.step, display) if world.first else nullcontext(list[Sink]())
     try:
         with sinks as run.sinks, StopRequest() as stop:
             loop.train(run, state, stop)

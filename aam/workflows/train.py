@@ -194,8 +194,9 @@ def train_fold(
     evaluate = partial(watch, config=config, study=study, rows=watched)
     run = loop.Run(config, learner, batches, evaluate, selects, study.table, study.dropped)
     state = run.start_or_restore()
+    display = observer.training_display(run.budget.share(state), order.number, order.folds)
     try:
-        with open_sinks(folder, state.step, observer.training_display(order.number, order.folds)) as run.sinks:
+        with open_sinks(folder, state.step, display) as run.sinks:
             loop.train(run, state, order.stop)
     finally:
         add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)

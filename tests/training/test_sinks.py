@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from aam.training.sinks import ConsoleSink, JsonlSink, TensorBoardSink, console_text
+from aam.training.sinks import JsonlSink, TensorBoardSink
 
 
 def steps(path: Path) -> list[int]:
@@ -45,26 +45,6 @@ def test_a_run_that_goes_on_drops_what_its_checkpoint_does_not_know(tmp_path: Pa
 def test_a_fresh_run_begins_an_empty_log(tmp_path: Path):
     written(tmp_path / "log.jsonl", [1], start=0)
     assert steps(tmp_path / "log.jsonl") == [1]
-
-
-def test_summaries_show_what_they_know():
-    assert console_text({"loss": 0.5, "unifrac_r2": 0.91234, "unknown": 3.0}) == "loss 0.5000  UniFrac R2 0.912"
-
-
-def test_what_is_left_is_that_of_all_folds():
-    """Half of the second of four is done: two and a half are left, five times as much."""
-    assert ConsoleSink(2, 4).remaining(0.5) == 5.0
-    assert ConsoleSink().remaining(0.25) == 3.0
-
-
-def test_lines_name_the_fold(capsys):
-    sink = ConsoleSink(2, 3)
-    sink.write("validation", 10, {"loss": 0.5}, 0.5)
-    sink.write("train", 11, {"loss": 0.25}, 0.5)
-    sink.close()
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("fold 2 of 3  step     10  held out: loss 0.5000")
-    assert second.startswith("fold 2 of 3  step     11   50%  ETA") and "loss 0.2500" in second
 
 
 def curve(folder: Path) -> list[tuple[int, float]]:
