@@ -170,9 +170,12 @@ def check_contents(archive: Path, wheel: Path) -> None:
 
 @contextmanager
 def unpacked(archive: Path, folder: Path) -> Iterator[Path]:
-    """The unpacked source archive in a new folder, which goes afterwards: with torch for CUDA it holds gigabytes."""
+    """The unpacked source archive, called `aam` like a clone, in a new folder, which is removed afterwards.
+
+    With the environment that checks put beside it the folder holds gigabytes.
+    """
     shutil.unpack_archive(archive, folder)
-    yield folder / archive.name.removesuffix(".tar.gz")
+    yield (folder / archive.name.removesuffix(".tar.gz")).rename(folder / "aam")
     shutil.rmtree(folder)
 
 
@@ -203,6 +206,7 @@ def check_demo(python: Path, source: Path) -> None:
     if missing := [name for name in run_files("aam-example", "unifrac.png") if not (source / name).exists()]:
         raise Failed(f"make demo: left no {', '.join(missing)}")
     report(f"make demo MINUTES={DEMO_MINUTES}", seconds)
+    run([venv / "bin" / "python", "-c", "import aam; aam.open_model"], source.parent)  # beside the clone, as a notebook
 
 
 def report(what: str, seconds: float) -> None:

@@ -171,3 +171,8 @@ def test_readme_names_the_real_environment_file() -> None:
 def test_changelog_begins_with_this_version() -> None:
     versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert aam.__version__ in versions
+
+
+def test_an_editable_installation_is_a_path_that_wins_over_a_clone_beside_a_notebook() -> None:
+    """setuptools writes a path for a package whose folder is named, and else a finder that is asked after all paths."""
+    assert SETUP["options"]["package_dir"].split() == ["=", "."]
