@@ -1,4 +1,4 @@
-"""`aam distance`: UniFrac and Faith PD from sequences alone, and how far they are from a tree's where there is one."""
+"""`aam distance`: UniFrac and Faith PD from sequences alone; with a tree, also their errors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
-from aam.config import DataConfig, part_of
+from aam.config import DataConfig, from_some
 from aam.config.apply import DistanceConfig, Inputs
 from aam.text import counted
 
-SCORES = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
+SCORE_LABELS = {"r2": "R2", "mae": "MAE", "pearson": "Pearson"}
 AGREEMENT = {
     "r2_calibrated": "R2 after a line of its own",
     "mantel": "Mantel r",
@@ -41,7 +41,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.io.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
 
     started, asked = time.monotonic(), option_values(options)
-    inputs, config = Inputs.of(model_path, asked), part_of(DistanceConfig, asked)
+    inputs, config = Inputs.of(model_path, asked), from_some(DistanceConfig, asked)
     true, figures = output.with_suffix(f".true{output.suffix}"), output.with_suffix(".json")
     faith_pd, with_tree = output.with_suffix(".faith_pd.tsv"), inputs.data.tree is not None or inputs.data.example
     check_output(output, MATRIX_SUFFIXES)
@@ -69,20 +69,20 @@ def score_table(figures: dict[str, Any]) -> str:
     rows = [
         f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
         "",
-        f"  {'UniFrac of pairs':<42}" + "".join(f"{title:>9}" for title in SCORES.values()),
+        f"  {'UniFrac of pairs':<42}" + "".join(f"{title:>9}" for title in SCORE_LABELS.values()),
     ]
     labels = {"unifrac": "this model", "baseline_jaccard": "calibrated Jaccard"}
     for key, label in (labels | {"baseline_upgma": "calibrated UPGMA on Hamming"}).items():
         if f"{key}_skipped" in figures:
             rows.append(f"    {label:<40} not computed: {figures[f'{key}_skipped']}")
         else:
-            rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORES))
+            rows.append(f"    {label:<40}" + "".join(f"{figures[f'{key}_{name}']:>9.4f}" for name in SCORE_LABELS))
         if f"{key}_carried_r2" in figures:
-            scores = [figures[f"{key}_carried_{name}"] for name in SCORES]
+            scores = [figures[f"{key}_carried_{name}"] for name in SCORE_LABELS]
             rows.append(
                 f"    {'  with the line of training samples':<40}" + "".join(f"{score:>9.4f}" for score in scores)
             )
     if "faith_pd_r2" in figures:
-        rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORES))
+        rows.append(f"  {'Faith PD':<42}" + "".join(f"{figures[f'faith_pd_{name}']:>9.4f}" for name in SCORE_LABELS))
     rows += ["", *(f"  {title:<42}{figures[f'unifrac_{name}']:>9.4f}" for name, title in AGREEMENT.items())]
     return "\n".join([*rows, "", f"  {figures['calibration']}", ""])

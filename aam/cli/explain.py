@@ -1,4 +1,4 @@
-"""`aam explain`: which ASVs drive the embedding of the samples of a table, or what a model predicts of them."""
+"""`aam explain`: the ASVs that drive the embeddings of the samples of a table, or the predictions for them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
-from aam.config import DataConfig, part_of
+from aam.config import DataConfig, from_some
 from aam.config.apply import ExplainConfig, Inputs
-from aam.text import cut
+from aam.text import shorten
 
 if TYPE_CHECKING:
     from aam.workflows.explain import Drivers
 
-LEADING = 10
+ROWS_PRINTED = 10
 """ASVs on the terminal."""
-WIDTH = 40
+ID_WIDTH = 40
 """Characters of an id on the terminal."""
 
 
@@ -29,7 +29,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     """Find the ASVs that drive the sample embeddings or the predictions of a model.
 
     For a pretrained model, the distance of each sample embedding from the mean embedding is explained. For a model
-    of `aam train`, its prediction is: a target in its units, or the log-odds of a class, averaged over the folds.
+    of `aam train`, the prediction is explained: a target in its units, or the log-odds of a class, averaged over folds.
     The table has one row per ASV: its attention, its integrated gradient and its share of the total influence.
     drivers.png and drivers.json, written next to it, hold a check: deleting the ASVs with the largest influence
     must change the output more than deleting as many at random. With --tree, the table also has the position of
@@ -43,7 +43,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.io.output import check_output, new_file
 
     started, asked = time.monotonic(), option_values(options)
-    inputs, config = Inputs.of(model_path, asked), part_of(ExplainConfig, asked)
+    inputs, config = Inputs.of(model_path, asked), from_some(ExplainConfig, asked)
     picture, figures = output.with_suffix(".png"), output.with_suffix(".json")
     for file, suffix in ((output, ".tsv"), (picture, ".png"), (figures, ".json")):
         check_output(file, [suffix])
@@ -54,7 +54,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     with new_file(output) as partial:
         drivers.table.to_csv(partial, sep="\t", float_format="%.6g")
     about = {"explained": drivers.explained, "models": drivers.models, "explained_samples": found.explained_samples}
-    write_json(figures, about | {"deletion": found.deletion_figures()})
+    write_json(figures, about | {"deletion": found.deletion_table()})
     again = "the same command with another --output makes it again"
     with TERMINAL.optional(str(picture), again), new_file(picture) as partial:
         from aam.report.target_figures import plot_explanation
@@ -67,12 +67,14 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 
 def leading_text(found: Drivers) -> str:
     """The leading ASVs, and the check by deletion, for the terminal."""
-    rows = [f"  {'rank':<6}{'leading ASVs':<{WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"]
-    for row in found.table.head(LEADING).itertuples():  # ids of one primer begin alike: the table has the rank too
+    rows = [
+        f"  {'rank':<6}{'leading ASVs':<{ID_WIDTH + 2}}{'samples':>8}{'abundance':>11}{'attention':>11}{'share':>8}"
+    ]
+    for row in found.table.head(ROWS_PRINTED).itertuples():  # ids of one primer begin alike: the table has the rank too
         numbers = f"{row.samples:>8}{row.mean_abundance:>11.4f}{row.attention:>11.4f}{row.share:>8.2%}"
-        rows.append(f"  {row.rank:<6}{cut(str(row.Index), WIDTH):<{WIDTH + 2}}{numbers}")
+        rows.append(f"  {row.rank:<6}{shorten(str(row.Index), ID_WIDTH):<{ID_WIDTH + 2}}{numbers}")
     rows += ["", "  deleting so many ASVs of a sample moves the output, beside as many at random:"]
-    for count, figures in found.explanation.deletion_figures().items():
+    for count, figures in found.explanation.deletion_table().items():
         times = "" if figures["times_random"] is None else f" ({figures['times_random']:.1f} times)"
         changes = figures["mean_change"]
         rows.append(f"  {count:>4}: {changes['integrated gradients']:.4f} beside {changes['random']:.4f}{times}")

@@ -1,4 +1,4 @@
-"""What a waiting user sees: everything but results goes to stderr."""
+"""Messages and progress of the command line, on stderr; only results go to stdout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from aam.observer import Observer, Progress, Sink
 
-STEPS = 1000
+BAR_STEPS = 1000
 """Parts of a progress bar."""
 
 
@@ -45,10 +45,10 @@ class Terminal(Observer):
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
-        with click.progressbar(length=STEPS, label=label, file=sys.stderr) as moving:
+        with click.progressbar(length=BAR_STEPS, label=label, file=sys.stderr) as moving:
 
             def progress(done: int, total: int) -> None:
-                moving.update(STEPS * done // max(total, 1) - moving.pos)
+                moving.update(BAR_STEPS * done // max(total, 1) - moving.pos)
 
             yield progress
 

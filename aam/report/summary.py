@@ -9,8 +9,8 @@ from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE
 from aam.inference.predictions import OUT_OF_FOLD
-from aam.report.parts import estimated
-from aam.report.record import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
+from aam.report.parts import format_estimate
+from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 
 NO_CONSENSUS = "nucleotide_consensus_skipped"
 """Metric that says why the consensus baseline was not computed."""
@@ -38,10 +38,10 @@ def pretraining_summary(folder: Path, m: dict[str, Any]) -> str:
         "",
         f"  health       {m['health']}",
         f"  checkpoint   {folder / BEST}",
-        f"  curves       {folder / CURVES}, {folder / UNIFRAC}",
-        f"  report       {folder / REPORT}",
-        f"  metrics      {folder / METRICS}",
-        f"  summary      {folder / SUMMARY}",
+        f"  curves       {folder / CURVES_FILE}, {folder / UNIFRAC_FILE}",
+        f"  report       {folder / REPORT_FILE}",
+        f"  metrics      {folder / METRICS_FILE}",
+        f"  summary      {folder / SUMMARY_FILE}",
     ]
     return "\n".join(rows) + "\n"
 
@@ -73,8 +73,8 @@ def finetuning_summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
         "  (95 % bootstrap intervals" + (" over groups)" if config.data.group_column else ")"),
         "",
         f"  predictions  {folder / OUT_OF_FOLD}",
-        f"  metrics      {folder / METRICS}",
-        f"  report       {folder / REPORT}",
+        f"  metrics      {folder / METRICS_FILE}",
+        f"  report       {folder / REPORT_FILE}",
         f"  use it       aam predict --model {folder} --table TABLE -o predictions.tsv",
     ]
     return "\n".join(rows) + "\n"
@@ -91,5 +91,5 @@ def baseline_text(target: str, found: dict[str, Any]) -> str:
     ]
     lines = [target, f"  {'':<24}" + "".join(f"{key:>32}" for key in shown)]
     for name, figures, form in rows:
-        lines.append(f"  {name:<24}" + "".join(f"{estimated(figures[key], form):>32}" for key in shown))
+        lines.append(f"  {name:<24}" + "".join(f"{format_estimate(figures[key], form):>32}" for key in shown))
     return "\n".join(lines)
