@@ -1,8 +1,8 @@
-"""What a notebook calls: one function for each command that learns, or uses what was learned.
+"""The functions for notebooks: one for each command that trains a model or applies one.
 
 A function takes the options of its command, with underscores for hyphens (`max_minutes=3` is `--max-minutes 3`), and
-calls the same workflow. Results are pandas and scikit-bio objects; messages go to the logger `aam` and warnings to
-`warnings`, or, with `verbose=True`, to stderr as those of the command. Refused input raises an
+calls the same workflow. Results are pandas and scikit-bio objects. Messages go to the logger `aam` and warnings to
+`warnings`; with `verbose=True` both go to stderr, as in the command. Unusable input raises
 `aam.errors.InputError`, a numerical fault `aam.errors.NonFiniteError`.
 """
 
@@ -21,7 +21,7 @@ from aam.config import (
     RunConfig,
     check_names,
     from_options,
-    part_of,
+    from_some,
     with_absolute_paths,
 )
 from aam.config.apply import ApplyConfig, DistanceConfig, EmbedConfig, ExplainConfig, Inputs
@@ -46,7 +46,7 @@ def pretrain(
     verbose: bool = False,
     **options: Any,
 ) -> Run:
-    """Pretrain an encoder on a feature table and a phylogeny, as `aam pretrain`; `example=True` takes the example."""
+    """Pretrain an encoder on a feature table and a phylogeny, as `aam pretrain`; `example=True`: use the example."""
     from aam.workflows.pretrain import pretrain
 
     given = {"table": table, "tree": tree, "output_dir": output_dir, **options}
@@ -65,7 +65,10 @@ def train(
     verbose: bool = False,
     **options: Any,
 ) -> Run:
-    """Learn a metadata column, as `aam train`; `pretrained` names the run to start from, `folds=5` cross-validates."""
+    """Train a model that predicts a metadata column, as `aam train`.
+
+    `pretrained` is the run to start from; `folds=5` cross-validates.
+    """
     from aam.workflows.train import train
 
     given = {"table": table, "metadata": metadata, "target": target, "output_dir": output_dir, **options}
@@ -79,7 +82,7 @@ def embed(
     from aam.workflows.embed import embed
 
     given = options_among({"table": table, "what": what, **options}, EmbedConfig, DataConfig, ApplyConfig, RunConfig)
-    return embed(Inputs.of(Path(model), given), part_of(EmbedConfig, given), observer_of(verbose)).table
+    return embed(Inputs.of(Path(model), given), from_some(EmbedConfig, given), observer_of(verbose)).table
 
 
 def distance(
@@ -89,7 +92,7 @@ def distance(
     from aam.workflows.distance import distance
 
     given = options_among({"table": table, **options}, DistanceConfig, DataConfig, ApplyConfig, RunConfig)
-    return distance(Inputs.of(Path(model), given), part_of(DistanceConfig, given), observer_of(verbose)).unifrac
+    return distance(Inputs.of(Path(model), given), from_some(DistanceConfig, given), observer_of(verbose)).unifrac
 
 
 def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
@@ -97,7 +100,7 @@ def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = F
     from aam.workflows.explain import explain
 
     given = options_among({"table": table, **options}, ExplainConfig, DataConfig, ApplyConfig, RunConfig)
-    return explain(Inputs.of(Path(model), given), part_of(ExplainConfig, given), observer_of(verbose)).table
+    return explain(Inputs.of(Path(model), given), from_some(ExplainConfig, given), observer_of(verbose)).table
 
 
 def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
@@ -105,16 +108,16 @@ def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = F
     from aam.workflows.predict import predict
 
     given = options_among({"table": table, **options}, PredictConfig, DataConfig, RunConfig)
-    data, config, run = part_of(DataConfig, given), part_of(PredictConfig, given), part_of(RunConfig, given)
+    data, config, run = from_some(DataConfig, given), from_some(PredictConfig, given), from_some(RunConfig, given)
     return predict(Path(model), data, config, run, observer_of(verbose)).table
 
 
 def baseline(
     model: PathLike | None = None, *, against: Sequence[PathLike] = (), verbose: bool = False, **options: Any
 ) -> BaselineResult:
-    """What a metadata column is predicted with when nothing is pretrained, as `aam baseline`.
+    """Predict a metadata column with standard methods, as `aam baseline`.
 
-    With the run `model` its data and folds are taken, and every baseline is compared with it.
+    With `model`, a run of `aam train`, use its data and folds, and compare every method with it.
     """
     from aam.workflows.baseline import Runs, baseline, recorded_config
 
@@ -125,12 +128,12 @@ def baseline(
 
 
 def without_none(given: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given."""
+    """The options without those that are None."""
     return {name: value for name, value in given.items() if value is not None}
 
 
 def options_among(given: dict[str, Any], *classes: type) -> dict[str, Any]:
-    """The options that were given; raises ConfigError for a name that none of the config classes has."""
+    """The options that are not None; raises ConfigError for a name that none of the config classes has."""
     check_names(given, *classes)
     return without_none(given)
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: nobody reads half of one, whatever ends the process that writes it."""
+"""Atomic file writes: a reader sees the complete file or none, even if the writing process is killed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PARTIAL = ".partial-"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside `path`, with its ending, to write to: it takes the place of `path` once all of it is on the disk.
+    """Yield a temporary path next to `path` to write to; it is renamed to `path` once it is synced to disk.
 
-    After an error it is gone, and an older file stays as it was; errors of the system name `path`.
+    After an error the temporary file is removed and an older file at `path` is unchanged; an OSError names `path`.
     """
     partial = partial_of(path)
     try:
@@ -33,18 +33,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def partial_of(path: Path) -> Path:
-    """Where this process writes a file before it takes its place."""
+    """The temporary path that this process writes before it is renamed to the file."""
     return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes were writing into a folder, which nobody else may be writing to now."""
+    """Remove temporary files of killed processes from a folder; no other process may write to it now."""
     for path in folder.glob(f"{PARTIAL}*"):
         path.unlink()
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Sync a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -53,13 +53,13 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, in the place of an older file if there is one."""
+    """Write a text; replaces an older file."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, with NaN and Infinity where there are any."""
+    """Write a value as JSON; NaN and Infinity are written as such."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 

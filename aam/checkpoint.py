@@ -1,7 +1,7 @@
 """Checkpoints on disk: safetensors plus JSON, written atomically, each file checked when it is read; models from them.
 
 A run directory holds `best/` and `last/`; each has `model.safetensors`, `config.json` and, to resume the run,
-`training.safetensors` and `state.json`. No pickle is written or read. A model is rebuilt from nothing but its path.
+`training.safetensors` and `state.json`. No pickle is written or read. Only the path is needed to rebuild a model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MODEL, TRAINING = WEIGHTS, "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
 LAST, BEST = "last", "best"
 FOLD = "fold-"
-FORMAT = 1
+CHECKPOINT_FORMAT = 1
 """Counts up when older code can no longer read a checkpoint."""
 KINDS: dict[str, type[RunnableConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 KIND_OF: dict[type[Any], str] = {config: name for name, config in KINDS.items()}
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is stored: tensors and configuration of the model, and what the run needs to resume."""
+    """Content of a checkpoint: tensors and configuration of the model, and the state to resume the run from."""
 
     config: RunnableConfig
     model: dict[str, Tensor]
@@ -56,7 +56,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder that replaces `folder` once its tensors are written and synced; after an error it is removed."""
+    """Yield an empty folder that replaces `folder` at the end of the block; after an error it is removed."""
     partial, old = partial_folder_of(folder), old_folder_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -78,7 +78,7 @@ def write_about(folder: Path, checkpoint: Checkpoint) -> None:
     """Write state and configuration of a checkpoint beside its tensors."""
     write_json(folder / STATE, checkpoint.state)
     digests = {file: digest(folder / file) for file in (MODEL, TRAINING, STATE)}
-    about = {"format": FORMAT, "kind": KIND_OF[type(checkpoint.config)], "sha256": digests}
+    about = {"format": CHECKPOINT_FORMAT, "kind": KIND_OF[type(checkpoint.config)], "sha256": digests}
     write_json(folder / CONFIG, about | to_dict(checkpoint.config))
 
 
@@ -113,8 +113,8 @@ class Stored:
         return self._read(STATE, read_json)
 
     def _read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Content of a file; raises CheckpointError where its digest is not the recorded one."""
-        content = read_part(self.folder, file, reader)
+        """Content of a file; raises CheckpointError if its digest differs from the recorded one."""
+        content = read_checked(self.folder, file, reader)
         if self.digests is not None:
             found, expected = digest(self.folder / file), str(self.digests.get(file))
             if found != expected:
@@ -133,8 +133,8 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def read_part(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
-    """What `reader` makes of a file of a checkpoint; raises CheckpointError where it fails."""
+def read_checked(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
+    """Read a file of a checkpoint with `reader`; raises CheckpointError if that fails."""
     try:
         return reader(folder / file)
     except (OSError, ValueError, SafetensorError) as error:
@@ -144,15 +144,17 @@ def read_part(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
 
 
 def read_stored(folder: Path) -> Stored:
-    """Read the configuration of a checkpoint folder; `folder.old`, left by a crash between two renames, stands in for a
-    missing one."""
+    """Read the configuration of a checkpoint folder.
+
+    If the folder is missing, `folder.old` is read instead; a crash between two renames leaves that."""
     if not folder.exists() and old_folder_of(folder).exists():
         folder = old_folder_of(folder)
-    about = read_part(folder, CONFIG, read_about)
+    about = read_checked(folder, CONFIG, read_about)
     found = about.pop("format")
-    if found != FORMAT:
+    if found != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{folder / CONFIG}: format {found!r}, expected {FORMAT}: written by another version of aam; update aam"
+            f"{folder / CONFIG}: format {found!r}, expected {CHECKPOINT_FORMAT}: "
+            "written by another version of aam; update aam"
         )
     digests, kind = about.pop("sha256", None), about.pop("kind", "pretrain")
     if kind not in KINDS:
@@ -180,22 +182,22 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def fold_folders(path: Path) -> list[Path]:
-    """The folders of a cross-validated run, one a fold, in order; of another run none."""
+    """The fold folders of a cross-validated run, in order; empty for other runs."""
     return sorted(path.glob(f"{FOLD}*"), key=lambda folder: (len(folder.name), folder.name))
 
 
 def find_members(path: Path) -> list[Path]:
-    """The checkpoints that predict together: one for each fold of a cross-validated run, else the only one."""
+    """The checkpoints whose predictions are averaged: one per fold of a cross-validated run, else the only one."""
     return [find_checkpoint(folder) for folder in fold_folders(path) or [path]]
 
 
 def config_of_encoder(path: Path) -> RunnableConfig:
-    """The configuration of the run whose encoder `open_encoder` takes; no weights are read."""
+    """The configuration of the encoder that `open_encoder` returns; no weights are read."""
     return read_stored(find_members(path)[0]).config
 
 
 class Pretrained(NamedTuple):
-    """What `aam pretrain` wrote."""
+    """Stored configuration of a run of `aam pretrain`."""
 
     model: PretrainModel
     config: PretrainConfig
@@ -206,7 +208,7 @@ class Pretrained(NamedTuple):
 
 
 class Finetuned(NamedTuple):
-    """What `aam train` wrote."""
+    """Stored configuration of a run of `aam train`."""
 
     model: FinetuneModel
     config: FinetuneConfig
@@ -218,21 +220,21 @@ class Finetuned(NamedTuple):
 
 AnyModel = Pretrained | Finetuned
 K = TypeVar("K", Pretrained, Finetuned)
-COMMANDS = {Pretrained: "aam pretrain", Finetuned: "aam train"}
+COMMAND_OF = {Pretrained: "aam pretrain", Finetuned: "aam train"}
 
 
 def build_model(config: RunnableConfig) -> AnyModel:
-    """A model as configured, before it has learned anything."""
+    """Build an untrained model from its configuration."""
     if isinstance(config, FinetuneConfig):
         return Finetuned(FinetuneModel(config), config)
     return Pretrained(PretrainModel(config.model), config)
 
 
 def open_model(path: Path | str) -> AnyModel:
-    """Rebuild a trained model, in evaluation mode, from nothing but a run directory or a checkpoint folder.
+    """Rebuild a trained model, in evaluation mode, from a run directory or a checkpoint folder.
 
-    What `aam pretrain` wrote gives a `PretrainModel`, what `aam train` wrote a `FinetuneModel`; a cross-validated run
-    has one in each of its folders `fold-…`.
+    Returns a `PretrainModel` for a run of `aam pretrain`, a `FinetuneModel` for a run of `aam train`. A cross-validated
+    run has one model in each of its folders `fold-…`.
     """
     stored = read_stored(find_checkpoint(Path(path)))
     opened = build_model(stored.config)
@@ -245,17 +247,17 @@ def open_model(path: Path | str) -> AnyModel:
 
 
 def open_as(kind: type[K], path: Path | str) -> K:
-    """`open_model` of one kind; raises CheckpointError for the other."""
+    """As `open_model`, for one kind of run only; raises CheckpointError for the other kind."""
     opened = open_model(path)
     if isinstance(opened, kind):
         return opened
     raise CheckpointError(
-        f"{path}: found a model of `{COMMANDS[type(opened)]}`, expected one of `{COMMANDS[kind]}`; give such a run"
+        f"{path}: found a model of `{COMMAND_OF[type(opened)]}`, expected one of `{COMMAND_OF[kind]}`; give such a run"
     )
 
 
 def open_predictors(path: Path) -> list[Finetuned]:
-    """The models that predict together; raises CheckpointError for a run of `aam pretrain`."""
+    """The models whose predictions are averaged; raises CheckpointError for a run of `aam pretrain`."""
     return [open_as(Finetuned, folder) for folder in find_members(path)]
 
 
@@ -266,6 +268,6 @@ def open_encoder(path: Path | str) -> tuple[PretrainModel, ModelConfig]:
 
 
 def tensor_error_text(error: Exception) -> str:
-    """One line of an error about many tensors: the first of them and how many there are."""
+    """Error text about many tensors in one line: the first of them and their number."""
     lines = [line.strip() for line in str(error).splitlines()]
     return lines[0] if len(lines) < 3 else f"{lines[1]} ({len(lines) - 1} tensors in all)"

@@ -8,17 +8,17 @@ QUOTED = 40
 """Characters of an id that a message shows."""
 
 
-def cut(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """A text in at most `most` characters, the last of them "…" where it has more."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def quote(text: str) -> str:
     """An id as it stands in a message: quoted, control characters escaped, cut to `QUOTED` characters."""
-    return repr(cut(text, QUOTED))
+    return repr(shorten(text, QUOTED))
 
 
-def few(names: Sequence[str], most: int) -> str:
+def name_few(names: Sequence[str], most: int) -> str:
     """`a, b, c and 5 more`: at most so many of the names."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 

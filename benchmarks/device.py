@@ -29,7 +29,7 @@ from torch import Tensor
 from aam.config import PretrainConfig
 from aam.corpus.dataset import Batch
 from aam.corpus.pretraining import Corpus, open_corpus
-from aam.models.devices import DTYPES, resolve_device
+from aam.models.devices import PRECISION_DTYPES, resolve_device
 from aam.training.run import Weights, build_learner, training_batches
 from aam.training.step import Learner, add_gradients, step
 
@@ -142,7 +142,7 @@ def compare(options: dict[str, Any], device: torch.device, precisions: Sequence[
 @click.option("--table", type=click.Path(path_type=Path), help="Feature table instead of the embedded example.")
 @click.option("--tree", type=click.Path(path_type=Path))
 @click.option("--device", default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(list(DTYPES)), default="bf16", show_default=True)
+@click.option("--precision", type=click.Choice(list(PRECISION_DTYPES)), default="bf16", show_default=True)
 @click.option("--preset", multiple=True, default=["base", "large"], show_default=True)
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--steps", default=20, show_default=True)
@@ -152,7 +152,7 @@ def main(
     steps: int, output: Path | None,
 ) -> None:  # fmt: skip
     """Time the presets on a device, and compare a small model with a CPU."""
-    where, dtype = resolve_device(device), DTYPES[precision]
+    where, dtype = resolve_device(device), PRECISION_DTYPES[precision]
     options = files_of(table, tree) | {"batch_size": batch_size, "precision": precision}
     peak = rate_of_products(dtype, where)
     print(f"{where}, {precision}: products {peak / 1e12:.3g} TFLOP/s")

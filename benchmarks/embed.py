@@ -21,7 +21,7 @@ from reference import Reference, pad
 from step import EQUAL, config_of
 
 from aam.config import PretrainConfig
-from aam.corpus.dataset import ASVDataset, collate_fn, draw_of
+from aam.corpus.dataset import ASVDataset, build_draw, collate_fn
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
@@ -35,7 +35,7 @@ def opened(config: PretrainConfig) -> tuple[Corpus, ASVDataset]:
     """A table and all its samples."""
     corpus = open_corpus(config)
     everyone = np.arange(len(corpus.table.sample_ids))
-    return corpus, corpus.samples(everyone, draw_of(config.data, corpus.depth, config.run.seed))
+    return corpus, corpus.samples(everyone, build_draw(config.data, corpus.depth, config.run.seed))
 
 
 def make_ours(options: dict[str, Any], kept: bool) -> Work:

@@ -126,7 +126,7 @@ def main(
         if (number + 1) % max(1, steps // SCORED) and number + 1 < steps:
             continue
         for name, (model, _) in pupils.items():
-            found = held_out.figures(model)
+            found = held_out.score_heads(model)
             curves[name].append({"step": number + 1} | found)
             print_scores(name, f"step {number + 1}", {figure: found[figure] for figure in FIGURES})
         write(output, "parity", {}, about | {"curves": curves})

@@ -10,8 +10,8 @@ from numpy.lib import format as npy
 from scipy import sparse
 from targets import random_tree
 
-from aam.corpus.prepared import DTYPES
-from aam.corpus.store import FORMAT, write_manifest
+from aam.corpus.prepared import ARRAY_DTYPES
+from aam.corpus.store import CORPUS_FORMAT, write_manifest
 from aam.datasets import example
 from aam.io.table import read_table
 from aam.phylogeny.newick import format_newick
@@ -107,7 +107,7 @@ def simulate(samples: int, asvs: int, folder: Path) -> int:
         "asvs.text": (asvs * 150,), "trees.columns": (asvs,), "trees.order": (asvs,),
         **{f"trees.{part}": (STUDIES * (2 * tips - 1),) for part in ("first", "last", "parent", "length")},
     }  # fmt: skip
-    for name, dtype in DTYPES.items():
+    for name, dtype in ARRAY_DTYPES.items():
         if name in made:
             np.save(folder / f"{name}.npy", np.asarray(made[name]).astype(dtype), allow_pickle=False)
         else:
@@ -119,7 +119,7 @@ def simulate(samples: int, asvs: int, folder: Path) -> int:
         fill["indices"][part], fill["data"][part] = np.sort(drawn, axis=1).ravel(), rng.geometric(0.026, drawn.size)
     arrays = {path.stem: {"bytes": path.stat().st_size, "sha256": ""} for path in folder.glob("*.npy")}
     manifest = {
-        "format": FORMAT, "complete": True, "config": {"max_bp": 150}, "sources": [], "parts": [], "reasons": [],
+        "format": CORPUS_FORMAT, "complete": True, "config": {"max_bp": 150}, "sources": [], "parts": [], "reasons": [],
         "longest": 150, "counts": {}, "arrays": arrays,
     }  # fmt: skip
     write_manifest(folder, manifest)

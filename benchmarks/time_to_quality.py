@@ -59,7 +59,7 @@ class Ours:
         step(self.learner, [batch], min(number, self.horizon - 1), self.horizon)
 
     def score(self) -> tuple[float, float]:
-        figures = self.held_out.figures(self.learner.model)
+        figures = self.held_out.score_heads(self.learner.model)
         return figures["unifrac_r2"], figures["nucleotide_accuracy"]
 
 

@@ -28,7 +28,7 @@ from aam.workflows.inspect_stages import (
     inspect_tokens,
     report_notes,
 )
-from aam.workflows.workbench import Inspection, Workbench, first_of
+from aam.workflows.workbench import Inspection, Workbench, name_first
 
 
 @click.command()
@@ -61,7 +61,7 @@ def take_steps(bench: Workbench, groups: list[list[Batch]]) -> Iterator[Inspecti
         report = locate(learner.model, update, label=bench.names(batches))
         data = [check(bench, batch) for batch in batches for check in (inspect_tokens, inspect_packing)]
         checks = [*data, *inspect_stages(report), inspect_update(report), inspect_operations(report)]
-        fault = first_of(f"{check.step}: {check.fault}" for check in checks if check.fault)
+        fault = name_first(f"{check.step}: {check.fault}" for check in checks if check.fault)
         slots, distinct = sum(int(batch.valid.sum()) for batch in batches), sum(len(batch.asvs) for batch in batches)
         name = f"limit {bench.config.data.token_limit} x {len(batches)}, step {number + 1}"
         yield Inspection(name, f"{slots} slots, {distinct} ASVs", describe_step(report), fault)
@@ -82,7 +82,7 @@ def inspect_update(report: Report) -> Inspection:
     """Gradients arrived finite and the step left finite weights."""
     wrong = [f"the gradient of {name} is not finite" for name in report.bad_gradients]
     wrong += [f"{name} is no longer finite" for name in report.spoilt_parameters]
-    return Inspection("update", "gradients and weights", describe_step(report), first_of(wrong))
+    return Inspection("update", "gradients and weights", describe_step(report), name_first(wrong))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from aam.models.attention_pooling import AttentionPooling
 from aam.models.layers import Transformer
 from aam.training.step import score
 from aam.workflows.inspect_stages import inspect_packing, inspect_tokens
-from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
+from aam.workflows.workbench import Inspection, Workbench, flat_indices, name_first
 
 
 @click.command()
@@ -73,10 +73,10 @@ def inspect_keys(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
         empty = [
             names(Place(path, call, "forward", tuple(states.shape), row)) or f"row {row} of call {call}"
             for call, (states, valid) in enumerate(calls)
-            for row in ([] if valid is None else places_of(~valid.any(dim=-1)))
+            for row in ([] if valid is None else flat_indices(~valid.any(dim=-1)))
         ]
         found = f"{sum(len(states) for states, _ in calls)} rows, {len(empty)} without a key"
-        yield Inspection("keys", path, found, first_of(f"{path} is handed {name} without a key" for name in empty))
+        yield Inspection("keys", path, found, name_first(f"{path} is handed {name} without a key" for name in empty))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from aam.cli.debugging import print_inspections, run_script, script_workbench, w
 from aam.corpus.dataset import Batch
 from aam.workflows.inspect_batches import compare_targets, compare_with_table
 from aam.workflows.inspect_stages import inspect_tokens
-from aam.workflows.workbench import Inspection, Workbench, first_of
+from aam.workflows.workbench import Inspection, Workbench, name_first
 
 WORKERS = 2
 """Processes that assemble batches for the comparison, where --num-workers does not say otherwise."""
@@ -56,7 +56,7 @@ def compare_epochs(bench: Workbench, epochs: int) -> Iterator[Inspection]:
         faults += [f"epoch {epoch} repeats the order of epoch {orders.index(order)}"] if order in orders else []
         orders.append(order)
         found = f"{len(set(order))} of {len(bench.batches.samples)} samples"
-        yield Inspection("order", f"epoch {epoch}", found, first_of(faults))
+        yield Inspection("order", f"epoch {epoch}", found, name_first(faults))
 
 
 def compare_workers(bench: Workbench, workers: int) -> Inspection:
@@ -69,7 +69,7 @@ def compare_workers(bench: Workbench, workers: int) -> Inspection:
         for name in differing_fields(batch, bench.batches[number])
     ]
     what = f"batches {start} to {start + STREAMED - 1}"
-    return Inspection("workers", what, f"{workers} processes against this one", first_of(differing))
+    return Inspection("workers", what, f"{workers} processes against this one", name_first(differing))
 
 
 def differing_fields(one: Batch, other: Batch) -> list[str]:

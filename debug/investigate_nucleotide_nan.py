@@ -18,7 +18,7 @@ from aam.corpus.dataset import Batch
 from aam.health import format_stats, locate
 from aam.health.tracing import Place
 from aam.workflows.inspect_stages import inspect_operations, inspect_pass, report_notes
-from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
+from aam.workflows.workbench import Inspection, Workbench, flat_indices, name_first
 
 
 @click.command()
@@ -46,7 +46,7 @@ def investigate(bench: Workbench, batch: Batch, number: int = 0) -> int:
 
 def inspect_every_slot(bench: Workbench, batch: Batch, number: int) -> int:
     """The padded view [B, S, L, 6] of all nucleotides: finite where an ASV is, zeros where none is."""
-    encoder, names, present = bench.learner.model.asv_encoder.eval(), bench.names([batch]), places_of(batch.valid)
+    encoder, names, present = bench.learner.model.asv_encoder.eval(), bench.names([batch]), flat_indices(batch.valid)
     tokens = (batch.tokens[batch.index] * batch.valid[..., None]).to(bench.learner.device)
 
     def packed(place: Place) -> str | None:
@@ -58,11 +58,11 @@ def inspect_every_slot(bench: Workbench, batch: Batch, number: int) -> int:
     if report.result is not None:
         nucleotides = report.result[1].cpu()
         slots = nucleotides.flatten(2)
-        bad = [f"{names.slot(batch, slot)} is not finite" for slot in places_of(~slots.isfinite().all(dim=-1))]
+        bad = [f"{names.slot(batch, slot)} is not finite" for slot in flat_indices(~slots.isfinite().all(dim=-1))]
         filled = (slots != 0).any(dim=-1) & ~batch.valid
-        bad += [f"{names.slot(batch, slot)} is not zero" for slot in places_of(filled)]
+        bad += [f"{names.slot(batch, slot)} is not zero" for slot in flat_indices(filled)]
         what = f"[B, S, L, 6] = {list(nucleotides.shape)}"
-        checks.insert(0, Inspection("nucleotides", what, format_stats(nucleotides), first_of(bad)))
+        checks.insert(0, Inspection("nucleotides", what, format_stats(nucleotides), name_first(bad)))
     return print_inspections(
         f"batch {number}: nucleotides of every slot, padding included", checks, report_notes(report)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from aam.cli import group
-from aam.cli.options import by_heading
+from aam.cli.options import group_by_heading
 
 OWN = "Options"
 """Heading of what only this command has."""
@@ -56,7 +56,7 @@ def rows_of(command: click.Command, context: click.Context) -> dict[str, list[st
     """Heading -> lines of the table of its options."""
     return {
         heading: [row(option) for option in options if option in command.params and not option.hidden]
-        for heading, options in by_heading(command, context).items()
+        for heading, options in group_by_heading(command, context).items()
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from aam.config import FinetuneConfig, from_options
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import Draw
-from aam.corpus.label_schema import encode, fit_schema
+from aam.corpus.label_schema import encode_labels, fit_schema
 from aam.corpus.study import Study, open_study
 from aam.training.finetune import Start, build_target_learner
 from aam.training.step import Learner
@@ -32,7 +32,7 @@ def built(**options: Any) -> Built:
     schema = fit_schema(study.labels, config.target, study.classes, study.depth)
     config = dataclasses.replace(config, schema=schema)
     rows, draw = np.arange(len(study.labels.sample_ids)), Draw(study.depth, 64, "abundance", 0)
-    labels = encode(study.labels, schema)
+    labels = encode_labels(study.labels, schema)
     batches = LabelledBatches(study.samples(rows, draw), config.optim.batch_size, labels)
     learner = build_target_learner(config, batches, Start(None, None), torch.device("cpu"))
     return Built(config, learner, batches, study)

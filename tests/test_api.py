@@ -13,7 +13,7 @@ import pytest
 
 import aam
 from aam.cli import COMMANDS, group
-from aam.config import FinetuneConfig, PretrainConfig, groups, options
+from aam.config import FinetuneConfig, PretrainConfig, group_classes, option_fields
 from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer
 
@@ -26,7 +26,10 @@ def test_the_package_shows_its_public_names_alone() -> None:
 def test_every_function_is_a_command_and_takes_its_options() -> None:
     """What has a parameter of its own has the name of an option, or of the click parameter that stands for one."""
     known = {
-        name for cls in (PretrainConfig, FinetuneConfig) for part in groups(cls).values() for name in options(part)
+        name
+        for cls in (PretrainConfig, FinetuneConfig)
+        for part in group_classes(cls).values()
+        for name in option_fields(part)
     }
     for name in ("baseline", "distance", "embed", "explain", "predict", "pretrain", "train"):
         assert name in COMMANDS

@@ -1,7 +1,7 @@
 """The command line: `aam COMMAND ...`.
 
-A command is a module of this package with an attribute `command`. It is imported only when it runs, and its help line
-stands here, because importing torch for `aam --help` would take seconds.
+Each command is a module of this package with an attribute `command`. It is imported only when it runs, because
+importing torch takes seconds. Therefore the help lines for `aam --help` are listed here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each imported when it is asked for."""
+    """Commands by name; each is imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -55,14 +55,14 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is meant; a misspelt one is answered with its like, a file given twice is refused."""
+        """Find the command; for a misspelt name suggest a similar one, and refuse a path that is given twice."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             from aam.config import suggest
 
             ctx.fail(f"No such command {args[0]!r}{suggest(args[0], COMMANDS) or '.'}")
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
-            refuse_repeated(command, click.Context(command, ctx, name), rest)
+            refuse_repeated_paths(command, click.Context(command, ctx, name), rest)
         return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,10 +70,10 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def refuse_repeated(command: click.Command, ctx: click.Context, arguments: Sequence[str]) -> None:
-    """Raise `UsageError` for a path that is given again where one is expected: the last alone would count, in silence.
+def refuse_repeated_paths(command: click.Command, ctx: click.Context, arguments: Sequence[str]) -> None:
+    """Raise `UsageError` if a path option that takes one value is given twice: click would silently use the last.
 
-    Other options may be repeated, as in scripts that add to a line of their own.
+    Other options may be repeated: scripts append options to a fixed command line.
     """
     _, _, order = command.make_parser(ctx).parse_args(list(arguments))
     for option in order:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process); return the exit code. Errors are one line on stderr."""
     options = {"debug": False}
     try:
-        with without_variable("MPLBACKEND"):
+        with hide_variable("MPLBACKEND"):
             code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
     except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the user gets one line and a code
         if options["debug"]:
@@ -124,11 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def without_variable(name: str) -> Iterator[None]:
+def hide_variable(name: str) -> Iterator[None]:
     """Hide an environment variable in this block.
 
-    MPLBACKEND names where matplotlib shows figures. A notebook sets it for its children, where it ends the import of
-    matplotlib if the notebook's own packages are not installed; commands write figures to files alone.
+    MPLBACKEND names the display that matplotlib uses. A notebook sets it for its child processes. There the import of
+    matplotlib fails if the packages of the notebook are not installed. Commands only write figures to files.
     """
     value = os.environ.pop(name, None)
     try:
@@ -139,10 +139,10 @@ def without_variable(name: str) -> Iterator[None]:
 
 
 def explain_error(error: Exception) -> tuple[str, int]:
-    """One line for the user, and the exit code; what neither the user nor the machine did is a bug of ours."""
+    """One line for the user, and the exit code; an unexpected error is reported as a bug of `aam`."""
     if isinstance(error, click.Abort):
         return "Interrupted.", INTERRUPTED
-    if (known := refused_options(error) or expected_error(error)) is not None:
+    if (known := explain_option_error(error) or expected_error(error)) is not None:
         return f"Error: {known[0]}", known[1]
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
@@ -151,8 +151,8 @@ def explain_error(error: Exception) -> tuple[str, int]:
     ), FAILED
 
 
-def refused_options(error: Exception) -> tuple[str, int] | None:
-    """Text and exit code of options that click refused, None for any other error."""
+def explain_option_error(error: Exception) -> tuple[str, int] | None:
+    """Text and exit code of an error that click raised for options, None for any other error."""
     if not isinstance(error, click.ClickException):
         return None
     context = error.ctx if isinstance(error, click.UsageError) else None

@@ -1,4 +1,4 @@
-"""`aam baseline`: what a metadata column is predicted with when nothing is pretrained, on the same folds."""
+"""`aam baseline`: predict a metadata column with standard methods, on the same folds as a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from aam.cli.terminal import TERMINAL
 from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options
 from aam.errors import ConfigError
 
-INPUTS = (
+INPUT_OPTIONS = (
     *("table", "tree", "sequences", "example", "metadata", "group_column", "validation_fraction"),
     *("validation_samples", "rarefy_depth", "max_missing"),
 )
-TARGET = ("target", "task", "where", "class_order")
-FOLDS = ("folds", "leave_one_group_out", "stratify", "label_fraction")
+TARGET_OPTIONS = ("target", "task", "where", "class_order")
+FOLD_OPTIONS = ("folds", "leave_one_group_out", "stratify", "label_fraction")
 """The options that matter here."""
 WITH_MODEL = ("tree", "max_missing")
 """Those that may be given beside --model."""
 
 
 @click.command("baseline", cls=HeadedCommand)
-@add_options(fields_of(DataConfig, INPUTS), "Data")
-@add_options(fields_of(TargetConfig, TARGET), "Target")
-@add_options(fields_of(FoldConfig, FOLDS) | fields_of(RunConfig, ("seed",)), "Folds")
+@add_options(fields_of(DataConfig, INPUT_OPTIONS), "Data")
+@add_options(fields_of(TargetConfig, TARGET_OPTIONS), "Target")
+@add_options(fields_of(FoldConfig, FOLD_OPTIONS) | fields_of(RunConfig, ("seed",)), "Folds")
 @click.option(
     "--model", type=PATH, help="Run directory of `aam train`: use its data and folds, and compare with its predictions."
 )
@@ -60,16 +60,16 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
         )
     with TERMINAL.stage("starting"):
         from aam.io.output import refuse_existing
-        from aam.training.manifest import run_of
-        from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES, Runs, baseline, recorded_config
+        from aam.training.manifest import find_run_folder
+        from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES_FILE, Runs, baseline, recorded_config
 
         if model is not None:
-            model = run_of(model)
+            model = find_run_folder(model)
             folder = output or model
         config = from_options(FinetuneConfig, asked) if model is None else recorded_config(model, asked)
-    for name in (BASELINES, BASELINE_PREDICTIONS):
+    for name in (BASELINES_FILE, BASELINE_PREDICTIONS):
         refuse_existing(folder / name)
     found = baseline(config, Runs(model, against), TERMINAL)
     found.write(folder)
     click.echo(found.text())
-    click.echo(f"  metrics      {folder / BASELINES}")
+    click.echo(f"  metrics      {folder / BASELINES_FILE}")

@@ -1,4 +1,4 @@
-"""What the scripts in `debug/` share: their options, tables of inspections, and exit codes."""
+"""Shared code of the scripts in `debug/`: options, tables of inspections, and exit codes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rich.table import Table
 from aam.cli import explain_error
 from aam.cli.options import PATH, add_options
 from aam.cli.terminal import TERMINAL
-from aam.config import PretrainConfig, groups, options
+from aam.config import PretrainConfig, group_classes, option_fields
 from aam.errors import FAILED
 from aam.workflows.workbench import Inspection, Workbench, open_workbench
 
-F = TypeVar("F", bound=Callable[..., Any])
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 COMMON = ("table", "tree", "sequences", "unifrac_matrix", "batch_size", "preset", "seed", "device")
 """Options of `aam pretrain` that every script takes."""
 batches_option = click.option(
@@ -27,11 +27,15 @@ batches_option = click.option(
 )
 
 
-def workbench_options(*names: str) -> Callable[[F], F]:
-    """Options of a command: those all share, further ones of `aam pretrain` by name, and a checkpoint to look into."""
+def workbench_options(*names: str) -> Callable[[FunctionT], FunctionT]:
+    """Add options to a command: the common ones, those of `aam pretrain` named here, and --checkpoint."""
 
-    def decorate(function: F) -> F:
-        known = {name: found for group in groups(PretrainConfig).values() for name, found in options(group).items()}
+    def decorate(function: FunctionT) -> FunctionT:
+        known = {
+            name: found
+            for group in group_classes(PretrainConfig).values()
+            for name, found in option_fields(group).items()
+        }
         text = "Look into this trained run, on its own data unless a table is given; without it, into a fresh model."
         function = click.option("--model", type=PATH, help=text)(function)
         return add_options({name: known[name] for name in (*COMMON, *names)})(function)
@@ -40,14 +44,14 @@ def workbench_options(*names: str) -> Callable[[F], F]:
 
 
 def script_workbench(model: Path | None, **given: Any) -> Workbench:
-    """The workbench that the options of a script describe; without a run and without a table, of the example."""
+    """Open the workbench for the options of a script; without a run and a table, on the embedded example."""
     asked = {name: value for name, value in given.items() if value is not None}
     example = {} if model is not None else {"example": "table" not in asked}
     return open_workbench(model, example | asked, TERMINAL)
 
 
 def print_inspections(title: str, inspections: Sequence[Inspection], notes: Sequence[str] = ()) -> int:
-    """Print inspections as a table, their faults, and the notes; return the exit code, 1 where there is a fault."""
+    """Print inspections as a table, their faults, and the notes; return the exit code: 1 if there is a fault."""
     table = Table(title=title, title_justify="left")
     for column in ("step", "looked at", "found", ""):
         table.add_column(column, overflow="fold")
@@ -66,7 +70,7 @@ def print_inspections(title: str, inspections: Sequence[Inspection], notes: Sequ
 
 
 def run_script(command: click.Command) -> NoReturn:
-    """Run a script's command: 0 all is well, 1 something is wrong, 2 refused input; an error is one line on stderr."""
+    """Run a script's command and return its exit code: 0 no fault, 1 a fault, 2 unusable input (one line on stderr)."""
     try:
         code = command.main(standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - the last resort, as in aam.cli.main

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
-from aam.config import DataConfig, part_of
+from aam.config import DataConfig, from_some
 from aam.config.apply import DistanceConfig, Inputs
 from aam.text import counted, table_text
 
@@ -40,7 +40,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.io.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
 
     started, asked = time.monotonic(), option_values(options)
-    inputs, config = Inputs.of(model_path, asked), part_of(DistanceConfig, asked)
+    inputs, config = Inputs.of(model_path, asked), from_some(DistanceConfig, asked)
     true, figures = output.with_suffix(f".true{output.suffix}"), output.with_suffix(".json")
     faith_pd, with_tree = output.with_suffix(".faith_pd.tsv"), inputs.data.tree is not None or inputs.data.example
     check_output(output, MATRIX_SUFFIXES)

@@ -1,4 +1,4 @@
-"""`aam embed`: coordinates of samples and ASVs under a trained model."""
+"""`aam embed`: embeddings of samples and ASVs by a trained model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, fields_of, model_command, option_values
-from aam.config import part_of
+from aam.config import from_some
 from aam.config.apply import EmbedConfig, Inputs
 from aam.text import counted
 
@@ -31,7 +31,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.io.output import check_embedding_output
 
     started, asked = time.monotonic(), option_values(options)
-    inputs, config = Inputs.of(model_path, asked), part_of(EmbedConfig, asked)
+    inputs, config = Inputs.of(model_path, asked), from_some(EmbedConfig, asked)
     check_embedding_output(output)
     with TERMINAL.stage("starting"):
         from aam.workflows.embed import embed

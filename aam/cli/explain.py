@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
-from aam.config import DataConfig, part_of
+from aam.config import DataConfig, from_some
 from aam.config.apply import ExplainConfig, Inputs
-from aam.text import cut, table_text
+from aam.text import shorten, table_text
 
 if TYPE_CHECKING:
     from aam.workflows.explain import Drivers
 
-LEADING = 10
+ROWS_PRINTED = 10
 """ASVs on the terminal."""
-WIDTH = 40
+ID_WIDTH = 40
 """Characters of an id on the terminal."""
 
 
@@ -43,7 +43,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     from aam.io.output import check_output, new_file
 
     started, asked = time.monotonic(), option_values(options)
-    inputs, config = Inputs.of(model_path, asked), part_of(ExplainConfig, asked)
+    inputs, config = Inputs.of(model_path, asked), from_some(ExplainConfig, asked)
     picture, figures = output.with_suffix(".png"), output.with_suffix(".json")
     for file, suffix in ((output, ".tsv"), (picture, ".png"), (figures, ".json")):
         check_output(file, [suffix])
@@ -54,7 +54,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     with new_file(output) as partial:
         drivers.table.to_csv(partial, sep="\t", float_format="%.6g")
     about = {"explained": drivers.explained, "models": drivers.models, "explained_samples": found.explained_samples}
-    write_json(figures, about | {"deletion": found.deletion_figures()})
+    write_json(figures, about | {"deletion": found.deletion_table()})
     again = "the same command with another --output makes it again"
     with TERMINAL.optional(str(picture), again), new_file(picture) as partial:
         from aam.report.target_figures import plot_explanation
@@ -68,11 +68,11 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 def leading_text(found: Drivers) -> str:
     """The leading ASVs, and the check by deletion, for the terminal."""
     rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
-    for row in found.table.head(LEADING).itertuples():  # ids of one primer begin alike: the table has the rank too
+    for row in found.table.head(ROWS_PRINTED).itertuples():  # ids of one primer begin alike: the table has the rank too
         numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
-        rows.append([cut(str(row.Index), WIDTH), *numbers, f"{row.share:.2%}"])
+        rows.append([shorten(str(row.Index), ID_WIDTH), *numbers, f"{row.share:.2%}"])
     changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
-    for count, figures in found.explanation.deletion_figures().items():
+    for count, figures in found.explanation.deletion_table().items():
         mean, times = figures["mean_change"], figures["times_random"]
         ratio = "–" if times is None else f"{times:.1f}"
         changes.append([count, f"{mean['integrated gradients']:.4f}", f"{mean['random']:.4f}", ratio])

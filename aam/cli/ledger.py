@@ -1,4 +1,4 @@
-"""`aam ledger`: what a run lost, and whether two runs lost the same."""
+"""`aam ledger`: the samples and ASVs that a run lost, and whether two runs lost the same ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aam.cli.options import PATH
-from aam.text import few
+from aam.text import name_few
 
 if TYPE_CHECKING:
     from aam.health.ledger import Ledger, Loss
@@ -28,7 +28,7 @@ ITEM = click.option(
 
 
 class ShowUnlessNamed(click.Group):
-    """A group whose command `show` runs where none is named: `aam ledger RUN`."""
+    """A group that runs `show` if no command is named: `aam ledger RUN`."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -112,13 +112,14 @@ def _show_reasons(ledger: Ledger) -> None:
     for (stage, item, reason), losses in by_reason.items():
         planned = " (asked for)" if losses[0].planned else ""
         click.echo(
-            f"{stage}: {len(losses):,} {item}s: {reason}{planned}: {few([loss.id for loss in losses], LINES_SHOWN)}"
+            f"{stage}: {len(losses):,} {item}s: {reason}{planned}: "
+            f"{name_few([loss.id for loss in losses], LINES_SHOWN)}"
         )
         _show_nan("  NaN", nan_counts(losses))
 
 
 def _show_nan(title: str, counts: Mapping[str, int]) -> None:
-    """Counts of NaN, each read as whole rows of a tensor where possible, e.g. of the hidden size."""
+    """Print the counts of NaN; where possible each as a number of whole tensor rows, e.g. of the hidden size."""
     from aam.health.stats import explain_count
 
     for name, count in list(counts.items())[:LINES_SHOWN]:

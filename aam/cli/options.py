@@ -1,4 +1,4 @@
-"""From config fields to click options and back: the only bridge between the two."""
+"""Conversion of config fields to click options and back; no other module does this."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from aam import config as settings
 from aam.config.apply import ApplyConfig
 from aam.errors import ConfigError
 
-C = TypeVar("C", settings.PretrainConfig, settings.FinetuneConfig)
-F = TypeVar("F", bound=Callable[..., Any])
+RunnableT = TypeVar("RunnableT", settings.PretrainConfig, settings.FinetuneConfig)
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
@@ -24,7 +24,7 @@ Fields = dict[str, tuple[dataclasses.Field, Any]]
 
 
 class Headed(click.Option):
-    """An option that stands under a heading of the help."""
+    """An option with the heading under which the help lists it."""
 
     def __init__(self, *declarations: Any, heading: str, **attributes: Any):
         super().__init__(*declarations, **attributes)
@@ -32,15 +32,15 @@ class Headed(click.Option):
 
 
 class HeadedCommand(click.Command):
-    """A command whose help has its options under their headings; those without one come first."""
+    """A command whose help groups the options by heading; those without heading come first."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for heading, options in by_heading(self, ctx).items():
+        for heading, options in group_by_heading(self, ctx).items():
             with formatter.section(heading):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
 
 
-def by_heading(command: click.Command, ctx: click.Context) -> dict[str, list[click.Option]]:
+def group_by_heading(command: click.Command, ctx: click.Context) -> dict[str, list[click.Option]]:
     """Heading -> options of a command, in the order of its help."""
     found: dict[str, list[click.Option]] = {"Options": []}
     for option in command.get_params(ctx):
@@ -49,15 +49,15 @@ def by_heading(command: click.Command, ctx: click.Context) -> dict[str, list[cli
     return found
 
 
-def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]:
+def config_options(cls: type, without: Collection[str] = ()) -> Callable[[FunctionT], FunctionT]:
     """Decorate a command with one option for every option field of a whole-run config class, and --config.
 
-    Options named in `without` mean nothing to the command.
+    Options named in `without` are left out: the command does not use them.
     """
 
-    def decorate(function: F) -> F:
-        headings = settings.titles(cls)
-        for part, group in reversed(settings.groups(cls).items()):
+    def decorate(function: FunctionT) -> FunctionT:
+        headings = settings.group_titles(cls)
+        for part, group in reversed(settings.group_classes(cls).items()):
             known = {name: field for name, field in fields_of(group).items() if name not in without}
             function = add_options(known, headings.get(part, ""))(function)
         text = "YAML file with options as keys; options on the command line override it."
@@ -68,30 +68,32 @@ def config_options(cls: type, without: Collection[str] = ()) -> Callable[[F], F]
 
 def fields_of(cls: type, names: Collection[str] | None = None) -> Fields:
     """Option fields of a config class, all or those named, with their types."""
-    known = settings.options(cls)
+    known = settings.option_fields(cls)
     return {name: known[name] for name in (known if names is None else names)}
 
 
-def add_options(known: Fields, heading: str = "Options") -> Callable[[F], F]:
+def add_options(known: Fields, heading: str = "Options") -> Callable[[FunctionT], FunctionT]:
     """Decorate a command with one option for each of these fields."""
 
-    def decorate(function: F) -> F:
+    def decorate(function: FunctionT) -> FunctionT:
         for name, (field, hint) in reversed(known.items()):
-            function = one_option(name, field, hint, heading)(function)
+            function = build_option(name, field, hint, heading)(function)
         return function
 
     return decorate
 
 
-def one_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -> Callable[[F], F]:
-    """The click option of one field; its value is None where it was not given."""
+def build_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -> Callable[[FunctionT], FunctionT]:
+    """The click option of one field; its value is None if the user did not give it."""
     shown = describe_default(field.default)
     text = field.metadata["help"] + shown
     if isinstance(hint, types.UnionType):
         hint = next(choice for choice in typing.get_args(hint) if choice is not types.NoneType)
     if hint is bool:
         spelling = (
-            settings.flag(name) if field.default is False else f"{settings.flag(name)}/--no-{name.replace('_', '-')}"
+            settings.option_flag(name)
+            if field.default is False
+            else f"{settings.option_flag(name)}/--no-{name.replace('_', '-')}"
         )
         return click.option(spelling, name, cls=Headed, heading=heading, is_flag=True, default=None, help=text)
     several = typing.get_origin(hint) is tuple
@@ -101,7 +103,7 @@ def one_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -> 
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
     looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
-    return click.option(settings.flag(name), name, type=kind, multiple=several, **looks)
+    return click.option(settings.option_flag(name), name, type=kind, multiple=several, **looks)
 
 
 def describe_default(default: Any) -> str:
@@ -127,7 +129,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def option_values(options: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
-    """The option values a user gave: the config file's, overruled by the command line's."""
+    """The option values that the user gave: those of the config file, overridden by the command line."""
     from_file = {} if config_file is None else read_config_file(config_file)
     for name in from_file:
         if name not in options:
@@ -149,8 +151,8 @@ model_option = click.option(
 )
 
 
-def model_command(extra: Fields) -> Callable[[F], F]:
-    """Decorate a command with --model, the options of every such command, and `extra` ones."""
+def model_command(extra: Fields) -> Callable[[FunctionT], FunctionT]:
+    """Decorate a command with --model, the options that all commands with --model share, and the `extra` ones."""
     known = fields_of(settings.DataConfig, ("table", "sequences", "example"))
     known |= extra | fields_of(ApplyConfig) | fields_of(settings.RunConfig, ("seed", "device"))
     return lambda function: model_option(add_options(known)(function))

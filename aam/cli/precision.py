@@ -1,4 +1,4 @@
-"""`aam precision`: where does a model leave the range of half precision, and what would help?"""
+"""`aam precision`: find values of a model that are outside the range of half precision, and a remedy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from aam.config import PretrainConfig
     "--batch", type=click.IntRange(0), default=0, show_default=True, help="Number of the training batch to use."
 )
 def command(run: Path | None, config_file: Path | None, batch: int, **values: Any) -> None:
-    """Find where a model leaves the range of fp16 and bf16: predict it from one pass in fp32, then confirm it.
+    """Find where the values of a model are too large or too small for fp16 and bf16.
 
-    RUN is the run directory of a pretraining; its own data are used unless --table is given. Without RUN, a new model
-    with the options of `aam pretrain` is checked.
+    The places are predicted from one forward pass in fp32, and confirmed by passes in half precision. RUN is the run
+    directory of `aam pretrain`; its own data are used unless --table is given. Without RUN, a new model with the
+    options of `aam pretrain` is checked.
 
     \b
     Examples: aam precision aam-run

@@ -1,4 +1,4 @@
-"""`aam predict`: what a fine-tuned model says of the samples of any table."""
+"""`aam predict`: predictions of a fine-tuned model for the samples of a table."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, add_options, fields_of, option_values
-from aam.config import DataConfig, PredictConfig, RunConfig, part_of
+from aam.config import DataConfig, PredictConfig, RunConfig, from_some
 from aam.errors import ConfigError
 from aam.text import counted
 
-INPUTS = ("table", "sequences", "example", "metadata")
+INPUT_OPTIONS = ("table", "sequences", "example", "metadata")
 """The options of `DataConfig` that matter here."""
-RUN = ("seed", "device")
+RUN_OPTIONS = ("seed", "device")
 
 
 @click.command("predict")
-@add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUTS) | fields_of(RunConfig, RUN))
+@add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUT_OPTIONS) | fields_of(RunConfig, RUN_OPTIONS))
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
-    """Predict the target of a model of `aam train` for the samples of a table, with its uncertainty.
+    """Predict the target for the samples of a table with a model of `aam train`; gives the uncertainty too.
 
     Numbers are written with a prediction interval, classes with calibrated probabilities; both are calibrated on
-    held-out samples. Metadata is needed only for covariates; if it has the target too, the predictions are scored.
+    held-out samples. Metadata is needed only for covariates; if it also has the target, the predictions are scored.
     Samples that cannot be predicted are listed with the reason in predictions.refused.tsv, next to the output.
 
     \b
@@ -34,7 +34,7 @@ def command(output: Path, **values: Any) -> None:
     from aam.io.output import check_output, new_file, refuse_existing
 
     asked = option_values(values)
-    config, data, run = part_of(PredictConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
+    config, data, run = from_some(PredictConfig, asked), from_some(DataConfig, asked), from_some(RunConfig, asked)
     if config.model is None:
         raise ConfigError("no model; give --model RUN, the output directory of `aam train`")
     check_output(output, (".tsv",))

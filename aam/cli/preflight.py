@@ -1,4 +1,4 @@
-"""`aam preflight`: will this configuration learn from these data?"""
+"""`aam preflight`: check that a configuration can learn from the data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from aam.config import PretrainConfig, from_options
     "--seconds", type=float, default=60.0, show_default=True, help="Time limit of all checks together, in seconds."
 )
 def command(config_file: Path | None, seconds: float, **options: Any) -> None:
-    """Check before a pretraining that it can learn.
+    """Check that a model can learn from the data, before pretraining starts.
 
     The checks cover initial losses, gradients, updates, agreement of training and evaluation mode, and whether the
-    model can learn four samples. Takes the options of `aam pretrain`. Exit code 0: no fault found; 3: a check failed.
+    model can learn four samples. The options are those of `aam pretrain`. Exit code 0: no fault found; 3: one found.
 
     \b
     Examples: aam preflight --example
@@ -38,7 +38,7 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
 
 
 def refuse(failed: Any, remedy: str = "") -> None:
-    """Raise NonFiniteError (exit code 3) for the first of these checks, which found a fault."""
+    """Raise NonFiniteError (exit code 3) if there are failed checks; see `aam.workflows.checks.refuse_failed`."""
     from aam.workflows.checks import refuse_failed
 
     refuse_failed(failed, remedy)

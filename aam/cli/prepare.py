@@ -1,4 +1,4 @@
-"""`aam prepare`: tables and trees joined into a corpus that opens at once."""
+"""`aam prepare`: join tables and trees into a corpus that opens in milliseconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
     """
     asked = option_values(values)
     if verify is not None and output is None and not asked:
-        check(verify)
+        verify_corpus(verify)
         return
     if verify is not None or output is None:
         raise ConfigError("give tables, trees and --output FOLDER to prepare, or --verify FOLDER alone to check")
@@ -40,18 +40,18 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
 
     started = time.monotonic()
     store = prepare(from_dict(PrepareConfig, asked), output, TERMINAL.say)
-    click.echo(f"{contents(store.manifest['counts'])}: {output} ({time.monotonic() - started:.1f} s)")
+    click.echo(f"{describe_corpus(store.manifest['counts'])}: {output} ({time.monotonic() - started:.1f} s)")
 
 
-def check(folder: Path) -> None:
-    """Compare every file with its digest in the manifest."""
+def verify_corpus(folder: Path) -> None:
+    """Compare every file of a corpus with its digest in the manifest."""
     from aam.corpus.store import open_store
 
     store = open_store(folder)
     files = sum(1 for _ in store.check())
-    click.echo(f"{contents(store.manifest['counts'])}: {folder}: {files} files as they were written")
+    click.echo(f"{describe_corpus(store.manifest['counts'])}: {folder}: {files} files as they were written")
 
 
-def contents(counts: dict[str, int]) -> str:
-    """What a corpus holds, in words."""
+def describe_corpus(counts: dict[str, int]) -> str:
+    """Describe the content of a corpus in words."""
     return ", ".join(f"{counts[name]:,} {name}" for name in ("samples", "ASVs", "studies", "trees"))

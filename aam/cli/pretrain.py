@@ -1,4 +1,4 @@
-"""`aam pretrain`: learn from a feature table and a tree, without labels."""
+"""`aam pretrain`: pretrain an encoder on a feature table and a tree, without labels."""
 
 from __future__ import annotations
 

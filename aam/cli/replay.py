@@ -1,4 +1,4 @@
-"""`aam replay`: make a step of a run again, to the last bit, and look into it."""
+"""`aam replay`: repeat a training step of a run bit for bit, and find its fault."""
 
 from __future__ import annotations
 
@@ -48,4 +48,4 @@ def command(bundle: Path, locate: bool, device: str) -> int:
     for row in found.rows:
         click.echo(f"{row.name:<15}{row.recorded:<18}{row.again:<18}{'same bits' if row.same else 'DIFFERENT'}")
     click.echo("the weights were not updated, then and now" if not again.updated else "the weights were updated")
-    return 0 if found.same else 1
+    return 0 if found.is_identical else 1

@@ -38,8 +38,8 @@ def command(run: Path, output: Path | None, **options: Any) -> None:
     with TERMINAL.stage("opening the run"):
         from aam.report.build import report_run
         from aam.report.record import ReportOptions
-        from aam.training.manifest import run_of
+        from aam.training.manifest import find_run_folder
 
-        run = run_of(run)
+        run = find_run_folder(run)
         written = report_run(run, ReportOptions(**options), output, TERMINAL)
     click.echo(f"report of {run}: {written}")

@@ -1,4 +1,4 @@
-"""What a waiting user sees: everything but results goes to stderr."""
+"""Messages and progress of the command line, on stderr; only results go to stdout."""
 
 from __future__ import annotations
 

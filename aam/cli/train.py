@@ -1,4 +1,4 @@
-"""`aam train`: learn a metadata column from a table, with or without a pretrained encoder."""
+"""`aam train`: train a model that predicts a metadata column, with or without a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from aam.cli.options import HeadedCommand, config_options, option_values
 from aam.cli.terminal import TERMINAL
 from aam.config import FinetuneConfig, with_absolute_paths
 
-OF_PRETRAINING = (
+UNIFRAC_OPTIONS = (
     "corpus", "unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_alpha"
 )  # fmt: skip
 """Options that matter only where UniFrac is learned."""
 
 
 @click.command("train", cls=HeadedCommand)
-@config_options(FinetuneConfig, without=OF_PRETRAINING)
+@config_options(FinetuneConfig, without=UNIFRAC_OPTIONS)
 def command(config_file: Path | None, **values: Any) -> None:
-    """Train a model of a metadata column (numbers, quantiles, classes or ordered classes) and score held-out samples.
+    """Train a model that predicts a metadata column, and score it on held-out samples.
+
+    The column holds numbers (predicted as such or as quantiles), classes or ordered classes.
 
     \b
     Try it:        aam train --example --target age_months --task classification --max-steps 200

@@ -1,4 +1,4 @@
-"""`aam unifrac`: distances between all samples of a table, from the table and a tree alone."""
+"""`aam unifrac`: distances between all samples of a table, computed on a tree without a model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from aam.cli.options import PATH, add_options, fields_of, option_values
-from aam.config import DataConfig, RunConfig, UnifracConfig, part_of
+from aam.config import DataConfig, RunConfig, UnifracConfig, from_some
 from aam.text import counted
 
-INPUTS = ("table", "tree", "sequences", "example", "max_missing")
+INPUT_OPTIONS = ("table", "tree", "sequences", "example", "max_missing")
 """The options of `DataConfig` that matter here."""
 
 
 @click.command("unifrac")
-@add_options(fields_of(DataConfig, INPUTS) | fields_of(UnifracConfig) | fields_of(RunConfig, ("seed",)))
+@add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(UnifracConfig) | fields_of(RunConfig, ("seed",)))
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
 def command(output: Path, **values: Any) -> None:
     """Compute UniFrac between all samples of a table, or Faith PD of each.
@@ -33,7 +33,7 @@ def command(output: Path, **values: Any) -> None:
     from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output, write_columns, write_matrix
 
     started, asked = time.monotonic(), option_values(values)
-    config, data, run = part_of(UnifracConfig, asked), part_of(DataConfig, asked), part_of(RunConfig, asked)
+    config, data, run = from_some(UnifracConfig, asked), from_some(DataConfig, asked), from_some(RunConfig, asked)
     check_output(output, VECTOR_SUFFIXES if config.metric == "faith_pd" else MATRIX_SUFFIXES)
     with TERMINAL.stage("starting"):
         from aam.workflows.distance import unifrac

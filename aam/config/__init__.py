@@ -1,6 +1,6 @@
-"""Every setting of a run, once: a field is the default, the option, the help text, the YAML key and the checkpoint record.
+"""All settings. One field defines the default, the option, its help text, the YAML key and the checkpoint record.
 
-Nothing here reads files or imports torch. Other modules take one of these objects and have no defaults of their own.
+This package reads no files and does not import torch. Other modules get these objects and have no defaults of their own.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from aam.config.apply import PredictConfig, UnifracConfig
 from aam.config.convert import (
     check_names,
-    flag,
     from_dict,
     from_options,
-    groups,
-    options,
-    options_of,
-    part_of,
+    from_some,
+    group_classes,
+    group_titles,
+    option_fields,
+    option_flag,
+    select_options,
     suggest,
-    titles,
     to_dict,
     with_absolute_paths,
     with_options,
@@ -93,15 +93,15 @@ __all__ = [
     "UnifracEngine",
     "with_absolute_paths",
     "with_options",
-    "flag",
+    "option_flag",
     "from_dict",
     "from_options",
-    "groups",
-    "options",
-    "options_of",
-    "part_of",
+    "group_classes",
+    "option_fields",
+    "select_options",
+    "from_some",
     "suggest",
     "tiny",
-    "titles",
+    "group_titles",
     "to_dict",
 ]

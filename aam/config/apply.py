@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from aam.config.convert import part_of
+from aam.config.convert import from_some
 from aam.config.fields import Precision, UnifracEngine, UnifracMetric, option
 from aam.config.finetune import FoldConfig
 from aam.config.pretrain import DataConfig, ModelConfig, RunConfig
@@ -18,7 +18,7 @@ DistanceMethod = Literal["auto", "latent-tree", "grown-tree"]
 
 @dataclass(frozen=True)
 class UnifracConfig:
-    """What `aam unifrac` computes; the files it reads are options of `DataConfig`."""
+    """Settings of `aam unifrac`; its input files are options of `DataConfig`."""
 
     metric: UnifracMetric = option(
         "unweighted", "What to compute: a UniFrac distance, or faith_pd, one number per sample."
@@ -33,7 +33,7 @@ class UnifracConfig:
 
 @dataclass(frozen=True)
 class ApplyConfig:
-    """What every command with --model takes beside it and the table."""
+    """Settings that all commands with --model share, besides the model and the table."""
 
     rarefy_depth: str = option(
         UnifracConfig.rarefy_depth,
@@ -57,13 +57,13 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, model: Path, asked: dict[str, Any]) -> Inputs:
-        """From options by name, of which those of other classes are ignored; raises ConfigError for a wrong value."""
-        return cls(model, part_of(DataConfig, asked), part_of(ApplyConfig, asked), part_of(RunConfig, asked))
+        """Build from options by name; ignores options of other classes, raises ConfigError for a wrong value."""
+        return cls(model, from_some(DataConfig, asked), from_some(ApplyConfig, asked), from_some(RunConfig, asked))
 
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """What `aam embed` writes."""
+    """Settings of `aam embed`."""
 
     what: EmbedWhat = option(
         "samples",
@@ -73,7 +73,7 @@ class EmbedConfig:
 
 @dataclass(frozen=True)
 class DistanceConfig:
-    """How `aam distance` finds UniFrac."""
+    """Settings of `aam distance`."""
 
     method: DistanceMethod = option(
         "auto",
@@ -84,14 +84,14 @@ class DistanceConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What `aam export` writes."""
+    """Settings of `aam export`."""
 
     what: ExportWhat = option("asvs", "Which encoder to write: of ASVs, or of samples from ASV embeddings.")
 
 
 @dataclass(frozen=True)
 class ExplainConfig:
-    """What `aam explain` looks at."""
+    """Settings of `aam explain`."""
 
     of: str | None = option(
         None, "Target or class to explain, for a model of `aam train` (default: its first target, or its last class)."
@@ -103,7 +103,7 @@ class ExplainConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """What is predicted from and how; the files it reads are options of `DataConfig`."""
+    """Settings of `aam predict`; its input files are options of `DataConfig`."""
 
     model: Path | None = option(
         None, "Run directory of `aam train` (the predictions of all its folds are averaged), or a checkpoint in it."

@@ -1,4 +1,4 @@
-"""Config objects from option values, YAML and checkpoint records, and back; every value is checked on the way in."""
+"""Conversion of option values, YAML and checkpoint records to config objects and back, with checks of every value."""
 
 from __future__ import annotations
 
@@ -19,68 +19,68 @@ from aam.errors import ConfigError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-C = TypeVar("C", bound="DataclassInstance")
-W = TypeVar("W", PretrainConfig, FinetuneConfig)
+ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
+WholeRunT = TypeVar("WholeRunT", PretrainConfig, FinetuneConfig)
 
 
-def options(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
+def option_fields(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
     """Name -> (field, type) of every user option of a config class."""
     hints = typing.get_type_hints(cls)
     return {f.name: (f, hints[f.name]) for f in fields(cls) if "help" in f.metadata}
 
 
-def titles(cls: type) -> dict[str, str]:
-    """Name -> heading of the groups of options that a whole-run config is made of."""
+def group_titles(cls: type) -> dict[str, str]:
+    """Heading of each option group of a whole-run config, by field name."""
     return {f.name: f.metadata["title"] for f in fields(cls) if "title" in f.metadata}
 
 
-def groups(cls: type) -> dict[str, type]:
-    """Name -> config class of the groups that a whole-run config is made of."""
+def group_classes(cls: type) -> dict[str, type]:
+    """Config class of each option group of a whole-run config, by field name."""
     hints = typing.get_type_hints(cls)
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
-def from_options(cls: type[W], given: dict[str, Any]) -> W:
-    """A whole-run config from flat option values; what is not given has its default, the model that of the preset.
+def from_options(cls: type[WholeRunT], given: dict[str, Any]) -> WholeRunT:
+    """Build a whole-run config from flat option values. Other options get their defaults, those of the model by preset.
 
-    Raises ConfigError for a name that is no option, a wrong type or a value out of bounds.
+    Raises ConfigError for an unknown option, a wrong type or a value out of bounds.
     """
-    parts = groups(cls)
+    parts = group_classes(cls)
     check_names(given, *parts.values())
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
-    built: dict[str, Any] = {part: part_of(group, given) for part, group in parts.items() if part != "model"}
+    built: dict[str, Any] = {part: from_some(group, given) for part, group in parts.items() if part != "model"}
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
-    built["model"] = from_dict(parts["model"], start | options_of(parts["model"], given))
-    return check_together(cls(**built))
+    built["model"] = from_dict(parts["model"], start | select_options(parts["model"], given))
+    return check_combinations(cls(**built))
 
 
 def check_names(given: typing.Iterable[str], *classes: type) -> None:
-    """Raise ConfigError for the name of an option that none of these config classes has."""
-    known = [name for cls in classes for name in options(cls)]
+    """Raise ConfigError for a name that is an option of none of these config classes."""
+    known = [name for cls in classes for name in option_fields(cls)]
     for name in given:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
 
 
-def with_options(config: W, given: dict[str, Any]) -> W:
-    """A configuration with other values of some options; what was derived of the data stays as it is."""
+def with_options(config: WholeRunT, given: dict[str, Any]) -> WholeRunT:
+    """Replace the values of some options; values that were derived from the data stay."""
     parts: dict[str, Any] = {
-        part: from_dict(group, to_dict(getattr(config, part)) | options_of(group, given))
-        for part, group in groups(type(config)).items()
+        part: from_dict(group, to_dict(getattr(config, part)) | select_options(group, given))
+        for part, group in group_classes(type(config)).items()
     }
-    return check_together(type(config)(**parts))
+    return check_combinations(type(config)(**parts))
 
 
-def check_together(config: W) -> W:
-    """Refuse values that are fine alone and wrong together."""
+def check_combinations(config: WholeRunT) -> WholeRunT:
+    """Raise ConfigError for options that are valid alone but contradict each other."""
     model = config.model
     if model.dim % model.heads:
         raise ConfigError(f"--dim {model.dim} is not a multiple of --heads {model.heads}; change one of them")
     return config
 
 
-def from_dict(cls: type[C], values: dict[str, Any]) -> C:
-    """A config object from plain values, checked; the inverse of `to_dict`. Raises ConfigError naming the key."""
+def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
+    """Build a config object from JSON values and check them; inverse of `to_dict`. Raises ConfigError naming the key."""
     if not isinstance(values, dict):
         raise ConfigError(f"found {values!r}, expected a mapping with the options of {cls.__name__}")
     hints = typing.get_type_hints(cls)
@@ -95,46 +95,47 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     return cls(**found)
 
 
-def part_of(cls: type[C], given: dict[str, Any]) -> C:
-    """A config object from those of the given values that are its options; see `from_dict`."""
-    return from_dict(cls, options_of(cls, given))
+def from_some(cls: type[ConfigT], given: dict[str, Any]) -> ConfigT:
+    """As `from_dict`, but ignore values that are options of other classes."""
+    return from_dict(cls, select_options(cls, given))
 
 
 def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Option values of a whole-run config class with absolute paths of what is read: a run records them, and is opened
-    again from other folders."""
-    known = [option for group in groups(cls).values() for option in options(group).items()]
+    """Make the input paths among the option values absolute.
+
+    A run records them, and is opened later from other folders."""
+    known = [option for group in group_classes(cls).values() for option in option_fields(group).items()]
     read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
     return {name: Path(value).resolve() if name in read and value else value for name, value in values.items()}
 
 
-def options_of(cls: type, given: dict[str, Any]) -> dict[str, Any]:
-    """Those of the given values that are options of a config class; the others belong to other classes."""
-    return {name: value for name, value in given.items() if name in options(cls)}
+def select_options(cls: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Select the values that are options of a config class."""
+    return {name: value for name, value in given.items() if name in option_fields(cls)}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain JSON values of a config object."""
-    return {f.name: plain(getattr(config, f.name)) for f in fields(config)}
+    """JSON values of a config object."""
+    return {f.name: to_json_value(getattr(config, f.name)) for f in fields(config)}
 
 
-def plain(value: Any) -> Any:
-    """A field's value as JSON has it."""
+def to_json_value(value: Any) -> Any:
+    """Convert the value of a field to JSON."""
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, tuple):
-        return [plain(each) for each in value]
+        return [to_json_value(each) for each in value]
     return str(value) if isinstance(value, Path) else value
 
 
 def suggest(name: str, known: typing.Iterable[str]) -> str:
-    """`; did you mean …?`, or nothing where no known name is close."""
+    """Text `; did you mean …?` with the closest known name; empty if none is close."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def convert(name: str, value: Any, hint: Any) -> Any:
-    """A value as the type of its field; numbers may come as text, because YAML reads 1e-4 as text."""
+    """Convert a value to the type of its field; accepts numbers as text, because YAML reads 1e-4 as text."""
     choices = typing.get_args(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
@@ -146,11 +147,11 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         return None if value is None else convert(name, value, next(c for c in choices if c is not types.NoneType))
     if typing.get_origin(hint) is Literal:
         if value not in choices:
-            raise ConfigError(f"{flag(name)} is {value!r}, expected one of {', '.join(choices)}")
+            raise ConfigError(f"{option_flag(name)} is {value!r}, expected one of {', '.join(choices)}")
         return value
     if hint is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{flag(name)} is {value!r}, expected true or false")
+            raise ConfigError(f"{option_flag(name)} is {value!r}, expected true or false")
         return value
     try:
         if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
@@ -158,7 +159,7 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         return hint(value)
     except (TypeError, ValueError):
         expected = {int: "a whole number", float: "a number", Path: "a path", str: "text"}[hint]
-        raise ConfigError(f"{flag(name)} is {value!r}, expected {expected}") from None
+        raise ConfigError(f"{option_flag(name)} is {value!r}, expected {expected}") from None
 
 
 def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> None:
@@ -172,9 +173,9 @@ def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> Non
         words = {"at least": low, "more than": above, "at most": high}
         limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
         shown = value if isinstance(value, int) else f"{value:g}"
-        raise ConfigError(f"{flag(name)} is {shown}, expected {' and '.join(limits) or 'a finite number'}")
+        raise ConfigError(f"{option_flag(name)} is {shown}, expected {' and '.join(limits) or 'a finite number'}")
 
 
-def flag(name: str) -> str:
+def option_flag(name: str) -> str:
     """The command-line spelling of a field name."""
     return "--" + name.replace("_", "-")

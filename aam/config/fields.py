@@ -1,4 +1,4 @@
-"""What a config field is made of: choices, defaults with a help line, and bounds."""
+"""Building blocks of config fields: choices, defaults with a help line, and bounds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Preset = Literal["tiny", "small", "base", "large"]
 def option(
     default: Any, help: str, *, low: float | None = None, high: float | None = None, above: float | None = None
 ) -> Any:
-    """A config field: its default, its one help line, and the bounds that are enforced (`above` excludes the bound)."""
+    """Define a config field: default, help line, and bounds to enforce (`above` excludes the bound itself)."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
 
 
 def part(kind: type, title: str) -> Any:
-    """A field that is itself a config class; its options stand under this title in the help."""
+    """Define a field that is itself a config class; the help lists its options under this title."""
     return field(default_factory=kind, metadata={"title": title})
 
 
 def derived(default: Any) -> Any:
-    """A config field that is computed from options and recorded, but is no option itself."""
+    """Define a field that is computed from options or data; it is recorded but is no option."""
     return field(default=default, metadata={"derived": True})

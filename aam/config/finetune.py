@@ -1,4 +1,4 @@
-"""Settings of `aam train` and `aam baseline`, and what a fine-tuned model remembers of its labels."""
+"""Settings of `aam train` and `aam baseline`, and the label schema that a fine-tuned model stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUMERIC_TASKS: tuple[Task, ...] = ("regression", "quantiles")
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """What is predicted, for which samples, and what else the model is told."""
+    """Target, samples to use, and covariates."""
 
     target: tuple[str, ...] = option(
         (), "Metadata column to predict; repeat the option to predict several numeric columns at once."
@@ -55,7 +55,7 @@ class TargetConfig:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """The network that reads the target off the encoder, and how much of the encoder learns with it."""
+    """The head that predicts the target from embeddings, and which encoder layers are trained with it."""
 
     pretrained: Path | None = option(
         None, "Run directory or checkpoint whose encoder training starts from (default: random weights)."
@@ -106,7 +106,7 @@ class FinetuneOptimConfig(OptimConfig):
 
 @dataclass(frozen=True)
 class FinetuneRunConfig(RunConfig):
-    """How long, where, and what is written; a head learns in fewer epochs than an encoder."""
+    """Length, device and output of a run; a head needs fewer epochs than an encoder."""
 
     epochs: int | None = option(
         40,
@@ -117,7 +117,7 @@ class FinetuneRunConfig(RunConfig):
 
 @dataclass(frozen=True)
 class FoldConfig:
-    """Cross-validation: which held-out samples test which model, and the coverage of prediction intervals."""
+    """Cross-validation: the folds, and the coverage of prediction intervals."""
 
     folds: int | None = option(
         None,
@@ -156,7 +156,7 @@ class NumericTarget:
 
 @dataclass(frozen=True)
 class Covariate:
-    """A column the model is told: numeric (centred and scaled) where `categories` is empty."""
+    """A covariate. It is numeric (centred and scaled) if `categories` is empty."""
 
     name: str = derived("")
     categories: tuple[str, ...] = derived(())
@@ -166,7 +166,7 @@ class Covariate:
 
 @dataclass(frozen=True)
 class TargetSchema:
-    """What a fine-tuned model has to know of the samples it learned from, to read and write labels."""
+    """Scales, classes and covariates of the training samples, which a model needs to encode and decode labels."""
 
     depth: int | None = derived(None)
     numbers: tuple[NumericTarget, ...] = derived(())
@@ -177,7 +177,7 @@ class TargetSchema:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """The whole of one `aam train`; a checkpoint of a fold holds that fold's `schema`."""
+    """All settings of one `aam train`; the checkpoint of a fold holds the `schema` of that fold."""
 
     data: DataConfig = part(DataConfig, "Data")
     target: TargetConfig = part(TargetConfig, "Target")

@@ -1,4 +1,4 @@
-"""Settings of what a run does about numerical faults."""
+"""Settings for the handling of numerical faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aam.config.fields import OnFault, option
 
 @dataclass(frozen=True)
 class HealthConfig:
-    """What a run does about numerical faults, and the switches for debugging them (each also an AAM_* variable)."""
+    """Handling of numerical faults, and debugging switches (each is also an environment variable AAM_*)."""
 
     on_fault: OnFault = option(
         "stop",

@@ -12,7 +12,7 @@ from aam.config.health import HealthConfig
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read, how samples are drawn from it, and which of them are held out."""
+    """Input files, drawing of samples, and held-out samples."""
 
     table: Path | None = option(
         None, "Feature table with read counts of ASVs: BIOM (HDF5 or JSON), QIIME 2 .qza, or TSV."
@@ -137,7 +137,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How long, where, and what is written."""
+    """Length, device and output of a run."""
 
     output_dir: Path = option(
         Path("aam-run"),
@@ -169,7 +169,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class StartConfig:
-    """What the weights of a pretraining begin with."""
+    """Initial weights of a pretraining."""
 
     pretrained: Path | None = option(
         None,
@@ -194,7 +194,7 @@ class RanksConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The whole of one `aam pretrain`."""
+    """All settings of one `aam pretrain`."""
 
     data: DataConfig = part(DataConfig, "Data")
     start: StartConfig = part(StartConfig, "Model")
@@ -231,7 +231,7 @@ PRESETS = {"tiny": tiny, "small": small, "base": base, "large": large}
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What a corpus is made of; tables, trees and sequences belong together in the order in which they are given."""
+    """Inputs of a corpus; the first table, tree and sequences belong together, then the second, and so on."""
 
     table: tuple[Path, ...] = option(
         (), "Feature table: BIOM (HDF5 or JSON), QIIME 2 .qza, or TSV; repeat the option for each study."

@@ -1,8 +1,8 @@
 """Environment aliases of the debug switches of `HealthConfig`.
 
-`AAM_NAN_DEBUG=1` is `nan_debug: true` of the configuration, and so on for every switch. The environment wins over the
-configuration, both are recorded, and any other `AAM_*` variable is refused: a misspelt switch that does nothing costs
-days.
+`AAM_NAN_DEBUG=1` is `nan_debug: true` of the configuration, and so on for every switch. The environment overrides the
+configuration, and both are recorded. Any other `AAM_*` variable is refused, because a misspelt switch would silently do
+nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SWITCHES = {
 }
 # Variables of the same prefix that are no switches: where the tests find real studies.
 OTHER_VARIABLES = frozenset({"AAM_TEST_DATA"})
-WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+SWITCH_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Switches:
         }
 
     def notes(self, asked: HealthConfig) -> list[str]:
-        """One line for each switch where the environment overrode the configuration `asked` for."""
+        """One line for each switch for which the environment overrode the configuration `asked`."""
         return [
             f"{name}={text} overrides {SWITCHES[name]}={getattr(asked, SWITCHES[name])} of the configuration"
             for name, text in self.from_environment.items()
@@ -60,9 +60,9 @@ def read_switches(environment: Mapping[str, str], config: HealthConfig) -> Switc
         if name not in SWITCHES:
             hint = suggest(name, SWITCHES) or f"; known switches: {', '.join(SWITCHES)}"
             raise ConfigError(f"unknown environment variable {name}{hint}; correct or unset it")
-        if text.strip().lower() not in WORDS:
+        if text.strip().lower() not in SWITCH_WORDS:
             raise ConfigError(
                 f"environment variable {name}={text!r} is neither on nor off; set it to 1 or 0, or unset it"
             )
-        values[SWITCHES[name]] = WORDS[text.strip().lower()]
+        values[SWITCHES[name]] = SWITCH_WORDS[text.strip().lower()]
     return Switches(replace(config, **values), found)

@@ -1,1 +1,1 @@
-"""What a run draws from: samples of a table with their tokens, targets and labels, split and assembled into batches."""
+"""Samples of a table with their tokens, targets and labels: opening, splitting, and assembly into batches."""

@@ -1,4 +1,4 @@
-"""Batches of samples: shuffled to train, in order to validate, with labels, and without some of their samples."""
+"""Batches of samples: shuffled for training, ordered for validation, with labels, and with samples removed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from aam.errors import ConfigError, EmptySampleError
 SHUFFLE, MASKING = 1, 2
 """Streams of random numbers that one seed feeds."""
 B = TypeVar("B", bound=Batch)
-OWN = {field.name for field in dataclasses.fields(Batch)}
+BATCH_FIELDS = {field.name for field in dataclasses.fields(Batch)}
 
 
 def send_maps_by_reference() -> None:
-    """Let `multiprocessing` of this process send maps of files as path and offset (`reduce_array`), not as content."""
+    """Make `multiprocessing` send memory-mapped arrays as path and offset (`reduce_array`), not as content."""
     ForkingPickler.register(np.ndarray, reduce_array)
 
 
-def map_behind(array: NDArray) -> np.memmap | None:
-    """The read-only map of a file that an array is a view of; None for other arrays."""
+def find_map(array: NDArray) -> np.memmap | None:
+    """The read-only memory map that an array is a view of; None for other arrays."""
     base: Any = array
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
@@ -41,7 +41,7 @@ def map_behind(array: NDArray) -> np.memmap | None:
 
 def reduce_array(array: NDArray) -> Any:
     """The function and arguments by which pickle rebuilds an array in another process."""
-    whole = map_behind(array)
+    whole = find_map(array)
     if whole is None or min(array.strides, default=0) < 0:
         return array.__reduce_ex__(4)
     start = whole.offset + array.ctypes.data - whole.ctypes.data
@@ -54,9 +54,9 @@ def map_array(path: str, start: int, dtype: np.dtype, shape: tuple[int, ...], st
 
 
 class TrainingBatches(Dataset):
-    """Endless shuffled batches; an epoch has every sample once, less those that do not fill a last batch.
+    """Endless shuffled batches. An epoch has every sample once, except those that do not fill a last batch.
 
-    A batch is of one study, because UniFrac between samples of different trees is not defined.
+    All samples of a batch are of one study, because UniFrac between samples of different trees is not defined.
     """
 
     def __init__(self, samples: ASVDataset, batch_size: int, targets: TargetSource | None, hiding: LossConfig | None):
@@ -103,11 +103,11 @@ class TrainingBatches(Dataset):
             generator=torch.Generator(),
             worker_init_fn=leave_signals_to_parent,
         )
-        return hand_over(iter(loader))
+        return report_lost_workers(iter(loader))
 
 
-def hand_over(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; raises RuntimeError where a worker is killed while it sends one, which torch does not catch."""
+def report_lost_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches; raise RuntimeError if a worker is killed while it sends one, which torch does not catch."""
     try:
         yield from batches
     except (EOFError, ConnectionError) as error:
@@ -151,7 +151,7 @@ class LabelledBatch(Batch):
     categories: Tensor = torch.empty(0)
 
     def seen(self) -> dict[str, Tensor]:
-        """The inputs of a model that predicts labels, by name."""
+        """Input tensors of a model that predicts labels, by name."""
         asvs = {"columns": self.asvs, "tokens": self.tokens}
         slots = {"index": self.index, "valid": self.valid, "abundance": self.abundance}
         return asvs | slots | {"numeric": self.numeric, "categories": self.categories}
@@ -177,16 +177,16 @@ class LabelledBatches(TrainingBatches):
 
 
 def labelled_parts(samples: ASVDataset, labels: EncodedLabels, epoch: int, size: int) -> Iterator[LabelledBatch]:
-    """Batches of at most `size` samples: every sample once, in order, drawn as in `epoch`."""
+    """Yield every sample once, in order, in batches of at most `size` samples; drawn as in `epoch`."""
     for start in range(0, len(samples), size):
         rows = np.arange(start, min(start + size, len(samples)))
         yield add_labels(collate_fn([samples[epoch, int(row)] for row in rows]), labels, rows)
 
 
-def without_samples(batch: B, ids: Collection[str]) -> B:
-    """The batch without these samples and without the ASVs that only they carry; unchanged where it has none of them.
+def drop_samples(batch: B, ids: Collection[str]) -> B:
+    """Remove samples from a batch, and the ASVs that only they carry; returns the batch itself if it has none of them.
 
-    Slots hidden from the others stay hidden. Raises `EmptySampleError` where no sample is left.
+    Hidden slots of the other samples stay hidden. Raises `EmptySampleError` if no sample is left.
     """
     rows = torch.tensor([row for row, sample in enumerate(batch.sample_ids) if sample not in ids], dtype=torch.int64)
     if len(rows) == len(batch.sample_ids):
@@ -209,7 +209,7 @@ def without_samples(batch: B, ids: Collection[str]) -> B:
         kept = used[batch.patristic_rows]
         changed["patristic_rows"] = place[batch.patristic_rows[kept]]
         changed["patristic"] = batch.patristic[kept][:, kept]
-    labels = {f.name: getattr(batch, f.name)[rows] for f in dataclasses.fields(batch) if f.name not in OWN}
+    labels = {f.name: getattr(batch, f.name)[rows] for f in dataclasses.fields(batch) if f.name not in BATCH_FIELDS}
     fields: dict[str, Any] = {"sample_ids": [batch.sample_ids[row] for row in rows.tolist()], **changed, **labels}
     return dataclasses.replace(batch, **fields)
 

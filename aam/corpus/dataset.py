@@ -24,7 +24,7 @@ from aam.errors import ConfigError, EmptySampleError
 
 
 def hide_slots(valid: np.ndarray, hiding: LossConfig | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Choose slots to hide wholly and slots to hide the count of, both [B, S]; the rest of a sample is never empty."""
+    """Choose the slots to hide, and the slots whose count is hidden, both [B, S]; some slots always stay visible."""
     if hiding is None or hiding.hidden_asvs == 0:
         return np.zeros_like(valid), np.zeros_like(valid)
     order = np.where(valid, rng.random(valid.shape), np.inf).argsort(axis=1).argsort(axis=1)
@@ -33,7 +33,7 @@ def hide_slots(valid: np.ndarray, hiding: LossConfig | None, rng: np.random.Gene
 
 
 def mask_bases(tokens: np.ndarray, hiding: LossConfig | None, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Hide bases of some of the distinct ASVs [U, L]; only A, C, G and T are hidden and to be predicted."""
+    """Mask bases of some of the distinct ASVs [U, L]; only A, C, G and T are masked and predicted."""
     count = 0 if hiding is None else int(np.ceil(hiding.masked_asvs * len(tokens)))
     rows = np.sort(rng.choice(len(tokens), count, replace=False))
     hit = np.isin(tokens[rows], (vocab.A, vocab.C, vocab.G, vocab.T))
@@ -69,7 +69,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Draw:
-    """How samples are drawn: reads of each and most ASVs of each (None: all), and which ASVs are kept."""
+    """How samples are drawn: reads and largest number of ASVs per sample (None: all), and which ASVs are kept."""
 
     depth: int | None
     token_limit: int | None
@@ -77,13 +77,13 @@ class Draw:
     seed: int
 
     @property
-    def whole(self) -> Draw:
-        """The same draw without a limit of ASVs."""
+    def without_limit(self) -> Draw:
+        """The same draw without a token limit."""
         return replace(self, token_limit=None)
 
 
-def draw_of(data: DataConfig, depth: int | None, seed: int) -> Draw:
-    """The draw that the options of a run ask for, with the depth that was chosen."""
+def build_draw(data: DataConfig, depth: int | None, seed: int) -> Draw:
+    """The draw settings of a run, at this rarefaction depth."""
     return Draw(depth, data.token_limit, data.asv_selection, seed)
 
 
@@ -146,7 +146,7 @@ class ASVDataset(Dataset):
 
 
 def select_asvs(counts: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarray:
-    """Positions, in table order, of the ASVs kept of positive `counts` [n]; ties in abundance go by table order."""
+    """Select the ASVs to keep by positive `counts` [n]; returns positions in table order, which also breaks ties."""
     limit = draw.token_limit
     if limit is None or counts.size <= limit:
         return np.arange(counts.size)
@@ -250,8 +250,8 @@ def check_sample(sample: Sample) -> None:
         )
 
 
-def in_columns(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
-    """Ids, ASVs [n] and counts [n] of each sample: the arguments of a `TargetSource`."""
+def target_arguments(samples: Sequence[Sample]) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
+    """Ids, ASVs [n] and counts [n] of each sample: the arguments of `TargetSource.__call__`."""
     return [s.sample_id for s in samples], [s.asvs for s in samples], [s.counts for s in samples]
 
 
@@ -265,7 +265,7 @@ def compute_targets(
     """Targets of a batch as float32: UniFrac [B, B] and Faith PD [B] of samples, tree distances [Q, Q] of some ASVs."""
     if targets is None:
         return {}
-    found = targets(*in_columns(samples))
+    found = targets(*target_arguments(samples))
     values, rows = {"unifrac": found.unifrac, "faith_pd": found.faith_pd}, {}
     if hiding is not None and hiding.patristic_asvs > 1:
         chosen = np.sort(rng.choice(len(asvs), min(hiding.patristic_asvs, len(asvs)), replace=False))

@@ -1,4 +1,4 @@
-"""Labels as arrays: classes in order, scales and categories of the training samples; covariates that are refused."""
+"""Encoding of labels as arrays, by the classes, scales and categories of the training samples; checks of covariates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, Covariate, NumericTarget, TargetConfig, TargetSchema
-from aam.corpus.labels import Labels, as_numbers
+from aam.corpus.labels import Labels, parse_numbers
 from aam.errors import ConfigError, MetadataError
 from aam.text import quote
 
@@ -89,9 +89,9 @@ def fit_schema(labels: Labels, config: TargetConfig, classes: tuple[str, ...], d
 
 
 def fit_number(name: str, values: NDArray[np.float64], config: TargetConfig) -> NumericTarget:
-    """The scale of one target, values [N] of training samples with NaN for missing ones, as --target-transform asks.
+    """Fit the scale of one target by --target-transform, on values [N] of training samples (NaN: missing).
 
-    Raises `MetadataError` where no value is known, `ConfigError` where a logarithm cannot be taken.
+    Raises `MetadataError` if no value is known, `ConfigError` if a logarithm is undefined.
     """
     known, transform = values[~np.isnan(values)], config.target_transform
     if len(known) == 0:
@@ -110,27 +110,27 @@ def fit_number(name: str, values: NDArray[np.float64], config: TargetConfig) -> 
 
 
 def scale_values(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
-    """Target units [N] to the learned scale [N]."""
+    """Convert values [N] from target units to the learned scale."""
     with np.errstate(invalid="ignore", divide="ignore"):  # test samples may lie where a logarithm does not reach
         values = np.log1p(np.maximum(values, -0.999)) if target.transform.startswith("log") else values
     return (values - target.center) / target.scale
 
 
 def unscale_values(values: NDArray[np.float64], target: NumericTarget) -> NDArray[np.float64]:
-    """The learned scale back to target units, any shape."""
+    """Convert values of any shape from the learned scale to target units."""
     values = values * target.scale + target.center
     return np.expm1(values) if target.transform.startswith("log") else values
 
 
 def fit_covariate(values: pd.Series) -> Covariate:
-    """Numeric where all known values are numbers, else categories in order of name.
+    """Fit a covariate: numeric if all known values are numbers, else categories in order of name.
 
-    Raises MetadataError where none is known, or where one of numbers is infinite or too large.
+    Raises MetadataError if no value is known, or if a number is infinite or too large.
     """
     known = values.dropna()
     if known.empty:
         raise MetadataError(f"covariate {values.name!r} has no value for any training sample; leave it out")
-    numbers = as_numbers(known)
+    numbers = parse_numbers(known)
     if np.isnan(numbers).any():
         if pd.to_numeric(known, errors="coerce").notna().all():
             beyond = known.iloc[int(np.isnan(numbers).argmax())]
@@ -143,8 +143,8 @@ def fit_covariate(values: pd.Series) -> Covariate:
     return Covariate(str(values.name), (), float(numbers.mean()), deviation if deviation > 0 else 1.0)
 
 
-def encode(labels: Labels, schema: TargetSchema) -> EncodedLabels:
-    """Labels as arrays; values that are missing or not in the schema are marked as unknown."""
+def encode_labels(labels: Labels, schema: TargetSchema) -> EncodedLabels:
+    """Encode labels as arrays; values that are missing or not in the schema are marked as unknown."""
     count = len(labels.sample_ids)
     columns = [scale_values(column, target) for target, column in zip(schema.numbers, labels.numbers.T, strict=False)]
     numbers = np.column_stack(columns) if columns else np.zeros((count, 0))
@@ -162,7 +162,7 @@ def encode(labels: Labels, schema: TargetSchema) -> EncodedLabels:
 def encode_covariates(
     frame: pd.DataFrame, covariates: Sequence[Covariate], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`numeric` [N, 2 X] and `categories` [N, X] of a frame of text; a column that is not there is all missing."""
+    """`numeric` [N, 2 X] and `categories` [N, X] of a frame of text; all values of an absent column are missing."""
     numeric, categories = [], []
     for covariate in covariates:
         values = frame[covariate.name] if covariate.name in frame else pd.Series([None] * count)
@@ -170,7 +170,7 @@ def encode_covariates(
             number_of = {name: number for number, name in enumerate(covariate.categories, start=1)}
             categories.append(np.array([number_of.get(value, UNKNOWN) for value in values], np.int64))
             continue
-        numbers = as_numbers(values)
+        numbers = parse_numbers(values)
         there = ~np.isnan(numbers)
         numeric += [np.where(there, (np.nan_to_num(numbers) - covariate.center) / covariate.scale, 0.0), ~there]
     return (
@@ -180,7 +180,7 @@ def encode_covariates(
 
 
 def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
-    """Raise `ConfigError` for a covariate that is a target, from which a target follows almost exactly, or an id."""
+    """Raise `ConfigError` for a covariate that is a target, a sample id, or predicts a target almost exactly."""
     for name in config.covariate:
         if name in config.target:
             raise ConfigError(f"--covariate {name!r} is the target itself; leave it out")
@@ -192,7 +192,7 @@ def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
             )
         for target, column in named_targets(labels, config):
             known = values.notna().to_numpy() & pd.notna(column)
-            if known.sum() >= MIN_EVIDENCE and gives_away(values.to_numpy()[known], column[known]):
+            if known.sum() >= MIN_EVIDENCE and predicts_target(values.to_numpy()[known], column[known]):
                 raise ConfigError(
                     f"--covariate {name!r} gives the target {target!r} away: it follows from the covariate in all "
                     f"{known.sum()} samples that have both; leave it out"
@@ -200,7 +200,7 @@ def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
 
 
 def is_sample_id(values: pd.Series) -> bool:
-    """Whether a covariate [N] of texts is an id of the samples: categories that no two samples share."""
+    """Whether a covariate [N] of texts is a sample id: a category that no two samples share."""
     known = values.dropna()
     return len(known) >= MIN_EVIDENCE and len(fit_covariate(known).categories) == len(known)
 
@@ -212,8 +212,8 @@ def named_targets(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArr
     return [(config.target[0], np.array(labels.classes, dtype=object))]
 
 
-def gives_away(covariate: NDArray, target: NDArray) -> bool:
-    """Whether `target` [N] follows from `covariate` [N] of texts; both without missing values."""
+def predicts_target(covariate: NDArray, target: NDArray) -> bool:
+    """Whether `covariate` [N] of texts predicts `target` [N] almost exactly; both without missing values."""
     numbers = pd.to_numeric(pd.Series(covariate), errors="coerce").to_numpy(np.float64)
     numeric, regression = not np.isnan(numbers).any(), target.dtype.kind == "f"
     if numeric and regression:

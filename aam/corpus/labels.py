@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
 from aam.errors import ConfigError, MetadataError
-from aam.io.metadata import column, read_text, refuse_strangers
+from aam.io.metadata import read_text, refuse_strangers, select_column
 from aam.text import quote
 
 DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
@@ -76,10 +76,10 @@ class MetadataOverlap:
 def read_labels(
     path: Path, config: TargetConfig, group_column: str | None, table_ids: Sequence[str]
 ) -> tuple[Labels, MetadataOverlap]:
-    """Labels of the samples that are in table and metadata and fit `--where`, in table order, unlabelled ones included.
+    """Read the labels of the samples that are in table and metadata and match `--where`, in table order.
 
-    Raises `MetadataError` or `ConfigError` for columns that are missing or are not what the task needs, and where
-    table and metadata have no sample in common.
+    Samples without a label are included. Raises `MetadataError` or `ConfigError` for columns that are missing or do not
+    suit the task, and if table and metadata have no sample in common.
     """
     if not config.target:
         raise ConfigError("no target; give --target COLUMN, a column of the metadata")
@@ -96,14 +96,16 @@ def read_labels(
     for condition in config.where:
         kept = filter_rows(kept, condition, path)
     numeric = config.task in NUMERIC_TASKS
-    numbers = [to_numbers(column(kept, name, path), path) for name in config.target if numeric]
-    classes: list[str | None] = [None] * len(kept) if numeric else as_texts(column(kept, config.target[0], path))
+    numbers = [require_numbers(select_column(kept, name, path), path) for name in config.target if numeric]
+    classes: list[str | None] = (
+        [None] * len(kept) if numeric else fill_missing_texts(select_column(kept, config.target[0], path))
+    )
     labels = Labels(
         [str(sample) for sample in kept.index],
         np.column_stack(numbers) if numbers else np.full((len(kept), 0), np.nan),
         classes,
-        pd.DataFrame({name: column(kept, name, path) for name in config.covariate}, index=kept.index),
-        None if group_column is None else as_texts(column(kept, group_column, path)),
+        pd.DataFrame({name: select_column(kept, name, path) for name in config.covariate}, index=kept.index),
+        None if group_column is None else fill_missing_texts(select_column(kept, group_column, path)),
     )
     return labels, MetadataOverlap(len(table_ids), len(frame), len(both), len(kept), int(labels.labelled.sum()))
 
@@ -113,7 +115,7 @@ def filter_rows(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame
     name, equals, wanted = condition.partition("=")
     if not equals:
         raise ConfigError(f"--where is {condition!r}, expected COLUMN=VALUE")
-    values = column(frame, name, path)
+    values = select_column(frame, name, path)
     found = frame[values == wanted]
     if found.empty:
         shown = ", ".join(map(repr, values.dropna().unique()[:5].tolist()))
@@ -121,9 +123,9 @@ def filter_rows(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame
     return found
 
 
-def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
-    """A column [N] as float64, NaN where missing; refuses text, and numbers that a model cannot hold."""
-    numbers = as_numbers(values)
+def require_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
+    """Convert a column [N] to float64, NaN for missing values; refuses text and numbers beyond single precision."""
+    numbers = parse_numbers(values)
     wrong = np.flatnonzero(values.notna().to_numpy() & np.isnan(numbers))
     if len(wrong):
         raise MetadataError(
@@ -134,20 +136,20 @@ def to_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
     return numbers
 
 
-def as_numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Texts [N] as float64, NaN for those that are no number within single precision."""
+def parse_numbers(values: pd.Series) -> NDArray[np.float64]:
+    """Convert texts [N] to float64; NaN for a text that is not a number in the range of single precision."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
     with np.errstate(over="ignore"):
         return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
 
 
-def as_texts(values: pd.Series) -> list[str | None]:
-    """A column as written, None where missing."""
+def fill_missing_texts(values: pd.Series) -> list[str | None]:
+    """The texts of a column as written; None for missing values."""
     return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
-def doubtful_classes(classes: Sequence[str]) -> list[str]:
-    """Warnings of classes that look like missing values, or that differ only in capitals."""
+def warn_of_doubtful_classes(classes: Sequence[str]) -> list[str]:
+    """Yield warnings about classes that look like missing values, or that differ only in upper and lower case."""
     found = [
         f"{name!r} is learned as a class; if it means that nothing is known, leave these cells blank"
         for name in classes

@@ -1,4 +1,4 @@
-"""Several tables and their trees into one corpus on disk: a part for each table, then what needs all of them.
+"""Joins several tables and their trees into one corpus on disk: first a part for each table, then the common arrays.
 
 A part is written once and noted in the manifest; a call that was stopped resumes after the last part noted there. The
 arrays on disk are described in `aam.corpus.prepared`.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.atomic import sweep
-from aam.config import PrepareConfig, flag
+from aam.config import PrepareConfig, option_flag
 from aam.corpus.prepare_part import WORKING, GrowingCorpus, StudyFiles, add_table, add_tree, resume_growing
 from aam.corpus.samples import OF_ASVS, read_any_tree
 from aam.corpus.store import Store, StoreWriter, begin_manifest, open_store
@@ -40,14 +40,14 @@ def list_sources(config: PrepareConfig) -> list[StudyFiles]:
     """The studies in the order of their tables; raises `ConfigError` where the options do not go together."""
     for name, what in (("table", "feature table"), ("tree", "rooted phylogeny")):
         if not getattr(config, name):
-            raise ConfigError(f"no {what}; give {flag(name)} FILE, once for each study")
+            raise ConfigError(f"no {what}; give {option_flag(name)} FILE, once for each study")
     count = len(config.table)
     for name in ("tree", "sequences"):
         given = len(getattr(config, name))
         if given not in (0, 1, count):
             raise ConfigError(
-                f"found {count} times --table and {given} times {flag(name)}, expected {flag(name)} once for all "
-                f"tables or {count} times, in the order of the tables"
+                f"found {count} times --table and {given} times {option_flag(name)}, expected {option_flag(name)} once "
+                f"for all tables or {count} times, in the order of the tables"
             )
     sources, known = [], dict[Path, str]()
     for number, name in enumerate(study_names(config.table)):
@@ -57,23 +57,23 @@ def list_sources(config: PrepareConfig) -> list[StudyFiles]:
                 files[option] = paths[number] if len(paths) > 1 else paths[0]
         for option, path in files.items():
             if path not in known:
-                check_file(path, flag(option), ERRORS[option])
+                check_file(path, option_flag(option), ERRORS[option])
                 known[path] = digest(path)
         sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
-    refuse_repeated(sources)
+    refuse_repeated_tables(sources)
     return sources
 
 
 def study_names(tables: Sequence[Path]) -> list[str]:
-    """A name for each table: its file name without the ending; the folder's where tables are named alike."""
+    """Name of each study: the file name of its table without suffix, or the folder name if file names repeat."""
     for names in ([path.stem for path in tables], [path.resolve().parent.name for path in tables]):
         if len(set(names)) == len(names):
             return names
     return [f"{path.stem}-{number}" for number, path in enumerate(tables, 1)]
 
 
-def refuse_repeated(sources: Sequence[StudyFiles]) -> None:
-    """Raise `ConfigError` where two tables have the same content."""
+def refuse_repeated_tables(sources: Sequence[StudyFiles]) -> None:
+    """Raise `ConfigError` if two tables have the same content."""
     times = Counter(source.sha256["table"] for source in sources)
     twice = [str(source.files["table"]) for source in sources if times[source.sha256["table"]] > 1]
     if twice:
@@ -81,7 +81,7 @@ def refuse_repeated(sources: Sequence[StudyFiles]) -> None:
 
 
 class DroppedIds(NamedTuple):
-    """Ids [n] that were left out of the tables; of each the number of its `study`, and code and text of the reason."""
+    """Dropped ids [n]; for each the number of its `study`, and code and text of the reason."""
 
     ids: Texts
     study: NDArray[np.int32]
@@ -90,7 +90,7 @@ class DroppedIds(NamedTuple):
 
 
 def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str], None]) -> None:
-    """Write the ids of samples, their order, and the ids of what was left out."""
+    """Write the sample ids, their order, and the dropped ids."""
     study, lost_study, code = (growing.array(name).read() for name in ("samples.study", "lost.study", "lost.reason"))
     reasons = np.array(growing.writer.record.setdefault("reasons", []), dtype=str)
     lost = DroppedIds(growing.texts("lost"), lost_study, code, reasons[code])
@@ -98,8 +98,8 @@ def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str],
     gone = np.flatnonzero(~np.isin(lost.reason, [*OF_ASVS, STORED_ZEROS]))
     ids = [*growing.texts("ids"), *lost.ids.take(gone)]
     owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
-    twice = repeated(ids)
-    refuse_doubles(growing, ids[: len(study)], twice, owners)
+    twice = find_repeated(ids)
+    refuse_duplicate_samples(growing, ids[: len(study)], twice, owners)
     naming = unique_names(ids, owners, twice, say)
     found = [naming(text, owner) for text, owner in zip(ids[: len(study)], owners, strict=False)]
     growing.append_texts("samples", found)
@@ -107,8 +107,10 @@ def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str],
     add_dropped(growing, lost, studies, naming)
 
 
-def refuse_doubles(growing: GrowingCorpus, ids: Sequence[str], twice: set[str], owners: Sequence[str]) -> None:
-    """Raise `CorpusError` where tables have the same sample, id and counts: it could train and be held out.
+def refuse_duplicate_samples(
+    growing: GrowingCorpus, ids: Sequence[str], twice: set[str], owners: Sequence[str]
+) -> None:
+    """Raise `CorpusError` if tables share a sample (id and counts): it could be in training and held out.
 
     `ids` [samples] are those in the tables, `twice` those that repeat.
     """
@@ -144,18 +146,18 @@ def unique_names(ids: Sequence[str], owners: Sequence[str], twice: set[str], say
             f"{len(twice):,} sample ids occur in several tables and begin with the table's name now, e.g. "
             f"{quote(text)} is {quote(naming(text, owner))}"
         )
-        if again := repeated([naming(text, owner) for text, owner in zip(ids, owners, strict=True)]):
+        if again := find_repeated([naming(text, owner) for text, owner in zip(ids, owners, strict=True)]):
             raise CorpusError(f"sample id {quote(min(again))} occurs twice with the table's name; rename the sample")
     return naming
 
 
-def repeated(ids: Sequence[str]) -> set[str]:
+def find_repeated(ids: Sequence[str]) -> set[str]:
     """The ids that occur more than once."""
     return {one for one, other in pairwise(sorted(ids)) if one == other}
 
 
 def add_dropped(growing: GrowingCorpus, lost: DroppedIds, studies: Sequence[str], naming: Naming) -> None:
-    """Write the ids that were left out: samples by their names in the corpus, and ASVs that no study has."""
+    """Write the dropped ids: samples by their names in the corpus, and ASVs that no study has."""
     names, codes = [], []
     for text, number, code, reason in zip(lost.ids, lost.study.tolist(), lost.code.tolist(), lost.reason, strict=True):
         if reason not in OF_ASVS:
@@ -170,7 +172,7 @@ def add_dropped(growing: GrowingCorpus, lost: DroppedIds, studies: Sequence[str]
 
 
 def complete_corpus(growing: GrowingCorpus, sources: Sequence[StudyFiles], say: Callable[[str], None]) -> None:
-    """Write what needs all tables, and mark the corpus as complete."""
+    """Write the arrays that need all tables, and mark the corpus as complete."""
     add_ids(growing, [source.name for source in sources], say)
     longest = add_tokens(growing)
     if growing.tree is not None:
@@ -202,7 +204,7 @@ def add_tokens(growing: GrowingCorpus) -> int:
 def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> Store:
     """Write the corpus of `config` into `folder`, or resume it there; `say` gets a line for each step.
 
-    Raises an `InputError` for input that is refused.
+    Raises an `InputError` for unusable input.
     """
     sources = list_sources(config)
     with lock_folder(folder, "--output", CorpusError):

@@ -1,4 +1,4 @@
-"""One table of a corpus: its samples are added, and the ASVs that no earlier table has."""
+"""Adds one table to a corpus: its samples, and the ASVs that no earlier table has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.config import PrepareConfig
-from aam.corpus.prepared import DTYPES
+from aam.corpus.prepared import ARRAY_DTYPES
 from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.corpus.store import GrowingArray, StoreWriter
 from aam.io.ids import Texts, encode_texts
@@ -54,13 +54,13 @@ class AsvColumns(NamedTuple):
     new: NDArray[np.int64]
 
 
-def text_keys(sequences: Iterable[str]) -> NDArray[np.bytes_]:
+def hash_texts(sequences: Iterable[str]) -> NDArray[np.bytes_]:
     """Hashes [n] of sequences."""
     return hash_sequences(map(str.encode, sequences), KEY_BYTES).view(KEY).ravel()
 
 
 class AsvIndex:
-    """Column of each sequence, numbered in order of arrival; the hashes of the sequences are kept sorted."""
+    """Column number of each sequence, in order of first occurrence; looked up by sorted hashes of the sequences."""
 
     def __init__(self) -> None:
         self._keys = np.empty(0, dtype=KEY)
@@ -70,12 +70,12 @@ class AsvIndex:
         return len(self._keys)
 
     def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
-        """Which sequences [n] have a column."""
-        keys = text_keys(sequences)
-        return self._known(keys, np.searchsorted(self._keys, keys))
+        """Which sequences [n] have a column, bool [n]."""
+        keys = hash_texts(sequences)
+        return self._match(keys, np.searchsorted(self._keys, keys))
 
-    def _known(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the hashes at these places are the ones looked for [n]."""
+    def _match(self, keys: NDArray[np.bytes_], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether `keys` [n] equal the stored hashes at the positions `at` [n]; positions past the end do not match."""
         known = np.zeros(len(keys), dtype=bool)
         inside = np.flatnonzero(at < len(self._keys))
         known[inside] = self._keys[at[inside]] == keys[inside]
@@ -83,9 +83,9 @@ class AsvIndex:
 
     def assign(self, sequences: Iterable[str]) -> AsvColumns:
         """The column of each sequence; new sequences get the next columns, in their order."""
-        keys = text_keys(sequences)
+        keys = hash_texts(sequences)
         at = np.searchsorted(self._keys, keys)
-        known = self._known(keys, at)
+        known = self._match(keys, at)
         columns = np.empty(len(keys), dtype=np.int64)
         columns[known] = self._columns[at[known]]
         new = np.flatnonzero(~known)
@@ -131,9 +131,9 @@ class Scratch:
 
 
 class TableIds(NamedTuple):
-    """Ids of a table without samples and features that have no reads; `features` int64 [A] are its ASVs' numbers.
+    """Ids of a table after samples and features without reads are dropped; `features` int64 [A]: numbers of its ASVs.
 
-    `dropped` has the ids that were left out, by reason.
+    `dropped` has the dropped ids by reason.
     """
 
     sample_ids: list[str]
@@ -175,7 +175,7 @@ class GrowingCorpus:
 
     def array(self, name: str) -> GrowingArray:
         """The array of this name, open to append to."""
-        return self.writer.array(name, (DTYPES | WORKING)[name])
+        return self.writer.array(name, (ARRAY_DTYPES | WORKING)[name])
 
     def append(self, **arrays: NDArray) -> None:
         """Add rows to arrays, `counts_data=...` to "counts.data"."""
@@ -192,7 +192,7 @@ class GrowingCorpus:
         text.append(data)
 
     def append_lost(self, dropped: Mapping[str, Sequence[str]], study: int) -> None:
-        """Add the ids that were left out of a study; the manifest numbers the reasons."""
+        """Add the dropped ids of a study; the manifest numbers the reasons."""
         reasons = self.writer.record.setdefault("reasons", [])
         for reason, ids in dropped.items():
             if reason not in reasons:
@@ -221,7 +221,7 @@ def resume_growing(writer: StoreWriter, tree: Tree | None) -> GrowingCorpus:
 
 
 def add_table(growing: GrowingCorpus, source: StudyFiles, number: int, config: PrepareConfig) -> dict[str, Any]:
-    """Add the study of this number; returns its entry of the manifest."""
+    """Add the study of this number; returns its manifest entry."""
     tree = growing.tree or read_any_tree(source.files["tree"])
     with Scratch(growing.writer.folder) as scratch:
         read = read_counts(source, scratch)
@@ -250,7 +250,7 @@ def add_table(growing: GrowingCorpus, source: StudyFiles, number: int, config: P
 
 
 def add_counts(growing: GrowingCorpus, scratch: Scratch, column_of: NDArray[np.int64], study: int) -> NDArray[np.bool_]:
-    """Add the samples of one study without the features that have no column (-1); returns which samples [n] remain."""
+    """Add the samples of one study, except features without column (-1); returns which samples [n] remain."""
     bounds = growing.array("counts.indptr")
     if bounds.rows == 0:
         bounds.append(np.zeros(1, np.int64))
@@ -272,7 +272,7 @@ def add_counts(growing: GrowingCorpus, scratch: Scratch, column_of: NDArray[np.i
 
 
 def add_tree(growing: GrowingCorpus, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
-    """Add a tree, sheared to the tips of these columns; of several tips with one sequence the first stays."""
+    """Add a tree, sheared to the tips of these columns; keeps the first of several tips with the same sequence."""
     own, first = np.unique(columns, return_index=True)
     names = [tips[place] for place in first]
     sheared = tree.shear(names)

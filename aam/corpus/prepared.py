@@ -33,7 +33,7 @@ from aam.io.table import Table
 from aam.phylogeny.targets import ForestTargets, Leaves, TreeTargets
 from aam.phylogeny.tree import Tree
 
-DTYPES = {
+ARRAY_DTYPES = {
     "counts.indptr": "<i8", "counts.indices": "<i4", "counts.data": "<i4", "tokens": "|u1",
     "asvs.text": "|u1", "asvs.bounds": "<i8", "samples.text": "|u1", "samples.bounds": "<i8",
     "samples.by_id": "<i4", "samples.depth": "<i8", "samples.study": "<i4",

@@ -16,7 +16,7 @@ from aam.corpus.rarefy import SHALLOW, choose_depth
 from aam.corpus.samples import TableSamples, match_tree, read_any_tree, resolve_inputs, tokenize_table
 from aam.corpus.split import Sides, Split, split_samples
 from aam.errors import ConfigError, MatrixError
-from aam.io.ids import among
+from aam.io.ids import find_wanted
 from aam.io.matrix import read_matrix
 from aam.io.metadata import read_groups
 from aam.io.table import Table, read_table
@@ -80,7 +80,7 @@ def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measur
 
 def match_matrix(table: Table, ids: list[str], path: Path) -> Table:
     """Keep the samples that the matrix at `path` has; raises `MatrixError` where it has none."""
-    known = among(table.sample_ids, set(ids))
+    known = find_wanted(table.sample_ids, set(ids))
     if not known.any():
         raise MatrixError(
             f"{path}: none of the {len(table.sample_ids)} samples of the table is among its {len(ids)} ids "

@@ -14,7 +14,7 @@ AUTO_DEPTH = 5000
 AUTO_LOSS = 10
 """Of so many samples "auto" may lose one."""
 SHALLOW = "samples with fewer reads than the rarefaction depth"
-"""Reason under which `keep_deep` leaves samples out."""
+"""Reason under which `keep_deep_samples` leaves samples out."""
 
 
 def sample_rng(seed: int, epoch: int, sample: int) -> np.random.Generator:
@@ -65,7 +65,7 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
     return depth
 
 
-def keep_deep(table: Table, setting: str) -> tuple[Table, int | None]:
+def keep_deep_samples(table: Table, setting: str) -> tuple[Table, int | None]:
     """The samples that rarefaction keeps, and the reads that it draws of each, by a `setting` as of `choose_depth`."""
     depths = table.depths()
     depth = choose_depth(depths, setting)

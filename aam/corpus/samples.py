@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam import datasets
-from aam.config import DataConfig, flag
+from aam.config import DataConfig, option_flag
 from aam.corpus.dataset import ASVDataset, Draw
-from aam.corpus.rarefy import keep_deep, rarefy_table
+from aam.corpus.rarefy import keep_deep_samples, rarefy_table
 from aam.corpus.store import MANIFEST
 from aam.errors import ConfigError, TreeError
 from aam.io.files import check_file, sniff
-from aam.io.ids import pick
+from aam.io.ids import pick_texts
 from aam.io.qza import open_artifact
 from aam.io.sequences import tokenize
 from aam.io.table import EMPTY_ASVS, Table, carriers_of, read_table
@@ -34,7 +34,7 @@ OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE}
 TABLE_FILES = ("table", "tree", "sequences", "unifrac_matrix")
 SAMPLE_FILES = ("metadata", "validation_samples")
 """Options of `DataConfig` that name files: of a table, which a prepared corpus stands for, and about its samples."""
-WHOLE = Draw(None, None, "abundance", 0)
+NO_DRAW = Draw(None, None, "abundance", 0)
 """Nothing is drawn: all reads and all ASVs."""
 
 
@@ -74,10 +74,10 @@ class TableSamples:
         """Some of the samples, numbers [n], drawn by `draw`; nothing is copied."""
         # Samples of several studies share a batch where one tree compares them.
         studies = self.studies[rows] if self.studies is not None and self.tree is None else None
-        ids = pick(self.table.sample_ids, rows)
+        ids = pick_texts(self.table.sample_ids, rows)
         return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, self.table.stored_rows(rows))
 
-    def drawn(self, draw: Draw = WHOLE) -> ASVDataset:
+    def drawn(self, draw: Draw = NO_DRAW) -> ASVDataset:
         """All samples, by default with all their reads and ASVs, as of a table that is rarefied already."""
         return self.samples(np.arange(len(self.table.sample_ids)), draw)
 
@@ -96,7 +96,9 @@ def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
     if data.corpus is not None:
         beside = [name for name in (*TABLE_FILES, "example") if getattr(data, name)]
         if beside:
-            raise ConfigError(f"found both --corpus and {flag(beside[0])}, expected one of them; a corpus has its own")
+            raise ConfigError(
+                f"found both --corpus and {option_flag(beside[0])}, expected one of them; a corpus has its own"
+            )
         names = SAMPLE_FILES
     if data.example:
         if data.table is not None:
@@ -148,7 +150,7 @@ def open_rarefied(data: DataConfig, setting: str, seed: int, with_tree: bool) ->
     table, tree, tips = read_table(files["table"], data.sequences), None, list[str]()
     if with_tree and data.tree is not None:
         table, tree, tips = match_tree(table, read_any_tree(data.tree), data.max_missing)
-    table, depth = keep_deep(table, setting)
+    table, depth = keep_deep_samples(table, setting)
     if depth is not None:
         table = replace(table, stored=rarefy_table(table.counts, depth, seed), rows=None)
     return TableOnTree(table, tree, tips)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aam.config import DataConfig
 from aam.errors import ConfigError, MetadataError
-from aam.io.ids import among, pick, read_ids
+from aam.io.ids import find_wanted, pick_texts, read_ids
 from aam.text import counted, quote
 
 MIN_SIDE = 2
@@ -41,7 +41,7 @@ class Sides(NamedTuple):
 
     def ids(self, sample_ids: Sequence[str]) -> Split:
         """The ids of these samples."""
-        return Split(pick(sample_ids, self.train), pick(sample_ids, self.validation))
+        return Split(pick_texts(sample_ids, self.train), pick_texts(sample_ids, self.validation))
 
 
 def split_samples(
@@ -61,18 +61,18 @@ def split_samples(
     Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
     samples; `MetadataError` where groups are missing.
     """
-    group_of = None if groups is None else _complete(sample_ids, groups, config.group_column)
+    group_of = None if groups is None else _require_groups(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:
-        held_out = _given(sample_ids, config.validation_samples, dropped)
+        held_out = _read_held_out(sample_ids, config.validation_samples, dropped)
         if group_of is not None:
             _refuse_cut_groups(sample_ids, held_out, group_of, config)
-        outside = among(sample_ids, held_out)
+        outside = find_wanted(sample_ids, held_out)
     elif group_of is not None:
-        outside = among(sample_ids, _drawn(sample_ids, config.validation_fraction, seed, group_of))
+        outside = find_wanted(sample_ids, _draw_groups(sample_ids, config.validation_fraction, seed, group_of))
     else:
         order = np.array(sorted(range(len(sample_ids)), key=sample_ids.__getitem__), int) if by_id is None else by_id
         outside = np.zeros(len(sample_ids), dtype=bool)
-        outside[order[_drawn_places(len(order), config.validation_fraction, seed)]] = True
+        outside[order[_draw_rows(len(order), config.validation_fraction, seed)]] = True
     sides = Sides(np.flatnonzero(~outside), np.flatnonzero(outside))
     if group_of is not None and len(names := set(group_of.values())) < 2:
         raise ConfigError(
@@ -88,13 +88,13 @@ def split_samples(
     return sides
 
 
-def _drawn_places(count: int, fraction: float, seed: int) -> NDArray[np.int64]:
+def _draw_rows(count: int, fraction: float, seed: int) -> NDArray[np.int64]:
     """Numbers of random samples, about `fraction` of all, with at least `MIN_SIDE` on either side if possible."""
     most = max(count - MIN_SIDE, 0)
     return np.random.default_rng(seed).permutation(count)[: min(max(round(fraction * count), MIN_SIDE), most)]
 
 
-def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str]) -> set[str]:
+def _draw_groups(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mapping[str, str]) -> set[str]:
     """Random whole groups, about `fraction` of them, at least `MIN_SIDE` samples."""
     members: dict[str, list[str]] = defaultdict(list)
     for sample in sorted(sample_ids):
@@ -111,7 +111,7 @@ def _drawn(sample_ids: Sequence[str], fraction: float, seed: int, groups: Mappin
     return held_out
 
 
-def _given(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]) -> set[str]:
+def _read_held_out(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]) -> set[str]:
     """Ids of the file that are samples in use; raises for ids that the table never had."""
     named = read_ids(file)
     used, gone = set(sample_ids), set(dropped)
@@ -124,7 +124,7 @@ def _given(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]) -> set
     return used.intersection(named)
 
 
-def _complete(sample_ids: Sequence[str], groups: Mapping[str, str | None], column: str | None) -> dict[str, str]:
+def _require_groups(sample_ids: Sequence[str], groups: Mapping[str, str | None], column: str | None) -> dict[str, str]:
     """The group of each sample; raises where one has none."""
     known = {sample: group for sample in sample_ids if (group := groups.get(sample))}
     missing = [sample for sample in sample_ids if sample not in known]
@@ -174,7 +174,7 @@ def make_folds(
         raise ConfigError(f"folds '{scheme}' need groups: name a metadata column with --group-column")
     _check_count(scheme, target, groups, count)
     parts = _splitter(scheme, count, seed).split(
-        np.zeros((len(target), 1)), _numbered(target), _numbered(groups) if grouped else None
+        np.zeros((len(target), 1)), _number_labels(target), _number_labels(groups) if grouped else None
     )
     folds = []
     for number, (train, test) in enumerate(parts, start=1):
@@ -183,7 +183,9 @@ def make_folds(
     return folds
 
 
-def divisible(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None) -> tuple[int, str]:
+def count_possible_folds(
+    scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None
+) -> tuple[int, str]:
     """Most folds that the rows of `target` [N] allow, and what each fold needs one of: a group, a class or a sample."""
     if "group" in scheme and groups is not None:
         return len(set(groups)), "groups"
@@ -193,7 +195,7 @@ def divisible(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hasha
     return len(target), "samples"
 
 
-def with_fewer_labels(fold: Fold, target: Sequence[Hashable], fraction: float, seed: int) -> Fold:
+def keep_label_fraction(fold: Fold, target: Sequence[Hashable], fraction: float, seed: int) -> Fold:
     """The fold with a part of its training rows, at least one of each value of `target` [N]; the test rows stay.
 
     A smaller fraction of the same seed keeps a subset of what a larger one keeps, so a learning curve only ever adds.
@@ -228,7 +230,7 @@ def _splitter(scheme: Scheme, count: int, seed: int) -> Any:
 
 
 def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None, count: int) -> None:
-    units, what = divisible(scheme, target, groups)
+    units, what = count_possible_folds(scheme, target, groups)
     needed = 2 if scheme == "leave-one-group-out" else count
     if needed < 2:
         raise ConfigError(f"{count} folds asked for: at least 2 are needed, or nothing is held out")
@@ -239,7 +241,7 @@ def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Ha
         )
 
 
-def _numbered(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:
+def _number_labels(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:
     """Labels as numbers in order of first appearance: scikit-learn sorts labels, and cannot sort mixed types."""
     import pandas as pd  # half a second that commands without folds do not wait for
 

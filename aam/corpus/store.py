@@ -18,20 +18,20 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from aam.atomic import read_json, write_json
-from aam.config import flag
+from aam.config import option_flag
 from aam.errors import CorpusError, error_text
 from aam.io.files import LOCK, digest
 from aam.text import one_line
 
 MANIFEST = "manifest.json"
-FORMAT = "aam corpus 2"
+CORPUS_FORMAT = "aam corpus 2"
 """Counts up when older code can no longer read what is written."""
-BEGUN = {"complete", "config", "sources", "parts"}
-COMPLETE = {"arrays", "counts", "longest", "reasons"}
+BEGUN_KEYS = {"complete", "config", "sources", "parts"}
+COMPLETE_KEYS = {"arrays", "counts", "longest", "reasons"}
 """Keys of every manifest, and those that a complete one has besides."""
 SOURCE_FILES = ("table", "tree", "sequences")
 """Options that name the files of a source."""
-AGAIN = "remove the folder and run `aam prepare` again"
+REMEDY = "remove the folder and run `aam prepare` again"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Store:
         try:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as fault:
-            raise CorpusError(f"{path} is damaged ({one_line(fault)}); {AGAIN}") from fault
+            raise CorpusError(f"{path} is damaged ({one_line(fault)}); {REMEDY}") from fault
         return np.asarray(mapped)  # each slice of a numpy.memmap takes microseconds
 
     def check(self) -> Iterator[str]:
@@ -57,7 +57,7 @@ class Store:
             if found != known["sha256"]:
                 raise CorpusError(
                     f"{self.folder / name}.npy has SHA-256 {found[:12]}…, expected {known['sha256'][:12]}…: it has "
-                    f"changed since it was written; {AGAIN}"
+                    f"changed since it was written; {REMEDY}"
                 )
             yield name
 
@@ -74,7 +74,7 @@ def open_store(folder: Path) -> Store:
         found = path.stat().st_size if path.exists() else None
         if found != known["bytes"]:
             what = "missing" if found is None else f"{found:,} bytes long"
-            raise CorpusError(f"{path} is {what}, expected {known['bytes']:,} bytes; {AGAIN}")
+            raise CorpusError(f"{path} is {what}, expected {known['bytes']:,} bytes; {REMEDY}")
     return Store(folder, manifest)
 
 
@@ -88,13 +88,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = read_json(path)
         kind = manifest["format"]
-        absent = (BEGUN | COMPLETE if manifest["complete"] else BEGUN) - manifest.keys() if kind == FORMAT else set()
+        absent = (
+            (BEGUN_KEYS | COMPLETE_KEYS if manifest["complete"] else BEGUN_KEYS) - manifest.keys()
+            if kind == CORPUS_FORMAT
+            else set()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise CorpusError(f"{path} is no record of a corpus ({error_text(fault)}); give the right folder") from fault
-    if kind != FORMAT:
-        raise CorpusError(f"{path} is of format {kind!r}, expected {FORMAT!r}; run `aam prepare` of this version again")
+    if kind != CORPUS_FORMAT:
+        raise CorpusError(
+            f"{path} is of format {kind!r}, expected {CORPUS_FORMAT!r}; run `aam prepare` of this version again"
+        )
     if absent:
-        raise CorpusError(f"{path} lacks {', '.join(sorted(absent))}; {AGAIN}")
+        raise CorpusError(f"{path} lacks {', '.join(sorted(absent))}; {REMEDY}")
     return manifest
 
 
@@ -109,24 +115,24 @@ def begin_manifest(folder: Path, options: dict[str, Any], sources: list[dict[str
     A source has its name, and path and SHA-256 of each of its files by option. Raises `CorpusError` where the folder
     holds anything else or a file has changed.
     """
-    fresh = {"format": FORMAT, "complete": False, "config": options, "sources": sources, "parts": []}
+    fresh = {"format": CORPUS_FORMAT, "complete": False, "config": options, "sources": sources, "parts": []}
     found = read_manifest(folder)
     if found is None:
         if any(path.name != LOCK for path in folder.iterdir()):
             raise CorpusError(f"--output {folder} is a folder with other files in it; give a new one")
         write_manifest(folder, fresh)
         return fresh
-    refuse_other(found, fresh, folder)
+    refuse_other_sources(found, fresh, folder)
     return found
 
 
-def refuse_other(found: dict[str, Any], fresh: dict[str, Any], folder: Path) -> None:
+def refuse_other_sources(found: dict[str, Any], fresh: dict[str, Any], folder: Path) -> None:
     """Raise `CorpusError` unless two manifests are of the same files and options."""
     for name, value in fresh["config"].items():
         if found["config"][name] != value:
             raise CorpusError(
-                f"{flag(name)} is {value}, but {folder} was begun with {found['config'][name]}; give the same value, "
-                "or another --output"
+                f"{option_flag(name)} is {value}, but {folder} was begun with {found['config'][name]}; give the same "
+                "value, or another --output"
             )
     if len(found["sources"]) != len(fresh["sources"]):
         raise CorpusError(
@@ -139,8 +145,8 @@ def refuse_other(found: dict[str, Any], fresh: dict[str, Any], folder: Path) -> 
             if (old and old["sha256"]) != (new and new["sha256"]):
                 path = new["path"] if new else old["path"]
                 raise CorpusError(
-                    f"{flag(option)} {path} is not the file that {folder} was begun with; restore it, or give another "
-                    "--output"
+                    f"{option_flag(option)} {path} is not the file that {folder} was begun with; restore it, or give "
+                    "another --output"
                 )
 
 
@@ -152,13 +158,13 @@ class GrowingArray:
         if keep == 0:
             path.write_bytes(b"")
         elif not path.exists():
-            raise CorpusError(f"{path} is missing; {AGAIN}")
+            raise CorpusError(f"{path} is missing; {REMEDY}")
         self.file: BinaryIO = path.open("r+b", buffering=0)
         self._write_header(0)
         self.start = self.file.tell()
         end, size = self.start + keep * self.row_bytes, path.stat().st_size
         if size < end:
-            raise CorpusError(f"{path}: {size:,} bytes, expected at least {end:,}; {AGAIN}")
+            raise CorpusError(f"{path}: {size:,} bytes, expected at least {end:,}; {REMEDY}")
         self.file.truncate(end)
         self.file.seek(end)
 

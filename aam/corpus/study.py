@@ -11,18 +11,18 @@ import pandas as pd
 
 from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
 from aam.corpus.label_schema import class_names, refuse_leaks
-from aam.corpus.labels import Labels, MetadataOverlap, as_numbers, read_labels
-from aam.corpus.rarefy import choose_depth, keep_deep
+from aam.corpus.labels import Labels, MetadataOverlap, parse_numbers, read_labels
+from aam.corpus.rarefy import choose_depth, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
-from aam.io.ids import among
-from aam.io.metadata import column, read_text, refuse_strangers
+from aam.io.ids import find_wanted
+from aam.io.metadata import read_text, refuse_strangers, select_column
 from aam.io.table import EMPTY_SAMPLES, read_table
 from aam.text import quote
 
 NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
 NO_TARGET = "samples without a target"
-MIN_SAMPLES = 4
+MIN_STUDY_SAMPLES = 4
 """Fewer samples cannot be split into training and test samples."""
 SUBJECTS = {"host_subject", "host", "subject", "patient", "individual", "participant", "donor", "animal", "mouse"}
 """Names, without `_id`, of metadata columns that identify the subject of a sample."""
@@ -44,18 +44,18 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
     table = read_table(files["table"], data.sequences)
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
-    table = table.keep(among(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
+    table = table.keep(find_wanted(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
     if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(
             f"{data.metadata}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
             "table; choose another --target"
         )
-    table, depth = keep_deep(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
+    table, depth = keep_deep_samples(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
     row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data)
-    table = table.carried()
+    table = table.drop_absent_asvs()
     return Study(
         table, tokenize_table(table, data.max_bp), depth=depth, files=files, labels=labels,
         classes=class_names(labels, target, data.metadata), overlap=overlap,
@@ -64,10 +64,10 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
 
 def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
     """Raise for too few samples, samples without a group, constant targets, and covariates that predict the target."""
-    if len(labels.sample_ids) < MIN_SAMPLES:
+    if len(labels.sample_ids) < MIN_STUDY_SAMPLES:
         raise MetadataError(
-            f"{data.metadata}: {len(labels.sample_ids)} samples can be used, expected at least {MIN_SAMPLES}; check "
-            "the overlap of metadata and table, --where and --rarefy-depth"
+            f"{data.metadata}: {len(labels.sample_ids)} samples can be used, expected at least {MIN_STUDY_SAMPLES}; "
+            "check the overlap of metadata and table, --where and --rarefy-depth"
         )
     if labels.groups is not None:
         nameless = [sample for sample, group in zip(labels.sample_ids, labels.groups, strict=True) if group is None]
@@ -88,7 +88,7 @@ def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
     refuse_leaks(labels, target)
 
 
-def likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
+def find_likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
     """Name and values of a metadata column that, by its name, holds subjects with several samples each; or None."""
     frame = read_text(path).reindex(sample_ids)
     for name in frame.columns:
@@ -115,7 +115,7 @@ class NewSamples(TableSamples):
         frame, found = self.labels.covariates, {}
         for covariate in schema.covariates:
             values = frame[covariate.name]
-            known = values.isin(covariate.categories) if covariate.categories else ~np.isnan(as_numbers(values))
+            known = values.isin(covariate.categories) if covariate.categories else ~np.isnan(parse_numbers(values))
             found[covariate.name] = int((~known).sum())
         return {name: count for name, count in found.items() if count}
 
@@ -132,20 +132,20 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample"
         for row in np.flatnonzero(shallow).tolist()
     }
-    table = table.select(samples=np.flatnonzero(~shallow)).carried()
+    table = table.select(samples=np.flatnonzero(~shallow)).drop_absent_asvs()
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
         frame = read_text(data.metadata)
         refuse_strangers(frame, table.sample_ids, data.metadata)
         frame = frame.reindex(table.sample_ids)
         for name in target.covariate:
-            column(frame, name, data.metadata)
+            select_column(frame, name, data.metadata)
     covariates = frame.reindex(columns=list(target.covariate))
     count = len(table.sample_ids)
     labels = Labels(table.sample_ids, np.full((count, len(target.target)), np.nan), [None] * count, covariates, None)
     truth = frame[list(target.target)] if set(target.target) <= set(frame.columns) else None
     if truth is not None and target.task in NUMERIC_TASKS:
-        truth = pd.DataFrame({name: as_numbers(values) for name, values in truth.items()}, index=truth.index)
+        truth = pd.DataFrame({name: parse_numbers(values) for name, values in truth.items()}, index=truth.index)
     if truth is not None and not truth.notna().any().all():
         truth = None
     tokens = tokenize_table(table, data.max_bp)

@@ -24,18 +24,18 @@ from aam.evaluation.target_metrics import balanced_accuracy
 
 Role = Literal["subject", "study", "batch", ""]
 
-STUDIES = ("study", "project", "cohort", "dataset")
-BATCHES = ("batch", "run", "plate", "lane", "center", "centre", "instrument", "platform", "kit", "lot", "sequencer")
-WORDS: dict[str, Role] = {**dict.fromkeys(STUDIES, "study"), **dict.fromkeys(BATCHES, "batch")}
+STUDY_WORDS = ("study", "project", "cohort", "dataset")
+BATCH_WORDS = ("batch", "run", "plate", "lane", "center", "centre", "instrument", "platform", "kit", "lot", "sequencer")
+ROLE_OF_WORD: dict[str, Role] = {**dict.fromkeys(STUDY_WORDS, "study"), **dict.fromkeys(BATCH_WORDS, "batch")}
 """Words in the name of a column that say what it is; subjects are known by the whole name."""
 SHUFFLES = 19
 """Shuffled columns beside the real one: above all of them is a chance of one in twenty."""
-FOLDS = 5
+AUDIT_FOLDS = 5
 FEW_VALUES = 10
 """A column with more different numbers than this is predicted as a number, else as classes."""
 MOST_CLASSES, MOST_COLUMNS = 20, 12
 """Columns of more classes are ids or free text; of more columns, those with a role come first."""
-MIN_SAMPLES, MIN_IN_CLASS, MIN_UNITS = 20, 5, 3
+MIN_AUDIT_SAMPLES, MIN_IN_CLASS, MIN_UNITS = 20, 5, 3
 """Samples of a column, samples of a class, and subjects (or samples) of a class that can be cross-validated."""
 AXES = 32
 """Principal components that are looked at, made equally large; fewer where samples are few."""
@@ -81,7 +81,7 @@ def role_of(name: str) -> Role:
     if name.lower().removesuffix("_id") in SUBJECTS:
         return "subject"
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
-    return next((WORDS[word.lower()] for word in words if word.lower() in WORDS), "")
+    return next((ROLE_OF_WORD[word.lower()] for word in words if word.lower() in ROLE_OF_WORD), "")
 
 
 def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> Audit:
@@ -143,28 +143,28 @@ def score_subjects(embeddings: NDArray[np.floating], column: pd.Series, seed: in
 
     again = column.notna() & column.map(column.value_counts()).ge(2)
     values, rows = column[again].to_numpy(object), np.flatnonzero(again)
-    if len(rows) < MIN_SAMPLES or len(set(values)) < 2:
-        raise Unusable(f"{len(rows)} samples of subjects that were sampled again, fewer than {MIN_SAMPLES}")
+    if len(rows) < MIN_AUDIT_SAMPLES or len(set(values)) < 2:
+        raise Unusable(f"{len(rows)} samples of subjects that were sampled again, fewer than {MIN_AUDIT_SAMPLES}")
     points = StandardScaler().fit_transform(embeddings[rows])
     other = NearestNeighbors(n_neighbors=1).fit(points).kneighbors(return_distance=False)[:, 0]
     rng = np.random.default_rng(seed)
     mixed = [rng.permutation(values) for _ in range(SHUFFLES)]
     shuffles = [balanced_accuracy(m[other], m) for m in mixed]
-    return signal_of(str(column.name), values, balanced_accuracy(values[other], values), shuffles)
+    return build_signal(str(column.name), values, balanced_accuracy(values[other], values), shuffles)
 
 
 def score_linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
     """A linear model of classes or numbers, cross-validated over `units`, so that knowing a subject is of no help."""
-    if len(values) < MIN_SAMPLES or len(set(units)) < FOLDS:
+    if len(values) < MIN_AUDIT_SAMPLES or len(set(units)) < AUDIT_FOLDS:
         raise Unusable(f"{len(values)} samples of {len(set(units))} subjects")
     folds = audit_folds(values, units, seed)
     rng = np.random.default_rng(seed)
-    columns = [values, *(shuffled(values, units, rng) for _ in range(SHUFFLES))]
-    score, *others = map(score_of, predict_held_out(embeddings, columns, folds), columns)
-    return signal_of(name, values, score, others)
+    columns = [values, *(shuffle_values(values, units, rng) for _ in range(SHUFFLES))]
+    score, *others = map(score_values, predict_held_out(embeddings, columns, folds), columns)
+    return build_signal(name, values, score, others)
 
 
-def signal_of(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
+def build_signal(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
     """The scores of values [N], and of them shuffled, as a `Signal`."""
     classes = len(set(values)) if values.dtype == object else 0
     return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
@@ -173,9 +173,9 @@ def signal_of(name: str, values: NDArray, score: float, shuffles: list[float]) -
 def audit_folds(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
     """Rows to train on and to test, values and units [N]: no unit on both sides, classes spread evenly."""
     if values.dtype != object:
-        return make_folds("grouped", values.tolist(), units.tolist(), FOLDS, seed)
+        return make_folds("grouped", values.tolist(), units.tolist(), AUDIT_FOLDS, seed)
     fewest = min(len(set(units[values == kind])) for kind in set(values))
-    return make_folds("stratified-grouped", values.tolist(), units.tolist(), min(FOLDS, fewest), seed)
+    return make_folds("stratified-grouped", values.tolist(), units.tolist(), min(AUDIT_FOLDS, fewest), seed)
 
 
 def predict_held_out(
@@ -208,14 +208,14 @@ def nearest_class(seen: NDArray, known: NDArray, new: NDArray) -> NDArray:
     return classes[cdist(new, centres).argmin(axis=1)]
 
 
-def score_of(found: NDArray, values: NDArray) -> float:
+def score_values(found: NDArray, values: NDArray) -> float:
     """Balanced accuracy of classes, R2 of numbers, both [N]."""
     if values.dtype == object:
         return balanced_accuracy(found, values)
     return pair_scores(found, values).r2
 
 
-def shuffled(values: NDArray, units: NDArray, rng: np.random.Generator) -> NDArray:
+def shuffle_values(values: NDArray, units: NDArray, rng: np.random.Generator) -> NDArray:
     """Values [N] in another order: of whole units [N], where a unit has one value, for these are not independent."""
     by_unit = dict(zip(units, values, strict=True))
     if any(by_unit[unit] != value for unit, value in zip(units, values, strict=True)):

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from aam.config import Metric
-from aam.corpus.dataset import Sample, in_columns
+from aam.corpus.dataset import Sample, target_arguments
 from aam.evaluation.metrics import PairScores, known_pairs, pair_scores
 from aam.models.chunked_encoder import log_frequencies
 from aam.phylogeny.targets import TreeTargets
@@ -44,7 +44,7 @@ class NucleotideScores(NamedTuple):
     cross_entropy: float
 
 
-def consensus(
+def score_consensus(
     train_tokens: NDArray[np.uint8], positions: NDArray[np.int64], bases: NDArray[np.int64]
 ) -> NucleotideScores:
     """Score the frequencies of tokens in training ASVs [A, L] on bases [T] that were hidden at these positions [T].
@@ -72,7 +72,7 @@ class DrawnSamples:
     @classmethod
     def of(cls, samples: Sequence[Sample], unifrac: NDArray[np.float64]) -> DrawnSamples:
         """Drawn samples and their UniFrac [B, B]."""
-        _, asvs, counts = in_columns(samples)
+        _, asvs, counts = target_arguments(samples)
         return cls(asvs, counts, unifrac)
 
     def take(self, rows: NDArray[np.int64]) -> DrawnSamples:
@@ -125,7 +125,7 @@ def choose_fit_samples(available: int, seed: int) -> NDArray[np.int64]:
 
 def jaccard_baseline(fit: DrawnSamples, held_out: DrawnSamples) -> UnifracBaseline | Skipped:
     """Calibrated Jaccard distance of ASV sets; `Skipped` with fewer than three samples to fit on."""
-    return _fit_and_score(fit, held_out, lambda drawn: jaccard(drawn.asvs))
+    return _fit_and_score(fit, held_out, lambda drawn: jaccard_distances(drawn.asvs))
 
 
 def upgma_baseline(
@@ -140,15 +140,15 @@ def upgma_baseline(
     The tree is bounded by `MAX_ASVS`: as many of the first `fit` samples are used as keep within it beside the held-out
     ones. `Skipped` where that leaves fewer than three.
     """
-    used = _samples_within(fit.asvs, _distinct(held_out.asvs, len(tokens)), MAX_ASVS)
+    used = _samples_within(fit.asvs, _occurring_asvs(held_out.asvs, len(tokens)), MAX_ASVS)
     if used < MIN_FIT_SAMPLES <= len(fit.asvs):
-        carried = int(_distinct(held_out.asvs, len(tokens)).sum())
+        carried = int(_occurring_asvs(held_out.asvs, len(tokens)).sum())
         return Skipped(
             f"the held-out samples carry {carried:,} ASVs, which leaves no room for training samples in a "
             f"UPGMA tree of at most {MAX_ASVS:,}"
         )
     fit = fit.take(np.arange(used))
-    present = np.flatnonzero(_distinct([*fit.asvs, *held_out.asvs], len(tokens)))
+    present = np.flatnonzero(_occurring_asvs([*fit.asvs, *held_out.asvs], len(tokens)))
     names = [str(column) for column in present]
     tree = hamming_tree(tokens[present], names)
     targets = TreeTargets(tree, tree.leaves_of(names), metric, alpha)
@@ -160,7 +160,7 @@ def upgma_baseline(
     return _fit_and_score(fit, held_out, on_the_tree)
 
 
-def jaccard(asvs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+def jaccard_distances(asvs: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
     """Jaccard distances float64 [B, B] between ASV sets (column numbers without repeats); two empty sets are at 0."""
     from scipy.sparse import csr_array
 
@@ -191,7 +191,7 @@ def fit_line(raw: NDArray[np.float64], true: NDArray[np.float64]) -> Line:
     return Line(slope, float(true.mean() - slope * raw.mean()))
 
 
-def _distinct(asvs: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.bool_]:
+def _occurring_asvs(asvs: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.bool_]:
     """Which of `width` ASVs occur in any of the samples."""
     present = np.zeros(width, dtype=bool)
     for columns in asvs:

@@ -62,7 +62,7 @@ def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> t
     return tuple(np.sort(column[~np.isnan(column)]) for column in scores.T)
 
 
-def margin(scores: NDArray[np.float64], coverage: float) -> float:
+def conformal_margin(scores: NDArray[np.float64], coverage: float) -> float:
     """The score that `coverage` of later samples stay below: of scores [n] the ceil((n + 1) coverage)-th smallest.
 
     Split conformal prediction (Lei et al. 2018); infinite where n is too small to promise that much. With an ensemble
@@ -72,19 +72,19 @@ def margin(scores: NDArray[np.float64], coverage: float) -> float:
     return float(scores[rank - 1]) if rank <= len(scores) else math.inf
 
 
-def unbounded(calibration: Calibration, targets: Sequence[str], coverage: float) -> list[str]:
-    """A warning for each target whose intervals are infinite, with the coverage that is possible; see `margin`."""
+def warn_of_infinite_intervals(calibration: Calibration, targets: Sequence[str], coverage: float) -> list[str]:
+    """One warning per target with infinite intervals; it names the possible coverage. See `conformal_margin`."""
     return [
         f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of held-out samples can "
         f"guarantee --coverage {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
         for name, scores in zip(targets, calibration.scores, strict=False)  # classes have none
-        if math.isinf(margin(scores, coverage))
+        if math.isinf(conformal_margin(scores, coverage))
     ]
 
 
-def intervals(values: NDArray[np.float64], calibration: Calibration, coverage: float) -> NDArray[np.float64]:
+def prediction_intervals(values: NDArray[np.float64], calibration: Calibration, coverage: float) -> NDArray[np.float64]:
     """Lower and upper ends [N, O, 2] around values [N, O, Q]."""
-    widths = np.array([margin(scores, coverage) for scores in calibration.scores])
+    widths = np.array([conformal_margin(scores, coverage) for scores in calibration.scores])
     lower, upper = values[..., 0] - widths, values[..., -1] + widths
     middle = values[..., values.shape[-1] // 2]  # a negative margin must not turn an interval inside out
     return np.stack([np.minimum(lower, middle), np.maximum(upper, middle)], axis=-1)
@@ -105,7 +105,7 @@ def nll(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temp
     return float(-scaled[np.arange(len(classes)), classes].mean())
 
 
-def reliability(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+def reliability_bins(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bins of confidence that are not empty [n, 3]: mean confidence, accuracy and samples of each."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -116,5 +116,5 @@ def reliability(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
     """Mean gap between confidence and accuracy of probabilities [N, C] over bins, weighted by samples; 0 is perfect."""
-    confidence, accuracy, samples = reliability(probabilities, classes).T
+    confidence, accuracy, samples = reliability_bins(probabilities, classes).T
     return float((np.abs(accuracy - confidence) * samples).sum() / samples.sum())

@@ -26,7 +26,7 @@ from aam.evaluation.metrics import known_pairs, pair_scores, upper_triangle
 from aam.evaluation.ordination import agreement
 from aam.observer import Progress
 from aam.phylogeny.engines import full_faith_pd, full_matrix
-from aam.phylogeny.unifrac import Measure, community
+from aam.phylogeny.unifrac import Measure, build_community
 
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
@@ -44,14 +44,14 @@ class Truth(NamedTuple):
     faith_pd: NDArray[np.float64]
 
 
-def truth(samples: TableSamples, measure: Measure, progress: Progress) -> Truth:
+def compute_truth(samples: TableSamples, measure: Measure, progress: Progress) -> Truth:
     """UniFrac and Faith PD of samples that have a tree."""
     assert samples.tree is not None
-    on_tree = community(samples.table.counts, samples.tips, samples.tree)
+    on_tree = build_community(samples.table.counts, samples.tips, samples.tree)
     return Truth(full_matrix(on_tree, measure, "torch", progress), full_faith_pd(on_tree, "torch", progress))
 
 
-def distance_figures(
+def score_distances(
     predicted: NDArray[np.float64],
     truth: Truth,
     samples: TableSamples,
@@ -74,7 +74,7 @@ def distance_figures(
     drawn = samples.drawn()
     whole = DrawnSamples.of([drawn[int(row)] for row in rows], true)
     fit = whole.take(np.sort(choose_fit_samples(len(rows), seed)))
-    baselines = baseline_figures(fit, whole, samples.tokens, measure.metric, measure.alpha, lines)
+    baselines = baseline_scores(fit, whole, samples.tokens, measure.metric, measure.alpha, lines)
     model = {f"unifrac_{name}": value for name, value in (scores | agreement(ours, true)._asdict()).items()}
     return {
         "metric": measure.metric,
@@ -87,12 +87,12 @@ def distance_figures(
     }
 
 
-def diversity_figures(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+def score_faith_pd(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
     """R2, mean absolute error (in units of the tree) and Pearson r of Faith PD [N]."""
     return {f"faith_pd_{name}": value for name, value in pair_scores(predicted, true)._asdict().items()}
 
 
-def baseline_figures(
+def baseline_scores(
     fit: DrawnSamples,
     held_out: DrawnSamples,
     tokens: NDArray[np.uint8],

@@ -30,7 +30,7 @@ TREES = 300
 REGRESSION_FEATURES, CLASSIFICATION_FEATURES = 1 / 3, "sqrt"
 """ASVs tried at a split, Breiman's choices. A third beats scikit-learn's default for regression, which is all of them,
 in error (2.86 against 2.93 months on one infant study) and in half its time."""
-NEIGHBOURS = 10
+KNN_NEIGHBOURS = 10
 MIN_PREVALENCE = 0.05
 """ASVs in a smaller part of the training samples stay out of the linear baseline: their logarithms are noise."""
 PSEUDOCOUNT = 0.5
@@ -97,16 +97,16 @@ def _features(baseline: Baseline, study: LabelledCounts, fold: Fold) -> tuple[ND
         return study.distances[np.ix_(fold.train, fold.train)], study.distances[np.ix_(fold.test, fold.train)]
     if baseline == "random_forest":
         # Dense trains in half the time of sparse. An ASV of a single training sample can only be memorised: left out.
-        columns = _carried_by(study.counts[fold.train], min(2, len(fold.train)))
+        columns = _common_asvs(study.counts[fold.train], min(2, len(fold.train)))
         fractions = relative_abundance(study.counts).astype(np.float32)[:, columns]
         return fractions[fold.train].toarray(), fractions[fold.test].toarray()
     if baseline == "linear":
-        logs = centred_log_ratio(study.counts, _carried_by(study.counts[fold.train], MIN_PREVALENCE * len(fold.train)))
+        logs = centred_log_ratio(study.counts, _common_asvs(study.counts[fold.train], MIN_PREVALENCE * len(fold.train)))
         return logs[fold.train], logs[fold.test]
     return np.zeros((len(fold.train), 1)), np.zeros((len(fold.test), 1))
 
 
-def _carried_by(counts: csr_array, samples: float) -> NDArray[np.int64]:
+def _common_asvs(counts: csr_array, samples: float) -> NDArray[np.int64]:
     """ASVs in at least so many of the samples; if there are none, those in the most samples, so that one always is."""
     carriers = carriers_of(counts)
     return np.flatnonzero(carriers >= min(samples, carriers.max()))
@@ -131,7 +131,7 @@ def _estimator(baseline: Baseline, task: Task, shape: tuple[int, int], seed: int
         return make_pipeline(StandardScaler(), line)
     if baseline == "knn":
         neighbours = KNeighborsRegressor if regression else KNeighborsClassifier
-        return neighbours(min(NEIGHBOURS, shape[0]), metric="precomputed")
+        return neighbours(min(KNN_NEIGHBOURS, shape[0]), metric="precomputed")
     return DummyRegressor(strategy="median") if regression else DummyClassifier(strategy="most_frequent")
 
 

@@ -12,7 +12,7 @@ from aam.evaluation.metrics import upper_triangle
 
 EXACT_SAMPLES = 1000
 """Above this many samples a randomised decomposition finds the leading axes; the exact one takes O(N^3)."""
-NEIGHBOURS = 10
+RECALL_NEIGHBOURS = 10
 PROCRUSTES_AXES = 10
 
 
@@ -107,11 +107,11 @@ def procrustes(predicted: ArrayLike, true: ArrayLike) -> float:
 
 
 def neighbour_recall(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Mean fraction of a sample's `NEIGHBOURS` true nearest (at most N - 1) that are also its predicted ones.
+    """Mean fraction of a sample's `RECALL_NEIGHBOURS` true nearest (at most N - 1) that are also its predicted ones.
 
     Ties count for the earlier sample, in both matrices.
     """
-    count = min(NEIGHBOURS, len(np.asarray(true)) - 1)
+    count = min(RECALL_NEIGHBOURS, len(np.asarray(true)) - 1)
     if count < 1:
         raise ValueError("a single sample has no neighbours: at least 2 samples are needed")
     found, wanted = _nearest(predicted, count), _nearest(true, count)

@@ -59,7 +59,7 @@ def estimate(
     seed: int,
 ) -> dict[str, Estimate]:
     """Each metric over all rows at once, with its interval; rows are those of all folds together, each tested once."""
-    predicted, true = comparable(predicted, true)
+    predicted, true = to_comparable_arrays(predicted, true)
     if predicted.shape != true.shape or predicted.ndim != 1:
         raise ValueError(f"predicted has shape {predicted.shape}, true has {true.shape}: expected one value a sample")
     units = range(len(true)) if groups is None else groups
@@ -81,7 +81,7 @@ def paired_difference(
 
     What makes a row hard is common to both, so this interval is far narrower than those of the two figures suggest.
     """
-    first, second, truth = comparable(*predictions, true)
+    first, second, truth = to_comparable_arrays(*predictions, true)
     if not first.shape == second.shape == truth.shape:
         raise ValueError(f"shapes {first.shape}, {second.shape}, {truth.shape}: expected the same rows three times")
 
@@ -92,7 +92,7 @@ def paired_difference(
     return Estimate(difference(np.arange(len(truth))), bootstrap_interval(difference, units, seed))
 
 
-def comparable(*columns: ArrayLike) -> list[NDArray[Any]]:
+def to_comparable_arrays(*columns: ArrayLike) -> list[NDArray[Any]]:
     """Columns [N] as arrays; labels as the numbers of their sorted names, which a thousand resamples compare faster."""
     arrays = [np.asarray(column) for column in columns]
     if all(array.dtype.kind in "fiu" for array in arrays):

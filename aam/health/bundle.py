@@ -22,7 +22,7 @@ from torch import Tensor
 from aam.atomic import whole_file
 from aam.errors import CheckpointError
 
-FORMAT = "1"
+BUNDLE_FORMAT = "1"
 TENSOR, TUPLE, PAIRS = "$tensor", "$tuple", "$pairs"  # how JSON marks what it has no notation for
 
 
@@ -35,7 +35,7 @@ def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
     record = _pack(dict(content), "", tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        save_file(tensors, partial, metadata={"format": FORMAT, "content": json.dumps(record)})
+        save_file(tensors, partial, metadata={"format": BUNDLE_FORMAT, "content": json.dumps(record)})
     return path
 
 
@@ -52,8 +52,8 @@ def load_bundle(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"format {metadata.get('format')!r}, expected {FORMAT!r}")
+        if metadata.get("format") != BUNDLE_FORMAT:
+            raise ValueError(f"format {metadata.get('format')!r}, expected {BUNDLE_FORMAT!r}")
         return _unpack(json.loads(metadata["content"]), tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(

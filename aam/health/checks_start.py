@@ -14,13 +14,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from aam.health.operations import float_tensors, leaves
 from aam.health.stats import find_non_finite
 from aam.health.trial import IGNORED, TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Head, Make
-from aam.text import few
+from aam.text import name_few
 
-NATS = 0.1  # tolerated distance of an initial cross-entropy from its expectation
-SMALL = 0.25  # a perfect prediction must score below this part of the untrained model's loss
-PARITY = 1e-5  # tolerated relative difference between modes in fp32
-BACKEND = 1e-3  # and between attention kernels, which sum in another order
-MOVES = 0.01  # the learning rates of a whole run must sum to this part of the size of a typical weight
+LOSS_TOLERANCE = 0.1  # tolerated distance of an initial cross-entropy from its expectation
+PERFECT_PART = 0.25  # a perfect prediction must score below this part of the untrained model's loss
+MODE_TOLERANCE = 1e-5  # tolerated relative difference between modes in fp32
+KERNEL_TOLERANCE = 1e-3  # and between attention kernels, which sum in another order
+MIN_RATE_SUM = 0.01  # the learning rates of a whole run must sum to this part of the size of a typical weight
 
 
 def check_trainable(make: Make, left: float) -> str:
@@ -28,7 +28,9 @@ def check_trainable(make: Make, left: float) -> str:
     trial = make()
     names = [name for name, p in trial.model.named_parameters() if not p.requires_grad and name not in trial.frozen]
     if names:
-        raise CheckFailed(f"frozen: {few(names, TENSORS_SHOWN)}; set requires_grad, or name them as frozen on purpose")
+        raise CheckFailed(
+            f"frozen: {name_few(names, TENSORS_SHOWN)}; set requires_grad, or name them as frozen on purpose"
+        )
     return f"{sum(p.requires_grad for p in trial.model.parameters())} trainable tensors"
 
 
@@ -40,7 +42,7 @@ def check_optimizer(make: Make, left: float) -> str:
     missing = [name for key, name in names.items() if key not in held]
     if missing:
         raise CheckFailed(
-            f"not in the optimiser: {few(missing, TENSORS_SHOWN)} ({len(missing)} of {len(names)} tensors)"
+            f"not in the optimiser: {name_few(missing, TENSORS_SHOWN)} ({len(missing)} of {len(names)} tensors)"
         )
     if len(held) != len(set(held)):
         raise CheckFailed("the optimiser holds a tensor twice; its updates would be applied twice")
@@ -67,7 +69,7 @@ def check_learning_rates(make: Make, left: float) -> str:
         return f"peak {max(rates):.3g}"
     sizes = torch.stack([matrix.float().square().mean().sqrt() for matrix in matrices])
     size, bound = float(sizes.median()), math.fsum(rates)
-    if bound < MOVES * size:
+    if bound < MIN_RATE_SUM * size:
         raise CheckFailed(
             f"all {len(rates)} rates sum to {bound:.3g}, but a typical weight is {size:.3g}: nothing can move"
         )
@@ -113,7 +115,7 @@ def check_perfect_prediction(make: Make, left: float) -> str:
         found, untrained = (
             float(trial.score(output, batch)) for output in (trial.perfect(batch), trial.predict(batch))
         )
-    if not found < SMALL * untrained:
+    if not found < PERFECT_PART * untrained:
         raise CheckFailed(
             f"right answers score {found:.4g}, the untrained model {untrained:.4g}: loss and targets disagree"
         )
@@ -134,7 +136,7 @@ def check_input(make: Make, left: float) -> str:
         if trial.junk is None:
             return "outputs differ between batches"
         again = float_tensors(trial.predict(trial.junk(trial.batches[0])))
-    if not all(a.shape == b.shape and _close(a, b, PARITY) for a, b in zip(first, again, strict=True)):
+    if not all(a.shape == b.shape and _close(a, b, MODE_TOLERANCE) for a, b in zip(first, again, strict=True)):
         raise CheckFailed("values in the padding change the output: the mask is inverted, or missing somewhere")
     return "outputs differ between batches, not with junk in the padding"
 
@@ -154,20 +156,20 @@ def check_modes(make: Make, left: float) -> str:
         )
     for name, context in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
         with context():
-            _check_agreement(expected, trial.predict(batch), name, PARITY)
+            _check_agreement(expected, trial.predict(batch), name, MODE_TOLERANCE)
     with sdpa_kernel([SDPBackend.MATH]):
-        _check_agreement(expected, trial.predict(batch), "plain attention kernel", BACKEND)
+        _check_agreement(expected, trial.predict(batch), "plain attention kernel", KERNEL_TOLERANCE)
     if any(isinstance(module, _NormBase) and module.track_running_stats for module in trial.model.modules()):
         return "evaluation modes agree; training differs by design (running statistics)"
     trial.model.train()
     once, twice = (float_tensors(trial.predict(batch)) for _ in range(2))
     if not all(map(torch.equal, once, twice)):
         return "evaluation modes agree; training is random beyond nn.Dropout, so it is not compared"
-    _check_agreement(expected, once, "training", PARITY)
+    _check_agreement(expected, once, "training", MODE_TOLERANCE)
     return "all modes agree"
 
 
-START: Checks = (
+START_CHECKS: Checks = (
     ("trainable", check_trainable),
     ("optimiser", check_optimizer),
     ("learning rate", check_learning_rates),
@@ -175,7 +177,7 @@ START: Checks = (
     ("initial loss", check_initial_loss),
     ("perfect prediction", check_perfect_prediction),
 )
-MODES: Checks = (
+MODE_CHECKS: Checks = (
     ("input", check_input),
     ("modes", check_modes),
 )
@@ -200,7 +202,7 @@ def _check_head(name: str, head: Head) -> str:
         if len(targets) > 1
         else math.inf
     )
-    if abs(found - chance) > NATS + noise:
+    if abs(found - chance) > LOSS_TOLERANCE + noise:
         raise CheckFailed(f"{name}: starts at {found:.3f} nats, chance is {chance:.3f} ({words})")
     return f"{name} {found:.3f} nats, chance {chance:.3f} ({words})"
 

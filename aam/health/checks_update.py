@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from aam.health.stats import find_non_finite
 from aam.health.trial import TENSORS_SHOWN, CheckFailed, Checks, CheckSkipped, Make, Trial
-from aam.text import few
+from aam.text import name_few
 
 REACH = 3  # steps within which a gradient must reach every tensor
-REPEATS, ROUNDS = 10, 3  # updates on one batch after which its loss may have fallen, and how often it is looked at
+REPEATS, LOSS_LOOKS = 10, 3  # updates on one batch after which its loss may have fallen, and how often it is looked at
 OVERFIT_STEPS, OVERFIT_ROUND = 300, 10  # updates at most, and between two looks at the loss
 OVERFIT_PART = 0.05  # of the loss at the start
 CONTROL_STEPS = 100
@@ -45,7 +45,7 @@ def check_gradient_reach(make: Make, left: float) -> str:
         if not waiting:
             return "every trainable tensor has one"
         torch.optim.SGD(trial.model.parameters(), lr=1e-3).step()
-    raise CheckFailed(f"no gradient reaches {few(sorted(waiting), TENSORS_SHOWN)} ({len(waiting)} tensors)")
+    raise CheckFailed(f"no gradient reaches {name_few(sorted(waiting), TENSORS_SHOWN)} ({len(waiting)} tensors)")
 
 
 def check_update(make: Make, left: float) -> str:
@@ -70,7 +70,8 @@ def check_update(make: Make, left: float) -> str:
     still = [name for name, old in before.items() if torch.equal(named[name], old) and name not in trial.frozen]
     if still:
         raise CheckFailed(
-            f"not moved by {len(updates)} updates: {few(still, TENSORS_SHOWN)} ({len(still)} of {len(before)} tensors)"
+            f"not moved by {len(updates)} updates: {name_few(still, TENSORS_SHOWN)} "
+            f"({len(still)} of {len(before)} tensors)"
         )
     return f"all {len(before)} tensors move"
 
@@ -117,13 +118,13 @@ def check_loss_falls(make: Make, left: float) -> str:
     trial = make()
     batch = trial.batches[0]
     start = end = _loss(trial, [batch])
-    for done in range(REPEATS, REPEATS * ROUNDS + 1, REPEATS):
-        _train(trial, [batch], REPEATS, left / ROUNDS)
+    for done in range(REPEATS, REPEATS * LOSS_LOOKS + 1, REPEATS):
+        _train(trial, [batch], REPEATS, left / LOSS_LOOKS)
         end = _loss(trial, [batch])
         if end < start:
             return f"{start:.4g} -> {end:.4g} in {done} updates on one batch"
     raise CheckFailed(
-        f"{REPEATS * ROUNDS} updates on one batch: its loss goes from {start:.4g} to {end:.4g}, expected it to fall"
+        f"{REPEATS * LOSS_LOOKS} updates on one batch: its loss goes from {start:.4g} to {end:.4g}, expected it to fall"
     )
 
 
@@ -166,12 +167,12 @@ def check_shuffled_control(make: Make, left: float) -> str:
     return losses
 
 
-UPDATE: Checks = (
+UPDATE_CHECKS: Checks = (
     ("gradient reach", check_gradient_reach),
     ("update", check_update),
     ("fresh gradients", check_fresh_gradients),
 )
-LEARNING: Checks = (
+LEARNING_CHECKS: Checks = (
     ("loss falls", check_loss_falls),
     ("overfit", check_overfit),
     ("shuffled control", check_shuffled_control),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aam.errors import LedgerError, NonFiniteError
-from aam.text import few
+from aam.text import name_few
 
 FILE_NAME = "ledger.jsonl"
 ENTRIES: tuple[dict[str, type], ...] = (
@@ -114,7 +114,7 @@ class Ledger:
             wrong = sorted((set(kept) ^ expected) or {name for name in kept if kept.count(name) > 1})
             raise LedgerError(
                 f"ledger stage {stage}: {len(entered)} {item}s entered, {len(entered) - len(expected)} quarantined, "
-                f"but {len(kept)} are kept; unaccounted: {few(wrong, IDS_SHOWN)}"
+                f"but {len(kept)} are kept; unaccounted: {name_few(wrong, IDS_SHOWN)}"
             )
         return self._account(stage, item)
 
@@ -141,7 +141,7 @@ class Ledger:
         if len(charged) > self.budget * total:
             raise NonFiniteError(
                 f"{len(charged)} of {total} samples are quarantined, above the budget of {self.budget:.2%}: "
-                f"{few(sorted(charged), IDS_SHOWN)}; see `aam ledger show`, or raise the quarantine budget"
+                f"{name_few(sorted(charged), IDS_SHOWN)}; see `aam ledger show`, or raise the quarantine budget"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from aam.health.operations import TAKES_MASKS, float_tensors
-from aam.health.report import CONTAINED, RANK, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Event, Origin, Report
+from aam.health.report import CONTAINED, OUTCOME_ORDER, REACHED_GRADIENT, REACHED_RESULT, SPOILT, Event, Origin, Report
 from aam.health.stats import find_non_finite
 from aam.health.tracing import Label, Listener, Tracer, label_by_sample
 
@@ -158,7 +158,7 @@ def _findings(events: list[Event], sinks: dict[int, str]) -> tuple[Event, ...]:
     reach: dict[int, str] = {}
     for sink, where in sinks.items():
         for culprit in find_causes(events, sink):
-            reach[culprit] = max(where, reach.get(culprit, where), key=RANK.index)
+            reach[culprit] = max(where, reach.get(culprit, where), key=OUTCOME_ORDER.index)
     reached = find_ancestors(events, sinks)
     for event in events:
         if event.made_nan and event.index not in reached:

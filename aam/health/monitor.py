@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import HealthConfig
-from aam.health.stats import whole
+from aam.health.stats import gather_tensor
 
 WINDOW = 128  # steps from which the usual range is taken
 SETTLED = 16  # steps before which nothing is called a spike
@@ -129,7 +129,7 @@ class Watch:
         with torch.no_grad():
             after = [parameter.detach() for _, parameter in self._parameters]
             moved = torch.stack(torch._foreach_norm(torch._foreach_sub(after, before)))
-            self._ratios = whole(moved / torch.stack(torch._foreach_norm(before)).clamp(min=1e-12)).double()
+            self._ratios = gather_tensor(moved / torch.stack(torch._foreach_norm(before)).clamp(min=1e-12)).double()
 
     def _find_spike(self, step: int, name: str, value: float) -> Spike | None:
         """A spike, where the value is that many standard deviations above the mean of the last steps.

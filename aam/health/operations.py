@@ -97,7 +97,7 @@ class Operation:
         return self.name in FILLS and not all(map(math.isfinite, numbers))
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     """A line of source; cheap to note for every operation, its text is read where it is asked for."""
 
     code: CodeType
@@ -120,7 +120,7 @@ class Line(NamedTuple):
         return f"{self.file}:{self.number} in {self.function}" + (f": {self.text}" if self.text else "")
 
 
-def calling_lines(backward: bool = False) -> tuple[Line, ...]:
+def calling_lines(backward: bool = False) -> tuple[SourceLine, ...]:
     """The lines that ask for an operation: that of the innermost frame outside torch and, if this one belongs to an
     installed package, that of its caller's own code.
 
@@ -128,7 +128,7 @@ def calling_lines(backward: bool = False) -> tuple[Line, ...]:
     where the engine called a kernel of its own. Costs about 2 microseconds.
     """
     frame: FrameType | None = sys._getframe(1)
-    found: list[Line] = []
+    found: list[SourceLine] = []
     while frame is not None:
         code = frame.f_code
         if backward and code is ENGINE:
@@ -136,7 +136,7 @@ def calling_lines(backward: bool = False) -> tuple[Line, ...]:
         if not _skip(code):
             installed = code.co_filename.startswith(INSTALLED)
             if not found or not installed:
-                found.append(Line(code, frame.f_lineno))
+                found.append(SourceLine(code, frame.f_lineno))
             if not installed:
                 break
         frame = frame.f_back

@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 import torch
 
-from aam.health.checks_start import MODES, START
-from aam.health.checks_update import LEARNING, UPDATE
+from aam.health.checks_start import MODE_CHECKS, START_CHECKS
+from aam.health.checks_update import LEARNING_CHECKS, UPDATE_CHECKS
 from aam.health.trial import CheckFailed, CheckResult, Checks, CheckSkipped, Make, Preflight
 
-ALL = (*START, *UPDATE, *MODES, *LEARNING)
+ALL = (*START_CHECKS, *UPDATE_CHECKS, *MODE_CHECKS, *LEARNING_CHECKS)
 
 
 def preflight(make: Make, seconds: float = 60.0, checks: Checks = ALL) -> Preflight:

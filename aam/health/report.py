@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from aam.health.operations import Line, ModuleCall, OutputSize
+from aam.health.operations import ModuleCall, OutputSize, SourceLine
 from aam.health.stats import Pattern
-from aam.text import few
+from aam.text import name_few
 
 NAMES_SHOWN, OUTPUTS_SHOWN = 8, 12
 """Names of one kind, and module outputs, that a report lists."""
@@ -20,7 +20,7 @@ REACHED_RESULT = "the result"
 REACHED_GRADIENT = "a gradient"
 SPOILT = "a parameter"
 CONTAINED = "neither the result nor a gradient"
-RANK = (CONTAINED, SPOILT, REACHED_GRADIENT, REACHED_RESULT)  # the last one that holds is reported
+OUTCOME_ORDER = (CONTAINED, SPOILT, REACHED_GRADIENT, REACHED_RESULT)  # the last one that holds is reported
 
 
 class Origin(Enum):
@@ -65,10 +65,10 @@ class Site(ModuleCall):
 
     op: str  # name of the operation; in backward that of the forward operation whose gradient it is
     kernel: str  # the overload that ran
-    lines: tuple[Line, ...] = ()  # of source outside torch, the innermost first
+    lines: tuple[SourceLine, ...] = ()  # of source outside torch, the innermost first
 
     @property
-    def line(self) -> Line | None:
+    def line(self) -> SourceLine | None:
         return self.lines[0] if self.lines else None
 
 
@@ -112,7 +112,7 @@ class Event(Site):
     name: str = ""  # of a parameter or buffer
     output: TensorRecord | None = None  # None for values passed on, and late in a trace
     inputs: tuple[TensorRecord, ...] = ()
-    reach: str = ""  # what the values spoilt, one of `RANK`; known at the end of the trace
+    reach: str = ""  # what the values spoilt, one of `OUTCOME_ORDER`; known at the end of the trace
 
     @property
     def made_nan(self) -> bool:
@@ -223,12 +223,14 @@ class Report:
             ("spoilt by the call", self.spoilt_parameters),
         ):
             if names:
-                rows.append(f"  {title}: {few(names, NAMES_SHOWN)}")
+                rows.append(f"  {title}: {name_few(names, NAMES_SHOWN)}")
         for number, finding in enumerate(self.findings):
             rows += [f"also: {finding.headline()}"] if number else []
             rows += finding.details()
         if self.passed_on and not self.ok:
-            rows.append("passed on by " + few([f"{module} ({phase})" for module, phase in self.passed_on], NAMES_SHOWN))
+            rows.append(
+                "passed on by " + name_few([f"{module} ({phase})" for module, phase in self.passed_on], NAMES_SHOWN)
+            )
         if not self.ok and self.history:
             sizes = ", ".join(f"{size.module} {size.absmax:.3g}" for size in self.recent())
             rows.append(f"largest |x| of module outputs: {sizes}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INDICES_SHOWN = 8
 """Indices of one kind that a pattern names."""
-Kind = Literal["none", "element", "feature", "slice", "row", "sample", "all"]
+PatternKind = Literal["none", "element", "feature", "slice", "row", "sample", "all"]
 # Row widths of widely used transformers; a bare count of NaN is explained by the widest that divides it.
 KNOWN_WIDTHS = (
     384, 512, 640, 768, 1024, 1152, 1280, 1536, 1600, 1792, 2048, 2304, 2560, 2816, 3072, 3584, 3840, 4096, 4608, 5120,
@@ -167,12 +167,12 @@ def _describe(tensor: Tensor) -> str:
     return text
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather_tensor(tensor: Tensor) -> Tensor:
     """A tensor whose parts lie on several processes, put together on each of them; any other as it is."""
-    return tensor.full_tensor() if divided(tensor) else tensor
+    return tensor.full_tensor() if is_divided(tensor) else tensor
 
 
-def divided(tensor: Tensor) -> TypeGuard[DTensor]:
+def is_divided(tensor: Tensor) -> TypeGuard[DTensor]:
     """Whether the parts of a tensor lie on several processes."""
     if type(tensor) in (Tensor, nn.Parameter):
         return False
@@ -185,7 +185,7 @@ def divided(tensor: Tensor) -> TypeGuard[DTensor]:
 class Pattern:
     """Where the bad values of one tensor sit: `count` of `total`."""
 
-    kind: Kind
+    kind: PatternKind
     text: str
     count: int
     total: int
@@ -206,15 +206,15 @@ def classify_pattern(bad: Tensor) -> Pattern:
         return Pattern("all", f"all {total:,} values" if total > 1 else "the only value", count, total)
     of, width = f"({count:,} of {total:,} values)", bad.shape[-1]
     if bad.dim() >= 3 and (found := _full_slices(bad, 0, count)):
-        text = f"{_few('whole sample', found)} of {total // bad.shape[0]:,}"
+        text = f"{_name_indices('whole sample', found)} of {total // bad.shape[0]:,}"
         return Pattern("sample", f"{text} {of}", count, total)
     if bad.dim() >= 2 and (found := _full_slices(bad.reshape(-1, width), 0, count)):
-        return Pattern("row", f"{_rows_text(len(found), width)}: {_few('row', found)} {of}", count, total)
+        return Pattern("row", f"{_rows_text(len(found), width)}: {_name_indices('row', found)} {of}", count, total)
     if bad.dim() >= 2 and (found := _full_slices(bad, -1, count)):
-        return Pattern("feature", f"{_few('feature', found)} of {width:,} in every row {of}", count, total)
+        return Pattern("feature", f"{_name_indices('feature', found)} of {width:,} in every row {of}", count, total)
     for axis in range(1, bad.dim() - 1):
         if found := _full_slices(bad, axis, count):
-            return Pattern("slice", f"{_few('index', found)} of axis {axis} everywhere {of}", count, total)
+            return Pattern("slice", f"{_name_indices('index', found)} of axis {axis} everywhere {of}", count, total)
     first = bad.nonzero()[0].tolist()
     what = f"1 element at {first}" if count == 1 else f"{count:,} elements, the first at {first}"
     return Pattern("element", f"{what} of {list(bad.shape)}", count, total)
@@ -227,7 +227,7 @@ def _full_slices(bad: Tensor, axis: int, count: int) -> tuple[int, ...]:
     return indices if len(indices) * (bad.numel() // bad.shape[axis]) == count else ()
 
 
-def _few(noun: str, indices: tuple[int, ...]) -> str:
+def _name_indices(noun: str, indices: tuple[int, ...]) -> str:
     """`row 3`, `rows 3, 5, 7` or `rows 0, 1, …`; the count comes first where it would not be visible."""
     plural = {"index": "indices"}.get(noun, noun + "s")
     if len(indices) == 1:

@@ -27,7 +27,7 @@ from aam.errors import CheckpointError, ConfigError
 from aam.io.files import refuse_unwritable
 from aam.io.sequences import hash_sequences, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
-from aam.models.devices import at_least_single, products_in
+from aam.models.devices import at_least_single, set_product_precision
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
 
@@ -73,7 +73,7 @@ def encode_asvs(
     parts = []
     for start in range(0, len(missing), ASV_ROWS):
         some = tokens[columns[missing[start : start + ASV_ROWS]]]
-        with products_in(precision, device):
+        with set_product_precision(precision, device):
             encoded = model.asv_encoder.embed(torch.from_numpy(some).to(device))
         parts.append(at_least_single(encoded))
         if store is not None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from aam.config import Precision
 from aam.corpus.dataset import Sample, collate_fn
 from aam.inference.asvs import EncodedASVs, device_of
-from aam.models.devices import at_least_single, products_in
+from aam.models.devices import at_least_single, set_product_precision
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
@@ -74,7 +74,7 @@ class Encoding:
         parts, order = list[Tensor](), list[int]()
         for rows in self._rows_by_size():
             batch = self.batch(rows, self.token_limit)
-            with products_in(self.precision, device_of(self.model)):
+            with set_product_precision(self.precision, device_of(self.model)):
                 found = self.model.encode_samples(self.asvs.embeddings, batch.index, batch.valid, batch.abundance)
             parts.append(at_least_single(found.embeddings))
             order += rows
@@ -193,7 +193,7 @@ class Encoding:
         for batch in self.batches(None):
             rows, local = torch.unique(batch.index, return_inverse=True)
             branches = tree(self.asvs.embeddings[rows])
-            placed = tree.place(branches, local, batch.valid, batch.abundance)
+            placed = tree.place_samples(branches, local, batch.valid, batch.abundance)
             yield BranchBatch(rows, branches.tips, branches.lengths, placed)
 
 

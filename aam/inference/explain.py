@@ -22,13 +22,13 @@ from aam.errors import ConfigError
 from aam.inference.embed import Encoding, SlotBatch
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
-from aam.models.target_head import community_features, read_amount
+from aam.models.target_head import community_features, log_amounts
 from aam.observer import Progress, no_progress
 from aam.text import quote
 
-STEPS = 32
+PATH_STEPS = 32
 """Points of the integral along a path, at the middles of equal parts; each has a path of its own."""
-DELETED = (1, 2, 4, 8, 16)
+DELETED_COUNTS = (1, 2, 4, 8, 16)
 """Numbers of ASVs deleted from a sample; samples with no more ASVs than that are left out of the mean."""
 RANDOM_DRAWS = 5
 """Random deletions of each sample that are averaged."""
@@ -52,10 +52,11 @@ Scalar = Callable[[Slots], Tensor]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Per ASV [U], over the samples that carry it: see the fields; `deletion` [rankings, DELETED], mean |change|.
+    """Influence of each ASV [U] on an output, over the samples that carry it.
 
     `samples`: how many; `abundance`, `attention`: mean; `attribution`: mean integrated gradient, with its sign;
-    `influence`: mean of its size; `share`: part of the sum of sizes over all ASVs. `deleted_samples` [DELETED].
+    `influence`: mean of its size; `share`: part of the sum of sizes over all ASVs. `deletion` [rankings,
+    DELETED_COUNTS]: mean |change| of the output; `deleted_samples` [DELETED_COUNTS].
     """
 
     samples: NDArray[np.int64]
@@ -72,11 +73,11 @@ class Explanation:
         """ASVs [U], the one with the largest share first."""
         return np.argsort(-self.share, kind="stable")
 
-    def deletion_figures(self) -> dict[str, Any]:
+    def deletion_table(self) -> dict[str, Any]:
         """By number of ASVs deleted, as text: samples, mean change of the output by ranking, and how many times that
         of random ASVs it is."""
         found = dict[str, Any]()
-        for column, count in enumerate(DELETED):
+        for column, count in enumerate(DELETED_COUNTS):
             if self.deleted_samples[column]:
                 changes = dict(zip(RANKINGS, self.deletion[:, column].tolist(), strict=True))
                 times = changes["integrated gradients"] / changes["random"] if changes["random"] else None
@@ -110,7 +111,11 @@ def explain(
     rows = np.sort(rng.permutation(len(encoding.samples))[:max_samples]).tolist()
     width = len(encoding.asvs.columns)
     sums = {name: np.zeros(width) for name in ("samples", "abundance", "attention", "attribution", "influence")}
-    moved, counted, done = np.zeros((len(RANKINGS), len(DELETED))), np.zeros(len(DELETED), dtype=np.int64), 0
+    moved, counted, done = (
+        np.zeros((len(RANKINGS), len(DELETED_COUNTS))),
+        np.zeros(len(DELETED_COUNTS), dtype=np.int64),
+        0,
+    )
     asvs = encoding.asvs.embeddings.clone()  # out of inference mode, so that gradients may pass
     marked = asvs if marks is None else torch.cat([asvs, marks], dim=1)
     for batch in encoding.batches(encoding.token_limit, rows):
@@ -118,12 +123,12 @@ def explain(
         gradients = integrated_gradients(scalar, slots, marked, rng)
         attention = attention_weights(encoding.model, slots._replace(asvs=asvs[batch.index]))
         add_to_sums(sums, batch, attention, gradients)
-        for column, count in enumerate(DELETED):
+        for column, count in enumerate(DELETED_COUNTS):
             enough = slots.valid.sum(dim=1) > count
             if enough.any():
                 some = Slots(*(values[enough] for values in slots))
                 ranked = [gradients.abs()[enough], attention[enough], some.abundance]
-                moved[:, column] += deletion(scalar, some, ranked, count, rng)
+                moved[:, column] += deletion_effects(scalar, some, ranked, count, rng)
                 counted[column] += int(enough.sum())
         done += len(batch.index)
         progress(done, len(rows))
@@ -156,8 +161,8 @@ def integrated_gradients(scalar: Scalar, slots: Slots, background: Tensor, rng: 
     equal = -slots.valid.sum(dim=1, keepdim=True).log().expand_as(amounts)
     moved = torch.where(slots.valid, amounts - equal, 0.0)
     total = torch.zeros_like(amounts)
-    for step in range(STEPS):
-        reached = (step + 0.5) / STEPS
+    for step in range(PATH_STEPS):
+        reached = (step + 0.5) / PATH_STEPS
         origin = background[torch.from_numpy(rng.integers(len(background), size=amounts.shape)).to(background.device)]
         with torch.enable_grad():
             point = (origin + reached * (slots.asvs - origin)).detach().requires_grad_()
@@ -165,7 +170,7 @@ def integrated_gradients(scalar: Scalar, slots: Slots, background: Tensor, rng: 
             output = scalar(Slots(point, torch.where(slots.valid, amount.exp(), 0.0), slots.valid)).sum()
             by_asv, by_amount = torch.autograd.grad(output, (point, amount), materialize_grads=True)
         total += ((slots.asvs - origin) * by_asv).sum(dim=-1) + moved * by_amount
-    return torch.where(slots.valid, total / STEPS, 0.0)
+    return torch.where(slots.valid, total / PATH_STEPS, 0.0)
 
 
 @torch.no_grad()
@@ -176,18 +181,20 @@ def attention_weights(model: PretrainModel, slots: Slots) -> Tensor:
 
 
 @torch.no_grad()
-def deletion(
+def deletion_effects(
     scalar: Scalar, slots: Slots, scores: list[Tensor], count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Sum over samples of |change| of the scalar without the `count` leading slots, by each score [B, S] and at random:
     [scores + 1]."""
     before = scalar(slots)
     draws = [torch.from_numpy(rng.random(slots.valid.shape)).to(slots.valid.device) for _ in range(RANDOM_DRAWS)]
-    moved = [float((scalar(without_leading(slots, score, count)) - before).abs().sum()) for score in [*scores, *draws]]
+    moved = [
+        float((scalar(drop_leading_slots(slots, score, count)) - before).abs().sum()) for score in [*scores, *draws]
+    ]
     return np.array([*moved[: len(scores)], np.mean(moved[len(scores) :])])
 
 
-def without_leading(slots: Slots, score: Tensor, count: int) -> Slots:
+def drop_leading_slots(slots: Slots, score: Tensor, count: int) -> Slots:
     """The samples without their `count` valid slots of largest score [B, S], the abundance of the rest scaled to 1."""
     leading = torch.where(slots.valid, score, -torch.inf).argsort(dim=1, descending=True)[:, :count]
     valid = slots.valid.scatter(1, leading, False)
@@ -240,12 +247,12 @@ def target_scalar(model: FinetuneModel, config: FinetuneConfig, output: Output) 
     def scalar(slots: Slots) -> Tensor:
         asvs, marks = slots.asvs[..., :width], slots.asvs[..., width:]
         samples = model.encoder.sample_encoder(asvs, slots.abundance, slots.valid).embeddings
-        known = (read_amount(slots.abundance, slots.valid)[:, None] @ marks)[:, 0]
+        known = (log_amounts(slots.abundance, slots.valid)[:, None] @ marks)[:, 0]
         features = torch.cat([known, community_features(asvs, samples, slots.abundance, slots.valid)], dim=1)
         raw = model.head.read(features, *unknown_covariates(config, features)).mean(dim=0)[:, output.target]
         if config.target.task not in NUMERIC_TASKS:
             return log_odds(raw, output.place)
-        return in_units(raw[:, output.place], config.schema.numbers[output.target])
+        return to_target_units(raw[:, output.place], config.schema.numbers[output.target])
 
     return scalar
 
@@ -264,7 +271,7 @@ def log_odds(raw: Tensor, place: int) -> Tensor:
     return raw[:, place] - others.logsumexp(dim=1)
 
 
-def in_units(raw: Tensor, target: NumericTarget) -> Tensor:
+def to_target_units(raw: Tensor, target: NumericTarget) -> Tensor:
     """The learned scale back to target units; `aam.corpus.label_schema.unscaled` with gradients."""
     values = raw * target.scale + target.center
     return values.expm1() if target.transform.startswith("log") else values

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from aam.config import LossConfig, ModelConfig, PretrainConfig
 from aam.corpus.batches import ValidationBatches
-from aam.corpus.dataset import Batch, Draw, Sample, draw_of, in_columns
+from aam.corpus.dataset import Batch, Draw, Sample, build_draw, target_arguments
 from aam.corpus.pretraining import Corpus
-from aam.evaluation.baselines import DrawnSamples, choose_fit_samples, choose_scored, consensus
-from aam.evaluation.distance import baseline_figures
+from aam.evaluation.baselines import DrawnSamples, choose_fit_samples, choose_scored, score_consensus
+from aam.evaluation.distance import baseline_scores
 from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.inference.asvs import ASV_ROWS, device_of, encode_asvs
 from aam.inference.embed import Encoding
@@ -57,18 +57,18 @@ class HeldOut:
         all_masked = replace(hiding, masked_asvs=1.0)
         batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
         self.batches = [batches[number] for number in range(len(batches))]
-        dataset = corpus.samples(scored, draw.whole)
+        dataset = corpus.samples(scored, draw.without_limit)
         self.samples = [dataset[row] for row in range(len(dataset))]
         self.true = self._unifrac(self.samples)
 
     @classmethod
     def of(cls, config: PretrainConfig, corpus: Corpus) -> HeldOut:
         """The held-out samples of a pretraining, drawn and masked as its training samples are."""
-        draw = draw_of(config.data, corpus.depth, config.run.seed)
+        draw = build_draw(config.data, corpus.depth, config.run.seed)
         return cls(corpus, draw, config.loss, config.optim.batch_size)
 
     def _unifrac(self, samples: list[Sample]) -> NDArray[np.float64]:
-        return self.corpus.targets(*in_columns(samples)).unifrac
+        return self.corpus.targets(*target_arguments(samples)).unifrac
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
@@ -126,10 +126,10 @@ class HeldOut:
             for name, value in {"loss": losses.total, **losses.terms}.items():
                 sums[name] += value.item() * len(batch.sample_ids)
         model.train(training)
-        return {name: value / len(self.samples) for name, value in sums.items()} | self.figures(model)
+        return {name: value / len(self.samples) for name, value in sums.items()} | self.score_heads(model)
 
     @torch.inference_mode()
-    def figures(self, model: PretrainModel, embedded: Embedded | None = None) -> dict[str, float]:
+    def score_heads(self, model: PretrainModel, embedded: Embedded | None = None) -> dict[str, float]:
         """Scores of nucleotides and of UniFrac by each head; `embedded` is the result of `predict`, if at hand."""
         training = model.training
         model.eval()
@@ -148,13 +148,13 @@ class HeldOut:
     def baselines(self, model: ModelConfig, seed: int) -> dict[str, float | str]:
         """Scores of the nucleotide consensus, of calibrated Jaccard and UPGMA for UniFrac, or why one was skipped."""
         train = self.corpus.sides.train
-        dataset = self.corpus.samples(train, self.draw.whole)
+        dataset = self.corpus.samples(train, self.draw.without_limit)
         chosen = [dataset[int(row)] for row in choose_fit_samples(len(train), seed)]
         fit, held_out = DrawnSamples.of(chosen, self._unifrac(chosen)), DrawnSamples.of(self.samples, self.true)
         positions = torch.cat([batch.masked_at[:, 1] for batch in self.batches]).numpy()
         bases = torch.cat([batch.masked_bases for batch in self.batches]).numpy()
-        usual = consensus(self.corpus.tokens[self.seen], positions, bases)
-        found = baseline_figures(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
+        usual = score_consensus(self.corpus.tokens[self.seen], positions, bases)
+        found = baseline_scores(fit, held_out, self.corpus.tokens, model.unifrac_metric, model.unifrac_alpha)
         return {f"nucleotide_consensus_{name}": value for name, value in usual._asdict().items()} | found
 
 

@@ -53,14 +53,14 @@ class KnownASVs:
 
     rows: NDArray[np.void]
 
-    def reaches(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    def covers(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which hashes [A] are small enough for the sketch to tell whether their ASVs were in training."""
         own = np.unique(self.rows["hash"])
         return hashes <= own[-1] if len(own) == MAX_HASHES else np.ones(len(hashes), dtype=bool)
 
     def share(self, hashes: NDArray[np.uint64]) -> float | None:
         """The part of these ASVs, hashes [A], that was in training; None where the sketch reaches none of them."""
-        within = hashes[self.reaches(hashes)]
+        within = hashes[self.covers(hashes)]
         return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
 
     def share_text(self, hashes: NDArray[np.uint64]) -> str:
@@ -75,7 +75,7 @@ class KnownASVs:
         prevalence. None where no two samples share an ASV that the sketch reaches.
         """
         n = counts.shape[0]
-        carriers = np.bincount(counts.indices, minlength=len(hashes)) * self.reaches(hashes)
+        carriers = np.bincount(counts.indices, minlength=len(hashes)) * self.covers(hashes)
         squares = float((carriers * (carriers - 1)).sum()) / max(n * (n - 1), 1)
         if squares == 0:
             return None
@@ -87,12 +87,12 @@ class KnownASVs:
         found = both[own > 0] / np.sqrt(own[own > 0] * squares)
         return min(1.0, float(found.max(initial=0.0)))
 
-    def joined(self, other: KnownASVs) -> KnownASVs:
+    def merge(self, other: KnownASVs) -> KnownASVs:
         """The sketch of both together, each with studies of its own."""
         theirs = other.rows.copy()
         theirs["study"] += self.rows["study"].max(initial=0) + 1
         both = np.concatenate([self.rows, theirs])
-        return smallest_hashes(both[self.reaches(both["hash"]) & other.reaches(both["hash"])])
+        return smallest_hashes(both[self.covers(both["hash"]) & other.covers(both["hash"])])
 
 
 def smallest_hashes(rows: NDArray[np.void]) -> KnownASVs:
@@ -108,7 +108,7 @@ def hashes_of(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return hashes.view(ROW["hash"]).ravel().astype(np.uint64, copy=False)
 
 
-def sketch(
+def sketch_asvs(
     tokens: NDArray[np.uint8],
     counts: csr_array,
     samples: NDArray[np.int64],
@@ -180,7 +180,7 @@ def mean_log_probability(encoder: ChunkedEncoder, sequences: Sequence[str]) -> f
     """Mean log-probability of a base, in nats, given its position alone."""
     tokens = torch.from_numpy(tokenize(sequences, encoder.max_bp, sequences)).long()[:, 1:]
     bases = slice(vocab.A, vocab.T + 1)
-    usual = encoder.usual()[: tokens.shape[1], bases].float().cpu().log_softmax(dim=1)
+    usual = encoder.consensus_logits()[: tokens.shape[1], bases].float().cpu().log_softmax(dim=1)
     known = (tokens >= vocab.A) & (tokens <= vocab.T)
     row, place = known.nonzero(as_tuple=True)
     return float(usual[place, tokens[row, place] - vocab.A].mean())

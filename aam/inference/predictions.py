@@ -20,7 +20,7 @@ from aam.corpus.batches import labelled_parts
 from aam.corpus.dataset import ASVDataset
 from aam.corpus.label_schema import EncodedLabels, unscale_values
 from aam.errors import CheckpointError, ConfigError
-from aam.evaluation.calibration import Calibration, expected_calibration_error, intervals, nll
+from aam.evaluation.calibration import Calibration, expected_calibration_error, nll, prediction_intervals
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
@@ -141,7 +141,7 @@ def prediction_table(
     index = pd.Index(sample_ids, name=SAMPLE_ID)
     if config.target.task not in NUMERIC_TASKS:
         return class_table(index, found, config, calibration)
-    ends = None if calibration is None else intervals(found.values, calibration, config.fold.coverage)
+    ends = None if calibration is None else prediction_intervals(found.values, calibration, config.fold.coverage)
     columns: dict[str, Any] = {}
     for place, name in enumerate(config.target.target):
         values = found.values[:, place]
@@ -175,7 +175,7 @@ def class_table(
     return pd.DataFrame(columns | {f"p_{c}": chance[:, place] for place, c in enumerate(classes)}, index=index)
 
 
-def target_figures(
+def score_targets(
     table: pd.DataFrame, true: pd.DataFrame, config: FinetuneConfig, groups: Sequence[Hashable] | None
 ) -> dict[str, dict[str, Estimate]]:
     """Figures of each target: predictions against `true` (columns named as the targets, missing left out)."""
@@ -189,8 +189,8 @@ def target_figures(
     return figures
 
 
-def point_figures(found: Predictions, true: pd.DataFrame, config: FinetuneConfig) -> dict[str, float]:
-    """The scores of `target_figures` without intervals, averaged over targets, for the validation of a run."""
+def score_points(found: Predictions, true: pd.DataFrame, config: FinetuneConfig) -> dict[str, float]:
+    """The scores of `score_targets` without intervals, averaged over targets, for the validation of a run."""
     table = prediction_table(list(true.index), found, config, None)
     metrics = metrics_of(config.target.task)
     known = {name: true[name].notna().to_numpy() for name in config.target.target if true[name].notna().any()}
@@ -201,7 +201,9 @@ def point_figures(found: Predictions, true: pd.DataFrame, config: FinetuneConfig
     return {name: float(np.mean(values)) for name, values in each.items() if values}
 
 
-def class_figures(values: NDArray[np.float64], classes: NDArray[np.int64], temperature: float) -> dict[str, float]:
+def score_probabilities(
+    values: NDArray[np.float64], classes: NDArray[np.int64], temperature: float
+) -> dict[str, float]:
     """Calibration of the probabilities, before and after temperature scaling; of two classes also the ROC AUC."""
     known = classes >= 0
     logs, truth = values[known, 0], classes[known]
@@ -215,16 +217,16 @@ def class_figures(values: NDArray[np.float64], classes: NDArray[np.int64], tempe
     return found
 
 
-def flat(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
+def flatten_metrics(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
     """Figures for metrics.json: `mae`, `mae_low`, `mae_high`; with several targets each after the target's name."""
     found: dict[str, float] = {}
     for target, estimates in figures.items():
-        before = before_figures(target, len(figures))
+        before = metric_prefix(target, len(figures))
         for name, (value, (low, high)) in estimates.items():
             found |= {f"{before}{name}": value, f"{before}{name}_low": low, f"{before}{name}_high": high}
     return found
 
 
-def before_figures(target: str, count: int) -> str:
+def metric_prefix(target: str, count: int) -> str:
     """Prefix of the figures of a target in metrics.json, where there are `count` targets."""
     return f"{target}_" if count > 1 else ""

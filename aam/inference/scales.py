@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from aam.corpus.dataset import Draw, Sample, in_columns
+from aam.corpus.dataset import Draw, Sample, target_arguments
 from aam.corpus.pretraining import Corpus
 from aam.corpus.samples import TableSamples
 from aam.errors import CheckpointError, ConfigError
@@ -30,7 +30,7 @@ from aam.observer import Progress
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.targets import BatchTargets, TreeTargets
 from aam.phylogeny.tree import Tree
-from aam.phylogeny.unifrac import Measure, community
+from aam.phylogeny.unifrac import Measure, build_community
 from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
 
 DISTANCE_ROWS = 512
@@ -56,11 +56,11 @@ def grown_unifrac(
             "all pairs; use --method latent-tree, or fewer samples"
         )
     names = [str(column) for column in samples.columns]
-    tree = grow(latent, encoding.asvs.embeddings, samples.tokens, names)
-    return full_matrix(community(samples.table.counts, names, tree), measure, "torch", progress)
+    tree = grow_tree(latent, encoding.asvs.embeddings, samples.tokens, names)
+    return full_matrix(build_community(samples.table.counts, names, tree), measure, "torch", progress)
 
 
-def grow(latent: LatentTree, embeddings: torch.Tensor, tokens: NDArray[np.uint8], names: list[str]) -> Tree:
+def grow_tree(latent: LatentTree, embeddings: torch.Tensor, tokens: NDArray[np.uint8], names: list[str]) -> Tree:
     """UPGMA tree of ASVs with embeddings [A, D] and tokens [A, L], in the units of the tree of training.
 
     Distances are geometric means of learned distances and Hamming distances, scaled to the mean of the learned ones.
@@ -117,7 +117,7 @@ def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mappin
     if model.latent_tree is None:
         return Scales(None, lines)
     known = training_samples(model, corpus, draw)
-    grown = grown_line(model.latent_tree, known, corpus.tokens)
+    grown = fit_grown_line(model.latent_tree, known, corpus.tokens)
     return Scales(faith_pd_factor(known), lines if grown is None else lines | {GROWN: grown})
 
 
@@ -133,9 +133,9 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> ScaleS
     """At most `SCALE_SAMPLES` training samples, with all their ASVs."""
     train = corpus.sides.train
     chosen = np.sort(train[choose_fit_samples(len(train), draw.seed)[:SCALE_SAMPLES]])
-    dataset = corpus.samples(chosen, draw.whole)
+    dataset = corpus.samples(chosen, draw.without_limit)
     samples = [dataset[row] for row in range(len(dataset))]
-    true = corpus.targets(*in_columns(samples))
+    true = corpus.targets(*target_arguments(samples))
     encoded = encode_asvs(model, corpus.tokens, np.unique(np.concatenate([sample.asvs for sample in samples])))
     return ScaleSamples(samples, Encoding(model, samples, encoded, None), true)
 
@@ -148,14 +148,14 @@ def faith_pd_factor(known: ScaleSamples) -> float | None:
     return log_mean_ratio(known.true.faith_pd, lengths.double().cpu().numpy())
 
 
-def grown_line(latent: LatentTree, known: ScaleSamples, tokens: NDArray[np.uint8]) -> Line | None:
+def fit_grown_line(latent: LatentTree, known: ScaleSamples, tokens: NDArray[np.uint8]) -> Line | None:
     """The line from UniFrac on a grown tree of these samples to their true UniFrac; None with more than `MAX_ASVS`."""
-    ids, asvs, counts = in_columns(known.samples)
+    ids, asvs, counts = target_arguments(known.samples)
     columns, embeddings = known.encoding.asvs
     if len(columns) > MAX_ASVS:
         return None
     names = [str(column) for column in columns]
-    tree = grow(latent, embeddings, tokens[columns], names)
+    tree = grow_tree(latent, embeddings, tokens[columns], names)
     own = [np.searchsorted(columns, some) for some in asvs]
     raw = TreeTargets(tree, tree.leaves_of(names), latent.metric, latent.alpha)(ids, own, counts).unifrac
     true = known.true.unifrac

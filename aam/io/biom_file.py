@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.errors import TableError
-from aam.io.hdf5 import HDF5File, check_bounds, check_indices, check_size, dataset, open_hdf5, read_strings
+from aam.io.hdf5 import HDF5File, check_indices, check_row_bounds, check_unpacked_size, dataset, open_hdf5, read_strings
 from aam.io.raw_table import RawRows, RawTable, check_shape, cut_rows
 from aam.text import quote
 
@@ -41,7 +41,7 @@ def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
             axis: {part: dataset(source, f"{axis}/matrix/{part}", kinds) for part, kinds in _NUMBERS.items()}
             for axis in ids
         }
-        check_size(source, [*ids.values(), *arrays["sample"].values(), *arrays["observation"].values()])
+        check_unpacked_size(source, [*ids.values(), *arrays["sample"].values(), *arrays["observation"].values()])
         for axis, expected in (("sample", samples), ("observation", features)):
             if ids[axis].size != expected:
                 raise source.fail(f"{ids[axis].size} {axis} ids for a shape of {features} x {samples}")
@@ -90,7 +90,7 @@ def _compressed(
             f"for {rows} rows and {columns} columns"
         )
     indptr = arrays["indptr"][:]
-    check_bounds(source, group, indptr, count)
+    check_row_bounds(source, group, indptr, count)
     indptr = indptr.astype(np.int64, copy=False)
     for piece in cut_rows(indptr, entries):
         bounds = indptr[piece.start : piece.stop + 1]
@@ -130,10 +130,10 @@ def _hashes(samples: NDArray[np.integer], features: NDArray[np.integer], values:
     numbers = values.astype(np.float64) + 0.0
     numbers[np.isnan(numbers)] = np.nan
     cell = (samples.astype(np.uint64) << np.uint64(32)) ^ features.astype(np.uint64)
-    return int(_mixed(_mixed(cell) ^ numbers.view(np.uint64)).sum(dtype=np.uint64))
+    return int(_mix_bits(_mix_bits(cell) ^ numbers.view(np.uint64)).sum(dtype=np.uint64))
 
 
-def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix_bits(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Bits that all depend on all: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

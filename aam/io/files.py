@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, TypeVar
 from aam.atomic import read_json
 from aam.errors import CheckpointError, InputError
 
-Kind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
+FileKind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
 T = TypeVar("T")
 WEIGHTS = "model.safetensors"
 """The file whose presence makes a folder a checkpoint."""
@@ -74,7 +74,7 @@ def check_file(path: Path, option: str, error: type[InputError]) -> None:
         raise error(f"{path} is packed by gzip, expected the plain file; unpack it first (gunzip)")
 
 
-def sniff(path: Path) -> Kind:
+def sniff(path: Path) -> FileKind:
     """Kind of a file by its first 512 bytes."""
     with path.open("rb") as handle:
         head = handle.read(512)

@@ -116,7 +116,7 @@ def _check_storage(source: HDF5File, path: str, data: h5py.Dataset) -> None:
         raise source.fail(f"{path!r} uses the same HDF5 filter more than once")
 
 
-def check_size(source: HDF5File, datasets: Sequence[h5py.Dataset]) -> None:
+def check_unpacked_size(source: HDF5File, datasets: Sequence[h5py.Dataset]) -> None:
     """Refuse datasets whose unpacked size, all together, is beyond the cap or out of proportion to what is stored."""
     unpacked = sum(max(data.size, math.prod(data.chunks or ())) * data.id.get_type().get_size() for data in datasets)
     stored = min(source.size, sum(data.id.get_storage_size() for data in datasets))
@@ -129,7 +129,7 @@ def check_size(source: HDF5File, datasets: Sequence[h5py.Dataset]) -> None:
         raise source.fail(f"claims {unpacked:,} bytes of data in {stored:,} stored bytes (more than {MAX_RATIO} to 1)")
 
 
-def check_bounds(source: HDF5File, group: str, indptr: NDArray[np.integer], entries: int) -> None:
+def check_row_bounds(source: HDF5File, group: str, indptr: NDArray[np.integer], entries: int) -> None:
     """Refuse row bounds [rows + 1] that do not rise from 0 to the number of entries."""
     if indptr[0] != 0:
         raise source.fail(f"{group}/indptr starts at {indptr[0]}, expected 0")

@@ -116,12 +116,12 @@ class Texts(Sequence[str]):
         return Texts(self.data, self.bounds, places if self.rows is None else self.rows[places])
 
 
-def pick(strings: Sequence[str], places: NDArray[np.integer]) -> Sequence[str]:
+def pick_texts(strings: Sequence[str], places: NDArray[np.integer]) -> Sequence[str]:
     """Some strings in this order: a list, or, of `Texts`, which may be millions, a part that stays undecoded."""
     return strings.take(places) if isinstance(strings, Texts) else [strings[place] for place in places]
 
 
-def among(ids: Sequence[str], wanted: Collection[str]) -> NDArray[np.bool_]:
+def find_wanted(ids: Sequence[str], wanted: Collection[str]) -> NDArray[np.bool_]:
     """Which ids [n] are among the wanted ones, a set or the keys of a dictionary."""
     return np.fromiter((text in wanted for text in ids), bool, len(ids))
 

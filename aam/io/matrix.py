@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aam.errors import MatrixError
 from aam.io.files import check_file, sniff
-from aam.io.hdf5 import check_size, dataset, open_hdf5, read_strings
+from aam.io.hdf5 import check_unpacked_size, dataset, open_hdf5, read_strings
 from aam.io.ids import check_ids, read_ids
 from aam.io.output import ids_path
 from aam.io.qza import open_artifact
@@ -19,7 +19,7 @@ from aam.io.tsv import read_square_tsv
 from aam.text import one_line, quote
 
 OPTION = "--unifrac-matrix"
-TOLERANCE = 1e-6
+SYMMETRY_TOLERANCE = 1e-6
 """Asymmetry, diagonal and excess over the largest value that single precision and rounded text may cause."""
 _ROWS_AT_ONCE = 512
 """Rows compared with their transpose at a time, so that checking takes little memory."""
@@ -77,7 +77,7 @@ def _from_hdf5(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """`matrix` and `order` of an HDF5 file, the names that `ssu` and `unifrac` use."""
     with open_hdf5(path, str(path), MatrixError) as source:
         values, order = dataset(source, "matrix", "iuf", dimensions=2), dataset(source, "order", "S")
-        check_size(source, [values, order])
+        check_unpacked_size(source, [values, order])
         return read_strings(source, order), values[:].astype(np.float64, copy=False)
 
 
@@ -101,9 +101,9 @@ def _check_values(ids: list[str], values: NDArray[np.float64], name: str, larges
         wrong = {
             "not finite": ~np.isfinite(block),
             "negative": block < 0,
-            f"above {largest:g}, the most that this UniFrac can be": block > largest + TOLERANCE,
-            "not the same in both directions": ~np.isclose(block, mirror, rtol=0, atol=TOLERANCE),
-            "not 0 from a sample to itself": (block > TOLERANCE) & (np.arange(len(ids)) == own[:, None]),
+            f"above {largest:g}, the most that this UniFrac can be": block > largest + SYMMETRY_TOLERANCE,
+            "not the same in both directions": ~np.isclose(block, mirror, rtol=0, atol=SYMMETRY_TOLERANCE),
+            "not 0 from a sample to itself": (block > SYMMETRY_TOLERANCE) & (np.arange(len(ids)) == own[:, None]),
         }
         for what, where in wrong.items():
             if where.any():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aam.errors import MetadataError
 from aam.io.files import check_file, read_lines
-from aam.text import counted, few, quote
+from aam.text import counted, name_few, quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,13 +92,13 @@ def refuse_strangers(frame: pd.DataFrame, table_ids: Sequence[str], path: Path |
         )
 
 
-def column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
+def select_column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
     """One column of the metadata that came from `path`; raises `MetadataError` with the known names for another."""
     if name in frame.columns:
         return frame[name]
     known = [str(other) for other in frame.columns]
     close = difflib.get_close_matches(name, known, n=1)
-    shown = few([repr(other) for other in known], COLUMNS_LISTED) or "none but the ids"
+    shown = name_few([repr(other) for other in known], COLUMNS_LISTED) or "none but the ids"
     hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}"
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 
@@ -110,4 +110,4 @@ def read_groups(path: Path | str, name: str, table_ids: Sequence[str]) -> dict[s
     """
     frame = read_text(path)
     refuse_strangers(frame, table_ids, path)
-    return {str(sample): str(value) for sample, value in column(frame, name, path).dropna().items()}
+    return {str(sample): str(value) for sample, value in select_column(frame, name, path).dropna().items()}

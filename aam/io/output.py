@@ -32,7 +32,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
     refuse_unwritable(path.parent, "--output", ConfigError)
     partial_of(path).exists()  # the system refuses names that are too long here already
-    for file in [path, *companions(path)]:
+    for file in [path, *companion_paths(path)]:
         refuse_existing(file)
     refuse_inside(path.parent, "--output")
 
@@ -42,7 +42,7 @@ def ids_path(path: Path) -> Path:
     return path.with_suffix(".ids.txt")
 
 
-def companions(path: Path) -> list[Path]:
+def companion_paths(path: Path) -> list[Path]:
     """The further files that are written with a matrix: the ids of a .npy."""
     return [ids_path(path)] if path.suffix == ".npy" else []
 
@@ -65,7 +65,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def through_memory(path: Path) -> Iterator[BytesIO]:
+def write_through_memory(path: Path) -> Iterator[BytesIO]:
     """A file in memory for a library to write to, whose content is written to `path` after the block.
 
     On a full disk HDF5 loses data silently or crashes, torch ends the process and numpy does not say why.
@@ -88,20 +88,20 @@ def write_matrix(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     """
     with new_file(path) as partial:
         {".npy": _write_npy, ".h5": _write_hdf5, ".tsv": _write_tsv}[path.suffix](partial, ids, values)
-        for text in companions(path):
+        for text in companion_paths(path):
             with new_file(text) as beside:
                 beside.write_text("".join(f"{sample_id}\n" for sample_id in ids), encoding="utf-8")
 
 
 def _write_npy(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
-    with through_memory(path) as file:
+    with write_through_memory(path) as file:
         np.save(file, values, allow_pickle=False)
 
 
 def _write_hdf5(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     import h5py
 
-    with through_memory(path) as memory, h5py.File(memory, "w") as file:
+    with write_through_memory(path) as memory, h5py.File(memory, "w") as file:
         file.create_dataset("order", data=list(ids), dtype=h5py.string_dtype())
         file.create_dataset("matrix", data=values)
 
@@ -158,7 +158,7 @@ def _embed_h5ad(path: Path, index: str, ids: Sequence[str], names: Sequence[str]
     """
     import h5py
 
-    with through_memory(path) as memory, h5py.File(memory, "w") as file:
+    with write_through_memory(path) as memory, h5py.File(memory, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         matrix = file.create_dataset("X", data=values, compression="gzip")
         matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

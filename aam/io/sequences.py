@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 1 << 16
 """Rows of tokens whose bytes are copied together."""
 BAD = 255
 """Code of a character that is neither a base nor an IUPAC ambiguity code."""
-ARTIFACT = "FeatureData[Sequence]"
+SEQUENCES_TYPE = "FeatureData[Sequence]"
 """QIIME 2 type that holds ASV sequences."""
 _MD5 = re.compile("[0-9a-f]{32}", re.IGNORECASE)
 _TAXON = re.compile("[dkpcofgs]__|.*;")
@@ -133,11 +133,11 @@ def read_sequences(path: Path) -> dict[str, str]:
     check_file(path, "--sequences", SequenceError)
     kind = sniff(path)
     if kind == "zip":
-        with open_artifact(path, ARTIFACT) as payload:
+        with open_artifact(path, SEQUENCES_TYPE) as payload:
             return _parse_fasta(payload, str(path))
     if kind != "text":
         raise SequenceError(
-            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {ARTIFACT} .qza; give the "
+            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {SEQUENCES_TYPE} .qza; give the "
             "sequences of the ASVs"
         )
     return _parse_fasta(path, str(path))

@@ -16,7 +16,7 @@ from scipy import sparse
 from aam.errors import TableError
 from aam.io.biom_file import open_biom_hdf5, read_biom_json
 from aam.io.files import check_file, sniff
-from aam.io.ids import FEATURE_ID, MAX_FEATURE_ID, SAMPLE_ID, check_ids, pick
+from aam.io.ids import FEATURE_ID, MAX_FEATURE_ID, SAMPLE_ID, check_ids, pick_texts
 from aam.io.qza import open_artifact
 from aam.io.raw_table import RawRows, RawTable, rows_of, whole_counts
 from aam.io.sequences import is_dna, sequences_of
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-ARTIFACT = "FeatureTable[Frequency]"
+TABLE_TYPE = "FeatureTable[Frequency]"
 """QIIME 2 type that holds counts."""
 
-WHOLE_TABLE = 1 << 62
+UNLIMITED_ENTRIES = 1 << 62
 """Entries of a block that is the whole table."""
 
 STORED_ZEROS = "samples with stored zeros, which were removed"
@@ -98,22 +98,24 @@ class Table:
         """
         if samples is not None:
             rows = self.stored_rows(samples)
-            return replace(self, rows=rows, sample_ids=pick(self.sample_ids, np.asarray(samples))).select(asvs=asvs)
+            return replace(self, rows=rows, sample_ids=pick_texts(self.sample_ids, np.asarray(samples))).select(
+                asvs=asvs
+            )
         if asvs is None:
             return self
         counts = self.counts[:, np.asarray(asvs, dtype=np.int64)]
         counts.sort_indices()
-        ids, sequences = (pick(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
+        ids, sequences = (pick_texts(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
         return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
 
     def keep(self, kept: NDArray[np.bool_], reason: str) -> Table:
         """The table of the samples that are `kept` [samples]; the ids of the others are in `dropped` under `reason`."""
         if kept.all():
             return self
-        gone = pick(self.sample_ids, np.flatnonzero(~kept))
+        gone = pick_texts(self.sample_ids, np.flatnonzero(~kept))
         return replace(self.select(samples=np.flatnonzero(kept)), dropped={**self.dropped, reason: gone})
 
-    def carried(self) -> Table:
+    def drop_absent_asvs(self) -> Table:
         """The table of the ASVs that at least one sample carries."""
         return self.select(asvs=np.flatnonzero(carriers_of(self.counts)))
 
@@ -132,7 +134,7 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     """
     path = Path(path)
     with open_rows(path, sequences is not None) as rows:
-        (raw,) = rows.blocks(WHOLE_TABLE)
+        (raw,) = rows.blocks(UNLIMITED_ENTRIES)
     found = clean_counts(raw, str(path))
     refuse_empty(found.sample_ids, raw.sample_ids, path)
     seen = np.bincount(found.counts.indices, minlength=len(raw.feature_ids)) > 0
@@ -201,7 +203,7 @@ def _open_raw(path: Path) -> Iterator[RawRows]:
     """Content of a table file of any known kind; BIOM 2.1 is read as its blocks are asked for."""
     kind = sniff(path)
     if kind == "zip":
-        with open_artifact(path, ARTIFACT) as payload:
+        with open_artifact(path, TABLE_TYPE) as payload:
             if sniff(payload) != "hdf5":
                 raise TableError(f"{path} does not hold a BIOM 2.1 (HDF5) table; export it from QIIME 2 again")
             with open_biom_hdf5(payload, str(path)) as rows:

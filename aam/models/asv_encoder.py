@@ -9,7 +9,7 @@ from aam import vocab
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.chunked_encoder import ChunkedEncoder, Cost, Encoded, log_frequencies
-from aam.models.layers import Transformer, rows_at
+from aam.models.layers import Transformer, take_rows
 from aam.models.mlp_encoder import MLPEncoder
 
 
@@ -106,11 +106,11 @@ class ASVEncoder(ChunkedEncoder):
     def logits_at(self, encoded: Encoded, at: Tensor) -> Tensor:
         base = (at[:, 1] - 1).clamp_min(0)  # START stands alone at position 0 and is never asked
         patches = encoded.states.shape[1]  # several bases of one patch may be asked for
-        states = rows_at(encoded.states.flatten(0, 1), at[:, 0] * patches + 1 + base // self.patch)
+        states = take_rows(encoded.states.flatten(0, 1), at[:, 0] * patches + 1 + base // self.patch)
         logits = self.nucleotide_head(states).view(-1, self.patch, vocab.OUTPUT_SIZE)
         return logits[torch.arange(len(at), device=at.device), base % self.patch] + self.prior(at[:, 1])
 
-    def usual(self) -> Tensor:
+    def consensus_logits(self) -> Tensor:
         return self.prior.weight[1:]
 
     def nucleotides(self, states: Tensor, length: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aam import vocab
-from aam.models.chunks import LIMITS, Chunk, Plan, Run, Work, affordable, in_chunks
+from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, count_kept_chunks, in_chunks
 from aam.models.devices import limit_product_caches
 
 
@@ -70,7 +70,7 @@ class ChunkedEncoder(nn.Module):
         """Start from these ASVs, tokens [U, L]: embeddings spread out, nucleotides at their frequencies."""
         raise NotImplementedError
 
-    def usual(self) -> Tensor:
+    def consensus_logits(self) -> Tensor:
         """Nucleotide logits [max_bp, 6] of each base of which nothing but its position is known."""
         raise NotImplementedError
 
@@ -107,11 +107,11 @@ class ChunkedEncoder(nn.Module):
         if device.type == "cpu":
             rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
         chunks = list(rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions))))
-        return Plan(chunks, affordable(device, (len(some) * cost.numbers for some in chunks)))
+        return Plan(chunks, count_kept_chunks(device, (len(some) * cost.numbers for some in chunks)))
 
-    def _in_chunks(self, run: Run, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
+    def _in_chunks(self, run: ChunkFunction, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
         noisy = self.training and self.dropout > 0
-        work = Work.here(run, chunks[0][0].device, noisy, self.in_turn)
+        work = Work.run_as_caller(run, chunks[0][0].device, noisy, self.in_turn)
         return [result for (result,) in in_chunks(work, chunks, list(self.parameters()), kept)]
 
     def _embed_chunk(self, tokens: Tensor) -> Chunk:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Chunk = tuple[Tensor, ...]
-Run = Callable[..., Chunk]
+ChunkFunction = Callable[..., Chunk]
 """A chunk's tensors to its results, all of floating point."""
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -66,31 +66,31 @@ class Work:
     numbers; then they draw the same ones again.
     """
 
-    run: Run
+    run: ChunkFunction
     device: torch.device
     noisy: bool
     in_turn: bool
     dtype: torch.dtype | None
 
     @classmethod
-    def here(cls, run: Run, device: torch.device, noisy: bool, in_turn: bool = False) -> Work:
+    def run_as_caller(cls, run: ChunkFunction, device: torch.device, noisy: bool, in_turn: bool = False) -> Work:
         """As the caller would do it now."""
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         return cls(run, device, noisy, in_turn, dtype)
 
-    def each(self, work: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
+    def run_all(self, work: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
         """`work` of each, in their order; on threads where there are several for arithmetic."""
         threads = torch.get_num_threads()
         if self.noisy or self.in_turn or self.device.type != "cpu" or min(threads, len(given)) == 1:
             return map(work, given)
-        return workers(threads).map(work, given)
+        return open_workers(threads).map(work, given)
 
-    def plain(self, chunk: Chunk) -> Chunk:
+    def run_without_graph(self, chunk: Chunk) -> Chunk:
         """The results without a graph."""
         with torch.no_grad(), self._precision():
             return self.run(*chunk)
 
-    def graph(self, chunk: Chunk) -> Graph:
+    def run_with_graph(self, chunk: Chunk) -> Graph:
         """The results with a graph that begins at this chunk."""
         leaves = tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in chunk)
         with torch.enable_grad(), self._precision():
@@ -113,12 +113,12 @@ class TwoStage(torch.autograd.Function):
         def first(number: int) -> Chunk:
             chunk = tensors[number * width : (number + 1) * width]
             if number >= kept:
-                ctx.random[number] = random_state(work)
-                return work.plain(chunk)
-            ctx.graphs[number] = graph = work.graph(chunk)
+                ctx.random[number] = capture_noise_state(work)
+                return work.run_without_graph(chunk)
+            ctx.graphs[number] = graph = work.run_with_graph(chunk)
             return tuple(result.detach() for result in graph.results)
 
-        return tuple(result for results in work.each(first, range(chunks)) for result in results)
+        return tuple(result for results in work.run_all(first, range(chunks)) for result in results)
 
     @staticmethod
     @once_differentiable
@@ -130,16 +130,16 @@ class TwoStage(torch.autograd.Function):
         def second(number: int) -> tuple[Tensor | None, ...]:
             graph = ctx.graphs.pop(number, None)
             if graph is None:
-                with drawing_again(ctx.work, ctx.random[number]):
-                    graph = ctx.work.graph(tensors[number * width : (number + 1) * width])
+                with replay_noise(ctx.work, ctx.random[number]):
+                    graph = ctx.work.run_with_graph(tensors[number * width : (number + 1) * width])
             asked = gradients[number * each : (number + 1) * each]
             return tuple(gradients_of(graph, asked, parameters))
 
         inputs: list[Tensor | None] = []
         sums: list[Tensor | None] = [None] * len(parameters)
-        for found in ctx.work.each(second, range(count)):
+        for found in ctx.work.run_all(second, range(count)):
             inputs += found[:width]
-            sums = [add(total, more) for total, more in zip(sums, found[width:], strict=True)]
+            sums = [add_optional(total, more) for total, more in zip(sums, found[width:], strict=True)]
         return (None, None, None, None, *inputs, *sums)
 
 
@@ -152,13 +152,13 @@ def in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor],
         return [work.run(*chunks[0])]
     flat = [tensor for chunk in chunks for tensor in chunk]
     if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in (*flat, *parameters)):
-        return list(work.each(work.plain, chunks))
+        return list(work.run_all(work.run_without_graph, chunks))
     results: Chunk = TwoStage.apply(work, len(chunks[0]), len(chunks), kept, *flat, *parameters)
     each = len(results) // len(chunks)
     return [results[start : start + each] for start in range(0, len(results), each)]
 
 
-def affordable(device: torch.device, numbers: Iterable[int]) -> int:
+def count_kept_chunks(device: torch.device, numbers: Iterable[int]) -> int:
     """How many chunks can keep their activations, of which each has so many `numbers`, the first before the others."""
     return sum(total <= LIMITS[device.type].kept for total in accumulate(numbers))
 
@@ -171,7 +171,7 @@ def gradients_of(graph: Graph, asked: Chunk, parameters: Sequence[Tensor]) -> li
     return [next(found) if tensor.requires_grad else None for tensor in tensors]
 
 
-def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
+def add_optional(total: Tensor | None, more: Tensor | None) -> Tensor | None:
     """Their sum, None where there is nothing to add."""
     if total is None or more is None:
         return more if total is None else total
@@ -179,7 +179,7 @@ def add(total: Tensor | None, more: Tensor | None) -> Tensor | None:
 
 
 @cache
-def workers(count: int) -> ThreadPoolExecutor:
+def open_workers(count: int) -> ThreadPoolExecutor:
     """So many threads that calculate on one core each; they stay, with the memory that they have paid for."""
     together = Barrier(count + 1)
 
@@ -196,7 +196,7 @@ def workers(count: int) -> ThreadPoolExecutor:
     return pool
 
 
-def random_state(work: Work) -> list[Tensor]:
+def capture_noise_state(work: Work) -> list[Tensor]:
     """Where the random numbers of noisy work begin."""
     if not work.noisy:
         return []
@@ -204,7 +204,7 @@ def random_state(work: Work) -> list[Tensor]:
 
 
 @contextmanager
-def drawing_again(work: Work, state: list[Tensor]) -> Iterator[None]:
+def replay_noise(work: Work, state: list[Tensor]) -> Iterator[None]:
     """Random numbers from a state on; outside they go on as if none had been drawn here."""
     if not work.noisy:
         yield

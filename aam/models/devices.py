@@ -11,8 +11,8 @@ from torch import Tensor
 from aam.config import Precision
 from aam.errors import ConfigError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-ROUNDS = 5
+PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TIMED_ROUNDS = 5
 
 
 def limit_product_caches() -> None:
@@ -45,12 +45,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def products_in(precision: Precision, device: torch.device) -> torch.autocast:
+def set_product_precision(precision: Precision, device: torch.device) -> torch.autocast:
     """Where matrix products are made in this precision; fp32 leaves all as it is."""
-    return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")
+    return torch.autocast(device.type, dtype=PRECISION_DTYPES[precision], enabled=precision != "fp32")
 
 
-def gain_of_bf16(device: torch.device) -> float:
+def measure_bf16_gain(device: torch.device) -> float:
     """How many times as fast products of the size of a chunk are in bfloat16 as in single precision: the best of some.
 
     Measured in about 10 ms; what the hardware says of itself does not tell how fast it is.
@@ -60,11 +60,11 @@ def gain_of_bf16(device: torch.device) -> float:
         [torch.ones(*shape, dtype=dtype, device=device) for shape in ((2048, 128), (128, 512))]
         for dtype in (torch.float32, torch.bfloat16)
     )
-    seconds = [(seconds_of(*single), seconds_of(*half)) for _ in range(ROUNDS)]
+    seconds = [(time_product(*single), time_product(*half)) for _ in range(TIMED_ROUNDS)]
     return min(slow for slow, _ in seconds) / min(fast for _, fast in seconds)
 
 
-def seconds_of(left: Tensor, right: Tensor) -> float:
+def time_product(left: Tensor, right: Tensor) -> float:
     """Time of a matrix product, waited for; on a processor its own time, for others may have it meanwhile."""
     clock = time.process_time if left.device.type == "cpu" else time.perf_counter
     start = clock()

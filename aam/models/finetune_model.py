@@ -64,8 +64,8 @@ class FinetuneModel(nn.Module):
 
     def open_table(self, tokens: NDArray[np.uint8], embedded: Tensor | None) -> None:
         """Expect batches of a table: its ASVs' tokens [A, L], and their embeddings [A, D] where these are at hand."""
-        place = {spelled(row): number for number, row in enumerate(self.known.cpu().numpy())}
-        found = np.array([place.get(spelled(row), -1) for row in tokens], np.int64)
+        place = {strip_padding(row): number for number, row in enumerate(self.known.cpu().numpy())}
+        found = np.array([place.get(strip_padding(row), -1) for row in tokens], np.int64)
         self.identity, self.embedded = torch.from_numpy(found).to(self.known.device), embedded
 
     @torch.no_grad()
@@ -93,7 +93,7 @@ class FinetuneModel(nn.Module):
         return sample_features(self.view(inputs), self.head.known)
 
 
-def spelled(tokens: NDArray[np.uint8]) -> bytes:
+def strip_padding(tokens: NDArray[np.uint8]) -> bytes:
     """One ASV's tokens without the padding behind, so that tables of other lengths agree."""
     return tokens.tobytes().rstrip(b"\0")
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from aam.config import Metric, ModelConfig
 from aam.models.devices import at_least_single
-from aam.models.layers import rows_at
+from aam.models.layers import take_rows
 
-TINY = 1e-12
+MIN_DIVISOR = 1e-12
 """Keeps quotients of two empty sums at zero; far below any branch length."""
 
 
@@ -65,22 +65,22 @@ class LatentTree(nn.Module):
             members = torch.sigmoid(self.membership(embeddings))
             return Branches(members, F.softplus(self.tip(embeddings))[:, 0], F.softplus(self.length))
 
-    def place(self, branches: Branches, index: Tensor, valid: Tensor, abundance: Tensor) -> SampleBranches:
+    def place_samples(self, branches: Branches, index: Tensor, valid: Tensor, abundance: Tensor) -> SampleBranches:
         """Samples by their slots, index, valid and relative abundance [B, S], on the branches."""
         weight = valid.to(abundance.dtype) if self.metric == "unweighted" else torch.where(valid, abundance, 0.0)
         tips = weight.new_zeros(len(index), len(branches.tips)).scatter_add(1, index, weight)
         if self.metric == "unweighted":
-            return SampleBranches(reach(branches, index, valid), tips)
+            return SampleBranches(branch_presence(branches, index, valid), tips)
         return SampleBranches(tips @ branches.members, tips)
 
     def unifrac(self, branches: Branches, left: SampleBranches, right: SampleBranches) -> Tensor:
         """UniFrac of every left sample with every right one, [B, B']."""
         if self.metric == "unweighted":
-            return unweighted(branches, left, right)
-        latent = weighted(left.x, right.x, branches.lengths, self.metric, self.alpha)
-        private = weighted(left.tips, right.tips, branches.tips, self.metric, self.alpha)
+            return unweighted_distances(branches, left, right)
+        latent = weighted_terms(left.x, right.x, branches.lengths, self.metric, self.alpha)
+        private = weighted_terms(left.tips, right.tips, branches.tips, self.metric, self.alpha)
         distance, total = latent[0] + private[0], latent[1] + private[1]
-        return distance * self.log_scale.exp() if self.metric == "weighted" else distance / (total + TINY)
+        return distance * self.log_scale.exp() if self.metric == "weighted" else distance / (total + MIN_DIVISOR)
 
     @torch.no_grad()
     def start_at_mean(self, embeddings: Tensor, index: Tensor, valid: Tensor, abundance: Tensor, mean: float) -> None:
@@ -92,36 +92,36 @@ class LatentTree(nn.Module):
         while high - low > 0.01:
             self.tip.bias.fill_((low + high) / 2)
             branches = self(embeddings)
-            placed = self.place(branches, index, valid, abundance)
+            placed = self.place_samples(branches, index, valid, abundance)
             pairs = self.unifrac(branches, placed, placed).triu(diagonal=1).sum() * 2 / (len(index) * (len(index) - 1))
             low, high = ((low + high) / 2, high) if float(pairs) < mean else (low, (low + high) / 2)
 
     def patristic(self, branches: Branches, others: Branches | None = None) -> Tensor:
         """Tree distances between ASVs and others, [U, U'], or among them, [U, U]; meaningless from an ASV to itself."""
         left = branches.members * branches.lengths
-        apart = among(left) if others is None else torch.cdist(left, others.members * others.lengths, p=1)
+        apart = pairwise_l1(left) if others is None else torch.cdist(left, others.members * others.lengths, p=1)
         tips = branches.tips[:, None] + (others or branches).tips[None]
         return (apart + tips) * self.log_scale.exp()
 
     def faith_pd(self, branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
         """Faith's phylogenetic diversity [B]: the length of all branches of a sample, in the tree's units."""
         tips = (branches.tips[index] * valid).sum(dim=1)
-        return (reach(branches, index, valid) @ branches.lengths + tips) * self.log_scale.exp()
+        return (branch_presence(branches, index, valid) @ branches.lengths + tips) * self.log_scale.exp()
 
 
-def among(points: Tensor) -> Tensor:
+def pairwise_l1(points: Tensor) -> Tensor:
     """Sums of absolute differences between points [U, K], [U, U]; on CPUs a tenth of the time of `cdist`."""
     rows, columns = torch.triu_indices(len(points), len(points), offset=1, device=points.device)
     upper = points.new_zeros(len(points), len(points)).index_put((rows, columns), torch.pdist(points, p=1))
     return upper + upper.T
 
 
-def reach(branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
+def branch_presence(branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
     """Presence of samples on latent branches [B, K]: the largest membership of their ASVs."""
-    return (rows_at(branches.members, index) * valid[..., None]).amax(dim=1)
+    return (take_rows(branches.members, index) * valid[..., None]).amax(dim=1)
 
 
-def unweighted(branches: Branches, left: SampleBranches, right: SampleBranches) -> Tensor:
+def unweighted_distances(branches: Branches, left: SampleBranches, right: SampleBranches) -> Tensor:
     """Unshared over united branch length, [B, B']; the shared part of a branch is the smaller presence."""
     totals = [side.x @ branches.lengths + side.tips @ branches.tips for side in (left, right)]
     # min(a, b) = (a + b - |a - b|) / 2, so the shared length needs no [B, B', K] array.
@@ -129,10 +129,10 @@ def unweighted(branches: Branches, left: SampleBranches, right: SampleBranches) 
     sums = (left.x @ branches.lengths)[:, None] + (right.x @ branches.lengths)[None]
     shared = (sums - apart) / 2 + (left.tips * branches.tips) @ right.tips.T
     union = totals[0][:, None] + totals[1][None] - shared
-    return (union - shared) / (union + TINY)
+    return (union - shared) / (union + MIN_DIVISOR)
 
 
-def weighted(left: Tensor, right: Tensor, lengths: Tensor, metric: Metric, alpha: float) -> tuple[Tensor, Tensor]:
+def weighted_terms(left: Tensor, right: Tensor, lengths: Tensor, metric: Metric, alpha: float) -> tuple[Tensor, Tensor]:
     """Distance and normaliser [B, B'] of weighted UniFrac over branches with masses left [B, N] and right [B', N].
 
     Generalized UniFrac weighs a branch by (a + b)^alpha |a - b| / (a + b) (Chen et al. 2012); alpha 1 is the

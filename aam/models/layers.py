@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aam.models.devices import at_least_single
 
-BITS = 16
-SCORES = 1 << 18
+DROPOUT_BITS = 16
+SCORES_AT_ONCE = 1 << 18
 """Scores of attention that are looked at together, 1 MB in single precision: more leave the caches of a core, and their
 memory goes back to the system and is asked for again. Forward and backward of 10 rows of 200 positions with 4 heads and
 dropout take 22 ms at once in bfloat16, 10 in pieces; in single precision 15 and 14."""
@@ -30,21 +30,21 @@ class Drop(nn.Dropout):
             return states
         if states.device.type != "cpu":
             return F.dropout(states, self.p)
-        return states * keep(states, self.p)
+        return states * dropout_factors(states, self.p)
 
 
-def keep(like: Tensor, dropout: float) -> Tensor:
+def dropout_factors(like: Tensor, dropout: float) -> Tensor:
     """What dropout multiplies a tensor with, 0 with a probability (to 1/65536) of `dropout`, else 1 / (1 - dropout)."""
-    numbers, each = like.numel(), 64 // BITS
+    numbers, each = like.numel(), 64 // DROPOUT_BITS
     bits = torch.empty(-(-numbers // each), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:numbers]
-    kept = bits.ge_(round(2**BITS * dropout) - 2 ** (BITS - 1)).to(like.dtype)
+    kept = bits.ge_(round(2**DROPOUT_BITS * dropout) - 2 ** (DROPOUT_BITS - 1)).to(like.dtype)
     return kept.mul_(1.0 / (1.0 - dropout)).view(like.shape)
 
 
 def product_attention(packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
     """Attention of packed [N, L, 3, H, d] over the `valid` keys [N, L] -> [N, L, H d], a few rows at a time."""
     rows, length, _, heads, _ = packed.shape
-    some = max(1, SCORES // (heads * length**2))
+    some = max(1, SCORES_AT_ONCE // (heads * length**2))
     if some >= rows:
         return ProductAttention.apply(packed, valid, dropout)
     masks = [None] * -(-rows // some) if valid is None else valid.split(some)
@@ -64,7 +64,7 @@ class ProductAttention(torch.autograd.Function):
         if valid is not None:
             scores.view(rows, heads, length, length).masked_fill_(~valid[:, None, None, :], float("-inf"))
         weights = torch.softmax(at_least_single(scores), dim=-1).to(packed.dtype)
-        kept = keep(weights, dropout) if dropout > 0.0 else None
+        kept = dropout_factors(weights, dropout) if dropout > 0.0 else None
         ctx.save_for_backward(parts, weights, kept)
         mixed = torch.bmm(weights if kept is None else weights * kept, value)
         return mixed.view(rows, heads, length, width).transpose(1, 2).reshape(rows, length, heads * width)
@@ -88,7 +88,7 @@ class ProductAttention(torch.autograd.Function):
         return found.view(3, rows, heads, length, width).permute(1, 3, 0, 2, 4), None, None
 
 
-def rows_at(table: Tensor, index: Tensor) -> Tensor:
+def take_rows(table: Tensor, index: Tensor) -> Tensor:
     """Rows [..., D] of a table [N, D] by their numbers, any shape, with gradients of the same bits every time.
 
     `table[index]` adds the gradients of a row that is read again in the order in which threads come to it.

@@ -55,5 +55,5 @@ class MLPEncoder(ChunkedEncoder):
         logits = self.nucleotide_head(encoded.embeddings).view(-1, self.max_bp, vocab.OUTPUT_SIZE)
         return logits[at[:, 0], (at[:, 1] - 1).clamp_min(0)]
 
-    def usual(self) -> Tensor:
+    def consensus_logits(self) -> Tensor:
         return self.nucleotide_head.bias.view(self.max_bp, vocab.OUTPUT_SIZE)

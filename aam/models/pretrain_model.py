@@ -13,7 +13,7 @@ from aam.config import ModelConfig
 from aam.models.asv_encoder import build_asv_encoder
 from aam.models.heads import EuclideanUnifrac, HiddenASVs, SampleScalars
 from aam.models.latent_tree import LatentTree
-from aam.models.layers import rows_at
+from aam.models.layers import take_rows
 from aam.models.sample_encoder import EncodedSamples, SampleEncoder
 
 Results = TypeVar("Results")
@@ -97,7 +97,7 @@ class PretrainModel(nn.Module):
 
     def forward(self, inputs: PretrainInputs) -> PretrainOutput:
         asvs = self.division.compute(self.asv_encoder.embed, inputs.tokens)
-        slots, visible = rows_at(asvs, inputs.index), inputs.valid & inputs.seen
+        slots, visible = take_rows(asvs, inputs.index), inputs.valid & inputs.seen
         samples, abundance = self.division.compute(
             self._encode_samples, slots, inputs.abundance, visible, inputs.counted
         )
@@ -136,7 +136,7 @@ class PretrainModel(nn.Module):
         if self.latent_tree is None:
             return None, None
         branches = self.latent_tree(asvs)
-        placed = self.latent_tree.place(branches, inputs.index, inputs.valid, inputs.abundance)
+        placed = self.latent_tree.place_samples(branches, inputs.index, inputs.valid, inputs.abundance)
         unifrac = self.latent_tree.unifrac(branches, placed, placed)
         if inputs.patristic_rows is None:
             return unifrac, None
@@ -149,9 +149,9 @@ class PretrainModel(nn.Module):
     def initialise_from(self, inputs: PretrainInputs) -> None:
         """Give the embeddings of a fresh model mean 0 and deviation 1 over a batch, ASVs first, then samples."""
         self.asv_encoder.initialise_from(inputs.tokens)
-        slots = rows_at(self.asv_encoder.embed(inputs.tokens), inputs.index)
+        slots = take_rows(self.asv_encoder.embed(inputs.tokens), inputs.index)
         self.sample_encoder.standardise_outputs(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
 
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are embedded already: asvs [U, D], the rest [B, S]."""
-        return self.sample_encoder(rows_at(asvs, index), abundance, valid)
+        return self.sample_encoder(take_rows(asvs, index), abundance, valid)

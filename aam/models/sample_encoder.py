@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
-from aam.models.chunks import LIMITS, Plan, Work, affordable, in_chunks
+from aam.models.chunks import LIMITS, Plan, Work, count_kept_chunks, in_chunks
 from aam.models.layers import Transformer
 
 LOG_FLOOR = 1e-6
@@ -60,7 +60,7 @@ class SampleEncoder(nn.Module):
         for rows in plan.chunks:
             width = max(used_slots(valid[rows]), default=slots)
             chunks.append(tuple(tensor[rows][:, :width] for tensor in tensors))
-        work = Work.here(self.encode, asvs.device, noisy=self.training and self.dropout > 0)
+        work = Work.run_as_caller(self.encode, asvs.device, noisy=self.training and self.dropout > 0)
         found = [EncodedSamples(*results) for results in in_chunks(work, chunks, list(self.parameters()), plan.kept)]
         states = torch.cat([pad(some.states, (0, 0, 0, slots - some.states.shape[1])) for some in found])
         order = torch.cat(plan.chunks).argsort()
@@ -87,7 +87,7 @@ class SampleEncoder(nn.Module):
         sizes = (len(rows) * self.transformer.numbers(max((used[row] for row in rows), default=0)) for rows in groups)
         return Plan(
             [torch.tensor(sorted(rows), dtype=torch.int64, device=valid.device) for rows in groups],
-            affordable(valid.device, sizes),
+            count_kept_chunks(valid.device, sizes),
         )
 
     def standardise_outputs(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import FinetuneConfig
-from aam.models.layers import rows_at
+from aam.models.layers import take_rows
 
-RARE = 1e-4
+RARE_ABUNDANCE = 1e-4
 """Relative abundance of one read in 10,000: logarithms of abundance bend there, so that absence is no cliff."""
-FAR = 8.0
+MAX_DEVIATIONS = 8.0
 """Deviations at which features end: a sample unlike any of training must not send the linear path anywhere."""
 DIVERSITIES = 3
-SHARES = {"identity": 0.5, "pools": 0.4, "sample": 0.05, "diversity": 0.05}
+VARIANCE_SHARES = {"identity": 0.5, "pools": 0.4, "sample": 0.05, "diversity": 0.05}
 """Part of the variance of all features that each block has."""
 
 
@@ -89,7 +89,7 @@ class TargetHead(nn.Module):
     def read(self, features: Tensor, numeric: Tensor, categories: Tensor) -> Tensor:
         """The output for unscaled features [B, F] in float32, and covariates [B, …]."""
         with torch.autocast(features.device.type, enabled=False):
-            features = ((features - self.center) * self.gain).clamp(-FAR, FAR)
+            features = ((features - self.center) * self.gain).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
             states = torch.cat([features, self.covariates(numeric, categories)], dim=1)
             states = self.drop(states.expand(len(self.top), -1, -1))  # each member misses others
             inner = self.drop(F.gelu(states @ self.hidden + self.hidden_bias))
@@ -97,7 +97,7 @@ class TargetHead(nn.Module):
             if self.task == "ordinal":
                 return ordinal_log_probabilities(raw, self.steps)[:, :, None]
             raw = raw.unflatten(-1, (self.outputs, self.quantiles))
-            return rising(raw) if self.task == "quantiles" else raw
+            return rising_quantiles(raw) if self.task == "quantiles" else raw
 
     @torch.no_grad()
     def standardise_features(self, features: Tensor) -> None:
@@ -106,7 +106,7 @@ class TargetHead(nn.Module):
         Amounts of known ASVs share one scale, so that rare ones stay small; what never varies is left out.
         """
         self.center.copy_(features.mean(dim=0))
-        shares = sum(SHARES[name] for name, size in self.blocks.items() if size)
+        shares = sum(VARIANCE_SHARES[name] for name, size in self.blocks.items() if size)
         places = features.split(list(self.blocks.values()), dim=1)
         gains = []
         for (name, size), block in zip(self.blocks.items(), places, strict=True):
@@ -116,7 +116,7 @@ class TargetHead(nn.Module):
             joint = spread.square().mean().sqrt() if name == "identity" else spread
             scaled = torch.where(spread > 1e-5, 1.0 / joint.clamp_min(1e-5), 0.0)
             variance = (spread * scaled).square().sum().clamp_min(1e-6)
-            gains.append(scaled * (features.shape[1] * SHARES[name] / shares / variance).sqrt())
+            gains.append(scaled * (features.shape[1] * VARIANCE_SHARES[name] / shares / variance).sqrt())
         self.gain.copy_(torch.cat(gains))
 
 
@@ -145,22 +145,22 @@ class CovariateEncoder(nn.Module):
 
 def sample_features(view: SampleView, known: int) -> Tensor:
     """What the head reads of samples [B, F], float32, unscaled; blocks in the order of `TargetHead.blocks`."""
-    amount, identity = read_amount(view.abundance, view.valid), view.identity[view.index]
+    amount, identity = log_amounts(view.abundance, view.valid), view.identity[view.index]
     amounts = amount.new_zeros(len(amount), known + 1).scatter_add(
         1, torch.where(identity < 0, known, identity), amount
     )
-    slots = rows_at(view.asvs.float(), view.index)
+    slots = take_rows(view.asvs.float(), view.index)
     return torch.cat([amounts[:, :known], community_features(slots, view.samples, view.abundance, view.valid)], dim=1)
 
 
-def read_amount(abundance: Tensor, valid: Tensor) -> Tensor:
-    """How much there is of each slot [B, S], on a scale that is 0 at absence and logarithmic above `RARE`."""
-    return torch.log1p((abundance * valid).float() / RARE)
+def log_amounts(abundance: Tensor, valid: Tensor) -> Tensor:
+    """How much there is of each slot [B, S], on a scale that is 0 at absence and logarithmic above `RARE_ABUNDANCE`."""
+    return torch.log1p((abundance * valid).float() / RARE_ABUNDANCE)
 
 
 def community_features(slots: Tensor, samples: Tensor, abundance: Tensor, valid: Tensor) -> Tensor:
     """Pools of the ASVs in slots [B, S, D], sample embeddings [B, D] and diversity, side by side."""
-    amount, share = read_amount(abundance, valid), (abundance * valid).float()
+    amount, share = log_amounts(abundance, valid), (abundance * valid).float()
     logged = amount / amount.sum(dim=1, keepdim=True).clamp_min(1e-6)
     present = valid.float() / valid.sum(dim=1, keepdim=True).clamp_min(1)
     # Padding may hold anything, NaN included, and 0 * NaN would poison the sums.
@@ -173,10 +173,12 @@ def community_features(slots: Tensor, samples: Tensor, abundance: Tensor, valid:
 def diversities(abundance: Tensor, valid: Tensor) -> Tensor:
     """Log richness, Shannon entropy (nats) and log of the largest abundance [B, 3]."""
     entropy = -torch.special.xlogy(abundance, abundance).sum(dim=1)
-    return torch.stack([valid.sum(dim=1).float().log(), entropy, abundance.amax(dim=1).clamp_min(RARE).log()], dim=1)
+    return torch.stack(
+        [valid.sum(dim=1).float().log(), entropy, abundance.amax(dim=1).clamp_min(RARE_ABUNDANCE).log()], dim=1
+    )
 
 
-def rising(raw: Tensor) -> Tensor:
+def rising_quantiles(raw: Tensor) -> Tensor:
     """Quantiles that cannot cross: the first as it is, each next one a positive step above; [..., Q]."""
     return torch.cat([raw[..., :1], raw[..., :1] + F.softplus(raw[..., 1:]).cumsum(dim=-1)], dim=-1)
 

@@ -37,7 +37,7 @@ SKBIO: dict[str, tuple[str, dict[str, bool]]] = {
 """Metrics of scikit-bio with their options."""
 BLOCK = 128
 """Samples whose branches are float64 together; a multiple of 8, because presence is packed into bits."""
-STRIP = 512
+STRIP_SAMPLES = 512
 """Rows of the matrix computed together."""
 MEMORY = 2**29
 """Bytes that the branches of one matrix product may take, with a copy times their lengths."""
@@ -50,7 +50,7 @@ def unifrac_matrix(samples: Community, measure: Measure, progress: Progress) -> 
     """
     package, table, tree = _unifrac_input(samples)
     options = {"alpha": measure.alpha} if measure.metric == "generalized" else {}
-    with _quiet():
+    with _suppress_warnings():
         matrix = getattr(package, UNIFRAC[measure.metric])(table, tree, **options)
     progress(1, 1)
     return np.array(matrix.filter(table.ids()).data, dtype=np.float64)
@@ -59,7 +59,7 @@ def unifrac_matrix(samples: Community, measure: Measure, progress: Progress) -> 
 def unifrac_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
     """Faith PD, float64 [n], by the `unifrac` package, to about 1e-6: it passes the tree on as text of few digits."""
     package, table, tree = _unifrac_input(samples)
-    with _quiet():
+    with _suppress_warnings():
         values = package.faith_pd(table, tree)
     progress(1, 1)
     return values.loc[list(table.ids())].to_numpy(dtype=np.float64)
@@ -117,7 +117,7 @@ def _unifrac_input(samples: Community) -> tuple[ModuleType, Any, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _suppress_warnings() -> Iterator[None]:
     """Suppress warnings of the package: deprecations in what it uses, advice on alpha 1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,7 +126,7 @@ def _quiet() -> Iterator[None]:
 
 def _import(name: str) -> ModuleType:
     try:
-        with _quiet():
+        with _suppress_warnings():
             return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
@@ -180,8 +180,8 @@ def _unweighted(samples: Community, progress: Progress) -> np.ndarray:
     for start in range(0, len(bits), step):
         present = torch.from_numpy(np.unpackbits(bits[start : start + step], axis=1, count=total)).to(torch.float64)
         weighed = present * torch.from_numpy(length[start : start + step, None])
-        for row in range(0, total, STRIP):  # the upper triangle alone: half the work
-            shared[row : row + STRIP, row:].addmm_(weighed[:, row : row + STRIP].T, present[:, row:])
+        for row in range(0, total, STRIP_SAMPLES):  # the upper triangle alone: half the work
+            shared[row : row + STRIP_SAMPLES, row:].addmm_(weighed[:, row : row + STRIP_SAMPLES].T, present[:, row:])
         progress(min(start + step, len(bits)), len(bits))
     return _finish_unweighted(shared.numpy())
 
@@ -189,8 +189,8 @@ def _unweighted(samples: Community, progress: Progress) -> np.ndarray:
 def _finish_unweighted(shared: np.ndarray) -> np.ndarray:
     """Shared lengths, of which the upper triangle is right, to distances, in place."""
     own = np.diagonal(shared).copy()
-    for row in range(0, len(shared), STRIP):
-        strip = slice(row, row + STRIP)
+    for row in range(0, len(shared), STRIP_SAMPLES):
+        strip = slice(row, row + STRIP_SAMPLES)
         corner = np.triu(shared[strip, strip])
         shared[strip, strip] = corner + np.triu(corner, 1).T
         shared[strip, row:] = unifrac.unweighted_from_shared(shared[strip, row:], own[strip], own[row:])
@@ -217,11 +217,11 @@ def _weighted(samples: Community, measure: Measure, progress: Progress) -> np.nd
 
 def _mirror(matrix: np.ndarray) -> None:
     """Copy the upper triangle onto the lower one, in place."""
-    for row in range(0, len(matrix), STRIP):
-        strip = slice(row, row + STRIP)
+    for row in range(0, len(matrix), STRIP_SAMPLES):
+        strip = slice(row, row + STRIP_SAMPLES)
         corner = np.triu(matrix[strip, strip], 1)
         matrix[strip, strip] = corner + corner.T
-        matrix[row + STRIP :, strip] = matrix[strip, row + STRIP :].T
+        matrix[row + STRIP_SAMPLES :, strip] = matrix[strip, row + STRIP_SAMPLES :].T
 
 
 MATRIX = {"torch": torch_matrix, "unifrac": unifrac_matrix, "skbio": skbio_matrix}

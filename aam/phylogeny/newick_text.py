@@ -102,7 +102,7 @@ def quote_bytes(text: bytes, most: int) -> str:
     return repr(text[:most].decode("latin-1"))
 
 
-def check_size(size: int, source: str) -> None:
+def check_tree_size(size: int, source: str) -> None:
     """Refuse a tree of more than `MAX_BYTES` bytes; raises `TreeError`."""
     if size > MAX_BYTES:
         raise TreeError(
@@ -112,7 +112,7 @@ def check_size(size: int, source: str) -> None:
 
 
 def _refuse_other_formats(data: bytes, source: str) -> None:
-    check_size(len(data), source)
+    check_tree_size(len(data), source)
     head = data.removeprefix(BYTE_ORDER_MARK)[:512].lstrip()
     if not head:
         raise TreeError(f"{source}: the file is empty; expected a Newick tree such as ((a:1,b:1):1,c:2);")

@@ -69,7 +69,7 @@ class TreeTargets:
     def __call__(self, sample_ids: Sequence[str], asvs: Arrays, counts: Arrays) -> BatchTargets:
         """Targets of B samples, each with its ASVs (int [n]) and their counts (int [n]); the ids are not used."""
         branches = unifrac.branch_shares(self.tree, [self._leaf[columns] for columns in asvs], counts)
-        return BatchTargets(unifrac.distances(branches, self.measure), unifrac.faith_pd(branches))
+        return BatchTargets(unifrac.unifrac_distances(branches, self.measure), unifrac.faith_pd(branches))
 
     def tree_of(self, sample_ids: Sequence[str]) -> Tree:
         """The tree of these samples."""

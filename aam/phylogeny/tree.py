@@ -11,7 +11,7 @@ import numpy as np
 
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
-from aam.phylogeny.newick_text import character_number, check_size
+from aam.phylogeny.newick_text import character_number, check_tree_size
 from aam.text import quote
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
@@ -108,7 +108,7 @@ def read_tree(path: Path, source: str | None = None) -> Tree:
     """
     source = source or str(path)
     try:
-        check_size(Path(path).stat().st_size, source)
+        check_tree_size(Path(path).stat().st_size, source)
         data = Path(path).read_bytes()
     except OSError as error:
         raise TreeError(

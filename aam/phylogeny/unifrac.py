@@ -40,7 +40,7 @@ class Community:
     tree: Tree
 
 
-def community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
+def build_community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
     """Samples whose ASVs, columns of `counts` [samples, ASVs], are the given tips; reads of ASVs that share one add up.
 
     Raises `TreeError` where one is no tip.
@@ -123,7 +123,7 @@ def faith_pd(branches: BranchShares) -> np.ndarray:
     return branches.length @ (branches.share > 0)
 
 
-def distances(branches: BranchShares, measure: Measure) -> np.ndarray:
+def unifrac_distances(branches: BranchShares, measure: Measure) -> np.ndarray:
     """Distances between all samples, float64 [B, B], exactly symmetric with an exactly zero diagonal."""
     if measure.metric == "unweighted":
         present = (branches.share > 0).astype(np.float64)

@@ -16,16 +16,16 @@ from aam.corpus.pretraining import open_corpus
 from aam.corpus.study import open_study
 from aam.errors import InputError
 from aam.inference.heldout import Embedded, HeldOut
-from aam.io.output import check_output, new_file, shell_path, through_memory
+from aam.io.output import check_output, new_file, shell_path, write_through_memory
 from aam.observer import Observer
 from aam.report import parts
-from aam.report.page import Part, picture, report_html
+from aam.report.page import Part, picture_part, report_html
 from aam.report.record import (
-    CURVES,
-    DRIVERS,
-    PREDICTIONS,
-    REPORT,
-    UNIFRAC,
+    CURVES_FILE,
+    DRIVERS_FILE,
+    PREDICTIONS_FILE,
+    REPORT_FILE,
+    UNIFRAC_FILE,
     ReportOptions,
     RunRecord,
     read_baselines,
@@ -60,8 +60,8 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
     for note in notes:
         observer.warn(note)
     if output is None:
-        write_text(record.folder / REPORT, page)
-        return record.folder / REPORT
+        write_text(record.folder / REPORT_FILE, page)
+        return record.folder / REPORT_FILE
     with new_file(output) as partial_file:
         partial_file.write_text(page, encoding="utf-8")
     return output
@@ -75,15 +75,15 @@ def show_run(
     What fails is named in a warning, with the command that makes it again.
     """
     remedy = f"`aam report {shell_path(run)}` makes it again"
-    with observer.optional(REPORT, remedy):
+    with observer.optional(REPORT_FILE, remedy):
         record = RunRecord.read(run)
         draw_pictures(record, pictures or {}, observer, remedy)
-        write_text(run / REPORT, build_page(record, open_samples(), ReportOptions(), observer, remedy=remedy))
+        write_text(run / REPORT_FILE, build_page(record, open_samples(), ReportOptions(), observer, remedy=remedy))
 
 
 def remove_pictures(run: Path) -> None:
     """Remove the pictures and the report of an earlier end of a run that has gone on since."""
-    for name in (CURVES, UNIFRAC, PREDICTIONS, REPORT):
+    for name in (CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE, REPORT_FILE):
         with suppress(OSError):
             (run / name).unlink()
 
@@ -109,11 +109,11 @@ def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy:
 
     A picture that fails is named in a warning that ends with the `remedy`.
     """
-    pictures: Pictures = {CURVES: partial(draw_curves, run.folder)}
+    pictures: Pictures = {CURVES_FILE: partial(draw_curves, run.folder)}
     if run.finetuned:
-        pictures[PREDICTIONS] = partial(draw_predictions, run)
+        pictures[PREDICTIONS_FILE] = partial(draw_predictions, run)
     for name, draw in (pictures | further).items():
-        with observer.optional(name, remedy), whole_file(run.folder / name) as new, through_memory(new) as memory:
+        with observer.optional(name, remedy), whole_file(run.folder / name) as new, write_through_memory(new) as memory:
             draw(memory)
 
 
@@ -143,7 +143,7 @@ def unifrac_picture(held_out: HeldOut, embedded: Embedded, metrics: Mapping[str,
 
         plot_unifrac(embedded.best.cpu().numpy(), held_out.true, metrics, file)
 
-    return {UNIFRAC: draw}
+    return {UNIFRAC_FILE: draw}
 
 
 def build_page(
@@ -161,21 +161,21 @@ def build_page(
     reasons: list[str] = []
 
     def attempt(what: str) -> AbstractContextManager[None]:
-        return observer.optional(f"{what} of {REPORT}", remedy, reasons)
+        return observer.optional(f"{what} of {REPORT_FILE}", remedy, reasons)
 
     found = target_parts(run, options) if run.finetuned else pretraining_parts(run)
     found += driver_parts(run, options)
     if samples is not None:
         found += sample_parts(samples, options, attempt)
-    drawn = (CURVES, UNIFRAC, PREDICTIONS, Path(DRIVERS).with_suffix(".png").name)
+    drawn = (CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE, Path(DRIVERS_FILE).with_suffix(".png").name)
     others = sorted(path.name for path in run.folder.glob("*.png") if path.name not in drawn)
-    found += pictures_of(run.folder, {CURVES: "Training curves"} | {name: name for name in others})
+    found += pictures_of(run.folder, {CURVES_FILE: "Training curves"} | {name: name for name in others})
     return report_html(run, found, [*notes, *reasons])
 
 
 def pretraining_parts(run: RunRecord) -> list[Part]:
     """UniFrac and masked nucleotides beside the baselines."""
-    shown = pictures_of(run.folder, {UNIFRAC: "Predicted against true UniFrac"})
+    shown = pictures_of(run.folder, {UNIFRAC_FILE: "Predicted against true UniFrac"})
     return [parts.unifrac_part(run.metrics), parts.nucleotide_part(run.metrics), *shown]
 
 
@@ -184,7 +184,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
     baselines = read_baselines(run.folder, options.baseline)
     return [
         parts.target_part(run.metrics, run.config.target.target),
-        *pictures_of(run.folder, {PREDICTIONS: "Predictions of held-out samples"}),
+        *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}),
         *([parts.baseline_part(baselines)] if baselines else []),
         parts.fold_part(run.fold_rows()),
     ]
@@ -192,7 +192,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
 
 def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
     """The leading ASVs and their picture, of `aam explain`, as given or in the run, or none."""
-    path = options.explain or run.folder / DRIVERS
+    path = options.explain or run.folder / DRIVERS_FILE
     if options.explain is None and not path.is_file():
         return []
     explained = read_mapping(path.with_suffix(".json")).get("explained", "")
@@ -202,4 +202,6 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
 
 def pictures_of(folder: Path, titles: Mapping[str, str]) -> list[Part]:
     """Those of the pictures, title by file name, that lie in a folder."""
-    return [picture(title, (folder / name).read_bytes()) for name, title in titles.items() if (folder / name).is_file()]
+    return [
+        picture_part(title, (folder / name).read_bytes()) for name, title in titles.items() if (folder / name).is_file()
+    ]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from aam.report.figures import HELD_OUT, PAGE, TRAIN, PngFile, drawing
+from aam.report.figures import HELD_OUT, PAGE, TRAIN, PngFile, open_figure
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -63,7 +63,7 @@ def plot_curves(logs: Sequence[Log], target: PngFile) -> None:
     panels = [panel for panel in PANELS if any(panel.name in record for record in records)]
     columns = min(3, max(len(panels), 1))
     rows = max(math.ceil(len(panels) / columns), 1)
-    with drawing(PAGE / 3 * columns, 2.4 * rows + 0.6, target) as figure:
+    with open_figure(PAGE / 3 * columns, 2.4 * rows + 0.6, target) as figure:
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         last = max([1, *(record["step"] for record in records)])
         for axes, panel in zip(grid, panels, strict=False):
@@ -83,13 +83,13 @@ def draw_panel(axes: Axes, panel: Panel, logs: Sequence[Log]) -> None:
     """The curves of one value; of several folds each is thinner, and what lies behind the smoothing is left out."""
     lines, ends, width = [], [], 1.8 if len(logs) == 1 else 1.0
     for log in logs:
-        steps, values = series(log, "train", panel.name)
+        steps, values = curve_points(log, "train", panel.name)
         if len(steps):
             if len(logs) == 1:
                 axes.plot(steps, values, color=TRAIN, linewidth=0.8, alpha=0.25)
-            axes.plot(steps, smoothed(values), color=TRAIN, linewidth=width)
-            lines.append(smoothed(values))
-        steps, values = series(log, "validation", panel.name)
+            axes.plot(steps, smooth(values), color=TRAIN, linewidth=width)
+            lines.append(smooth(values))
+        steps, values = curve_points(log, "validation", panel.name)
         if len(steps):
             axes.plot(steps, values, color=HELD_OUT, linewidth=width, marker="o", markersize=2 * width)
             lines.append(values)
@@ -120,14 +120,14 @@ def scale_axis(axes: Axes, lines: Sequence[NDArray], panel: Panel) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
 
 
-def series(records: Log, kind: str, name: str) -> tuple[NDArray, NDArray]:
+def curve_points(records: Log, kind: str, name: str) -> tuple[NDArray, NDArray]:
     """Steps [n] and finite values [n] of one curve, by step."""
     points = {record["step"]: record[name] for record in records if record.get("kind") == kind and name in record}
     steps = [step for step in sorted(points) if points[step] is not None and math.isfinite(points[step])]
     return np.array(steps), np.array([points[step] for step in steps], dtype=np.float64)
 
 
-def smoothed(values: NDArray) -> NDArray:
+def smooth(values: NDArray) -> NDArray:
     """Centred running mean [n] over a 25th of the curve [n], narrower at its ends."""
     window = np.ones(max(len(values) // 25, 1))
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")

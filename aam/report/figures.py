@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from aam.evaluation.metrics import PAIR_LABELS, UNIFRAC_LABELS, known_pairs, pair_cells
 from aam.evaluation.ordination import Ordination
-from aam.text import cut
+from aam.text import shorten
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
 TRAIN, HELD_OUT, OTHER, MISSING = "#0072B2", "#D55E00", "#8C8C8C", "#C8C8C8"
@@ -54,8 +54,8 @@ def plot_unifrac(
     pearson, or `baseline_*_skipped` with the reason. Missing ones are shown as a dash.
     """
     found, truth = known_pairs(predicted, true), known_pairs(true, true)
-    low, high = limits(np.concatenate([found, truth]))
-    with drawing(7.0, 7.0, target) as figure:
+    low, high = axis_limits(np.concatenate([found, truth]))
+    with open_figure(7.0, 7.0, target) as figure:
         figure.set_layout_engine("none")  # table and scatter are to share their edges, whatever stands beside them
         axes, caption = figure.add_axes((0.12, 0.24, 0.71, 0.71)), figure.add_axes((0.12, 0.01, 0.71, 0.14))
         if len(truth) <= FEW_PAIRS:
@@ -81,7 +81,7 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
     numeric = bool(known) and all(isinstance(value, Real) and not isinstance(value, bool) for value in known.values())
     looks = {} if numeric else class_looks(map(str, known.values()))
     side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
-    with drawing(side * len(panels) + beside, side + 0.2, target) as figure:
+    with open_figure(side * len(panels) + beside, side + 0.2, target) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (title, ordination) in zip(row, panels.items(), strict=True):
             points = np.pad(ordination.coordinates, ((0, 0), (0, 1)))[:, :2].T  # of a single axis the second is 0
@@ -95,11 +95,11 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
             axes.set_aspect("equal", adjustable="datalim")
             axes.set(xticks=[], yticks=[])  # an axis has no unit; only distances between points mean something
         if numeric:
-            figure.colorbar(row[0].collections[-1], ax=list(row), label=label_of(label), shrink=0.85, pad=0.02)
+            figure.colorbar(row[0].collections[-1], ax=list(row), label=legend_label(label), shrink=0.85, pad=0.02)
         elif known:
             handles, names = row[0].get_legend_handles_labels()
             place: dict[str, Any] = {"loc": "outside right upper", "markerscale": 1.6, "alignment": "left"}
-            figure.legend(handles, names, title=label_of(label), **place)
+            figure.legend(handles, names, title=legend_label(label), **place)
 
 
 def draw_numbers(axes: Axes, points: NDArray, values: Sequence[float | None], bounds: tuple[float, float]) -> None:
@@ -116,7 +116,7 @@ def draw_classes(axes: Axes, points: NDArray, values: Sequence[Any], looks: Look
     for order, (colour, text) in enumerate(dict.fromkeys(looks.values())):
         here = texts == text
         if here.any():
-            axes.scatter(x[here], y[here], color=colour, label=label_of(text), zorder=3 - order / 10, **DOT)
+            axes.scatter(x[here], y[here], color=colour, label=legend_label(text), zorder=3 - order / 10, **DOT)
 
 
 def class_looks(labels: Iterable[str]) -> Looks:
@@ -130,7 +130,7 @@ def class_looks(labels: Iterable[str]) -> Looks:
 
 
 @contextmanager
-def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
+def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure]:
     """An empty figure in `STYLE`, inches wide and high, written as PNG when the block ends."""
     with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
@@ -141,13 +141,13 @@ def drawing(width: float, height: float, target: PngFile) -> Iterator[Figure]:
         figure.savefig(target, format="png", dpi=DPI)
 
 
-def label_of(name: str) -> str:
+def legend_label(name: str) -> str:
     """A name as a label: cut where it is long; never with a leading underscore, which legends leave out."""
-    text = cut(name, LABEL)
+    text = shorten(name, LABEL)
     return f" {text}" if text.startswith("_") else text
 
 
-def limits(values: NDArray) -> tuple[float, float]:
+def axis_limits(values: NDArray) -> tuple[float, float]:
     """Both axes of a scatter share these: the range of the values [n] with a small margin, never empty."""
     margin = max(0.03 * float(np.ptp(values)), 1e-3)
     return float(values.min()) - margin, float(values.max()) + margin

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aam.report.record import RunRecord
-from aam.text import counted, few
+from aam.text import counted, name_few
 
 TEMPLATES = Environment(
     loader=PackageLoader("aam.report"),
@@ -23,7 +23,7 @@ TEMPLATES = Environment(
     undefined=StrictUndefined,
 )
 DASH = "–"
-SCALE = 0.65
+PICTURE_SCALE = 0.65
 """Pixels of the page for one of a picture, which is drawn with 150 to the inch."""
 LISTED_IDS = 6
 """Ids of one reason that are listed."""
@@ -37,7 +37,7 @@ SIZES = {
     "steps": "steps",
 }
 """Numbers of manifest and metrics that stand on top, those that the run has."""
-OVERLAP = {
+OVERLAP_LABELS = {
     "table": "samples in the table",
     "metadata": "samples in the metadata",
     "both": "samples in both",
@@ -47,7 +47,7 @@ OVERLAP = {
 """Counts of the manifest's `overlap` of table and metadata."""
 
 
-class Table(NamedTuple):
+class HtmlTable(NamedTuple):
     """Rows of text under a head, the first column left, the others right; with a `summary` it opens on a click."""
 
     head: Sequence[str]
@@ -67,7 +67,7 @@ class Part(NamedTuple):
     """A titled section of the page: an introduction, a picture, tables and notes, each as far as it has them."""
 
     title: str
-    tables: Sequence[Table] = ()
+    tables: Sequence[HtmlTable] = ()
     intro: str = ""
     notes: Sequence[str] = ()
     picture: Picture | None = None
@@ -77,13 +77,13 @@ class Part(NamedTuple):
         return not (self.intro or self.notes or self.picture or any(table.rows for table in self.tables))
 
 
-def picture(title: str, png: bytes, caption: str = "") -> Part:
+def picture_part(title: str, png: bytes, caption: str = "") -> Part:
     """A part that shows a PNG; all have the same scale, so that their letters have the same size."""
     width = int.from_bytes(png[16:20])  # of the PNG header: 8 bytes of signature, 8 of length and name, then the width
-    return Part(title, picture=Picture(base64.b64encode(png).decode("ascii"), round(SCALE * width), caption))
+    return Part(title, picture=Picture(base64.b64encode(png).decode("ascii"), round(PICTURE_SCALE * width), caption))
 
 
-def section(part: Part) -> str:
+def render_section(part: Part) -> str:
     """The HTML of a part, nothing where it is empty."""
     return "" if part.empty else TEMPLATES.get_template("part.html").render(part=part)
 
@@ -97,12 +97,12 @@ def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str]
         version=manifest.get("versions", {}).get("aam", ""),
         started=manifest.get("started", "at an unknown time"),
         command=" ".join(map(str, manifest.get("command", [])[1:])),
-        facts=facts({**manifest, **run.metrics}),
+        facts=run_facts({**manifest, **run.metrics}),
         parts=[part for part in shown if not part.empty],
     )
 
 
-def facts(known: Mapping[str, Any]) -> list[list[str]]:
+def run_facts(known: Mapping[str, Any]) -> list[list[str]]:
     """Size of a run and its time in minutes: pairs of a number and what it counts."""
     found = [
         counted(known[name], label).split(" ", 1) for name, label in SIZES.items() if isinstance(known.get(name), int)
@@ -110,7 +110,7 @@ def facts(known: Mapping[str, Any]) -> list[list[str]]:
     return found + ([[f"{known['seconds'] / 60:.1f}", "minutes of training"]] if "seconds" in known else [])
 
 
-def number(value: Any, form: str) -> str:
+def format_number(value: Any, form: str) -> str:
     """A number in its format; text stays."""
     return form.format(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
@@ -119,13 +119,13 @@ def data_part(manifest: Mapping[str, Any]) -> Part:
     """Samples kept, what was dropped and why, and the files with their checksums."""
     files = [(name, str(at["path"]), f"{at['sha256'][:16]}…") for name, at in manifest.get("data", {}).items()]
     overlap, samples = manifest.get("overlap", {}), manifest.get("samples", {})
-    rows = [(label, f"{overlap[name]:,}") for name, label in OVERLAP.items() if name in overlap]
+    rows = [(label, f"{overlap[name]:,}") for name, label in OVERLAP_LABELS.items() if name in overlap]
     rows += [(f"{name} samples", f"{count:,}") for name, count in samples.items() if isinstance(count, int)]
     rows += [(f"left out: {reason}", f"{count:,}") for reason, count in manifest.get("dropped", {}).items()]
     if "rarefy_depth" in manifest:
         depth = manifest["rarefy_depth"]
         rows.append(("reads drawn per sample and epoch", "all" if depth is None else f"{depth:,}"))
-    return Part("Data", [Table(("", ""), rows), Table(("file", "path", "SHA-256"), files)])
+    return Part("Data", [HtmlTable(("", ""), rows), HtmlTable(("file", "path", "SHA-256"), files)])
 
 
 def health_part(run: RunRecord) -> Part:
@@ -140,11 +140,11 @@ def health_part(run: RunRecord) -> Part:
         (f"{stage} ({'ASVs' if item == 'asv' else f'{item}s'})", f"{entered:,}", f"{entered - lost:,}", f"{lost:,}")
         for stage, item, entered, lost in run.accounts
     ]
-    reasons = [(f"{reason}: {few(ids, LISTED_IDS)}", f"{len(ids):,}") for reason, ids in run.losses.items()]
+    reasons = [(f"{reason}: {name_few(ids, LISTED_IDS)}", f"{len(ids):,}") for reason, ids in run.losses.items()]
     tables = [
-        Table(("", "steps", "interventions", "spikes"), kept),
-        Table(("stage", "entered", "kept", "lost"), accounts),
-        Table(("reason", "lost"), reasons),
+        HtmlTable(("", "steps", "interventions", "spikes"), kept),
+        HtmlTable(("stage", "entered", "kept", "lost"), accounts),
+        HtmlTable(("reason", "lost"), reasons),
     ]
     return Part("Health", tables)
 
@@ -157,8 +157,10 @@ def configuration_part(run: RunRecord) -> Part:
         if isinstance(values, Mapping)
     }
     groups["all metrics (metrics.json)"] = [
-        (name, number(value, "{:,.6g}")) for name, value in run.metrics.items() if isinstance(value, int | float | str)
+        (name, format_number(value, "{:,.6g}"))
+        for name, value in run.metrics.items()
+        if isinstance(value, int | float | str)
     ]
     versions = ", ".join(f"{name} {version}" for name, version in run.manifest.get("versions", {}).items())
-    tables = [Table(("", ""), rows, group) for group, rows in groups.items()]
+    tables = [HtmlTable(("", ""), rows, group) for group, rows in groups.items()]
     return Part("Configuration", tables, notes=[versions] if versions else [])

@@ -17,13 +17,13 @@ from aam.evaluation.metrics import (
     UNIFRAC_LABELS,
     pair_cells,
 )
-from aam.report.page import DASH, Part, Table, number
-from aam.text import cut
+from aam.report.page import DASH, HtmlTable, Part, format_number
+from aam.text import shorten
 
 NUCLEOTIDE_LABELS = {"nucleotide": "this model", "nucleotide_consensus": "consensus of the position"}
 COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
-DRIVERS, NAME = 20, 30
+DRIVER_ROWS, ID_LENGTH = 20, 30
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 DRIVER_WORDS = (
     "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
@@ -40,17 +40,21 @@ def unifrac_part(metrics: Mapping[str, Any]) -> Part:
             rows.append([label, *pair_cells(metrics, key)])
         elif f"{key}_skipped" in metrics:
             rows.append([f"{label}: {metrics[f'{key}_skipped']}", DASH, DASH, DASH])
-    return Part("UniFrac of held-out pairs", [Table(["", *PAIR_LABELS.values()], rows)])
+    return Part("UniFrac of held-out pairs", [HtmlTable(["", *PAIR_LABELS.values()], rows)])
 
 
 def nucleotide_part(metrics: Mapping[str, Any]) -> Part:
     """Masked nucleotides by the model and by the consensus of each position."""
     rows = [
-        [label, number(metrics[f"{key}_accuracy"], "{:.3f}"), number(metrics[f"{key}_cross_entropy"], "{:.3f}")]
+        [
+            label,
+            format_number(metrics[f"{key}_accuracy"], "{:.3f}"),
+            format_number(metrics[f"{key}_cross_entropy"], "{:.3f}"),
+        ]
         for key, label in NUCLEOTIDE_LABELS.items()
         if f"{key}_accuracy" in metrics and f"{key}_cross_entropy" in metrics
     ]
-    return Part("Masked nucleotides", [Table(["", "accuracy", "cross-entropy, nats"], rows)])
+    return Part("Masked nucleotides", [HtmlTable(["", "accuracy", "cross-entropy, nats"], rows)])
 
 
 def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:
@@ -63,10 +67,12 @@ def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:
             if key in metrics:
                 low, high = (metrics.get(f"{key}_{end}") for end in ("low", "high"))
                 spread = DASH if low is None or high is None else f"{low:.3f} to {high:.3f}"
-                rows.append([f"{target}: {label}" if target else label, number(metrics[key], "{:.3f}"), spread])
+                rows.append([f"{target}: {label}" if target else label, format_number(metrics[key], "{:.3f}"), spread])
     if len(targets) > 1:  # metrics of all targets at once
-        rows += [[label, number(metrics[n], "{:.3f}"), DASH] for n, label in METRIC_LABELS.items() if n in metrics]
-    return Part(f"Predictions of {' and '.join(targets)}", [Table(["", "metric", "95 % interval"], rows)])
+        rows += [
+            [label, format_number(metrics[n], "{:.3f}"), DASH] for n, label in METRIC_LABELS.items() if n in metrics
+        ]
+    return Part(f"Predictions of {' and '.join(targets)}", [HtmlTable(["", "metric", "95 % interval"], rows)])
 
 
 def baseline_part(found: Mapping[str, Any]) -> Part:
@@ -81,36 +87,44 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
             for name in names
             if MODEL_MINUS_BASELINE in predictors[name]
         ]
-        rows = [[label, *(estimated(scores[key], form) for key in keys)] for label, scores, form in lines]
+        rows = [[label, *(format_estimate(scores[key], form) for key in keys)] for label, scores, form in lines]
         head = [target if len(found) > 1 else "", *(METRIC_LABELS.get(key, key) for key in keys)]
-        tables.append(Table(head, rows))
+        tables.append(HtmlTable(head, rows))
     same = all("model" in predictors for predictors in found.values())
     return Part("Comparison with the baselines, on the same folds" if same else "Baselines, on other folds", tables)
 
 
-def estimated(estimate: Mapping[str, float], form: str) -> str:
+def format_estimate(estimate: Mapping[str, float], form: str) -> str:
     """A metric with its interval, as `0.123 (0.100 to 0.145)`."""
-    value, low, high = (number(round(estimate[name], 3) + 0.0, form) for name in ("value", "low", "high"))  # no -0.000
+    value, low, high = (
+        format_number(round(estimate[name], 3) + 0.0, form) for name in ("value", "low", "high")
+    )  # no -0.000
     return f"{value} ({low} to {high})"
 
 
 def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
     """A row a fold: `fold`, `samples`, and metrics by name."""
     names = [name for name in METRIC_LABELS if rows and name in rows[0]]
-    body = [[str(row["fold"]), f"{row['samples']:,}", *(number(row[name], "{:.3f}") for name in names)] for row in rows]
-    return Part("Folds", [Table(["fold", "samples predicted", *(METRIC_LABELS[name] for name in names)], body)])
+    body = [
+        [str(row["fold"]), f"{row['samples']:,}", *(format_number(row[name], "{:.3f}") for name in names)]
+        for row in rows
+    ]
+    return Part("Folds", [HtmlTable(["fold", "samples predicted", *(METRIC_LABELS[name] for name in names)], body)])
 
 
 def driver_part(frame: pd.DataFrame, explained: str) -> Part:
     """The leading rows of the table of `aam explain`, all columns text, the first the id of the ASV."""
     head = [str(name).replace("_", " ") for name in frame.columns]
-    rows = [[cut(name, NAME), *map(short, rest)] for name, *rest in frame.head(DRIVERS).itertuples(index=False)]
+    rows = [
+        [shorten(name, ID_LENGTH), *map(shorten_fractions, rest)]
+        for name, *rest in frame.head(DRIVER_ROWS).itertuples(index=False)
+    ]
     which = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
     words = f"{which}{f'; explained: {explained}' if explained else ''}. {DRIVER_WORDS}"
-    return Part("Leading ASVs", [Table(head, rows)], notes=[words])
+    return Part("Leading ASVs", [HtmlTable(head, rows)], notes=[words])
 
 
-def short(cell: str) -> str:
+def shorten_fractions(cell: str) -> str:
     """A cell of text whose fractions have three digits."""
     return f"{float(cell):.3g}" if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
 
@@ -140,7 +154,7 @@ def audit_part(found: Audit, what: str) -> Part:
     skipped = "; ".join(f"{name} ({why})" for name, why in found.skipped.items())
     return Part(
         "Audit: what the embeddings reveal of subject, study and batch",
-        [Table(head, rows)],
+        [HtmlTable(head, rows)],
         intro if rows else "",
         [f"Not audited: {skipped}."] if skipped else [],
     )

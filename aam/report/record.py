@@ -21,11 +21,11 @@ from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fo
 from aam.io.ids import FEATURE_ID
 from aam.training.manifest import MANIFEST
 
-METRICS, SUMMARY, REPORT = "metrics.json", "summary.txt", "report.html"
+METRICS_FILE, SUMMARY_FILE, REPORT_FILE = "metrics.json", "summary.txt", "report.html"
 """Files that every finished run has."""
-CURVES, UNIFRAC, PREDICTIONS = "curves.png", "unifrac.png", "predictions.png"
+CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE = "curves.png", "unifrac.png", "predictions.png"
 """Pictures with a place of their own in the report; others follow the curves."""
-BASELINES, DRIVERS = "baselines.json", "drivers.tsv"
+BASELINES_FILE, DRIVERS_FILE = "baselines.json", "drivers.tsv"
 """Files that `aam baseline` and `aam explain` may have written beside a run."""
 
 
@@ -53,8 +53,8 @@ class RunRecord:
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
         """Read manifest, metrics and ledgers; raises an InputError for a file that is damaged."""
-        manifest, metrics = (read_mapping(folder / name) for name in (MANIFEST, METRICS))
-        return cls(folder, manifest, metrics, *read_ledgers(folder))
+        manifest, metrics = (read_mapping(folder / name) for name in (MANIFEST, METRICS_FILE))
+        return cls(folder, manifest, metrics, *read_accounts(folder))
 
     @property
     def name(self) -> str:
@@ -102,7 +102,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_ledgers(run: Path) -> tuple[list[tuple[str, str, int, int]], dict[str, list[str]]]:
+def read_accounts(run: Path) -> tuple[list[tuple[str, str, int, int]], dict[str, list[str]]]:
     """`accounts` and `losses` of a `RunRecord` from the ledgers of a run or of its folds."""
     accounts: list[tuple[str, str, int, int]] = []
     losses: dict[str, list[str]] = {}
@@ -124,16 +124,19 @@ def read_ledgers(run: Path) -> tuple[list[tuple[str, str, int, int]], dict[str, 
 
 def read_baselines(run: Path, given: Path | None) -> dict[str, Any]:
     """What `aam baseline` wrote, in the file that was given or in the run; empty where there is nothing."""
-    path = given or run / BASELINES
+    path = given or run / BASELINES_FILE
     found = read_mapping(path)
     if given is None and not path.is_file():
         return {}
     if not found or not all(isinstance(of, dict) and set(of) & set(PREDICTOR_LABELS) for of in found.values()):
-        raise CheckpointError(f"--baseline {path}: not what `aam baseline` writes; give its {BASELINES}")
-    return {target: {name: with_new_key(of) for name, of in predictors.items()} for target, predictors in found.items()}
+        raise CheckpointError(f"--baseline {path}: not what `aam baseline` writes; give its {BASELINES_FILE}")
+    return {
+        target: {name: rename_difference_key(of) for name, of in predictors.items()}
+        for target, predictors in found.items()
+    }
 
 
-def with_new_key(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def rename_difference_key(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics of a baseline with the differences under `MODEL_MINUS_BASELINE`, which version 0.1.0 called otherwise."""
     return {MODEL_MINUS_BASELINE if key == "model_less_this" else key: value for key, value in metrics.items()}
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained
-from aam.corpus.dataset import draw_of
-from aam.corpus.labels import as_numbers
+from aam.corpus.dataset import build_draw
+from aam.corpus.labels import parse_numbers
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.errors import ConfigError
@@ -26,12 +26,12 @@ from aam.evaluation.ordination import pcoa
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
-from aam.io.metadata import column, read_text, refuse_strangers
-from aam.report.page import Part, picture
+from aam.io.metadata import read_text, refuse_strangers, select_column
+from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
 
-Attempt = Callable[[str], AbstractContextManager[None]]
+AttemptContext = Callable[[str], AbstractContextManager[None]]
 """A context in which an error leaves a part out of the page, by the name of the part."""
 
 Colouring = tuple[str, dict[str, Any]]
@@ -76,7 +76,7 @@ def of_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
     model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
     rows = np.sort(known[choose_scored(len(known), config.run.seed)])
-    samples = study.samples(rows, draw_of(config.data, study.depth, config.run.seed).whole)
+    samples = study.samples(rows, build_draw(config.data, study.depth, config.run.seed).without_limit)
     asvs = encode_asvs(model.encoder, study.tokens, np.unique(samples.counts.indices).astype(np.int64))
     encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)
     tree = {} if config.head.pretrained is None else {"Predicted UniFrac": as_distances(encoding.best_unifrac())}
@@ -97,7 +97,7 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
     return encoding.embeddings().double().cpu().numpy()
 
 
-def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attempt) -> list[Part]:
+def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: AttemptContext) -> list[Part]:
     """The ordination, and the audit where there is metadata; each made in the context `attempt`.
 
     Raises an InputError for metadata or a column that the options name and that do not fit.
@@ -125,19 +125,19 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
 
 def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
     """The column of this name, else the first that varies, of a frame that was read from the file `metadata`."""
-    name = name or first_varying(frame)
+    name = name or find_varying_column(frame)
     if name is None:
         return NO_COLOURS
-    values = column(frame, name, metadata)
-    return name, dict(zip(frame.index, as_numbers(values) if are_numbers(values) else values, strict=True))
+    values = select_column(frame, name, metadata)
+    return name, dict(zip(frame.index, parse_numbers(values) if are_numbers(values) else values, strict=True))
 
 
 def are_numbers(values: pd.Series) -> bool:
     """Whether to take texts for numbers: all of them are, and there are many; few are names, as of runs and plates."""
-    return values.nunique() > FEW_VALUES and not np.isnan(as_numbers(values.dropna())).any()
+    return values.nunique() > FEW_VALUES and not np.isnan(parse_numbers(values.dropna())).any()
 
 
-def first_varying(frame: pd.DataFrame) -> str | None:
+def find_varying_column(frame: pd.DataFrame) -> str | None:
     """The first column of different numbers, or of different classes few enough to be told apart."""
     kinds = {str(name): frame[name].nunique() for name in frame.columns}
     fit = (name for name, n in kinds.items() if n > 1 and (n <= MOST_CLASSES or are_numbers(frame[name])))
@@ -154,4 +154,4 @@ def ordination_part(samples: ReportSamples, colouring: Colouring) -> Part:
     (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
     caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")
-    return picture("Ordination of the samples", target.getvalue(), caption)
+    return picture_part("Ordination of the samples", target.getvalue(), caption)

@@ -10,8 +10,8 @@ from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
 from aam.inference.predictions import OUT_OF_FOLD
-from aam.report.parts import estimated
-from aam.report.record import CURVES, METRICS, REPORT, SUMMARY, UNIFRAC
+from aam.report.parts import format_estimate
+from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.text import table_text
 
 NO_CONSENSUS = "nucleotide_consensus_skipped"
@@ -30,10 +30,10 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
     files = [
         ["health", str(m["health"])],
         ["checkpoint", str(folder / BEST)],
-        ["curves", f"{folder / CURVES}, {folder / UNIFRAC}"],
-        ["report", str(folder / REPORT)],
-        ["metrics", str(folder / METRICS)],
-        ["summary", str(folder / SUMMARY)],
+        ["curves", f"{folder / CURVES_FILE}, {folder / UNIFRAC_FILE}"],
+        ["report", str(folder / REPORT_FILE)],
+        ["metrics", str(folder / METRICS_FILE)],
+        ["summary", str(folder / SUMMARY_FILE)],
     ]
     minutes = f"{m['seconds'] / 60:.1f} minutes"
     return "\n".join(
@@ -77,8 +77,8 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any]) -> st
     folder = config.run.output_dir
     files = [
         ["predictions", str(folder / OUT_OF_FOLD)],
-        ["metrics", str(folder / METRICS)],
-        ["report", str(folder / REPORT)],
+        ["metrics", str(folder / METRICS_FILE)],
+        ["report", str(folder / REPORT_FILE)],
         ["use it", f"aam predict --model {folder} --table TABLE -o predictions.tsv"],
     ]
     return "\n".join(
@@ -96,9 +96,9 @@ def baseline_text(target: str, found: Mapping[str, Any]) -> str:
     """Metrics of each predictor of one target, then the differences of the model to each baseline."""
     shown = [key for key in next(iter(found.values())) if key != MODEL_MINUS_BASELINE][:3]
     rows = [["", *shown]]
-    rows += [[name, *(estimated(metrics[key], "{:.3f}") for key in shown)] for name, metrics in found.items()]
+    rows += [[name, *(format_estimate(metrics[key], "{:.3f}") for key in shown)] for name, metrics in found.items()]
     rows += [
-        [f"model - {name}", *(estimated(metrics[MODEL_MINUS_BASELINE][key], "{:+.3f}") for key in shown)]
+        [f"model - {name}", *(format_estimate(metrics[MODEL_MINUS_BASELINE][key], "{:+.3f}") for key in shown)]
         for name, metrics in found.items()
         if MODEL_MINUS_BASELINE in metrics
     ]

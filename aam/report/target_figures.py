@@ -11,27 +11,27 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from aam.evaluation.calibration import reliability
-from aam.inference.explain import DELETED, RANKINGS, Explanation
+from aam.evaluation.calibration import reliability_bins
+from aam.inference.explain import DELETED_COUNTS, RANKINGS, Explanation
 from aam.inference.predictions import TRUE
-from aam.report.figures import DASHED, HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, drawing, label_of, limits
-from aam.text import cut
+from aam.report.figures import DASHED, HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, axis_limits, legend_label, open_figure
+from aam.text import shorten
 
 MEDIANS = 8
 """Parts of the range of the truth, each with as many samples, whose median residual is drawn; or its few values."""
-BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "fontsize": 9}
+LEGEND_BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "fontsize": 9}
 """Where legends stand: on no sample."""
 MOST_NUMBERED = 12
 """With more classes the cells of the confusion matrix hold no text."""
-TOP = 20
+LEADING_ASVS = 20
 """ASVs that are drawn by name."""
-NAME = 18
+LONGEST_NAME = 18
 """Characters of a name; ids that are sequences are longer."""
 
 
 def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -> None:
     """Predicted against true, with intervals, and the residuals; a row a target column."""
-    with drawing(PAGE, 4.9 * len(targets), target) as figure:
+    with open_figure(PAGE, 4.9 * len(targets), target) as figure:
         grid = figure.subplots(len(targets), 2, squeeze=False)
         for (left, right), name in zip(grid, targets, strict=True):
             known = table[table[f"{name}{TRUE}"].notna()]
@@ -45,15 +45,15 @@ def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     ends = np.stack([known.get(f"{name}_{end}", known[name]).to_numpy() for end in ("lower", "upper")])
     ends = np.where(np.isfinite(ends), ends, found)
     inside = (ends[0] <= true) & (true <= ends[1]) | (ends[0] == ends[1])
-    low, high = limits(np.concatenate([true, found]))
+    low, high = axis_limits(np.concatenate([true, found]))
     axes.plot([low, high], [low, high], **DASHED, zorder=3)
     for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
         axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
         looks: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
-    axes.set(xlim=(low, high), xlabel=f"true {label_of(name)}", ylabel=f"predicted {label_of(name)}")
-    axes.set_title(f"{label_of(name)}: {len(known):,} samples, predicted unseen")
-    axes.legend(**BELOW, markerscale=1.4)
+    axes.set(xlim=(low, high), xlabel=f"true {legend_label(name)}", ylabel=f"predicted {legend_label(name)}")
+    axes.set_title(f"{legend_label(name)}: {len(known):,} samples, predicted unseen")
+    axes.legend(**LEGEND_BELOW, markerscale=1.4)
 
 
 def draw_residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
@@ -69,19 +69,19 @@ def draw_residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
         parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
     middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
     axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
-    axes.set(xlabel=f"true {label_of(name)}", ylabel=f"predicted less true {label_of(name)}", title="Residuals")
-    axes.legend(**BELOW)
+    axes.set(xlabel=f"true {legend_label(name)}", ylabel=f"predicted less true {legend_label(name)}", title="Residuals")
+    axes.legend(**LEGEND_BELOW)
 
 
 def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: PngFile) -> None:
     """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
     place = {label: number for number, label in enumerate(classes)}
     true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}{TRUE}", name))
-    with drawing(PAGE, 4.6, target) as figure:
+    with open_figure(PAGE, 4.6, target) as figure:
         left, right = figure.subplots(1, 2)
         draw_confusion(left, np.histogram2d(true, found, bins=np.arange(len(classes) + 1))[0], classes)
-        left.set(xlabel=f"predicted {label_of(name)}", ylabel=f"true {label_of(name)}")
-        draw_calibration(right, reliability(table[[f"p_{label}" for label in classes]].to_numpy(), true))
+        left.set(xlabel=f"predicted {legend_label(name)}", ylabel=f"true {legend_label(name)}")
+        draw_calibration(right, reliability_bins(table[[f"p_{label}" for label in classes]].to_numpy(), true))
 
 
 def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[st
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = range(len(classes))
-    labels = list(map(label_of, classes))
+    labels = list(map(legend_label, classes))
     axes.set_xticks(ticks, labels, rotation=30 if max(map(len, labels)) > 6 else 0)
     axes.set_yticks(ticks, labels)
     axes.grid(visible=False)
@@ -104,7 +104,7 @@ def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[st
 
 
 def draw_calibration(axes: Axes, bins: NDArray[np.float64]) -> None:
-    """Accuracy over confidence, bins [n, 3] of `reliability`, with 95 % Wilson intervals."""
+    """Accuracy over confidence, bins [n, 3] of `reliability_bins`, with 95 % Wilson intervals."""
     confidence, accuracy, samples = bins.T
     ends = [binomtest(round(right * count), int(count)).proportion_ci(method="wilson") for _, right, count in bins]
     axes.plot([0, 1], [0, 1], **DASHED)
@@ -120,7 +120,7 @@ def plot_explanation(
 ) -> None:
     """Draw an explanation of ASVs `names`; `tree_order` [U]: the place of each among the leaves, if there is a tree."""
     heights = [3] if tree_order is None else [3, 1]
-    with drawing(PAGE, 4.4 + 2.0 * len(heights), target) as figure:
+    with open_figure(PAGE, 4.4 + 2.0 * len(heights), target) as figure:
         grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
         draw_leading_asvs(figure.add_subplot(grid[0, 0]), found, names)
         draw_deletion_check(figure.add_subplot(grid[0, 1]), found)
@@ -130,11 +130,11 @@ def plot_explanation(
 
 def draw_leading_asvs(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
     """Bars of the ASVs with the largest share, numbered as in the table; the colour says which way they push."""
-    top = found.order()[:TOP][::-1]
+    top = found.order()[:LEADING_ASVS][::-1]
     colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
     axes.barh(range(len(top)), 100 * found.share[top], color=colours)
     ranks = zip(range(len(top), 0, -1), top, strict=True)  # ids of one primer begin alike
-    labels = [f"{cut(names[row], NAME)} {rank:>2}" for rank, row in ranks]
+    labels = [f"{shorten(names[row], LONGEST_NAME)} {rank:>2}" for rank, row in ranks]
     axes.set_yticks(range(len(top)), labels, fontsize=7.5, family="DejaVu Sans Mono")
     axes.set(xlabel="share of the influence, %", title="Leading ASVs (orange raises, blue lowers)")
     axes.grid(visible=False, axis="y")
@@ -145,9 +145,9 @@ def draw_deletion_check(axes: Axes, found: Explanation) -> None:
     some = found.deleted_samples > 0
     colours = (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888")
     for name, colour, changes in zip(RANKINGS, colours, found.deletion[:, some], strict=True):
-        axes.plot(np.array(DELETED)[some], changes, marker="o", markersize=4, color=colour, label=name)
+        axes.plot(np.array(DELETED_COUNTS)[some], changes, marker="o", markersize=4, color=colour, label=name)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(DELETED, [str(count) for count in DELETED])
+    axes.set_xticks(DELETED_COUNTS, [str(count) for count in DELETED_COUNTS])
     axes.set(xlabel="ASVs deleted from a sample", ylabel="mean change of the output", title="Check by deletion")
     axes.set_ylim(0, None)
     axes.legend(title="chosen by")

@@ -39,7 +39,7 @@ from aam.config import (
 )
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, Draw
-from aam.corpus.label_schema import encode, fit_schema
+from aam.corpus.label_schema import encode_labels, fit_schema
 from aam.corpus.labels import Labels
 from aam.corpus.samples import TableSamples, tokenize_table
 from aam.errors import ConfigError, MetadataError
@@ -53,7 +53,7 @@ from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import Run, train
 from aam.training.state import StopRequest
 
-MIN_SAMPLES = 2
+MIN_ROWS = 2
 """Scales of features and targets need two samples."""
 NEVER = 2**31
 """Steps between evaluations: a fit holds nothing out, so only its end is evaluated."""
@@ -148,8 +148,8 @@ class FineTuned(TakesTables):
             schema = fit_schema(labels, config.target, targets.classes, self.rarefy_depth)
             known = count_identities(samples.counts, config.head.identity_prevalence)
             self.config_ = replace(config, schema=replace(schema, identities=known))
-            start = start_of(self.config_, encoder, samples, device)
-            self.model_ = train_model(self.config_, samples, labels, start, device)
+            start = read_start(self.config_, encoder, samples, device)
+            self.model_ = fit_model(self.config_, samples, labels, start, device)
         return self
 
     def _samples(self, table: Table, config: FinetuneConfig) -> ASVDataset:
@@ -164,11 +164,13 @@ class FineTuned(TakesTables):
         warn_of_other_region(table, self.model_.encoder.asv_encoder)
         samples = self._samples(table, self.config_)
         unknown = TargetValues(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
-        raw = predict_draws(self.model_, samples, encode(unknown, self.config_.schema), self.draws)
+        raw = predict_draws(self.model_, samples, encode_labels(unknown, self.config_.schema), self.draws)
         return average([decode(raw, self.config_)], self.config_)
 
 
-def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASVDataset, device: torch.device) -> Start:
+def read_start(
+    config: FinetuneConfig, encoder: PretrainModel | None, samples: ASVDataset, device: torch.device
+) -> Start:
     """The weights to begin with, and the embeddings of the ASVs where these stay as they are."""
     if encoder is None:
         return Start(None, None)
@@ -176,11 +178,11 @@ def start_of(config: FinetuneConfig, encoder: PretrainModel | None, samples: ASV
     return Start(encoder.state_dict(), embed_asvs(encoder.to(device), samples.tokens) if frozen else None)
 
 
-def train_model(
+def fit_model(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
     """The model at the end of its budget."""
-    batches = LabelledBatches(samples, config.optim.batch_size, encode(labels, config.schema))
+    batches = LabelledBatches(samples, config.optim.batch_size, encode_labels(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
     run = Run(config, learner, batches, lambda learner: {}, selects=False, saves=False)
     train(run, run.start_or_restore(), StopRequest())  # Ctrl-C raises as everywhere in Python
@@ -218,7 +220,7 @@ class AAMRegressor(RegressorMixin, FineTuned):
 
     def fit(self, X: Any, y: Any) -> AAMRegressor:
         """Learn y [N] or [N, T] from the table X."""
-        table = self._read(X, fitting=True, least=MIN_SAMPLES)
+        table = self._read(X, fitting=True, least=MIN_ROWS)
         numbers = check_array(require_y(y, self), ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         check_consistent_length(table.counts, numbers)
         self.single_target_ = numbers.ndim == 1
@@ -249,7 +251,7 @@ class AAMClassifier(ClassifierMixin, FineTuned):
 
     def fit(self, X: Any, y: Any) -> AAMClassifier:
         """Learn the classes y [N], of any type, from the table X."""
-        table = self._read(X, fitting=True, least=MIN_SAMPLES)
+        table = self._read(X, fitting=True, least=MIN_ROWS)
         labels = column_or_1d(require_y(y, self), warn=True)
         check_classification_targets(labels)
         assert_all_finite(labels, input_name="y", estimator_name=type(self).__name__)

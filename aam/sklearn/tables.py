@@ -63,7 +63,7 @@ class TakesTables(BaseEstimator):
                 "features as input"
             )
         rows = [f"row {row}" for row in range(counts.shape[0])]
-        return Table(counts, rows, names, sequences, Path(SOURCE)).carried()
+        return Table(counts, rows, names, sequences, Path(SOURCE)).drop_absent_asvs()
 
 
 def warn_of_other_region(table: Table, encoder: ChunkedEncoder) -> None:

@@ -25,7 +25,7 @@ from aam.training.optim import MuonAdamW, loss_scaler
 from aam.training.step import Guard, Learner, StepResult, step
 
 BUNDLE = "bundle.safetensors"
-BATCHES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": LabelledBatch}
+BATCH_CLASSES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": LabelledBatch}
 """Type of the batches of each kind of run."""
 
 
@@ -160,7 +160,7 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
         optimizer.load_state_dict(optimizer.state_dict() | {"state": content["optimizer"]})
         scaler = loss_scaler(config.optim, device)
         scaler.load_state_dict(content["scaler"])
-        batches = tuple(BATCHES[kind](**fields) for fields in content["batches"])
+        batches = tuple(BATCH_CLASSES[kind](**fields) for fields in content["batches"])
         attempt = Attempt(content["number"], content["horizon"], batches, content["random"])
         known = {key: {int(column): text for column, text in content["asvs"][key].items()} for key in content["asvs"]}
         outcome = Outcome(**content["outcome"]) if content.get("outcome") else None

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from aam.corpus.batches import without_samples
+from aam.corpus.batches import drop_samples
 from aam.corpus.dataset import Batch
 from aam.health import locate
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.report import Report
 from aam.health.verdict import Replays, Verdict, judge
-from aam.text import cut, few
+from aam.text import name_few, shorten
 from aam.training.bundles import BUNDLE, AsvNames, Attempt
 from aam.training.places import Meaning
 from aam.training.step import Learner, add_gradients
 
-REPORT = "report.txt"
+FAULT_REPORT = "report.txt"
 SHOWN_BASES = 40
 """Bases of a sequence on the terminal; the report has all of them."""
 
@@ -66,7 +66,7 @@ def locate_fault(
     learner: Learner, attempt: Attempt, place: int, names: AsvNames, without: Sequence[str] = ()
 ) -> tuple[Report, dict[str, Meaning]]:
     """Compute one micro-batch, without some samples, under the locator; and what the names in the report stand for."""
-    batch = without_samples(attempt.microbatches[place], without)
+    batch = drop_samples(attempt.microbatches[place], without)
 
     def call() -> Tensor:
         return add_gradients(learner, batch, len(attempt.microbatches))[1]
@@ -98,7 +98,7 @@ def find_cause(learner: Learner, attempt: Attempt, names: AsvNames, found: Locat
     named = {name: meanings[name] for name in report.samples if name in meanings}
     suspects = tuple(dict.fromkeys(sample for meaning in named.values() for sample in meaning.samples))
     batch = attempt.microbatches[place]
-    single = None if learner.optim.precision == "fp32" else (lambda: again(in_fp32(learner)))
+    single = None if learner.optim.precision == "fp32" else (lambda: again(copy_in_fp32(learner)))
     replays = Replays(again, single, lambda samples: again(without=samples), batch.sample_ids, suspects)
     verdict = judge(report, replays)
     guilty = tuple(sample for sample in batch.sample_ids if sample in {*verdict.samples, *suspects})
@@ -118,7 +118,7 @@ def bad_counts(batch: Batch) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(dict.fromkeys(batch.sample_ids[row] for row, _ in places)), tuple(dict.fromkeys(columns))
 
 
-def in_fp32(learner: Learner) -> Learner:
+def copy_in_fp32(learner: Learner) -> Learner:
     """The same learner in single precision."""
     return dataclasses.replace(
         learner,
@@ -161,12 +161,12 @@ def brief_text(fault: Diagnosis, names: AsvNames, folder: Path) -> str:
     """The lines for a terminal."""
     rows = [headline(fault)]
     if fault.samples:
-        rows.append(f"  sample   {few(fault.samples, 3)}")
+        rows.append(f"  sample   {name_few(fault.samples, 3)}")
     for asv in fault.asvs[:1]:
         sequence = names.sequences[asv]
         more = f" and {len(fault.asvs) - 1} more" if len(fault.asvs) > 1 else ""
         named = "" if names.ids[asv] == sequence else f"{names.ids[asv]}  "
-        rows.append(f"  ASV      {named}{cut(sequence, SHOWN_BASES)}{more}")
+        rows.append(f"  ASV      {named}{shorten(sequence, SHOWN_BASES)}{more}")
     rows.append(f"  {str(fault.verdict).splitlines()[0]}")
-    rows += [f"  report   {folder / REPORT}", f"  again    aam replay {folder / BUNDLE}"]
+    rows += [f"  report   {folder / FAULT_REPORT}", f"  again    aam replay {folder / BUNDLE}"]
     return "\n".join(rows)

@@ -52,11 +52,11 @@ class Replicas(Ranks):
         for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def anywhere(self, flag: bool) -> bool:
-        return self.world.anywhere(flag)
+    def any_rank(self, flag: bool) -> bool:
+        return self.world.any_rank(flag)
 
-    def of_first(self, values: Sequence[float]) -> list[float]:
-        return self.world.of_first(values)
+    def broadcast_first(self, values: Sequence[float]) -> list[float]:
+        return self.world.broadcast_first(values)
 
     @contextmanager
     def apart(self, learner: Any) -> Iterator[Any]:
@@ -84,7 +84,7 @@ class SharedRows(RowDivision):
     def compute(self, function: Callable[..., Results], *rows: Tensor, random: bool = True) -> Results:
         cuts = self.world.cuts(len(rows[0]))
         own = [tensor[cuts[self.world.rank] : cuts[self.world.rank + 1]] for tensor in rows]
-        with different_noise(self.world, rows[0].device, random):
+        with draw_differently(self.world, rows[0].device, random):
             results = function(*own)
         return tree_map(lambda tensor: gather_rows(tensor, share_sizes(cuts)), results)
 
@@ -93,7 +93,7 @@ class SharedRows(RowDivision):
         start, stop = cuts[self.world.rank], cuts[self.world.rank + 1]
         owner = torch.bucketize(at[:, 0].contiguous(), torch.tensor(cuts[1:-1], device=at.device), right=True)
         asked = at[owner == self.world.rank] - torch.tensor([start, 0], device=at.device)
-        with different_noise(self.world, tokens.device):
+        with draw_differently(self.world, tokens.device):
             own = function(tokens[start:stop], asked)
         by_rank = gather_rows(own, torch.bincount(owner, minlength=self.world.size).tolist())
         return by_rank[owner.argsort(stable=True).argsort()]
@@ -131,7 +131,7 @@ def share_sizes(cuts: list[int]) -> list[int]:
 
 
 @contextmanager
-def different_noise(world: World, device: torch.device, wanted: bool = True) -> Iterator[None]:
+def draw_differently(world: World, device: torch.device, wanted: bool = True) -> Iterator[None]:
     """Random numbers that differ between ranks in this block; after it, all ranks draw the same ones again."""
     if not wanted:
         yield
@@ -172,7 +172,7 @@ def distribute_run(run: Run, config: PretrainConfig, world: World) -> None:
         run.learner.ranks = Shards(run.learner, lambda: PretrainModel(config.model), world)
 
 
-def check_together(config: PretrainConfig, world: World) -> None:
+def refuse_unshareable_options(config: PretrainConfig, world: World) -> None:
     """Raise ConfigError for options that several processes cannot follow."""
     if world.size == 1:
         return

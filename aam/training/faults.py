@@ -10,7 +10,7 @@ from typing import Any
 
 from aam.checkpoint import LAST
 from aam.config import RunnableConfig
-from aam.corpus.batches import TrainingBatches, without_samples
+from aam.corpus.batches import TrainingBatches, drop_samples
 from aam.corpus.dataset import Batch
 from aam.corpus.samples import OF_ASVS
 from aam.errors import NonFiniteError
@@ -19,18 +19,18 @@ from aam.health.ledger import FILE_NAME, Item, Ledger
 from aam.io.table import STORED_ZEROS, Table
 from aam.text import counted
 from aam.training.bundles import BUNDLE, AsvNames, bundle_contents, outcome_of
-from aam.training.diagnosis import REPORT, Diagnosis, brief_text, diagnose, full_text, headline
+from aam.training.diagnosis import FAULT_REPORT, Diagnosis, brief_text, diagnose, full_text, headline
 from aam.training.guard import SKIPPED, StepGuard, Tripped
 from aam.training.state import TrainState, restore
 from aam.training.step import Learner
 
-TABLE = "table"
+TABLE_STAGE = "table"
 """Stage of the ledger: what the feature table held."""
 LISTED = 2_000_000
 """Most samples, or ASVs, that the ledger lists one by one; larger corpora have the manifest of `aam prepare`."""
 FAULTS = "faults"
 """Folder of a run with one folder for each fault."""
-TRAINING = "training"
+TRAINING_STAGE = "training"
 """Stage of the ledger that a sample leaves when it is quarantined for a fault."""
 TAKEN_BACK = "rollback"
 
@@ -59,10 +59,10 @@ def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str
             if reason != STORED_ZEROS and (reason in OF_ASVS) == (item == "asv")
         }
         everyone = dict.fromkeys([*kept, *(name for ids in lost.values() for name in ids)])
-        ledger.enter(TABLE, item, everyone)
+        ledger.enter(TABLE_STAGE, item, everyone)
         for reason, ids in lost.items():
-            ledger.quarantine(TABLE, item, ids, reason, planned=True)
-        ledger.close(TABLE, item, kept)
+            ledger.quarantine(TABLE_STAGE, item, ids, reason, planned=True)
+        ledger.close(TABLE_STAGE, item, kept)
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ class RunHealth:
         self.ledger = open_ledger(self.config)
         if self.table is not None:
             enter_table(self.ledger, self.table, self.dropped)
-        self.ledger.enter(TRAINING, "sample", self.samples)
-        self.ledger.quarantine(TRAINING, "sample", self._quarantined, "quarantined before the run was resumed")
-        self._lost = self.ledger.lost("sample", TRAINING)
+        self.ledger.enter(TRAINING_STAGE, "sample", self.samples)
+        self.ledger.quarantine(TRAINING_STAGE, "sample", self._quarantined, "quarantined before the run was resumed")
+        self._lost = self.ledger.lost("sample", TRAINING_STAGE)
         fresh = not (self.config.run.output_dir / LAST).exists()
         self.unsaved = fresh and self.policy == "rollback"  # there must be something to go back to
 
@@ -121,7 +121,7 @@ class RunHealth:
             number, batch = state.batches + len(drawn.numbers), next(stream)
             drawn.numbers.append(number)
             if number not in self.skipped and not self._lost.issuperset(batch.sample_ids):
-                drawn.batches.append(without_samples(batch, self._lost))
+                drawn.batches.append(drop_samples(batch, self._lost))
             elif len(drawn.numbers) > 2 * self.per_epoch + self.config.optim.accumulate:
                 raise NonFiniteError("every batch is quarantined, nothing is left to train on; see `aam ledger show`")
         return drawn
@@ -136,12 +136,12 @@ class RunHealth:
         with self.learner.ranks.apart(self.learner) as alone:
             fault = diagnose(alone, trip.attempt, self.names)
             folder = self._write(alone, fault, trip, numbers)
-        text = (folder / REPORT).read_text(encoding="utf-8") if self.config.health.nan_debug else None
+        text = (folder / FAULT_REPORT).read_text(encoding="utf-8") if self.config.health.nan_debug else None
         print(text or brief_text(fault, self.names, folder), file=sys.stderr, flush=True)
         hopeless = self.policy == "skip" and fault.verdict.cause == "parameter"
         if self.policy == "stop" or hopeless:
             why = "; skipping cannot help, the weights were bad before" if hopeless else ""
-            raise NonFiniteError(f"{headline(fault)}{why}; nothing was updated, see {folder / REPORT}")
+            raise NonFiniteError(f"{headline(fault)}{why}; nothing was updated, see {folder / FAULT_REPORT}")
         if self.learner.scaler.is_enabled() and trip.result is not None:
             self.learner.scaler.update()  # else the next step may not unscale
         self._quarantine(fault, numbers)
@@ -170,7 +170,7 @@ class RunHealth:
 
     def counts(self) -> dict[str, float]:
         """How many interventions, spikes and quarantined samples there were so far."""
-        quarantined = len(self.ledger.lost("sample", TRAINING))
+        quarantined = len(self.ledger.lost("sample", TRAINING_STAGE))
         return {"interventions": self.interventions.total, "spikes": self.guard.spikes, "quarantined": quarantined}
 
     def readings(self) -> dict[str, float]:
@@ -189,12 +189,15 @@ class RunHealth:
 
     def close(self) -> None:
         """Account for every sample that entered training; raises `LedgerError` where the account does not add up."""
-        entered = self.ledger.entered(TRAINING, "sample")
-        self.ledger.close(TRAINING, "sample", entered - self.ledger.lost("sample", TRAINING))
+        entered = self.ledger.entered(TRAINING_STAGE, "sample")
+        self.ledger.close(TRAINING_STAGE, "sample", entered - self.ledger.lost("sample", TRAINING_STAGE))
 
     def line(self, steps: int) -> str:
         """One line for the end of a run."""
-        lost, total = len(self.ledger.lost("sample", TRAINING)), len(self.ledger.entered(TRAINING, "sample"))
+        lost, total = (
+            len(self.ledger.lost("sample", TRAINING_STAGE)),
+            len(self.ledger.entered(TRAINING_STAGE, "sample")),
+        )
         samples = f"{counted(total, 'samples')} = {total - lost:,} kept + {lost:,} quarantined"
         return f"{self.interventions.line(steps)}; {counted(self.guard.spikes, 'spikes')}; {samples}"
 
@@ -213,7 +216,7 @@ class RunHealth:
         return {
             "interventions": self.interventions.state_dict(),
             "skipped": sorted(self.skipped),
-            "quarantined": sorted(self.ledger.lost("sample", TRAINING)),
+            "quarantined": sorted(self.ledger.lost("sample", TRAINING_STAGE)),
             "reach": self.guard.reach,
             "spikes": self.guard.spikes,
             "scaled": self.guard.scaled,
@@ -244,7 +247,7 @@ class RunHealth:
             "policy": self.policy,
             "reproduce": f"aam replay {folder / BUNDLE}",
         }
-        (folder / REPORT).write_text(full_text(fault, self.names, facts), encoding="utf-8")
+        (folder / FAULT_REPORT).write_text(full_text(fault, self.names, facts), encoding="utf-8")
         return folder
 
     def _quarantine(self, fault: Diagnosis, numbers: list[int]) -> None:
@@ -254,7 +257,7 @@ class RunHealth:
         if first is not None:
             facts |= {"module": first.module, "op": first.op, "phase": first.phase, "nan": first.nan}
         if fault.samples and len(fault.samples) < len(fault.batch.sample_ids):
-            self.ledger.quarantine(TRAINING, "sample", fault.samples, headline(fault).partition(": ")[2], **facts)
+            self.ledger.quarantine(TRAINING_STAGE, "sample", fault.samples, headline(fault).partition(": ")[2], **facts)
             self._lost.update(fault.samples)
             return
         stage = f"step {fault.attempt.number + 1}"

@@ -35,7 +35,7 @@ class Start:
     embedded: Tensor | None
 
 
-def commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
+def find_commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
     """The columns of the `most` commonest ASVs of training samples, counts [N, A], in table order."""
     carriers = carriers_of(counts)
     return np.sort(np.argsort(-carriers, kind="stable")[:most])
@@ -63,16 +63,16 @@ def build_target_learner(
         model.encoder.initialise_from(model_inputs(batches[0]))
     model.to(device)
     tokens = batches.samples.tokens
-    model.learn_identities(tokens[commonest_asvs(batches.samples.counts, config.schema.identities)])
+    model.learn_identities(tokens[find_commonest_asvs(batches.samples.counts, config.schema.identities)])
     model.open_table(tokens, start.embedded)
     if not config.run.resume:
         standardise_head(model, batches, device)
     optimizer = optimizer_for_groups(groups_with_rates(model, config, start.weights is not None), model, config.optim)
     scaler = loss_scaler(config.optim, device)
-    return Learner(model, optimizer, scaler, config.optim, objective_of(config, batches, device), device)
+    return Learner(model, optimizer, scaler, config.optim, build_objective(config, batches, device), device)
 
 
-def objective_of(config: FinetuneConfig, batches: LabelledBatches, device: torch.device) -> TargetObjective:
+def build_objective(config: FinetuneConfig, batches: LabelledBatches, device: torch.device) -> TargetObjective:
     """The losses, with the class weights of these training samples."""
     weights = None
     if config.target.task not in NUMERIC_TASKS and config.target.class_weights == "balanced":

@@ -71,7 +71,7 @@ class StepGuard(Guard):
             detect_anomalies(health.anomaly_detect) as found,
         ):
             yield
-        if found or (health.debug_finite and learner.ranks.anywhere(bool(made))):  # all processes trip, or none
+        if found or (health.debug_finite and learner.ranks.any_rank(bool(made))):  # all processes trip, or none
             self._unread.clear()
             raise Tripped(self._attempt, None, [*made, *found, "NaN made in another process"][0])
 
@@ -80,7 +80,7 @@ class StepGuard(Guard):
         if self.watch is None:
             self.watch = Watch(learner.model, result.names, self.config.health)
         reading = self.watch.record(self._attempt.number, result.terms, norm)
-        self.reach += learner.optimizer.reach()
+        self.reach += learner.optimizer.largest_move()
         if reading is not None and self.config.health.watch_every == 1:
             self._judge(learner, reading, result)
         self._reading = reading

@@ -68,13 +68,13 @@ class Run:
 
     def seconds(self) -> float:
         """The time, on the clock of the first rank."""
-        return self.learner.ranks.of_first([self.clock()])[0]
+        return self.learner.ranks.broadcast_first([self.clock()])[0]
 
     def scores(self) -> dict[str, float]:
         """What `evaluate` finds, of all ranks that of the first."""
         with self.learner.ranks.whole(self.learner) as learner:
             values = self.evaluate(learner)
-        return dict(zip(values, self.learner.ranks.of_first(list(values.values())), strict=True))
+        return dict(zip(values, self.learner.ranks.broadcast_first(list(values.values())), strict=True))
 
     def save(self, state: TrainState, name: str) -> Path:
         """Write a checkpoint of this name; returns where it lies."""
@@ -129,7 +129,7 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
             evaluate(run, state)
         if run.eval_due(state) or run.health.unsaved:
             run.save(state, LAST)
-        if run.learner.ranks.anywhere(stop.requested) and not state.done:
+        if run.learner.ranks.any_rank(stop.requested) and not state.done:
             run.health.check_unread(state)
             folder = run.save(state, LAST)
             name = stop.name or "a signal to another process"

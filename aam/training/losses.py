@@ -21,7 +21,7 @@ from aam.models.devices import at_least_single
 from aam.models.pretrain_model import PretrainOutput
 from aam.models.sample_encoder import log_abundance
 
-SHORTEST = 1e-9
+MIN_BRANCH_LENGTH = 1e-9
 """Branch length below which samples are told apart no longer."""
 
 
@@ -100,7 +100,7 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
 
 def log_faith_pd(lengths: Tensor) -> Tensor:
     """Natural log of Faith PD [B]; that of a sample on branches of length 0 is floored, not infinite."""
-    return lengths.clamp_min(SHORTEST).log()
+    return lengths.clamp_min(MIN_BRANCH_LENGTH).log()
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from aam.config import (
     RanksConfig,
     RunConfig,
     RunnableConfig,
-    flag,
     from_dict,
-    groups,
-    options,
+    group_classes,
+    option_fields,
+    option_flag,
     to_dict,
     with_options,
 )
@@ -41,7 +41,7 @@ from aam.io.files import digest, lock_folder, refuse_inside, refuse_unwritable
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
-C = TypeVar("C", bound=RunnableConfig)
+RunnableT = TypeVar("RunnableT", bound=RunnableConfig)
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "safetensors")
 MAY_CHANGE = {
     "output_dir",
@@ -55,8 +55,8 @@ MAY_CHANGE = {
     "num_workers",
     "dry_run",
     "preflight",
-    *options(RanksConfig),
-    *options(HealthConfig),
+    *option_fields(RanksConfig),
+    *option_fields(HealthConfig),
 }
 """What may differ in a resumed run without making it another one."""
 StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
@@ -102,7 +102,7 @@ def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any
         "seed": config.run.seed,
         "config": to_dict(config),
         "switches": read_switches(os.environ, config.health).record(),
-        "versions": {"aam": aam.__version__, "python": platform.python_version(), **versions()},
+        "versions": {"aam": aam.__version__, "python": platform.python_version(), **installed_versions()},
         "data": {name: {"path": str(path), "sha256": digest(path)} for name, path in files.items()},
     }
 
@@ -125,25 +125,25 @@ def add_health(folder: Path, health: dict[str, Any], fold: str = "") -> None:
 
 def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
     """Raise CheckpointError where an input file is no longer what the run in `folder` began with."""
-    before = read_part(folder, "data")
+    before = read_manifest_part(folder, "data")
     for name, path in files.items():
         if name in before and digest(path) != before[name]["sha256"]:
             raise CheckpointError(
-                f"--resume: {flag(name)} {path} has changed since the run in {folder} began; restore it, or start "
-                "another run"
+                f"--resume: {option_flag(name)} {path} has changed since the run in {folder} began; restore it, or "
+                "start another run"
             )
 
 
-def read_config(kind: type[C], folder: Path) -> C:
+def read_config(kind: type[RunnableT], folder: Path) -> RunnableT:
     """The configuration that a run's manifest records; raises CheckpointError for a run of another command."""
     try:
-        return from_dict(kind, read_part(folder, "config"))
+        return from_dict(kind, read_manifest_part(folder, "config"))
     except ConfigError as error:
         command = "aam train" if kind is FinetuneConfig else "aam pretrain"
         raise CheckpointError(f"{folder}: not a run of `{command}` ({error}); give one") from error
 
 
-def run_of(path: Path) -> Path:
+def find_run_folder(path: Path) -> Path:
     """The output directory of a run, given by itself, a checkpoint or a fold; else CheckpointError is raised."""
     places = (path, path.parent, path.parent.parent) if path.is_dir() else ()
     for folder in places:
@@ -152,9 +152,9 @@ def run_of(path: Path) -> Path:
     raise CheckpointError(f"{path}: no {MANIFEST} here, expected the output directory of a run; check the path")
 
 
-def read_part(folder: Path, name: str) -> Any:
+def read_manifest_part(folder: Path, name: str) -> Any:
     """One part of a run's manifest."""
-    file = run_of(folder) / MANIFEST
+    file = find_run_folder(folder) / MANIFEST
     try:
         return read_json(file)[name]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -168,7 +168,7 @@ def recorded_folds(run: Path, study: Study) -> list[Fold]:
     """
     place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
     folds = []
-    for name, ids in read_part(run, "folds").items():
+    for name, ids in read_manifest_part(run, "folds").items():
         if not set(ids) <= set(place):
             raise CheckpointError(f"{run}: sample {next(i for i in ids if i not in place)!r} is gone from the data")
         test = np.sort(np.array([place[sample] for sample in ids], np.int64))
@@ -190,12 +190,12 @@ def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> N
         (config.run.output_dir / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def resumed_pretraining(given: dict[str, Any]) -> PretrainConfig:
+def resume_config(given: dict[str, Any]) -> PretrainConfig:
     """The stored configuration with what was given now; raises ConfigError where that would make it another run.
 
     A run without a checkpoint is taken up from its start.
@@ -213,12 +213,12 @@ def resumed_pretraining(given: dict[str, Any]) -> PretrainConfig:
 def with_new_budgets(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
     """A stored configuration of any command, with what was given now."""
     config = with_options(stored, given)
-    for part, group in groups(type(stored)).items():
-        for name in options(group):
+    for part, group in group_classes(type(stored)).items():
+        for name in option_fields(group):
             before, now = (getattr(getattr(c, part), name) for c in (stored, config))
             if before != now and name not in MAY_CHANGE:
                 raise ConfigError(
-                    f"--resume: {flag(name)} is {now}, but the run in {folder} began with {before}; "
+                    f"--resume: {option_flag(name)} is {now}, but the run in {folder} began with {before}; "
                     f"leave it out, or start another run"
                 )
     return config

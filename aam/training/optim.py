@@ -11,29 +11,29 @@ from torch import Tensor, nn
 
 from aam.config import OptimConfig, Precision
 from aam.health.groups import parameter_groups
-from aam.health.stats import divided, whole
-from aam.models.devices import at_least_single, products_in
+from aam.health.stats import gather_tensor, is_divided
+from aam.models.devices import at_least_single, set_product_precision
 from aam.models.layers import Block
 from aam.models.mlp_encoder import Layers
 
-STEP = "step"
+STEP_KEY = "step"
 """What AdamW keeps of a parameter that has no parts."""
 Layout = Callable[[Tensor, Tensor], Tensor]
 """A tensor, and another of as many elements, to the first laid out as the second is."""
 Group = dict[str, Any]
 ORTHOGONAL = "orthogonal"
 """Key of a group that tells whether Muon moves it."""
-SCALE = 3.0
+MUON_RATE = 3.0
 """Learning rate of the matrices over that of the rest; the figures are in the experiment log."""
 MOMENTUM = 0.95
-ROUNDS = 5
+NEWTON_SCHULZ_ROUNDS = 5
 QUINTIC = 3.4445, -4.7750, 2.0315
 """Coefficients of x, x^3 and x^5, from Jordan et al.: steep at 0, and from then on singular values of 0.7 to 1.2."""
 AS_ADAMW = 0.2
 """Root mean square of an update of AdamW, from Liu et al."""
-LARGEST = 1.25
+MAX_SINGULAR_VALUE = 1.25
 """Largest singular value that is left; by the polynomial 1.21, and rounding."""
-TINY = 1e-7
+MIN_NORM = 1e-7
 MOMENTS = "momentum"
 MODEST_SCALE = 1024.0
 """At this scale of losses gradients of a sound model stay in the range of fp16: for checks, which look for no other."""
@@ -44,7 +44,7 @@ def lay_out_like(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.numel() != like.numel():
         return tensor  # loading it raises an error that names it
     tensor = tensor.reshape(like.shape)
-    if not divided(like):
+    if not is_divided(like):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
@@ -53,7 +53,7 @@ def lay_out_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor that is divided among several; any other as it is."""
-    return tensor.to_local() if divided(tensor) else tensor
+    return tensor.to_local() if is_divided(tensor) else tensor
 
 
 def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout = lay_out_like) -> None:
@@ -66,7 +66,7 @@ def set_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], layo
     """Load an optimiser's state dict, each moment laid out like its parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
-        place: {name: t.reshape(()) if name == STEP else layout(t, parameters[place]) for name, t in of.items()}
+        place: {name: t.reshape(()) if name == STEP_KEY else layout(t, parameters[place]) for name, t in of.items()}
         for place, of in state["state"].items()
     }
     optimizer.load_state_dict({**state, "state": moments})
@@ -82,7 +82,7 @@ def split_off_matrices(groups: Sequence[Group], model: nn.Module) -> Iterator[Gr
             some = [(parameter, name) for parameter, name in pairs if (parameter in matrices) is apart]
             if some:
                 params, names = map(list, zip(*some, strict=True))
-                scale = group.get("scale", 1.0) * (SCALE if apart else 1.0)
+                scale = group.get("scale", 1.0) * (MUON_RATE if apart else 1.0)
                 yield group | {"params": params, "names": names, "scale": scale, ORTHOGONAL: apart}
 
 
@@ -96,13 +96,14 @@ class MuonAdamW(torch.optim.AdamW):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
         self.precision = precision
 
-    def reach(self) -> float:
+    def largest_move(self) -> float:
         """How far an update can move a weight at the present rates, weight decay aside; for AdamW it is the rate.
 
         No entry of a matrix is larger than its largest singular value.
         """
         return max(
-            group["lr"] * (AS_ADAMW * LARGEST * math.sqrt(longest_side(group["params"])) if group[ORTHOGONAL] else 1.0)
+            group["lr"]
+            * (AS_ADAMW * MAX_SINGULAR_VALUE * math.sqrt(longest_side(group["params"])) if group[ORTHOGONAL] else 1.0)
             for group in self.param_groups
         )
 
@@ -135,11 +136,11 @@ class MuonAdamW(torch.optim.AdamW):
             state = self.state[parameter]
             if not state:
                 # AdamW asks every state that it loads for its `step`; nothing here depends on one.
-                state |= {STEP: torch.zeros(()), MOMENTS: torch.zeros_like(parameter)}
+                state |= {STEP_KEY: torch.zeros(()), MOMENTS: torch.zeros_like(parameter)}
             momentum = state[MOMENTS]
             self._put(momentum, momentum.lerp(parameter.grad, 1 - MOMENTUM))
-            directions.append(whole(parameter.grad.lerp(momentum, MOMENTUM)))
-        with products_in(self.precision, directions[0].device):
+            directions.append(gather_tensor(parameter.grad.lerp(momentum, MOMENTUM)))
+        with set_product_precision(self.precision, directions[0].device):
             orthogonal = newton_schulz(torch.stack(directions))
         rate = group["lr"]
         size = rate * AS_ADAMW * math.sqrt(max(shape))
@@ -159,13 +160,13 @@ def longest_side(matrices: Sequence[Tensor]) -> int:
 
 
 def newton_schulz(matrices: Tensor) -> Tensor:
-    """Matrices [n, a, b] times an odd polynomial of them that takes singular values to about 1, `ROUNDS` times."""
+    """Bring the singular values of matrices [n, a, b] to about 1, by rounds of an odd polynomial."""
     if matrices.shape[1] > matrices.shape[2]:
         return newton_schulz(matrices.mT).mT
     one, three, five = QUINTIC
     found = at_least_single(matrices)
-    found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(TINY)
-    for _ in range(ROUNDS):
+    found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(MIN_NORM)
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
         gram = found @ found.mT
         found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=three, alpha=five), found, beta=one)
     return found

@@ -17,11 +17,11 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.layers import Block
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
-from aam.text import few
+from aam.text import name_few
 
 MAX_NAMED_SAMPLES = 3
 """Samples named for an ASV that more of them carry."""
-ENCODER, SAMPLES = "asv_encoder.", "sample_encoder."
+ASV_ENCODER, SAMPLE_ENCODER = "asv_encoder.", "sample_encoder."
 WITHIN = "encoder."
 AsvIds = Sequence[str] | Mapping[int, str]
 """Ids of ASVs, by column of the table."""
@@ -88,7 +88,7 @@ class RowNames:
         """Name of a distinct ASV, with the samples that carry it."""
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
         samples, column = [batch.sample_ids[row] for row in carriers], int(batch.asvs[distinct])
-        name = f"ASV {self.asv_ids[column]} of {few(samples, MAX_NAMED_SAMPLES) or 'no sample'}"
+        name = f"ASV {self.asv_ids[column]} of {name_few(samples, MAX_NAMED_SAMPLES) or 'no sample'}"
         return self._remember(name, Meaning(tuple(samples), column))
 
     def _remember(self, name: str, meaning: Meaning) -> str:
@@ -133,10 +133,10 @@ class RowNames:
         """What the rows of tensors in this call of this module can be."""
         path = place.module
         number = place.call // 2 if path in self.twice else place.call
-        if path.startswith(ENCODER) and path != f"{ENCODER}nucleotide_head":
+        if path.startswith(ASV_ENCODER) and path != f"{ASV_ENCODER}nucleotide_head":
             sizes = {1, self.positions, *self.heads}
             return [Rows(rows.count, rows.name, each) for rows in self.passes[number : number + 1] for each in sizes]
-        if path.startswith(SAMPLES):
+        if path.startswith(SAMPLE_ENCODER):
             return [rows for kinds in self.sample_passes[number : number + 1] for rows in kinds]
         uncounted = path == OUTSIDE and len(self.batches) > 1  # of the losses, say, nobody counts the calls
         if number >= len(self.batches) or uncounted:

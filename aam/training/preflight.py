@@ -14,11 +14,11 @@ from torch import nn
 
 from aam.config import PretrainConfig, RunnableConfig
 from aam.corpus.batches import TrainingBatches
-from aam.corpus.dataset import Batch, draw_of
+from aam.corpus.dataset import Batch, build_draw
 from aam.corpus.pretraining import Corpus
 from aam.health.bundle import random_state, restore_random_state
-from aam.health.checks_start import MODES, START
-from aam.health.checks_update import LEARNING, UPDATE
+from aam.health.checks_start import MODE_CHECKS, START_CHECKS
+from aam.health.checks_update import LEARNING_CHECKS, UPDATE_CHECKS
 from aam.health.preflight import preflight
 from aam.health.trial import CheckResult, Checks, Preflight, Trial
 from aam.models.devices import resolve_device
@@ -29,13 +29,13 @@ from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, score, step
 
-FEW, SMALL, BATCHES, TOKENS = 4, 4, 8, 32
+OVERFIT_SAMPLES, TRIAL_SAMPLES, TRIAL_BATCHES, TRIAL_ASVS = 4, 4, 8, 32
 """Samples that the overfit check learns; of the checks after it: samples in a batch, batches, ASVs of a sample."""
-FAST = 0.128
+TRIAL_RATE = 0.128
 """Learning rate of these checks, times the width of the model."""
-HORIZON = 300
+TRIAL_STEPS = 300
 """Updates of the schedule under which a check trains."""
-SHARE, MOST_SECONDS = 0.05, 60.0
+RUN_SHARE, MOST_SECONDS = 0.05, 60.0
 """Part of a run that checks before it may take, and seconds they take at most."""
 SERIOUS = 100
 """Updates of a run that is meant to learn; shorter runs are not checked for too small learning rates."""
@@ -60,7 +60,7 @@ class TrialMaker:
         def advance(batch: Batch) -> object:
             nonlocal done
             done += 1
-            return step(learner, [batch], min(done, HORIZON) - 1, HORIZON)
+            return step(learner, [batch], min(done, TRIAL_STEPS) - 1, TRIAL_STEPS)
 
         return Trial(
             model=learner.model,
@@ -104,26 +104,26 @@ def without_noise(learner: Learner, rate: float | None = None) -> Learner:
 
 def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Preflight:
     """All checks on a fresh model of a run; those that train for a while do so on small batches."""
-    config = eager(config)
+    config = without_compile(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
     some, rates = [batches[number] for number in range(3)], planned_rates(config)
     maker = TrialMaker(PretrainProbes(config.loss), learner, some, rates=rates)
     small = small_trials(config, corpus, learner)
-    return run_stages([*quick_stages(maker), (small, LEARNING[1:])], seconds)
+    return run_stages([*quick_stages(maker), (small, LEARNING_CHECKS[1:])], seconds)
 
 
 def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> TrialMaker:
     """Trials on a few samples with a few ASVs, at a learning rate at which a model of this width learns them fast."""
-    short = dataclasses.replace(config.data, token_limit=min(TOKENS, config.data.token_limit))
+    short = dataclasses.replace(config.data, token_limit=min(TRIAL_ASVS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
-    train, held_out = (batches_of_size(own, corpus, rows, SMALL) for rows in corpus.sides)
+    train, held_out = (batches_of_size(own, corpus, rows, TRIAL_SAMPLES) for rows in corpus.sides)
     return TrialMaker(
         PretrainProbes(own.loss),
-        without_noise(learner, max(config.optim.lr, FAST / config.model.dim)),
-        [train[number] for number in range(BATCHES)],
-        batches_of_size(own, corpus, corpus.sides.train, FEW)[0],
-        [held_out[number] for number in range(min(BATCHES, held_out.per_epoch))],
+        without_noise(learner, max(config.optim.lr, TRIAL_RATE / config.model.dim)),
+        [train[number] for number in range(TRIAL_BATCHES)],
+        batches_of_size(own, corpus, corpus.sides.train, OVERFIT_SAMPLES)[0],
+        [held_out[number] for number in range(min(TRIAL_BATCHES, held_out.per_epoch))],
     )
 
 
@@ -145,7 +145,7 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
 def quick_stages(maker: TrialMaker) -> list[tuple[TrialMaker, Checks]]:
     """The checks before every run, each group with the trials it needs: modes are compared without dropout."""
     modes = dataclasses.replace(maker, learner=without_noise(maker.learner))
-    return [(maker, (*START, *UPDATE)), (modes, MODES), (maker, LEARNING[:1])]
+    return [(maker, (*START_CHECKS, *UPDATE_CHECKS)), (modes, MODE_CHECKS), (maker, LEARNING_CHECKS[:1])]
 
 
 def run_stages(stages: Sequence[tuple[TrialMaker, Checks]], seconds: float) -> Preflight:
@@ -160,22 +160,22 @@ def run_stages(stages: Sequence[tuple[TrialMaker, Checks]], seconds: float) -> P
 def time_limit(config: RunnableConfig, maker: TrialMaker, per_epoch: int) -> float:
     """Seconds that checks before a run may take: a twentieth of the run, by its budget or by the pace of one step."""
     budget = Budget.of(config.run, max(1, per_epoch // config.optim.accumulate))
-    bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [SHARE * budget.seconds])
+    bounds = [MOST_SECONDS] + ([] if budget.seconds is None else [RUN_SHARE * budget.seconds])
     if budget.steps is not None:
         trial, start = maker.make(), time.perf_counter()
         trial.step(maker.batches[0])
-        bounds.append(SHARE * budget.steps * config.optim.accumulate * (time.perf_counter() - start))
+        bounds.append(RUN_SHARE * budget.steps * config.optim.accumulate * (time.perf_counter() - start))
     return min(bounds)
 
 
-def eager(config: PretrainConfig) -> PretrainConfig:
+def without_compile(config: PretrainConfig) -> PretrainConfig:
     """The configuration without `torch.compile`, as compiled models cannot be copied."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
 def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
     """Batches of `size` of the samples with these rows; smaller where a study has fewer samples."""
-    samples = corpus.samples(rows, draw_of(config.data, corpus.depth, config.run.seed))
+    samples = corpus.samples(rows, build_draw(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
 
 

@@ -27,7 +27,7 @@ from aam.training.optim import MuonAdamW, build_optimizer, optimizer_for_groups
 
 SURE = 20.0
 """Logit of a right answer."""
-BASES = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
+BASE_TOKENS = frozenset((vocab.A, vocab.C, vocab.G, vocab.T))
 PRETRAINING_ONLY = frozenset({"encoder.sample_encoder.unknown", "encoder.asv_encoder.prior.weight"})
 """Parameters of the encoder that only pretraining uses: the state of hidden counts, the frequencies of bases."""
 
@@ -110,7 +110,7 @@ class PretrainProbes:
         if len(batch.masked_bases) == 0:
             return {}
         prior = log_frequencies(first.tokens)[batch.masked_at[:, 1]]
-        return {"nucleotides": Head(output.nucleotides.detach().cpu(), batch.masked_bases, BASES, prior)}
+        return {"nucleotides": Head(output.nucleotides.detach().cpu(), batch.masked_bases, BASE_TOKENS, prior)}
 
     def untrained_parameters(self, model: PretrainModel, batches: Sequence[Batch]) -> frozenset[str]:
         """Parameters that no loss term reaches: the weight of the term is 0, or the batches have no target for it."""

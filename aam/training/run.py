@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aam.config import PretrainConfig
 from aam.corpus.batches import TrainingBatches
-from aam.corpus.dataset import Batch, draw_of
+from aam.corpus.dataset import Batch, build_draw
 from aam.corpus.pretraining import Corpus
 from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
@@ -63,7 +63,7 @@ def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
 
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
-    samples = corpus.samples(corpus.sides.train, draw_of(config.data, corpus.depth, config.run.seed))
+    samples = corpus.samples(corpus.sides.train, build_draw(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, config.optim.batch_size, corpus.targets, config.loss)
 
 

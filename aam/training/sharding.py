@@ -26,7 +26,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_folder_of, replacing, write_about
-from aam.health.stats import whole
+from aam.health.stats import gather_tensor
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.distributed import Replicas, SharedRows
 from aam.training.optim import build_optimizer, set_moments, set_weights
@@ -106,7 +106,7 @@ def copy_view(model: nn.Module, inputs: Any, output: PretrainOutput) -> Pretrain
 
 def gather_whole(tensor: Tensor, like: Tensor) -> Tensor:
     """The whole of a divided tensor, in the shape of another."""
-    return whole(tensor).reshape(like.shape)
+    return gather_tensor(tensor).reshape(like.shape)
 
 
 def as_writable(tensor: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     """What a run has logged, in order, but the half line of a killed one; raises CheckpointError for a damaged log."""
     path = folder / LOG
     try:
-        return [json.loads(line) for line in whole_lines(path)]
+        return [json.loads(line) for line in complete_lines(path)]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not readable ({error}); restore it, or the curves cannot be drawn") from error
 
@@ -96,10 +96,10 @@ class JsonlSink:
 
 def lines_until(path: Path, step: int) -> Iterator[str]:
     """The lines of a log that are whole and of updates up to `step`."""
-    return (line for line in whole_lines(path) if json.loads(line)["step"] <= step)
+    return (line for line in complete_lines(path) if json.loads(line)["step"] <= step)
 
 
-def whole_lines(path: Path) -> list[str]:
+def complete_lines(path: Path) -> list[str]:
     """The lines of a log without the half line of a killed process."""
     return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
 

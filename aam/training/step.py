@@ -16,9 +16,9 @@ from aam.config import OptimConfig
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
 from aam.health.guards import check_gradients
-from aam.health.stats import whole
-from aam.models.devices import products_in
-from aam.text import few
+from aam.health.stats import gather_tensor
+from aam.models.devices import set_product_precision
+from aam.text import name_few
 from aam.training.losses import Losses, refuse_non_finite
 from aam.training.objective import Objective
 from aam.training.optim import MuonAdamW, learning_rate, set_learning_rate
@@ -53,11 +53,11 @@ class Ranks:
     def reduce_gradients(self, model: nn.Module) -> None:
         """Bring together, between backward and update, the gradients that the ranks found."""
 
-    def anywhere(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
         return flag
 
-    def of_first(self, values: Sequence[float]) -> list[float]:
+    def broadcast_first(self, values: Sequence[float]) -> list[float]:
         """The values of the first rank, on every rank."""
         return list(values)
 
@@ -88,7 +88,7 @@ class Learner(Generic[M, Q]):
     ranks: Ranks = field(default_factory=Ranks)
 
     def autocast(self) -> torch.autocast:
-        return products_in(self.optim.precision, self.device)
+        return set_product_precision(self.optim.precision, self.device)
 
 
 class Guard:
@@ -147,7 +147,7 @@ def step(
     learner.ranks.reduce_gradients(learner.model)
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]
-    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    norm = gather_tensor(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     samples, asvs = sum(len(b.sample_ids) for b in microbatches), sum(len(b.asvs) for b in microbatches)
     terms = torch.stack([row for _, row in rows]).sum(0)
     result = StepResult(rows[0][0], terms, norm, rate, samples, asvs)
@@ -176,7 +176,7 @@ class Gate(Guard):
         gradients = check_gradients(learner.model)
         parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
         for batch in self.microbatches:
-            where = f"step {self.number + 1}, samples {few(batch.sample_ids, MAX_NAMED_SAMPLES)}"
+            where = f"step {self.number + 1}, samples {name_few(batch.sample_ids, MAX_NAMED_SAMPLES)}"
             with torch.no_grad():
                 output, _ = score(learner, batch)
             outputs = [(f"{'nuc' if n == 'nucleotides' else n}_pred", t) for n, t in named_outputs(output).items()]

@@ -51,14 +51,14 @@ class World:
         """Where the shares of the ranks begin and, at last, end; shares differ by one row at most."""
         return [rows * rank // self.size for rank in range(self.size + 1)]
 
-    def of_first(self, values: Sequence[float]) -> list[float]:
+    def broadcast_first(self, values: Sequence[float]) -> list[float]:
         """The first rank's values, on every rank."""
         sent = torch.tensor(values, dtype=torch.float64)
         if self.size > 1:
             dist.broadcast(sent, src=0)
         return sent.tolist()
 
-    def anywhere(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
         raised = torch.tensor(float(flag))
         if self.size > 1:
@@ -67,7 +67,7 @@ class World:
 
     def wait(self) -> None:
         """Wait until all ranks have called this."""
-        self.anywhere(False)
+        self.any_rank(False)
 
     @contextmanager
     def folder(self, *records: str) -> Iterator[Path]:
@@ -206,7 +206,7 @@ def end_together(world: World, error: Exception, register: Register) -> None:
         if world.first:
             raise error
         raise SystemExit(error.exit_code) from error  # all ranks stop alike, and the first one says why
-    if not contact_lost(error):
+    if not is_contact_lost(error):
         register.failed(f"{type(error).__name__}: {' '.join(str(error).split())}")
         raise error
     lost = register.search()
@@ -218,6 +218,6 @@ def end_together(world: World, error: Exception, register: Register) -> None:
     raise Interrupted(f"{'; '.join(f'rank {rank} {why}' for rank, why in lost.items())}; {how}") from error
 
 
-def contact_lost(error: Exception) -> bool:
+def is_contact_lost(error: Exception) -> bool:
     """Whether another rank could not be reached; gloo says so by RuntimeErrors that name it."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())

@@ -41,7 +41,7 @@ def adapt(
         return start
     observer.say(f"{config.run.output_dir}: the encoder adapts to {len(rows)} samples, without labels")
     pretraining = pretrain_config(config)
-    corpus = unlabelled(config, study, rows)
+    corpus = build_unlabelled_corpus(config, study, rows)
     run = build_run(pretraining, corpus, lambda learner: {}, selects=False, weights=start.weights)
     state = run.start_or_restore()
     run.sinks = [*observer.training_display(run.budget.share(state))]
@@ -75,8 +75,10 @@ def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
     return replace(own, loss=began.loss) if isinstance(began, PretrainConfig) else own
 
 
-def unlabelled(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
+def build_unlabelled_corpus(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
     """Samples of a study as a corpus with the tree of --tree, all of them to train on."""
     data, files = resolve_inputs(config.data)
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
-    return replace(match_targets(study.table.select(samples=rows).carried(), data, files, measure), depth=study.depth)
+    return replace(
+        match_targets(study.table.select(samples=rows).drop_absent_asvs(), data, files, measure), depth=study.depth
+    )

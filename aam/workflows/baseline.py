@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, options_of
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, select_options
 from aam.corpus.rarefy import rarefy_table
 from aam.corpus.samples import read_any_tree, resolve_inputs
 from aam.corpus.split import Fold
@@ -26,12 +26,12 @@ from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
 from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import match_tips
-from aam.phylogeny.unifrac import Measure, community
-from aam.report.record import BASELINES
+from aam.phylogeny.unifrac import Measure, build_community
+from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
 from aam.training.manifest import read_config, recorded_folds
 from aam.workflows.fold_results import true_targets
-from aam.workflows.folds import keep_labels, study_folds, warnings
+from aam.workflows.folds import keep_labels, list_doubts, study_folds
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
@@ -69,7 +69,7 @@ class Runs(NamedTuple):
 def recorded_config(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree that was asked for."""
     config = read_config(FinetuneConfig, model)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **options_of(DataConfig, asked)))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **select_options(DataConfig, asked)))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class BaselineResult:
         """Write baselines.json and baseline_predictions.tsv."""
         folder.mkdir(parents=True, exist_ok=True)
         self.predictions.to_csv(folder / BASELINE_PREDICTIONS, sep="\t", float_format="%.6g")
-        write_json(folder / BASELINES, self.metrics)
+        write_json(folder / BASELINES_FILE, self.metrics)
 
     def text(self) -> str:
         """The metrics as tables for the terminal."""
@@ -104,7 +104,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
         distances = unifrac_of(config, study, counts, observer)
-    for text in warnings(config, study, folds):
+    for text in list_doubts(config, study, folds):
         observer.warn(text)
     rows = np.concatenate([fold.test for fold in folds])
     of_runs = runs.predictions(study, rows, config)
@@ -112,7 +112,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
     for target in config.target.target:
         known, values = target_values(config, study, target)
         labelled = baselines.LabelledCounts(counts, values, config.target.task, distances)
-        predicted = predict_all(config, labelled, folds, known, observer)
+        predicted = predict_baselines(config, labelled, folds, known, observer)
         predicted |= {name: table[target].to_numpy() for name, table in of_runs.items()}
         kept = known[rows]
         predicted = {name: column[kept] for name, column in predicted.items()}
@@ -132,7 +132,7 @@ def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[ND
     return known, filled.to_numpy(np.float64 if config.target.task in NUMERIC_TASKS else object)
 
 
-def predict_all(
+def predict_baselines(
     config: FinetuneConfig,
     study: baselines.LabelledCounts,
     folds: list[Fold],
@@ -163,7 +163,7 @@ def unifrac_of(config: FinetuneConfig, study: Study, counts: Any, observer: Obse
         observer.say("no nearest neighbours on UniFrac: a sample has no ASV on the tree")
         return None
     with observer.progress("UniFrac") as progress:
-        return full_matrix(community(on_tree, match.tips, tree), Measure("unweighted", 1.0), "torch", progress)
+        return full_matrix(build_community(on_tree, match.tips, tree), Measure("unweighted", 1.0), "torch", progress)
 
 
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:

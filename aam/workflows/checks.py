@@ -51,7 +51,7 @@ class Replay:
     trace: str
 
     @property
-    def same(self) -> bool:
+    def is_identical(self) -> bool:
         """Whether nothing differs by a bit from what was recorded."""
         return all(row.same for row in self.rows)
 

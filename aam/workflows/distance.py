@@ -18,7 +18,7 @@ from aam.config import DataConfig, PretrainConfig, RunConfig, UnifracConfig
 from aam.config.apply import DistanceConfig, DistanceMethod, Inputs
 from aam.corpus.samples import open_rarefied, resolve_inputs
 from aam.errors import ConfigError
-from aam.evaluation.distance import distance_figures, diversity_figures, truth
+from aam.evaluation.distance import compute_truth, score_distances, score_faith_pd
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.known_asvs import SAME_STUDY, hashes_of, read_known
 from aam.inference.scales import GROWN, Scales, grown_unifrac, read_scales
@@ -26,7 +26,7 @@ from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer, Progress
 from aam.phylogeny import upgma
 from aam.phylogeny.engines import full_faith_pd, full_matrix
-from aam.phylogeny.unifrac import Measure, community
+from aam.phylogeny.unifrac import Measure, build_community
 from aam.workflows.notes import say_dropped, warn_of_doubtful_counts, warn_of_training_samples
 from aam.workflows.opening import Opened, open_inputs
 
@@ -78,11 +78,11 @@ def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Dist
     ids, true, figures = samples.table.sample_ids, None, dict[str, Any]()
     if samples.tree is not None:
         with observer.progress("true UniFrac") as progress:
-            true = truth(samples, measure, progress)
+            true = compute_truth(samples, measure, progress)
         with observer.stage("comparing"):
-            figures = distance_figures(unifrac, true, samples, measure, inputs.run.seed, scales.lines)
+            figures = score_distances(unifrac, true, samples, measure, inputs.run.seed, scales.lines)
             if faith_pd is not None:
-                figures |= diversity_figures(faith_pd, true.faith_pd)
+                figures |= score_faith_pd(faith_pd, true.faith_pd)
         if "skipped" not in figures:
             warn_of_training_samples(inputs.model, ids, observer)
     return Distances(
@@ -167,7 +167,7 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
     assert tree is not None  # a missing one was refused
     say_dropped(table.dropped, observer)
     warn_of_doubtful_counts(table, observer)
-    samples, ids, asvs = community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
+    samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
     with observer.progress(config.metric) as progress:
         if config.metric == "faith_pd":
             diversity = full_faith_pd(samples, config.engine, progress)

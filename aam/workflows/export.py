@@ -22,7 +22,7 @@ from aam.checkpoint import open_encoder
 from aam.config import ModelConfig
 from aam.config.apply import ExportConfig, ExportWhat
 from aam.errors import AamError
-from aam.io.output import new_file, through_memory
+from aam.io.output import new_file, write_through_memory
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import SampleEncoder
@@ -31,7 +31,7 @@ from aam.workflows.notes import say_last_checkpoint
 
 ABOUT = "aam.json"
 """What to know for the program's use, within its file."""
-TOLERANCE = 1e-5
+EXPORT_TOLERANCE = 1e-5
 """Largest difference to the model that a program may show."""
 TRACED, TRIED = 3, (1, 2, 8)
 """Rows that a program is made from, and those that it is tried on."""
@@ -49,7 +49,7 @@ class Exported:
 
     def write(self, path: Path) -> None:
         """Write the program, with its weights and `ABOUT`, to one file, which `torch.export.load` reads."""
-        with new_file(path) as partial, through_memory(partial) as memory:
+        with new_file(path) as partial, write_through_memory(partial) as memory:
             torch.export.save(self.program, memory, extra_files={ABOUT: json.dumps(self.about)})
 
 
@@ -115,6 +115,8 @@ def export_encoder(model: PretrainModel, config: ModelConfig, what: ExportWhat) 
         for length in module.lengths:
             given = module.example(rows, length)
             difference = max(difference, float((run(*given) - module(*given)).abs().max()))
-    if not difference <= TOLERANCE:
-        raise AamError(f"--what {what}: the program differs from the model by {difference:g}, expected {TOLERANCE:g}")
+    if not difference <= EXPORT_TOLERANCE:
+        raise AamError(
+            f"--what {what}: the program differs from the model by {difference:g}, expected {EXPORT_TOLERANCE:g}"
+        )
     return Exported(program, difference, {"what": what, "dim": config.dim, **module.about})

@@ -13,23 +13,30 @@ from numpy.typing import NDArray
 
 from aam.atomic import write_json, write_text
 from aam.config import NUMERIC_TASKS, FinetuneConfig
-from aam.corpus.label_schema import encode
+from aam.corpus.label_schema import encode_labels
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
-from aam.evaluation.calibration import CALIBRATION, Calibration, fit_temperature, interval_scores, intervals, unbounded
+from aam.evaluation.calibration import (
+    CALIBRATION,
+    Calibration,
+    fit_temperature,
+    interval_scores,
+    prediction_intervals,
+    warn_of_infinite_intervals,
+)
 from aam.inference.predictions import (
     IN_FOLD,
     OUT_OF_FOLD,
     TRUE,
     Predictions,
     average,
-    before_figures,
-    class_figures,
-    flat,
+    flatten_metrics,
+    metric_prefix,
     prediction_table,
-    target_figures,
+    score_probabilities,
+    score_targets,
 )
-from aam.report.record import METRICS, SUMMARY
+from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.summary import finetuning_summary
 
 
@@ -62,7 +69,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     calibration, metrics = fit_calibration(config, study, found, rows)
     table = prediction_table(list(true.index), found, config, calibration)
     groups = study.labels.rows(rows).groups
-    metrics |= flat(target_figures(table, true, config, groups)) | coverage(config, each, true, results)
+    metrics |= flatten_metrics(score_targets(table, true, config, groups)) | coverage(config, each, true, results)
     table = table.assign(**{f"{name}{TRUE}": column.to_numpy() for name, column in true.items()})
     table[IN_FOLD] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
     table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
@@ -75,11 +82,11 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
         "steps": sum(result.steps for result in results),
         "seconds": sum(result.seconds for result in results),
     }
-    write_json(folder / METRICS, metrics)
+    write_json(folder / METRICS_FILE, metrics)
     text = finetuning_summary(config, metrics)
-    doubts = unbounded(calibration, config.target.target, config.fold.coverage)
+    doubts = warn_of_infinite_intervals(calibration, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
-    write_text(folder / SUMMARY, text)
+    write_text(folder / SUMMARY_FILE, text)
 
 
 def fit_calibration(
@@ -88,9 +95,9 @@ def fit_calibration(
     """What these predictions of unseen samples say about later ones, and how well classes were calibrated."""
     if config.target.task in NUMERIC_TASKS:
         return Calibration(interval_scores(found.values, study.labels.numbers[rows])), {}
-    classes = encode(study.labels.rows(rows), config.schema).classes
+    classes = encode_labels(study.labels.rows(rows), config.schema).classes
     temperature = fit_temperature(found.values[:, 0], classes)
-    return Calibration((), temperature), class_figures(found.values, classes, temperature)
+    return Calibration((), temperature), score_probabilities(found.values, classes, temperature)
 
 
 def coverage(
@@ -108,13 +115,13 @@ def coverage(
         others = [k for k in range(len(each)) if k != place]
         values = np.concatenate([each[k].values for k in others])
         known = Calibration(interval_scores(values, np.concatenate([truths[k] for k in others])))
-        lower, upper = np.moveaxis(intervals(one.values, known, config.fold.coverage), -1, 0)
+        lower, upper = np.moveaxis(prediction_intervals(one.values, known, config.fold.coverage), -1, 0)
         inside.append((lower <= truths[place]) & (truths[place] <= upper))
         width.append(upper - lower)
     figures = {"interval_nominal": config.fold.coverage}
     covered, wide = np.concatenate(inside), np.concatenate(width)
     for place, name in enumerate(true):
-        before, there = before_figures(name, true.shape[1]), ~np.isnan(whole[:, place])
+        before, there = metric_prefix(name, true.shape[1]), ~np.isnan(whole[:, place])
         figures[f"{before}interval_coverage"] = float(covered[there, place].mean())
         figures[f"{before}interval_width"] = float(wide[:, place].mean())
     return figures

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
-from aam.corpus.labels import Labels, doubtful_classes
+from aam.corpus.labels import Labels, warn_of_doubtful_classes
 from aam.corpus.split import (
     MIN_SIDE,
     Fold,
     Scheme,
-    divisible,
+    count_possible_folds,
     groups_on_both_sides,
+    keep_label_fraction,
     make_folds,
     split_samples,
-    with_fewer_labels,
 )
-from aam.corpus.study import Study, likely_groups
+from aam.corpus.study import Study, find_likely_groups
 from aam.errors import ConfigError
 from aam.text import counted, quote
 
@@ -62,11 +62,11 @@ def refuse_untrainable(fold: Fold, classes: Sequence[str | None] | None) -> None
 
 def keep_labels(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[Fold]:
     """The folds with the part of their training samples that --label-fraction leaves."""
-    target, fraction = strata(config, study), config.fold.label_fraction
-    return [with_fewer_labels(fold, target, fraction, config.run.seed) for fold in folds]
+    target, fraction = class_of_samples(config, study), config.fold.label_fraction
+    return [keep_label_fraction(fold, target, fraction, config.run.seed) for fold in folds]
 
 
-def strata(config: FinetuneConfig, study: Study) -> list[str | None]:
+def class_of_samples(config: FinetuneConfig, study: Study) -> list[str | None]:
     """The class of each sample; numbers are all of one."""
     labels = study.labels
     return labels.classes if config.target.task not in NUMERIC_TASKS else [None] * len(labels.sample_ids)
@@ -74,14 +74,14 @@ def strata(config: FinetuneConfig, study: Study) -> list[str | None]:
 
 def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
     """The folds, every sample in each."""
-    labels, seed, target = study.labels, config.run.seed, strata(config, study)
+    labels, seed, target = study.labels, config.run.seed, class_of_samples(config, study)
     if config.fold.folds is not None or config.fold.leave_one_group_out:
         if config.data.validation_samples is not None:
             raise ConfigError("found both folds and --validation-samples, expected one of them")
         return make_folds(scheme_of(config), target, labels.groups, config.fold.folds or 0, seed)
     count = round(1 / config.data.validation_fraction)
     if config.data.validation_samples is None and scheme_of(config).startswith("stratified") and count > 1:
-        return [even_part(config, study, count)]
+        return [hold_out_part(config, study, count)]
     gone = [sample for ids in study.dropped.values() for sample in ids]
     sides = split_samples(labels.sample_ids, config.data, seed, group_of(labels), gone)
     return [Fold(HELD_OUT, sides.train, sides.validation)]
@@ -92,10 +92,10 @@ def group_of(labels: Labels) -> dict[str, str | None] | None:
     return None if labels.groups is None else dict(zip(labels.sample_ids, labels.groups, strict=True))
 
 
-def even_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
+def hold_out_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
     """One of `count` equal parts is held out, with its share of every class."""
-    scheme, target, groups = scheme_of(config), strata(config, study), study.labels.groups
-    units, what = divisible(scheme, target, groups)
+    scheme, target, groups = scheme_of(config), class_of_samples(config, study), study.labels.groups
+    units, what = count_possible_folds(scheme, target, groups)
     if units < count:
         raise ConfigError(
             f"--validation-fraction {config.data.validation_fraction:g} holds out one of {count} like parts, but there "
@@ -115,12 +115,12 @@ def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
     return Fold(fold.name, fold.train[sides.train], fold.train[sides.validation])
 
 
-def warnings(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+def list_doubts(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
     """Reasons to doubt the figures: counts or classes that are none, classes that are not trained on, subjects on both
     sides of a split."""
     return [
         *study.table.doubts(),
-        *doubtful_classes(study.classes),
+        *warn_of_doubtful_classes(study.classes),
         *untrained_classes(config, study, folds),
         *split_subjects(config, study, folds),
     ]
@@ -128,7 +128,7 @@ def warnings(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[st
 
 def untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
     """A warning of folds that test classes which they do not train on."""
-    classes = strata(config, study)
+    classes = class_of_samples(config, study)
     missed = [{classes[row] for row in fold.test} - {classes[row] for row in fold.train} for fold in folds]
     names = sorted({str(name) for kinds in missed for name in kinds})
     if not names:
@@ -143,7 +143,7 @@ def split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> l
     """A warning of samples of one subject on both sides of a split."""
     if config.data.group_column is not None:
         return []
-    found = likely_groups(study.files["metadata"], study.labels.sample_ids)
+    found = find_likely_groups(study.files["metadata"], study.labels.sample_ids)
     if found is None:
         return []
     name, groups = found

@@ -14,8 +14,8 @@ from aam.io.matrix import read_matrix
 from aam.observer import no_progress
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.tree import Tree, match_tips
-from aam.phylogeny.unifrac import Community, Measure, community
-from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
+from aam.phylogeny.unifrac import Community, Measure, build_community
+from aam.workflows.workbench import Inspection, Workbench, flat_indices, name_first
 
 LETTERS = np.array(list("?ACGT?N"))
 """What each token spells; MASK stands for every ambiguous base."""
@@ -31,18 +31,18 @@ def compare_with_table(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     ids = batch.sample_ids
     strange = [f"{name} is no training sample" for name in ids if name not in train]
     strange += [f"{name} comes twice" for place, name in enumerate(ids) if name in ids[:place]]
-    yield Inspection("samples", f"B = {len(ids)}", f"{len(set(ids))} distinct training samples", first_of(strange))
+    yield Inspection("samples", f"B = {len(ids)}", f"{len(set(ids))} distinct training samples", name_first(strange))
     rows = {name: row for row, name in enumerate(table.sample_ids)}
     wrong = [fault for place, name in enumerate(ids) for fault in slot_faults(bench, batch, place, rows[name])]
     found = f"{int(batch.counts.sum()):,} reads"
-    yield Inspection("slots", f"[B, S] = {list(batch.index.shape)}", found, first_of(wrong))
+    yield Inspection("slots", f"[B, S] = {list(batch.index.shape)}", found, name_first(wrong))
     misspelt = [
         f"tokens of ASV {table.asv_ids[column]} do not spell its sequence"
         for column, row in zip(batch.asvs.tolist(), batch.tokens.numpy(), strict=True)
         if "".join(LETTERS[row[row > 0][1:]]) != spell(table.sequences[column], bench.config.data.max_bp)
     ]
     found = f"{len(batch.asvs)} spelled out"
-    yield Inspection("sequences", f"[U, L] = {list(batch.tokens.shape)}", found, first_of(misspelt))
+    yield Inspection("sequences", f"[U, L] = {list(batch.tokens.shape)}", found, name_first(misspelt))
 
 
 def slot_faults(bench: Workbench, batch: Batch, place: int, row: int) -> Iterator[str]:
@@ -91,7 +91,7 @@ def compare_branch_lengths(bench: Workbench, batch: Batch, tree: Tree, diversity
     if batch.faith_pd is not None:
         differing = differing_places(batch.faith_pd, diversity)
         values = ((batch.sample_ids[row], float(batch.faith_pd[row]), float(diversity[row])) for row in differing)
-        wrong = first_of(f"{name}: the batch says {said:.6f}, expected {true:.6f}" for name, said, true in values)
+        wrong = name_first(f"{name}: the batch says {said:.6f}, expected {true:.6f}" for name, said, true in values)
         found = f"{diversity.min():.4g} … {diversity.max():.4g}"
         yield Inspection("faith_pd", f"{list(diversity.shape)}", found, wrong)
     if batch.patristic is not None and batch.patristic_rows is not None:
@@ -115,12 +115,12 @@ def place_on_tree(bench: Workbench, tree: Tree, columns: Sequence[int], counts: 
     """Samples with these counts [n, ASVs] of some columns of the table, on the tree."""
     table = bench.corpus.table
     tips = match_tips([table.asv_ids[c] for c in columns], [table.sequences[c] for c in columns], tree, 0.0).tips
-    return community(csr_array(counts), tips, tree)
+    return build_community(csr_array(counts), tips, tree)
 
 
 def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[str]) -> Inspection:
     """Compare a target [n, n], symmetric with zero diagonal, with the same matrix computed again."""
-    wrong = [f"{ids[i]} is at {target[i, i]:.6f} from itself" for i in places_of(target.diagonal() != 0)]
+    wrong = [f"{ids[i]} is at {target[i, i]:.6f} from itself" for i in flat_indices(target.diagonal() != 0)]
     for flat in differing_places(target, again):
         i, j = divmod(flat, len(ids))
         wrong.append(f"{ids[i]} and {ids[j]}: the batch says {target[i, j]:.6f}, expected {again[i, j]:.6f}")
@@ -128,7 +128,7 @@ def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[s
         wrong.append("not symmetric")
     apart = again[~np.eye(len(ids), dtype=bool)]
     found = f"{apart.min():.4g} … {apart.max():.4g}" if apart.size else "a single row"
-    return Inspection(name, f"{list(target.shape)}", found, first_of(wrong))
+    return Inspection(name, f"{list(target.shape)}", found, name_first(wrong))
 
 
 def differing_places(target: Tensor, again: np.ndarray) -> list[int]:

@@ -15,7 +15,7 @@ from aam.health import locate
 from aam.health.report import Report
 from aam.health.stats import TensorSummary, summarise_tensors
 from aam.training.step import named_outputs, score
-from aam.workflows.workbench import Inspection, Workbench, first_of, places_of
+from aam.workflows.workbench import Inspection, Workbench, flat_indices, name_first
 
 STAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "embedding": (("asv_encoder.start", "asv_encoder.base"), ()),
@@ -86,10 +86,10 @@ def inspect_tokens(bench: Workbench, batch: Batch) -> Inspection:
         "holds a token beyond the vocabulary": (tokens >= vocab.VOCAB_SIZE).any(dim=1),
         "goes on after its padding": (real[:, 1:] & ~real[:, :-1]).any(dim=1),
     }
-    wrong = (f"{names.asv(batch, row)} {what}" for what, rows in faults.items() for row in places_of(rows))
+    wrong = (f"{names.asv(batch, row)} {what}" for what, rows in faults.items() for row in flat_indices(rows))
     bases = real[:, 1:].sum(dim=1)
     found = f"{len(tokens)} distinct ASVs of {int(bases.min())} to {int(bases.max())} bases"
-    return Inspection("tokens", f"[U, L] = {list(tokens.shape)}", found, first_of(wrong))
+    return Inspection("tokens", f"[U, L] = {list(tokens.shape)}", found, name_first(wrong))
 
 
 def inspect_packing(bench: Workbench, batch: Batch) -> Inspection:
@@ -99,15 +99,18 @@ def inspect_packing(bench: Workbench, batch: Batch) -> Inspection:
     used = torch.zeros(distinct, dtype=torch.bool)
     used[index[valid & (index >= 0) & (index < distinct)]] = True
     wrong = [
-        *(f"{names.sample(batch, row)} has no ASV left, all its slots are padding" for row in places_of(~valid.any(1))),
-        *(f"{names.slot(batch, slot)} points to no ASV" for slot in places_of((index < 0) | (index >= distinct))),
-        *(f"{names.slot(batch, slot)} has no reads" for slot in places_of(valid & ~(counts > 0))),
-        *(f"{names.slot(batch, slot)} holds reads" for slot in places_of(~valid & (counts != 0))),
-        *(f"ASV {bench.corpus.table.asv_ids[int(batch.asvs[row])]} is in no slot" for row in places_of(~used)),
+        *(
+            f"{names.sample(batch, row)} has no ASV left, all its slots are padding"
+            for row in flat_indices(~valid.any(1))
+        ),
+        *(f"{names.slot(batch, slot)} points to no ASV" for slot in flat_indices((index < 0) | (index >= distinct))),
+        *(f"{names.slot(batch, slot)} has no reads" for slot in flat_indices(valid & ~(counts > 0))),
+        *(f"{names.slot(batch, slot)} holds reads" for slot in flat_indices(~valid & (counts != 0))),
+        *(f"ASV {bench.corpus.table.asv_ids[int(batch.asvs[row])]} is in no slot" for row in flat_indices(~used)),
     ]
     filled = int(valid.sum())
     found = f"{filled} slots filled, {valid.numel() - filled} padding, {distinct} distinct ASVs"
-    return Inspection("packing", f"[B, S] = {list(valid.shape)}", found, first_of(wrong))
+    return Inspection("packing", f"[B, S] = {list(valid.shape)}", found, name_first(wrong))
 
 
 def inspect_stages(report: Report, known: Mapping[str, Tensor] | None = None) -> Iterator[Inspection]:
@@ -129,21 +132,23 @@ def inspect_stages(report: Report, known: Mapping[str, Tensor] | None = None) ->
             describe_sizes("x", magnitudes, len(lost)),
             *(f"{s.name} {s.minimum:.3g} … {s.maximum:.3g}" for s in summaries),
         ]
-        yield Inspection(stage, what, "; ".join(found), first_of([*bad, *tensor_faults(summaries), *made]))
+        yield Inspection(stage, what, "; ".join(found), name_first([*bad, *tensor_faults(summaries), *made]))
 
 
 def inspect_losses(losses: dict[str, Tensor]) -> Inspection:
     """Every term is finite."""
     terms = summarise_tensors(losses.items())
     found = ", ".join(f"{term.name} {'not finite' if not term.finite else f'{term.mean:.4g}'}" for term in terms)
-    return Inspection("losses", f"{len(terms)} terms", found, first_of(tensor_faults(terms)) if terms else NOT_REACHED)
+    return Inspection(
+        "losses", f"{len(terms)} terms", found, name_first(tensor_faults(terms)) if terms else NOT_REACHED
+    )
 
 
 def inspect_gradients(gradients: dict[str, Tensor]) -> Inspection:
     """Every gradient is finite."""
     found = summarise_tensors(gradients.items())
     finite = [gradient.absmax for gradient in found if gradient.finite]
-    fault = first_of(tensor_faults(found)) if found else NOT_REACHED
+    fault = name_first(tensor_faults(found)) if found else NOT_REACHED
     return Inspection(
         "gradients", f"{len(found)} tensors", describe_sizes("g", finite, len(found) - len(finite)), fault
     )

@@ -14,9 +14,9 @@ from aam.config.switches import read_switches
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
 from aam.io.ids import read_ids
-from aam.models.devices import gain_of_bf16
+from aam.models.devices import measure_bf16_gain
 from aam.observer import Observer
-from aam.text import QUOTED, counted, cut, few
+from aam.text import QUOTED, counted, name_few, shorten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aam.io.table import Table
     from aam.models.chunked_encoder import ChunkedEncoder
 
-C = TypeVar("C", PretrainConfig, FinetuneConfig)
+RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 NAMED_IDS = 3
 """Ids that are named of all that were left out for one reason."""
 WORTHWHILE_GAIN = 1.5
@@ -36,7 +36,7 @@ WORTHWHILE_GAIN = 1.5
 def say_dropped(dropped: Mapping[str, Sequence[str]], observer: Observer) -> None:
     """Say how many samples or ASVs were left out for each reason, with the first ids."""
     for reason, ids in dropped.items():
-        shown = few([cut(name, QUOTED) for name in ids], NAMED_IDS)
+        shown = name_few([shorten(name, QUOTED) for name in ids], NAMED_IDS)
         observer.say(f"left out: {counted(len(ids), reason)} ({shown})")
 
 
@@ -73,13 +73,13 @@ def training_samples_of(model: Path) -> set[str]:
 
     Empty for a checkpoint that was copied out of its run.
     """
-    from aam.training.manifest import TRAIN_IDS, read_part, run_of
+    from aam.training.manifest import TRAIN_IDS, find_run_folder, read_manifest_part
 
     try:
-        listed = run_of(model) / TRAIN_IDS
+        listed = find_run_folder(model) / TRAIN_IDS
         if listed.is_file():
             return set(read_ids(listed, CheckpointError))
-        ids, folds = (read_part(model, name) for name in ("sample_ids", "folds"))
+        ids, folds = (read_manifest_part(model, name) for name in ("sample_ids", "folds"))
     except CheckpointError:
         return set()
     parts = [path.name for path in (model, model.parent) if path.name.startswith(FOLD)]
@@ -89,9 +89,9 @@ def training_samples_of(model: Path) -> set[str]:
 
 def warn_of_missing_folds(model: Path, count: int, observer: Observer) -> None:
     """Warn where a run has `count` models but was to have more: its cross-validation goes on, or was copied in part."""
-    from aam.training.manifest import MANIFEST, read_part
+    from aam.training.manifest import MANIFEST, read_manifest_part
 
-    folds = len(read_part(model, "folds")) if fold_folders(model) and (model / MANIFEST).exists() else count
+    folds = len(read_manifest_part(model, "folds")) if fold_folders(model) and (model / MANIFEST).exists() else count
     if count < folds:
         observer.warn(
             f"{model} holds the models of {count} of its {folds} folds, and these alone are used; let the run "
@@ -109,7 +109,7 @@ def say_last_checkpoint(model: Path, observer: Observer) -> None:
 
 def say_precision_advice(precision: Precision, device: torch.device, observer: Observer) -> None:
     """Recommend bfloat16 to a run in single precision on hardware that is faster in bfloat16."""
-    if precision == "fp32" and (text := precision_advice(gain_of_bf16(device))) is not None:
+    if precision == "fp32" and (text := precision_advice(measure_bf16_gain(device))) is not None:
         observer.say(text)
 
 
@@ -120,7 +120,7 @@ def precision_advice(gain: float) -> str | None:
     return f"matrix products are {gain:.1f} times as fast in bfloat16 here: --precision bf16 shortens each step"
 
 
-def apply_switches(config: C, observer: Observer) -> C:
+def apply_switches(config: RunnableT, observer: Observer) -> RunnableT:
     """The configuration with the AAM_* switches of the environment, which win; says where they change it."""
     switches = read_switches(os.environ, config.health)
     for note in switches.notes(config.health):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aam.checkpoint import config_of_encoder, find_members, open_model
-from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, flag, options
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, option_fields, option_flag
 from aam.config.apply import ApplyConfig, Inputs
 from aam.corpus.samples import TableSamples, open_samples
 from aam.errors import CheckpointError, ConfigError
@@ -18,7 +18,7 @@ from aam.models.pretrain_model import PretrainModel
 from aam.observer import Observer
 from aam.workflows.notes import say_dropped, say_last_checkpoint, warn_of_doubtful_counts, warn_of_other_region
 
-C = TypeVar("C", PretrainConfig, FinetuneConfig)
+RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +69,14 @@ def refuse_finetuned(model: Path, config: RunnableConfig) -> None:
         )
 
 
-def with_encoder_size(config: C, pretrained: Path, asked: dict[str, Any], observer: Observer) -> C:
+def with_encoder_size(config: RunnableT, pretrained: Path, asked: dict[str, Any], observer: Observer) -> RunnableT:
     """The configuration of a run that starts from a pretrained encoder, with the size of that encoder.
 
     `asked` are the options that were given, by name; raises ConfigError where one contradicts the encoder.
     """
-    own = [name for name in (*options(ModelConfig), "preset") if name in asked and name != "dropout"]
+    own = [name for name in (*option_fields(ModelConfig), "preset") if name in asked and name != "dropout"]
     if own:
-        raise ConfigError(f"{flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
+        raise ConfigError(f"{option_flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     say_last_checkpoint(pretrained, observer)
     model = config_of_encoder(pretrained).model
     model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))

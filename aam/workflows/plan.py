@@ -16,7 +16,7 @@ from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
-from aam.text import counted, few
+from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
@@ -50,7 +50,10 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
             f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
             f"{len(corpus.split.validation)} held out",
         ),
-        *(("dropped", f"{counted(len(ids), reason)}: {few(ids, NAMED_IDS)}") for reason, ids in corpus.dropped.items()),
+        *(
+            ("dropped", f"{counted(len(ids), reason)}: {name_few(ids, NAMED_IDS)}")
+            for reason, ids in corpus.dropped.items()
+        ),
         (
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",

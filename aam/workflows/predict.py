@@ -9,11 +9,11 @@ import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
-from aam.corpus.dataset import ASVDataset, draw_of
-from aam.corpus.label_schema import encode
+from aam.corpus.dataset import ASVDataset, build_draw
+from aam.corpus.label_schema import encode_labels
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration, read_calibration, unbounded
+from aam.evaluation.calibration import Calibration, read_calibration, warn_of_infinite_intervals
 from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
@@ -26,8 +26,8 @@ from aam.workflows import notes
 class NewPredictions:
     """Predictions of samples by id (columns as in `prediction_table`), averaged over `models` models.
 
-    `refused` are reasons by id of samples that cannot be predicted. `scores` are those of `flat`, with the ends of
-    their intervals, empty where the targets are not known.
+    `refused` are reasons by id of samples that cannot be predicted. `scores` are the metrics as `flatten_metrics`
+    gives them, with the ends of their intervals; empty if the targets are unknown.
     """
 
     table: pd.DataFrame
@@ -51,7 +51,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         found = predict_all(members, new, config, run)
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
     table = predictions.prediction_table(new.table.sample_ids, found, trained, calibration)
-    for text in unbounded(calibration or Calibration(), trained.target.target, config.coverage):
+    for text in warn_of_infinite_intervals(calibration or Calibration(), trained.target.target, config.coverage):
         observer.warn(text)
     if calibration is None:
         observer.say("no calibration beside this checkpoint: no intervals, uncalibrated probabilities")
@@ -59,7 +59,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         observer.say(f"covariate {name!r}: {counted(count, 'samples')} with a missing or new value, read as unknown")
     scores = dict[str, float]()
     if new.truth is not None:
-        scores = predictions.flat(predictions.target_figures(table, new.truth, trained, None))
+        scores = predictions.flatten_metrics(predictions.score_targets(table, new.truth, trained, None))
         notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
     refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
     return NewPredictions(table, refused, scores, len(members))
@@ -80,9 +80,9 @@ def predict_all(
     """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
     device, repeats = resolve_device(run.device), []
     for member in members:
-        draw = draw_of(member.config.data, new.depth, run.seed)
+        draw = build_draw(member.config.data, new.depth, run.seed)
         samples = ASVDataset(new.table.counts, new.tokens, new.table.sample_ids, draw)
-        labels = encode(new.labels, member.config.schema)
+        labels = encode_labels(new.labels, member.config.schema)
         raw = predictions.predict_draws(member.model.to(device), samples, labels, config.draws)
         repeats.append(predictions.decode(raw, member.config))
     return predictions.average(repeats, members[0].config)

@@ -16,26 +16,26 @@ from aam.config import PretrainConfig, RunnableConfig, from_options
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.evaluation.baselines import BASELINES
 from aam.inference.heldout import Embedded, HeldOut
-from aam.inference.known_asvs import KnownASVs, sketch, write_known
+from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
 from aam.inference.scales import SCALES, fit_scales
 from aam.io.output import shell_path
 from aam.observer import Observer, Sink
 from aam.report.build import remove_pictures, show_run, unifrac_picture
-from aam.report.record import METRICS, SUMMARY
+from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.samples import of_pretraining
 from aam.report.summary import NO_CONSENSUS, pretraining_summary
 from aam.training import loop
-from aam.training.distributed import check_together, distribute_run
+from aam.training.distributed import distribute_run, refuse_unshareable_options
 from aam.training.manifest import (
     MANIFEST,
     add_health,
     check_output_directory,
     has_begun,
     reserve_output_directory,
-    resumed_pretraining,
+    resume_config,
     write_manifest,
 )
-from aam.training.preflight import eager, quick_preflight
+from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
 from aam.training.run import Weights, build_learner, build_run, training_batches
 from aam.training.sinks import open_sinks
@@ -59,9 +59,9 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
     `torchrun` started the first one returns the result, the others None. Raises an InputError for refused input,
     NonFiniteError for a model that cannot learn or a numerical fault, Interrupted where a signal stopped the run.
     """
-    with joined(options) as (options, world):
+    with join_processes(options) as (options, world):
         config = resolve_config(options, observer)
-        check_together(config, world)
+        refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
         if not world.first:
             train_model(config, corpus, observer, world)
@@ -72,9 +72,9 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
 
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
     """What `pretrain` would do with these options, as text: data kept and dropped, size, steps, memory and time."""
-    with joined(options) as (options, world):
+    with join_processes(options) as (options, world):
         config = resolve_config(options, observer)
-        check_together(config, world)
+        refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
         with observer.stage("measuring one step"):
             text = pretraining_plan(config, corpus)
@@ -82,7 +82,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
 
 
 @contextmanager
-def joined(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
+def join_processes(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
     """Join the processes of `torchrun`; gives the options with the folder of this process, resuming after a restart."""
     config = from_options(PretrainConfig, dict(options))
     with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder(MANIFEST) as folder:
@@ -96,7 +96,7 @@ def resolve_config(options: dict[str, Any], observer: Observer) -> PretrainConfi
     if not config.run.dry_run:
         check_output_directory(config.run.output_dir, config.run.resume)
     if config.run.resume:
-        config = resumed_pretraining(options)
+        config = resume_config(options)
     elif config.start.pretrained is not None:
         config = with_encoder_size(config, config.start.pretrained, options, observer)
     return apply_switches(config, observer)
@@ -155,7 +155,7 @@ def finish(trained: Trained, observer: Observer) -> Run:
     with observer.stage("scoring held-out samples"):
         opened = open_as(Pretrained, folder / BEST)
         best = opened.model.to(run.learner.device)
-        write_known(folder / BEST, known_to(corpus))
+        write_known(folder / BEST, sketch_training_asvs(corpus))
         started = time.perf_counter()
         embedded = held_out.predict(best)
         metrics = final_metrics(run, state, held_out, embedded)
@@ -166,7 +166,7 @@ def finish(trained: Trained, observer: Observer) -> Run:
     with observer.stage("scoring baselines"):
         metrics |= baseline_metrics(config, held_out, again, observer)
         metrics["seconds_scoring"] = time.perf_counter() - started
-        with observer.optional(f"{METRICS} with the baselines", again):
+        with observer.optional(f"{METRICS_FILE} with the baselines", again):
             write_metrics(folder, metrics)
         with observer.optional(f"{BEST}/{SCALES}", again):
             write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
@@ -183,11 +183,11 @@ def starting_weights(config: PretrainConfig) -> Weights | None:
     return open_encoder(config.start.pretrained)[0].state_dict()
 
 
-def known_to(corpus: Corpus) -> KnownASVs:
+def sketch_training_asvs(corpus: Corpus) -> KnownASVs:
     """The ASVs of the training samples, by study. What the run began with may be unlearned by its end."""
     train, table = corpus.sides.train, corpus.table
     studies = None if corpus.studies is None else corpus.studies[train]
-    return sketch(corpus.tokens, table.stored, table.stored_rows(train), studies)
+    return sketch_asvs(corpus.tokens, table.stored, table.stored_rows(train), studies)
 
 
 def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observer: Observer) -> None:
@@ -198,7 +198,7 @@ def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observ
     with observer.stage("preflight"):
         batches = training_batches(config, corpus)
         if config.optim.compile or config.start.pretrained is not None:
-            learner = build_learner(eager(config), batches, learner.device)
+            learner = build_learner(without_compile(config), batches, learner.device)
         found = quick_preflight(config, learner, batches, PretrainProbes(config.loss))
     refuse_failed(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
     observer.say(f"preflight: {found.tally()}")
@@ -210,7 +210,7 @@ def final_metrics(run: loop.Run, state: TrainState, held_out: HeldOut, embedded:
     samples = state.batches * run.config.optim.batch_size
     split = held_out.corpus.split
     return {
-        **held_out.figures(embedded.encoding.model, embedded),
+        **held_out.score_heads(embedded.encoding.model, embedded),
         "samples_train": len(split.train),
         "samples_validation": len(split.validation),
         "steps": state.step,
@@ -225,8 +225,8 @@ def final_metrics(run: loop.Run, state: TrainState, held_out: HeldOut, embedded:
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write metrics.json and summary.txt."""
-    write_json(folder / METRICS, metrics)
-    write_text(folder / SUMMARY, pretraining_summary(folder, metrics))
+    write_json(folder / METRICS_FILE, metrics)
+    write_text(folder / SUMMARY_FILE, pretraining_summary(folder, metrics))
 
 
 def baseline_metrics(

@@ -12,8 +12,8 @@ import pandas as pd
 from aam.checkpoint import find_members, fold_folders, open_model
 from aam.config import FinetuneConfig
 from aam.inference.predictions import read_out_of_fold
-from aam.report.record import METRICS, REPORT, SUMMARY, read_mapping
-from aam.training.manifest import read_config, run_of
+from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_mapping
+from aam.training.manifest import find_run_folder, read_config
 from aam.training.sinks import read_log
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """The run in a directory, or of a checkpoint in one; raises CheckpointError where there is none."""
-        return cls(run_of(Path(path)))
+        return cls(find_run_folder(Path(path)))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json says: metrics of held-out samples, beside the baselines, and the cost of the run."""
-        return read_mapping(self.folder / METRICS)
+        return read_mapping(self.folder / METRICS_FILE)
 
     @property
     def summary(self) -> str:
         """The text of summary.txt."""
-        return (self.folder / SUMMARY).read_text(encoding="utf-8")
+        return (self.folder / SUMMARY_FILE).read_text(encoding="utf-8")
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -61,7 +61,7 @@ class Run:
     @property
     def report(self) -> Path:
         """The HTML page about the run."""
-        return self.folder / REPORT
+        return self.folder / REPORT_FILE
 
     def model(self) -> Pretrained | Finetuned:
         """The trained model with its configuration; of several folds that of the first."""

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
 from aam.config import FinetuneConfig, from_options
 from aam.corpus.batches import LabelledBatches
-from aam.corpus.dataset import ASVDataset, draw_of
-from aam.corpus.label_schema import encode, fit_schema
+from aam.corpus.dataset import ASVDataset, build_draw
+from aam.corpus.label_schema import encode_labels, fit_schema
 from aam.corpus.split import Fold
 from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
-from aam.inference.known_asvs import KnownASVs, read_known, sketch, write_known
-from aam.inference.predictions import average, decode, embed_asvs, point_figures, predict_draws, refuse_clashes
+from aam.inference.known_asvs import KnownASVs, read_known, sketch_asvs, write_known
+from aam.inference.predictions import average, decode, embed_asvs, predict_draws, refuse_clashes, score_points
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.observer import Observer
@@ -45,7 +45,7 @@ from aam.training.state import StopRequest
 from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import FoldResult, true_targets, write_results
-from aam.workflows.folds import HELD_OUT, inner_split, study_folds, warnings, whole_folds
+from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds, whole_folds
 from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, warn_of_other_region
 from aam.workflows.opening import with_encoder_size
 from aam.workflows.plan import finetuning_plan
@@ -69,7 +69,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     config = resolve_config(options, observer)
     study = open_labelled(config, observer)
     folds = study_folds(config, study)
-    return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, warnings(config, study, folds))
+    return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, list_doubts(config, study, folds))
 
 
 def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneConfig:
@@ -117,7 +117,7 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
     configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     observer.say(study.overlap.text())
     say_dropped(study.dropped, observer)
-    for text in warnings(config, study, folds):
+    for text in list_doubts(config, study, folds):
         observer.warn(text)
     start = open_start(config, study, observer)
     if config.run.preflight and not config.run.resume:
@@ -191,7 +191,7 @@ def train_fold(
     batches = fold_batches(config, study, inner)
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
-    evaluate = partial(watch, config=config, study=study, rows=watched)
+    evaluate = partial(score_rows, config=config, study=study, rows=watched)
     run = loop.Run(config, learner, batches, evaluate, selects, study.table, study.dropped)
     state = run.start_or_restore()
     display = observer.training_display(run.budget.share(state), order.number, order.folds)
@@ -202,7 +202,7 @@ def train_fold(
         add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)
     observer.say(f"fold {fold.name}: {run.health.line(state.step)}")
     best = folder / (BEST if selects else LAST)
-    keep_known(best, sketch(study.tokens, study.table.counts, inner.train), config.head.pretrained)
+    keep_known(best, sketch_asvs(study.tokens, study.table.counts, inner.train), config.head.pretrained)
     with observer.stage(f"predicting {fold.name}"):
         model, _ = open_as(Finetuned, best)
         raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
@@ -216,20 +216,20 @@ def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
     """
     began = None if start is None else read_known(find_members(start)[0])
     if began is not None:
-        own = own.joined(began)
+        own = own.merge(began)
     if began is not None or start is None:
         write_known(checkpoint, own)
 
 
 def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:
     """The training batches of a fold, without what is held back to choose by."""
-    labels = encode(study.labels.rows(inner.train), config.schema)
-    return LabelledBatches(drawn(config, study, inner.train), config.optim.batch_size, labels)
+    labels = encode_labels(study.labels.rows(inner.train), config.schema)
+    return LabelledBatches(draw_rows(config, study, inner.train), config.optim.batch_size, labels)
 
 
-def drawn(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVDataset:
+def draw_rows(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVDataset:
     """Some samples of a study, rows [n], drawn as the run draws."""
-    return study.samples(rows, draw_of(config.data, study.depth, config.run.seed))
+    return study.samples(rows, build_draw(config.data, study.depth, config.run.seed))
 
 
 def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, observer: Observer) -> None:
@@ -246,15 +246,17 @@ def predict_rows(
     model: FinetuneModel, config: FinetuneConfig, study: Study, rows: NDArray[np.int64], draws: int
 ) -> NDArray[np.float64]:
     """Raw outputs [R, n, O, Q] of some samples of a study."""
-    labels = encode(study.labels.rows(rows), config.schema)
-    return predict_draws(model, drawn(config, study, rows), labels, draws)
+    labels = encode_labels(study.labels.rows(rows), config.schema)
+    return predict_draws(model, draw_rows(config, study, rows), labels, draws)
 
 
-def watch(learner: TargetLearner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> dict[str, float]:
+def score_rows(
+    learner: TargetLearner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]
+) -> dict[str, float]:
     """Loss and main figures of some samples under the model as it is, for the log and, where asked, the choice."""
-    labels = encode(study.labels.rows(rows), config.schema)
-    raw = predict_draws(learner.model, drawn(config, study, rows), labels, 1)
+    labels = encode_labels(study.labels.rows(rows), config.schema)
+    raw = predict_draws(learner.model, draw_rows(config, study, rows), labels, 1)
     found = average([decode(raw, config)], config)
     batch = [torch.from_numpy(values).to(learner.device) for values in (labels.numbers, labels.known, labels.classes)]
     losses = learner.objective.score(torch.from_numpy(raw[0]).float().to(learner.device), *batch)
-    return {"loss": losses.total.item()} | point_figures(found, true_targets(config, study).iloc[rows], config)
+    return {"loss": losses.total.item()} | score_points(found, true_targets(config, study).iloc[rows], config)

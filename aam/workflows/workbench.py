@@ -87,12 +87,12 @@ def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, A
     return Workbench(config, corpus, batches, learner)
 
 
-def places_of(flags: Tensor) -> list[int]:
+def flat_indices(flags: Tensor) -> list[int]:
     """Flat places of what is True."""
     return flags.flatten().nonzero().flatten().tolist()
 
 
-def first_of(faults: Iterable[str]) -> str:
+def name_first(faults: Iterable[str]) -> str:
     """The first of these, and how many more there are; empty where there is none."""
     faults = list(faults)
     return "" if not faults else faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")

@@ -15,7 +15,7 @@ from trained_run import save_run
 from aam import datasets
 from aam.checkpoint import BEST
 from aam.cli import main
-from aam.inference.known_asvs import KNOWN, hashes_of, sketch, write_known
+from aam.inference.known_asvs import KNOWN, hashes_of, sketch_asvs, write_known
 from aam.inference.scales import GROWN, SCALES
 from aam.io.matrix import read_matrix
 from aam.io.sequences import tokenize
@@ -143,7 +143,7 @@ def learn(run: Path, folder: Path, train: list[list[int]]) -> Path:
     """A copy of a run that has learned from such samples."""
     told = shutil.copytree(run, folder / "run")
     tokens = tokenize(["AAAA", "CCCC", "GGGG", "TTTT"], 150)
-    write_known(told / BEST, sketch(tokens, csr_array(np.array(train)), np.arange(len(train))))
+    write_known(told / BEST, sketch_asvs(tokens, csr_array(np.array(train)), np.arange(len(train))))
     return told
 
 

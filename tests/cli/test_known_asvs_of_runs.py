@@ -15,15 +15,15 @@ from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus.dataset import Draw
 from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import open_corpus
-from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch, write_known
+from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch_asvs, write_known
 from aam.io.sequences import tokenize
 from aam.workflows.notes import say_known_share
-from aam.workflows.pretrain import known_to
+from aam.workflows.pretrain import sketch_training_asvs
 from aam.workflows.train import keep_known
 
 
 def of(*sequences: str) -> KnownASVs:
-    return sketch(tokenize(sequences, 10), csr_array(np.ones((1, len(sequences)), np.int64)), np.array([0]))
+    return sketch_asvs(tokenize(sequences, 10), csr_array(np.ones((1, len(sequences)), np.int64)), np.array([0]))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_corpus_of_two_studies_under_one_tree_knows_each_by_itself(tmp_path: P
     prepare(PrepareConfig(table=tuple(tables), tree=(tree,)), tmp_path / "corpus", lambda text: None)
     corpus = open_corpus(PretrainConfig(data=DataConfig(corpus=tmp_path / "corpus", rarefy_depth="none")))
     assert corpus.samples(corpus.sides.train, Draw(None, None, "abundance", 0)).studies is None  # batches mix them
-    known = known_to(corpus)
+    known = sketch_training_asvs(corpus)
     assert sorted(known.rows["study"]) == [0, 0, 1, 1]
     tokens = tokenize(["AAAA", "CCCC"], 150)
     assert known.likeness(hashes_of(tokens), csr_array(np.ones((3, 2), np.int64))) == pytest.approx(1.0)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from aam import cli
-from aam.evaluation.calibration import margin
+from aam.evaluation.calibration import conformal_margin
 from aam.inference.known_asvs import reverse_complement
 
 IDS = ["1.10", "1.1", "00123", "123", "1e5", *(f"s{row}" for row in range(15))]
@@ -95,7 +95,7 @@ def test_intervals_are_those_of_the_out_of_fold_residuals(model: Path, files: Pa
     for coverage in (0.5, 0.8):
         asked = ["--coverage", str(coverage)]
         table = predicted(model, files / "table.tsv", tmp_path / f"{coverage}.tsv", *asked)
-        wanted = margin(residuals, coverage)
+        wanted = conformal_margin(residuals, coverage)
         np.testing.assert_allclose(table["age_upper"] - table["age"], wanted, atol=1e-4)
         np.testing.assert_allclose(table["age"] - table["age_lower"], wanted, atol=1e-4)
 

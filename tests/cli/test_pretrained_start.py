@@ -13,7 +13,7 @@ from aam import cli
 from aam.checkpoint import load_checkpoint, open_encoder
 from aam.config import FinetuneConfig, from_options
 from aam.corpus.study import open_study
-from aam.workflows.adapt import unlabelled
+from aam.workflows.adapt import build_unlabelled_corpus
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
 QUICK = ["--token-limit", "16", "--device", "cpu"]
@@ -81,7 +81,7 @@ def test_the_corpus_of_a_fold_holds_no_other_sample():
     config = from_options(FinetuneConfig, {"example": True, "target": ("age_months",), "task": "classification"})
     study = open_study(config.data, config.target)
     rows = torch.arange(0, len(study.table.sample_ids), 3).numpy()
-    corpus = unlabelled(config, study, rows)
+    corpus = build_unlabelled_corpus(config, study, rows)
     assert corpus.table.sample_ids == [study.table.sample_ids[row] for row in rows]
     assert corpus.split.train == corpus.table.sample_ids and corpus.split.validation == []
     carried = (study.table.counts[rows] > 0).sum(axis=0).nonzero()[0]

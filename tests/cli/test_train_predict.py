@@ -16,7 +16,7 @@ import pytest
 
 from aam import cli
 from aam.checkpoint import open_encoder, open_model
-from aam.config import FinetuneConfig, flag, from_options
+from aam.config import FinetuneConfig, from_options, option_flag
 from aam.corpus.study import open_study
 from aam.datasets import example
 from aam.workflows.baseline import Runs, recorded_config
@@ -324,7 +324,9 @@ def test_baselines_need_no_model(metadata: Path, tmp_path: Path):
 
 def test_a_model_of_few_labels_and_its_baselines_learn_from_the_same_samples(train):
     options = {"task": "classification", "target": "age_months", "folds": "2", "label_fraction": "0.2"}
-    folder = train(*chain.from_iterable((flag(name), value) for name, value in options.items()), "--batch-size", "8")
+    folder = train(
+        *chain.from_iterable((option_flag(name), value) for name, value in options.items()), "--batch-size", "8"
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     assert 30 <= metrics["samples_train"] <= 42  # a fifth of each half of those with reads enough, rounded up
     assert metrics["samples_tested"] > 180

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from aam.config import Covariate, NumericTarget, TargetConfig
 from aam.corpus.label_schema import (
     class_names,
-    encode,
     encode_covariates,
+    encode_labels,
     fit_covariate,
     fit_number,
     fit_schema,
-    gives_away,
     is_sample_id,
+    predicts_target,
     scale_values,
     unscale_values,
 )
-from aam.corpus.labels import Labels, doubtful_classes, read_labels
+from aam.corpus.labels import Labels, read_labels, warn_of_doubtful_classes
 from aam.errors import ConfigError, MetadataError
 
 
@@ -78,8 +78,8 @@ def test_reasons_for_missing_values_are_missing_and_numbers_of_no_size_are_none(
 
 
 def test_classes_that_may_be_none_or_the_same_are_doubted():
-    assert doubtful_classes(["gut", "skin", "1.10", "1.1"]) == []
-    unknown, alike = doubtful_classes(["Gut", "Unknown", "gut", "skin"])
+    assert warn_of_doubtful_classes(["gut", "skin", "1.10", "1.1"]) == []
+    unknown, alike = warn_of_doubtful_classes(["Gut", "Unknown", "gut", "skin"])
     assert unknown.startswith("'Unknown' is learned as a class; ")
     assert alike.startswith("'Gut' and 'gut' are learned as classes of their own; ")
 
@@ -129,7 +129,7 @@ def test_covariates_of_test_samples_are_read_by_the_training_schema():
     labels = Labels(list("wxyz"), np.array([[1.0], [2.0], [3.0], [4.0]]), [None] * 4, frame, None)
     config = TargetConfig(("y",), covariate=("site", "age"))
     schema = fit_schema(labels.rows(np.array([0, 1])), config, (), 100)
-    found = encode(labels, schema)
+    found = encode_labels(labels, schema)
     assert found.categories[:, 0].tolist() == [1, 2, 0, 0]
     assert found.numeric.tolist() == [[-1.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 1.0]]  # mean 2, deviation 1; missing
 
@@ -151,7 +151,7 @@ TWELVE = np.arange(12)
     ],
 )
 def test_what_gives_the_target_away(covariate, target, leaks):
-    assert gives_away(covariate, target) is leaks
+    assert predicts_target(covariate, target) is leaks
 
 
 @pytest.mark.parametrize(

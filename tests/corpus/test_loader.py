@@ -15,7 +15,7 @@ from generated_samples import HIDING, community
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.corpus.batches import TrainingBatches, ValidationBatches, hand_over
+from aam.corpus.batches import TrainingBatches, ValidationBatches, report_lost_workers
 from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 
@@ -125,7 +125,7 @@ def test_a_worker_killed_while_it_hands_over_a_batch_is_one_as_well(error: type[
         yield 1
         raise error
 
-    found = hand_over(batches())
+    found = report_lost_workers(batches())
     assert next(found) == 1
     with pytest.raises(RuntimeError, match="DataLoader worker is gone"):
         next(found)

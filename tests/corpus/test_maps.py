@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aam.corpus.batches import map_behind, send_maps_by_reference
+from aam.corpus.batches import find_map, send_maps_by_reference
 from aam.corpus.store import Store
 
 
@@ -46,7 +46,7 @@ def sent(array: NDArray) -> tuple[int, NDArray]:
 def test_parts_of_a_map_are_sent_as_places(array: NDArray, part: Callable[[NDArray], NDArray]):
     shown = part(array)
     size, found = sent(shown)
-    assert size < 500 and map_behind(found) is not None and not found.flags.writeable
+    assert size < 500 and find_map(found) is not None and not found.flags.writeable
     np.testing.assert_array_equal(found, shown)
     assert found.dtype == shown.dtype
     np.testing.assert_array_equal(sent(found)[1], shown)
@@ -57,7 +57,7 @@ def test_what_is_in_memory_or_may_differ_from_the_file_is_sent_whole(array: NDAr
     changed[0] = -1
     for shown in (array[[1, 2, 3]], array + 1, changed, array[::-1]):
         size, found = sent(shown)
-        assert size >= shown.nbytes and map_behind(found) is None
+        assert size >= shown.nbytes and find_map(found) is None
         np.testing.assert_array_equal(found, shown)
 
 

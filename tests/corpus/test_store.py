@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aam.corpus.store import FORMAT, GrowingArray, StoreWriter, open_store
+from aam.corpus.store import CORPUS_FORMAT, GrowingArray, StoreWriter, open_store
 from aam.errors import CorpusError
 
 PLACES = {"small": ("<i4", ()), "wide": ("|u1", (3,))}
 
 
 def record() -> dict:
-    return {"format": FORMAT, "complete": False, "config": {}, "sources": [], "parts": [], "reasons": []}
+    return {"format": CORPUS_FORMAT, "complete": False, "config": {}, "sources": [], "parts": [], "reasons": []}
 
 
 def write(folder: Path, rows: int = 4) -> Path:
@@ -98,8 +98,8 @@ def test_damaged_files_are_named(tmp_path: Path):
         ("{", "is no record of a corpus"),
         ("[]", "is no record of a corpus"),
         ('{"seed": 1}', "is no record of a corpus"),
-        ('{"format": "aam corpus 0"}', "is of format 'aam corpus 0', expected '" + FORMAT),
-        (json.dumps({"format": FORMAT, "complete": True}), "lacks arrays, config, counts, longest, parts"),
+        ('{"format": "aam corpus 0"}', "is of format 'aam corpus 0', expected '" + CORPUS_FORMAT),
+        (json.dumps({"format": CORPUS_FORMAT, "complete": True}), "lacks arrays, config, counts, longest, parts"),
     ],
 )
 def test_manifests_of_other_kind(tmp_path: Path, text: str, words: str):

@@ -8,7 +8,7 @@ from generated_samples import HIDING, community
 from torch import Tensor
 
 from aam.config import LossConfig
-from aam.corpus.batches import TrainingBatches, without_samples
+from aam.corpus.batches import TrainingBatches, drop_samples
 from aam.corpus.dataset import Batch, collate_fn
 from aam.errors import EmptySampleError
 
@@ -27,7 +27,7 @@ def test_it_is_what_the_others_alone_would_have_been(gone: set[int]):
     drawn = [SAMPLES[0, row] for row in range(6)]
     ids = {drawn[row].sample_id for row in gone}
     others = collate_fn([s for row, s in enumerate(drawn) if row not in gone], COMMUNITY.targets(), NOTHING)
-    found = without_samples(collate_fn(drawn, COMMUNITY.targets(), NOTHING), ids)
+    found = drop_samples(collate_fn(drawn, COMMUNITY.targets(), NOTHING), ids)
     slots = others.index.shape[1]  # the longest sample may be among those that are gone
     assert not found.valid[:, slots:].any()
     cut = {name: getattr(found, name)[:, :slots] for name in ("index", "valid", "counts", "hidden", "uncounted")}
@@ -36,7 +36,7 @@ def test_it_is_what_the_others_alone_would_have_been(gone: set[int]):
 
 def test_what_was_hidden_stays_hidden():
     batch = TrainingBatches(SAMPLES, 6, COMMUNITY.targets(), HIDING)[0]
-    found = without_samples(batch, {batch.sample_ids[1]})
+    found = drop_samples(batch, {batch.sample_ids[1]})
     rows = [0, 2, 3, 4, 5]
     assert torch.equal(found.hidden, batch.hidden[rows]) and torch.equal(found.uncounted, batch.uncounted[rows])
     for row, old in enumerate(rows):  # the same ASVs in the same slots
@@ -54,6 +54,6 @@ def test_what_was_hidden_stays_hidden():
 
 def test_strangers_change_nothing_and_nobody_left_is_refused():
     batch = TrainingBatches(SAMPLES, 4, COMMUNITY.targets(), HIDING)[0]
-    assert without_samples(batch, {"nobody"}) is batch
+    assert drop_samples(batch, {"nobody"}) is batch
     with pytest.raises(EmptySampleError):
-        without_samples(batch, batch.sample_ids)
+        drop_samples(batch, batch.sample_ids)

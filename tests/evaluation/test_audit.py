@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aam.evaluation import audit as auditing
-from aam.evaluation.audit import Signal, audit, role_of, shuffled
+from aam.evaluation.audit import Signal, audit, role_of, shuffle_values
 
 SAMPLES, WIDTH = 120, 16
 
@@ -83,10 +83,10 @@ def test_what_follows_from_the_subject_alone_is_no_signal(rng):
 
 def test_shuffling_keeps_what_samples_of_a_subject_have_in_common(rng):
     units, values = np.array(list("aabbcc"), object), np.array(list("xxyyzz"), object)
-    mixed = shuffled(values, units, rng)
+    mixed = shuffle_values(values, units, rng)
     assert sorted(mixed) == sorted(values) and all(mixed[row] == mixed[row + 1] for row in (0, 2, 4))
     varied = np.array(list("xyxyxy"), object)
-    assert sorted(shuffled(varied, units, rng)) == sorted(varied)
+    assert sorted(shuffle_values(varied, units, rng)) == sorted(varied)
 
 
 def test_columns_of_which_nothing_can_be_said_are_named(rng):

@@ -13,31 +13,31 @@ from aam.errors import CheckpointError
 from aam.evaluation.calibration import (
     CALIBRATION,
     Calibration,
+    conformal_margin,
     expected_calibration_error,
     fit_temperature,
     interval_scores,
-    intervals,
-    margin,
     nll,
+    prediction_intervals,
     read_calibration,
-    unbounded,
+    warn_of_infinite_intervals,
 )
 
 
 def test_the_margin_is_the_rank_conformal_prediction_asks_for():
     scores = np.arange(1.0, 10.0)  # nine residuals: of ten ranks, 80 % need the eighth, 90 % the ninth
-    assert margin(scores, 0.8) == 8.0
-    assert margin(scores, 0.9) == 9.0
-    assert margin(scores, 0.95) == math.inf  # nine residuals cannot promise more than 90 %
+    assert conformal_margin(scores, 0.8) == 8.0
+    assert conformal_margin(scores, 0.9) == 9.0
+    assert conformal_margin(scores, 0.95) == math.inf  # nine residuals cannot promise more than 90 %
 
 
 def test_intervals_without_end_are_told_with_what_can_be_promised():
     few, many = np.arange(11.0), np.arange(200.0)  # eleven promise 11 of 12 at most, 0.916 and not 0.917
-    (text,) = unbounded(Calibration((few, many)), ("age", "weight"), 0.95)
+    (text,) = warn_of_infinite_intervals(Calibration((few, many)), ("age", "weight"), 0.95)
     assert text.startswith("intervals of age are infinite: 11 residuals")
     assert text.endswith("--coverage 0.916 at most, not 0.95")
-    assert unbounded(Calibration((few, many)), ("age", "weight"), 0.916) == []
-    assert unbounded(Calibration((), 2.0), ("class",), 0.999) == []
+    assert warn_of_infinite_intervals(Calibration((few, many)), ("age", "weight"), 0.916) == []
+    assert warn_of_infinite_intervals(Calibration((), 2.0), ("class",), 0.999) == []
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
@@ -47,7 +47,7 @@ def test_intervals_cover_what_they_promise(coverage):
     for _ in range(200):
         noise = rng.standard_t(3, size=(2, 100, 1))  # heavy tails, as labels have
         values = np.zeros((100, 1, 1))
-        ends = intervals(values, Calibration(interval_scores(values, noise[0])), coverage)
+        ends = prediction_intervals(values, Calibration(interval_scores(values, noise[0])), coverage)
         shares.append(((ends[:, 0, 0] <= noise[1][:, 0]) & (noise[1][:, 0] <= ends[:, 0, 1])).mean())
     assert np.mean(shares) == pytest.approx(coverage, abs=0.02)
 
@@ -55,7 +55,7 @@ def test_intervals_cover_what_they_promise(coverage):
 def test_quantiles_that_are_too_wide_are_narrowed():
     values = np.tile([-10.0, 0.0, 10.0], (50, 1, 1))
     true = np.linspace(-2, 2, 50)[:, None]
-    ends = intervals(values, Calibration(interval_scores(values, true)), 0.9)
+    ends = prediction_intervals(values, Calibration(interval_scores(values, true)), 0.9)
     assert -10 < ends[0, 0, 0] <= 0 <= ends[0, 0, 1] < 10
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aam.datasets import example
-from aam.evaluation.baselines import NucleotideScores, consensus
+from aam.evaluation.baselines import NucleotideScores, score_consensus
 from aam.io.sequences import tokenize
 from aam.io.table import read_table
 from aam.vocab import MASK, A, C, G, T
@@ -16,7 +16,7 @@ from aam.vocab import MASK, A, C, G, T
 
 def scored(train: list[str], positions: list[int], bases: list[int]) -> NucleotideScores:
     tokens = tokenize(train, max(map(len, train)))
-    return consensus(tokens, np.array(positions, np.int64), np.array(bases, np.int64))
+    return score_consensus(tokens, np.array(positions, np.int64), np.array(bases, np.int64))
 
 
 def test_scores_by_hand() -> None:
@@ -47,6 +47,6 @@ def test_accuracy_on_the_example_is_the_share_of_the_commonest_base() -> None:
     tokens = tokenize(sequences, 150)
     commonest = [Counter(column).most_common(1)[0][1] for column in zip(*sequences, strict=True)]
     rows, columns = np.nonzero(tokens[:, 1:])
-    scores = consensus(tokens, columns + 1, tokens[rows, columns + 1].astype(np.int64))
+    scores = score_consensus(tokens, columns + 1, tokens[rows, columns + 1].astype(np.int64))
     assert scores.accuracy == pytest.approx(sum(commonest) / tokens[:, 1:].size)
     assert 0.5 < scores.accuracy < 0.95 and scores.cross_entropy < np.log(4)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.corpus.split import Fold, groups_on_both_sides, make_folds, with_fewer_labels
+from aam.corpus.split import Fold, groups_on_both_sides, keep_label_fraction, make_folds
 from aam.errors import ConfigError
 
 GROUPS = [f"s{row // 5}" for row in range(60)]  # 12 subjects of 5 samples
@@ -77,12 +77,12 @@ def test_impossible_folds_are_refused(scheme: str, target: list, groups: list | 
 
 def test_fewer_labels_are_a_share_of_every_class_and_nested() -> None:
     fold = make_folds("stratified", CLASSES, None, 4, 0)[0]  # trains on 15 ill and 30 well
-    tenth, quarter, half = (with_fewer_labels(fold, CLASSES, fraction, 3) for fraction in (0.1, 0.25, 0.5))
+    tenth, quarter, half = (keep_label_fraction(fold, CLASSES, fraction, 3) for fraction in (0.1, 0.25, 0.5))
     # ceil(1.5) + 3, ceil(3.75) + ceil(7.5), ceil(7.5) + 15
     assert [Counter(CLASSES[row] for row in part.train) for part in (tenth, quarter, half)] == [
         {"ill": 2, "well": 3}, {"ill": 4, "well": 8}, {"ill": 8, "well": 15},
     ]  # fmt: skip
     assert set(tenth.train) < set(quarter.train) < set(half.train) < set(fold.train)
     assert all((part.test == fold.test).all() and (np.diff(part.train) > 0).all() for part in (tenth, quarter, half))
-    assert with_fewer_labels(fold, CLASSES, 1.0, 3) is fold
-    assert (with_fewer_labels(fold, CLASSES, 0.1, 4).train != tenth.train).any()
+    assert keep_label_fraction(fold, CLASSES, 1.0, 3) is fold
+    assert (keep_label_fraction(fold, CLASSES, 0.1, 4).train != tenth.train).any()

@@ -21,8 +21,8 @@ from aam.evaluation.baselines import (
     UnifracBaseline,
     choose_fit_samples,
     fit_line,
-    jaccard,
     jaccard_baseline,
+    jaccard_distances,
     upgma_baseline,
 )
 from aam.evaluation.metrics import upper_triangle
@@ -61,7 +61,7 @@ def random_counts(samples: int, seed: int) -> np.ndarray:
 
 def test_jaccard_by_hand() -> None:
     # {0 1 2} and {1 2 3}: 2 of 4 shared; {0 1 2} and {4}: none of 4; an empty set against {4}: 1; two empty ones: 0
-    distances = jaccard(sets([0, 1, 2], [1, 2, 3], [4], [], []))
+    distances = jaccard_distances(sets([0, 1, 2], [1, 2, 3], [4], [], []))
     assert distances[0].tolist() == [0.0, 0.5, 1.0, 1.0, 1.0]
     assert distances[3, 4] == 0.0
     assert (distances == distances.T).all() and (np.diag(distances) == 0).all()
@@ -72,7 +72,7 @@ def test_jaccard_equals_scipys(members: list[set[int]]) -> None:
     table = np.zeros((len(members), 13), bool)
     for row, columns in enumerate(members):
         table[row, list(columns)] = True
-    ours = jaccard(sets(*[sorted(columns) for columns in members]))
+    ours = jaccard_distances(sets(*[sorted(columns) for columns in members]))
     np.testing.assert_allclose(upper_triangle(ours), pdist(table, "jaccard"), atol=1e-15)
 
 

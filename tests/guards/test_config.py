@@ -12,14 +12,25 @@ import click
 import pytest
 
 from aam import cli, config
-from aam.config import PRESETS, PretrainConfig, RunConfig, from_dict, from_options, groups, options, to_dict
+from aam.config import (
+    PRESETS,
+    PretrainConfig,
+    RunConfig,
+    from_dict,
+    from_options,
+    group_classes,
+    option_fields,
+    to_dict,
+)
 from aam.errors import ConfigError
 
 WHOLE = [
-    cls for cls in vars(config).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls) and groups(cls)
+    cls
+    for cls in vars(config).values()
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and group_classes(cls)
 ]
 """Configurations of whole commands."""
-PARTS = sorted({part for cls in WHOLE for part in groups(cls).values()}, key=lambda part: part.__name__)
+PARTS = sorted({part for cls in WHOLE for part in group_classes(cls).values()}, key=lambda part: part.__name__)
 STAY = {
     "pretrain": (
         "--table --tree --sequences --unifrac-matrix --example --output-dir --preset --token-limit --asv-selection "
@@ -80,13 +91,19 @@ def test_every_field_is_an_option_or_derived(cls: type):
 
 
 def test_pretraining_has_every_option_of_its_configuration_and_no_other():
-    wanted = {config.flag(name) for group in groups(PretrainConfig).values() for name in options(group)}
+    wanted = {
+        config.option_flag(name) for group in group_classes(PretrainConfig).values() for name in option_fields(group)
+    }
     assert set(parameters("pretrain")) == wanted | {"--config"}
 
 
 def test_defaults_of_the_command_line_are_those_of_the_configuration():
     """click has none of its own, so nothing given is the configuration's default; help shows that one."""
-    of_name = {name: field for group in groups(PretrainConfig).values() for name, (field, _) in options(group).items()}
+    of_name = {
+        name: field
+        for group in group_classes(PretrainConfig).values()
+        for name, (field, _) in option_fields(group).items()
+    }
     given = command("pretrain").make_context("pretrain", []).params
     assert set(given.values()) <= {None, ()}
     for each in command("pretrain").params:
@@ -116,10 +133,12 @@ def test_a_preset_is_a_start_that_every_option_overrules(preset: str):
     assert changed.model == dataclasses.replace(plain.model, dropout=0.33, max_bp=99)
 
 
-@pytest.mark.parametrize("name", [name for group in groups(PretrainConfig).values() for name in options(group)])
+@pytest.mark.parametrize(
+    "name", [name for group in group_classes(PretrainConfig).values() for name in option_fields(group)]
+)
 def test_bounds_are_enforced_at_the_bound(name: str):
-    group = next(group for group in groups(PretrainConfig).values() if name in options(group))
-    field, hint = options(group)[name]
+    group = next(group for group in group_classes(PretrainConfig).values() if name in option_fields(group))
+    field, hint = option_fields(group)[name]
     low, high, above = (field.metadata.get(key) for key in ("low", "high", "above"))
     step = 1 if hint in (int, int | None) else 1e-9
     inside, outside = [], [float("nan"), float("inf")] if hint in (float, float | None) else []
@@ -130,7 +149,7 @@ def test_bounds_are_enforced_at_the_bound(name: str):
     for value in inside:
         assert getattr(from_dict(group, {name: value}), name) == value
     for value in outside:
-        with pytest.raises(ConfigError, match=f"^{config.flag(name)} is "):
+        with pytest.raises(ConfigError, match=f"^{config.option_flag(name)} is "):
             from_dict(group, {name: value})
 
 

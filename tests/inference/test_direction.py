@@ -36,7 +36,7 @@ def sequences() -> list[str]:
 def test_the_mean_log_probability_of_bases_by_hand():
     encoder = encoder_of(["AC", "AG"], max_bp=2)
     with torch.no_grad():
-        encoder.usual()[:, 1:5] = torch.log(torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.1, 0.2, 0.3, 0.4]]))
+        encoder.consensus_logits()[:, 1:5] = torch.log(torch.tensor([[0.5, 0.25, 0.125, 0.125], [0.1, 0.2, 0.3, 0.4]]))
     # A then C: (ln 0.5 + ln 0.2) / 2; T then N, which is no base: ln 0.125
     assert mean_log_probability(encoder, ["AC"]) == pytest.approx((math.log(0.5) + math.log(0.2)) / 2)
     assert mean_log_probability(encoder, ["TN"]) == pytest.approx(math.log(0.125))

@@ -44,7 +44,7 @@ def test_unifrac_of_blocks_is_that_of_one_batch(metric: str, example, tmp_path: 
     batch = collate_fn([found.samples[row] for row in range(SOME)])
     with torch.inference_mode():
         branches = model.latent_tree(model.asv_encoder.embed(batch.tokens))
-        placed = model.latent_tree.place(branches, batch.index, batch.valid, batch.abundance)
+        placed = model.latent_tree.place_samples(branches, batch.index, batch.valid, batch.abundance)
         whole = model.latent_tree.unifrac(branches, placed, placed)
     monkeypatch.setattr(embed, "SAMPLE_ROWS", 5)  # blocks of 5, 5 and 2
     assert torch.allclose(found.unifrac(), whole, atol=1e-5)

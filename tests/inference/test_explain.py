@@ -17,14 +17,14 @@ from aam.inference import explain as explaining
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
 from aam.inference.explain import (
-    DELETED,
+    DELETED_COUNTS,
     RANKINGS,
     Slots,
     attention_weights,
     distance_to_mean,
+    drop_leading_slots,
     explain,
     integrated_gradients,
-    without_leading,
 )
 from aam.report.target_figures import plot_explanation
 
@@ -63,7 +63,7 @@ def test_abundance_is_attributed_along_its_logarithm():
 
 
 def test_attributions_add_up_to_the_difference(encoding: Encoding, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(explaining, "STEPS", 128)  # a sum of few places is near the integral, not equal
+    monkeypatch.setattr(explaining, "PATH_STEPS", 128)  # a sum of few places is near the integral, not equal
     some, baseline = slots(), torch.linspace(-1, 1, 32) ** 3
     scalar = distance_to_mean(encoding.model, torch.ones(32))
     found = integrated_gradients(scalar, some, baseline[None], RNG)
@@ -80,7 +80,7 @@ def test_attention_sums_to_one_and_leaves_padding_out(encoding: Encoding):
 
 
 def test_deleting_the_leading_slots_scales_the_rest():
-    left = without_leading(slots(), torch.tensor([[1.0, 3.0, 2.0], [1.0, 2.0, 9.0]]), 1)
+    left = drop_leading_slots(slots(), torch.tensor([[1.0, 3.0, 2.0], [1.0, 2.0, 9.0]]), 1)
     assert left.valid.tolist() == [[True, False, True], [True, False, False]]
     assert left.abundance[0] == pytest.approx([0.5 / 0.7, 0, 0.2 / 0.7])
     assert left.abundance[1] == pytest.approx([1, 0, 0])
@@ -106,7 +106,7 @@ def test_shares_add_up_and_samples_are_counted(encoding: Encoding):
     rows = np.sort(np.random.default_rng(1).permutation(12)[:8])
     carried = np.bincount(np.concatenate([encoding.samples[row].asvs for row in rows]), minlength=len(found.share))
     assert np.array_equal(found.samples, carried)
-    assert (found.share[carried == 0] == 0).all() and found.deletion.shape == (len(RANKINGS), len(DELETED))
+    assert (found.share[carried == 0] == 0).all() and found.deletion.shape == (len(RANKINGS), len(DELETED_COUNTS))
 
 
 @pytest.mark.parametrize("tree", [True, False])

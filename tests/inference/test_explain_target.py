@@ -11,7 +11,7 @@ import torch
 from generated_samples import Community, community, tiny_model
 
 from aam.config import Covariate, FinetuneConfig, NumericTarget, TargetConfig, TargetSchema
-from aam.corpus.label_schema import encode
+from aam.corpus.label_schema import encode_labels
 from aam.corpus.labels import Labels
 from aam.errors import ConfigError
 from aam.inference import explain as explaining
@@ -83,7 +83,7 @@ def test_the_scalar_is_what_is_predicted(task: str, some: Community):
     model = random_model(config, some)
     ids, targets = [f"s{row}" for row in range(SAMPLES)], len(config.schema.numbers)
     unknown = Labels(ids, np.full((SAMPLES, targets), np.nan), [None] * SAMPLES, pd.DataFrame(index=ids), None)
-    raw = predict_draws(model, some.dataset(), encode(unknown, config.schema), 1)
+    raw = predict_draws(model, some.dataset(), encode_labels(unknown, config.schema), 1)
     predicted = average([decode(raw, config)], config).values
     slots = slots_of(model, some)
     for name in config.schema.classes or config.target.target:
@@ -100,7 +100,7 @@ def test_attributions_add_up_to_the_prediction_less_that_of_the_background(
     some: Community, monkeypatch: pytest.MonkeyPatch
 ):
     """One background ASV, so that all paths of a sample begin in the same place."""
-    monkeypatch.setattr(explaining, "STEPS", 256)
+    monkeypatch.setattr(explaining, "PATH_STEPS", 256)
     config = config_of("two numbers")
     model, slots = random_model(config, some), slots_of(random_model(config, some), some)
     scalar = target_scalar(model, config, choose_output(config, "age"))

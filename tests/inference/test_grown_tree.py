@@ -17,7 +17,7 @@ from aam.errors import ConfigError
 from aam.inference import scales as grown_tree
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
-from aam.inference.scales import grow, grown_unifrac, learned_distances
+from aam.inference.scales import grow_tree, grown_unifrac, learned_distances
 from aam.io.sequences import tokenize
 from aam.io.table import Table
 from aam.models.pretrain_model import PretrainModel
@@ -65,7 +65,7 @@ def test_the_tree_is_the_upgma_tree_of_geometric_means() -> None:
     learned = learned_distances(latent, embeddings)
     mixed = np.sqrt(learned * hamming(drawn.tokens))
     mixed *= learned.mean() / mixed.mean()
-    tree = grow(latent, embeddings, drawn.tokens, names)
+    tree = grow_tree(latent, embeddings, drawn.tokens, names)
     along = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5).patristic(np.arange(6))
     assert along == pytest.approx(squareform(cophenet(linkage(mixed, "average"))), abs=1e-12)
 
@@ -75,7 +75,7 @@ def test_unifrac_is_exact_on_the_grown_tree_and_zero_between_like_samples() -> N
     whole = encoding(trained, drawn)
     found = grown_unifrac(whole, drawn, Measure("unweighted", 0.5), no_progress)
     names = [str(column) for column in drawn.columns]
-    tree = grow(trained.latent_tree, whole.asvs.embeddings, drawn.tokens, names)
+    tree = grow_tree(trained.latent_tree, whole.asvs.embeddings, drawn.tokens, names)
     parts = [drawn.drawn()[row] for row in range(4)]
     expected = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5)(
         list("abcd"), [part.asvs for part in parts], [part.counts for part in parts]

@@ -77,12 +77,12 @@ def test_the_size_of_blocks_changes_nothing(held_out: HeldOut, rows: int, monkey
 
 def test_figures_are_the_scores_of_pairs(held_out: HeldOut):
     found = model()
-    figures, predicted = held_out.figures(found), held_out.predict(found)
+    figures, predicted = held_out.score_heads(found), held_out.predict(found)
     for label, values in (("unifrac", predicted.unifrac), ("euclidean", predicted.euclidean)):
         scores = pair_scores(upper_triangle(values.numpy()), upper_triangle(held_out.true))
         found_scores = [figures[f"{label}_{name}"] for name in ("r2", "mae", "pearson")]
         assert found_scores == pytest.approx([scores.r2, scores.mae, scores.pearson])
-    alone = held_out.figures(model(unifrac_head="euclidean"))
+    alone = held_out.score_heads(model(unifrac_head="euclidean"))
     assert "unifrac_r2" in alone and "euclidean_r2" not in alone  # the one head there is speaks for UniFrac
 
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from aam.errors import CheckpointError
 from aam.inference import known_asvs
-from aam.inference.known_asvs import KNOWN, ROW, hashes_of, read_known, sketch, smallest_hashes, write_known
+from aam.inference.known_asvs import KNOWN, ROW, hashes_of, read_known, sketch_asvs, smallest_hashes, write_known
 from aam.io import sequences
 from aam.io.sequences import tokenize
 
@@ -38,7 +38,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_training_samples_carry_is_known_exactly() -> None:
     tokens = tokenize(SEQUENCES, 6)
-    known = sketch(tokens, COUNTS, np.array([0, 1]))
+    known = sketch_asvs(tokens, COUNTS, np.array([0, 1]))
     assert known.share(hashes_of(tokens[[0, 1, 2]])) == 1.0
     assert known.share(hashes_of(tokens[[3, 4]])) == 0.0  # the third sample was held out
     assert known.share(hashes_of(tokens)) == pytest.approx(3 / 5)
@@ -50,7 +50,7 @@ def test_a_sketch_of_many_estimates_the_share(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(known_asvs, "MAX_HASHES", 500)
     tokens = np.random.default_rng(0).integers(1, 5, (4500, 21), dtype=np.uint8)
     counts = csr_array(np.r_[np.ones(4000, np.int64), np.zeros(500, np.int64)][None])
-    known = sketch(tokens, counts, np.array([0]))
+    known = sketch_asvs(tokens, counts, np.array([0]))
     assert len(known.rows) == 500
     assert known.share(hashes_of(tokens[2500:])) == pytest.approx(0.75, abs=0.1)
     assert known.share(hashes_of(tokens[:4000])) == 1.0 and known.share(hashes_of(tokens[4000:])) == 0.0
@@ -62,7 +62,7 @@ def likeness(train: list[list[int]], new: list[list[int]], studies: list[int] | 
     """Of some samples to those of training, each a row of counts of the five ASVs."""
     tokens = tokenize(SEQUENCES, 6)
     numbers = None if studies is None else np.array(studies)
-    known = sketch(tokens, csr_array(np.array(train)), np.arange(len(train)), numbers)
+    known = sketch_asvs(tokens, csr_array(np.array(train)), np.arange(len(train)), numbers)
     return known.likeness(hashes_of(tokens), csr_array(np.array(new)))
 
 
@@ -92,7 +92,7 @@ def test_the_number_of_samples_plays_no_part() -> None:
     def drawn(chances: np.ndarray, samples: int) -> csr_array:
         return csr_array((rng.random((samples, 60)) < chances).astype(np.int64))
 
-    known = sketch(tokens, drawn(own, 400), np.arange(400))
+    known = sketch_asvs(tokens, drawn(own, 400), np.arange(400))
     cosine = own @ other / np.sqrt((own @ own) * (other @ other))
     for samples in (5, 50):
         found = [known.likeness(hashes_of(tokens), drawn(other, samples)) for _ in range(200)]
@@ -114,15 +114,15 @@ def test_joined_is_the_sketch_of_all(left: set[tuple[int, int]], right: set[tupl
         first, second = smallest_hashes(rows(left)), smallest_hashes(rows(right))
         free = int(first.rows["study"].max(initial=0)) + 1
         wanted = smallest_hashes(np.concatenate([rows(left), rows(right, free)]))
-        joined = first.joined(second)
+        joined = first.merge(second)
         assert joined.rows.tolist() == wanted.rows.tolist()
         asked = np.arange(50, dtype=np.uint64)
-        assert joined.reaches(asked).tolist() == wanted.reaches(asked).tolist()
+        assert joined.covers(asked).tolist() == wanted.covers(asked).tolist()
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_known(tmp_path) is None
-    known = sketch(tokenize(SEQUENCES, 6), COUNTS, np.array([0]))
+    known = sketch_asvs(tokenize(SEQUENCES, 6), COUNTS, np.array([0]))
     write_known(tmp_path, known)
     found = read_known(tmp_path)
     assert found is not None and found.rows.tolist() == known.rows.tolist()

@@ -7,7 +7,7 @@ import torch
 from built_learner import built
 
 from aam.corpus.dataset import Draw
-from aam.corpus.label_schema import encode
+from aam.corpus.label_schema import encode_labels
 from aam.inference.asvs import encode_asvs
 from aam.inference.predictions import embed_asvs, embed_carried, predict_draws
 
@@ -19,7 +19,7 @@ def test_some_samples_are_predicted_as_among_all():
     model, study, draw = run.learner.model, run.study, Draw(None, None, "abundance", 0)
     rows = np.arange(len(study.labels.sample_ids))
     raw = {
-        name: predict_draws(model, study.samples(of, draw), encode(study.labels.rows(of), run.config.schema), 1)
+        name: predict_draws(model, study.samples(of, draw), encode_labels(study.labels.rows(of), run.config.schema), 1)
         for name, of in (("all", rows), ("some", SOME))
     }
     np.testing.assert_allclose(raw["some"], raw["all"][:, SOME], atol=1e-5)

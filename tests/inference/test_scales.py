@@ -24,7 +24,7 @@ from aam.inference.scales import (
     Scales,
     faith_pd_factor,
     fit_scales,
-    grow,
+    grow_tree,
     log_mean_ratio,
     read_scales,
     training_samples,
@@ -69,7 +69,7 @@ def test_the_line_of_grown_trees_leaves_no_bias_on_the_samples_it_was_found_on(r
     known = training_samples(model, corpus, draw)
     columns, embeddings = known.encoding.asvs
     names = [str(column) for column in columns]
-    tree = grow(model.latent_tree, embeddings, corpus.tokens[columns], names)
+    tree = grow_tree(model.latent_tree, embeddings, corpus.tokens[columns], names)
     on_tree = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5)
     samples = known.samples
     own = [np.searchsorted(columns, sample.asvs) for sample in samples]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aam.errors import MetadataError
-from aam.io.metadata import column, read_groups, read_metadata
+from aam.io.metadata import read_groups, read_metadata, select_column
 from aam.io.table import read_table
 
 
@@ -58,10 +58,10 @@ def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
     path.write_text("sample-id\thost_subject_id\tage\na\tx\t1\n")
     frame = read_metadata(path)
     with pytest.raises(MetadataError, match="m.tsv has no column 'host_subject'; did you mean 'host_subject_id'?"):
-        column(frame, "host_subject", path)
+        select_column(frame, "host_subject", path)
     with pytest.raises(MetadataError, match="has no column 'xyz'; it has 'host_subject_id', 'age'"):
         read_groups(path, "xyz", ["a"])
-    assert column(frame, "age", path).tolist() == [1.0]
+    assert select_column(frame, "age", path).tolist() == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aam.io import ids as texts
-from aam.io.ids import Texts, encode_texts, pick
+from aam.io.ids import Texts, encode_texts, pick_texts
 
 STRINGS = st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=12)
 
@@ -27,8 +27,8 @@ def test_they_read_as_a_list(strings: list[str], data: st.DataObject):
     assert list(found[low:high]) == strings[low:high]
     if strings:
         places = np.array(data.draw(st.lists(st.integers(0, len(strings) - 1))), dtype=np.int64)
-        assert list(found.take(places)) == pick(strings, places)
-        assert list(found.take(places).take(np.arange(len(places))[::-1])) == pick(strings, places)[::-1]
+        assert list(found.take(places)) == pick_texts(strings, places)
+        assert list(found.take(places).take(np.arange(len(places))[::-1])) == pick_texts(strings, places)[::-1]
 
 
 def test_a_number_beyond_the_end_is_an_error():

@@ -24,7 +24,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def work(run: object, noisy: bool = False) -> Work:
-    return Work.here(run, CPU, noisy)
+    return Work.run_as_caller(run, CPU, noisy)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3])

@@ -75,7 +75,7 @@ def loop(one: dict[int, float], other: dict[int, float], metric: str, alpha: flo
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_formulas_are_those_of_plain_loops(metric: Metric, alpha: float):
     model = tree(metric, alpha=alpha)
-    placed = model.place(by_hand(), *slots(SAMPLES))
+    placed = model.place_samples(by_hand(), *slots(SAMPLES))
     found = model.unifrac(by_hand(), placed, placed)
     wanted = [[loop(one, other, metric, alpha) for other in SAMPLES] for one in SAMPLES]
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), atol=1e-11, rtol=0)
@@ -83,7 +83,7 @@ def test_formulas_are_those_of_plain_loops(metric: Metric, alpha: float):
 
 def test_unweighted_by_hand():
     model = tree()
-    placed = model.place(by_hand(), *slots(SAMPLES))
+    placed = model.place_samples(by_hand(), *slots(SAMPLES))
     # Largest memberships: sample 0 (ASVs 0, 1) 0.9 and 0.3; sample 2 (ASV 2) 0.2 and 0.8.
     torch.testing.assert_close(placed.x[[0, 2]], torch.tensor([[0.9, 0.3], [0.2, 0.8]], dtype=torch.float64))
     # Shared: min(0.9, 0.2) * 2 + min(0.3, 0.8) * 3 = 1.3, no tip.
@@ -108,7 +108,7 @@ def test_only_weighted_distances_have_units():
         ratios = []
         for scale in (1.0, 3.0):
             model = tree(metric, scale)
-            placed = model.place(by_hand(), *slots(SAMPLES))
+            placed = model.place_samples(by_hand(), *slots(SAMPLES))
             ratios.append(model.unifrac(by_hand(), placed, placed)[0, 1].item())
         assert ratios[1] / ratios[0] == pytest.approx(3.0 if metric == "weighted" else 1.0)
 
@@ -136,7 +136,7 @@ def test_a_real_tree_in_its_place_gives_the_real_figures(metric: Metric, dtype: 
     true = targets([""] * 6, columns, [row[chosen] for row, chosen in zip(counts, columns, strict=True)])
     model = tree(metric)
     slots_of_batch = (batch.asvs[batch.index], batch.valid, batch.abundance.to(dtype))
-    placed = model.place(branches, *slots_of_batch)
+    placed = model.place_samples(branches, *slots_of_batch)
     off_diagonal = ~torch.eye(6, dtype=torch.bool)
     tolerance = {"atol": 1e-6 if dtype is torch.float64 else 1e-5, "rtol": 1e-6}
     distances = model.unifrac(branches, placed, placed).double()
@@ -152,7 +152,7 @@ def test_a_real_tree_in_its_place_gives_the_real_figures(metric: Metric, dtype: 
 def test_equal_samples_are_at_distance_0_and_samples_without_anything_in_common_at_1(metric: Metric):
     model = tree(metric)
     branches = Branches(*(torch.tensor(part, dtype=torch.float64) for part in ([[1, 0], [0, 1]], [1, 1], [2, 3])))
-    placed = model.place(branches, *slots([{0: 1.0}, {0: 1.0}, {1: 1.0}]))
+    placed = model.place_samples(branches, *slots([{0: 1.0}, {0: 1.0}, {1: 1.0}]))
     found = model.unifrac(branches, placed, placed)
     assert found[0, 1].item() == pytest.approx(0.0, abs=1e-12)
     # nothing shared: (2 + 1) + (3 + 1) = 7 in units of length, 1 as a fraction
@@ -162,8 +162,8 @@ def test_equal_samples_are_at_distance_0_and_samples_without_anything_in_common_
 @pytest.mark.parametrize("metric", METRICS)
 def test_padding_has_no_part(metric: Metric):
     model, (index, valid, abundance) = tree(metric), slots(SAMPLES)
-    clean = model.place(by_hand(), index, valid, abundance)
-    junk = model.place(by_hand(), index.masked_fill(~valid, 2), valid, abundance.masked_fill(~valid, math.nan))
+    clean = model.place_samples(by_hand(), index, valid, abundance)
+    junk = model.place_samples(by_hand(), index.masked_fill(~valid, 2), valid, abundance.masked_fill(~valid, math.nan))
     assert torch.equal(junk.x, clean.x) and torch.equal(junk.tips, clean.tips)
 
 
@@ -178,7 +178,7 @@ def test_gradients_agree_with_differences(metric: Metric):
 
     def figures(members: Tensor, tips: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         branches = Branches(members, tips, lengths)
-        placed = model.place(branches, index, valid, abundance)
+        placed = model.place_samples(branches, index, valid, abundance)
         between = model.patristic(branches)[*torch.triu_indices(3, 3, 1)]
         return model.unifrac(branches, placed, placed)[one, two], between, model.faith_pd(branches, index, valid)
 
@@ -203,7 +203,7 @@ def test_a_fresh_head_has_finite_figures_and_gradients(metric: Metric):
     assert ((branches.members >= 0) & (branches.members <= 1)).all()
     assert (branches.tips >= 0).all() and (branches.lengths >= 0).all()
     index, valid, abundance = slots([*SAMPLES, SAMPLES[0]])
-    placed = model.place(branches, index, valid, abundance.float())
+    placed = model.place_samples(branches, index, valid, abundance.float())
     distances = model.unifrac(branches, placed, placed)
     (distances.sum() + model.patristic(branches).sum()).backward()
     assert distances.isfinite().all() and embeddings.grad.isfinite().all()
@@ -218,7 +218,7 @@ def test_calibrated_heads_start_at_the_mean_of_the_targets(metric: Metric, mean:
     embeddings = torch.randn(len(batch.asvs), 32)
     model.start_at_mean(embeddings, batch.index, batch.valid, batch.abundance, mean)
     branches = model(embeddings)
-    placed = model.place(branches, batch.index, batch.valid, batch.abundance)
+    placed = model.place_samples(branches, batch.index, batch.valid, batch.abundance)
     pairs = model.unifrac(branches, placed, placed)[*torch.triu_indices(6, 6, 1)]
     assert pairs.mean().item() == pytest.approx(mean, abs=0.01)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aam.models import layers as products
-from aam.models.layers import Drop, ProductAttention, keep, product_attention
+from aam.models.layers import Drop, ProductAttention, dropout_factors, product_attention
 
 ROWS, LENGTH, HEADS, WIDTH = 3, 7, 2, 4
 
@@ -48,7 +48,7 @@ def test_what_is_dropped_is_dropped_going_backward_too():
     torch.manual_seed(1)
     query, key, value = inputs.permute(2, 0, 3, 1, 4).unbind(0)
     weights = torch.softmax(query @ key.transpose(2, 3) / WIDTH**0.5, dim=-1)
-    kept = keep(weights.flatten(0, 1), 0.5).view(weights.shape)
+    kept = dropout_factors(weights.flatten(0, 1), 0.5).view(weights.shape)
     wanted = (weights * kept @ value).transpose(1, 2).flatten(2)
     for ours, theirs in zip(both(inputs, found), both(inputs, wanted), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
@@ -59,7 +59,7 @@ def test_rows_a_few_at_a_time_change_nothing(monkeypatch, masked: bool):
     inputs = packed(torch.float64)
     valid = (torch.arange(LENGTH) < torch.tensor([7, 3, 1])[:, None]) if masked else None
     whole = ProductAttention.apply(inputs, valid, 0.0)
-    monkeypatch.setattr(products, "SCORES", 2 * HEADS * LENGTH**2)  # two rows, then the third
+    monkeypatch.setattr(products, "SCORES_AT_ONCE", 2 * HEADS * LENGTH**2)  # two rows, then the third
     for ours, theirs in zip(both(inputs, product_attention(inputs, valid, 0.0)), both(inputs, whole), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
 
@@ -72,7 +72,7 @@ def test_no_rows_are_no_attention():
 def test_as_much_is_dropped_as_asked(dropout: float):
     """Of 400,000 entries; five deviations of a share are 5 sqrt(p (1 - p) / 100,000) in each of the four lanes."""
     torch.manual_seed(0)
-    kept = keep(torch.empty(4, 100_000), dropout)
+    kept = dropout_factors(torch.empty(4, 100_000), dropout)
     assert set(kept.unique().tolist()) == {0.0, torch.tensor(1.0 / (1.0 - dropout)).item()}
     lanes = (kept.flatten().view(-1, 4) == 0).double().mean(0)
     spread = 5 * (dropout * (1 - dropout) / 100_000) ** 0.5

@@ -11,7 +11,7 @@ import torch
 
 from aam.config import Covariate, FinetuneConfig, HeadConfig, NumericTarget, TargetConfig, TargetSchema, tiny
 from aam.models.finetune_model import FinetuneModel, TargetInputs
-from aam.models.target_head import SampleView, TargetHead, ordinal_log_probabilities, rising, sample_features
+from aam.models.target_head import SampleView, TargetHead, ordinal_log_probabilities, rising_quantiles, sample_features
 
 DIM = tiny().dim
 
@@ -40,7 +40,7 @@ def test_ordinal_probabilities_are_those_of_the_proportional_odds_model() -> Non
 
 
 def test_quantiles_never_cross() -> None:
-    assert (rising(torch.randn(50, 2, 5) * 10).diff(dim=-1) >= 0).all()
+    assert (rising_quantiles(torch.randn(50, 2, 5) * 10).diff(dim=-1) >= 0).all()
 
 
 def test_features_know_known_asvs_and_forget_order() -> None:

@@ -17,7 +17,7 @@ from aam.phylogeny import engines as blocks
 from aam.phylogeny import unifrac
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.tree import Tree, match_tips, parse_tree, read_tree
-from aam.phylogeny.unifrac import Community, Measure, community
+from aam.phylogeny.unifrac import Community, Measure, build_community
 
 METRICS = ["unweighted", "weighted", "weighted_normalized", "generalized"]
 
@@ -46,7 +46,7 @@ def samples() -> Community:
     counts = rng.poisson(rng.gamma(0.2, 5.0, size=(603, 40))).astype(np.int64)
     counts[:, 0] += counts.sum(axis=1) == 0
     counts[7] = counts[600]
-    return community(sparse.csr_array(counts), names, tree)
+    return build_community(sparse.csr_array(counts), names, tree)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def by_pairs(samples: Community, measure: Measure) -> np.ndarray:
     rows = [slice(*samples.counts.indptr[row : row + 2]) for row in range(samples.counts.shape[0])]
     leaves = [samples.counts.indices[row] for row in rows]
     branches = unifrac.branch_shares(samples.tree, leaves, [samples.counts.data[row] for row in rows])
-    return unifrac.distances(branches, measure)
+    return unifrac.unifrac_distances(branches, measure)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -101,7 +101,7 @@ def test_the_unifrac_package_agrees_on_real_studies(study: Callable[[str], Path]
     folder = study(name)
     tree, table = read_tree(folder / "tree.nwk"), read_table(folder / "table.biom")
     match = match_tips(table.asv_ids, table.sequences, tree, 0.0)
-    few = community(table.counts[:100], match.tips, tree)
+    few = build_community(table.counts[:100], match.tips, tree)
     for metric in METRICS:
         measure = Measure(metric, 0.5)
         theirs = full_matrix(few, measure, "unifrac", ignore)
@@ -129,7 +129,7 @@ def test_reads_of_asvs_that_share_a_tip_add_up(samples: Community, engine: str):
     whole = samples.counts[:30].toarray()
     cut = np.c_[whole[:, 2] // 3, whole[:, 2] - whole[:, 2] // 3, np.delete(whole, 2, axis=1)]
     names = [tips[2], tips[2], *tips[:2], *tips[3:]]
-    one, two = Community(samples.counts[:30], samples.tree), community(sparse.csr_array(cut), names, samples.tree)
+    one, two = Community(samples.counts[:30], samples.tree), build_community(sparse.csr_array(cut), names, samples.tree)
     measure = Measure("weighted", 0.5)
     wanted, found = (full_matrix(each, measure, engine, ignore) for each in (one, two))
     np.testing.assert_allclose(found, wanted, atol=1e-12, rtol=0)
@@ -138,7 +138,7 @@ def test_reads_of_asvs_that_share_a_tip_add_up(samples: Community, engine: str):
 
 def test_asvs_that_are_no_tips_are_refused_before_any_engine(samples: Community):
     with pytest.raises(TreeError, match="no tips: 1 of 2, e.g. 'absent'"):
-        community(samples.counts[:, :2], [samples.tree.tip_names[0], "absent"], samples.tree)
+        build_community(samples.counts[:, :2], [samples.tree.tip_names[0], "absent"], samples.tree)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("unifrac") is not None, reason="the unifrac package is installed")

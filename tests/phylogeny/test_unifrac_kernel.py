@@ -33,7 +33,7 @@ def branches_of(tree: Tree, samples: list[Sample]) -> BranchShares:
 
 
 def distances_of(tree: Tree, samples: list[Sample], measure: Measure) -> np.ndarray:
-    return kernel.distances(branches_of(tree, samples), measure)
+    return kernel.unifrac_distances(branches_of(tree, samples), measure)
 
 
 #            stem 0.5 -- x (1) -- a 1, b 2
@@ -106,7 +106,7 @@ def test_by_definition_on_any_tree(drawn: Node, data: st.DataObject):
     branches = branches_of(parse(drawn.newick() + ";"), samples)
     assert kernel.faith_pd(branches) == pytest.approx([faith_pd(drawn, sample) for sample in samples], abs=1e-9)
     for measure in MEASURES:
-        found = kernel.distances(branches, measure)
+        found = kernel.unifrac_distances(branches, measure)
         expected = [[unifrac(drawn, one, other, *measure) for other in samples] for one in samples]
         assert found == pytest.approx(np.array(expected), abs=1e-9)
         assert np.array_equal(found, found.T)
@@ -128,7 +128,7 @@ def test_by_scikit_bio_on_any_tree(drawn: Node, data: st.DataObject):
         ("weighted", "weighted_unifrac", {"normalized": False}),
     ):
         expected = beta_diversity(name, counts, **options, **extra).data
-        assert kernel.distances(branches, Measure(metric, 0.5)) == pytest.approx(expected, abs=1e-9)
+        assert kernel.unifrac_distances(branches, Measure(metric, 0.5)) == pytest.approx(expected, abs=1e-9)
     assert kernel.faith_pd(branches) == pytest.approx(
         alpha_diversity("faith_pd", counts, **options).to_numpy(), abs=1e-9
     )
@@ -153,8 +153,8 @@ def test_what_must_not_matter(drawn: Node, data: st.DataObject):
     for what, branches in variants.items():
         assert kernel.faith_pd(branches) == pytest.approx(kernel.faith_pd(plain), abs=1e-12), what
         for measure in MEASURES:
-            expected = kernel.distances(plain, measure)
-            assert kernel.distances(branches, measure) == pytest.approx(expected, abs=1e-12), (what, measure)
+            expected = kernel.unifrac_distances(plain, measure)
+            assert kernel.unifrac_distances(branches, measure) == pytest.approx(expected, abs=1e-12), (what, measure)
 
 
 def test_a_leaf_named_twice_counts_with_both_numbers():

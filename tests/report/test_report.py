@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aam.report.page import picture, report_html
+from aam.report.page import picture_part, report_html
 from aam.report.parts import nucleotide_part, unifrac_part
 from aam.report.record import RunRecord
 
@@ -49,7 +49,7 @@ RUN = RunRecord(
     [("train", "sample", 640, 3)],
     {"train: loss is NaN": [f"s{number}" for number in range(9)]},
 )  # fmt: skip
-PARTS = [unifrac_part(METRICS), nucleotide_part(METRICS), picture("Curves", png(40, 20), "what was learned")]
+PARTS = [unifrac_part(METRICS), nucleotide_part(METRICS), picture_part("Curves", png(40, 20), "what was learned")]
 PAGE = report_html(RUN, PARTS, ["Ordinations: no data"])
 
 

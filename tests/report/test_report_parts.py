@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from aam.evaluation.audit import Audit, Signal
-from aam.report.page import Part, section
+from aam.report.page import Part, render_section
 from aam.report.parts import audit_part, baseline_part, driver_part, fold_part, target_part
 
 
 def cells(part: Part) -> list[list[str]]:
     """The rows of all tables, as the page has them."""
-    rows = [row.split("</tr>")[0] for row in section(part).split("<tr>")[1:]]
+    rows = [row.split("</tr>")[0] for row in render_section(part).split("<tr>")[1:]]
     return [[cell.split("</t")[0] for cell in row.replace("<th>", "<td>").split("<td>")[1:]] for row in rows]
 
 
@@ -63,11 +63,11 @@ def test_baselines_beside_the_model():
 def test_folds_and_leading_asvs():
     rows = [{"fold": "1", "samples": 1200, "mae": 2.0}, {"fold": "s<7", "samples": 3, "mae": 3.0}]
     assert cells(fold_part(rows))[1:] == [["1", "1,200", "2.000"], ["s&lt;7", "3", "3.000"]]
-    assert section(fold_part([])) == ""
+    assert render_section(fold_part([])) == ""
     frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
-    html = section(driver_part(frame, "log-odds of '6'"))
+    html = render_section(driver_part(frame, "log-odds of '6'"))
     assert f"<td>{('ACGT' * 8)[:29]}…</td>" in html and "The leading 20 of 30 ASVs; explained: log-odds of" in html
-    assert "<p>All ASVs. Attribution: how far" in section(driver_part(frame.head(3), ""))
+    assert "<p>All ASVs. Attribution: how far" in render_section(driver_part(frame.head(3), ""))
 
 
 def test_the_audit_in_words():
@@ -77,7 +77,9 @@ def test_the_audit_in_words():
         ["plate (batch)", "100", "4", "0.800", "0.250", "0.250 to 0.310", "yes"],
         ["age", "90", "numbers", "-0.100", "0.000", "-0.200 to 0.000", "no"],
     ]
-    assert "Not audited: barcode (100 different values)." in section(part) and "100 held-out samples" in section(part)
+    assert "Not audited: barcode (100 different values)." in render_section(
+        part
+    ) and "100 held-out samples" in render_section(part)
 
 
 def test_fractions_of_drivers_have_three_digits_and_no_difference_is_below_zero():

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from aam.evaluation.calibration import reliability
+from aam.evaluation.calibration import reliability_bins
 from aam.report.figures import HELD_OUT, TRAIN
 from aam.report.target_figures import draw_residuals, plot_classes, plot_numbers
 
@@ -67,7 +67,7 @@ def test_any_name_can_be_a_class():
 
 def test_reliability_by_hand():
     chance = np.array([[0.62, 0.38], [0.38, 0.62], [0.66, 0.34], [0.95, 0.05]])
-    found = reliability(chance, np.array([0, 0, 0, 0]))
+    found = reliability_bins(chance, np.array([0, 0, 0, 0]))
     # 0.62, 0.62 and 0.66 share a bin, two of the three are right; 0.95 stands alone
     np.testing.assert_allclose(found, [[1.9 / 3, 2 / 3, 3], [0.95, 1.0, 1]])
 

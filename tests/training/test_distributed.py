@@ -17,7 +17,7 @@ from aam.config import LossConfig, OptimConfig, PretrainConfig, from_options
 from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel
-from aam.training.distributed import check_together, different_noise, distribute
+from aam.training.distributed import distribute, draw_differently, refuse_unshareable_options
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective, model_inputs
 from aam.training.optim import build_optimizer
@@ -84,7 +84,11 @@ def one_rank(folder: str) -> None:
         name = f"{world.size}-{world.rank}"
         for dtype in TOLERANCES:
             np.savez(f"{folder}/{dtype}-{name}.npz", **trained(world, dtype))
-        together = [world.of_first([world.rank + 0.5, 7.0]), world.anywhere(world.rank == 1), world.anywhere(False)]
+        together = [
+            world.broadcast_first([world.rank + 0.5, 7.0]),
+            world.any_rank(world.rank == 1),
+            world.any_rank(False),
+        ]
         assert together == [[0.5, 7.0], True, False]
         learner, inputs = learner_of(), model_inputs(batches()[0])
         distribute(learner, world)
@@ -98,7 +102,7 @@ def one_rank(folder: str) -> None:
         if not world.first:
             with learner.ranks.apart(learner) as alone:  # the first rank does not take part
                 alone.model(inputs)
-        with different_noise(world, torch.device("cpu")):
+        with draw_differently(world, torch.device("cpu")):
             noise = torch.rand(4)
         np.savez(f"{folder}/noise-{name}.npz", noise=noise.numpy(), after=torch.rand(4).numpy())
 
@@ -165,9 +169,9 @@ def test_shares_cover_all_rows_and_differ_by_one_at_most():
 )
 def test_what_several_processes_cannot_follow_is_refused(options: dict[str, object], text: str):
     config = from_options(PretrainConfig, options)
-    check_together(config, World())
+    refuse_unshareable_options(config, World())
     with pytest.raises(ConfigError, match=text):
-        check_together(config, World(1, 2))
+        refuse_unshareable_options(config, World(1, 2))
 
 
 def test_alone_nothing_is_changed():

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from aam.config import LossConfig, OptimConfig
 from aam.models import chunks
 from aam.models.pretrain_model import PretrainModel
-from aam.training.finetune import objective_of
+from aam.training.finetune import build_objective
 from aam.training.losses import TargetScale
 from aam.training.objective import PretrainObjective
 from aam.training.optim import ORTHOGONAL, build_optimizer, loss_scaler
@@ -88,7 +88,7 @@ def test_a_step_of_fine_tuning_stays_on_its_device_unread(options: dict[str, Any
     config, learner, batches, _ = built(**options)
     model = learner.model.to(FAR)
     model.identity = model.identity.to(FAR)  # a table is opened on the device, which this one cannot
-    learner = dataclasses.replace(learner, device=FAR, objective=objective_of(config, batches, FAR))
+    learner = dataclasses.replace(learner, device=FAR, objective=build_objective(config, batches, FAR))
     with OneDevice():
         _, terms = add_gradients(learner, batches[0], 1)
     assert terms.device == FAR

@@ -15,7 +15,7 @@ from spoilt_runs import BAD, GENEROUS, ROW, NewRun, close, finite, infinite_coun
 
 from aam.errors import Interrupted, NonFiniteError
 from aam.health.ledger import Ledger
-from aam.training.faults import TRAINING
+from aam.training.faults import TRAINING_STAGE
 from aam.training.guard import SKIPPED
 from aam.training.loop import Run, train
 from aam.training.sinks import JsonlSink
@@ -38,9 +38,9 @@ def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRu
     assert accounts == {
         ("table", "sample"): (190, 188, 2),
         ("table", "asv"): (310, 310, 0),
-        (TRAINING, "sample"): (150, 149, 1),
+        (TRAINING_STAGE, "sample"): (150, 149, 1),
     }
-    (loss,) = (loss for loss in ledger.losses if loss.stage == TRAINING)
+    (loss,) = (loss for loss in ledger.losses if loss.stage == TRAINING_STAGE)
     assert loss.id == sample and loss.facts["step"] == 4 and loss.facts["cause"] == "input" and not loss.planned
     assert "1 intervention in 40 steps (1 skipped step)" in run.health.line(40) and "149 kept + 1" in run.health.line(
         40
@@ -91,7 +91,7 @@ def test_without_a_culprit_the_batch_is_left_out(new_run: NewRun):
     assert run.health.skipped == {BAD} and state.batches == 7 and state.step == 6
     stage = {row.stage: row for row in run.health.ledger.accounts()}["step 4"]
     assert (stage.entered, stage.kept) == (len(seen[0].sample_ids), 0)
-    assert run.health.ledger.lost("sample", TRAINING) == set()
+    assert run.health.ledger.lost("sample", TRAINING_STAGE) == set()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_noticed_late_but_never_applied(new_run: NewRun):
     seen = spoil(run, infinite_count, at=1)
     train(run, state, StopRequest())
     assert finite(run) and "noticed: 2 updates later" in text_of(run, 2)
-    assert run.health.ledger.lost("sample", TRAINING) == {seen[0].sample_ids[ROW]}
+    assert run.health.ledger.lost("sample", TRAINING_STAGE) == {seen[0].sample_ids[ROW]}
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -138,7 +138,7 @@ def test_steps_that_are_unread_are_read_before_a_checkpoint_takes_them(new_run: 
             train(run, state, stop)
         run, state = new_run("run", max_steps=3, watch_every=9, on_fault="skip", resume=True, **GENEROUS)
     train(run, state, stop if not interrupted else StopRequest())
-    assert run.health.ledger.lost("sample", TRAINING) == {seen[0].sample_ids[ROW]} and finite(run)
+    assert run.health.ledger.lost("sample", TRAINING_STAGE) == {seen[0].sample_ids[ROW]} and finite(run)
     assert run.health.interventions.counts == {"skipped step": 1}
     alone, at = new_run("alone", max_steps=3, on_fault="skip", **GENEROUS)
     spoil(alone, infinite_count, at=1)

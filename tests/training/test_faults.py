@@ -16,7 +16,7 @@ from torch import nn
 from aam.checkpoint import load_checkpoint, save_checkpoint
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
-from aam.training.faults import TRAINING
+from aam.training.faults import TRAINING_STAGE
 from aam.training.guard import HALVED
 from aam.training.loop import train
 from aam.training.sinks import JsonlSink
@@ -61,7 +61,7 @@ def test_a_sample_that_overflows_half_precision_alone(new_run: NewRun):
     text, sample = text_of(run, 1), seen[0].sample_ids[ROW]
     assert text.startswith(f"verdict: precision ({sample})") and "fp32: survives" in text
     assert "module: sample_encoder.abundance.0" in text and f"ASV {run.health.names.ids[0][:4]}" in text
-    assert run.health.ledger.lost("sample", TRAINING) == {sample}
+    assert run.health.ledger.lost("sample", TRAINING_STAGE) == {sample}
 
 
 def test_a_loss_scale_that_is_too_large_is_no_fault(new_run: NewRun):

@@ -15,10 +15,10 @@ from spoilt_runs import BAD, GENEROUS, infinite_count, spoil
 from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import open_corpus
 from aam.errors import NonFiniteError
-from aam.health.stats import whole
+from aam.health.stats import gather_tensor
 from aam.training.bundles import fingerprint
 from aam.training.distributed import distribute_run
-from aam.training.faults import FAULTS, TRAINING
+from aam.training.faults import FAULTS, TRAINING_STAGE
 from aam.training.loop import train
 from aam.training.run import build_run
 from aam.training.state import StopRequest
@@ -51,12 +51,12 @@ def outcome(world: World, folder: Path, options: dict[str, Any]) -> dict[str, An
         train(run, state, StopRequest())
     except NonFiniteError as error:
         said = str(error).partition(", see ")[0]
-    weights = {name: whole(tensor) for name, tensor in run.learner.model.state_dict().items()}
+    weights = {name: gather_tensor(tensor) for name, tensor in run.learner.model.state_dict().items()}
     return {
         "step": state.step,
         "batches": state.batches,
         "said": said,
-        "lost": sorted(run.health.ledger.lost("sample", TRAINING)),
+        "lost": sorted(run.health.ledger.lost("sample", TRAINING_STAGE)),
         "done": run.health.interventions.counts,
         "weights": fingerprint(weights),
         "random": torch.get_rng_state().sum().item(),

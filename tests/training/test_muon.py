@@ -10,10 +10,18 @@ from generated_samples import tiny_model
 from torch import Tensor, nn
 
 from aam.config import OptimConfig
-from aam.models.devices import products_in
+from aam.models.devices import set_product_precision
 from aam.models.layers import Transformer
 from aam.models.pretrain_model import PretrainModel
-from aam.training.optim import LARGEST, ORTHOGONAL, SCALE, MuonAdamW, build_optimizer, newton_schulz, set_learning_rate
+from aam.training.optim import (
+    MAX_SINGULAR_VALUE,
+    MUON_RATE,
+    ORTHOGONAL,
+    MuonAdamW,
+    build_optimizer,
+    newton_schulz,
+    set_learning_rate,
+)
 
 
 def learner(**options) -> tuple[nn.Module, MuonAdamW]:
@@ -49,11 +57,11 @@ def test_matrices_together_are_each_alone_and_0_stays_0():
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_changes_an_update_by_hundredths_and_bounds_it_alike(precision: str):
     matrices = torch.stack([torch.randn(64, 96, generator=torch.Generator().manual_seed(seed)) for seed in range(3)])
-    with products_in(precision, matrices.device):
+    with set_product_precision(precision, matrices.device):
         rounded = newton_schulz(matrices)
     for exact, found in zip(newton_schulz(matrices), rounded, strict=True):
         assert 1e-5 < float((found - exact).norm() / exact.norm()) < 0.05
-        assert torch.linalg.svdvals(found.float())[0] < LARGEST
+        assert torch.linalg.svdvals(found.float())[0] < MAX_SINGULAR_VALUE
 
 
 def test_only_linear_layers_of_blocks_are_orthogonal_and_nothing_is_lost():
@@ -64,7 +72,7 @@ def test_only_linear_layers_of_blocks_are_orthogonal_and_nothing_is_lost():
     found = {name for group in optimizer.param_groups if group[ORTHOGONAL] for name in group["names"]}
     layers = ("attention.project.weight", "attention.merge.weight", "feed.0.weight", "feed.2.weight")
     assert found == {name for name in names if ".blocks." in name and name.endswith(layers)} != set()
-    assert {group["scale"] for group in optimizer.param_groups if group[ORTHOGONAL]} == {SCALE}
+    assert {group["scale"] for group in optimizer.param_groups if group[ORTHOGONAL]} == {MUON_RATE}
     plain = build_optimizer(model, OptimConfig(optimizer="adamw"))
     assert not any(group[ORTHOGONAL] for group in plain.param_groups)
 
@@ -89,7 +97,7 @@ def test_updates_are_those_of_torch():
     decays = {name: group["weight_decay"] for group in optimizer.param_groups for name in group["names"]}
     others = [{"params": [p], "weight_decay": decays[name]} for name, p in named.items() if any(p is r for r in rest)]
     references = [
-        torch.optim.Muon(muon, lr=1e-3 * SCALE, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(muon, lr=1e-3 * MUON_RATE, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98)),
     ]
     start = {name: parameter.detach().clone() for name, parameter in ours.named_parameters()}
@@ -151,7 +159,7 @@ def test_no_weight_moves_further_than_the_optimiser_says(kind):
     allowed = 0.0
     for _ in range(20):
         gradients(model, 0)
-        allowed += optimizer.reach()
+        allowed += optimizer.largest_move()
         optimizer.step()
     moved = max(float((parameter - start[name]).detach().abs().max()) for name, parameter in model.named_parameters())
     assert 0.2 * allowed < moved <= 1.001 * allowed

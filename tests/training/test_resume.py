@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
 from aam.training.loop import Run, train
-from aam.training.manifest import resumed_pretraining
+from aam.training.manifest import resume_config
 from aam.training.state import StopRequest, TrainState
 
 NewRun = Callable[..., tuple[Run, TrainState]]
@@ -84,7 +84,7 @@ def test_a_finished_run_stays_finished_and_goes_on_with_a_larger_budget(new_run:
     trained(*new_run("run", max_steps=3))
     assert trained(*new_run("run", max_steps=3, resume=True)) == []
     folder = tmp_path / "run"
-    config = resumed_pretraining({"output_dir": folder, "resume": True, "max_steps": 5})
+    config = resume_config({"output_dir": folder, "resume": True, "max_steps": 5})
     assert config.run.max_steps == 5 and config.model.dropout == 0.2 and config.data.example
     run, state = new_run("run", max_steps=5, resume=True)
     assert len(trained(run, state)) == 2 and state.step == 5
@@ -126,7 +126,7 @@ def test_a_held_out_loss_that_is_no_number_ends_the_run_by_name(new_run: NewRun,
 def test_what_would_make_it_another_run_is_refused(new_run: NewRun, tmp_path: Path, changed: dict, text: str):
     trained(*new_run("run", max_steps=1))
     with pytest.raises(ConfigError, match=text):
-        resumed_pretraining({"output_dir": tmp_path / "run", "resume": True} | changed)
+        resume_config({"output_dir": tmp_path / "run", "resume": True} | changed)
 
 
 def test_a_checkpoint_of_another_model_is_refused(new_run: NewRun):
@@ -139,4 +139,4 @@ def test_a_cross_validated_run_of_the_other_command_is_refused_by_name(tmp_path:
     (tmp_path / "fold-1" / "last").mkdir(parents=True)
     (tmp_path / "manifest.json").write_text('{"config": {"target": {}}}')
     with pytest.raises(CheckpointError, match=r"not a run of `aam pretrain` \(unknown key 'target'"):
-        resumed_pretraining({"output_dir": tmp_path, "resume": True})
+        resume_config({"output_dir": tmp_path, "resume": True})

@@ -76,7 +76,7 @@ def test_drivers_are_a_table_and_the_check_by_deletion(inputs: Inputs, notes, fi
     assert found.table["rank"].tolist() == [1, 2, 3, 4] and found.table["share"].is_monotonic_decreasing
     assert found.table["samples"].to_dict() == {"AAAA": 2, "CCCC": 2, "GGGG": 2, "TTTT": 1}
     assert found.table["tree_position"].sort_values().index.tolist() == ["AAAA", "CCCC", "GGGG", "TTTT"]
-    assert found.explanation.deletion_figures()["1"]["samples"] == 3
+    assert found.explanation.deletion_table()["1"]["samples"] == 3
     assert explain(inputs, ExplainConfig(), notes).tree_position is None
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aam.cli.terminal import TERMINAL
-from aam.models.devices import gain_of_bf16
+from aam.models.devices import measure_bf16_gain
 from aam.workflows.notes import precision_advice, say_precision_advice
 
 
@@ -25,6 +25,6 @@ def test_who_has_chosen_is_left_alone(precision, capsys):
 
 def test_fp32_is_told_what_was_measured(capsys):
     """Twice as fast or half as fast: by the hardware, but never off by a factor of a hundred."""
-    assert 0.01 < gain_of_bf16(torch.device("cpu")) < 100
+    assert 0.01 < measure_bf16_gain(torch.device("cpu")) < 100
     say_precision_advice("fp32", torch.device("cpu"), TERMINAL)
     assert capsys.readouterr().err.count("\n") <= 1
