@@ -18,24 +18,33 @@ import click
 from aam import __version__
 from aam.errors import FAILED, REFUSED, error_text, expected_error
 
-COMMANDS = {
-    "prepare": "Join feature tables and trees into a corpus on disk, for fast and large pretraining.",
-    "pretrain": "Pretrain an encoder on a feature table and a tree, without labels.",
-    "train": "Train a model of a metadata column, from a pretrained encoder or from scratch.",
-    "predict": "Predict the target of a model of `aam train` for the samples of a table.",
-    "baseline": "Score random forest, linear models and nearest neighbours on the same folds.",
-    "preflight": "Check that a pretraining can learn, before it starts.",
-    "precision": "Find where a model leaves the range of half precision, and what would help.",
-    "replay": "Repeat one training step of a run bit for bit, and find its fault.",
-    "ledger": "Show which samples and ASVs a run lost, or compare two runs.",
-    "embed": "Write embeddings of the samples or ASVs of a table.",
-    "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
-    "explain": "Find the ASVs that drive sample embeddings or predictions.",
-    "export": "Write an encoder as a PyTorch program that runs without this package.",
-    "report": "Write the results of a run as one HTML file.",
-    "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
+COMMAND_GROUPS = {
+    "Start": {
+        "pretrain": "Pretrain an encoder on a feature table and a tree, without labels.",
+        "train": "Train a model of a metadata column, from a pretrained encoder or from scratch.",
+        "prepare": "Join feature tables and trees into a corpus on disk, for fast and large pretraining.",
+        "preflight": "Check that a pretraining can learn, before it starts.",
+    },
+    "Use a model": {
+        "embed": "Write embeddings of the samples or ASVs of a table.",
+        "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
+        "predict": "Predict the target of a model of `aam train` for the samples of a table.",
+        "explain": "Find the ASVs that drive sample embeddings or predictions.",
+        "export": "Write an encoder as a PyTorch program that runs without this package.",
+    },
+    "Compare": {
+        "baseline": "Score random forest, linear models and nearest neighbours on the same folds.",
+        "report": "Write the results of a run as one HTML file.",
+        "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
+    },
+    "Look into a run": {
+        "ledger": "Show which samples and ASVs a run lost, or compare two runs.",
+        "replay": "Repeat one training step of a run bit for bit, and find its fault.",
+        "precision": "Find where a model leaves the range of half precision, and what would help.",
+    },
 }
-"""Name of each command, which is the name of its module, and its line in `aam --help`."""
+"""Heading -> name of each command, which is the name of its module, and its line in `aam --help`."""
+COMMANDS = {name: text for commands in COMMAND_GROUPS.values() for name, text in commands.items()}
 
 INTERRUPTED = 130
 """Exit code of Ctrl-C with nothing to go on from."""
@@ -66,8 +75,9 @@ class LazyGroup(click.Group):
         return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for heading, commands in COMMAND_GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(commands.items()))
 
 
 def refuse_repeated_paths(command: click.Command, ctx: click.Context, arguments: Sequence[str]) -> None:

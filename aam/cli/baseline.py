@@ -23,7 +23,11 @@ WITH_MODEL = ("tree", "max_missing")
 """Those that may be given beside --model."""
 
 
-@click.command("baseline", cls=HeadedCommand)
+COMMON = ("table", "metadata", "target", "task", "group_column", "sequences", "tree", "example", "folds")
+"""Options that `--help` lists."""
+
+
+@click.command("baseline", cls=HeadedCommand, common=COMMON)
 @add_options(fields_of(DataConfig, INPUT_OPTIONS), "Data")
 @add_options(fields_of(TargetConfig, TARGET_OPTIONS), "Target")
 @add_options(fields_of(FoldConfig, FOLD_OPTIONS) | fields_of(RunConfig, ("seed",)), "Folds")

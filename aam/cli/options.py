@@ -32,12 +32,46 @@ class Headed(click.Option):
 
 
 class HeadedCommand(click.Command):
-    """A command whose help groups the options by heading; those without heading come first."""
+    """A command with many options: `--help` lists those in `common`, `--help-all` all, by heading.
+
+    Options without a heading are always listed, and come first.
+    """
+
+    def __init__(self, *arguments: Any, common: Collection[str] = (), **attributes: Any):
+        super().__init__(*arguments, **attributes)
+        self.common = frozenset(common)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), HELP_ALL]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        hidden = 0
         for heading, options in group_by_heading(self, ctx).items():
-            with formatter.section(heading):
-                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+            listed = [each for each in options if self.is_listed(each, ctx)]
+            hidden += len(options) - len(listed)
+            if listed:
+                with formatter.section(heading):
+                    formatter.write_dl([record for option in listed if (record := option.get_help_record(ctx))])
+        if hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"{hidden} more options: {ctx.command_path} --help-all")
+
+    def is_listed(self, option: click.Option, ctx: click.Context) -> bool:
+        """Whether the help that was asked for lists an option."""
+        return ctx.meta.get(HELP_ALL.name, False) or not isinstance(option, Headed) or option.name in self.common
+
+
+def show_all_help(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+    """Print the help with every option, and exit, where the option is given."""
+    if given:
+        ctx.meta[HELP_ALL.name] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+HELP_ALL = click.Option(
+    ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show_all_help, help="Show every option."
+)
 
 
 def group_by_heading(command: click.Command, ctx: click.Context) -> dict[str, list[click.Option]]:

@@ -11,8 +11,11 @@ from aam.cli.options import PATH, TRAINING_ONLY, HeadedCommand, config_options, 
 from aam.cli.terminal import TERMINAL
 from aam.config import PretrainConfig
 
+COMMON = ("table", "tree", "sequences", "example", "token_limit", "preset", "pretrained")
+"""Options that `--help` lists."""
 
-@click.command("precision", cls=HeadedCommand)
+
+@click.command("precision", cls=HeadedCommand, common=COMMON)
 @click.argument("run", required=False, type=PATH)
 @config_options(PretrainConfig, without=(*TRAINING_ONLY, "precision", "compile"))
 @click.option(

@@ -10,8 +10,11 @@ import click
 from aam.cli.options import TRAINING_ONLY, HeadedCommand, config_options, option_values
 from aam.config import PretrainConfig, from_options
 
+COMMON = ("table", "tree", "sequences", "example", "token_limit", "preset", "pretrained")
+"""Options that `--help` lists."""
 
-@click.command("preflight", cls=HeadedCommand)
+
+@click.command("preflight", cls=HeadedCommand, common=COMMON)
 @config_options(PretrainConfig, without=TRAINING_ONLY)
 @click.option(
     "--seconds", type=float, default=60.0, show_default=True, help="Time limit of all checks together, in seconds."

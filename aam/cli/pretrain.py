@@ -11,8 +11,14 @@ from aam.cli.options import HeadedCommand, config_options, option_values
 from aam.cli.terminal import TERMINAL
 from aam.config import PretrainConfig, with_absolute_paths
 
+COMMON = (
+    *("table", "tree", "sequences", "example", "token_limit", "rarefy_depth", "preset", "pretrained"),
+    *("output_dir", "max_minutes", "resume", "dry_run"),
+)
+"""Options that `--help` lists."""
 
-@click.command("pretrain", cls=HeadedCommand)
+
+@click.command("pretrain", cls=HeadedCommand, common=COMMON)
 @config_options(PretrainConfig)
 def command(config_file: Path | None, **options: Any) -> None:
     """Pretrain an encoder of ASVs and samples on a feature table and a phylogeny.

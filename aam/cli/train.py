@@ -17,7 +17,14 @@ UNIFRAC_OPTIONS = (
 """Options that matter only where UniFrac is learned."""
 
 
-@click.command("train", cls=HeadedCommand)
+COMMON = (
+    *("table", "metadata", "target", "task", "group_column", "sequences", "example", "pretrained", "freeze", "folds"),
+    *("output_dir", "max_minutes", "resume", "dry_run"),
+)
+"""Options that `--help` lists."""
+
+
+@click.command("train", cls=HeadedCommand, common=COMMON)
 @config_options(FinetuneConfig, without=UNIFRAC_OPTIONS)
 def command(config_file: Path | None, **values: Any) -> None:
     """Train a model that predicts a metadata column, and score it on held-out samples.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from aam import cli
+from aam.cli.options import Headed, HeadedCommand
 from aam.errors import ConfigError, EmptySampleError, Interrupted, NonFiniteError
 
 
@@ -80,7 +82,7 @@ def test_options_other_than_files_may_be_repeated_and_some_files_too(capsys: pyt
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]):
     assert cli.main([]) == 0
-    assert "Commands:" in capsys.readouterr().out
+    assert "\nStart:\n  pretrain " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -140,8 +142,33 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
 
 
 def test_the_many_options_of_a_run_stand_under_headings(capsys: pytest.CaptureFixture[str]):
-    assert cli.main(["train", "--help"]) == 0
+    assert cli.main(["train", "--help-all"]) == 0
     printed = capsys.readouterr().out
     headings = [line.removesuffix(":") for line in printed.splitlines() if line.endswith(":") and line[0] != " "]
     assert headings == ["Options", "Data", "Target", "Head", "Encoder", "Optimiser", "Folds", "Run", "Health"]
     assert printed.index("\nOptimiser:") < printed.index("  --encoder-rate ") < printed.index("\nFolds:")
+
+
+@pytest.mark.parametrize("name", ["pretrain", "train", "baseline", "preflight", "precision"])
+def test_help_lists_about_a_dozen_options_and_names_the_way_to_all(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = cli.group.get_command(click.Context(cli.group), name)
+    assert command is not None
+    every = {option.opts[0] for option in command.params if isinstance(option, click.Option)}
+
+    def listed(option: str) -> set[str]:
+        assert cli.main([name, option]) == 0
+        text = capsys.readouterr().out
+        assert (f"more options: aam {name} --help-all" in text) == (option == "--help")
+        return set(re.findall(r"^  (?:-[a-z], )?(--[a-z-]+)", text, re.MULTILINE)) & every
+
+    assert 7 <= len(listed("--help")) <= 16
+    assert len(listed("--help-all")) >= len(every) - 1  # but -o/--output, which stands behind its short form
+
+
+def test_common_options_exist_and_have_a_heading() -> None:
+    for name in ("pretrain", "train", "baseline", "preflight", "precision"):
+        command = cli.group.get_command(click.Context(cli.group), name)
+        assert isinstance(command, HeadedCommand)
+        assert command.common <= {option.name for option in command.params if isinstance(option, Headed)}
