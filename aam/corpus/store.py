@@ -1,8 +1,8 @@
 """A folder of arrays and their manifest, which grows part by part and is opened as maps once it is complete.
 
-While an array grows, its header says that it is empty; numpy leaves room in it for a larger number, so the length is
-written into the same bytes at the end. The manifest is replaced whole after each part and records the length of every
-array, to which each is cut when writing resumes after an interruption.
+While an array grows, its header gives length 0. At the end the final length is written into the same bytes; numpy
+leaves room for it. After each part the manifest, which records the length of every array, is replaced atomically. When
+writing resumes after an interruption, each array is cut to the recorded length.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest, whole or not at all."""
+    """Replace the manifest atomically."""
     write_json(folder / MANIFEST, manifest)
 
 

@@ -2,8 +2,8 @@
 
 The folder of a cache has a sub-folder for each ASV encoder, named by the hash of its weights and, where it is not fp32,
 the precision of its products. It holds parts in safetensors: `keys` uint8 [n, 16], hashes of the tokens, and
-`embeddings` float32 [n, D]. A part is written atomically as soon as it is full, so an interrupted run goes on where it
-was. Several processes may write, since a part is named by the hash of its keys.
+`embeddings` float32 [n, D]. A part is written atomically as soon as it is full, so an interrupted run loses
+at most one part. Several processes may write, since a part is named by the hash of its keys.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def encode_asvs(
     progress: Progress = no_progress,
     precision: Precision = "fp32",
 ) -> EncodedASVs:
-    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; what `store` holds is not encoded again.
+    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; those in `store` are not encoded again.
 
     In bfloat16 embeddings differ by about 0.5 % of their size, and the distances between them by 0.1 %.
     """

@@ -48,7 +48,7 @@ class Predictions:
 
 
 def embed_asvs(model: PretrainModel, tokens: NDArray[np.uint8]) -> Tensor:
-    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], that a head may be trained on."""
+    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], on which a head can be trained."""
     return encode_asvs(model, tokens, np.arange(len(tokens))).embeddings.clone()
 
 
@@ -91,7 +91,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
 
 
 def decode(raw: NDArray[np.float64], config: FinetuneConfig) -> NDArray[np.float64]:
-    """Raw outputs of one model [R, N, O, Q] in target units, or as log-probabilities."""
+    """Convert raw outputs of one model [R, N, O, Q] to target units or log-probabilities."""
     if config.target.task not in NUMERIC_TASKS:
         return log_softmax(raw, axis=-1)
     targets = [unscale_values(raw[:, :, place], target) for place, target in enumerate(config.schema.numbers)]
@@ -99,7 +99,7 @@ def decode(raw: NDArray[np.float64], config: FinetuneConfig) -> NDArray[np.float
 
 
 def average(repeats: Sequence[NDArray[np.float64]], config: FinetuneConfig) -> Predictions:
-    """Join decoded outputs [R, N, O, Q] of one or more models: means of numbers; of log-probabilities, normalised."""
+    """Average decoded outputs [R, N, O, Q] of one or more models: numbers, or log-probabilities (normalised)."""
     joined = np.concatenate(list(repeats))
     values = joined.mean(axis=0)
     if config.target.task in NUMERIC_TASKS:
@@ -116,7 +116,7 @@ def probabilities(values: NDArray[np.float64], temperature: float = 1.0) -> NDAr
 
 
 def refuse_clashes(target: TargetConfig, classes: Sequence[str]) -> None:
-    """Raise ConfigError where two columns of the predictions would have the same name: one of them would be lost."""
+    """Raise ConfigError if two columns of the predictions would have the same name."""
     endings = ["", TRUE, "_sd"]
     if target.task in NUMERIC_TASKS:
         endings += ["_lower", "_upper", *(f"_q{q:g}" for q in target.quantiles if target.task == "quantiles")]
@@ -178,7 +178,7 @@ def class_table(
 def score_targets(
     table: pd.DataFrame, true: pd.DataFrame, config: FinetuneConfig, groups: Sequence[Hashable] | None
 ) -> dict[str, dict[str, Estimate]]:
-    """Figures of each target: predictions against `true` (columns named as the targets, missing left out)."""
+    """Metrics of each target: predictions against `true` (columns named as the targets; missing values ignored)."""
     metrics = metrics_of(config.target.task)
     figures = {}
     for name in config.target.target:
@@ -218,7 +218,7 @@ def score_probabilities(
 
 
 def flatten_metrics(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
-    """Figures for metrics.json: `mae`, `mae_low`, `mae_high`; with several targets each after the target's name."""
+    """Metrics by key for metrics.json: `mae`, `mae_low`, `mae_high`; of several targets, prefixed with the name."""
     found: dict[str, float] = {}
     for target, estimates in figures.items():
         before = metric_prefix(target, len(figures))
@@ -228,5 +228,5 @@ def flatten_metrics(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]
 
 
 def metric_prefix(target: str, count: int) -> str:
-    """Prefix of the figures of a target in metrics.json, where there are `count` targets."""
+    """Prefix of the metrics of a target in metrics.json; empty if `count`, the number of targets, is 1."""
     return f"{target}_" if count > 1 else ""

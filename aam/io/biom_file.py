@@ -1,7 +1,7 @@
 """BIOM files: HDF5 (version 2.1) and JSON (version 1).
 
-HDF5 arrays go from h5py straight to scipy after the pre-flight: `biom` would build a second copy with fixed-width ids,
-and it trusts what it reads (an index out of range ends the process). JSON cells are checked before they become a
+HDF5 arrays are checked and passed from h5py to scipy. `biom` is not used: it would build a second copy with fixed-width
+ids, and an index out of range would crash the process. JSON cells are checked before they become a
 matrix, since `biom` sums a cell that is given twice and counts negative positions from the end.
 """
 

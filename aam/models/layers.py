@@ -1,4 +1,4 @@
-"""Transformer blocks over packed or masked rows, the one place that calls attention; and rows of a table by number."""
+"""Transformer blocks over packed or masked rows, attention, dropout, and a deterministic table lookup."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Drop(nn.Dropout):
 
 
 def dropout_factors(like: Tensor, dropout: float) -> Tensor:
-    """What dropout multiplies a tensor with, 0 with a probability (to 1/65536) of `dropout`, else 1 / (1 - dropout)."""
+    """Factors of dropout: 0 with probability `dropout` (to 1/65536), else 1 / (1 - dropout)."""
     numbers, each = like.numel(), 64 // DROPOUT_BITS
     bits = torch.empty(-(-numbers // each), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:numbers]
     kept = bits.ge_(round(2**DROPOUT_BITS * dropout) - 2 ** (DROPOUT_BITS - 1)).to(like.dtype)
@@ -53,7 +53,7 @@ def product_attention(packed: Tensor, valid: Tensor | None, dropout: float) -> T
 
 
 class ProductAttention(torch.autograd.Function):
-    """Packed queries, keys and values [N, L, 3, H, d], and the `valid` keys [N, L], to mixed values [N, L, H d]."""
+    """Autograd operation of `product_attention`: packed [N, L, 3, H, d] and `valid` keys [N, L] -> [N, L, H d]."""
 
     @staticmethod
     def forward(ctx: Any, packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
@@ -89,9 +89,9 @@ class ProductAttention(torch.autograd.Function):
 
 
 def take_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows [..., D] of a table [N, D] by their numbers, any shape, with gradients of the same bits every time.
+    """Rows [..., D] of a table [N, D] by their numbers, any shape, with bitwise reproducible gradients.
 
-    `table[index]` adds the gradients of a row that is read again in the order in which threads come to it.
+    `table[index]` sums the gradients of a repeated row in an order that depends on the threads.
     """
     return F.embedding(index, table)
 
@@ -158,7 +158,7 @@ class Transformer(nn.Module):
         self._numbers = (layers * (9 + 2 * ffn_ratio) * dim, 2 * layers * heads if dropout > 0 else 0)
 
     def numbers(self, length: int) -> int:
-        """Numbers of a row of this length that the backward pass needs, about."""
+        """Approximate number of values that the backward pass needs for a row of this length."""
         each, by_key = self._numbers
         return length * (each + by_key * length)
 

@@ -1,12 +1,12 @@
-"""Newick text to arrays and back, without recursion and with one pass of numpy over the bytes.
+"""Conversion of Newick text to arrays and back, without recursion and with one pass of numpy over the bytes.
 
-The structure of a tree is in its parentheses and commas alone. Their positions are found at once, matched by depth with
-two sorted searches, and only then are names and lengths cut out between them: 200,000 tips take about a second, and a
-tree as deep as it has tips is no different from a balanced one.
+The structure of a tree is given by its parentheses and commas. Their positions are found in one pass and matched by
+depth with two sorted searches; then names and lengths are cut out between them. 200,000 tips take about a second, also
+in a tree that is as deep as it has tips.
 
-It replaces scikit-bio's reader, which builds a Python object for each node; every refusal names the character.
+It replaces the reader of scikit-bio, which builds a Python object for each node. Errors name the character.
 
-What is understood: names in single quotes (`''` is a quote), comments in `[...]` (nested ones too), white space and
+Supported syntax: names in single quotes (`''` is a quote), comments in `[...]` (nested ones too), white space and
 line breaks between tokens, lengths in any decimal notation. Underscores in names stay underscores.
 """
 
@@ -44,9 +44,9 @@ class Newick:
 
 @dataclass(frozen=True)
 class _Marks:
-    """Parentheses, commas, colons and the semicolon outside of quotes and comments, after one made-up leading comma.
+    """Parentheses, commas, colons and the semicolon outside of quotes and comments, after one virtual leading comma.
 
-    `at` int64 [M] byte positions (-1 for the made-up one), `kind` uint8 [M], `depth` int64 [M] open parentheses after
+    `at` int64 [M] byte positions (-1 for the virtual one), `kind` uint8 [M], `depth` int64 [M] open parentheses after
     it.
     """
 
@@ -59,8 +59,8 @@ def parse_newick(data: bytes, source: str) -> Newick:
     """Parse one Newick tree; `source` names it in messages.
 
     Raises `TreeError` for text that is no Newick, unbalanced parentheses, a missing semicolon, a second tree, tips
-    without a name, lengths that are not numbers. What a well-formed tree must have for UniFrac is checked by
-    `aam.phylogeny.tree`.
+    without a name, lengths that are not numbers. `aam.phylogeny.tree` checks what UniFrac needs
+    of a well-formed tree.
     """
     text = NewickText(data, source)
     marks = _marks(text)
@@ -198,13 +198,13 @@ def _numbers(written: list[bytes]) -> list[float] | None:
 
 
 def _pieces(places: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks of `NODES_AT_ONCE`, since Python objects take many times the memory of array elements."""
+    """Blocks of `NODES_AT_ONCE`, since Python objects take much more memory than array elements."""
     for start in range(0, len(places), NODES_AT_ONCE):
         yield places[start : start + NODES_AT_ONCE]
 
 
 def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs of Python integers, which slice faster."""
+    """Pairs of Python integers, which slice faster than numpy ones."""
     return zip(begin.tolist(), end.tolist(), strict=True)
 
 

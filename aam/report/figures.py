@@ -1,6 +1,6 @@
-"""Figures of a run in one style. No pyplot: nothing is left open, no display is needed.
+"""Figures of a run in one style. They do not use pyplot, so no figure stays open and no display is needed.
 
-Colours are Okabe and Ito's, told apart by readers of every colour vision, or viridis where they encode a number.
+Colours are those of Okabe and Ito, which colour-blind readers can distinguish, or viridis for numbers.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def draw_classes(axes: Axes, points: NDArray, values: Sequence[Any], looks: Look
 
 
 def class_looks(labels: Iterable[str]) -> Looks:
-    """Colours of the most frequent of these classes, in order of their names; the other classes share one."""
+    """Colour of each of the most frequent classes, in order of their names; the other classes share one colour."""
     frequent = [kind for kind, _ in Counter(labels).most_common()]
     named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
     named = sorted(named, key=_natural)  # in every figure of a column the same colours
@@ -142,13 +142,13 @@ def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure
 
 
 def legend_label(name: str) -> str:
-    """A name as a label: cut where it is long; never with a leading underscore, which legends leave out."""
+    """A name as a legend label: shortened, and without leading underscore, because matplotlib omits such labels."""
     text = shorten(name, LABEL)
     return f" {text}" if text.startswith("_") else text
 
 
 def axis_limits(values: NDArray) -> tuple[float, float]:
-    """Both axes of a scatter share these: the range of the values [n] with a small margin, never empty."""
+    """Common limits of both axes of a scatter plot: the range of the values [n] with a margin."""
     margin = max(0.03 * float(np.ptp(values)), 1e-3)
     return float(values.min()) - margin, float(values.max()) + margin
 

@@ -54,7 +54,7 @@ def consensus_text(m: dict[str, Any]) -> str:
 
 
 def finetuning_summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
-    """Metrics of predictions of samples that the model had never seen, and where the files of the run are."""
+    """Metrics of the out-of-fold predictions, and where the files of the run are."""
     shown = [name for name in metrics if f"{name}_low" in metrics]
     rows = [
         f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "

@@ -1,7 +1,7 @@
-"""Loss terms of pretraining, each a dimensionless scalar, and errors that say what a bad tensor held.
+"""Loss terms of pretraining, each a dimensionless scalar, and errors with the statistics of a bad tensor.
 
-Regressions are divided by the variance of their target (`TargetScale`), so each reads as the fraction of variance
-unexplained and a weight means the same on every study; the nucleotide term is a cross-entropy in nats.
+Regression losses are divided by the variance of their target (`TargetScale`), so each is the fraction of unexplained
+variance, and a weight means the same on every study. The nucleotide term is a cross-entropy in nats.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> T
 def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
     """Squared error over the variance of the target, mean of the pairs above the diagonal of [B, B].
 
-    Beyond one standard deviation it grows linearly (Huber): a head that starts far off must not own the gradient.
+    Beyond one standard deviation it grows linearly (Huber), so that a head with large errors does not dominate.
     """
     check_pair(name, pred, true, check)
     deviation = variance**0.5
@@ -80,9 +80,9 @@ def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bo
 
 
 def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
-    """Tell a sample's hidden ASVs from ASVs of the batch that it lacks; logits [B, U], the rest [B, S].
+    """Loss that separates the hidden ASVs of a sample from ASVs of the batch that it lacks; logits [B, U], else [B, S].
 
-    Binary cross-entropy in which hidden and absent ASVs of a sample weigh the same; visible ones do not count.
+    Binary cross-entropy, in which hidden and absent ASVs have the same total weight; visible ones do not count.
     """
     check_shapes("membership_pred", logits, torch.Size([len(logits), index.shape[1]]), "membership_true", hidden)
     if check:
@@ -99,7 +99,7 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
 
 
 def log_faith_pd(lengths: Tensor) -> Tensor:
-    """Natural log of Faith PD [B]; that of a sample on branches of length 0 is floored, not infinite."""
+    """Natural log of Faith PD [B]; with a floor, so that it is finite for branches of length 0."""
     return lengths.clamp_min(MIN_BRANCH_LENGTH).log()
 
 
@@ -122,9 +122,9 @@ class Losses:
 
 
 def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, scale: TargetScale) -> Losses:
-    """Score what a model put out of a batch; terms without prediction or target are left out.
+    """Loss terms of the output of a model; terms without prediction or target are left out.
 
-    Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.
+    Reads nothing from the device: the step checks the total later, once.
     """
     terms = {"nucleotide": nucleotide_loss(output.nucleotides, batch.masked_bases, check=False)}
     if batch.unifrac is not None:

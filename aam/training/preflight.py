@@ -1,4 +1,4 @@
-"""Will this configuration learn from these data? The checks of `aam.health.preflight` on a run's own model."""
+"""The checks of `aam.health.preflight` on the model and data of a run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TrialMaker:
         )
 
     def copy_learner(self) -> Learner:
-        """The learner with weights, optimiser and loss scale of its own."""
+        """Copy the learner, with its weights, optimiser and loss scale."""
         model = copy.deepcopy(self.learner.model)
         return dataclasses.replace(
             self.learner,
@@ -103,7 +103,7 @@ def without_noise(learner: Learner, rate: float | None = None) -> Learner:
 
 
 def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Preflight:
-    """All checks on a fresh model of a run; those that train for a while do so on small batches."""
+    """All checks on an untrained model of a run; checks that train for longer use small batches."""
     config = without_compile(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
@@ -114,7 +114,7 @@ def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Pr
 
 
 def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> TrialMaker:
-    """Trials on a few samples with a few ASVs, at a learning rate at which a model of this width learns them fast."""
+    """Trials on a few samples with few ASVs, at a high learning rate for the width of the model."""
     short = dataclasses.replace(config.data, token_limit=min(TRIAL_ASVS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
     train, held_out = (batches_of_size(own, corpus, rows, TRIAL_SAMPLES) for rows in corpus.sides)
@@ -128,9 +128,9 @@ def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Tr
 
 
 def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingBatches, probes: Probes) -> Preflight:
-    """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained.
+    """The quick checks on a learner before its training, in at most 5 % of the training time.
 
-    The learner must not be compiled: such a model cannot be copied.
+    The learner must not be compiled, because compiled models cannot be copied.
     """
     state = random_state()
     try:
@@ -169,7 +169,7 @@ def time_limit(config: RunnableConfig, maker: TrialMaker, per_epoch: int) -> flo
 
 
 def without_compile(config: PretrainConfig) -> PretrainConfig:
-    """The configuration without `torch.compile`, as compiled models cannot be copied."""
+    """The configuration without `torch.compile`, because compiled models cannot be copied."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
@@ -180,6 +180,6 @@ def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:
-    """Learning rates of the whole run; none where only its time is known."""
+    """Learning rates of the whole run; empty if only its time is limited."""
     steps = config.run.max_steps
     return [] if steps is None else [learning_rate(number, steps, config.optim) for number in range(steps)]

@@ -1,4 +1,4 @@
-"""Build a pretraining from its configuration: batches, model with its heads at the mean of their targets, optimiser."""
+"""Builds a pretraining from its configuration: batches, model with heads at the mean of their targets, optimiser."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Weights = Mapping[str, Tensor]
 def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
     """Standardise ASV and sample embeddings, then set scales and biases of the heads to the means of one batch.
 
-    In training mode: between samples of a fresh encoder there is more dropout noise than signal.
+    Uses training mode, because with an untrained encoder dropout noise exceeds the differences between samples.
     """
     inputs = model_inputs(batch)
     model.train().initialise_from(inputs)
@@ -48,7 +48,7 @@ def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
 
 
 def start_unifrac_at_mean(model: PretrainModel, batch: Batch, true: Tensor, output: PretrainOutput) -> None:
-    """Set both UniFrac heads, where they are on, to the mean of the `true` distances [pairs] of the batch."""
+    """Set the UniFrac heads that are on to the mean of the `true` distances [pairs] of the batch."""
     mean, largest = true.mean().item(), true.max().item()
     if model.euclidean is not None:
         model.euclidean.start_at_mean(output.samples, mean, largest)
@@ -80,7 +80,7 @@ def measure_scale(batches: TrainingBatches) -> TargetScale:
 
 
 def variance(values: list[Tensor]) -> float:
-    """Variance of all values [n] together; 1 where there are fewer than two, or all are alike."""
+    """Variance of all values [n]; 1 for fewer than two values or a constant."""
     joined = torch.cat(values).double() if values else torch.ones(1)
     found = float(joined.var()) if joined.numel() > 1 else 0.0
     return found if found > 0 else 1.0
@@ -94,9 +94,8 @@ def build_learner(
 ) -> PretrainLearner:
     """A model with these weights, or a fresh one with its heads at the mean of their targets, and its optimiser.
 
-    A resumed run takes the weights from its checkpoint instead.
-
-    A function of configuration, data and weights.
+    A resumed run reads the weights from its checkpoint instead. The result depends only on configuration, data and
+    weights.
     """
     torch.manual_seed(config.run.seed)
     model = PretrainModel(config.model)

@@ -1,4 +1,4 @@
-"""Where readings go: a JSONL log, TensorBoard, and the terminal."""
+"""Sinks of log values: a JSONL log, TensorBoard, and the terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAIN_SECONDS = 15.0
 
 
 class Meter:
-    """Means since the last reading, and how many samples and ASVs a second went through."""
+    """Means since the last reading, and samples and ASVs per second."""
 
     def __init__(self) -> None:
         self._results: list[StepResult] = []
@@ -66,7 +66,7 @@ def open_sinks(folder: Path, step: int, display: Sequence[Sink] = ()) -> Iterato
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """What a run has logged, in order, but the half line of a killed one; raises CheckpointError for a damaged log."""
+    """Read the log of a run, without an incomplete last line; raises CheckpointError for a damaged log."""
     path = folder / LOG
     try:
         return [json.loads(line) for line in complete_lines(path)]
@@ -75,9 +75,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 class JsonlSink:
-    """One JSON object a line, appended, so a resumed run goes on in the same file.
+    """Log with one JSON object per line; a resumed run appends to the same file.
 
-    `step` is the update from which a run goes on: lines beyond it are removed, as is the half line of a killed process.
+    `step` is the update from which a run resumes: later lines are removed, and an incomplete last line too.
     """
 
     def __init__(self, path: Path, step: int | None = None):
@@ -94,20 +94,20 @@ class JsonlSink:
 
 
 def lines_until(path: Path, step: int) -> Iterator[str]:
-    """The lines of a log that are whole and of updates up to `step`."""
+    """The complete lines of a log, of updates up to `step`."""
     return (line for line in complete_lines(path) if json.loads(line)["step"] <= step)
 
 
 def complete_lines(path: Path) -> list[str]:
-    """The lines of a log without the half line of a killed process."""
+    """The lines of a log without an incomplete last line."""
     return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
 
 
 class TensorBoardSink:
     """Curves for `tensorboard --logdir`; `step` as for `JsonlSink`.
 
-    What is written is on the disk at once. Torch's `SummaryWriter` leaves that to a thread, which holds back up to two
-    minutes of a run, and reports a full disk by a traceback.
+    Values are on disk at once. The `SummaryWriter` of torch writes in a thread, up to two minutes late, and reports a
+    full disk by a traceback.
     """
 
     def __init__(self, folder: Path, step: int | None = None):
@@ -140,7 +140,7 @@ class TensorBoardSink:
 class ConsoleSink:
     """A progress bar on a terminal, a line every few seconds elsewhere.
 
-    Of `parts` trainings that make one run this is number `part`, from 1: the bar and the time left are those of all.
+    This is training number `part` (from 1) of `parts` in one run; bar and remaining time are those of the whole run.
     """
 
     def __init__(self, part: int = 1, parts: int = 1) -> None:
@@ -173,7 +173,7 @@ class ConsoleSink:
             self._say(f"{self._name}step {step:>6}  {whole:4.0%}  ETA {left:5.0f} s  {console_text(values)}")
 
     def remaining(self, share: float) -> float:
-        """The work that is left of all parts, as a multiple of what is done of this one, a `share` of it."""
+        """Remaining work of all parts divided by the finished work of this part, of which `share` is done."""
         return (self._parts - self._before) / share - 1 if share > 0 else float("nan")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: data kept and dropped, size, steps, memory and time."""
+"""The plan of a run (--dry-run): data kept and dropped, size, steps, memory and time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRIALS = 3
 
 
 def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
-    """The plan as text; measures a few real steps of a model that is then thrown away."""
+    """The plan as text; measures a few steps with a temporary model."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
     per_step = config.optim.accumulate
@@ -97,7 +97,7 @@ def plan_text(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most memory the run held, in bytes: of the device on GPUs, of the process elsewhere."""
+    """Peak memory of the run in bytes: of the device on GPUs, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

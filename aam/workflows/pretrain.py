@@ -1,4 +1,4 @@
-"""A pretraining: open the data, check, train, score the best checkpoint, and write what shows the run."""
+"""A pretraining: open the data, check, train, score the best checkpoint, and write metrics, pictures and report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
 
 
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
-    """What `pretrain` would do with these options, as text: data kept and dropped, size, steps, memory and time."""
+    """The plan of `pretrain` with these options as text: data kept and dropped, size, steps, memory and time."""
     with join_processes(options) as (options, world):
         config = resolve_config(options, observer)
         refuse_unshareable_options(config, world)
@@ -83,7 +83,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
 
 @contextmanager
 def join_processes(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
-    """Join the processes of `torchrun`; gives the options with the folder of this process, resuming after a restart."""
+    """Join the processes of `torchrun`; yields the options of this process: its folder, --resume after a restart."""
     config = from_options(PretrainConfig, dict(options))
     with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder(MANIFEST) as folder:
         restarts = {"resume": True} if world.restarted and has_begun(folder) else {}
@@ -113,7 +113,7 @@ def open_data(config: PretrainConfig, observer: Observer, world: World) -> Corpu
 
 
 class Trained(NamedTuple):
-    """A training that has ended, with what its checkpoints are scored on."""
+    """A finished training, with the held-out samples that score its checkpoints."""
 
     run: loop.Run
     state: TrainState
@@ -147,7 +147,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
 
 
 def finish(trained: Trained, observer: Observer) -> Run:
-    """Score the best checkpoint, then write baselines, scales, pictures and report; a warning names each that fails."""
+    """Score the best checkpoint, then write baselines, scales, pictures and report; warnings name what fails."""
     run, state, held_out = trained
     config, corpus = run.config, held_out.corpus
     folder = config.run.output_dir
@@ -176,14 +176,14 @@ def finish(trained: Trained, observer: Observer) -> Run:
 
 
 def starting_weights(config: PretrainConfig) -> Weights | None:
-    """Those of the encoder that training starts from; None for a fresh model, and for a run that is resumed."""
+    """The weights of --pretrained; None for a fresh model and for a resumed run."""
     if config.start.pretrained is None or config.run.resume:
         return None
     return open_encoder(config.start.pretrained)[0].state_dict()
 
 
 def sketch_training_asvs(corpus: Corpus) -> KnownASVs:
-    """The ASVs of the training samples, by study. What the run began with may be unlearned by its end."""
+    """Sketch of the ASVs of the training samples; without those of --pretrained, which may be unlearned."""
     train, table = corpus.sides.train, corpus.table
     studies = None if corpus.studies is None else corpus.studies[train]
     return sketch_asvs(corpus.tokens, table.stored, table.stored_rows(train), studies)
@@ -192,7 +192,7 @@ def sketch_training_asvs(corpus: Corpus) -> KnownASVs:
 def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observer: Observer) -> None:
     """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault.
 
-    It is a fresh model that is checked: the losses that a trained one begins with are not known in advance.
+    The checks use an untrained model, because the initial losses of a pretrained one are not known in advance.
     """
     with observer.stage("preflight"):
         batches = training_batches(config, corpus)
@@ -231,7 +231,7 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 def baseline_metrics(
     config: RunnableConfig, held_out: HeldOut, again: str, observer: Observer
 ) -> dict[str, float | str]:
-    """Metrics of the baselines, or why there are none; `again` says what makes them again."""
+    """Metrics of the baselines, or the reason why there are none; `again` is the command to make them."""
     found, reasons = dict[str, float | str](), list[str]()
     with observer.optional("the baselines", again, reasons):
         found = held_out.baselines(config.model, config.run.seed)
