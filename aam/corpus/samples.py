@@ -18,7 +18,7 @@ from aam import datasets
 from aam.config import DataConfig, option_flag
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
-from aam.corpus.store import MANIFEST
+from aam.corpus.store import CORPUS_MANIFEST
 from aam.errors import ConfigError, TreeError
 from aam.io.files import check_file, sniff
 from aam.io.ids import pick_texts
@@ -42,8 +42,8 @@ NO_DRAW = Draw(None, None, "abundance", 0)
 class TableSamples:
     """The samples of `table` and the tokens [A, L] uint8 of its ASVs.
 
-    `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None where
-    there is none or there are several. `studies` int [samples] is the number of each sample's study, None where one
+    `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None if
+    there is none or there are several. `studies` int [samples] is the number of each sample's study, None if one
     table was read. `files` are the input files by option.
     """
 
@@ -109,7 +109,7 @@ def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
     if data.table is None and data.corpus is None:
         raise ConfigError("no feature table; give --table FILE, or --example for the embedded one")
     files = {name: Path(value) for name in names if (value := getattr(data, name)) is not None}
-    return data, files if data.corpus is None else {"corpus": data.corpus / MANIFEST} | files
+    return data, files if data.corpus is None else {"corpus": data.corpus / CORPUS_MANIFEST} | files
 
 
 def read_any_tree(path: Path) -> Tree:

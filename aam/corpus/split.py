@@ -58,8 +58,8 @@ def split_samples(
     a group are refused. `dropped` are ids of the table that are no longer used; the file may name them. A random split
     depends on the seed and the ids, not on their order; `by_id` are the samples in the order of their ids, if known.
 
-    Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
-    samples; `MetadataError` where groups are missing.
+    Raises `ConfigError` if the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
+    samples; `MetadataError` if groups are missing.
     """
     group_of = None if groups is None else _require_groups(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:

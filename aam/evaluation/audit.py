@@ -76,7 +76,7 @@ class Audit:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def role_of(name: str) -> Role:
+def guess_role(name: str) -> Role:
     """Guess the role of a column from its name, e.g. `host_subject_id`, `study`, `MiSeqRun`."""
     if name.lower().removesuffix("_id") in SUBJECTS:
         return "subject"
@@ -88,8 +88,10 @@ def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> A
     """Predict the columns of `frame` (N rows of text, NaN is missing) from embeddings [N, D] of the same samples."""
     if len(frame) != len(embeddings):
         raise ValueError(f"{len(embeddings)} embeddings and {len(frame)} rows of metadata: expected one each")
-    names = sorted(map(str, frame.columns), key=lambda name: not role_of(name))
-    subjects = next((frame[name] for name in names if role_of(name) == "subject" and frame[name].nunique() > 1), None)
+    names = sorted(map(str, frame.columns), key=lambda name: not guess_role(name))
+    subjects = next(
+        (frame[name] for name in names if guess_role(name) == "subject" and frame[name].nunique() > 1), None
+    )
     found = Audit()
     for name in names:
         if len(found.signals) == MOST_COLUMNS:
@@ -109,7 +111,7 @@ class Unusable(Exception):
 
 def score_column(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
     """Audit one column [N] of embeddings [N, D]; raises `Unusable`."""
-    role, numbers = role_of(str(column.name)), pd.to_numeric(column, errors="coerce")
+    role, numbers = guess_role(str(column.name)), pd.to_numeric(column, errors="coerce")
     if role == "subject":
         return score_subjects(embeddings, column, seed)
     own = np.array([f"sample {row}" for row in range(len(column))], dtype=object)
@@ -167,7 +169,9 @@ def score_linear(name: str, embeddings: NDArray[np.floating], values: NDArray, u
 def build_signal(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
     """Score the values [N] and shuffled copies of them, as a `Signal`."""
     classes = len(set(values)) if values.dtype == object else 0
-    return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
+    return Signal(
+        name, guess_role(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles))
+    )
 
 
 def audit_folds(values: NDArray, units: NDArray, seed: int) -> list[Fold]:

@@ -40,7 +40,7 @@ class Calibration:
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration in the folder of a run or of a checkpoint of it; None where there is none."""
+    """The calibration in the folder of a run or of a checkpoint of it; None if there is none."""
     for place in (folder, folder.parent):
         if (place / CALIBRATION).exists():
             return read_json_file(place / CALIBRATION, parse_calibration, CheckpointError, "train again")
@@ -94,12 +94,16 @@ def fit_temperature(log_probabilities: NDArray[np.float64], classes: NDArray[np.
     """The temperature that makes the known classes [N] likeliest under log-probabilities [N, C] (Guo et al. 2017)."""
     low, high = (math.log(bound) for bound in TEMPERATURES)
     found = minimize_scalar(
-        lambda log: nll(log_probabilities, classes, math.exp(log)), bounds=(low, high), method="bounded"
+        lambda log: negative_log_likelihood(log_probabilities, classes, math.exp(log)),
+        bounds=(low, high),
+        method="bounded",
     )
     return math.exp(float(found.x))
 
 
-def nll(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0) -> float:
+def negative_log_likelihood(
+    log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0
+) -> float:
     """Mean negative log-likelihood of classes [N] under log-probabilities [N, C], nats a sample."""
     scaled = log_softmax(log_probabilities / temperature, axis=-1)
     return float(-scaled[np.arange(len(classes)), classes].mean())

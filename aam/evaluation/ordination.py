@@ -69,7 +69,7 @@ def agreement(predicted: ArrayLike, true: ArrayLike) -> Agreement:
 
 
 def mantel_r(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Pearson r over pairs (Mantel 1967), by scikit-bio without its permutations; 0 where either matrix is constant."""
+    """Pearson r over pairs (Mantel 1967), by scikit-bio without its permutations; 0 if either matrix is constant."""
     from skbio.stats.distance import DistanceMatrix, mantel
 
     pair = [DistanceMatrix(np.array(matrix, dtype=np.float64)) for matrix in (predicted, true)]

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from aam.atomic import whole_file
+from aam.atomic import replace_file
 from aam.errors import CheckpointError
 
 BUNDLE_FORMAT = "1"
@@ -34,7 +34,7 @@ def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
     tensors: dict[str, Tensor] = {}
     record = _pack(dict(content), "", tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with replace_file(path) as partial:
         save_file(tensors, partial, metadata={"format": BUNDLE_FORMAT, "content": json.dumps(record)})
     return path
 

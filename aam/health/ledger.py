@@ -135,7 +135,7 @@ class Ledger:
         return frozenset().union(*(ids for (_, kind), ids in self._entered.items() if kind == item))
 
     def check(self) -> None:
-        """Raise `NonFiniteError` (exit code 3) where more samples were lost, unplanned, than the budget allows."""
+        """Raise `NonFiniteError` (exit code 3) if more samples were lost, unplanned, than the budget allows."""
         charged = {loss.id for loss in self.losses if loss.item == "sample" and not loss.planned}
         total = len(self.seen())
         if len(charged) > self.budget * total:

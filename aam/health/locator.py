@@ -59,7 +59,7 @@ def locate_with_listener(
     tracer = Tracer(model, label, listener)
     bad_before = {row.name: row for row, _ in find_non_finite(_state(model))}
     result, error = None, None
-    with _gradients_and_buffers_kept(model), _eager(), one_thread():
+    with _gradients_and_buffers_kept(model), _eager(), keep_in_one_thread():
         try:
             with tracer:
                 result = call()
@@ -135,7 +135,7 @@ def _eager() -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def keep_in_one_thread() -> Iterator[None]:
     """Keep all work in this thread: a dispatch mode does not see operations of other threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -207,7 +207,7 @@ def find_causes(events: list[Event], index: int) -> set[int]:
 
 
 def _causes_of_infinity(events: list[Event], event: Event) -> set[int]:
-    """The events that caused the Inf which `event` turned into NaN; empty where that Inf was legal."""
+    """The events that caused the Inf that `event` turned into NaN; empty if that Inf was an ordinary mask."""
     roots = set().union(*(find_causes(events, parent) for parent in event.parents)) if event.parents else set()
     masks = event.op in TAKES_MASKS
     return {

@@ -148,7 +148,7 @@ def compare_losses(a: frozenset[str] | set[str], b: frozenset[str] | set[str], t
 
 
 def common_total(a: Lost, b: Lost, total: int | None) -> int | None:
-    """The number of items that both runs saw: `total`, or what the ledgers agree on; `InputError` where they do not."""
+    """The number of items that both runs saw: `total`, or what the ledgers agree on; `InputError` if they do not."""
     known = {lost.total for lost in (a, b) if lost.total is not None}
     if total is None and len(known) > 1:
         raise InputError(f"{a.source} saw {a.total} items and {b.source} {b.total}; say with --total how many both saw")

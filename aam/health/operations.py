@@ -113,7 +113,7 @@ class SourceLine(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The source, empty where the file is gone."""
+        """The source, empty if the file is gone."""
         return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:

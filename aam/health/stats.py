@@ -1,7 +1,7 @@
 """Statistics of many tensors in one host read, of one tensor as a line of text, and patterns of non-finite values.
 
 Minimum, maximum, mean and largest magnitude are taken over the finite values, so that a single NaN does not hide the
-range of the others; how many NaN and Inf there are is counted apart. Complex tensors are described by their absolute
+range of the others; NaN and Inf are counted separately. Complex tensors are described by their absolute
 values.
 """
 
@@ -31,7 +31,7 @@ KNOWN_WIDTHS = (
 
 @dataclass(frozen=True)
 class TensorSummary:
-    """What one tensor holds. `minimum` to `absmax` are NaN where the tensor has no finite value."""
+    """What one tensor holds. `minimum` to `absmax` are NaN if the tensor has no finite value."""
 
     name: str
     shape: tuple[int, ...]
@@ -78,7 +78,7 @@ def read_together(values: list[Tensor]) -> list[Any]:
 
 
 def largest_magnitude(values: Tensor) -> Tensor:
-    """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN where any of them is."""
+    """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN if any of them is."""
     low, high = torch.aminmax(values)
     return torch.maximum(low.abs(), high.abs()).double()
 

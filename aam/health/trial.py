@@ -47,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the table. `ok` is None where the check was skipped."""
+    """One line of the table. `ok` is None if the check was skipped."""
 
     name: str
     ok: bool | None

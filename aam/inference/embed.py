@@ -18,7 +18,7 @@ from torch import Tensor
 from aam.config import Precision
 from aam.corpus.dataset import Sample, collate_fn
 from aam.inference.asvs import EncodedASVs, device_of
-from aam.models.devices import at_least_single, set_product_precision
+from aam.models.devices import set_product_precision, to_single_precision
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
@@ -76,7 +76,7 @@ class Encoding:
             batch = self.batch(rows, self.token_limit)
             with set_product_precision(self.precision, device_of(self.model)):
                 found = self.model.encode_samples(self.asvs.embeddings, batch.index, batch.valid, batch.abundance)
-            parts.append(at_least_single(found.embeddings))
+            parts.append(to_single_precision(found.embeddings))
             order += rows
             progress(len(order), len(self.samples))
         place = torch.tensor(order, device=device_of(self.model)).argsort()
@@ -95,7 +95,7 @@ class Encoding:
 
     @torch.inference_mode()
     def latent_lengths(self) -> Tensor | None:
-        """Length of all latent branches of each sample [N], None where the model has no latent tree.
+        """Length of all latent branches of each sample [N], None if the model has no latent tree.
 
         Latent lengths are learned from UniFrac, which is a quotient, so they have no unit. The scale of patristic
         distances, which the latent tree also learns, does not fit: with it the lengths in three runs on real studies
@@ -111,7 +111,7 @@ class Encoding:
 
     @torch.inference_mode()
     def unifrac(self, progress: Progress = no_progress) -> Tensor | None:
-        """UniFrac [N, N] by the latent tree, None where the model has none; see `as_distances`."""
+        """UniFrac [N, N] by the latent tree, None if the model has none; see `as_distances`."""
         tree = self.model.latent_tree
         if tree is None:
             return None
@@ -129,7 +129,7 @@ class Encoding:
 
     @torch.inference_mode()
     def euclidean(self) -> Tensor | None:
-        """UniFrac [N, N] by sample embeddings, None where the model has no such head; see `as_distances`."""
+        """UniFrac [N, N] by sample embeddings, None if the model has no such head; see `as_distances`."""
         if self.model.euclidean is None:
             return None
         points = self.model.euclidean.coordinates(self.embeddings())

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from aam import vocab
-from aam.atomic import whole_file
+from aam.atomic import replace_file
 from aam.errors import CheckpointError
 from aam.io.sequences import hash_sequences, tokenize, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
@@ -73,7 +73,7 @@ class KnownASVs:
         """Cosine, 0 to 1, of the prevalences of ASVs, hashes [A], in samples, counts [n, A], and in the nearest study.
 
         It is estimated without bias by the number of samples: a pair of samples shares an ASV with the square of its
-        prevalence. None where no two samples share an ASV that the sketch reaches.
+        prevalence. None if no two samples share an ASV that the sketch reaches.
         """
         n = counts.shape[0]
         carriers = np.bincount(counts.indices, minlength=len(hashes)) * self.covers(hashes)
@@ -131,7 +131,7 @@ def sketch_asvs(
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Write the sketch into the folder of a checkpoint."""
-    with whole_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
+    with replace_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
         np.save(handle, known.rows, allow_pickle=False)
 
 

@@ -16,11 +16,16 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
-from aam.corpus.batches import labelled_parts
+from aam.corpus.batches import split_labelled
 from aam.corpus.dataset import ASVDataset
 from aam.corpus.label_schema import EncodedLabels, unscale_values
 from aam.errors import CheckpointError, ConfigError
-from aam.evaluation.calibration import Calibration, expected_calibration_error, nll, prediction_intervals
+from aam.evaluation.calibration import (
+    Calibration,
+    expected_calibration_error,
+    negative_log_likelihood,
+    prediction_intervals,
+)
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
@@ -79,7 +84,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
                 torch.cat(
                     [
                         model(TargetInputs(**part.to(device).seen())).members.mean(dim=0)
-                        for part in labelled_parts(samples, labels, draw, SAMPLE_ROWS)
+                        for part in split_labelled(samples, labels, draw, SAMPLE_ROWS)
                     ]
                 )
                 for draw in range(draws if cutting else 1)
@@ -154,7 +159,7 @@ def prediction_table(
 
 
 def read_out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
-    """The out-of-fold predictions of a run, by sample id; raises CheckpointError where they cannot be read."""
+    """The out-of-fold predictions of a run, by sample id; raises CheckpointError if they cannot be read."""
     words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
     types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
     try:
@@ -207,7 +212,11 @@ def score_probabilities(
     """Calibration of the probabilities, before and after temperature scaling; of two classes also the ROC AUC."""
     known = classes >= 0
     logs, truth = values[known, 0], classes[known]
-    found = {"temperature": temperature, "nll": nll(logs, truth, temperature), "nll_uncalibrated": nll(logs, truth)}
+    found = {
+        "temperature": temperature,
+        "nll": negative_log_likelihood(logs, truth, temperature),
+        "nll_uncalibrated": negative_log_likelihood(logs, truth),
+    }
     for name, t in (("ece", temperature), ("ece_uncalibrated", 1.0)):
         found[name] = expected_calibration_error(probabilities(values[known], t), truth)
     if logs.shape[1] == 2 and len(np.unique(truth)) == 2:

@@ -31,7 +31,7 @@ from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.targets import BatchTargets, TreeTargets
 from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure, build_community
-from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
+from aam.phylogeny.upgma import MAX_ASVS, hamming_distances, upgma_tree
 
 DISTANCE_ROWS = 512
 """ASVs whose distances to all others are computed at once; bounds memory and does not change results."""
@@ -66,7 +66,7 @@ def grow_tree(latent: LatentTree, embeddings: torch.Tensor, tokens: NDArray[np.u
     Distances are geometric means of learned distances and Hamming distances, scaled to the mean of the learned ones.
     """
     learned = learned_distances(latent, embeddings)
-    found = np.sqrt(learned * hamming(tokens))
+    found = np.sqrt(learned * hamming_distances(tokens))
     scale = learned.sum() / found.sum() if found.any() else 1.0
     return upgma_tree(found * scale, names)
 
@@ -141,7 +141,7 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> ScaleS
 
 
 def faith_pd_factor(known: ScaleSamples) -> float | None:
-    """Tree length over latent length of samples; None where they have no tree."""
+    """Tree length over latent length of samples; None if they have no tree."""
     lengths = known.encoding.latent_lengths()
     if known.true.faith_pd is None or lengths is None:
         return None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import partial_of, whole_file
+from aam.atomic import partial_path, replace_file
 from aam.errors import ConfigError
 from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.ids import FEATURE_ID, SAMPLE_ID
@@ -31,7 +31,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
     refuse_unwritable(path.parent, "--output", ConfigError)
-    partial_of(path).exists()  # the system refuses names that are too long here already
+    partial_path(path).exists()  # the system refuses names that are too long here already
     for file in [path, *companion_paths(path)]:
         refuse_existing(file)
     refuse_inside(path.parent, "--output")
@@ -59,7 +59,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises `ConfigError` if `path` exists by then.
     """
-    with whole_file(path) as partial:
+    with replace_file(path) as partial:
         yield partial
         refuse_existing(path)
 

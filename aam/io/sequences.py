@@ -60,7 +60,7 @@ def encode_bases(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
-    """The first character that is not DNA; None where all are."""
+    """The first character that is not DNA; None if all are."""
     if is_dna(sequences):
         return None
     codes, lengths = encode_bases(sequences)
@@ -175,8 +175,8 @@ def _parse_fasta(path: Path, name: str) -> dict[str, str]:
 def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]:
     """DNA of each feature id of the file named `table`, upper case and with T for U.
 
-    Without `path` the ids themselves have to be DNA. Raises `SequenceError` where they are not, or where the file at
-    `path` misses some; either way with the first id and how many there are.
+    Without `path` the ids themselves have to be DNA. Raises `SequenceError` if they are not, or if the file at
+    `path` lacks some; the message has the first id and their number.
     """
     if path is None:
         if fault := find_invalid(ids):

@@ -173,7 +173,7 @@ def clean_counts(raw: RawTable, name: str) -> CleanCounts:
 
 
 def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> None:
-    """Raise `TableError` where no sample has reads."""
+    """Raise `TableError` if no sample has reads."""
     if not kept:
         raise TableError(f"{path}: all {len(everyone)} samples are empty (no count > 0); give a table with reads")
 

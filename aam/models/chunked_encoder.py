@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aam import vocab
-from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, count_kept_chunks, in_chunks
+from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.devices import limit_product_caches
 
 
@@ -112,7 +112,7 @@ class ChunkedEncoder(nn.Module):
     def _in_chunks(self, run: ChunkFunction, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
         noisy = self.training and self.dropout > 0
         work = Work.run_as_caller(run, chunks[0][0].device, noisy, self.in_turn)
-        return [result for (result,) in in_chunks(work, chunks, list(self.parameters()), kept)]
+        return [result for (result,) in compute_in_chunks(work, chunks, list(self.parameters()), kept)]
 
     def _embed_chunk(self, tokens: Tensor) -> Chunk:
         return (self.encode(*self.trimmed(tokens)).embeddings,)

@@ -144,7 +144,7 @@ class TwoStage(torch.autograd.Function):
         return (None, None, None, None, *inputs, *sums)
 
 
-def in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor], kept: int) -> list[Chunk]:
+def compute_in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor], kept: int) -> list[Chunk]:
     """Compute all chunks; `parameters` are all trainable ones of the work, the first `kept` chunks keep their graph.
 
     There is at least one chunk, and all chunks have the same numbers of tensors and results.

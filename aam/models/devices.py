@@ -72,6 +72,6 @@ def time_product(left: Tensor, right: Tensor) -> float:
     return clock() - start
 
 
-def at_least_single(tensor: Tensor) -> Tensor:
+def to_single_precision(tensor: Tensor) -> Tensor:
     """Convert half precision to single precision; double precision stays."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

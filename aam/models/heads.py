@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import ModelConfig
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 
 
 class EuclideanUnifrac(nn.Module):
@@ -35,7 +35,7 @@ class EuclideanUnifrac(nn.Module):
     def coordinates(self, samples: Tensor) -> Tensor:
         """Shared coordinates [B, D]; always in single precision."""
         with torch.autocast(samples.device.type, enabled=False):
-            return self.project(at_least_single(samples)) / samples.shape[-1]
+            return self.project(to_single_precision(samples)) / samples.shape[-1]
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """UniFrac of every left sample with every right one; invalid for a sample with itself, where UniFrac is 0."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import Metric, ModelConfig
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 from aam.models.layers import take_rows
 
 MIN_DIVISOR = 1e-12
@@ -61,7 +61,7 @@ class LatentTree(nn.Module):
     def forward(self, embeddings: Tensor) -> Branches:
         """embeddings [U, D] -> their branches; always in single precision."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = at_least_single(embeddings)
+            embeddings = to_single_precision(embeddings)
             members = torch.sigmoid(self.membership(embeddings))
             return Branches(members, F.softplus(self.tip(embeddings))[:, 0], F.softplus(self.length))
 

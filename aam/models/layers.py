@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 
 DROPOUT_BITS = 16
 SCORES_AT_ONCE = 1 << 18
@@ -63,7 +63,7 @@ class ProductAttention(torch.autograd.Function):
         scores = torch.baddbmm(query[..., :1], query, key.transpose(1, 2), beta=0.0, alpha=ctx.scale)
         if valid is not None:
             scores.view(rows, heads, length, length).masked_fill_(~valid[:, None, None, :], float("-inf"))
-        weights = torch.softmax(at_least_single(scores), dim=-1).to(packed.dtype)
+        weights = torch.softmax(to_single_precision(scores), dim=-1).to(packed.dtype)
         kept = dropout_factors(weights, dropout) if dropout > 0.0 else None
         ctx.save_for_backward(parts, weights, kept)
         mixed = torch.bmm(weights if kept is None else weights * kept, value)
@@ -80,7 +80,7 @@ class ProductAttention(torch.autograd.Function):
         of_weights = torch.bmm(asked, value.transpose(1, 2))
         if kept is not None:
             of_weights *= kept
-        weights = at_least_single(weights)
+        weights = to_single_precision(weights)
         inner = weights * of_weights
         of_scores = torch.addcmul(inner, weights, inner.sum(-1, keepdim=True), value=-1.0).to(asked.dtype)
         torch.baddbmm(query, of_scores, key, beta=0.0, alpha=ctx.scale, out=found[0])

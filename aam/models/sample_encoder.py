@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
-from aam.models.chunks import LIMITS, Plan, Work, count_kept_chunks, in_chunks
+from aam.models.chunks import LIMITS, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.layers import Transformer
 
 LOG_FLOOR = 1e-6
@@ -61,7 +61,9 @@ class SampleEncoder(nn.Module):
             width = max(used_slots(valid[rows]), default=slots)
             chunks.append(tuple(tensor[rows][:, :width] for tensor in tensors))
         work = Work.run_as_caller(self.encode, asvs.device, noisy=self.training and self.dropout > 0)
-        found = [EncodedSamples(*results) for results in in_chunks(work, chunks, list(self.parameters()), plan.kept)]
+        found = [
+            EncodedSamples(*results) for results in compute_in_chunks(work, chunks, list(self.parameters()), plan.kept)
+        ]
         states = torch.cat([pad(some.states, (0, 0, 0, slots - some.states.shape[1])) for some in found])
         order = torch.cat(plan.chunks).argsort()
         return EncodedSamples(states[order], torch.cat([some.embeddings for some in found])[order])

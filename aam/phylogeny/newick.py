@@ -28,7 +28,7 @@ class Newick:
     """A parsed tree of N nodes in postorder (children before parents, root last), its tips numbered from left to right.
 
     `first` and `last` int64 [N]: node k is above exactly the tips `first[k] <= tip < last[k]`. `parent` int64 [N], -1
-    for the root. `length` float64 [N], NaN where `given` (bool [N]) is False. `start` int64 [N]: byte where the node's
+    for the root. `length` float64 [N], NaN if `given` (bool [N]) is False. `start` int64 [N]: byte where the node's
     own text (name and length) begins. `tips` int64: the node of each tip.
     """
 
@@ -169,7 +169,7 @@ def _ranges(
 
 
 def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Branch lengths float64 [N] (NaN where there is none) and which are given bool [N]; 'a:' counts as not given."""
+    """Branch lengths float64 [N] (NaN if there is none) and which are given bool [N]; 'a:' counts as not given."""
     length, given = np.full(given.size, np.nan), given.copy()
     for nodes in _pieces(np.flatnonzero(given)):
         written = [text.text[a:b] for a, b in _spans(begin[nodes], end[nodes])]
@@ -190,7 +190,7 @@ def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.nda
 
 
 def _numbers(written: list[bytes]) -> list[float] | None:
-    """The numbers of these texts, None where one is not a number."""
+    """The numbers of these texts, None if one is not a number."""
     try:
         return None if b"_" in b" ".join(written) else [float(number) for number in written]  # to Python 1_0 is 10
     except ValueError:

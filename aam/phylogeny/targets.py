@@ -24,7 +24,7 @@ Arrays = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class BatchTargets:
-    """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None where there is no tree.
+    """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None if there is no tree.
 
     UniFrac is NaN between samples of different trees, where it is not defined.
     """
@@ -43,7 +43,7 @@ class Leaves:
         self.columns, self.order = columns, order
 
     def __getitem__(self, asvs: np.ndarray) -> np.ndarray:
-        """The leaf of each ASV, int [n]; raises `TreeError` where the tree lacks one."""
+        """The leaf of each ASV, int [n]; raises `TreeError` if the tree lacks one."""
         at = np.searchsorted(self.columns, asvs, sorter=self.order)
         leaves = self.order[np.minimum(at, len(self.order) - 1)]
         if (self.columns[leaves] != asvs).any():

@@ -201,7 +201,7 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
 
     ASVs of one sequence share a tip.
 
-    Raises `TreeError` where no ASV is a tip, or more than the fraction `max_missing` of them is not.
+    Raises `TreeError` if no ASV is a tip, or more than the fraction `max_missing` of them is not.
     """
     tips = set(tree.tip_names)
     names = [name if name in tips else sequence for name, sequence in zip(asv_ids, sequences, strict=True)]

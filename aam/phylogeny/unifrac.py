@@ -43,7 +43,7 @@ class Community:
 def build_community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
     """Build a community from `counts` [samples, ASVs], whose ASVs are the given tips; reads of ASVs at one tip add up.
 
-    Raises `TreeError` where one is no tip.
+    Raises `TreeError` if one is no tip.
     """
     sheared = tree.shear(tips)
     place = np.arange(len(tips)), sheared.leaves_of(tips)

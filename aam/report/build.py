@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from aam.atomic import whole_file, write_text
+from aam.atomic import replace_file, write_text
 from aam.checkpoint import Finetuned, Pretrained, find_members, fold_folders, open_as
 from aam.config import NUMERIC_TASKS
 from aam.corpus.pretraining import open_corpus
@@ -32,7 +32,7 @@ from aam.report.record import (
     read_drivers,
     read_mapping,
 )
-from aam.report.samples import ReportSamples, of_pretraining, of_study, sample_parts
+from aam.report.samples import ReportSamples, embed_held_out, embed_study, sample_parts
 from aam.training.manifest import recorded_folds
 from aam.training.sinks import read_log
 
@@ -67,7 +67,7 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
     return output
 
 
-def show_run(
+def write_run_report(
     run: Path, open_samples: Callable[[], ReportSamples], observer: Observer, pictures: Pictures | None = None
 ) -> None:
     """Draw the curves, predictions and further `pictures` of a run that has just ended, and write its report.
@@ -97,11 +97,11 @@ def reopen(run: RunRecord) -> tuple[ReportSamples, Pictures]:
     if run.finetuned:
         finetuned = open_as(Finetuned, checkpoint)
         study = open_study(finetuned.config.data, finetuned.config.target)
-        return of_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}
+        return embed_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}
     pretrained = open_as(Pretrained, checkpoint)
     held_out = HeldOut.of(pretrained.config, open_corpus(pretrained.config))
     embedded = held_out.predict(pretrained.model)
-    return of_pretraining(pretrained, held_out, embedded), unifrac_picture(held_out, embedded, run.metrics)
+    return embed_held_out(pretrained, held_out, embedded), unifrac_picture(held_out, embedded, run.metrics)
 
 
 def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy: str = "") -> None:
@@ -113,7 +113,11 @@ def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy:
     if run.finetuned:
         pictures[PREDICTIONS_FILE] = partial(draw_predictions, run)
     for name, draw in (pictures | further).items():
-        with observer.optional(name, remedy), whole_file(run.folder / name) as new, write_through_memory(new) as memory:
+        with (
+            observer.optional(name, remedy),
+            replace_file(run.folder / name) as new,
+            write_through_memory(new) as memory,
+        ):
             draw(memory)
 
 

@@ -79,7 +79,7 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
     """
     known = {name: value for name, value in values.items() if _present(value)}
     numeric = bool(known) and all(isinstance(value, Real) and not isinstance(value, bool) for value in known.values())
-    looks = {} if numeric else class_looks(map(str, known.values()))
+    looks = {} if numeric else choose_class_looks(map(str, known.values()))
     side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
     with open_figure(side * len(panels) + beside, side + 0.2, target) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -119,7 +119,7 @@ def draw_classes(axes: Axes, points: NDArray, values: Sequence[Any], looks: Look
             axes.scatter(x[here], y[here], color=colour, label=legend_label(text), zorder=3 - order / 10, **DOT)
 
 
-def class_looks(labels: Iterable[str]) -> Looks:
+def choose_class_looks(labels: Iterable[str]) -> Looks:
     """Colour of each of the most frequent classes, in order of their names; the other classes share one colour."""
     frequent = [kind for kind, _ in Counter(labels).most_common()]
     named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
@@ -131,7 +131,7 @@ def class_looks(labels: Iterable[str]) -> Looks:
 
 @contextmanager
 def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure]:
-    """An empty figure in `STYLE`, inches wide and high, written as PNG when the block ends."""
+    """Yield an empty figure of `width` x `height` inches in `STYLE`; written as PNG when the block ends."""
     with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

@@ -72,7 +72,7 @@ class RunRecord:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The out-of-fold predictions of a run of `aam train`; raises CheckpointError where they cannot be read."""
+        """The out-of-fold predictions of a run of `aam train`; raises CheckpointError if they cannot be read."""
         return read_out_of_fold(self.folder, self.config)
 
     def fold_rows(self) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ class RunRecord:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """A JSON file of a run, empty where there is none; raises CheckpointError for one that is damaged."""
+    """A JSON file of a run, empty if there is none; raises CheckpointError for one that is damaged."""
     if not path.is_file():
         return {}
     try:

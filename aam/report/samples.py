@@ -56,7 +56,7 @@ class ReportSamples:
     column: str | None = None
 
 
-def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
+def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
     """The held-out samples of a pretraining; those of one tree are drawn."""
     rows = held_out.comparable()
     pairs = np.ix_(rows, rows)
@@ -71,7 +71,7 @@ def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -
     )
 
 
-def of_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
+def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
     """Samples of a fine-tuning whose labels the encoder of this fold has not seen; all, if it is frozen."""
     model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test

@@ -1,4 +1,4 @@
-"""Summaries for the terminal: the metrics of a pretraining, a fine-tuning or a comparison, and where its files are."""
+"""Summaries for the terminal: the metrics of a pretraining, a fine-tuning or a comparison, and its files."""
 
 from __future__ import annotations
 

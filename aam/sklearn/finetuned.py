@@ -50,7 +50,7 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.sklearn.tables import TakesTables, warn_of_other_region
 from aam.training.finetune import Start, build_target_learner, count_identities
-from aam.training.loop import Run, train
+from aam.training.loop import TrainingRun, train
 from aam.training.state import StopRequest
 
 MIN_ROWS = 2
@@ -184,7 +184,7 @@ def fit_model(
     """Train a model until its budget is spent."""
     batches = LabelledBatches(samples, config.optim.batch_size, encode_labels(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
-    run = Run(config, learner, batches, lambda learner: {}, selects=False, saves=False)
+    run = TrainingRun(config, learner, batches, lambda learner: {}, selects=False, saves=False)
     train(run, run.start_or_restore(), StopRequest())  # Ctrl-C raises as everywhere in Python
     model = learner.model.eval()
     model.embedded = None

@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A step read back: `learner` and `attempt` as they were before it, `outcome` None where it was not recorded."""
+    """A step read back: `learner` and `attempt` as they were before it, `outcome` None if it was not recorded."""
 
     config: RunnableConfig
     learner: Learner

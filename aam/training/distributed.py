@@ -30,7 +30,7 @@ from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import PretrainConfig
 from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel, Results, RowDivision
-from aam.training.loop import Run
+from aam.training.loop import TrainingRun
 from aam.training.run import PretrainLearner
 from aam.training.step import Learner, Ranks
 from aam.training.world import World
@@ -162,7 +162,7 @@ def distribute(learner: PretrainLearner, world: World) -> None:
     learner.model.division, learner.ranks = SharedRows(world), Replicas(world)
 
 
-def distribute_run(run: Run, config: PretrainConfig, world: World) -> None:
+def distribute_run(run: TrainingRun, config: PretrainConfig, world: World) -> None:
     """As `distribute`; with --shard the parameters are sharded among the ranks."""
     distribute(run.learner, world)
     if config.ranks.shard and world.size > 1:

@@ -129,7 +129,7 @@ class RunHealth:
     def recover(self, trip: Tripped, state: TrainState) -> bool:
         """Diagnose and record a step that was not finite; return whether the run went back to its last checkpoint.
 
-        Raises `NonFiniteError` where the run must stop: by the policy, because skipping cannot help, or because a
+        Raises `NonFiniteError` if the run must stop: by the policy, because skipping cannot help, or because a
         budget is exceeded.
         """
         numbers = self._numbers[trip.attempt.number]
@@ -163,7 +163,7 @@ class RunHealth:
         return False
 
     def check(self, state: TrainState) -> None:
-        """Raise `NonFiniteError` where quarantined samples or interventions exceed the budgets of the whole run."""
+        """Raise `NonFiniteError` if quarantined samples or interventions exceed the budgets of the whole run."""
         self.ledger.check()
         if self.interventions.total:
             self.interventions.check(max(state.step, state.horizon))

@@ -28,7 +28,7 @@ LOG_SECONDS = 2.0
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """The parts of a run, except its state.
 
     `evaluate` scores held-out samples. Without `selects`, scores are only logged and the last model is the result.
@@ -95,7 +95,7 @@ class Run:
         return state.step >= EARLIEST and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
-def train(run: Run, state: TrainState, stop: StopRequest) -> None:
+def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
     """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`."""
     run.health.open()
     stream = run.stream(state.batches)
@@ -137,7 +137,7 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
     run.health.close()
 
 
-def evaluate(run: Run, state: TrainState) -> None:
+def evaluate(run: TrainingRun, state: TrainState) -> None:
     """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
     values = run.scores()
     run.write("validation", state, values)

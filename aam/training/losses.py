@@ -17,7 +17,7 @@ from aam.config import LossConfig
 from aam.corpus.dataset import Batch
 from aam.health.guards import assert_finite
 from aam.health.stats import format_stats
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 from aam.models.pretrain_model import PretrainOutput
 from aam.models.sample_encoder import log_abundance
 
@@ -31,7 +31,7 @@ def _format_tensor_stats(tensor: Tensor) -> str:
 
 
 def check_pair(name: str, pred: Tensor, true: Tensor, check: bool = True) -> None:
-    """Raise ValueError where prediction and target differ in shape and, with `check`, where either is not finite."""
+    """Raise ValueError if prediction and target differ in shape or, with `check`, if one is not finite."""
     check_shapes(f"{name}_pred", pred, pred.shape, f"{name}_true", true)
     if check:
         assert_finite(f"{name}_pred", pred)
@@ -39,7 +39,7 @@ def check_pair(name: str, pred: Tensor, true: Tensor, check: bool = True) -> Non
 
 
 def check_shapes(name: str, pred: Tensor, wanted: torch.Size, other: str, true: Tensor) -> None:
-    """Raise ValueError, naming both tensors and what they hold, where `true` has not the shape `wanted` by `pred`."""
+    """Raise ValueError, with statistics of both tensors, if `true` does not have the shape `wanted`."""
     if true.shape != wanted:
         raise ValueError(
             f"{name} has shape {tuple(pred.shape)} but {other} has {tuple(true.shape)}: "
@@ -48,11 +48,11 @@ def check_shapes(name: str, pred: Tensor, wanted: torch.Size, other: str, true: 
 
 
 def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> Tensor:
-    """Cross-entropy of masked bases: logits [T, 6] and tokens [T]; 0 where nothing was masked, never 0 / 0."""
+    """Cross-entropy of masked bases: logits [T, 6] and tokens [T]; 0 if nothing was masked, never 0 / 0."""
     check_shapes("nuc_pred", nuc_pred, nuc_pred.shape[:-1], "nuc_true", nuc_true)
     if check:
         assert_finite("nuc_pred", nuc_pred)
-    total = F.cross_entropy(at_least_single(nuc_pred).flatten(0, -2), nuc_true.flatten(), reduction="sum")
+    total = F.cross_entropy(to_single_precision(nuc_pred).flatten(0, -2), nuc_true.flatten(), reduction="sum")
     return total / max(nuc_true.numel(), 1)
 
 
@@ -63,7 +63,7 @@ def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: boo
     """
     check_pair(name, pred, true, check)
     deviation = variance**0.5
-    error = above_diagonal(at_least_single(pred) - true) / deviation
+    error = above_diagonal(to_single_precision(pred) - true) / deviation
     return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="sum") / max(error.numel(), 1)  # no pairs: 0
 
 
@@ -76,7 +76,7 @@ def above_diagonal(matrix: Tensor) -> Tensor:
 def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
     """Mean squared error over the variance of the target; any shape."""
     check_pair(name, pred, true, check)
-    return F.mse_loss(at_least_single(pred), true) / variance
+    return F.mse_loss(to_single_precision(pred), true) / variance
 
 
 def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
@@ -92,7 +92,7 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
     wanted = zeros.scatter_add(1, index, (hidden & valid).float()) > 0
     scored = wanted | ~present
     weight = wanted / wanted.sum(1, keepdim=True).clamp_min(1) + ~present / (~present).sum(1, keepdim=True).clamp_min(1)
-    logits = at_least_single(logits)
+    logits = to_single_precision(logits)
     terms = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
     weight = weight * scored * wanted.any(1, keepdim=True)
     return (terms * weight).sum() / weight.sum().clamp_min(1.0)
@@ -148,7 +148,7 @@ def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:
     true = log_abundance(batch.abundance)
     check_pair("hidden_abundance", output.hidden_abundance, true, check=False)
     check_pair("slot_abundance", output.slot_abundance, true, check=False)
-    pred = at_least_single(torch.where(batch.hidden, output.hidden_abundance, output.slot_abundance))
+    pred = to_single_precision(torch.where(batch.hidden, output.hidden_abundance, output.slot_abundance))
     scored = (batch.hidden | batch.uncounted) & batch.valid
     error = torch.where(scored, pred - true, 0.0)
     return (error**2).sum() / scored.sum().clamp_min(1) / variance

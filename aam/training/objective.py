@@ -163,7 +163,7 @@ def number_losses(predicted: Tensor, true: Tensor, config: TargetConfig) -> Tens
     """Loss of each sample and target: predicted [B, T, Q], true [B, T] -> [B, T]."""
     name = loss_name(config)
     if name == "pinball":
-        return pinball(predicted, true, config.quantiles)
+        return pinball_loss(predicted, true, config.quantiles)
     error = predicted[..., 0] - true
     if name == "mse":
         return error.square()
@@ -174,7 +174,7 @@ def number_losses(predicted: Tensor, true: Tensor, config: TargetConfig) -> Tens
     return config.over_penalty * error.clamp_min(0) - config.under_penalty * error.clamp_max(0)
 
 
-def pinball(predicted: Tensor, true: Tensor, quantiles: tuple[float, ...]) -> Tensor:
+def pinball_loss(predicted: Tensor, true: Tensor, quantiles: tuple[float, ...]) -> Tensor:
     """Mean pinball loss over quantiles: predicted [B, T, Q], true [B, T] -> [B, T] (Koenker and Bassett 1978)."""
     level = torch.tensor(quantiles, device=predicted.device)
     short = true[..., None] - predicted

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aam.config import OptimConfig, Precision
 from aam.health.groups import parameter_groups
 from aam.health.stats import gather_tensor, is_divided
-from aam.models.devices import at_least_single, set_product_precision
+from aam.models.devices import set_product_precision, to_single_precision
 from aam.models.layers import Block
 from aam.models.mlp_encoder import Layers
 
@@ -164,7 +164,7 @@ def newton_schulz(matrices: Tensor) -> Tensor:
     if matrices.shape[1] > matrices.shape[2]:
         return newton_schulz(matrices.mT).mT
     one, three, five = QUINTIC
-    found = at_least_single(matrices)
+    found = to_single_precision(matrices)
     found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(MIN_NORM)
     for _ in range(NEWTON_SCHULZ_ROUNDS):
         gram = found @ found.mT

@@ -19,7 +19,7 @@ from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
 from aam.text import name_few
 
-MAX_NAMED_SAMPLES = 3
+MAX_NAMED_CARRIERS = 3
 """Samples named for an ASV that more of them carry."""
 ASV_ENCODER, SAMPLE_ENCODER = "asv_encoder.", "sample_encoder."
 WITHIN = "encoder."
@@ -88,7 +88,7 @@ class RowNames:
         """Name of a distinct ASV, with the samples that carry it."""
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
         samples, column = [batch.sample_ids[row] for row in carriers], int(batch.asvs[distinct])
-        name = f"ASV {self.asv_ids[column]} of {name_few(samples, MAX_NAMED_SAMPLES) or 'no sample'}"
+        name = f"ASV {self.asv_ids[column]} of {name_few(samples, MAX_NAMED_CARRIERS) or 'no sample'}"
         return self._remember(name, Meaning(tuple(samples), column))
 
     def _remember(self, name: str, meaning: Meaning) -> str:

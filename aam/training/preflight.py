@@ -90,7 +90,7 @@ class TrialMaker:
         )
 
 
-def without_noise(learner: Learner, rate: float | None = None) -> Learner:
+def copy_without_noise(learner: Learner, rate: float | None = None) -> Learner:
     """A copy in fp32 without dropout, so that its outputs are comparable; on request with another learning rate."""
     model = copy.deepcopy(learner.model)
     for module in model.modules():
@@ -120,7 +120,7 @@ def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Tr
     train, held_out = (batches_of_size(own, corpus, rows, TRIAL_SAMPLES) for rows in corpus.sides)
     return TrialMaker(
         PretrainProbes(own.loss),
-        without_noise(learner, max(config.optim.lr, TRIAL_RATE / config.model.dim)),
+        copy_without_noise(learner, max(config.optim.lr, TRIAL_RATE / config.model.dim)),
         [train[number] for number in range(TRIAL_BATCHES)],
         batches_of_size(own, corpus, corpus.sides.train, OVERFIT_SAMPLES)[0],
         [held_out[number] for number in range(min(TRIAL_BATCHES, held_out.per_epoch))],
@@ -144,7 +144,7 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
 
 def quick_stages(maker: TrialMaker) -> list[tuple[TrialMaker, Checks]]:
     """The checks before every run, each group with the trials it needs: modes are compared without dropout."""
-    modes = dataclasses.replace(maker, learner=without_noise(maker.learner))
+    modes = dataclasses.replace(maker, learner=copy_without_noise(maker.learner))
     return [(maker, (*START_CHECKS, *UPDATE_CHECKS)), (modes, MODE_CHECKS), (maker, LEARNING_CHECKS[:1])]
 
 

@@ -14,7 +14,7 @@ from aam.corpus.pretraining import Corpus
 from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
-from aam.training.loop import Run
+from aam.training.loop import TrainingRun
 from aam.training.losses import TargetScale, above_diagonal, log_faith_pd
 from aam.training.objective import PretrainObjective, model_inputs
 from aam.training.optim import build_optimizer, loss_scaler
@@ -57,7 +57,7 @@ def start_unifrac_at_mean(model: PretrainModel, batch: Batch, true: Tensor, outp
 
 
 def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
-    """log(mean wanted / mean found) [], of any shapes; 0 where either mean is not positive."""
+    """log(mean wanted / mean found) [], of any shapes; 0 if either mean is not positive."""
     ratio = wanted.mean() / found.mean()
     return ratio.log() if bool(ratio > 0) and bool(torch.isfinite(ratio)) else torch.zeros(())
 
@@ -68,7 +68,7 @@ def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
 
 
 def measure_scale(batches: TrainingBatches) -> TargetScale:
-    """Variances of the targets over the first training batches; 1 where a target is missing or constant."""
+    """Variances of the targets over the first training batches; 1 if a target is missing or constant."""
     some = [batches[number] for number in range(min(SCALE_BATCHES, batches.per_epoch))]
     pairs = {
         name: [above_diagonal(getattr(b, name)) for b in some if getattr(b, name) is not None]
@@ -118,8 +118,8 @@ def build_run(
     evaluate: Callable[[Learner], dict[str, float]],
     selects: bool = True,
     weights: Weights | None = None,
-) -> Run:
+) -> TrainingRun:
     """A pretraining with these weights or fresh ones; `evaluate` and `selects` as in `Run`."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device), weights)
-    return Run(config, learner, batches, evaluate, selects, corpus.table, corpus.dropped)
+    return TrainingRun(config, learner, batches, evaluate, selects, corpus.table, corpus.dropped)

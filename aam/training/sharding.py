@@ -25,7 +25,7 @@ from torch.distributed.checkpoint import save as write_parts
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_folder_of, replacing, write_about
+from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_folder_of, replace_folder, write_about
 from aam.health.stats import gather_tensor
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.distributed import Replicas, SharedRows
@@ -78,7 +78,7 @@ class Shards(Replicas):
     def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
         """`save_checkpoint`, each rank its part of the tensors."""
         folder = self.world.home / folder.name
-        with replacing(folder) if self.world.first else nullcontext(partial_folder_of(folder)) as partial:
+        with replace_folder(folder) if self.world.first else nullcontext(partial_folder_of(folder)) as partial:
             self.world.wait()  # for the folder
             self._write(partial / MODEL, checkpoint.model)
             self._write(partial / TRAINING, checkpoint.training)

@@ -105,7 +105,7 @@ def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health
 def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any]], None] | None = None) -> TrainState:
     """Set model, optimiser, scaler and random state as `snapshot` found them; `load_health` is given its `health`.
 
-    Raises CheckpointError where the checkpoint does not fit the learner.
+    Raises CheckpointError if the checkpoint does not fit the learner.
     """
     checkpoint = load_checkpoint(folder)
     try:

@@ -104,7 +104,7 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
     register = Register(dist.PrefixStore("register", store), rank, size)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     world, meet = World(rank, size, home, restarted), dist.PrefixStore("run", store)
-    with errors_first():
+    with protect_error_report():
         try:
             dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
             with silence_stderr(not world.first):
@@ -127,7 +127,7 @@ def silence_stderr(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def errors_first() -> Iterator[None]:
+def protect_error_report() -> Iterator[None]:
     """Context, for the main thread, in which SIGTERM ends the process, except while it reports an error.
 
     If a rank is lost, `torchrun` sends SIGTERM to the others at once; they must still be able to report their errors.
@@ -178,7 +178,7 @@ class Register:
         return gone or silent or {self.rank: "has lost contact with the others, which are all there"}
 
     def _fate(self, rank: int) -> str:
-        """How a rank ended; empty where there is no sign that it has."""
+        """How a rank ended; empty if there is no sign that it has."""
         if self.store.check([f"failed {rank}"]):
             return f"failed ({self.store.get(f'failed {rank}').decode()})"
         host, process = self._process(rank)

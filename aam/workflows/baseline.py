@@ -103,7 +103,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         folds = runs.folds(config, study)
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
-        distances = unifrac_of(config, study, counts, observer)
+        distances = compute_unifrac(config, study, counts, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
     rows = np.concatenate([fold.test for fold in folds])
@@ -150,7 +150,9 @@ def predict_baselines(
     return found
 
 
-def unifrac_of(config: FinetuneConfig, study: Study, counts: Any, observer: Observer) -> NDArray[np.float64] | None:
+def compute_unifrac(
+    config: FinetuneConfig, study: Study, counts: Any, observer: Observer
+) -> NDArray[np.float64] | None:
     """Unweighted UniFrac of all samples [N, N], or None without a tree or if a sample has no ASV in it."""
     data, _ = resolve_inputs(config.data)
     if data.tree is None:

@@ -88,9 +88,9 @@ def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Dist
     return Distances(
         model.unifrac_metric,
         DistanceMatrix(unifrac, ids),
-        None if faith_pd is None else by_sample(faith_pd, ids, "faith_pd"),
+        None if faith_pd is None else index_by_sample(faith_pd, ids, "faith_pd"),
         None if true is None else DistanceMatrix(true.unifrac, ids),
-        None if true is None else by_sample(true.faith_pd, ids, "true_faith_pd"),
+        None if true is None else index_by_sample(true.faith_pd, ids, "true_faith_pd"),
         figures,
     )
 
@@ -149,7 +149,7 @@ def predict_faith_pd(
     return encoding.faith_pd(scales.faith_pd).double().cpu().numpy()
 
 
-def by_sample(values: NDArray[np.float64], ids: Sequence[str], name: str) -> pd.Series:
+def index_by_sample(values: NDArray[np.float64], ids: Sequence[str], name: str) -> pd.Series:
     """Numbers [N] of samples by id."""
     return pd.Series(values, index=pd.Index(list(ids), name=SAMPLE_ID), name=name)
 
@@ -171,6 +171,6 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
     with observer.progress(config.metric) as progress:
         if config.metric == "faith_pd":
             diversity = full_faith_pd(samples, config.engine, progress)
-            return TreeDistances(None, by_sample(diversity, ids, "faith_pd"), asvs)
+            return TreeDistances(None, index_by_sample(diversity, ids, "faith_pd"), asvs)
         found = full_matrix(samples, Measure(config.metric, config.alpha), config.engine, progress)
     return TreeDistances(DistanceMatrix(found, ids), None, asvs)

@@ -26,7 +26,7 @@ from aam.workflows.opening import Opened, open_inputs
 class Drivers:
     """An explanation of the output named `explained`, the mean over `models` models, for the ASVs `ids` [U].
 
-    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None where there is no tree.
+    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None if there is no tree.
     """
 
     explained: str

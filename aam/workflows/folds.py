@@ -93,7 +93,7 @@ def group_of(labels: Labels) -> dict[str, str | None] | None:
 
 
 def hold_out_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
-    """One of `count` equal parts is held out, with its share of every class."""
+    """Hold out one of `count` equal parts, stratified by class."""
     scheme, target, groups = scheme_of(config), class_of_samples(config, study), study.labels.groups
     units, what = count_possible_folds(scheme, target, groups)
     if units < count:
@@ -120,12 +120,12 @@ def list_doubts(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list
     return [
         *study.table.doubts(),
         *warn_of_doubtful_classes(study.classes),
-        *untrained_classes(config, study, folds),
-        *split_subjects(config, study, folds),
+        *warn_of_untrained_classes(config, study, folds),
+        *warn_of_split_subjects(config, study, folds),
     ]
 
 
-def untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+def warn_of_untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
     """A warning about folds with test classes that are not in training."""
     classes = class_of_samples(config, study)
     missed = [{classes[row] for row in fold.test} - {classes[row] for row in fold.train} for fold in folds]
@@ -138,7 +138,7 @@ def untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -
     ]
 
 
-def split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+def warn_of_split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
     """A warning about subjects with samples on both sides of a split."""
     if config.data.group_column is not None:
         return []

@@ -20,9 +20,8 @@ from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
+from aam.workflows.notes import NAMED_IDS
 
-NAMED_IDS = 3
-"""Ids that are named of all that were left out for one reason."""
 TRIALS = 3
 """Steps measured; the first pays for memory that later ones reuse and is left out."""
 

@@ -64,5 +64,5 @@ class Run:
         return self.folder / REPORT_FILE
 
     def model(self) -> Pretrained | Finetuned:
-        """The trained model with its configuration; of several folds that of the first."""
+        """The trained model with its configuration; for a cross-validated run those of the first fold."""
         return open_model(find_members(self.folder)[0])

@@ -25,8 +25,8 @@ from aam.inference.predictions import average, decode, embed_asvs, predict_draws
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.observer import Observer
-from aam.report.build import remove_pictures, show_run
-from aam.report.samples import of_study
+from aam.report.build import remove_pictures, write_run_report
+from aam.report.samples import embed_study
 from aam.training import loop
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.manifest import (
@@ -137,7 +137,9 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
         remove_pictures(folder)
         write_results(config, study, results)
     with observer.stage("drawing"):
-        show_run(folder, lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), observer)
+        write_run_report(
+            folder, lambda: embed_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), observer
+        )
     return Run(folder)
 
 
@@ -193,7 +195,7 @@ def train_fold(
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
     evaluate = partial(score_rows, config=config, study=study, rows=watched)
-    run = loop.Run(config, learner, batches, evaluate, selects, study.table, study.dropped)
+    run = loop.TrainingRun(config, learner, batches, evaluate, selects, study.table, study.dropped)
     state = run.start_or_restore()
     try:
         with open_sinks(folder, state.step, observer.training_display(order.number, order.folds)) as run.sinks:
