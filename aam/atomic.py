@@ -14,12 +14,12 @@ PARTIAL = ".partial-"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path` to write to; it is renamed to `path` once it is synced to disk.
 
     After an error the temporary file is removed and an older file at `path` is unchanged; an OSError names `path`.
     """
-    partial = partial_of(path)
+    partial = partial_path(path)
     try:
         yield partial
         sync(partial)
@@ -32,12 +32,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def partial_of(path: Path) -> Path:
+def partial_path(path: Path) -> Path:
     """The temporary path that this process writes before it is renamed to the file."""
     return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
 
 
-def sweep(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove temporary files of killed processes from a folder; no other process may write to it now."""
     for path in folder.glob(f"{PARTIAL}*"):
         path.unlink()
@@ -54,7 +54,7 @@ def sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text; replaces an older file."""
-    with whole_file(path) as partial:
+    with replace_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

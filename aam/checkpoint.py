@@ -48,14 +48,14 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace `folder` by a complete checkpoint; a crash at any point leaves the old or the new one readable."""
-    with replacing(folder) as partial:
+    with replace_folder(folder) as partial:
         for file, tensors in ((MODEL, checkpoint.model), (TRAINING, checkpoint.training)):
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / file)
         write_about(partial, checkpoint)
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `folder` at the end of the block; after an error it is removed."""
     partial, old = partial_folder_of(folder), old_folder_of(folder)
     shutil.rmtree(partial, ignore_errors=True)
@@ -101,7 +101,7 @@ class Stored:
     digests: dict[str, str] | None
 
     def tensors(self, file: str) -> dict[str, Tensor]:
-        """The tensors of `MODEL` or `TRAINING`; raises CheckpointError where one is not finite."""
+        """The tensors of `MODEL` or `TRAINING`; raises CheckpointError if one is not finite."""
         tensors = self._read(file, load_file)
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():

@@ -1,4 +1,4 @@
-"""Every error that `aam` raises on purpose, so that a caller picks the level to catch.
+"""All error classes of `aam`; a caller can catch one class or a parent of several.
 
     AamError                    exit code
     ├── InputError (ValueError)      2   a file or an option was refused; nothing was written
@@ -49,7 +49,7 @@ class TableError(InputError):
 
 
 class EmptySampleError(TableError):
-    """A sample has no ASV with a positive count, so no row of attention could have a key."""
+    """A sample has no ASV with a positive count, so attention would have no key."""
 
     def __init__(self, sample_id: str, num_asvs: int, counts_sum: float):
         super().__init__(
@@ -107,7 +107,7 @@ def error_text(error: Exception) -> str:
 
 
 def expected_error(error: Exception) -> tuple[str, int] | None:
-    """Text and exit code of what the user or the machine did, None for any other error."""
+    """Text and exit code of an error that the user or the machine caused, None for any other error."""
     text = one_line(error)
     if isinstance(error, AamError):
         return text, error.exit_code

@@ -1,4 +1,4 @@
-"""What a workflow tells its caller while it works: messages, warnings, progress, and outputs that could not be made.
+"""How workflows report to their caller: messages, warnings, progress, and outputs that failed.
 
 A workflow is given an `Observer` and never prints. The one defined here suits programs and notebooks; the command line
 passes `aam.cli.terminal.Terminal`.
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 
 class Sink(Protocol):
-    """Takes readings of a training: `kind` is "train" or "validation", `share` the part of the run that is done."""
+    """Receives log values of a training: `kind` is "train" or "validation", `share` the finished part of the run."""
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None: ...
     def close(self) -> None: ...
@@ -35,11 +35,11 @@ class Observer:
     """Messages go to the logger `aam`, warnings to Python's `warnings`; there is no progress."""
 
     def say(self, text: str) -> None:
-        """Tell something worth knowing."""
+        """Send a message."""
         LOGGER.info(text)
 
     def warn(self, text: str) -> None:
-        """Tell a reason to doubt a result; Python shows the line of the caller of the package."""
+        """Warn that a result may be doubtful; Python shows the line that called the package."""
         level, frame = 2, sys._getframe(1)
         while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "aam":
             level, frame = level + 1, frame.f_back
@@ -47,7 +47,7 @@ class Observer:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Name what the block does, which takes time."""
+        """Name the work of the block, which takes time."""
         LOGGER.info(text)
         yield
 
@@ -64,14 +64,14 @@ class Observer:
         return ()
 
     def failed(self, error: Exception) -> None:
-        """An error was turned into a warning; called before it."""
+        """Called before the warning that replaces an error."""
 
     @contextmanager
     def optional(self, what: str, remedy: str = "", reasons: list[str] | None = None) -> Iterator[None]:
-        """Make an output in this block that a finished run can do without: a picture, a page, an audit, a baseline.
+        """Make an optional output of a finished run in this block: a picture, a page, an audit, a baseline.
 
-        Where it fails, a warning names it, the reason and the `remedy`, such as the command that makes it again; the
-        reason is appended to `reasons`, and work goes on: what was learned is on the disk already.
+        If it fails, a warning gives its name, the reason and the `remedy`, e.g. the command to make it again. The
+        reason is appended to `reasons`, and the run continues, because its checkpoint is already on disk.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""How names and numbers stand in messages, tables and figures: an id may be a sequence, and there may be thousands."""
+"""Formatting of names and numbers in messages, tables and figures; ids may be long sequences, and many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ QUOTED = 40
 
 
 def shorten(text: str, most: int) -> str:
-    """A text in at most `most` characters, the last of them "…" where it has more."""
+    """Shorten a text to at most `most` characters; if it is longer, the last one is "…"."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -19,12 +19,12 @@ def quote(text: str) -> str:
 
 
 def name_few(names: Sequence[str], most: int) -> str:
-    """`a, b, c and 5 more`: at most so many of the names."""
+    """List at most `most` names: `a, b, c and 5 more`."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def counted(count: int, things: str) -> str:
-    """`1,200 samples without reads`, `1 sample without reads`: a number, and what begins with a plural noun."""
+    """Number and plural noun, with the singular for 1: `1,200 samples without reads`, `1 sample without reads`."""
     noun, blank, rest = things.partition(" ")
     if count == 1:
         noun = f"{noun[:-3]}y" if noun.endswith("ies") else noun.removesuffix("s")
@@ -39,7 +39,7 @@ def one_line(value: object) -> str:
 def table_text(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     """Rows of cells as aligned lines: the first column left, the others right, two blanks between columns.
 
-    The last cell of a row that has fewer cells than others is a remark: it stands left and widens no column.
+    In a row with fewer cells, the last one is a remark: it is left-aligned and widens no column.
     """
     columns = max(map(len, rows), default=0)
     widths = [

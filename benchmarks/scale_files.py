@@ -11,7 +11,7 @@ from scipy import sparse
 from targets import random_tree
 
 from aam.corpus.prepared import ARRAY_DTYPES
-from aam.corpus.store import CORPUS_FORMAT, write_manifest
+from aam.corpus.store import CORPUS_FORMAT, replace_manifest
 from aam.datasets import example
 from aam.io.table import read_table
 from aam.phylogeny.newick import format_newick
@@ -122,7 +122,7 @@ def simulate(samples: int, asvs: int, folder: Path) -> int:
         "format": CORPUS_FORMAT, "complete": True, "config": {"max_bp": 150}, "sources": [], "parts": [], "reasons": [],
         "longest": 150, "counts": {}, "arrays": arrays,
     }  # fmt: skip
-    write_manifest(folder, manifest)
+    replace_manifest(folder, manifest)
     return sum(path.stat().st_size for path in folder.glob("*.npy"))
 
 

@@ -18,7 +18,7 @@ import torch
 
 from aam.cli.debugging import batches_option, print_inspections, run_script, script_workbench, workbench_options
 from aam.corpus.dataset import Batch
-from aam.health.locator import one_thread
+from aam.health.locator import keep_in_one_thread
 from aam.health.tracing import Place
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.layers import Transformer
@@ -63,7 +63,7 @@ def inspect_keys(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     """What transformers and poolings of the model are handed in a real pass: rows, and rows without a key."""
     names, handed = bench.names([batch]), []
     watched = [(p, m) for p, m in bench.learner.model.named_modules() if isinstance(m, (Transformer, AttentionPooling))]
-    with ExitStack() as hooks, torch.no_grad(), one_thread():  # calls are counted in their order
+    with ExitStack() as hooks, torch.no_grad(), keep_in_one_thread():  # calls are counted in their order
         for path, module in watched:
             hook = module.register_forward_pre_hook(lambda _, given, path=path: handed.append((path, *given, None)))
             hooks.callback(hook.remove)

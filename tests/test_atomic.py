@@ -7,17 +7,17 @@ import json
 import math
 from pathlib import Path
 
-from aam.atomic import whole_file, write_json
+from aam.atomic import replace_file, write_json
 
 
 def test_a_file_is_new_or_old_and_nothing_else_stays(tmp_path: Path) -> None:
     path = tmp_path / "table.tsv"
     for text in ("old", "new"):
-        with whole_file(path) as partial:
+        with replace_file(path) as partial:
             assert partial.suffix == ".tsv"  # some writers go by it
             partial.write_text(text)
             assert not path.exists() if text == "old" else path.read_text() == "old"
-    with contextlib.suppress(KeyboardInterrupt), whole_file(path) as partial:
+    with contextlib.suppress(KeyboardInterrupt), replace_file(path) as partial:
         partial.write_text("half of")
         raise KeyboardInterrupt
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]

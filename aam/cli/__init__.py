@@ -21,26 +21,26 @@ from aam.errors import FAILED, REFUSED, error_text, expected_error
 COMMAND_GROUPS = {
     "Start": {
         "pretrain": "Pretrain an encoder on a feature table and a tree, without labels.",
-        "train": "Train a model of a metadata column, from a pretrained encoder or from scratch.",
+        "train": "Train a model that predicts a metadata column, from a pretrained encoder or from scratch.",
         "prepare": "Join feature tables and trees into a corpus on disk, for fast and large pretraining.",
-        "preflight": "Check that a pretraining can learn, before it starts.",
+        "preflight": "Check that a model can learn from the data, before pretraining starts.",
     },
     "Use a model": {
         "embed": "Write embeddings of the samples or ASVs of a table.",
         "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
-        "predict": "Predict the target of a model of `aam train` for the samples of a table.",
+        "predict": "Predict the target for the samples of a table, with a model of `aam train`.",
         "explain": "Find the ASVs that drive sample embeddings or predictions.",
         "export": "Write an encoder as a PyTorch program that runs without this package.",
     },
     "Compare": {
-        "baseline": "Score random forest, linear models and nearest neighbours on the same folds.",
+        "baseline": "Score random forest, linear models and nearest neighbours on the folds of a run.",
         "report": "Write the results of a run as one HTML file.",
         "unifrac": "Compute UniFrac between all samples of a table, or Faith PD of each.",
     },
     "Look into a run": {
         "ledger": "Show which samples and ASVs a run lost, or compare two runs.",
         "replay": "Repeat one training step of a run bit for bit, and find its fault.",
-        "precision": "Find where a model leaves the range of half precision, and what would help.",
+        "precision": "Find where the values of a model are out of the range of fp16 and bf16.",
     },
 }
 """Heading -> name of each command, which is the name of its module, and its line in `aam --help`."""

@@ -28,7 +28,7 @@ batches_option = click.option(
 
 
 def workbench_options(*names: str) -> Callable[[FunctionT], FunctionT]:
-    """Add options to a command: the common ones, those of `aam pretrain` named here, and --checkpoint."""
+    """Add options to a command: the common ones, those of `aam pretrain` named here, and --model."""
 
     def decorate(function: FunctionT) -> FunctionT:
         known = {
@@ -36,7 +36,7 @@ def workbench_options(*names: str) -> Callable[[FunctionT], FunctionT]:
             for group in group_classes(PretrainConfig).values()
             for name, found in option_fields(group).items()
         }
-        text = "Look into this trained run, on its own data unless a table is given; without it, into a fresh model."
+        text = "Trained run to inspect, on its own data unless a table is given (default: a fresh model)."
         function = click.option("--model", type=PATH, help=text)(function)
         return add_options({name: known[name] for name in (*COMMON, *names)})(function)
 

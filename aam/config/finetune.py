@@ -43,8 +43,12 @@ class TargetConfig:
     loss: TargetLoss = option(
         "auto", "Loss to minimise; auto: huber for regression, pinball for quantiles, cross-entropy for classes."
     )
-    over_penalty: float = option(1.0, "Weight of predictions above the true value, with --loss asymmetric.", above=0.0)
-    under_penalty: float = option(1.0, "Weight of predictions below the true value, with --loss asymmetric.", above=0.0)
+    over_penalty: float = option(
+        1.0, "Weight of errors of predictions above the true value, with --loss asymmetric.", above=0.0
+    )
+    under_penalty: float = option(
+        1.0, "Weight of errors of predictions below the true value, with --loss asymmetric.", above=0.0
+    )
     quantiles: tuple[float, ...] = option(
         (0.05, 0.5, 0.95), "Quantile to predict; repeat the option in rising order.", above=0.0, high=0.999
     )
@@ -72,8 +76,8 @@ class HeadConfig:
     head_members: int = option(4, "Number of networks in the head; their outputs are averaged.", low=1)
     identity_prevalence: float = option(
         0.02,
-        "ASVs in at least this fraction of the training samples get an input of their own in the head, their abundance; "
-        "1: no ASV.",
+        "The head also reads the abundance of each ASV that at least this fraction of the training samples contain; "
+        "1: of no ASV.",
         above=0.0,
         high=1.0,
     )
@@ -95,7 +99,7 @@ class FinetuneOptimConfig(OptimConfig):
         "adamw", "adamw: AdamW for all; muon: Muon for the matrices of the encoders' layers, as in `aam pretrain`."
     )
     lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder without --pretrained.", above=0.0)
-    weight_decay: float = option(1.0, "Weight decay, on matrices only.", low=0.0)
+    weight_decay: float = option(1.0, "Weight decay, applied to matrices only.", low=0.0)
     encoder_rate: float = option(
         0.1, "Learning rate of the last layer of a pretrained encoder, as a fraction of --lr.", low=0.0, high=1.0
     )

@@ -22,7 +22,10 @@ class HealthConfig:
         high=1.0,
     )
     quarantine_budget: float = option(
-        0.0, "Largest fraction of the samples that may be quarantined; above it the run stops.", low=0.0, high=1.0
+        0.0,
+        "Largest fraction of the samples that may be quarantined after faults; above it the run stops.",
+        low=0.0,
+        high=1.0,
     )
     watch_every: int = option(
         1,

@@ -88,24 +88,26 @@ class LossConfig:
     """Weights of the loss terms and how inputs are hidden from the model."""
 
     nucleotide_weight: float = option(0.1, "Weight of the loss of masked nucleotides.", low=0.0)
-    unifrac_weight: float = option(1.0, "Weight of the loss of UniFrac from the latent tree.", low=0.0)
-    euclidean_weight: float = option(0.1, "Weight of the loss of UniFrac from the sample embeddings.", low=0.0)
+    unifrac_weight: float = option(1.0, "Weight of the loss of UniFrac predicted by the latent tree.", low=0.0)
+    euclidean_weight: float = option(
+        0.1, "Weight of the loss of UniFrac predicted from the sample embeddings.", low=0.0
+    )
     patristic_weight: float = option(0.4, "Weight of the loss of patristic (tip-to-tip) distances.", low=0.0)
     masked_asv_weight: float = option(
-        0.01, "Weight of the loss of telling a sample's hidden ASVs from ASVs that it does not have.", low=0.0
+        0.01, "Weight of the loss that separates a sample's hidden ASVs from ASVs absent from it.", low=0.0
     )
     count_weight: float = option(0.01, "Weight of the loss of hidden log abundances.", low=0.0)
     faith_pd_weight: float = option(0.01, "Weight of the loss of Faith PD.", low=0.0)
     mask_ratio: float = option(0.15, "Fraction of the bases of a masked ASV that are hidden.", above=0.0, high=0.9)
     masked_asvs: float = option(
         0.125,
-        "Fraction of a batch's distinct ASVs that the ASV encoder also reads masked, for the loss of nucleotides.",
+        "Fraction of a batch's distinct ASVs that the ASV encoder also reads with hidden bases, for the nucleotide loss.",
         low=0.0,
         high=1.0,
     )
     hidden_asvs: float = option(
         0.15,
-        "Fraction of a sample's ASVs hidden from the sample encoder; of as many others only the abundance is hidden.",
+        "Fraction of a sample's ASVs that are hidden from the sample encoder; for the same number of other ASVs only the abundance is hidden.",
         low=0.0,
         high=0.4,
     )
@@ -187,7 +189,7 @@ class RanksConfig:
     )
     rank_timeout: float = option(
         600.0,
-        "Seconds without an answer after which a process of torchrun counts as lost; must exceed the checks before a run, which take up to a minute.",
+        "Seconds without an answer after which a process of torchrun counts as lost; must be longer than the checks before a run, which take up to a minute.",
         above=0.0,
     )
 

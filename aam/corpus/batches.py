@@ -176,7 +176,7 @@ class LabelledBatches(TrainingBatches):
         return add_labels(batch, self.labels, np.array([self.row_of[sample] for sample in batch.sample_ids]))
 
 
-def labelled_parts(samples: ASVDataset, labels: EncodedLabels, epoch: int, size: int) -> Iterator[LabelledBatch]:
+def split_labelled(samples: ASVDataset, labels: EncodedLabels, epoch: int, size: int) -> Iterator[LabelledBatch]:
     """Yield every sample once, in order, in batches of at most `size` samples; drawn as in `epoch`."""
     for start in range(0, len(samples), size):
         rows = np.arange(start, min(start + size, len(samples)))

@@ -90,7 +90,7 @@ def build_draw(data: DataConfig, depth: int | None, seed: int) -> Draw:
 class ASVDataset(Dataset):
     """Samples of a table by (epoch, row); a plain row number means epoch 0.
 
-    `tokens` [ASVs, L] uint8; `studies` int [samples] is the number of each sample's study, None where there is only
+    `tokens` [ASVs, L] uint8; `studies` int [samples] is the number of each sample's study, None if there is only
     one. `counts` [rows, ASVs] are reads, of which the samples have the given `rows`, None: all, in order. Counts and
     tokens may be maps of files: nothing is copied.
     """
@@ -127,7 +127,7 @@ class ASVDataset(Dataset):
         return len(self.sample_ids)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """Draw one sample; raises EmptySampleError where it holds no ASV with a positive count."""
+        """Draw one sample; raises EmptySampleError if it holds no ASV with a positive count."""
         epoch, row = key if isinstance(key, tuple) else (0, key)
         if not 0 <= row < len(self):
             raise IndexError(f"sample {row} of {len(self)}; samples are numbered from 0")

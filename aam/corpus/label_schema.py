@@ -28,7 +28,7 @@ MIN_EVIDENCE = 8
 
 @dataclass(frozen=True)
 class EncodedLabels:
-    """`numbers` [N, T] float32 on the learned scale (0 where not `known` [N, T]), `classes` [N] int64 (-1 unknown),
+    """`numbers` [N, T] float32 on the learned scale (0 if not `known` [N, T]), `classes` [N] int64 (-1 unknown),
     `numeric` [N, 2 X] float32 (values and which were missing), `categories` [N, X] int64 (0 unknown)."""
 
     numbers: NDArray[np.float32]

@@ -29,7 +29,7 @@ class Labels:
     """Targets, covariates and groups of N samples; rows as in `sample_ids`.
 
     `numbers` [N, T] float64, NaN is missing; `classes` N texts or None; `covariates` N rows of text or NaN; `groups` N
-    texts or None, or None where nothing groups the samples.
+    texts or None, or None if nothing groups the samples.
     """
 
     sample_ids: Sequence[str]
@@ -111,7 +111,7 @@ def read_labels(
 
 
 def filter_rows(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
-    """The rows of a metadata frame that meet `COLUMN=VALUE`; raises `MetadataError` where none does."""
+    """The rows of a metadata frame that meet `COLUMN=VALUE`; raises `MetadataError` if none does."""
     name, equals, wanted = condition.partition("=")
     if not equals:
         raise ConfigError(f"--where is {condition!r}, expected COLUMN=VALUE")

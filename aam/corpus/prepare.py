@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import sweep
+from aam.atomic import remove_partial_files
 from aam.config import PrepareConfig, option_flag
 from aam.corpus.prepare_part import WORKING, GrowingCorpus, StudyFiles, add_table, add_tree, resume_growing
 from aam.corpus.samples import OF_ASVS, read_any_tree
@@ -37,7 +37,7 @@ ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeError, "
 
 
 def list_sources(config: PrepareConfig) -> list[StudyFiles]:
-    """The studies in the order of their tables; raises `ConfigError` where the options do not go together."""
+    """The studies in the order of their tables; raises `ConfigError` if the options do not go together."""
     for name, what in (("table", "feature table"), ("tree", "rooted phylogeny")):
         if not getattr(config, name):
             raise ConfigError(f"no {what}; give {option_flag(name)} FILE, once for each study")
@@ -100,7 +100,7 @@ def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str],
     owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
     twice = find_repeated(ids)
     refuse_duplicate_samples(growing, ids[: len(study)], twice, owners)
-    naming = unique_names(ids, owners, twice, say)
+    naming = make_names_unique(ids, owners, twice, say)
     found = [naming(text, owner) for text, owner in zip(ids[: len(study)], owners, strict=False)]
     growing.append_texts("samples", found)
     growing.append(samples_by_id=np.array(sorted(range(len(found)), key=found.__getitem__)))
@@ -131,10 +131,10 @@ def refuse_duplicate_samples(
         )
 
 
-def unique_names(ids: Sequence[str], owners: Sequence[str], twice: set[str], say: Callable[[str], None]) -> Naming:
+def make_names_unique(ids: Sequence[str], owners: Sequence[str], twice: set[str], say: Callable[[str], None]) -> Naming:
     """The names of samples whose ids [n] are in the tables of the studies `owners` [n], some of them `twice`.
 
-    An id that several studies have is prefixed with the name of each. Raises `CorpusError` where ids still repeat.
+    An id that several studies have is prefixed with the name of each. Raises `CorpusError` if ids still repeat.
     """
 
     def naming(text: str, owner: str) -> str:
@@ -208,7 +208,7 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
     """
     sources = list_sources(config)
     with lock_folder(folder, "--output", CorpusError):
-        sweep(folder)
+        remove_partial_files(folder)
         options = {"max_bp": config.max_bp, "max_missing": config.max_missing}
         record = begin_manifest(folder, options, [source.record() for source in sources])
         if record["complete"]:

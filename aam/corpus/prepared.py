@@ -46,7 +46,7 @@ ARRAY_DTYPES = {
 
 @dataclass(frozen=True)
 class StudyOf(Mapping[str, int]):
-    """The number of a sample's study by its id, found by bisection, so that no dictionary is built at opening."""
+    """Mapping from sample id to study number; looked up by bisection, so that opening a corpus builds no dictionary."""
 
     ids: Sequence[str]
     by_id: NDArray[np.int32]
@@ -81,7 +81,7 @@ class Prepared:
     leaves: list[Leaves]
 
     def targets(self, metric: Metric, alpha: float) -> TreeTargets | ForestTargets:
-        """Targets by the one tree, or by the tree of each study."""
+        """Targets from the common tree, or from the tree of each study."""
         pairs = zip(self.trees, self.leaves, strict=True)
         own = [TreeTargets(tree, leaves, metric, alpha) for tree, leaves in pairs]
         ids = self.table.sample_ids
@@ -105,7 +105,7 @@ def open_prepared(folder: Path, max_bp: int) -> Prepared:
 
 
 def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:
-    """Counts [samples, ASVs] over the maps; set one by one, because the constructor copies arrays of other types."""
+    """Counts [samples, ASVs] on the memory maps. The arrays are set one by one: the scipy constructor may copy them."""
     counts = sparse.csr_array(shape, dtype=np.int32)
     counts.indptr, counts.indices, counts.data = (store[f"counts.{part}"] for part in ("indptr", "indices", "data"))
     return counts
@@ -126,7 +126,7 @@ def open_trees(store: Store, names: Texts) -> tuple[list[Tree], list[Leaves]]:
 
 
 def open_dropped(store: Store) -> dict[str, Sequence[str]]:
-    """The ids that were left out, by reason."""
+    """The dropped ids, by reason."""
     ids, reason = Texts(store["dropped.text"], store["dropped.bounds"]), store["dropped.reason"]
     places = {text: np.flatnonzero(reason == number) for number, text in enumerate(store.manifest["reasons"])}
     return {text: ids.take(found) for text, found in places.items() if len(found)}

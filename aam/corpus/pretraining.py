@@ -1,4 +1,4 @@
-"""From files, or a prepared corpus, to what pretraining draws from: samples, their targets, and which are held out."""
+"""Opens the data of a pretraining, from files or a prepared corpus: samples, targets, and the split."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Corpus(TableSamples):
 
 
 def open_corpus(config: PretrainConfig) -> Corpus:
-    """Read, check and match the files of a pretraining; raises an InputError for whatever does not fit."""
+    """Read, check and match the files of a pretraining; raises an InputError for files that do not fit together."""
     data, files = resolve_inputs(config.data)
     config, measure = replace(config, data=data), Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     if data.corpus is not None:
@@ -64,7 +64,7 @@ def open_corpus(config: PretrainConfig) -> Corpus:
 
 
 def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Corpus:
-    """A table with the tree or the matrix of `data`, as a corpus all of whose samples train with all their reads."""
+    """Match a table with the tree or matrix of `data`; in this corpus all samples train, with all their reads."""
     tree, tips = None, list[str]()
     targets: TreeTargets | MatrixTargets
     if data.tree is not None:
@@ -79,7 +79,7 @@ def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measur
 
 
 def match_matrix(table: Table, ids: list[str], path: Path) -> Table:
-    """Keep the samples that the matrix at `path` has; raises `MatrixError` where it has none."""
+    """Keep the samples that are in the matrix at `path`; raises `MatrixError` if none is."""
     known = find_wanted(table.sample_ids, set(ids))
     if not known.any():
         raise MatrixError(

@@ -29,7 +29,7 @@ def sample_rng(seed: int, epoch: int, sample: int) -> np.random.Generator:
 def rarefy(counts: NDArray[np.int64], depth: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Counts [n] of `depth` reads drawn without replacement from `counts` [n].
 
-    Raises `ValueError` where there are fewer than `depth` reads; which samples stay is decided before (`choose_depth`).
+    Raises `ValueError` if there are fewer than `depth` reads; callers drop such samples before.
     """
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
 
@@ -45,7 +45,7 @@ def rarefy_table(counts: sparse.csr_array, depth: int, seed: int) -> sparse.csr_
 
 
 def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
-    """Reads to draw per sample, for samples that have `depths` [samples] reads; None draws nothing and keeps all reads.
+    """Choose the reads to draw per sample, for samples with `depths` [samples] reads; None: keep all reads.
 
     `setting` is "auto" (the largest depth, at most `AUTO_DEPTH`, that nine of ten samples reach), "none", or a number.
     Raises `ConfigError` for any other setting and `TableError` for a depth that no sample reaches.
@@ -66,7 +66,7 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
 
 
 def keep_deep_samples(table: Table, setting: str) -> tuple[Table, int | None]:
-    """The samples that rarefaction keeps, and the reads that it draws of each, by a `setting` as of `choose_depth`."""
+    """Select the samples that are deep enough, and the reads to draw of each; `setting` as in `choose_depth`."""
     depths = table.depths()
     depth = choose_depth(depths, setting)
     return table.keep(depths >= (depth or 0), SHALLOW), depth

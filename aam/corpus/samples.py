@@ -1,7 +1,7 @@
-"""Opening a table for a model: files found, table read and matched with a tree, samples rarefied, ASVs tokenised.
+"""Opens a table for a model: find files, read the table, match it with a tree, rarefy samples, tokenise ASVs.
 
-All openings are made of these steps; each returns a `TableSamples` or a record that extends it. What a step leaves out
-is in `Table.dropped`, by reason.
+All commands open tables by these steps. The result is a `TableSamples` or a record that extends it. `Table.dropped` has
+what a step left out, by reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aam import datasets
 from aam.config import DataConfig, option_flag
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
-from aam.corpus.store import MANIFEST
+from aam.corpus.store import CORPUS_MANIFEST
 from aam.errors import ConfigError, TreeError
 from aam.io.files import check_file, sniff
 from aam.io.ids import pick_texts
@@ -42,8 +42,8 @@ NO_DRAW = Draw(None, None, "abundance", 0)
 class TableSamples:
     """The samples of `table` and the tokens [A, L] uint8 of its ASVs.
 
-    `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None where
-    there is none or there are several. `studies` int [samples] is the number of each sample's study, None where one
+    `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None if
+    there is none or there are several. `studies` int [samples] is the number of each sample's study, None if one
     table was read. `files` are the input files by option.
     """
 
@@ -57,7 +57,7 @@ class TableSamples:
 
     @property
     def dropped(self) -> Mapping[str, Sequence[str]]:
-        """What was left out of the table: reason -> ids."""
+        """Ids that were left out of the table, by reason."""
         return self.table.dropped
 
     @property
@@ -67,7 +67,7 @@ class TableSamples:
 
     @property
     def cut(self) -> int:
-        """How many ASVs are longer than their tokens."""
+        """Number of ASVs that are longer than `max_bp` and were cut."""
         return sum(len(sequence) >= self.tokens.shape[1] for sequence in self.table.sequences)
 
     def samples(self, rows: NDArray[np.integer], draw: Draw) -> ASVDataset:
@@ -78,7 +78,7 @@ class TableSamples:
         return ASVDataset(self.table.stored, self.tokens, ids, draw, studies, self.table.stored_rows(rows))
 
     def drawn(self, draw: Draw = NO_DRAW) -> ASVDataset:
-        """All samples, by default with all their reads and ASVs, as of a table that is rarefied already."""
+        """All samples; by default with all reads and ASVs, for a table that is already rarefied."""
         return self.samples(np.arange(len(self.table.sample_ids)), draw)
 
 
@@ -109,7 +109,7 @@ def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
     if data.table is None and data.corpus is None:
         raise ConfigError("no feature table; give --table FILE, or --example for the embedded one")
     files = {name: Path(value) for name in names if (value := getattr(data, name)) is not None}
-    return data, files if data.corpus is None else {"corpus": data.corpus / MANIFEST} | files
+    return data, files if data.corpus is None else {"corpus": data.corpus / CORPUS_MANIFEST} | files
 
 
 def read_any_tree(path: Path) -> Tree:
@@ -122,9 +122,9 @@ def read_any_tree(path: Path) -> Tree:
 
 
 def match_tree(table: Table, tree: Tree, max_missing: float) -> tuple[Table, Tree, list[str]]:
-    """The table of the ASVs that are tips, less samples without reads then; the tree pruned to them; their names in it.
+    """Restrict a table to the ASVs that are tips of the tree, and the tree to these tips; returns their names too.
 
-    Raises `TreeError` where more than the fraction `max_missing` of the ASVs are no tips.
+    Samples that lose all reads are dropped. Raises `TreeError` if more than `max_missing` of the ASVs are no tips.
     """
     match = match_tips(table.asv_ids, table.sequences, tree, max_missing)
     if match.missing:
@@ -134,7 +134,7 @@ def match_tree(table: Table, tree: Tree, max_missing: float) -> tuple[Table, Tre
 
 
 class TableOnTree(NamedTuple):
-    """A table and, where one was asked for and given, the tree of its ASVs, which calls them `tips` [A]."""
+    """A table and, if there is one, the tree of its ASVs; `tips` [A] are the names of the ASVs in it."""
 
     table: Table
     tree: Tree | None
@@ -142,9 +142,9 @@ class TableOnTree(NamedTuple):
 
 
 def open_rarefied(data: DataConfig, setting: str, seed: int, with_tree: bool) -> TableOnTree:
-    """The table of `data`, rarefied by a `setting` of --rarefy-depth; raises an InputError for what is refused.
+    """The table of `data`, rarefied by a `setting` of --rarefy-depth; raises an InputError for unusable files.
 
-    With a tree, if there is one, ASVs that are no tips of it are left out; samples below the depth are, too.
+    Samples below the depth are left out and, with a tree, ASVs that are not in it.
     """
     data, files = resolve_inputs(data)
     table, tree, tips = read_table(files["table"], data.sequences), None, list[str]()

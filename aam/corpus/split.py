@@ -36,7 +36,7 @@ class Sides(NamedTuple):
 
     @classmethod
     def unsplit(cls, count: int) -> Sides:
-        """All of so many samples train."""
+        """Sides on which all `count` samples train."""
         return cls(np.arange(count), np.arange(0))
 
     def ids(self, sample_ids: Sequence[str]) -> Split:
@@ -55,11 +55,11 @@ def split_samples(
     """Split samples by `config.validation_samples` if given, else at random by `config.validation_fraction`.
 
     `groups` (sample id -> group) keeps whole groups on one side; the fraction then counts groups, and samples without
-    a group are refused. `dropped` are ids of the table that are no longer used, which the file may name. A random split
+    a group are refused. `dropped` are ids of the table that are no longer used; the file may name them. A random split
     depends on the seed and the ids, not on their order; `by_id` are the samples in the order of their ids, if known.
 
-    Raises `ConfigError` where the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
-    samples; `MetadataError` where groups are missing.
+    Raises `ConfigError` if the file names unknown samples, cuts through a group, or a side has less than `MIN_SIDE`
+    samples; `MetadataError` if groups are missing.
     """
     group_of = None if groups is None else _require_groups(sample_ids, groups, config.group_column)
     if config.validation_samples is not None:
@@ -112,7 +112,7 @@ def _draw_groups(sample_ids: Sequence[str], fraction: float, seed: int, groups: 
 
 
 def _read_held_out(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]) -> set[str]:
-    """Ids of the file that are samples in use; raises for ids that the table never had."""
+    """Read the held-out ids from the file, without dropped samples; raises for ids that the table never had."""
     named = read_ids(file)
     used, gone = set(sample_ids), set(dropped)
     unknown = [sample for sample in named if sample not in used and sample not in gone]
@@ -125,7 +125,7 @@ def _read_held_out(sample_ids: Sequence[str], file: Path, dropped: Iterable[str]
 
 
 def _require_groups(sample_ids: Sequence[str], groups: Mapping[str, str | None], column: str | None) -> dict[str, str]:
-    """The group of each sample; raises where one has none."""
+    """The group of each sample; raises if a sample has none."""
     known = {sample: group for sample in sample_ids if (group := groups.get(sample))}
     missing = [sample for sample in sample_ids if sample not in known]
     if missing:
@@ -139,7 +139,7 @@ def _require_groups(sample_ids: Sequence[str], groups: Mapping[str, str | None],
 def _refuse_cut_groups(
     sample_ids: Sequence[str], held_out: Collection[str], groups: Mapping[str, str], config: DataConfig
 ) -> None:
-    """Raise where a given split has a group on both sides."""
+    """Raise if a split from a file has a group on both sides."""
     inside = {groups[sample] for sample in sample_ids if sample in held_out}
     outside = {groups[sample] for sample in sample_ids if sample not in held_out}
     if both := sorted(inside & outside):
@@ -162,8 +162,8 @@ def make_folds(
 ) -> list[Fold]:
     """Folds over the rows of `target` [N]; each row is tested exactly once.
 
-    `groups` [N] names what must not sit on both sides (subjects, studies); the schemes without "group" in their name
-    ignore it. `count` folds are made, except that leave-one-group-out makes one for each group. Where the scheme is
+    `groups` [N], e.g. subjects or studies, are never on both sides; schemes without "group" in their name ignore
+    them. `count` folds are made, except that leave-one-group-out makes one for each group. Where the scheme is
     stratified each fold holds about the same share of every class of `target`.
 
     Raises ConfigError for a scheme that needs groups and has none, and for more folds than rows, groups or, where
@@ -186,7 +186,7 @@ def make_folds(
 def count_possible_folds(
     scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Hashable] | None
 ) -> tuple[int, str]:
-    """Most folds that the rows of `target` [N] allow, and what each fold needs one of: a group, a class or a sample."""
+    """Largest possible number of folds for `target` [N], and what limits it: groups, members of a class, or samples."""
     if "group" in scheme and groups is not None:
         return len(set(groups)), "groups"
     if scheme == "stratified" and len(target):
@@ -196,9 +196,9 @@ def count_possible_folds(
 
 
 def keep_label_fraction(fold: Fold, target: Sequence[Hashable], fraction: float, seed: int) -> Fold:
-    """The fold with a part of its training rows, at least one of each value of `target` [N]; the test rows stay.
+    """Keep a part of the training rows of a fold, at least one of each value of `target` [N]; the test rows stay.
 
-    A smaller fraction of the same seed keeps a subset of what a larger one keeps, so a learning curve only ever adds.
+    With the same seed, a smaller fraction keeps a subset of the rows that a larger one keeps.
     """
     if fraction == 1.0:
         return fold
@@ -242,7 +242,7 @@ def _check_count(scheme: Scheme, target: Sequence[Hashable], groups: Sequence[Ha
 
 
 def _number_labels(labels: Sequence[Hashable] | None) -> NDArray[np.int64] | None:
-    """Labels as numbers in order of first appearance: scikit-learn sorts labels, and cannot sort mixed types."""
+    """Number labels by first appearance: scikit-learn sorts labels, and cannot sort mixed types."""
     import pandas as pd  # half a second that commands without folds do not wait for
 
     return None if labels is None else pd.factorize(pd.Series(labels, dtype=object), use_na_sentinel=False)[0]

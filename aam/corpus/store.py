@@ -1,8 +1,8 @@
 """A folder of arrays and their manifest, which grows part by part and is opened as maps once it is complete.
 
-While an array grows, its header says that it is empty; numpy leaves room in it for a larger number, so the length is
-written into the same bytes at the end. The manifest is replaced whole after each part and records the length of every
-array, to which each is cut when writing resumes after an interruption.
+While an array grows, its header gives length 0. At the end the final length is written into the same bytes; numpy
+leaves room for it. After each part the manifest, which records the length of every array, is replaced atomically. When
+writing resumes after an interruption, each array is cut to the recorded length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aam.errors import CorpusError, error_text
 from aam.io.files import LOCK, digest
 from aam.text import one_line
 
-MANIFEST = "manifest.json"
+CORPUS_MANIFEST = "manifest.json"
 CORPUS_FORMAT = "aam corpus 2"
 """Counts up when older code can no longer read what is written."""
 BEGUN_KEYS = {"complete", "config", "sources", "parts"}
@@ -66,7 +66,9 @@ def open_store(folder: Path) -> Store:
     """Open a folder after checking its manifest and the size of each file; raises `CorpusError` naming the file."""
     manifest = read_manifest(folder)
     if manifest is None:
-        raise CorpusError(f"{folder} is no prepared corpus ({MANIFEST} is missing); write one with `aam prepare`")
+        raise CorpusError(
+            f"{folder} is no prepared corpus ({CORPUS_MANIFEST} is missing); write one with `aam prepare`"
+        )
     if not manifest.get("complete"):
         raise CorpusError(f"{folder}: `aam prepare` has not finished here; run the same command again, it goes on")
     for name, known in manifest["arrays"].items():
@@ -80,7 +82,7 @@ def open_store(folder: Path) -> Store:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder, complete or not; None without one. Raises `CorpusError` for one of another format."""
-    path = folder / MANIFEST
+    path = folder / CORPUS_MANIFEST
     if folder.exists() and not folder.is_dir():
         raise CorpusError(f"{folder} is a file, expected a folder that `aam prepare` wrote")
     if not path.exists():
@@ -104,15 +106,15 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest, whole or not at all."""
-    write_json(folder / MANIFEST, manifest)
+def replace_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest atomically."""
+    write_json(folder / CORPUS_MANIFEST, manifest)
 
 
 def begin_manifest(folder: Path, options: dict[str, Any], sources: list[dict[str, Any]]) -> dict[str, Any]:
     """The manifest of `folder`, which exists: a new one, or the one there if it has these options and sources.
 
-    A source has its name, and path and SHA-256 of each of its files by option. Raises `CorpusError` where the folder
+    A source has its name, and path and SHA-256 of each of its files by option. Raises `CorpusError` if the folder
     holds anything else or a file has changed.
     """
     fresh = {"format": CORPUS_FORMAT, "complete": False, "config": options, "sources": sources, "parts": []}
@@ -120,7 +122,7 @@ def begin_manifest(folder: Path, options: dict[str, Any], sources: list[dict[str
     if found is None:
         if any(path.name != LOCK for path in folder.iterdir()):
             raise CorpusError(f"--output {folder} is a folder with other files in it; give a new one")
-        write_manifest(folder, fresh)
+        replace_manifest(folder, fresh)
         return fresh
     refuse_other_sources(found, fresh, folder)
     return found
@@ -173,7 +175,7 @@ class GrowingArray:
         return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
     def append(self, values: NDArray) -> None:
-        """Rows [n, *shape] to add at the end; raises OverflowError where one does not fit into its type."""
+        """Append rows [n, *shape]; raises OverflowError if a value does not fit into the type."""
         rows = np.ascontiguousarray(values).astype(self.dtype, copy=False)
         if rows is not values and not np.array_equal(rows, values):
             raise OverflowError(f"{self.path.name}: values beyond {self.dtype}")
@@ -238,7 +240,7 @@ class StoreWriter:
         for array in self._arrays.values():
             array.flush()
         self.parts.append(part | {"rows": {name: array.rows for name, array in self._arrays.items()}})
-        write_manifest(self.folder, self.record)
+        replace_manifest(self.folder, self.record)
 
     def complete(self, more: dict[str, Any], without: tuple[str, ...] = ()) -> None:
         """Seal all arrays and mark the folder as complete, with the digests of all arrays but those in `without`."""
@@ -249,4 +251,4 @@ class StoreWriter:
                 arrays[name] = {"bytes": array.path.stat().st_size, "sha256": digest(array.path)}
         for part in self.parts:
             del part["rows"]
-        write_manifest(self.folder, self.record | more | {"complete": True, "arrays": arrays})
+        replace_manifest(self.folder, self.record | more | {"complete": True, "arrays": arrays})

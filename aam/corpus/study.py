@@ -1,4 +1,4 @@
-"""From files to samples with labels, for fine-tuning, prediction and baselines; no tree is needed."""
+"""Opens samples with labels, for fine-tuning, prediction and baselines; no tree is needed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Study(TableSamples):
 
 
 def open_study(data: DataConfig, target: TargetConfig) -> Study:
-    """Read and check table and metadata; raises an InputError for whatever does not fit."""
+    """Read and check table and metadata; raises an InputError for files that do not fit together."""
     data, files = resolve_inputs(data)
     if data.metadata is None:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
@@ -111,7 +111,7 @@ class NewSamples(TableSamples):
     truth: pd.DataFrame | None
 
     def unseen(self, schema: TargetSchema) -> dict[str, int]:
-        """Covariates with samples whose value is missing or new, and how many."""
+        """Number of samples whose value is missing or new, by covariate."""
         frame, found = self.labels.covariates, {}
         for covariate in schema.covariates:
             values = frame[covariate.name]
@@ -121,7 +121,7 @@ class NewSamples(TableSamples):
 
 
 def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
-    """Read a table and, where given, its metadata; samples that cannot be predicted are refused by name, not raised."""
+    """Read a table and, where given, its metadata; samples that cannot be predicted are listed in `refused`."""
     data, files = resolve_inputs(data)
     table = read_table(files["table"], data.sequences)
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")

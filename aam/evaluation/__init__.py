@@ -1,6 +1,6 @@
-"""How good a model is: metrics with intervals, baselines that learn nothing, calibration, the audit of embeddings.
+"""Metrics with intervals, baselines without learning, calibration, and the audit of embeddings.
 
-Arrays come in, small named records go out.
+Functions take arrays and return small named records.
 
     metrics              R2, MAE, Pearson r of pairs; bootstrap intervals; metrics in words
     target_metrics       errors in the target's units, balanced accuracy, paired differences
@@ -9,5 +9,5 @@ Arrays come in, small named records go out.
     ordination           principal coordinates; Mantel, Procrustes, neighbour recall, stress of two matrices
     distance             predicted UniFrac and Faith PD beside those of a tree
     calibration          prediction intervals and temperatures from out-of-fold predictions
-    audit                what else can be read off embeddings: subject, study, batch
+    audit                whether embeddings reveal subject, study or batch
 """

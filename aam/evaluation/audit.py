@@ -1,6 +1,6 @@
 """Audit of sample embeddings: how well metadata columns, such as subject or batch, can be predicted from them.
 
-Where a batch can be predicted as well as a disease, what is learned of the disease may be the batch. Each column is
+If a batch can be predicted as well as a disease, a model of the disease may only have learned the batch. Each column is
 predicted by cross-validation and compared with the same prediction of shuffled values. N samples, D dimensions.
 """
 
@@ -76,8 +76,8 @@ class Audit:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def role_of(name: str) -> Role:
-    """What a column is by its name: `host_subject_id`, `study`, `MiSeqRun`."""
+def guess_role(name: str) -> Role:
+    """Guess the role of a column from its name, e.g. `host_subject_id`, `study`, `MiSeqRun`."""
     if name.lower().removesuffix("_id") in SUBJECTS:
         return "subject"
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
@@ -88,8 +88,10 @@ def audit(embeddings: NDArray[np.floating], frame: pd.DataFrame, seed: int) -> A
     """Predict the columns of `frame` (N rows of text, NaN is missing) from embeddings [N, D] of the same samples."""
     if len(frame) != len(embeddings):
         raise ValueError(f"{len(embeddings)} embeddings and {len(frame)} rows of metadata: expected one each")
-    names = sorted(map(str, frame.columns), key=lambda name: not role_of(name))
-    subjects = next((frame[name] for name in names if role_of(name) == "subject" and frame[name].nunique() > 1), None)
+    names = sorted(map(str, frame.columns), key=lambda name: not guess_role(name))
+    subjects = next(
+        (frame[name] for name in names if guess_role(name) == "subject" and frame[name].nunique() > 1), None
+    )
     found = Audit()
     for name in names:
         if len(found.signals) == MOST_COLUMNS:
@@ -109,7 +111,7 @@ class Unusable(Exception):
 
 def score_column(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
     """Audit one column [N] of embeddings [N, D]; raises `Unusable`."""
-    role, numbers = role_of(str(column.name)), pd.to_numeric(column, errors="coerce")
+    role, numbers = guess_role(str(column.name)), pd.to_numeric(column, errors="coerce")
     if role == "subject":
         return score_subjects(embeddings, column, seed)
     own = np.array([f"sample {row}" for row in range(len(column))], dtype=object)
@@ -137,7 +139,7 @@ def rows_of_classes(column: pd.Series, units: NDArray) -> NDArray[np.int64]:
 
 
 def score_subjects(embeddings: NDArray[np.floating], column: pd.Series, seed: int) -> Signal:
-    """Whether the nearest other sample is of the same subject, for subjects with two samples or more."""
+    """Score how often the nearest other sample is of the same subject, for subjects with two samples or more."""
     from sklearn.neighbors import NearestNeighbors
     from sklearn.preprocessing import StandardScaler
 
@@ -154,7 +156,7 @@ def score_subjects(embeddings: NDArray[np.floating], column: pd.Series, seed: in
 
 
 def score_linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
-    """A linear model of classes or numbers, cross-validated over `units`, so that knowing a subject is of no help."""
+    """Score a linear model of classes or numbers; no unit (subject) is in training and test of a fold."""
     if len(values) < MIN_AUDIT_SAMPLES or len(set(units)) < AUDIT_FOLDS:
         raise Unusable(f"{len(values)} samples of {len(set(units))} subjects")
     folds = audit_folds(values, units, seed)
@@ -165,13 +167,15 @@ def score_linear(name: str, embeddings: NDArray[np.floating], values: NDArray, u
 
 
 def build_signal(name: str, values: NDArray, score: float, shuffles: list[float]) -> Signal:
-    """The scores of values [N], and of them shuffled, as a `Signal`."""
+    """Score the values [N] and shuffled copies of them, as a `Signal`."""
     classes = len(set(values)) if values.dtype == object else 0
-    return Signal(name, role_of(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles)))
+    return Signal(
+        name, guess_role(name), len(values), classes, score, float(np.mean(shuffles)), float(np.max(shuffles))
+    )
 
 
 def audit_folds(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
-    """Rows to train on and to test, values and units [N]: no unit on both sides, classes spread evenly."""
+    """Training and test rows of each fold, for values and units [N]: no unit on both sides, classes spread evenly."""
     if values.dtype != object:
         return make_folds("grouped", values.tolist(), units.tolist(), AUDIT_FOLDS, seed)
     fewest = min(len(set(units[values == kind])) for kind in set(values))
@@ -181,8 +185,9 @@ def audit_folds(values: NDArray, units: NDArray, seed: int) -> list[Fold]:
 def predict_held_out(
     embeddings: NDArray[np.floating], columns: Sequence[NDArray], folds: Sequence[Fold]
 ) -> list[NDArray]:
-    """The rows' values [N] in each column by models that have not seen them: the class of the nearest centroid, which
-    is a linear discriminant that gives rare classes their due, or ridge regression."""
+    """Out-of-fold predictions [N] of each column: class of the nearest centroid, or ridge regression.
+
+    Nearest centroid is a linear discriminant in which rare classes count as much as common ones."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import RidgeCV
 
@@ -216,7 +221,7 @@ def score_values(found: NDArray, values: NDArray) -> float:
 
 
 def shuffle_values(values: NDArray, units: NDArray, rng: np.random.Generator) -> NDArray:
-    """Values [N] in another order: of whole units [N], where a unit has one value, for these are not independent."""
+    """Shuffle values [N]. If each unit [N] has one value, units are shuffled: their samples are not independent."""
     by_unit = dict(zip(units, values, strict=True))
     if any(by_unit[unit] != value for unit, value in zip(units, values, strict=True)):
         return rng.permutation(values)

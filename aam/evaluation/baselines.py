@@ -1,12 +1,12 @@
-"""Baselines that learn nothing: UniFrac from shared ASVs or from a clustered tree, bases from their frequencies.
+"""Baselines without learning: UniFrac from shared ASVs or from a clustered tree, bases from their frequencies.
 
 Jaccard    1 - shared ASVs / all ASVs of a pair, by identity alone;
 UPGMA      the same UniFrac as the target's, on a tree clustered from Hamming distances between the sequences.
 
-Each is put through one line, fitted by least squares on pairs of training samples, because neither comes in the
-target's units (a Hamming distance is not a branch length). The same two serve every metric: for abundance-weighted
-UniFrac UPGMA is weighted the same way, while Jaccard stays presence alone and is the weaker for it.
-Nothing of the held-out samples enters the line; their sequences do enter the UPGMA tree, as they would a model.
+Each is scaled by a line, fitted by least squares on pairs of training samples, because neither has the units of the
+target (a Hamming distance is not a branch length). Both are used for every UniFrac metric: UPGMA with the weights of
+the metric, Jaccard always on presence alone. Held-out samples do not influence the line; the UPGMA tree is built on
+their sequences too, which a model also reads.
 B samples, P = B (B - 1) / 2 pairs, A ASVs, L positions.
 """
 
@@ -49,7 +49,7 @@ def score_consensus(
 ) -> NucleotideScores:
     """Score the frequencies of tokens in training ASVs [A, L] on bases [T] that were hidden at these positions [T].
 
-    Each distinct ASV counts once, as it does for the model's loss. Both figures are 0 where nothing was hidden.
+    Each distinct ASV counts once, as in the loss of the model. Both scores are 0 if no base was hidden.
     """
     if not len(bases):
         return NucleotideScores(0.0, 0.0)
@@ -114,7 +114,7 @@ class Skipped:
 
 
 def choose_scored(count: int, seed: int) -> NDArray[np.int64]:
-    """Numbers [n], ascending, of the samples that are scored, of `count` there are: at most `MAX_SCORED`."""
+    """Choose at most `MAX_SCORED` of `count` samples to score; their numbers [n], ascending."""
     return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_SCORED])
 
 
@@ -137,8 +137,8 @@ def upgma_baseline(
 ) -> UnifracBaseline | Skipped:
     """Calibrated UniFrac on a UPGMA tree of the ASVs that occur in these samples; tokens uint8 [all ASVs, L].
 
-    The tree is bounded by `MAX_ASVS`: as many of the first `fit` samples are used as keep within it beside the held-out
-    ones. `Skipped` where that leaves fewer than three.
+    The tree has at most `MAX_ASVS` tips: with those of the held-out samples, only as many of the first `fit` samples
+    are used as fit. Returns `Skipped` if these are fewer than three.
     """
     used = _samples_within(fit.asvs, _occurring_asvs(held_out.asvs, len(tokens)), MAX_ASVS)
     if used < MIN_FIT_SAMPLES <= len(fit.asvs):

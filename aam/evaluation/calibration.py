@@ -40,7 +40,7 @@ class Calibration:
 
 
 def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration in the folder of a run or of a checkpoint of it; None where there is none."""
+    """The calibration in the folder of a run or of a checkpoint of it; None if there is none."""
     for place in (folder, folder.parent):
         if (place / CALIBRATION).exists():
             return read_json_file(place / CALIBRATION, parse_calibration, CheckpointError, "train again")
@@ -48,13 +48,13 @@ def read_calibration(folder: Path) -> Calibration | None:
 
 
 def parse_calibration(record: Any) -> Calibration:
-    """A calibration of what its `to_dict` gave."""
+    """A calibration from the result of its `to_dict`."""
     scores = tuple(np.array(column, np.float64) for column in record["scores"])
     return Calibration(scores, float(record["temperature"]))
 
 
 def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """How far each known truth [N, O] lies outside values [N, O, Q]: absolute residuals, or beyond the outer quantiles.
+    """Conformity scores of known truths [N, O] under predictions [N, O, Q]: residuals, or distance to the quantiles.
 
     Quantiles: conformalised quantile regression (Romano, Patterson and Candès 2019); scores inside are negative.
     """
@@ -63,9 +63,9 @@ def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> t
 
 
 def conformal_margin(scores: NDArray[np.float64], coverage: float) -> float:
-    """The score that `coverage` of later samples stay below: of scores [n] the ceil((n + 1) coverage)-th smallest.
+    """Half width of the interval: the ceil((n + 1) coverage)-th smallest of scores [n].
 
-    Split conformal prediction (Lei et al. 2018); infinite where n is too small to promise that much. With an ensemble
+    Split conformal prediction (Lei et al. 2018); infinite if n is too small for this coverage. With an ensemble
     of folds it follows the CV+ idea (Barber et al. 2021), whose guarantee is weaker than its usual coverage.
     """
     rank = math.ceil((len(scores) + 1) * coverage)
@@ -94,12 +94,16 @@ def fit_temperature(log_probabilities: NDArray[np.float64], classes: NDArray[np.
     """The temperature that makes the known classes [N] likeliest under log-probabilities [N, C] (Guo et al. 2017)."""
     low, high = (math.log(bound) for bound in TEMPERATURES)
     found = minimize_scalar(
-        lambda log: nll(log_probabilities, classes, math.exp(log)), bounds=(low, high), method="bounded"
+        lambda log: negative_log_likelihood(log_probabilities, classes, math.exp(log)),
+        bounds=(low, high),
+        method="bounded",
     )
     return math.exp(float(found.x))
 
 
-def nll(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0) -> float:
+def negative_log_likelihood(
+    log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0
+) -> float:
     """Mean negative log-likelihood of classes [N] under log-probabilities [N, C], nats a sample."""
     scaled = log_softmax(log_probabilities / temperature, axis=-1)
     return float(-scaled[np.arange(len(classes)), classes].mean())

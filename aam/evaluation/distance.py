@@ -1,4 +1,4 @@
-"""How far predicted UniFrac and Faith PD are from those of a tree, beside baselines that learn nothing. N samples."""
+"""Scores of predicted UniFrac and Faith PD against those of a tree, next to baselines. N samples."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ LINES_NOTE = (
 
 
 class Truth(NamedTuple):
-    """UniFrac float64 [N, N] and Faith PD float64 [N] by the tree."""
+    """True UniFrac float64 [N, N] and Faith PD float64 [N], computed on a tree."""
 
     unifrac: NDArray[np.float64]
     faith_pd: NDArray[np.float64]
 
 
 def compute_truth(samples: TableSamples, measure: Measure, progress: Progress) -> Truth:
-    """UniFrac and Faith PD of samples that have a tree."""
+    """Compute UniFrac and Faith PD of samples on their tree."""
     assert samples.tree is not None
     on_tree = build_community(samples.table.counts, samples.tips, samples.tree)
     return Truth(full_matrix(on_tree, measure, "torch", progress), full_faith_pd(on_tree, "torch", progress))
@@ -59,9 +59,9 @@ def score_distances(
     seed: int,
     lines: Mapping[str, Line] = NO_LINES,
 ) -> dict[str, Any]:
-    """The model and both baselines on the pairs of the samples; `Skipped` becomes its reason.
+    """Score the model and both baselines on all pairs of samples; a skipped baseline has its reason instead.
 
-    `lines` of the training, by baseline, are tried beside those that are fitted here.
+    `lines`, fitted in training, are scored besides those that are fitted here.
     """
     count = len(predicted)
     if count < MIN_SCORED:
@@ -100,9 +100,9 @@ def baseline_scores(
     alpha: float,
     carried: Mapping[str, Line] = NO_LINES,
 ) -> dict[str, float | str]:
-    """Calibrated Jaccard and UPGMA as flat figures `baseline_NAME_SCORE`, their lines too, or why one was skipped.
+    """Metrics `baseline_NAME_SCORE` of calibrated Jaccard and UPGMA, with their lines, or why one was skipped.
 
-    With `carried` lines also `baseline_NAME_carried_SCORE`: the same distances by a line from elsewhere.
+    With `carried` lines, fitted elsewhere, also `baseline_NAME_carried_SCORE`.
     """
     results = (jaccard_baseline(fit, held_out), upgma_baseline(fit, held_out, tokens, metric, alpha))
     true = known_pairs(held_out.unifrac, held_out.unifrac)

@@ -45,7 +45,7 @@ LOGISTIC_C = 10.0
 class LabelledCounts:
     """`counts` [N, A] of samples as rows (rarefied or not), `target` [N] (float, or class labels), `task`.
 
-    `distances` float64 [N, N] serves k nearest neighbours; without it that baseline cannot be asked for.
+    `distances` float64 [N, N] are needed for the k nearest neighbours only.
     """
 
     counts: csr_array
@@ -59,7 +59,7 @@ def predict_folds(
 ) -> NDArray[Any]:
     """Fit on each fold's training rows and predict its test rows; the predictions of all folds, in their order [n].
 
-    Raises ValueError where `knn` is asked for without distances, and for empty samples, which have no composition.
+    Raises ValueError for `knn` without distances, and for empty samples, which have no composition.
     """
     _check(baseline, study)
     found = []
@@ -107,7 +107,7 @@ def _features(baseline: Baseline, study: LabelledCounts, fold: Fold) -> tuple[ND
 
 
 def _common_asvs(counts: csr_array, samples: float) -> NDArray[np.int64]:
-    """ASVs in at least so many of the samples; if there are none, those in the most samples, so that one always is."""
+    """ASVs in at least so many samples; if there are none, those in the most samples, so that one is chosen."""
     carriers = carriers_of(counts)
     return np.flatnonzero(carriers >= min(samples, carriers.max()))
 

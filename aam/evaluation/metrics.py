@@ -1,4 +1,4 @@
-"""Scores of predicted against true distances, and bootstrap intervals that respect what is independent.
+"""Scores of predicted against true distances, and bootstrap intervals over independent groups.
 
 N is a number of samples, P = N (N - 1) / 2 the number of their pairs.
 """
@@ -83,14 +83,14 @@ def upper_triangle(matrix: ArrayLike) -> NDArray:
 
 
 def known_pairs(matrix: ArrayLike, true: ArrayLike) -> NDArray:
-    """As `upper_triangle`, less the pairs whose `true` distance [N, N] is NaN: samples of different trees have none."""
+    """As `upper_triangle`, without the pairs whose `true` distance [N, N] is NaN (samples of different trees)."""
     return upper_triangle(matrix)[~np.isnan(upper_triangle(true))]
 
 
 def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
     """R2, mean absolute error and Pearson r of two equally long arrays.
 
-    R2 = 1 - sum (true - predicted)^2 / sum (true - mean(true))^2, so offset and scale count, which r would forgive.
+    R2 = 1 - sum (true - predicted)^2 / sum (true - mean(true))^2, so a wrong offset or scale lowers R2, but not r.
     Always finite, so that it can be written as JSON: where `true` is constant R2 is 1 for exact predictions and else 0
     (scikit-learn's convention), and where either side is constant Pearson r, being undefined, is 0.
 
@@ -112,9 +112,9 @@ def pair_cells(metrics: Mapping[str, Any], key: str) -> list[str]:
 def bootstrap_interval(statistic: Callable[[IntArray], float], groups: Sequence[Hashable], seed: int) -> Interval:
     """Percentile interval (95 %) of `statistic(rows)` when whole groups of rows are drawn with replacement.
 
-    `groups` names the group of each row (rows of one subject are not independent; where each stands alone, a range of
-    their number). `statistic` gets row numbers, repeated where a group was drawn twice, and returns a finite number.
-    With a single group nothing can be resampled: both bounds are the statistic itself.
+    `groups` has the group of each row, e.g. its subject; if all rows are independent, a range of their number.
+    `statistic` gets row numbers, repeated if a group was drawn twice, and returns a finite number. With a single group
+    both bounds are the statistic itself.
     """
     from scipy.stats import bootstrap
 

@@ -27,9 +27,9 @@ class Ordination(NamedTuple):
 def pcoa(distances: ArrayLike, ids: Sequence[str], dimensions: int = 10) -> Ordination:
     """Principal coordinate analysis (Gower 1966) of distances [N, N] by scikit-bio; at most N - 1 axes.
 
-    An axis has no sign of its own; here the entry of largest magnitude is positive, so that figures of two runs agree.
-    UniFrac is not Euclidean, so late eigenvalues may be negative; their axes are 0. Samples that are all alike lie in
-    one point that explains nothing. Raises `DistanceMatrixError` of scikit-bio for what is no distance matrix.
+    The sign of an axis is arbitrary; here its entry of largest magnitude is positive, so that plots of two runs agree.
+    UniFrac is not Euclidean, so late eigenvalues may be negative; their axes are 0. If all distances are 0, all
+    coordinates are 0. Raises `DistanceMatrixError` of scikit-bio for an invalid distance matrix.
     """
     from skbio.stats.distance import DistanceMatrix
     from skbio.stats.ordination import pcoa as skbio_pcoa
@@ -69,7 +69,7 @@ def agreement(predicted: ArrayLike, true: ArrayLike) -> Agreement:
 
 
 def mantel_r(predicted: ArrayLike, true: ArrayLike) -> float:
-    """Pearson r over pairs (Mantel 1967), by scikit-bio without its permutations; 0 where either matrix is constant."""
+    """Pearson r over pairs (Mantel 1967), by scikit-bio without its permutations; 0 if either matrix is constant."""
     from skbio.stats.distance import DistanceMatrix, mantel
 
     pair = [DistanceMatrix(np.array(matrix, dtype=np.float64)) for matrix in (predicted, true)]
@@ -81,8 +81,8 @@ def mantel_r(predicted: ArrayLike, true: ArrayLike) -> float:
 def stress(predicted: ArrayLike, true: ArrayLike) -> float:
     """sqrt(sum (predicted - true)^2 / sum true^2) over pairs: Kruskal's stress-1, in the target's own scale.
 
-    Nothing is rescaled or made monotone first, so a biased prediction is not forgiven. 0 where both are all zero,
-    1, as if nothing had been predicted, where only the truth is.
+    Distances are not rescaled or made monotone first, so bias counts. If the truth is all zero: 0 if the prediction
+    is too, else 1.
     """
     pairs, truth = upper_triangle(predicted).astype(np.float64), upper_triangle(true).astype(np.float64)
     error, size = np.linalg.norm(pairs - truth), np.linalg.norm(truth)
@@ -94,8 +94,7 @@ def stress(predicted: ArrayLike, true: ArrayLike) -> float:
 def procrustes(predicted: ArrayLike, true: ArrayLike) -> float:
     """Disparity m^2 (Gower 1975), by scipy, between the leading principal coordinates: 0 alike, 1 unrelated.
 
-    Shift, scale and rotation are taken out. Where one matrix is all zero its points coincide and the disparity is 1,
-    or 0 where both are.
+    Shift, scale and rotation are removed. If one matrix is all zero the disparity is 1, if both are, 0.
     """
     from scipy.spatial import procrustes as scipy_procrustes
 

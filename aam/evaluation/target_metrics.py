@@ -19,14 +19,14 @@ Score = Callable[[NDArray[Any], NDArray[Any]], float]
 
 
 class Estimate(NamedTuple):
-    """A figure and its 95 % bootstrap interval."""
+    """A metric and its 95 % bootstrap interval."""
 
     value: float
     interval: Interval
 
 
 def balanced_accuracy(predicted: NDArray[Any], true: NDArray[Any]) -> float:
-    """Mean over the classes of `true` [N] of the part of each that is predicted right."""
+    """Mean over the classes of `true` [N] of their recall."""
     return float(np.mean(_per_class(predicted, true).recall))
 
 
@@ -47,7 +47,7 @@ CLASSIFICATION: Mapping[str, Score] = {
 
 
 def metrics_of(task: Task) -> Mapping[str, Score]:
-    """The figures by which a task is judged."""
+    """The metrics of a task."""
     return REGRESSION if task in NUMERIC_TASKS else CLASSIFICATION
 
 
@@ -79,7 +79,7 @@ def paired_difference(
 ) -> Estimate:
     """`metric` of the first predictions less that of the second, both on the same rows of the same draws.
 
-    What makes a row hard is common to both, so this interval is far narrower than those of the two figures suggest.
+    Both predictions find the same rows hard, so this interval is much narrower than those of the two metrics.
     """
     first, second, truth = to_comparable_arrays(*predictions, true)
     if not first.shape == second.shape == truth.shape:
@@ -93,7 +93,7 @@ def paired_difference(
 
 
 def to_comparable_arrays(*columns: ArrayLike) -> list[NDArray[Any]]:
-    """Columns [N] as arrays; labels as the numbers of their sorted names, which a thousand resamples compare faster."""
+    """Columns [N] as arrays; class names as numbers, which a thousand resamples compare faster."""
     arrays = [np.asarray(column) for column in columns]
     if all(array.dtype.kind in "fiu" for array in arrays):
         return arrays

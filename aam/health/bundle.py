@@ -1,4 +1,4 @@
-"""Replay bundles: everything a step depended on, in one safetensors file, without pickle.
+"""Replay bundles: all inputs of one training step in one safetensors file, without pickle.
 
 The content is any nesting of dicts, lists and tuples over tensors, text, numbers, booleans and None: weights, optimiser
 state, random states, batch, configuration. Tensors go to the tensor part of the file, the rest as JSON into its
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from aam.atomic import whole_file
+from aam.atomic import replace_file
 from aam.errors import CheckpointError
 
 BUNDLE_FORMAT = "1"
@@ -29,12 +29,12 @@ TENSOR, TUPLE, PAIRS = "$tensor", "$tuple", "$pairs"  # how JSON marks what it h
 def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
     """Write a bundle so that a reader sees the old file or the complete new one; return its path.
 
-    Raises `TypeError` for a value that is none of the kinds above, naming where it stands.
+    Raises `TypeError`, naming its place, for a value of another type than those above.
     """
     tensors: dict[str, Tensor] = {}
     record = _pack(dict(content), "", tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with replace_file(path) as partial:
         save_file(tensors, partial, metadata={"format": BUNDLE_FORMAT, "content": json.dumps(record)})
     return path
 
@@ -42,7 +42,7 @@ def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
 def load_bundle(path: Path) -> dict[str, Any]:
     """The content of a bundle as it was saved, its tensors on the CPU. Nothing in the file is executed.
 
-    Raises `CheckpointError` where the file is missing, damaged or no bundle.
+    Raises `CheckpointError` for a file that is missing, damaged or no bundle.
     """
     if not Path(path).is_file():
         raise CheckpointError(
@@ -62,7 +62,7 @@ def load_bundle(path: Path) -> dict[str, Any]:
 
 
 def _pack(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON of a value; tensors are copied to `tensors`, named after their place `where`."""
+    """Convert a value to JSON; tensors are moved to `tensors`, under the name of their place `where`."""
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, Tensor):
@@ -107,7 +107,7 @@ def random_state() -> dict[str, Any]:
 
 
 def torch_state() -> dict[str, Any]:
-    """The part of `random_state` that is torch's: what changes in a step of training, and is cheap to keep."""
+    """The part of `random_state` that belongs to torch: it changes in every training step and is cheap to keep."""
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -1,4 +1,4 @@
-"""Preflight checks without training: what is trained, how fast, on what, from which loss, and alike in every mode."""
+"""Preflight checks without training: parameters, optimiser, learning rates, batches, initial loss, model modes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIN_RATE_SUM = 0.01  # the learning rates of a whole run must sum to this part o
 
 
 def check_trainable(make: Make, left: float) -> str:
-    """Every parameter is trained, but for those that the trial names as frozen."""
+    """Every parameter is trained, except those that the trial names as frozen."""
     trial = make()
     names = [name for name, p in trial.model.named_parameters() if not p.requires_grad and name not in trial.frozen]
     if names:
@@ -53,10 +53,10 @@ def check_optimizer(make: Make, left: float) -> str:
 
 
 def check_learning_rates(make: Make, left: float) -> str:
-    """Rates are finite and above 0, and those of the whole run can move a weight at all.
+    """Learning rates are finite, above 0, and large enough in sum to change a weight.
 
-    AdamW moves no weight further than the sum of the learning rates, so a run whose rates sum to less than 1 % of the
-    size of a typical weight cannot learn, whatever its loss does.
+    AdamW changes no weight by more than the sum of the learning rates. A run whose rates sum to less than 1 % of the
+    size of a typical weight cannot learn.
     """
     trial = make()
     rates = list(trial.rates) or [float(group["lr"]) for group in trial.optimizer.param_groups]
@@ -77,7 +77,7 @@ def check_learning_rates(make: Make, left: float) -> str:
 
 
 def check_batches_differ(make: Make, left: float) -> str:
-    """Two batches in a row are not the same."""
+    """Two consecutive batches differ."""
     trial = make()
     first, second = (leaves(batch) for batch in list(trial.batches)[:2])
     if first and len(first) == len(second) and all(map(_equal, first, second)):
@@ -86,7 +86,7 @@ def check_batches_differ(make: Make, left: float) -> str:
 
 
 def check_initial_loss(make: Make, left: float) -> str:
-    """The untrained loss is finite, and each classification head starts where chance says: ln V + var(logits) / 2.
+    """The untrained loss is finite, and that of each classification head is that of chance: ln V + var(logits) / 2.
 
     For logits that do not depend on the target, the expected cross-entropy is E[log sum exp] - E[logit], which is
     ln V + variance / 2 for normal logits. A head that starts from known frequencies is expected at their cross-entropy
@@ -106,7 +106,7 @@ def check_initial_loss(make: Make, left: float) -> str:
 
 
 def check_perfect_prediction(make: Make, left: float) -> str:
-    """Right answers, made from the data on another path, score far better than the untrained model."""
+    """Perfect predictions, built directly from the data, have a much lower loss than the untrained model."""
     trial = make()
     if trial.perfect is None:
         raise CheckSkipped("no perfect prediction given")
@@ -123,7 +123,7 @@ def check_perfect_prediction(make: Make, left: float) -> str:
 
 
 def check_input(make: Make, left: float) -> str:
-    """Other inputs give other outputs, and junk in the padding gives the same."""
+    """Different inputs give different outputs, and the content of the padding changes nothing."""
     trial = make()
     trial.model.eval()
     with torch.no_grad():
@@ -208,7 +208,7 @@ def _check_head(name: str, head: Head) -> str:
 
 
 def _chance(logits: Tensor, targets: Tensor, prior: Tensor | None) -> tuple[float, str]:
-    """Expected cross-entropy of logits [n, V] that know no more of the targets [n] than the prior, in words too."""
+    """Expected cross-entropy, also in words, of logits [n, V] that depend on the targets [n] only by the prior."""
     if prior is None:
         spread = float(logits.var(dim=-1, correction=0).mean()) / 2
         return math.log(logits.shape[-1]) + spread, f"ln {logits.shape[-1]} + var/2 of {spread:.3f}"

@@ -24,7 +24,7 @@ CONTROL_GAIN = 0.02  # real targets must beat shuffled ones on held-out samples 
 
 
 def check_gradient_reach(make: Make, left: float) -> str:
-    """Backward of the loss gives every trainable tensor a finite gradient that is not 0, if not at once then soon.
+    """Within a few steps, backward of the loss gives every trainable tensor a finite gradient that is not 0.
 
     A tensor behind one that starts at 0 (an output layer, say) has gradient 0 at first; hence up to three steps.
     """
@@ -49,7 +49,7 @@ def check_gradient_reach(make: Make, left: float) -> str:
 
 
 def check_update(make: Make, left: float) -> str:
-    """The loop's own step hands gradients to the optimiser, in training mode, and every trainable tensor moves."""
+    """The step of the training loop runs in training mode, passes gradients on, and changes every trainable tensor."""
     trial = make()
     trial.model.train()
     before = {name: p.detach().clone() for name, p in trial.model.named_parameters() if p.requires_grad}
@@ -77,7 +77,7 @@ def check_update(make: Make, left: float) -> str:
 
 
 def check_fresh_gradients(make: Make, left: float) -> str:
-    """What backward adds to in the second step is zero at first: nothing is left over from the step before."""
+    """Gradients are zero before the backward pass of the second step: nothing remains from the first."""
     trial = make()
     trial.model.train()
     trial.step(trial.batches[0])
@@ -114,7 +114,7 @@ def check_fresh_gradients(make: Make, left: float) -> str:
 
 
 def check_loss_falls(make: Make, left: float) -> str:
-    """Updates on one batch lower its loss; the first of them may raise it, while the optimiser finds its pace."""
+    """Updates on one batch lower its loss; the first updates may raise it."""
     trial = make()
     batch = trial.batches[0]
     start = end = _loss(trial, [batch])
@@ -129,7 +129,7 @@ def check_loss_falls(make: Make, left: float) -> str:
 
 
 def check_overfit(make: Make, left: float) -> str:
-    """Four samples can be learned by heart: loss to 5 % of its start within 300 updates."""
+    """The model can memorise four samples: the loss falls to 5 % of its start within 300 updates."""
     trial = make()
     if trial.few is None:
         raise CheckSkipped("no batch of four samples given")
@@ -190,7 +190,7 @@ def _train(trial: Trial, batches: Sequence[Any], steps: int, seconds: float) -> 
 
 
 def _loss(trial: Trial, batches: Sequence[Any]) -> float:
-    """Mean loss in evaluation mode."""
+    """Mean loss of the batches in evaluation mode."""
     trial.model.eval()
     with torch.no_grad():
         losses = [float(trial.score(trial.predict(batch), batch)) for batch in batches]

@@ -31,10 +31,10 @@ MATRIX_MODULES: tuple[type[nn.Module], ...] = (
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups for an optimiser, `decay` and `no_decay`, that hold every trainable tensor of the model exactly once.
 
-    No decay for norms, embeddings, tensors of rank 0 or 1, and vectors in disguise (all axes but one of size 1, e.g. a
-    learned token `[1, 1, D]`) outside of linear layers and convolutions. A tensor shared by several modules is listed
-    once, and does not decay where one of them is a norm or an embedding (one tied to an output layer). Each group has
-    `names` beside `params`; a group without tensors is left out.
+    No decay for norms, embeddings and tensors of rank 0 or 1. Outside of linear layers and convolutions the same holds
+    for tensors with at most one axis longer than 1, e.g. a learned token `[1, 1, D]`. A tensor shared by several
+    modules is listed once; it does not decay if one of them is a norm or an embedding. Each group has `names` besides
+    `params`; a group without tensors is left out.
     """
     names: dict[Tensor, str] = {}  # tensors hash by identity
     decays: dict[Tensor, bool] = {}

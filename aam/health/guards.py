@@ -1,4 +1,4 @@
-"""Guards for single tensors and for the gradients of a model. None of them makes a NaN disappear."""
+"""Guards for single tensors and for the gradients of a model; each fault is raised or counted, never hidden."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Interventions:
         self.counts: Counter[str] = Counter()
 
     def add(self, kind: str, count: int = 1) -> None:
-        """Record that `kind` happened `count` times; 0 leaves no trace."""
+        """Record that `kind` happened `count` times; 0 records nothing."""
         if count:
             self.counts[kind] += count
 
@@ -39,7 +39,7 @@ class Interventions:
         return self.counts.total()
 
     def check(self, steps: int) -> None:
-        """Raise `NonFiniteError` (exit code 3) where the budget for this many steps is exceeded."""
+        """Raise `NonFiniteError` (exit code 3) if the budget for this number of steps is exceeded."""
         if self.total > self.budget * steps:
             raise NonFiniteError(
                 f"{self.line(steps)}: above the budget of {self.budget:.3%} of the steps; "
@@ -47,7 +47,7 @@ class Interventions:
             )
 
     def line(self, steps: int) -> str:
-        """One line for the log and the end of a run."""
+        """All counts in one line, for the log and the end of a run."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.counts.items()))
         return f"{counted(self.total, 'interventions')} in {counted(steps, 'steps')}" + (f" ({kinds})" if kinds else "")
 
@@ -56,7 +56,7 @@ class Interventions:
         return dict(self.counts)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on counting from a checkpoint."""
+        """Continue counting from a checkpoint."""
         self.counts = Counter(state)
 
 
@@ -71,9 +71,9 @@ def assert_finite(name: str, tensor: Tensor) -> None:
 def clamp_and_check(
     tensor: Tensor, low: float, high: float, name: str = "tensor", interventions: Interventions | None = None
 ) -> Tensor:
-    """The tensor with its values clamped to [low, high]; a NaN raises `NonFiniteError`: a clamp would only pass it on.
+    """The tensor with its values clamped to [low, high]; a NaN raises `NonFiniteError`.
 
-    Saturated values get gradient 0. Where `interventions` is given, a call that changed anything counts as one "clamp".
+    Clamped values get gradient 0. With `interventions`, a call that changed a value counts as one "clamp".
     One host read.
     """
     values = real_values(tensor)
@@ -89,7 +89,7 @@ def clamp_and_check(
 def clamp_outputs(
     modules: Iterable[tuple[str, nn.Module]], bound: float, interventions: Interventions
 ) -> list[RemovableHandle]:
-    """Clamp what these modules put out to [-bound, bound] until the handles are removed; for emergencies.
+    """Clamp the outputs of these modules to [-bound, bound] until the handles are removed; for emergencies.
 
     Each call of a module that had to be clamped counts; NaN raises `NonFiniteError` naming the module. One host read
     for each output tensor.
@@ -132,9 +132,9 @@ class GradientReport:
 
 
 def check_gradients(model: nn.Module) -> GradientReport:
-    """Which gradients hold NaN or Inf, which are missing or zero. One host read; call it before clipping.
+    """Report which gradients hold NaN or Inf, are missing or zero. One host read; call it before clipping.
 
-    After `clip_grad_norm_` it is too late: one NaN in one gradient makes every gradient NaN there.
+    After `clip_grad_norm_` it is too late: it spreads one NaN to every gradient.
     """
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     with_gradient = [(name, parameter.grad) for name, parameter in trainable if parameter.grad is not None]
@@ -156,7 +156,7 @@ def check_gradients(model: nn.Module) -> GradientReport:
 def sanitize_gradients(model: nn.Module, interventions: Interventions) -> GradientReport:
     """Replace non-finite gradient values by 0 and count each touched tensor; for emergencies, off by default.
 
-    Returns the report from before the repair. The step that follows is made with invented zeros.
+    Returns the report from before the repair. The zeros are not the true gradients.
     """
     report = check_gradients(model)
     parameters = dict(model.named_parameters())

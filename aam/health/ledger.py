@@ -1,7 +1,7 @@
-"""The quarantine ledger of a run: which ids entered each stage, were kept, or were lost and why. JSON, one a line.
+"""The quarantine ledger of a run: which ids entered each stage, which were lost, and why. One JSON object per line.
 
-At every stage, entered = kept + quarantined, exactly, or the ledger refuses the entry. Entries are appended and synced
-to disk at once, so that the account survives a crash, and a resumed run goes on in the same file.
+At every stage entered = kept + quarantined holds exactly; otherwise the ledger raises an error. Each entry is appended
+and synced to disk at once, so that it survives a crash. A resumed run appends to the same file.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class Ledger:
 
     @staticmethod
     def read(path: Path) -> Ledger:
-        """The ledger of another run, to look at; its file is not touched, so it may still be in use."""
+        """Read the ledger of another run; the file is not changed, so that run may still be active."""
         ledger = Ledger()
         ledger._replay(_records(path))
         return ledger
 
     def enter(self, stage: str, item: Item, ids: Iterable[str]) -> None:
-        """Open the account of a stage with everything that enters it; the same stage may be opened again alike."""
+        """Open the account of a stage with all ids that enter it; opening it again with the same ids is allowed."""
         entered = list(ids)
         if repeated := [name for name, count in Counter(entered).items() if count > 1]:
             raise LedgerError(f"ledger stage {stage}: {item} {repeated[0]!r} enters twice; ids must be unique")
@@ -91,7 +91,7 @@ class Ledger:
     def quarantine(
         self, stage: str, item: Item, ids: Iterable[str], reason: str, planned: bool = False, **facts: Any
     ) -> None:
-        """Take samples or ASVs out of a stage that they entered; one that is out already stays as it was recorded."""
+        """Remove samples or ASVs from a stage that they entered; a removed id keeps its first entry."""
         entered, gone = self.entered(stage, item), self.lost(item, stage)
         records: list[dict[str, Any]] = []
         for name in dict.fromkeys(ids):
@@ -131,11 +131,11 @@ class Ledger:
         return [self._account(stage, item) for stage, item in self._entered]
 
     def seen(self, item: Item = "sample") -> frozenset[str]:
-        """Ids of the samples or ASVs that entered the run at all."""
+        """Ids of all samples or ASVs that entered the run."""
         return frozenset().union(*(ids for (_, kind), ids in self._entered.items() if kind == item))
 
     def check(self) -> None:
-        """Raise `NonFiniteError` (exit code 3) where more samples were lost, unplanned, than the budget allows."""
+        """Raise `NonFiniteError` (exit code 3) if more samples were lost, unplanned, than the budget allows."""
         charged = {loss.id for loss in self.losses if loss.item == "sample" and not loss.planned}
         total = len(self.seen())
         if len(charged) > self.budget * total:
@@ -145,7 +145,7 @@ class Ledger:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Figures for the manifest."""
+        """Numbers for the manifest."""
         return {
             "accounts": [vars(account) | {"kept": account.kept} for account in self.accounts()],
             "reasons": dict(Counter(loss.reason for loss in self.losses)),
@@ -173,19 +173,19 @@ class Ledger:
 
 
 def nan_counts(losses: Iterable[Loss]) -> dict[str, int]:
-    """NaN values counted in each lost sample or ASV, by id, where the fault recorded them."""
+    """Number of NaN values in each lost sample or ASV, by id, if the fault recorded it."""
     return {loss.id: int(loss.facts["nan"]) for loss in losses if "nan" in loss.facts}
 
 
 def _repair(path: Path) -> None:
-    """Cut off a last line that a crash left without its end, so that the next entry starts on a line of its own."""
+    """Remove an incomplete last line, left by a crash, so that the next entry starts on a new line."""
     data = path.read_bytes()
     if not data.endswith(b"\n"):
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Entries of a ledger file; a last line without its end is left out."""
+    """Entries of a ledger file, without an incomplete last line."""
     *lines, _ = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if (record := read_object(line)) is None or not any(_fits(record, fields) for fields in ENTRIES):
@@ -194,7 +194,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on a line; None where it holds anything else."""
+    """The JSON object on a line; None for anything else."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

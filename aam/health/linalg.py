@@ -27,7 +27,7 @@ class _Eigh(torch.autograd.Function):
     """Eigenvalues and vectors of symmetric matrices, with the gradient of repeated eigenvalues damped.
 
     The exact gradient of eigenvectors holds 1 / (l_j - l_i). Here it is d / (d^2 + e^2) with d the difference and e
-    `GAP` times the largest magnitude: the same where eigenvalues are apart, 0 where they are equal. There a single
+    `GAP` times the largest magnitude: the same where eigenvalues are apart, 0 if they are equal. There a single
     eigenvector is not defined, only its space is, and functions of the space get the right gradient.
     """
 
@@ -62,9 +62,9 @@ class Eigen:
 def robust_eigh(matrix: Tensor, interventions: Interventions | None = None) -> Eigen:
     """Eigen-decomposition of symmetric matrices [.., n, n] with finite gradients, in at least fp32.
 
-    The matrix is made exactly symmetric. Where the solver gives up, the same is tried in float64, then with a growing
-    ridge, which is taken off the eigenvalues again, and each such retry is counted in `interventions`. Raises
-    `NonFiniteError` for NaN or Inf in the matrix, and where nothing helps: a stale or made-up result is never returned.
+    The matrix is made exactly symmetric. If the solver fails, it is tried again in float64, then with a growing ridge,
+    which is subtracted from the eigenvalues again. Each retry is counted in `interventions`. Raises
+    `NonFiniteError` for NaN or Inf in the matrix, and if all retries fail.
     """
     wide = matrix if matrix.dtype in (torch.float32, torch.float64) else matrix.float()
     if not bool(torch.isfinite(wide).all()):

@@ -1,9 +1,9 @@
-"""Find the operation that made a NaN, and tell it from everything that only passed it on.
+"""Find the operation that produced a NaN, as opposed to operations that only passed it on.
 
     report = locate(model, call)
 
-`call()` does what went wrong: a forward pass, a loss, `loss.backward()`, an optimiser step. It runs once, eagerly,
-under a dispatch mode, with the modules and the autograd nodes followed; about 1.3 times the plain call on a CPU.
+`call()` repeats the faulty work: a forward pass, a loss, `loss.backward()`, an optimiser step. It runs once, eagerly,
+under a dispatch mode that also tracks modules and autograd nodes; on a CPU this takes about 1.3 times as long.
 
     report = locate(
         model,
@@ -59,7 +59,7 @@ def locate_with_listener(
     tracer = Tracer(model, label, listener)
     bad_before = {row.name: row for row, _ in find_non_finite(_state(model))}
     result, error = None, None
-    with _gradients_and_buffers_kept(model), _eager(), one_thread():
+    with _gradients_and_buffers_kept(model), _eager(), keep_in_one_thread():
         try:
             with tracer:
                 result = call()
@@ -125,7 +125,7 @@ def _gradients_and_buffers_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _eager() -> Iterator[None]:
-    """Compiled parts run eagerly, since a fused kernel cannot be looked into; nothing is imported where none exist."""
+    """Run compiled parts eagerly, since the locator cannot see into a fused kernel."""
     if "torch._dynamo" not in sys.modules:
         yield
         return
@@ -135,8 +135,8 @@ def _eager() -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Work for other threads stays here: what they do passes by a dispatch mode, which belongs to one thread."""
+def keep_in_one_thread() -> Iterator[None]:
+    """Keep all work in this thread: a dispatch mode does not see operations of other threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -181,11 +181,11 @@ def find_ancestors(events: list[Event], start: Iterable[int]) -> set[int]:
 
 
 def find_causes(events: list[Event], index: int) -> set[int]:
-    """The events that made what event `index` holds.
+    """The events that caused the non-finite values of event `index`.
 
-    NaN is followed to where NaN was first made. Where an operation turned Inf into NaN, an Inf that arithmetic made (an
-    overflow) is to blame, or one in a parameter or in the data; but an Inf that the author spelt out, or a -inf handed
-    to a softmax, is an ordinary mask, and then the operation that made NaN of it is to blame (a row without any key).
+    A NaN is followed back to the operation that first produced NaN. If that operation had an Inf as input, the cause is
+    the origin of the Inf: an overflow, a parameter or the data. But an Inf written as a constant in the code, or a -inf
+    given to a softmax, is an ordinary mask; then the operation itself is the cause (e.g. a row without any key).
     """
     blamed: set[int] = set()
     seen: set[int] = set()
@@ -207,7 +207,7 @@ def find_causes(events: list[Event], index: int) -> set[int]:
 
 
 def _causes_of_infinity(events: list[Event], event: Event) -> set[int]:
-    """The events that caused the Inf which `event` turned into NaN; empty where that Inf was legal."""
+    """The events that caused the Inf that `event` turned into NaN; empty if that Inf was an ordinary mask."""
     roots = set().union(*(find_causes(events, parent) for parent in event.parents)) if event.parents else set()
     masks = event.op in TAKES_MASKS
     return {

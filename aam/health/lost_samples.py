@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 @dataclass(frozen=True)
 class ColumnBias:
     """One column. The effect is the rank-biserial correlation of a numeric column (positive: lost samples are larger)
-    or Cramér's V of a categorical one; both are 0 without any bias and 1 in size at the most."""
+    or Cramér's V of a categorical one; both are 0 without bias and at most 1 in absolute value."""
 
     column: str
     kind: str  # numeric or categorical
@@ -42,11 +42,11 @@ class ColumnBias:
 
 
 def find_bias(lost: set[str], kept: set[str], columns: Mapping[str, Mapping[str, Any]]) -> list[ColumnBias]:
-    """Compare lost and kept samples in every column ({column: {sample id: value}}), the clearest bias first.
+    """Compare lost and kept samples in every column ({column: {sample id: value}}), smallest p value first.
 
-    A column is numeric where all its values are numbers; missing values (None, NaN, empty text) are left out. Columns
-    in which no comparison is possible (one side empty, one single value, or every categorical value unique) are left
-    out. P values are corrected for their number (Holm 1979).
+    A column is numeric if all its values are numbers. Missing values (None, NaN, empty text) are left out, and columns
+    that cannot be compared: one side is empty, there is a single value, or all categorical values are unique. P values
+    are corrected for the number of columns (Holm 1979).
     """
     rows = [row for name, values in columns.items() if (row := _column(name, values, lost, kept)) is not None]
     rows.sort(key=lambda row: row.p)
@@ -123,13 +123,13 @@ class LossOverlap:
 
     @property
     def containment(self) -> float:
-        """Part of the smaller set that is in the other one; NaN where it is empty."""
+        """Fraction of the smaller set that is in the other one; NaN if it is empty."""
         smaller = min(self.size_a, self.size_b)
         return self.both / smaller if smaller else float("nan")
 
     @property
     def jaccard(self) -> float:
-        """Shared over all; NaN where both sets are empty."""
+        """Number of shared ids divided by that of all ids; NaN if both sets are empty."""
         union = self.size_a + self.size_b - self.both
         return self.both / union if union else float("nan")
 
@@ -148,7 +148,7 @@ def compare_losses(a: frozenset[str] | set[str], b: frozenset[str] | set[str], t
 
 
 def common_total(a: Lost, b: Lost, total: int | None) -> int | None:
-    """The number of items that both runs saw: `total`, or what the ledgers agree on; `InputError` where they do not."""
+    """The number of items that both runs saw: `total`, or what the ledgers agree on; `InputError` if they do not."""
     known = {lost.total for lost in (a, b) if lost.total is not None}
     if total is None and len(known) > 1:
         raise InputError(f"{a.source} saw {a.total} items and {b.source} {b.total}; say with --total how many both saw")

@@ -1,4 +1,4 @@
-"""The watch: is every step finite, and does anything leave its usual range? It costs less than 1 % of a step.
+"""The watch: checks that each step is finite and finds spikes, in less than 1 % of the time of a step.
 
     watcher = watch(model, names=("loss", "unifrac"), config=config)
     for step in ...:
@@ -9,7 +9,7 @@
         with watcher.update(step):
             optimizer.step()
 
-With `watch_every` = k the host waits for the device once in k steps; a fault is then noticed up to k - 1 updates late.
+With `watch_every` = k the host waits for the device every k steps; a fault is then found up to k - 1 updates late.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Spike:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one host read showed of the steps since the last one."""
+    """Result of one host read: the steps since the last read."""
 
     step: int  # the newest
     bad: tuple[tuple[int, str, float], ...]  # (step, term, value) of what was not finite, in order of time
@@ -75,7 +75,7 @@ def mean_and_deviation(values: Collection[float]) -> tuple[float, float]:
 
 
 class Watch:
-    """Keeps loss terms and gradient norms on the device and reads them once in a while; see the module's text."""
+    """Stores loss terms and gradient norms on the device and reads them every `watch_every` steps."""
 
     def __init__(self, model: nn.Module, names: Sequence[str], config: HealthConfig):
         self.spikes = 0
@@ -87,8 +87,9 @@ class Watch:
         self._ratios: Tensor | None = None
 
     def record(self, step: int, terms: Tensor, grad_norm: Tensor) -> Reading | None:
-        """Take in one step: loss terms [n] in the order of the names and the gradient norm before clipping, both on the
-        device. Returns a reading when one is due, else None."""
+        """Record one step: loss terms [n] in the order of the names, and the gradient norm before clipping (on device).
+
+        Returns a reading when one is due, else None."""
         if terms.numel() != len(self._names) - 1:
             raise ValueError(
                 f"expected the {len(self._names) - 1} loss terms {self._names[:-1]}, found {terms.numel()}"
@@ -120,7 +121,7 @@ class Watch:
 
     @contextmanager
     def update(self, step: int) -> Iterator[None]:
-        """Around `optimizer.step()`: every `RATIO_EVERY` steps, how far each weight moved against its size."""
+        """Context around `optimizer.step()`: every `RATIO_EVERY` steps, measure the relative change of weights."""
         if step % RATIO_EVERY:
             yield
             return
@@ -134,8 +135,8 @@ class Watch:
     def _find_spike(self, step: int, name: str, value: float) -> Spike | None:
         """A spike, where the value is that many standard deviations above the mean of the last steps.
 
-        Spikes stay out of the window, or one would hide the next. A window that is nearly constant has no scale of its
-        own: deviations below 1 % of the mean are never spikes.
+        Spikes are not added to the window, so that one does not hide the next. Deviations below 1 % of the mean are
+        never spikes, since a nearly constant window has no scale.
         """
         recent = self._recent[name]
         if len(recent) >= SETTLED:

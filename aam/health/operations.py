@@ -1,4 +1,4 @@
-"""Operations of torch: how each treats its arguments, and which source line and which module asked for it."""
+"""Operations of torch: which arguments they write, and which source line and module called them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Operation:
 
 
 class SourceLine(NamedTuple):
-    """A line of source; cheap to note for every operation, its text is read where it is asked for."""
+    """A line of source code; cheap to record for every operation, because its text is only read on demand."""
 
     code: CodeType
     number: int
@@ -113,7 +113,7 @@ class SourceLine(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The source, empty where the file is gone."""
+        """The source, empty if the file is gone."""
         return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
@@ -121,11 +121,12 @@ class SourceLine(NamedTuple):
 
 
 def calling_lines(backward: bool = False) -> tuple[SourceLine, ...]:
-    """The lines that ask for an operation: that of the innermost frame outside torch and, if this one belongs to an
-    installed package, that of its caller's own code.
+    """The source lines that called an operation: the innermost frame outside torch.
 
-    With `backward`, only frames that the autograd engine called: a hook, or a backward pass written in Python; nothing
-    where the engine called a kernel of its own. Costs about 2 microseconds.
+    If this frame belongs to an installed package, the line of the user's code that called it follows.
+
+    With `backward`, only frames that the autograd engine called: a hook, or a backward pass written in Python; empty
+    if the engine called one of its own kernels. Costs about 2 microseconds.
     """
     frame: FrameType | None = sys._getframe(1)
     found: list[SourceLine] = []
@@ -177,7 +178,7 @@ class ModuleCall:
 
 @dataclass(frozen=True)
 class OutputSize(ModuleCall):
-    """Largest magnitude a module put out, in the order of execution; NaN or Inf where it was not finite."""
+    """Largest magnitude of the output of a module; NaN or Inf if it was not finite."""
 
     absmax: float
 
@@ -246,7 +247,7 @@ def float_tensors(value: Any) -> list[Tensor]:
 
 
 def leaves(value: Any) -> list[Any]:
-    """What nested tuples, lists, mappings and dataclasses hold, in order."""
+    """The leaves of nested tuples, lists, mappings and dataclasses, in order."""
     if isinstance(value, Tensor):
         return [value]
     if dataclasses.is_dataclass(value):

@@ -1,10 +1,10 @@
-"""Where does a model leave the range of half precision, and does it help to keep one module in fp32?
+"""Find values of a model that are outside the range of half precision, and modules to keep in fp32.
 
     report = bisect_precision(model, call)          # call(model) runs a forward pass of the model it is given
     print(report); report.verdict, report.first, report.keep
 
-One run in fp32 shows how large everything gets, which predicts the place. At most three replays on a copy in half
-precision confirm it: as it is; with the predicted modules in fp32; in bf16, whose range is that of fp32. The verdict is
+One run in fp32 measures all magnitudes and predicts the place. At most three replays in half precision confirm it: of
+the whole model; with the predicted modules in fp32; in bf16, which has the range of fp32. The verdict is
 
     fine        the whole model survives in this precision
     module      it survives with `keep` in fp32: values are too large (or small) inside of these modules only
@@ -39,7 +39,7 @@ Lower = Callable[[nn.Module, torch.dtype, tuple[str, ...]], nn.Module]
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """The answer. `first` is where values first leave the range as met in half precision; `predicted` is from fp32."""
+    """Result of `bisect_precision`: `first` place out of range; `predicted`: the same, expected from fp32."""
 
     dtype: torch.dtype
     verdict: PrecisionVerdict
@@ -149,14 +149,14 @@ def _relative_error(found: Tensor, expected: Tensor) -> float:
 
 
 def _first_fault(report: Report, over: list[Range]) -> tuple[str, str]:
-    """Module and operation of the first fault; where an overflow was swallowed, of the first value out of range."""
+    """Module and operation of the first fault, or of the first value out of range if the overflow had no effect."""
     if report.producer is not None:
         return report.producer.module, report.producer.op
     return (over[0].module, over[0].op) if over else ("", "")
 
 
 def _modules_to_keep(modules: set[str], report: Report, limit: float) -> tuple[str, ...]:
-    """The smallest modules around these whose own output is within the limit, outermost only; none if the model is."""
+    """The smallest modules that contain these and whose own output is within the limit; empty if that is the model."""
     sizes: dict[str, float] = {}  # largest magnitude that each module put out
     for size in report.history:
         sizes[size.module] = max(size.absmax, sizes.get(size.module, 0.0))

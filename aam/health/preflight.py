@@ -1,11 +1,11 @@
-"""Will this learn? Checks before a run, on callables, so that any training loop can be asked.
+"""Checks, before a run, that a model can learn; they work with any training loop.
 
     table = preflight(make)          # make() -> a fresh `Trial`, the same every time it is called
     print(table); table.ok
 
-A `Trial` hands out the parts of a training loop: its model, optimiser, batches, forward pass, loss, and its own update
-step. Checks never touch the objects of the run itself, because each starts from a fresh trial. Checks whose optional
-callables are missing are skipped and say so.
+A `Trial` has the parts of a training loop: model, optimiser, batches, forward pass, loss, and update step. Each check
+starts from a fresh trial, so that the objects of the run itself are never changed. A check whose optional callable is
+missing is reported as skipped.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ALL = (*START_CHECKS, *UPDATE_CHECKS, *MODE_CHECKS, *LEARNING_CHECKS)
 
 
 def preflight(make: Make, seconds: float = 60.0, checks: Checks = ALL) -> Preflight:
-    """Run checks in their order, all of them the cheap ones first; what does not fit into `seconds` is skipped.
+    """Run checks in order, by default all with the cheap ones first; checks beyond `seconds` are skipped.
 
-    A check that raises an unforeseen error is a fault as well: the run would have met it too.
+    An unexpected error of a check counts as a fault, because the run would raise it too.
     """
     started = time.monotonic()
     done: list[CheckResult] = []

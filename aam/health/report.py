@@ -1,4 +1,4 @@
-"""What the locator reports: events in which non-finite values came up, where they ran, and what they spoilt."""
+"""The report of the locator: events that produced non-finite values, their place, and their effect."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Site(ModuleCall):
-    """Where an operation was asked for: module, call, phase (forward, backward or update), operation and source."""
+    """Where an operation was called: module, call, phase (forward, backward or update), operation and source."""
 
     op: str  # name of the operation; in backward that of the forward operation whose gradient it is
     kernel: str  # the overload that ran
@@ -86,7 +86,7 @@ class TensorRecord:
 
     @property
     def singles_out_rows(self) -> bool:
-        """True where rows have names and are not simply all rows of the tensor."""
+        """True if the bad rows have names and are not all rows of the tensor."""
         everything = self.pattern is not None and any(len(self.rows) == size for size in self.shape)
         return bool(self.labels) and (len(self.rows) == 1 or not everything)
 
@@ -170,8 +170,8 @@ class Report:
     """The outcome of one traced call.
 
     `findings` are the events in which non-finite values began, those that reached the result or a gradient first, then
-    by time; the first one is the `producer`. `passed_on` are the (module, phase) pairs that only handed bad values on,
-    in order of time.
+    by time; the first one is the `producer`. `passed_on` are the (module, phase) pairs that only passed bad values
+    on, in order of time.
     """
 
     findings: tuple[Event, ...]
@@ -188,7 +188,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """True where nothing went wrong: no NaN was made, and no Inf reached the result or a gradient."""
+        """True if no operation produced NaN, and no Inf reached the result or a gradient."""
         bad = (*self.findings, *self.bad_parameters, *self.bad_gradients, *self.spoilt_parameters)
         return not (bad or self.bad_result)
 
@@ -199,7 +199,7 @@ class Report:
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """The samples at fault, where the producer can name them."""
+        """The samples at fault, if the producer has their names."""
         return self.producer.samples if self.producer else ()
 
     def headline(self) -> str:

@@ -1,7 +1,7 @@
-"""What tensors hold: statistics of many in one host read, one as a line for an error, patterns of non-finite values.
+"""Statistics of many tensors in one host read, of one tensor as a line of text, and patterns of non-finite values.
 
 Minimum, maximum, mean and largest magnitude are taken over the finite values, so that a single NaN does not hide the
-range of the others; how many NaN and Inf there are is counted apart. Complex tensors are described by their absolute
+range of the others; NaN and Inf are counted separately. Complex tensors are described by their absolute
 values.
 """
 
@@ -31,7 +31,7 @@ KNOWN_WIDTHS = (
 
 @dataclass(frozen=True)
 class TensorSummary:
-    """What one tensor holds. `minimum` to `absmax` are NaN where the tensor has no finite value."""
+    """What one tensor holds. `minimum` to `absmax` are NaN if the tensor has no finite value."""
 
     name: str
     shape: tuple[int, ...]
@@ -78,7 +78,7 @@ def read_together(values: list[Tensor]) -> list[Any]:
 
 
 def largest_magnitude(values: Tensor) -> Tensor:
-    """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN where any of them is."""
+    """Largest magnitude of real values, at least one: 0-d float64 on their device, NaN if any of them is."""
     low, high = torch.aminmax(values)
     return torch.maximum(low.abs(), high.abs()).double()
 
@@ -86,7 +86,7 @@ def largest_magnitude(values: Tensor) -> Tensor:
 def tripwire(tensor: Tensor) -> Tensor:
     """The sum of a tensor, 0-d on its device: not finite where any value is not, and in rare cases where all are.
 
-    One pass over the memory, several times faster than `isfinite`; a caller confirms what it trips on.
+    One pass over the memory, several times faster than `isfinite`; the caller must confirm a non-finite sum.
     """
     plain = tensor.layout is torch.strided and tensor.is_floating_point() and tensor.element_size() > 1
     values = tensor.detach() if plain else real_values(tensor)
@@ -142,8 +142,8 @@ def _statistics(tensor: Tensor) -> Tensor:
 def format_stats(tensor: Tensor) -> str:
     """`min=…, max=… (integer tensor)` for integers and bools, `min=…, max=…, mean=…` with six decimals for floats.
 
-    Says how many NaN and Inf there are where there are any, and never raises: it is called while another error is being
-    written, and must not replace it.
+    Adds the number of NaN and Inf values if there are any. Never raises, because it is called while the text of another
+    error is built.
     """
     try:
         return _describe(tensor)
@@ -168,12 +168,12 @@ def _describe(tensor: Tensor) -> str:
 
 
 def gather_tensor(tensor: Tensor) -> Tensor:
-    """A tensor whose parts lie on several processes, put together on each of them; any other as it is."""
+    """Gather a tensor that is sharded over processes, on each of them; any other tensor is returned as it is."""
     return tensor.full_tensor() if is_divided(tensor) else tensor
 
 
 def is_divided(tensor: Tensor) -> TypeGuard[DTensor]:
-    """Whether the parts of a tensor lie on several processes."""
+    """Whether a tensor is sharded over several processes."""
     if type(tensor) in (Tensor, nn.Parameter):
         return False
     from torch.distributed.tensor import DTensor  # half a second, for runs that divide tensors only
@@ -228,7 +228,7 @@ def _full_slices(bad: Tensor, axis: int, count: int) -> tuple[int, ...]:
 
 
 def _name_indices(noun: str, indices: tuple[int, ...]) -> str:
-    """`row 3`, `rows 3, 5, 7` or `rows 0, 1, …`; the count comes first where it would not be visible."""
+    """Text for some indices: `row 3`, `rows 3, 5, 7` or `rows 0, 1, …`; with their count if some are omitted."""
     plural = {"index": "indices"}.get(noun, noun + "s")
     if len(indices) == 1:
         return f"{noun} {indices[0]}"

@@ -1,6 +1,6 @@
-"""A dispatch mode that looks at the output of every operation and records where non-finite values are made and go.
+"""A dispatch mode that checks the output of every operation and records the origin and path of non-finite values.
 
-Forward operations are remembered by the sequence number that autograd gives their node, so that an operation of the
+Forward operations are stored by the sequence number that autograd gives their node, so that an operation of the
 backward pass knows the module and the source line of the forward operation whose gradient it computes.
 """
 
@@ -42,7 +42,7 @@ Found = list[tuple[Tensor, Counts]]
 
 @dataclass(frozen=True)
 class Place(ModuleCall):
-    """A row of a tensor inside the model, to be named by a `Label`; `call` tells chunks of one batch apart."""
+    """A row of a tensor inside the model, which a `Label` names; `call` distinguishes chunks of one batch."""
 
     shape: tuple[int, ...]
     row: int
@@ -67,7 +67,7 @@ def label_by_sample(ids: Sequence[str]) -> Label:
 class Tracer(TorchDispatchMode):
     """Records an `Event` for each operation with a non-finite output, and the sizes of module outputs.
 
-    A sum over the output is the tripwire: it cannot be finite where a value is not. Where it trips, counts decide.
+    Each output is summed first; the sum is not finite if a value is not. Only then the bad values are counted.
     """
 
     def __init__(self, model: nn.Module, label: Label | None = None, listener: Listener | None = None):
@@ -145,7 +145,7 @@ class Tracer(TorchDispatchMode):
             self._holders[reference.cdata] = (reference, what)
 
     def _remember(self, operation: Operation) -> None:
-        """Note a forward operation under the node that autograd just made for it."""
+        """Store a forward operation under the node that autograd just created for it."""
         if not self._is_forward():
             self.saw_backward = True
             return
@@ -171,7 +171,7 @@ class Tracer(TorchDispatchMode):
         return Site(module, call, "update" if update else "forward", operation.name, operation.kernel, calling_lines())
 
     def _site(self, operation: Operation) -> Site:
-        """Where the operation that just ran was asked for."""
+        """Where the operation that just ran was called."""
         node = torch._C._current_autograd_node()
         if node is None or self._is_forward():
             return self._forward_site(operation)
@@ -193,7 +193,7 @@ class Tracer(TorchDispatchMode):
         return Origin.TURNED if made_nan else Origin.PASSED
 
     def _source(self, tensor: Tensor, counts: Counts, site: Site) -> int | None:
-        """The event that put these values into an operand; a new one where they come from outside of the trace."""
+        """The event that produced the values of an operand; a new one if they come from outside of the trace."""
         reference = _storage(tensor)
         held = self._holders.get(reference.cdata, (reference, Origin.INPUT))[1]
         if isinstance(held, int):

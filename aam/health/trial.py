@@ -1,4 +1,4 @@
-"""What a training loop hands to the preflight checks, and what the checks report."""
+"""Interface of the preflight checks: the parts of a training loop, and the results of the checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TENSORS_SHOWN = 4  # that a fault names
 class Head(NamedTuple):
     """A classification head: logits [n, V] as they go into the cross-entropy, and targets [n].
 
-    `prior` [n, V] are logits that the head starts from without having seen the input, e.g. log frequencies.
+    `prior` [n, V] are the logits of the untrained head without input, e.g. log frequencies.
     """
 
     logits: Tensor
@@ -47,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the table. `ok` is None where the check was skipped."""
+    """One line of the table. `ok` is None if the check was skipped."""
 
     name: str
     ok: bool | None
@@ -95,4 +95,4 @@ class CheckFailed(Exception):
 
 
 class CheckSkipped(Exception):
-    """Raised by a check that the trial gives no means for; its text is the reason."""
+    """Raised by a check if the trial lacks what it needs; its text is the reason."""

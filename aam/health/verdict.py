@@ -1,4 +1,4 @@
-"""Why did it happen? Replays of the faulty step, each with one thing changed, decide between the possible causes.
+"""Find the cause of a fault by replays of the faulty step, each with one change.
 
     verdict = judge(report, Replays(again=..., in_fp32=..., without=..., samples=batch.sample_ids))
 
@@ -29,7 +29,7 @@ ADVICE: dict[Cause, str] = {
 
 @dataclass(frozen=True)
 class Replays:
-    """Ways to run the faulty step again, each under the locator. A missing one leaves its question open."""
+    """Ways to run the faulty step again, each under the locator. Without a replay its question stays open."""
 
     again: Callable[[], Report]
     in_fp32: Callable[[], Report] | None = None
@@ -105,7 +105,7 @@ def _samples_at_fault(report: Report, replays: Replays, evidence: list[str]) -> 
 
 
 def _halve(everyone: list[str], without: Callable[[Sequence[str]], Report]) -> list[str]:
-    """One sample such that some part of the batch with it fails; assumes there is only one of its kind."""
+    """Find, by halving the batch, one sample with which the step fails; assumes that there is only one."""
     suspects = everyone
     while len(suspects) > 1:
         left = suspects[: len(suspects) // 2]

@@ -1,1 +1,1 @@
-"""What a trained model is used for: embeddings, distances, explanations, predictions, an exported program."""
+"""Uses of a trained model: embeddings, distances, explanations, predictions."""

@@ -2,8 +2,8 @@
 
 The folder of a cache has a sub-folder for each ASV encoder, named by the hash of its weights and, where it is not fp32,
 the precision of its products. It holds parts in safetensors: `keys` uint8 [n, 16], hashes of the tokens, and
-`embeddings` float32 [n, D]. A part is written atomically as soon as it is full, so an interrupted run goes on where it
-was. Several processes may write, since a part is named by the hash of its keys.
+`embeddings` float32 [n, D]. A part is written atomically as soon as it is full, so an interrupted run loses
+at most one part. Several processes may write, since a part is named by the hash of its keys.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from aam.atomic import whole_file
+from aam.atomic import replace_file
 from aam.config import Precision
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import refuse_unwritable
 from aam.io.sequences import hash_sequences, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
-from aam.models.devices import at_least_single, set_product_precision
+from aam.models.devices import set_product_precision, to_single_precision
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
 
@@ -59,7 +59,7 @@ def encode_asvs(
     progress: Progress = no_progress,
     precision: Precision = "fp32",
 ) -> EncodedASVs:
-    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; what `store` holds is not encoded again.
+    """Embed the ASVs that are `columns` [U] (ascending) of tokens [A, L]; those in `store` are not encoded again.
 
     In bfloat16 embeddings differ by about 0.5 % of their size, and the distances between them by 0.1 %.
     """
@@ -75,7 +75,7 @@ def encode_asvs(
         some = tokens[columns[missing[start : start + ASV_ROWS]]]
         with set_product_precision(precision, device):
             encoded = model.asv_encoder.embed(torch.from_numpy(some).to(device))
-        parts.append(at_least_single(encoded))
+        parts.append(to_single_precision(encoded))
         if store is not None:
             store.add(some, parts[-1].float().cpu().numpy())
         progress(min(start + ASV_ROWS, len(missing)), len(missing))
@@ -145,7 +145,7 @@ class ASVCache:
             return
         keys = np.frombuffer(b"".join(self._keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
         path = self.folder / f"{hashlib.blake2b(keys.tobytes(), digest_size=KEY_BYTES).hexdigest()}.safetensors"
-        with whole_file(path) as partial:
+        with replace_file(path) as partial:
             save_file({"keys": keys.copy(), "embeddings": np.stack(self._rows)}, partial)
         self._where |= {key: (path, row) for row, key in enumerate(self._keys)}
         self._keys, self._rows = [], []
@@ -163,7 +163,7 @@ class ASVCache:
             self._where[key.tobytes()] = (path, row)
 
     def _read(self, path: Path, name: str, width: int) -> NDArray:
-        """One array [n, width] of a part; raises CheckpointError where the file is damaged."""
+        """One array [n, width] of a part; raises CheckpointError if the file is damaged."""
         try:
             with safe_open(path, framework="numpy") as part:
                 values = part.get_tensor(name)
@@ -179,5 +179,5 @@ class ASVCache:
 def open_cache(
     folder: Path | None, encoder: ChunkedEncoder, dim: int, precision: Precision
 ) -> AbstractContextManager[ASVCache | None]:
-    """The cache in a folder, None where there is no folder."""
+    """The cache in a folder, None if there is no folder."""
     return nullcontext() if folder is None else ASVCache(folder, encoder, dim, precision)

@@ -18,7 +18,7 @@ from torch import Tensor
 from aam.config import Precision
 from aam.corpus.dataset import Sample, collate_fn
 from aam.inference.asvs import EncodedASVs, device_of
-from aam.models.devices import at_least_single, set_product_precision
+from aam.models.devices import set_product_precision, to_single_precision
 from aam.models.latent_tree import Branches, LatentTree, SampleBranches
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Progress, no_progress
@@ -30,7 +30,7 @@ BATCH_SLOTS = 4096
 
 
 class Samples(Protocol):
-    """Drawn samples by number: a list, or an `ASVDataset`, which draws each sample when it is read."""
+    """A sequence of drawn samples: a list, or an `ASVDataset`, which draws a sample when it is accessed."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> Sample: ...
@@ -56,9 +56,9 @@ class BranchBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """Samples, their encoded ASVs and the model, from which embeddings, distances and diversities are computed.
+    """Samples, their encoded ASVs and the model; computes embeddings, distances and diversities.
 
-    The embedding of a sample reads its `token_limit` most abundant ASVs (None: all), UniFrac always all of them.
+    A sample embedding is computed from the `token_limit` most abundant ASVs (None: all), UniFrac from all ASVs.
     `precision` is that of the sample encoder; sums over latent branches are in single precision.
     """
 
@@ -70,13 +70,13 @@ class Encoding:
 
     @torch.inference_mode()
     def embeddings(self, progress: Progress = no_progress) -> Tensor:
-        """Sample embeddings [N, D]; samples of like size are encoded together, to compute little padding."""
+        """Sample embeddings [N, D]; samples of similar size share a batch, to reduce padding."""
         parts, order = list[Tensor](), list[int]()
         for rows in self._rows_by_size():
             batch = self.batch(rows, self.token_limit)
             with set_product_precision(self.precision, device_of(self.model)):
                 found = self.model.encode_samples(self.asvs.embeddings, batch.index, batch.valid, batch.abundance)
-            parts.append(at_least_single(found.embeddings))
+            parts.append(to_single_precision(found.embeddings))
             order += rows
             progress(len(order), len(self.samples))
         place = torch.tensor(order, device=device_of(self.model)).argsort()
@@ -86,8 +86,8 @@ class Encoding:
     def faith_pd(self, factor: float | None) -> Tensor:
         """Faith's phylogenetic diversity [N] in the units of the training tree.
 
-        The length of the latent branches times `factor` (see `aam.inference.scales`), or, without a factor, the output
-        of the head on sample embeddings, which is the worse the less the samples are like those of training.
+        The length of the latent branches times `factor` (see `aam.inference.scales`). Without a factor, the output of
+        the head on sample embeddings, which is accurate only for samples like those of training.
         """
         if factor is not None and (lengths := self.latent_lengths()) is not None:
             return lengths * factor
@@ -95,11 +95,11 @@ class Encoding:
 
     @torch.inference_mode()
     def latent_lengths(self) -> Tensor | None:
-        """Length of all latent branches of each sample [N], None where the model has no latent tree.
+        """Length of all latent branches of each sample [N], None if the model has no latent tree.
 
-        UniFrac is a quotient, so latent lengths that are learned from it have no unit. The unit of tree distances,
-        which the latent tree learns too, fits unions of branches badly: in three runs on real studies these were 1.3,
-        1.9 and 3.9 times too short, by nearly the same factor for all samples of a study.
+        Latent lengths are learned from UniFrac, which is a quotient, so they have no unit. The scale of patristic
+        distances, which the latent tree also learns, does not fit: with it the lengths in three runs on real studies
+        were 1.3, 1.9 and 3.9 times too short, by nearly the same factor for all samples of a study.
         """
         tree, parts = self.model.latent_tree, list[Tensor]()
         if tree is None:
@@ -111,7 +111,7 @@ class Encoding:
 
     @torch.inference_mode()
     def unifrac(self, progress: Progress = no_progress) -> Tensor | None:
-        """UniFrac [N, N] by the latent tree, None where the model has none; see `as_distances`."""
+        """UniFrac [N, N] by the latent tree, None if the model has none; see `as_distances`."""
         tree = self.model.latent_tree
         if tree is None:
             return None
@@ -129,7 +129,7 @@ class Encoding:
 
     @torch.inference_mode()
     def euclidean(self) -> Tensor | None:
-        """UniFrac [N, N] by sample embeddings, None where the model has no such head; see `as_distances`."""
+        """UniFrac [N, N] by sample embeddings, None if the model has no such head; see `as_distances`."""
         if self.model.euclidean is None:
             return None
         points = self.model.euclidean.coordinates(self.embeddings())
@@ -178,7 +178,7 @@ class Encoding:
         )
 
     def _rows_by_size(self) -> Iterator[list[int]]:
-        """Numbers of all samples, grouped by like size into batches of at most `BATCH_SLOTS` slots."""
+        """Numbers of all samples, grouped by similar size into batches of at most `BATCH_SLOTS` slots."""
         sizes = np.array([len(self.samples[row].asvs) for row in range(len(self.samples))])
         group: list[int] = []
         for row in np.argsort(sizes, kind="stable").tolist():
@@ -213,7 +213,7 @@ def unifrac_between(tree: LatentTree, left: BranchBatch, right: BranchBatch) -> 
 
 
 def as_distances(predicted: Tensor) -> NDArray[np.float64]:
-    """Predictions [N, N] as distances: exactly symmetric, 0 from a sample to itself, nothing below 0."""
+    """Make predictions [N, N] a distance matrix: symmetric, diagonal 0, no negative values."""
     found = predicted.double().cpu().numpy()
     found = np.maximum((found + found.T) / 2, 0.0)
     np.fill_diagonal(found, 0.0)

@@ -1,8 +1,8 @@
-"""How much each ASV moves an output of a model: integrated gradients, attention, and a check by deleting ASVs.
+"""Influence of each ASV on an output of a model: integrated gradients, attention, and a check by deleting ASVs.
 
-The head of a fine-tuned model reads ASVs by their embeddings and, where it has learned of an ASV by itself, by its
-identity. An ASV therefore has marks behind its embedding in a slot: a one-hot of its place among the identities, or
-zeros. Along the paths of integrated gradients marks fade in like embeddings, so identities count as influence too.
+The head of a fine-tuned model reads the embeddings of ASVs and, for frequent ASVs, also their abundances one by one
+(identities). Therefore the embedding of an ASV in a slot is followed by marks: a one-hot of its identity, or zeros.
+Integrated gradients scale marks and embeddings alike along their paths, so identities count as influence too.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ RANKINGS = ("integrated gradients", "attention", "abundance", "random")
 
 
 class Slots(NamedTuple):
-    """Samples as the sample encoder takes them: asvs [B, S, D], relative abundance [B, S], valid [B, S].
+    """Inputs of the sample encoder: asvs [B, S, D], relative abundance [B, S], valid [B, S].
 
-    Marks, for a scalar that reads them, follow the embeddings in the last axis of `asvs`.
+    If the explained output reads marks, they follow the embeddings in the last axis of `asvs`.
     """
 
     asvs: Tensor
@@ -54,9 +54,9 @@ Scalar = Callable[[Slots], Tensor]
 class Explanation:
     """Influence of each ASV [U] on an output, over the samples that carry it.
 
-    `samples`: how many; `abundance`, `attention`: mean; `attribution`: mean integrated gradient, with its sign;
-    `influence`: mean of its size; `share`: part of the sum of sizes over all ASVs. `deletion` [rankings,
-    DELETED_COUNTS]: mean |change| of the output; `deleted_samples` [DELETED_COUNTS].
+    `deletion` [rankings, DELETED_COUNTS]: mean |change| of the output. `samples`: number of samples;
+    `abundance`, `attention`: mean; `attribution`: mean integrated gradient, with its sign;
+    `influence`: mean of its size; `share`: part of the sum of sizes over all ASVs. `deleted_samples` [DELETED_COUNTS].
     """
 
     samples: NDArray[np.int64]
@@ -74,8 +74,9 @@ class Explanation:
         return np.argsort(-self.share, kind="stable")
 
     def deletion_table(self) -> dict[str, Any]:
-        """By number of ASVs deleted, as text: samples, mean change of the output by ranking, and how many times that
-        of random ASVs it is."""
+        """Effect of deleting ASVs, by their number as text.
+
+        Has the samples, the mean change of the output by ranking, and its ratio to that of random ASVs."""
         found = dict[str, Any]()
         for column, count in enumerate(DELETED_COUNTS):
             if self.deleted_samples[column]:
@@ -146,7 +147,7 @@ def explain(
 
 
 def mean_explanation(found: Sequence[Explanation]) -> Explanation:
-    """The mean, field by field, of explanations of the same samples by several models."""
+    """Average the explanations of the same samples by several models, field by field."""
     means = {
         field.name: np.mean([getattr(one, field.name) for one in found], axis=0)
         for field in fields(Explanation)
@@ -184,8 +185,9 @@ def attention_weights(model: PretrainModel, slots: Slots) -> Tensor:
 def deletion_effects(
     scalar: Scalar, slots: Slots, scores: list[Tensor], count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Sum over samples of |change| of the scalar without the `count` leading slots, by each score [B, S] and at random:
-    [scores + 1]."""
+    """Sum over samples of |change| of the scalar if `count` slots are deleted [scores + 1].
+
+    The slots are the leading ones by each score [B, S] and, last, random ones."""
     before = scalar(slots)
     draws = [torch.from_numpy(rng.random(slots.valid.shape)).to(slots.valid.device) for _ in range(RANDOM_DRAWS)]
     moved = [
@@ -195,7 +197,7 @@ def deletion_effects(
 
 
 def drop_leading_slots(slots: Slots, score: Tensor, count: int) -> Slots:
-    """The samples without their `count` valid slots of largest score [B, S], the abundance of the rest scaled to 1."""
+    """Delete the `count` valid slots of largest score [B, S] of each sample and rescale the abundances to sum 1."""
     leading = torch.where(slots.valid, score, -torch.inf).argsort(dim=1, descending=True)[:, :count]
     valid = slots.valid.scatter(1, leading, False)
     abundance = torch.where(valid, slots.abundance, 0.0)
@@ -213,7 +215,7 @@ def add_to_sums(sums: dict[str, NDArray[np.float64]], batch: SlotBatch, attentio
 
 
 class Output(NamedTuple):
-    """One of the numbers that a model predicts: target `target`, its quantile or class number `place`; and its name."""
+    """One number that a model predicts: number of the target, `place` of its quantile or class, and its name."""
 
     target: int
     place: int
@@ -240,7 +242,7 @@ def choose_output(config: FinetuneConfig, asked: str | None) -> Output:
 def target_scalar(model: FinetuneModel, config: FinetuneConfig, output: Output) -> Scalar:
     """The prediction as a function of slots with marks: a number in the units of its target, or log-odds of a class.
 
-    Covariates are taken as unknown.
+    All covariates are unknown.
     """
     width = config.model.dim
 
@@ -258,7 +260,7 @@ def target_scalar(model: FinetuneModel, config: FinetuneConfig, output: Output) 
 
 
 def unknown_covariates(config: FinetuneConfig, features: Tensor) -> tuple[Tensor, Tensor]:
-    """`numeric` [B, 2 X] and `categories` [B, X] of samples of which no covariate is known."""
+    """`numeric` [B, 2 X] and `categories` [B, X] of samples without known covariates."""
     categorical = sum(bool(covariate.categories) for covariate in config.schema.covariates)
     missing = features.new_tensor([0.0, 1.0] * (len(config.schema.covariates) - categorical))
     categories = torch.zeros(len(features), categorical, dtype=torch.int64, device=features.device)
@@ -266,18 +268,18 @@ def unknown_covariates(config: FinetuneConfig, features: Tensor) -> tuple[Tensor
 
 
 def log_odds(raw: Tensor, place: int) -> Tensor:
-    """log p / (1 - p) [B] of class number `place`, of logits or log-probabilities [B, C]."""
+    """Log-odds log(p / (1 - p)) [B] of class number `place`, from logits or log-probabilities [B, C]."""
     others = torch.cat([raw[:, :place], raw[:, place + 1 :]], dim=1)
     return raw[:, place] - others.logsumexp(dim=1)
 
 
 def to_target_units(raw: Tensor, target: NumericTarget) -> Tensor:
-    """The learned scale back to target units; `aam.corpus.label_schema.unscaled` with gradients."""
+    """Convert from the learned scale to target units; `aam.corpus.label_schema.unscaled` with gradients."""
     values = raw * target.scale + target.center
     return values.expm1() if target.transform.startswith("log") else values
 
 
 def identity_marks(model: FinetuneModel, width: int) -> Tensor:
-    """Marks [A, identities] of the ASVs of the table that was opened last."""
+    """Marks [A, identities] of the ASVs of the table that the model has open."""
     assert model.identity is not None
     return F.one_hot(model.identity + 1, width + 1)[:, 1:].float()

@@ -1,4 +1,4 @@
-"""Held-out figures of a pretrained model: masked nucleotides and UniFrac of pairs, beside baselines."""
+"""Metrics of a pretrained model on held-out samples: masked nucleotides and UniFrac of pairs, next to baselines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOOKUP_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Embedded:
-    """Whole samples encoded by a model, and their UniFrac [N, N] by each head, None for a head that the model lacks."""
+    """Whole samples encoded by a model, and their UniFrac [N, N] by each head (None: the model lacks it)."""
 
     encoding: Encoding
     unifrac: Tensor | None
@@ -45,7 +45,7 @@ class Embedded:
 
 
 class HeldOut:
-    """The validation samples of a corpus, drawn and masked once, so that every evaluation scores the same.
+    """The validation samples of a corpus, drawn and masked once, so that every evaluation scores the same data.
 
     `true` [N, N] is the UniFrac of `samples`, NaN between studies that have trees of their own.
     """
@@ -72,7 +72,7 @@ class HeldOut:
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
-        """Which ASVs are in training samples, bool [A]; the others are new to the model."""
+        """Whether each ASV is in a training sample, bool [A]."""
         table, found = self.corpus.table, np.zeros(len(self.corpus.tokens), dtype=bool)
         rows = table.stored_rows(self.corpus.sides.train)
         for start in range(0, len(rows), LOOKUP_ROWS):  # in pieces: the table may be larger than the memory
@@ -117,7 +117,7 @@ class HeldOut:
 
     @torch.inference_mode()
     def validate(self, model: PretrainModel, score: Callable[[Batch], Losses]) -> dict[str, float]:
-        """Mean loss terms over the samples, by `score`, and the figures: the validation of a training loop."""
+        """Mean loss terms over the samples, from `score`, and the metrics, for the training loop."""
         training = model.training
         model.eval()
         sums: defaultdict[str, float] = defaultdict(float)
@@ -130,7 +130,7 @@ class HeldOut:
 
     @torch.inference_mode()
     def score_heads(self, model: PretrainModel, embedded: Embedded | None = None) -> dict[str, float]:
-        """Scores of nucleotides and of UniFrac by each head; `embedded` is the result of `predict`, if at hand."""
+        """Scores of nucleotides and of UniFrac by each head; `embedded`: the result of `predict`, if available."""
         training = model.training
         model.eval()
         embedded = embedded or self.predict(model)

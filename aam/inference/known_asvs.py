@@ -1,7 +1,8 @@
-"""Are the ASVs of a table like those that a model was trained on: the same ASVs, the same region and strand?
+"""Compares the ASVs of a table with those of training: the same ASVs, the same region and strand.
 
-A sketch beside a checkpoint records which ASVs were in training, and in what part of each study's samples. Region and
-strand are told by the nucleotide head, which has learned what is usual at each position of a read. Mean log-probability
+A sketch next to a checkpoint records which ASVs were in training, and in which fraction of the samples of each study.
+Region and strand are checked with the nucleotide head, which has learned the base frequencies by position.
+Mean log-probability
 of a base by position, measured on four studies under two models, in nats: -0.5 to -1.1 for ASVs of the same primers,
 -2.3 to -3.7 for their reverse complements, -2.2 to -3.2 for ASVs cut five bases later; -ln 4 = -1.39 by chance.
 """
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from aam import vocab
-from aam.atomic import whole_file
+from aam.atomic import replace_file
 from aam.errors import CheckpointError
 from aam.io.sequences import hash_sequences, tokenize, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
@@ -54,17 +55,17 @@ class KnownASVs:
     rows: NDArray[np.void]
 
     def covers(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which hashes [A] are small enough for the sketch to tell whether their ASVs were in training."""
+        """Which hashes [A] are in the range of the sketch, so that it shows whether their ASVs were in training."""
         own = np.unique(self.rows["hash"])
         return hashes <= own[-1] if len(own) == MAX_HASHES else np.ones(len(hashes), dtype=bool)
 
     def share(self, hashes: NDArray[np.uint64]) -> float | None:
-        """The part of these ASVs, hashes [A], that was in training; None where the sketch reaches none of them."""
+        """The part of these ASVs, hashes [A], that was in training; None if none is in the range of the sketch."""
         within = hashes[self.covers(hashes)]
         return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
 
     def share_text(self, hashes: NDArray[np.uint64]) -> str:
-        """The share of these ASVs, hashes [A], in words; empty where it is not known."""
+        """Text with the share of these ASVs, hashes [A]; empty if it is unknown."""
         share = self.share(hashes)
         return "" if share is None else f"{share:.0%} of the {len(hashes):,} ASVs were in training"
 
@@ -72,7 +73,7 @@ class KnownASVs:
         """Cosine, 0 to 1, of the prevalences of ASVs, hashes [A], in samples, counts [n, A], and in the nearest study.
 
         It is estimated without bias by the number of samples: a pair of samples shares an ASV with the square of its
-        prevalence. None where no two samples share an ASV that the sketch reaches.
+        prevalence. None if no two samples share an ASV that the sketch reaches.
         """
         n = counts.shape[0]
         carriers = np.bincount(counts.indices, minlength=len(hashes)) * self.covers(hashes)
@@ -88,7 +89,7 @@ class KnownASVs:
         return min(1.0, float(found.max(initial=0.0)))
 
     def merge(self, other: KnownASVs) -> KnownASVs:
-        """The sketch of both together, each with studies of its own."""
+        """Merge two sketches; their studies stay separate."""
         theirs = other.rows.copy()
         theirs["study"] += self.rows["study"].max(initial=0) + 1
         both = np.concatenate([self.rows, theirs])
@@ -103,7 +104,7 @@ def smallest_hashes(rows: NDArray[np.void]) -> KnownASVs:
 
 
 def hashes_of(tokens: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hashes [A] of ASVs, tokens [A, L]; the padding of the table plays no part."""
+    """Hashes [A] of ASVs, tokens [A, L]; they do not depend on the padding."""
     hashes = hash_sequences(unpadded_rows(tokens), ROW["hash"].itemsize)
     return hashes.view(ROW["hash"]).ravel().astype(np.uint64, copy=False)
 
@@ -130,12 +131,12 @@ def sketch_asvs(
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Write the sketch into the folder of a checkpoint."""
-    with whole_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
+    with replace_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
         np.save(handle, known.rows, allow_pickle=False)
 
 
 def read_known(checkpoint: Path) -> KnownASVs | None:
-    """Read the sketch of a checkpoint, None where its run has not come to its end; raises CheckpointError."""
+    """Read the sketch of a checkpoint; None if its run is not finished. Raises CheckpointError for a damaged file."""
     file = checkpoint / KNOWN
     if not file.exists():
         return None
@@ -152,7 +153,7 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
 
 
 def region_mismatch(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
-    """Why these ASVs, DNA in upper case, seem to be of another region or strand than those of training; else empty."""
+    """Reason why ASVs (DNA in upper case) seem to be of another region or strand than in training; else empty."""
     some = [sequences[row] for row in range(min(CHECKED_ASVS, len(sequences)))]
     given = mean_log_probability(encoder, some)
     turned = mean_log_probability(encoder, [reverse_complement(sequence) for sequence in some])

@@ -16,11 +16,16 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from aam.config import NUMERIC_TASKS, FinetuneConfig, TargetConfig
-from aam.corpus.batches import labelled_parts
+from aam.corpus.batches import split_labelled
 from aam.corpus.dataset import ASVDataset
 from aam.corpus.label_schema import EncodedLabels, unscale_values
 from aam.errors import CheckpointError, ConfigError
-from aam.evaluation.calibration import Calibration, expected_calibration_error, nll, prediction_intervals
+from aam.evaluation.calibration import (
+    Calibration,
+    expected_calibration_error,
+    negative_log_likelihood,
+    prediction_intervals,
+)
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
@@ -48,7 +53,7 @@ class Predictions:
 
 
 def embed_asvs(model: PretrainModel, tokens: NDArray[np.uint8]) -> Tensor:
-    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], that a head may be trained on."""
+    """Embeddings [A, D] of all ASVs of a table, tokens [A, L], on which a head can be trained."""
     return encode_asvs(model, tokens, np.arange(len(tokens))).embeddings.clone()
 
 
@@ -79,7 +84,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
                 torch.cat(
                     [
                         model(TargetInputs(**part.to(device).seen())).members.mean(dim=0)
-                        for part in labelled_parts(samples, labels, draw, SAMPLE_ROWS)
+                        for part in split_labelled(samples, labels, draw, SAMPLE_ROWS)
                     ]
                 )
                 for draw in range(draws if cutting else 1)
@@ -91,7 +96,7 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
 
 
 def decode(raw: NDArray[np.float64], config: FinetuneConfig) -> NDArray[np.float64]:
-    """Raw outputs of one model [R, N, O, Q] in target units, or as log-probabilities."""
+    """Convert raw outputs of one model [R, N, O, Q] to target units or log-probabilities."""
     if config.target.task not in NUMERIC_TASKS:
         return log_softmax(raw, axis=-1)
     targets = [unscale_values(raw[:, :, place], target) for place, target in enumerate(config.schema.numbers)]
@@ -99,7 +104,7 @@ def decode(raw: NDArray[np.float64], config: FinetuneConfig) -> NDArray[np.float
 
 
 def average(repeats: Sequence[NDArray[np.float64]], config: FinetuneConfig) -> Predictions:
-    """Join decoded outputs [R, N, O, Q] of one or more models: means of numbers; of log-probabilities, normalised."""
+    """Average decoded outputs [R, N, O, Q] of one or more models: numbers, or log-probabilities (normalised)."""
     joined = np.concatenate(list(repeats))
     values = joined.mean(axis=0)
     if config.target.task in NUMERIC_TASKS:
@@ -116,7 +121,7 @@ def probabilities(values: NDArray[np.float64], temperature: float = 1.0) -> NDAr
 
 
 def refuse_clashes(target: TargetConfig, classes: Sequence[str]) -> None:
-    """Raise ConfigError where two columns of the predictions would have the same name: one of them would be lost."""
+    """Raise ConfigError if two columns of the predictions would have the same name."""
     endings = ["", TRUE, "_sd"]
     if target.task in NUMERIC_TASKS:
         endings += ["_lower", "_upper", *(f"_q{q:g}" for q in target.quantiles if target.task == "quantiles")]
@@ -154,7 +159,7 @@ def prediction_table(
 
 
 def read_out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
-    """The out-of-fold predictions of a run, by sample id; raises CheckpointError where they cannot be read."""
+    """The out-of-fold predictions of a run, by sample id; raises CheckpointError if they cannot be read."""
     words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
     types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
     try:
@@ -178,7 +183,7 @@ def class_table(
 def score_targets(
     table: pd.DataFrame, true: pd.DataFrame, config: FinetuneConfig, groups: Sequence[Hashable] | None
 ) -> dict[str, dict[str, Estimate]]:
-    """Figures of each target: predictions against `true` (columns named as the targets, missing left out)."""
+    """Metrics of each target: predictions against `true` (columns named as the targets; missing values ignored)."""
     metrics = metrics_of(config.target.task)
     figures = {}
     for name in config.target.target:
@@ -207,7 +212,11 @@ def score_probabilities(
     """Calibration of the probabilities, before and after temperature scaling; of two classes also the ROC AUC."""
     known = classes >= 0
     logs, truth = values[known, 0], classes[known]
-    found = {"temperature": temperature, "nll": nll(logs, truth, temperature), "nll_uncalibrated": nll(logs, truth)}
+    found = {
+        "temperature": temperature,
+        "nll": negative_log_likelihood(logs, truth, temperature),
+        "nll_uncalibrated": negative_log_likelihood(logs, truth),
+    }
     for name, t in (("ece", temperature), ("ece_uncalibrated", 1.0)):
         found[name] = expected_calibration_error(probabilities(values[known], t), truth)
     if logs.shape[1] == 2 and len(np.unique(truth)) == 2:
@@ -218,7 +227,7 @@ def score_probabilities(
 
 
 def flatten_metrics(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]:
-    """Figures for metrics.json: `mae`, `mae_low`, `mae_high`; with several targets each after the target's name."""
+    """Metrics by key for metrics.json: `mae`, `mae_low`, `mae_high`; of several targets, prefixed with the name."""
     found: dict[str, float] = {}
     for target, estimates in figures.items():
         before = metric_prefix(target, len(figures))
@@ -228,5 +237,5 @@ def flatten_metrics(figures: dict[str, dict[str, Estimate]]) -> dict[str, float]
 
 
 def metric_prefix(target: str, count: int) -> str:
-    """Prefix of the figures of a target in metrics.json, where there are `count` targets."""
+    """Prefix of the metrics of a target in metrics.json; empty if `count`, the number of targets, is 1."""
     return f"{target}_" if count > 1 else ""

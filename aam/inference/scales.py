@@ -1,7 +1,7 @@
-"""Scales from the outputs of a model and of baselines to the units of its tree, and UniFrac on grown trees.
+"""Conversion of outputs of a model and of baselines to the units of the tree, and UniFrac on grown trees.
 
-Scales are fitted on training samples at the end of a run and kept with the checkpoint, because a later table has no
-samples that they could be fitted on.
+The factors and lines are fitted on training samples at the end of a run and stored with the checkpoint, because they
+cannot be fitted on a later table without tree.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.targets import BatchTargets, TreeTargets
 from aam.phylogeny.tree import Tree
 from aam.phylogeny.unifrac import Measure, build_community
-from aam.phylogeny.upgma import MAX_ASVS, hamming, upgma_tree
+from aam.phylogeny.upgma import MAX_ASVS, hamming_distances, upgma_tree
 
 DISTANCE_ROWS = 512
 """ASVs whose distances to all others are computed at once; bounds memory and does not change results."""
@@ -46,7 +46,7 @@ SCALE_SAMPLES = 64
 def grown_unifrac(
     encoding: Encoding, samples: TableSamples, measure: Measure, progress: Progress
 ) -> NDArray[np.float64]:
-    """UniFrac [N, N] of samples on a tree of their own ASVs; raises ConfigError where no such tree can be grown."""
+    """UniFrac [N, N] of samples on a tree of their own ASVs; raises ConfigError if this is impossible."""
     latent = encoding.model.latent_tree
     if latent is None:
         raise ConfigError("the model has no latent tree to grow another from; train it with --unifrac-head both")
@@ -61,19 +61,19 @@ def grown_unifrac(
 
 
 def grow_tree(latent: LatentTree, embeddings: torch.Tensor, tokens: NDArray[np.uint8], names: list[str]) -> Tree:
-    """UPGMA tree of ASVs with embeddings [A, D] and tokens [A, L], in the units of the tree of training.
+    """Build a UPGMA tree of ASVs with embeddings [A, D] and tokens [A, L], in the units of the training tree.
 
     Distances are geometric means of learned distances and Hamming distances, scaled to the mean of the learned ones.
     """
     learned = learned_distances(latent, embeddings)
-    found = np.sqrt(learned * hamming(tokens))
+    found = np.sqrt(learned * hamming_distances(tokens))
     scale = learned.sum() / found.sum() if found.any() else 1.0
     return upgma_tree(found * scale, names)
 
 
 @torch.inference_mode()
 def learned_distances(latent: LatentTree, embeddings: torch.Tensor) -> NDArray[np.float64]:
-    """Tree distances that the latent branches give between ASVs [A, D], [A (A - 1) / 2] in scipy's condensed order."""
+    """Patristic distances between ASVs [A, D] by the latent tree, [A (A - 1) / 2] in scipy's condensed order."""
     branches = latent(embeddings)
     rows = []
     for start in range(0, len(embeddings), DISTANCE_ROWS):
@@ -87,9 +87,9 @@ def learned_distances(latent: LatentTree, embeddings: torch.Tensor) -> NDArray[n
 
 @dataclass(frozen=True)
 class Scales:
-    """Scales of one model: see the fields.
+    """Scales of one model.
 
-    `faith_pd`: branch length of the tree for each unit of latent length, None without a tree or a latent tree.
+    `faith_pd`: factor from latent length to branch length of the tree, None without a tree or a latent tree.
     `lines`: from raw distances to UniFrac, for each baseline that was computed and for grown trees (`GROWN`).
     """
 
@@ -98,7 +98,7 @@ class Scales:
 
 
 def read_scales(checkpoint: Path) -> Scales:
-    """Read the scales of a checkpoint, empty where its run has not come to its end; raises CheckpointError."""
+    """Read the scales of a checkpoint; empty if its run is not finished. Raises CheckpointError for a damaged file."""
     file = checkpoint / SCALES
     if not file.exists():
         return Scales()
@@ -111,7 +111,7 @@ def read_scales(checkpoint: Path) -> Scales:
 
 
 def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mapping[str, Any]) -> Scales:
-    """Fit the scales of a trained model; `figures` hold the lines of the baselines, fitted on training samples."""
+    """Fit the scales of a trained model; `figures` has the lines of the baselines, fitted on training samples."""
     found = [name for name in BASELINES if f"baseline_{name}_slope" in figures]
     lines = {name: Line(*(figures[f"baseline_{name}_{part}"] for part in Line._fields)) for name in found}
     if model.latent_tree is None:
@@ -141,7 +141,7 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> ScaleS
 
 
 def faith_pd_factor(known: ScaleSamples) -> float | None:
-    """Tree length over latent length of samples; None where they have no tree."""
+    """Tree length over latent length of samples; None if they have no tree."""
     lengths = known.encoding.latent_lengths()
     if known.true.faith_pd is None or lengths is None:
         return None
@@ -149,7 +149,7 @@ def faith_pd_factor(known: ScaleSamples) -> float | None:
 
 
 def fit_grown_line(latent: LatentTree, known: ScaleSamples, tokens: NDArray[np.uint8]) -> Line | None:
-    """The line from UniFrac on a grown tree of these samples to their true UniFrac; None with more than `MAX_ASVS`."""
+    """Fit the line from UniFrac on a grown tree to true UniFrac; None if samples have more than `MAX_ASVS` ASVs."""
     ids, asvs, counts = target_arguments(known.samples)
     columns, embeddings = known.encoding.asvs
     if len(columns) > MAX_ASVS:
@@ -163,7 +163,7 @@ def fit_grown_line(latent: LatentTree, known: ScaleSamples, tokens: NDArray[np.u
 
 
 def log_mean_ratio(true: ArrayLike, found: ArrayLike) -> float | None:
-    """The factor with the least squared error of logarithms; None where no length is positive."""
+    """The factor with the least squared error of logarithms; None if no length is positive."""
     true, found = np.asarray(true, np.float64), np.asarray(found, np.float64)
     some = (true > 0) & (found > 0)
     return float(np.exp(np.log(true[some] / found[some]).mean())) if some.any() else None

@@ -1,7 +1,7 @@
 """BIOM files: HDF5 (version 2.1) and JSON (version 1).
 
-HDF5 arrays go from h5py straight to scipy after the pre-flight: `biom` would build a second copy with fixed-width ids,
-and it trusts what it reads (an index out of range ends the process). JSON cells are checked before they become a
+HDF5 arrays are checked and passed from h5py to scipy. `biom` is not used: it would build a second copy with fixed-width
+ids, and an index out of range would crash the process. JSON cells are checked before they become a
 matrix, since `biom` sums a cell that is given twice and counts negative positions from the end.
 """
 
@@ -49,10 +49,10 @@ def open_biom_hdf5(path: Path, name: str) -> Iterator[RawRows]:
 
         def blocks(entries: int) -> Iterator[RawTable]:
             read = 0
-            for rows, values in _compressed(source, "sample", arrays["sample"], (samples, features), entries):
+            for rows, values in _read_compressed(source, "sample", arrays["sample"], (samples, features), entries):
                 read += _fingerprint(values, rows.start, by_sample=True)
-                yield RawTable(_canonical(source, values), sample_ids[rows], feature_ids)
-            for rows, values in _compressed(
+                yield RawTable(_sort_columns(source, values), sample_ids[rows], feature_ids)
+            for rows, values in _read_compressed(
                 source, "observation", arrays["observation"], (features, samples), _ENTRIES_AT_ONCE
             ):
                 read -= _fingerprint(values, rows.start, by_sample=False)
@@ -78,7 +78,7 @@ def _claimed_shape(source: HDF5File) -> tuple[int, int]:
     return features, samples
 
 
-def _compressed(
+def _read_compressed(
     source: HDF5File, axis: str, arrays: dict[str, Any], shape: tuple[int, int], entries: int
 ) -> Iterator[tuple[slice, sparse.csr_array]]:
     """Checked sparse rows of one axis, about so many entries at a time, and which rows they are."""
@@ -101,7 +101,7 @@ def _compressed(
         yield piece, sparse.csr_array(parts, shape=(len(bounds) - 1, columns))
 
 
-def _canonical(source: HDF5File, values: sparse.csr_array) -> sparse.csr_array:
+def _sort_columns(source: HDF5File, values: sparse.csr_array) -> sparse.csr_array:
     """Rows with sorted columns; refuses a cell that is given twice, which would be summed."""
     values.sort_indices()
     if not values.has_canonical_format:

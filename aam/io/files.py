@@ -1,4 +1,4 @@
-"""Files that are given and folders that are written to: what they are, whether they can be used, and exclusive access.
+"""Checks of input files and output folders, recognition of file kinds, and locks of folders.
 
 `lock_folder` uses `flock` itself. The package `filelock` leaves its lock file in the folder and, on file systems
 without `flock`, falls back to a marker file; that of a job killed on one host would block the next job on another.
@@ -47,7 +47,7 @@ def digest(path: Path) -> str:
 
 
 def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError], advice: str) -> T:
-    """What `parse` makes of the JSON value in a file; raises `error`, which ends with `advice`, where it cannot."""
+    """Read a JSON file and convert it with `parse`; raises `error`, which ends with `advice`, if that fails."""
     try:
         return parse(read_json(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
@@ -57,7 +57,7 @@ def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError
 def check_file(path: Path, option: str, error: type[InputError]) -> None:
     """Raise `error` unless `path` is a readable file with something in it, not packed by gzip.
 
-    `option` is what the user gave it as.
+    `option` is the option with which the user gave it.
     """
     if path.is_dir():
         raise error(f"{path} is a directory, expected a file; give {option} the path of the file itself")
@@ -131,7 +131,7 @@ def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> Non
 
 
 def refuse_inside(folder: Path, option: str) -> None:
-    """Raise CheckpointError for an output folder that is a checkpoint, which its run replaces as a whole."""
+    """Raise CheckpointError for an output folder inside a checkpoint, which its run replaces as a whole."""
     if (folder / WEIGHTS).exists():
         raise CheckpointError(
             f"{option} {folder}: a checkpoint, which its run replaces as a whole; give another folder"
@@ -140,10 +140,10 @@ def refuse_inside(folder: Path, option: str) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
-    """Lock a folder, which is made if absent, for this process until the block ends.
+    """Lock a folder for this process until the block ends; creates the folder if it does not exist.
 
-    Raises `error` where another process has locked it; the system releases the lock of a killed process. A folder that
-    was made here and is still empty at the end is removed.
+    Raises `error` where another process has locked it; the system releases the lock of a killed process. A folder
+    that was created here and is still empty at the end is removed.
     """
     refuse_unwritable(folder, option, error)
     made = not folder.exists()

@@ -1,8 +1,8 @@
 """HDF5 files, checked before they are read, and their text without HDF5's own handling of variable-length strings.
 
-A dataset of such strings holds references into heaps elsewhere in the file. With one wrong byte in them libhdf5 2.0
-allocates and clears up to 4 GiB for one string, or never ends, and an index out of range ends the process. Therefore
-this check before reading: references and heaps are read as plain bytes and compared with the size of the file.
+A dataset of such strings holds references into heaps elsewhere in the file. With one wrong byte in them, libhdf5 2.0
+allocates up to 4 GiB for one string or never returns; an index out of range crashes the process. Therefore references
+and heaps are first read as plain bytes and compared with the size of the file.
 Layout: HDF5 File Format Specification 3.0, section III.E (global heap, global heap ID).
 """
 
@@ -49,7 +49,7 @@ class HDF5File:
     error: type[InputError]
 
     def fail(self, found: str) -> InputError:
-        """The error to raise for something that no sound file holds."""
+        """Build the error for content that no valid file has."""
         return self.error(
             f"{self.name}: {found}; the file is damaged or not what it claims to be: write or fetch it again"
         )
@@ -167,7 +167,7 @@ def read_strings(source: HDF5File, data: h5py.Dataset) -> list[str]:
 
 
 def _pieces(entries: NDArray) -> Iterator[list[Any]]:
-    """Entries as Python values, in blocks, since each takes many times the memory of an array element."""
+    """Entries as Python values, in blocks, since a Python value takes much more memory than an array element."""
     for start in range(0, len(entries), REFERENCES_AT_ONCE):
         yield entries[start : start + REFERENCES_AT_ONCE].tolist()
 

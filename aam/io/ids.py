@@ -44,7 +44,7 @@ def check_ids(ids: Sequence[str], kind: str, name: str, error: type[InputError],
 
 
 def _refuse_first(ids: Sequence[str], kind: str, name: str, error: type[InputError], longest: int) -> None:
-    """Raise for the first id that is empty, too long or has a control character; others that are unprintable pass."""
+    """Raise for the first id that is empty, too long or has a control character; allow other unprintable ones."""
     for row, text in enumerate(ids, 1):
         if not text:
             raise error(f"{name}: {kind} number {row} is empty; give each one an id")
@@ -117,7 +117,7 @@ class Texts(Sequence[str]):
 
 
 def pick_texts(strings: Sequence[str], places: NDArray[np.integer]) -> Sequence[str]:
-    """Some strings in this order: a list, or, of `Texts`, which may be millions, a part that stays undecoded."""
+    """Select strings, in this order; of `Texts`, which may have millions, the result stays undecoded."""
     return strings.take(places) if isinstance(strings, Texts) else [strings[place] for place in places]
 
 

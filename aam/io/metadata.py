@@ -83,7 +83,7 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
 
 
 def refuse_strangers(frame: pd.DataFrame, table_ids: Sequence[str], path: Path | str) -> None:
-    """Raise `MetadataError` where none of the table's samples is in the metadata, read from `path`."""
+    """Raise `MetadataError` if none of the table's samples is in the metadata, read from `path`."""
     known = set(frame.index)
     if not any(sample in known for sample in table_ids):
         raise MetadataError(
@@ -106,7 +106,7 @@ def select_column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series
 def read_groups(path: Path | str, name: str, table_ids: Sequence[str]) -> dict[str, str]:
     """Value of a metadata column for each sample that has one, as written: `01` and `1` are different subjects.
 
-    Raises `MetadataError` where none of the table's samples is in the metadata.
+    Raises `MetadataError` if none of the table's samples is in the metadata.
     """
     frame = read_text(path)
     refuse_strangers(frame, table_ids, path)

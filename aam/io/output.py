@@ -1,4 +1,4 @@
-"""Files of output: written whole or not at all, and never over another file. Distances, numbers and embeddings."""
+"""Output files of distances, numbers and embeddings: written atomically, and never over another file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import partial_of, whole_file
+from aam.atomic import partial_path, replace_file
 from aam.errors import ConfigError
 from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.ids import FEATURE_ID, SAMPLE_ID
@@ -25,13 +25,13 @@ INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 
 
 def check_output(path: Path, suffixes: Sequence[str]) -> None:
-    """Raise `ConfigError` before any work is done for a file that is there, has no folder or no known kind of name."""
+    """Raise `ConfigError` for an output file that exists, has no folder or an unknown suffix, before any work."""
     if path.suffix not in suffixes:
         raise ConfigError(f"--output {path}: found the ending {path.suffix!r}, expected {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
     refuse_unwritable(path.parent, "--output", ConfigError)
-    partial_of(path).exists()  # the system refuses names that are too long here already
+    partial_path(path).exists()  # the system refuses names that are too long here already
     for file in [path, *companion_paths(path)]:
         refuse_existing(file)
     refuse_inside(path.parent, "--output")
@@ -43,30 +43,30 @@ def ids_path(path: Path) -> Path:
 
 
 def companion_paths(path: Path) -> list[Path]:
-    """The further files that are written with a matrix: the ids of a .npy."""
+    """Paths of further files that are written with a matrix: the ids of a .npy."""
     return [ids_path(path)] if path.suffix == ".npy" else []
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise `ConfigError` for a path that leads to something."""
+    """Raise `ConfigError` for a path that exists."""
     if os.path.lexists(path):
         raise ConfigError(f"--output {path}: the file exists and is not overwritten; remove it or give another name")
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A path in the same folder to write to: after the block it is renamed to `path`, after an error removed.
+    """Yield a temporary path in the same folder; it is renamed to `path` after the block, and removed after an error.
 
-    Raises `ConfigError` where `path` exists by then.
+    Raises `ConfigError` if `path` exists by then.
     """
-    with whole_file(path) as partial:
+    with replace_file(path) as partial:
         yield partial
         refuse_existing(path)
 
 
 @contextmanager
 def write_through_memory(path: Path) -> Iterator[BytesIO]:
-    """A file in memory for a library to write to, whose content is written to `path` after the block.
+    """Yield a file in memory for a library to write to; its content is written to `path` after the block.
 
     On a full disk HDF5 loses data silently or crashes, torch ends the process and numpy does not say why.
     """
@@ -128,7 +128,7 @@ def check_embedding_output(path: Path) -> None:
 
 
 def write_embedding(path: Path, kind: str, ids: Sequence[str], prefix: str, values: NDArray[np.float32]) -> None:
-    """Write the rows `ids` with columns `prefix`1 … `prefix`D in the format of the ending."""
+    """Write the rows `ids` with columns `prefix`1 … `prefix`D in the format of the suffix."""
     names = [f"{prefix}{number}" for number in range(1, values.shape[1] + 1)]
     with new_file(path) as partial:
         WRITERS[path.suffix](partial, INDEX[kind], ids, names, values)
@@ -154,7 +154,7 @@ def _embed_parquet(
 def _embed_h5ad(path: Path, index: str, ids: Sequence[str], names: Sequence[str], values: NDArray[np.float32]) -> None:
     """AnnData on disk, version 0.1.0, https://anndata.readthedocs.io/en/stable/fileformat-prose.html.
 
-    Written with h5py: anndata itself wants a pandas older than the one this package is tested with.
+    Written with h5py, because anndata requires an older pandas than this package.
     """
     import h5py
 

@@ -22,7 +22,7 @@ MAX_METADATA = 1 << 20
 
 
 class Payload(NamedTuple):
-    """The file below `data/` that holds what a type of artifact is about, and the error its faults raise."""
+    """The main file of a type of artifact below `data/`, and the error class for faults in it."""
 
     file: str
     error: type[InputError]
@@ -39,11 +39,11 @@ PAYLOADS = {
 
 @contextmanager
 def open_artifact(path: Path, expected_type_prefix: str) -> Iterator[Path]:
-    """Path of the payload of an artifact, extracted to a temporary folder that lives as long as the block.
+    """Path of the payload of an artifact, extracted to a temporary folder until the block ends.
 
-    `expected_type_prefix` begins like one of `PAYLOADS`: "FeatureTable[Frequency]", "Phylogeny". Raises the error
+    `expected_type_prefix` is one of `PAYLOADS` or longer, e.g. "FeatureTable[Frequency]", "Phylogeny". Raises the error
     of that type for a file that is no artifact, for an artifact of another type (naming it) and for one whose entries
-    point outside or unpack to more than they should.
+    point outside of it or unpack to implausible sizes.
     """
     payload = next(payload for prefix, payload in PAYLOADS.items() if expected_type_prefix.startswith(prefix))
     with tempfile.TemporaryDirectory(prefix="aam-") as folder:

@@ -1,4 +1,4 @@
-"""Content of a table file before its counts are checked: what each reader of a format returns, and the one check."""
+"""Unchecked content of a table file, as the readers of all formats return it, and the check of its counts."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class RawTable:
 
 @dataclass(frozen=True)
 class RawRows:
-    """An open table file, unchecked: its ids, and its samples in order, cut by `blocks(entries)` into tables.
+    """An open, unchecked table file: its ids, and its samples in order, which `blocks(entries)` yields as tables.
 
-    Each has at most so many stored values, but one sample at least. A file is read only as its blocks are.
+    A block has at most `entries` stored values, but at least one sample. The file is read block by block.
     """
 
     sample_ids: list[str]
@@ -38,7 +38,7 @@ class RawRows:
 
 
 def rows_of(raw: RawTable) -> RawRows:
-    """A table in memory as one that is read in blocks."""
+    """Wrap a table in memory as `RawRows`."""
 
     def blocks(entries: int) -> Iterator[RawTable]:
         for rows in cut_rows(raw.values.indptr, entries):

@@ -1,6 +1,6 @@
-"""ASV sequences: the DNA that belongs to a feature id, its tokens, and hashes that tell sequences apart.
+"""ASV sequences: the DNA of a feature id, its tokens and hashes.
 
-FASTA has a parser of its own, because importing scikit-bio's readers takes seconds and FASTA takes twenty lines.
+FASTA is parsed here, because importing the readers of scikit-bio takes seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CODES = _code_table()
 
 
 class InvalidCharacter(NamedTuple):
-    """First character that is not DNA: `row` of its sequence, `position` from 1, and how many rows have such a one."""
+    """First character that is not DNA: `row` of its sequence, `position` from 1, and how many rows have one."""
 
     row: int
     position: int
@@ -60,7 +60,7 @@ def encode_bases(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
-    """The first character that is not DNA; None where all are."""
+    """The first character that is not DNA; None if all are."""
     if is_dna(sequences):
         return None
     codes, lengths = encode_bases(sequences)
@@ -72,7 +72,7 @@ def find_invalid(sequences: Sequence[str]) -> InvalidCharacter | None:
 
 
 def is_dna(sequences: Sequence[str]) -> bool:
-    """Whether all of them are DNA in either case, RNA, or IUPAC codes."""
+    """Whether all texts are DNA (upper or lower case), RNA, or IUPAC codes."""
     return all(
         (encode_bases(sequences[start : start + SEQUENCES_AT_ONCE])[0] != BAD).all()
         for start in range(0, len(sequences), SEQUENCES_AT_ONCE)
@@ -99,7 +99,7 @@ def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = 
 
 
 def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
-    """Message for sequences some of which are not DNA."""
+    """Error text for sequences of which some are not DNA."""
     fault = find_invalid(sequences)
     assert fault is not None
     who = quote(ids[fault.row]) if ids is not None else f"number {fault.row + 1}"
@@ -116,7 +116,7 @@ def hash_sequences(sequences: Iterable[bytes], size: int) -> NDArray[np.uint8]:
 
 
 def unpadded_rows(tokens: NDArray[np.uint8]) -> Iterator[bytes]:
-    """The bytes of each row of tokens [A, L] without its padding: the width of a table plays no part."""
+    """The bytes of each row of tokens [A, L] without padding, so that they do not depend on L."""
     width, pad = tokens.shape[1], bytes([PAD])
     for start in range(0, len(tokens), ROWS_AT_ONCE):
         text = tokens[start : start + ROWS_AT_ONCE].tobytes()
@@ -175,8 +175,8 @@ def _parse_fasta(path: Path, name: str) -> dict[str, str]:
 def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]:
     """DNA of each feature id of the file named `table`, upper case and with T for U.
 
-    Without `path` the ids themselves have to be DNA. Raises `SequenceError` where they are not, or where the file at
-    `path` misses some; either way with the first id and how many there are.
+    Without `path` the ids themselves have to be DNA. Raises `SequenceError` if they are not, or if the file at
+    `path` lacks some; the message has the first id and their number.
     """
     if path is None:
         if fault := find_invalid(ids):
@@ -201,12 +201,12 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
 
 
 def to_plain_dna(text: str) -> str:
-    """Upper case, T for U; the same string object where nothing changes, since a table has many."""
+    """Convert to upper case with T for U; returns the same string object if nothing changes, to save memory."""
     return text if text.isupper() and "U" not in text else text.upper().replace("U", "T")
 
 
 def _not_dna(ids: Sequence[str], fault: InvalidCharacter, table: str) -> str:
-    """Message for feature ids that are no sequences."""
+    """Error text for feature ids that are no sequences."""
     look, advice = "", "give the sequences with --sequences FILE (FASTA or .qza)"
     if all(map(_MD5.fullmatch, ids)):
         look = " (they look like MD5 hashes)"

@@ -60,7 +60,7 @@ class Table:
         return self.stored if self.rows is None else self.stored[self.rows]
 
     def doubts(self) -> list[str]:
-        """A warning where all counts are 1; the first 1,000 decide for most tables, without reading all."""
+        """A warning if all counts are 1; for most tables the first 1,000 counts suffice to exclude this."""
         counts = self.stored.data
         if (counts[:1000] != 1).any() or (counts != 1).any():
             return []
@@ -130,7 +130,7 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
 
     Feature ids must be DNA, or `sequences` (FASTA or .qza) must hold the sequence of each. Stored zeros, samples and
     ASVs without reads are left out and listed in `dropped`. Raises `TableError` or `SequenceError`, in one line, for
-    everything else that is not a table of counts with unique ids.
+    any other file.
     """
     path = Path(path)
     with open_rows(path, sequences is not None) as rows:
@@ -173,7 +173,7 @@ def clean_counts(raw: RawTable, name: str) -> CleanCounts:
 
 
 def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> None:
-    """Raise `TableError` where no sample has reads."""
+    """Raise `TableError` if no sample has reads."""
     if not kept:
         raise TableError(f"{path}: all {len(everyone)} samples are empty (no count > 0); give a table with reads")
 
@@ -194,13 +194,13 @@ def open_rows(path: Path, with_sequences: bool) -> Iterator[RawRows]:
 
 
 def _is_transposed(raw: RawRows) -> bool:
-    """Whether the samples have the sequences, as in tables written by R packages; short names are DNA by chance."""
+    """Whether the sample ids are sequences, as in tables of R packages; short ids may look like DNA by chance."""
     return min(map(len, raw.sample_ids)) >= 20 and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids)
 
 
 @contextmanager
 def _open_raw(path: Path) -> Iterator[RawRows]:
-    """Content of a table file of any known kind; BIOM 2.1 is read as its blocks are asked for."""
+    """Content of a table file of any known kind; BIOM 2.1 is read block by block."""
     kind = sniff(path)
     if kind == "zip":
         with open_artifact(path, TABLE_TYPE) as payload:

@@ -1,7 +1,7 @@
 """Tab-separated grids: ids in the first row and column, numbers between. Classic tables and distance matrices.
 
-`biom` would take a last column with one typing error for taxonomy and drop the sample; here only a column that says it
-is taxonomy is left out. Ids stay text: `1.10` is not `1.1` and `NA` is an id.
+`biom` would treat a last column with one invalid number as taxonomy and drop the sample; here only a column named as
+taxonomy is left out. Ids stay text: `1.10` is not `1.1` and `NA` is an id.
 """
 
 from __future__ import annotations

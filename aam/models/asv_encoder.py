@@ -1,4 +1,4 @@
-"""ASV encoder: nucleotide tokens of single ASVs to one embedding each, and back to nucleotides."""
+"""ASV encoder: computes an embedding of each ASV from its nucleotide tokens, and predicts hidden nucleotides."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from aam.models.mlp_encoder import MLPEncoder
 class ASVEncoder(ChunkedEncoder):
     """Transformer over the nucleotides of one ASV, with attention pooling and a nucleotide head.
 
-    `patch` neighbouring bases share a transformer position, as pixels do in image transformers: each base adds the row
-    that belongs to it and to its place in the patch. The head predicts every base of a patch separately, as a change
-    to what is usual at its position.
+    `patch` neighbouring bases share a transformer position, as pixels do in image transformers. The input of a position
+    is the sum of one embedding per base, which depends on the base and its place in the patch. The head predicts each
+    base of a patch separately, as a change to the log frequencies of its position.
     """
 
     def __init__(self, config: ModelConfig | None = None):

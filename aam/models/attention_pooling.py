@@ -1,4 +1,4 @@
-"""Attention pooling: from a row of vectors to one, over valid positions only."""
+"""Attention pooling: combines a row of vectors into one, over valid positions only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAME = 1e-4
 
 @torch.no_grad()
 def standardise(layer: nn.Linear, outputs: Tensor) -> None:
-    """Change a layer so that these outputs of it [B, D] get mean 0 and deviation 1; constant ones stay at scale."""
+    """Change a layer so that its outputs [B, D] get mean 0 and deviation 1; constant outputs are only centred."""
     if len(outputs) < 2:
         return
     deviation = outputs.std(0)
@@ -25,7 +25,7 @@ def standardise(layer: nn.Linear, outputs: Tensor) -> None:
 class AttentionPooling(nn.Module):
     """Weighted means of the valid positions, one per learned query: [B, S, D] and valid [B, S] -> [B, D].
 
-    The means of the queries are concatenated and projected to D; one mean forgets where in the row a vector stood. A
+    The means of the queries are concatenated and projected to D; a single mean would lose the order of the vectors. A
     row without a valid position gives the zero vector and zero gradients, in every dtype and mode; what stands at
     invalid positions, NaN included, changes nothing.
     """
@@ -55,9 +55,9 @@ class AttentionPooling(nn.Module):
     def standardise_outputs(self, embeddings: Tensor, mask: Tensor | None = None) -> None:
         """Centre and scale the projection so that its outputs over these rows [B, S, D] have mean 0 and deviation 1.
 
-        Means over many positions are nearly the same for every row; without this the heads of a fresh model see a
-        constant and learn nothing from it for hundreds of steps. Outputs that are the same in every row have nothing
-        to be scaled to and stay as they are.
+        Means over many positions are nearly the same for every row. Without this step the heads of an untrained model
+        get a nearly constant input and learn nothing for hundreds of steps. Outputs that are constant over the rows
+        are not scaled.
         """
         closing, self.norm = self.norm, nn.Identity()
         standardise(self.merge, self(embeddings, mask))

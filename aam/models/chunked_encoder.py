@@ -1,4 +1,4 @@
-"""What encoders of distinct ASVs share: chunks of like length, and the contract of `embed` and `predict`."""
+"""Base class of the ASV encoders: computes `embed` and `predict` in chunks of ASVs of similar length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aam import vocab
-from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, count_kept_chunks, in_chunks
+from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.devices import limit_product_caches
 
 
@@ -21,14 +21,14 @@ class Encoded(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Transformer positions of a row, and numbers of it that the backward pass needs, about."""
+    """Cost of a row: transformer positions, and approximate number of values that the backward pass needs."""
 
     positions: int
     numbers: int
 
 
 class ChunkedEncoder(nn.Module):
-    """What the encoders of distinct ASVs share: chunks and the contract of `embed` and `predict`."""
+    """Base class of the ASV encoders: `embed` and `predict` in chunks; subclasses define `encode` and `logits_at`."""
 
     positions: int
     """Transformer positions of the longest sequence."""
@@ -48,13 +48,13 @@ class ChunkedEncoder(nn.Module):
         super().__setstate__(state)
 
     def compile_encoding(self) -> None:
-        """Compile `encode`, for any number and length of rows; compiled code uses several threads by itself."""
+        """Compile `encode` for any number and length of rows; compiled code is already multi-threaded."""
         self.encode, self.in_turn = torch.compile(self.encode, dynamic=True), True  # type: ignore[method-assign]
 
     def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
         """tokens [U, L] -> states and embeddings; every row holds at least one token.
 
-        `full` promises that no position is padding, which saves the mask.
+        `full`: no position is padding, so no mask is needed.
         """
         raise NotImplementedError
 
@@ -71,18 +71,18 @@ class ChunkedEncoder(nn.Module):
         raise NotImplementedError
 
     def consensus_logits(self) -> Tensor:
-        """Nucleotide logits [max_bp, 6] of each base of which nothing but its position is known."""
+        """Nucleotide logits [max_bp, 6] by position alone: log frequencies that the encoder has learned."""
         raise NotImplementedError
 
     def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:
         """tokens [U, L] without columns that hold only padding, and whether no position is padding then.
 
-        On a GPU, which would have to be waited for, nothing is looked at.
+        On a GPU nothing is trimmed, because the check would have to wait for the device.
         """
         return tokens, False
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks of like length."""
+        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks of similar length."""
         plan = self.plan(tokens)
         parts = self._in_chunks(self._embed_chunk, [(tokens[rows],) for rows in plan.chunks], plan.kept)
         return torch.cat(parts)[torch.cat(plan.chunks).argsort()]
@@ -101,7 +101,7 @@ class ChunkedEncoder(nn.Module):
         return torch.cat(self._in_chunks(self._predict_chunk, chunks, plan.kept))[torch.cat(picked).argsort()]
 
     def plan(self, tokens: Tensor) -> Plan:
-        """Chunks of tokens [U, L], about equal in size; rows of like length are together, except on a GPU."""
+        """Chunks of tokens [U, L], about equal in size; rows of similar length are together, except on a GPU."""
         device, cost = tokens.device, self.cost(tokens.shape[1])
         rows = torch.arange(len(tokens), device=device)
         if device.type == "cpu":
@@ -112,7 +112,7 @@ class ChunkedEncoder(nn.Module):
     def _in_chunks(self, run: ChunkFunction, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
         noisy = self.training and self.dropout > 0
         work = Work.run_as_caller(run, chunks[0][0].device, noisy, self.in_turn)
-        return [result for (result,) in in_chunks(work, chunks, list(self.parameters()), kept)]
+        return [result for (result,) in compute_in_chunks(work, chunks, list(self.parameters()), kept)]
 
     def _embed_chunk(self, tokens: Tensor) -> Chunk:
         return (self.encode(*self.trimmed(tokens)).embeddings,)
@@ -122,9 +122,9 @@ class ChunkedEncoder(nn.Module):
 
 
 def log_frequencies(tokens: Tensor) -> Tensor:
-    """Log frequency [L, 6] of each token at each position of tokens [U, L], every token counted once more than seen.
+    """Log frequency [L, 6] of each token at each position of tokens [U, L], with one added to every count.
 
-    PAD counts as never seen: it is not asked for, and short ASVs must not speak for the ends of longer ones.
+    PAD is not counted: it is never predicted, and short ASVs must not change the frequencies at later positions.
     """
     seen = torch.stack([(tokens == token).sum(0) for token in range(vocab.OUTPUT_SIZE)], dim=1) + 1.0
     seen[:, vocab.PAD] = 1.0

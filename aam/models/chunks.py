@@ -1,11 +1,12 @@
-"""Rows in chunks, in memory that does not grow with their number, each chunk on a thread of its own where that pays.
+"""Computes rows in chunks with bounded memory, and chunks on several threads if that is faster.
 
-Two stages. Going forward, the first chunks keep the activations that the backward pass needs, as far as a budget
-reaches; the others run without a graph. Going backward, each chunk is handed the gradient of its results, and those
-without a graph run once more, with one: a third more work on them, and no more than a chunk for each thread is held.
+In the forward pass, the first chunks keep their activations for the backward pass, up to a memory budget; others run
+without a graph. In the backward pass, each chunk gets the gradient of its results; chunks without a graph are computed
+once more, with a graph (gradient checkpointing). This costs a third more work for them, and needs the memory of one
+chunk per thread.
 
-Nothing above needs to know: to autograd it is one operation of the chunks and the parameters. Gradients of parameters
-are summed in the order of the chunks, whichever is finished first, so a step made again gives the same bits.
+For autograd this is one operation on the chunks and the parameters. Gradients of parameters are summed in the order of
+the chunks, whichever is finished first, so a repeated step gives the same bits.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Made = TypeVar("Made")
 
 
 class Limits(NamedTuple):
-    """`positions` of a transformer in a chunk, and numbers `kept` of all chunks for the backward pass."""
+    """Limits: transformer `positions` in a chunk, and values `kept` of all chunks for the backward pass."""
 
     positions: int
     kept: int
@@ -45,14 +46,14 @@ its limits are not measured."""
 
 
 class Plan(NamedTuple):
-    """Numbers of the rows of each chunk, and how many chunks keep their activations for the backward pass."""
+    """Row numbers of each chunk, and how many chunks keep their activations for the backward pass."""
 
     chunks: list[Tensor]
     kept: int
 
 
 class Graph(NamedTuple):
-    """Results of a chunk, with the graph that leads to them from its leaves."""
+    """Results of a chunk, with the autograd graph from its leaves to them."""
 
     leaves: Chunk
     results: Chunk
@@ -60,10 +61,10 @@ class Graph(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with every chunk, in the precision of the caller: autocast to `dtype`, None for no autocast.
+    """The function for every chunk, in the precision of the caller: autocast to `dtype`, None: no autocast.
 
-    Chunks run one after the other where that is asked for (`in_turn`), and where they are `noisy`, that is draw random
-    numbers; then they draw the same ones again.
+    Chunks run one after the other if `in_turn` is set or they are `noisy`, i.e. draw random numbers; when computed
+    again they then draw the same numbers.
     """
 
     run: ChunkFunction
@@ -74,24 +75,24 @@ class Work:
 
     @classmethod
     def run_as_caller(cls, run: ChunkFunction, device: torch.device, noisy: bool, in_turn: bool = False) -> Work:
-        """As the caller would do it now."""
+        """Run the function on this thread in the precision of the caller."""
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         return cls(run, device, noisy, in_turn, dtype)
 
     def run_all(self, work: Callable[[Given], Made], given: Sequence[Given]) -> Iterator[Made]:
-        """`work` of each, in their order; on threads where there are several for arithmetic."""
+        """Results of `work` for each chunk, in order; on several threads if torch uses several."""
         threads = torch.get_num_threads()
         if self.noisy or self.in_turn or self.device.type != "cpu" or min(threads, len(given)) == 1:
             return map(work, given)
         return open_workers(threads).map(work, given)
 
     def run_without_graph(self, chunk: Chunk) -> Chunk:
-        """The results without a graph."""
+        """Results of a chunk without an autograd graph."""
         with torch.no_grad(), self._precision():
             return self.run(*chunk)
 
     def run_with_graph(self, chunk: Chunk) -> Graph:
-        """The results with a graph that begins at this chunk."""
+        """Results of a chunk with an autograd graph that begins at its tensors."""
         leaves = tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in chunk)
         with torch.enable_grad(), self._precision():
             return Graph(leaves, self.run(*leaves))
@@ -102,7 +103,7 @@ class Work:
 
 
 class TwoStage(torch.autograd.Function):
-    """Chunks and parameters, flat, to the results of all chunks, flat."""
+    """Autograd operation from the flat list of chunks and parameters to the flat list of all results."""
 
     @staticmethod
     def forward(ctx: Any, work: Work, width: int, chunks: int, kept: int, *tensors: Tensor) -> Chunk:
@@ -143,10 +144,10 @@ class TwoStage(torch.autograd.Function):
         return (None, None, None, None, *inputs, *sums)
 
 
-def in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor], kept: int) -> list[Chunk]:
-    """Results of all chunks; `parameters` are all that the work learns, the first `kept` chunks keep their graph.
+def compute_in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor], kept: int) -> list[Chunk]:
+    """Compute all chunks; `parameters` are all trainable ones of the work, the first `kept` chunks keep their graph.
 
-    There is at least one chunk, and each has as many tensors and results as the others.
+    There is at least one chunk, and all chunks have the same numbers of tensors and results.
     """
     if len(chunks) == 1 and kept:
         return [work.run(*chunks[0])]
@@ -159,12 +160,12 @@ def in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[Tensor],
 
 
 def count_kept_chunks(device: torch.device, numbers: Iterable[int]) -> int:
-    """How many chunks can keep their activations, of which each has so many `numbers`, the first before the others."""
+    """Count how many of the first chunks can keep their activations; `numbers` are the values of each chunk."""
     return sum(total <= LIMITS[device.type].kept for total in accumulate(numbers))
 
 
 def gradients_of(graph: Graph, asked: Chunk, parameters: Sequence[Tensor]) -> list[Tensor | None]:
-    """Gradients of the leaves and of the parameters, None for what does not learn or played no part."""
+    """Gradients of the leaves and of the parameters; None for tensors that need no gradient or were not used."""
     tensors = (*graph.leaves, *parameters)
     learning = [tensor for tensor in tensors if tensor.requires_grad]
     found = iter(torch.autograd.grad(graph.results, learning, asked, allow_unused=True))
@@ -172,7 +173,7 @@ def gradients_of(graph: Graph, asked: Chunk, parameters: Sequence[Tensor]) -> li
 
 
 def add_optional(total: Tensor | None, more: Tensor | None) -> Tensor | None:
-    """Their sum, None where there is nothing to add."""
+    """Sum of two gradients; None counts as 0, and the sum of two None is None."""
     if total is None or more is None:
         return more if total is None else total
     return total + more
@@ -180,7 +181,7 @@ def add_optional(total: Tensor | None, more: Tensor | None) -> Tensor | None:
 
 @cache
 def open_workers(count: int) -> ThreadPoolExecutor:
-    """So many threads that calculate on one core each; they stay, with the memory that they have paid for."""
+    """Pool of `count` threads that compute on one core each; it is kept, so that its memory is reused."""
     together = Barrier(count + 1)
 
     def begin() -> None:
@@ -197,7 +198,7 @@ def open_workers(count: int) -> ThreadPoolExecutor:
 
 
 def capture_noise_state(work: Work) -> list[Tensor]:
-    """Where the random numbers of noisy work begin."""
+    """Random state before noisy work."""
     if not work.noisy:
         return []
     return [torch.get_rng_state()] + ([torch.cuda.get_rng_state(work.device)] if work.device.type == "cuda" else [])
@@ -205,7 +206,7 @@ def capture_noise_state(work: Work) -> list[Tensor]:
 
 @contextmanager
 def replay_noise(work: Work, state: list[Tensor]) -> Iterator[None]:
-    """Random numbers from a state on; outside they go on as if none had been drawn here."""
+    """Draw random numbers from a saved state in this block; afterwards the current state is restored."""
     if not work.noisy:
         yield
         return

@@ -1,4 +1,4 @@
-"""Where and in which precision matrix products are made, and what half precision would spoil."""
+"""Device and precision of matrix products."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ TIMED_ROUNDS = 5
 
 
 def limit_product_caches() -> None:
-    """Let torch and oneDNN keep the code of 32 shapes of products, where the user has set no other number.
+    """Limit the caches of torch and oneDNN to 32 shapes of products, unless the user has set another limit.
 
-    For every new number of rows oneDNN makes code and work space of its own, in bfloat16 on CPUs, and both keep those
-    of the last 1,024: 400 numbers of rows of one layer hold 2.5 GB. Batches are seldom of the same size, so they are
-    not asked for again: with 32 a step takes no longer. Must be called before the first product of a process, when the
-    numbers are read; each encoder does so when it is built.
+    In bfloat16 on CPUs, oneDNN generates code and work space for each new number of rows, and by default both libraries
+    keep those of the last 1,024 shapes: 400 different numbers of rows in one layer hold 2.5 GB. Batches rarely repeat a
+    size, so a limit of 32 does not slow down a step. Must be called before the first product of a process, which reads
+    the limits; each encoder calls it when it is built.
     """
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "32")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; `auto` prefers CUDA. Raises ConfigError for one that is not there."""
+    """The device with this name; `auto` prefers CUDA. Raises ConfigError for an absent device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -46,14 +46,14 @@ def resolve_device(name: str) -> torch.device:
 
 
 def set_product_precision(precision: Precision, device: torch.device) -> torch.autocast:
-    """Where matrix products are made in this precision; fp32 leaves all as it is."""
+    """Context in which matrix products are computed in this precision; fp32 changes nothing."""
     return torch.autocast(device.type, dtype=PRECISION_DTYPES[precision], enabled=precision != "fp32")
 
 
 def measure_bf16_gain(device: torch.device) -> float:
-    """How many times as fast products of the size of a chunk are in bfloat16 as in single precision: the best of some.
+    """Speed-up of products of the size of a chunk in bfloat16 over single precision: the best of several trials.
 
-    Measured in about 10 ms; what the hardware says of itself does not tell how fast it is.
+    Takes about 10 ms. It is measured because hardware flags do not show the speed.
     """
     limit_product_caches()
     single, half = (
@@ -65,13 +65,13 @@ def measure_bf16_gain(device: torch.device) -> float:
 
 
 def time_product(left: Tensor, right: Tensor) -> float:
-    """Time of a matrix product, waited for; on a processor its own time, for others may have it meanwhile."""
+    """Seconds of a matrix product; on a CPU its CPU time, because other processes may share the core."""
     clock = time.process_time if left.device.type == "cpu" else time.perf_counter
     start = clock()
     (left @ right)[0, 0].item()
     return clock() - start
 
 
-def at_least_single(tensor: Tensor) -> Tensor:
-    """In single precision where it is in less; a model in double precision stays in it."""
+def to_single_precision(tensor: Tensor) -> Tensor:
+    """Convert half precision to single precision; double precision stays."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

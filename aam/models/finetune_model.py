@@ -16,7 +16,7 @@ from aam.models.target_head import SampleView, TargetHead, sample_features
 
 @dataclass(frozen=True)
 class TargetInputs:
-    """Tensors of one batch that the model may see; `columns` [U] are the ASVs' places in the table."""
+    """Input tensors of one batch; `columns` [U] are the column numbers of the ASVs in the table."""
 
     columns: Tensor
     tokens: Tensor
@@ -29,7 +29,7 @@ class TargetInputs:
 
 @dataclass(frozen=True)
 class TargetOutput:
-    """`members` [M, B, O, Q] as the head gives them, and the embeddings `asvs` [U, D], `samples` [B, D] behind them."""
+    """Output `members` [M, B, O, Q] of the head, and the embeddings `asvs` [U, D] and `samples` [B, D] that it read."""
 
     members: Tensor
     asvs: Tensor
@@ -37,10 +37,10 @@ class TargetOutput:
 
 
 class FinetuneModel(nn.Module):
-    """An encoder, frozen, partly frozen or free, and a head; `open_table` tells it which table batches come from.
+    """An encoder (frozen, partly frozen or trainable) and a head; `open_table` sets the table of the batches.
 
-    With a frozen ASV encoder, `embedded` [A, D] may hold the embeddings of that table's ASVs, made once; it is no part
-    of the weights. `known` [identities, L] are the tokens of the ASVs that the head knows as themselves.
+    With a frozen ASV encoder, `embedded` [A, D] may hold precomputed embeddings of the ASVs of that table; they are not
+    saved with the weights. `known` [identities, L] are the tokens of ASVs whose abundances the head reads one by one.
     """
 
     def __init__(self, config: FinetuneConfig):
@@ -56,21 +56,21 @@ class FinetuneModel(nn.Module):
             part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> FinetuneModel:
-        """As usual, but frozen parts stay in evaluation mode: their dropout is no regularisation of anything."""
+        """As in torch, but frozen parts stay in evaluation mode: dropout in them regularises nothing."""
         super().train(mode)
         for part in self.fixed:
             part.eval()
         return self
 
     def open_table(self, tokens: NDArray[np.uint8], embedded: Tensor | None) -> None:
-        """Expect batches of a table: its ASVs' tokens [A, L], and their embeddings [A, D] where these are at hand."""
+        """Set the table of the next batches: tokens [A, L] of its ASVs, and their embeddings [A, D] if available."""
         place = {strip_padding(row): number for number, row in enumerate(self.known.cpu().numpy())}
         found = np.array([place.get(strip_padding(row), -1) for row in tokens], np.int64)
         self.identity, self.embedded = torch.from_numpy(found).to(self.known.device), embedded
 
     @torch.no_grad()
     def learn_identities(self, tokens: NDArray[np.uint8]) -> None:
-        """Know these ASVs, tokens [identities, L], as themselves from now on."""
+        """Set the ASVs, tokens [identities, L], whose abundances the head reads one by one."""
         self.known.zero_()
         self.known[:, : tokens.shape[1]] = torch.from_numpy(tokens)
 
@@ -79,7 +79,7 @@ class FinetuneModel(nn.Module):
         return TargetOutput(self.head(view), view.asvs, view.samples)
 
     def view(self, inputs: TargetInputs) -> SampleView:
-        """What the head reads of these inputs; raises RuntimeError where no table was opened."""
+        """Compute the inputs of the head; raises RuntimeError if no table was opened."""
         if self.identity is None:
             raise RuntimeError("open_table was not called: the model does not know which ASVs the batch is made of")
         asvs = self.encoder.asv_encoder.embed(inputs.tokens) if self.embedded is None else self.embedded[inputs.columns]
@@ -94,12 +94,12 @@ class FinetuneModel(nn.Module):
 
 
 def strip_padding(tokens: NDArray[np.uint8]) -> bytes:
-    """One ASV's tokens without the padding behind, so that tables of other lengths agree."""
+    """Tokens of one ASV without padding, so that tables with different L compare equal."""
     return tokens.tobytes().rstrip(b"\0")
 
 
 def frozen_parts(encoder: PretrainModel, config: FinetuneConfig) -> list[nn.Module]:
-    """The modules that do not learn; those that no label reaches (the heads of pretraining) are always among them."""
+    """The modules that are not trained; always includes the heads of pretraining, which labels do not reach."""
     if config.head.freeze:
         return [encoder]
     asvs = encoder.asv_encoder

@@ -1,8 +1,8 @@
 """Heads on the sample embedding: Euclidean UniFrac, Faith PD, and hidden ASVs.
 
-Embeddings have D entries of size 1, so an update of all weights by the learning rate moves an output by D times that.
-Outputs that are small, coordinates and logarithms, are scaled down by that (Yang and Hu 2021); unscaled they swung by
-several deviations a step.
+Embeddings have D entries of size about 1, so an update of all weights by the learning rate changes an output by D times
+the rate. Small outputs (coordinates and logarithms) are therefore scaled down by D (Yang and Hu 2021); without this
+they changed by several standard deviations per step.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from aam.config import ModelConfig
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 
 
 class EuclideanUnifrac(nn.Module):
     """UniFrac as half a squared Euclidean distance, sample embeddings [B, D] -> [B, B'].
 
     Every UniFrac variant is a squared Euclidean distance exactly (PCoA of its root has no negative eigenvalue);
-    as a plain distance it is not. Point i is (a_i, r_i e_i): shared coordinates a_i and an axis of its own that brings
-    its squared length to a learned size s, so half the squared distance of two points is s - a_i . a_j. In that form
-    the gradient does not vanish where all samples are alike, as they nearly are under a fresh encoder; squared
-    differences of free points, and of points on a sphere, stayed there.
+    a plain Euclidean distance cannot represent it. Point i is (a_i, r_i e_i): shared coordinates a_i, and a coordinate
+    on an axis of its own that brings its squared length to a learned size s. So half the squared distance of two points
+    is s - a_i . a_j. In that form the gradient does not vanish if all samples are alike, as they nearly are with an
+    untrained encoder. With squared differences of free points, or of points on a sphere, training did not leave that
+    state.
     """
 
     def __init__(self, config: ModelConfig):
@@ -32,12 +33,12 @@ class EuclideanUnifrac(nn.Module):
         self.log_size = nn.Parameter(torch.zeros(()))
 
     def coordinates(self, samples: Tensor) -> Tensor:
-        """Shared coordinates [B, D], in single precision whatever the autocast."""
+        """Shared coordinates [B, D]; always in single precision."""
         with torch.autocast(samples.device.type, enabled=False):
-            return self.project(at_least_single(samples)) / samples.shape[-1]
+            return self.project(to_single_precision(samples)) / samples.shape[-1]
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """UniFrac of every left sample with every right one; of a sample with itself it is 0, not what stands here."""
+        """UniFrac of every left sample with every right one; invalid for a sample with itself, where UniFrac is 0."""
         return self.log_size.exp() - left @ right.T
 
     @torch.no_grad()
@@ -51,7 +52,7 @@ class EuclideanUnifrac(nn.Module):
 
 
 class HiddenASVs(nn.Module):
-    """From what is visible of a sample: which ASVs were hidden, and how abundant the hidden and uncounted are.
+    """Predicts from the visible part of a sample which ASVs are hidden, and hidden abundances.
 
     Scores are inner products of a projected sample embedding [B, D] with projected ASV embeddings [U, D].
     """
@@ -70,12 +71,12 @@ class HiddenASVs(nn.Module):
         return self.sample(samples) @ self.asv(asvs).T / samples.shape[-1] ** 0.5 + self.rare(asvs).T
 
     def hidden_abundance(self, samples: Tensor, asvs: Tensor) -> Tensor:
-        """Log relative abundance of slots nobody saw: samples [B, D], asvs [B, S, D] -> [B, S]."""
+        """Log relative abundance of hidden slots: samples [B, D], asvs [B, S, D] -> [B, S]."""
         return self.amount(nn.functional.gelu(self.amount_asv(asvs) + self.amount_sample(samples)[:, None]))[..., 0]
 
 
 class SampleScalars(nn.Module):
-    """Numbers read off single vectors: log Faith PD off samples, log relative abundance off slots."""
+    """Linear heads: log Faith PD from sample embeddings, log relative abundance from slot states."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

@@ -1,4 +1,4 @@
-"""UniFrac from ASV embeddings: learned branches stand in for those of the tree.
+"""UniFrac from ASV embeddings: learned branches replace those of the tree.
 
 UniFrac is a sum over branches, and a branch belongs to a sample if any of its ASVs descends from it. Each ASV
 embedding gives memberships p_k under K latent branches of length l_k and a private tip length t. A sample's presence on
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam.config import Metric, ModelConfig
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 from aam.models.layers import take_rows
 
 MIN_DIVISOR = 1e-12
@@ -59,14 +59,14 @@ class LatentTree(nn.Module):
         nn.init.constant_(self.tip.bias, -1.0)
 
     def forward(self, embeddings: Tensor) -> Branches:
-        """embeddings [U, D] -> their branches, in single precision whatever the autocast."""
+        """embeddings [U, D] -> their branches; always in single precision."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = at_least_single(embeddings)
+            embeddings = to_single_precision(embeddings)
             members = torch.sigmoid(self.membership(embeddings))
             return Branches(members, F.softplus(self.tip(embeddings))[:, 0], F.softplus(self.length))
 
     def place_samples(self, branches: Branches, index: Tensor, valid: Tensor, abundance: Tensor) -> SampleBranches:
-        """Samples by their slots, index, valid and relative abundance [B, S], on the branches."""
+        """Compute the samples, given as slots (index, valid, relative abundance [B, S]), on the branches."""
         weight = valid.to(abundance.dtype) if self.metric == "unweighted" else torch.where(valid, abundance, 0.0)
         tips = weight.new_zeros(len(index), len(branches.tips)).scatter_add(1, index, weight)
         if self.metric == "unweighted":
@@ -84,9 +84,9 @@ class LatentTree(nn.Module):
 
     @torch.no_grad()
     def start_at_mean(self, embeddings: Tensor, index: Tensor, valid: Tensor, abundance: Tensor, mean: float) -> None:
-        """Choose the size of the private tips so that these samples' mean UniFrac, raw weighted excepted, is `mean`.
+        """Set the size of the private tips so that the mean UniFrac of these samples is `mean` (not for raw weighted).
 
-        It grows with the tips, which few samples share, so halving the interval finds it.
+        Mean UniFrac grows with the tips, which few samples share, so bisection finds the size.
         """
         low, high = -TIP_RANGE, TIP_RANGE
         while high - low > 0.01:
@@ -122,7 +122,7 @@ def branch_presence(branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
 
 
 def unweighted_distances(branches: Branches, left: SampleBranches, right: SampleBranches) -> Tensor:
-    """Unshared over united branch length, [B, B']; the shared part of a branch is the smaller presence."""
+    """Unshared branch length divided by total, [B, B']; the shared part of a branch is the smaller presence."""
     totals = [side.x @ branches.lengths + side.tips @ branches.tips for side in (left, right)]
     # min(a, b) = (a + b - |a - b|) / 2, so the shared length needs no [B, B', K] array.
     apart = torch.cdist(left.x * branches.lengths, right.x * branches.lengths, p=1)

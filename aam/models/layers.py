@@ -1,4 +1,4 @@
-"""Transformer blocks over packed or masked rows, the one place that calls attention; and rows of a table by number."""
+"""Transformer blocks over packed or masked rows, attention, dropout, and a deterministic table lookup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 
 DROPOUT_BITS = 16
 SCORES_AT_ONCE = 1 << 18
@@ -34,7 +34,7 @@ class Drop(nn.Dropout):
 
 
 def dropout_factors(like: Tensor, dropout: float) -> Tensor:
-    """What dropout multiplies a tensor with, 0 with a probability (to 1/65536) of `dropout`, else 1 / (1 - dropout)."""
+    """Factors of dropout: 0 with probability `dropout` (to 1/65536), else 1 / (1 - dropout)."""
     numbers, each = like.numel(), 64 // DROPOUT_BITS
     bits = torch.empty(-(-numbers // each), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:numbers]
     kept = bits.ge_(round(2**DROPOUT_BITS * dropout) - 2 ** (DROPOUT_BITS - 1)).to(like.dtype)
@@ -53,7 +53,7 @@ def product_attention(packed: Tensor, valid: Tensor | None, dropout: float) -> T
 
 
 class ProductAttention(torch.autograd.Function):
-    """Packed queries, keys and values [N, L, 3, H, d], and the `valid` keys [N, L], to mixed values [N, L, H d]."""
+    """Autograd operation of `product_attention`: packed [N, L, 3, H, d] and `valid` keys [N, L] -> [N, L, H d]."""
 
     @staticmethod
     def forward(ctx: Any, packed: Tensor, valid: Tensor | None, dropout: float) -> Tensor:
@@ -63,7 +63,7 @@ class ProductAttention(torch.autograd.Function):
         scores = torch.baddbmm(query[..., :1], query, key.transpose(1, 2), beta=0.0, alpha=ctx.scale)
         if valid is not None:
             scores.view(rows, heads, length, length).masked_fill_(~valid[:, None, None, :], float("-inf"))
-        weights = torch.softmax(at_least_single(scores), dim=-1).to(packed.dtype)
+        weights = torch.softmax(to_single_precision(scores), dim=-1).to(packed.dtype)
         kept = dropout_factors(weights, dropout) if dropout > 0.0 else None
         ctx.save_for_backward(parts, weights, kept)
         mixed = torch.bmm(weights if kept is None else weights * kept, value)
@@ -80,7 +80,7 @@ class ProductAttention(torch.autograd.Function):
         of_weights = torch.bmm(asked, value.transpose(1, 2))
         if kept is not None:
             of_weights *= kept
-        weights = at_least_single(weights)
+        weights = to_single_precision(weights)
         inner = weights * of_weights
         of_scores = torch.addcmul(inner, weights, inner.sum(-1, keepdim=True), value=-1.0).to(asked.dtype)
         torch.baddbmm(query, of_scores, key, beta=0.0, alpha=ctx.scale, out=found[0])
@@ -89,9 +89,9 @@ class ProductAttention(torch.autograd.Function):
 
 
 def take_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows [..., D] of a table [N, D] by their numbers, any shape, with gradients of the same bits every time.
+    """Rows [..., D] of a table [N, D] by their numbers, any shape, with bitwise reproducible gradients.
 
-    `table[index]` adds the gradients of a row that is read again in the order in which threads come to it.
+    `table[index]` sums the gradients of a repeated row in an order that depends on the threads.
     """
     return F.embedding(index, table)
 
@@ -158,7 +158,7 @@ class Transformer(nn.Module):
         self._numbers = (layers * (9 + 2 * ffn_ratio) * dim, 2 * layers * heads if dropout > 0 else 0)
 
     def numbers(self, length: int) -> int:
-        """Numbers of a row of this length that the backward pass needs, about."""
+        """Approximate number of values that the backward pass needs for a row of this length."""
         each, by_key = self._numbers
         return length * (each + by_key * length)
 

@@ -1,4 +1,4 @@
-"""One-hot MLP: distinct ASVs to embeddings without a transformer."""
+"""One-hot MLP: ASV encoder without a transformer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aam.models.chunked_encoder import ChunkedEncoder, Cost, Encoded, log_freque
 
 
 class Layers(nn.Sequential):
-    """The layers of an MLP; optimisers tell its matrices from those of heads by this class."""
+    """The layers of an MLP; optimisers recognise its matrices by this class."""
 
 
 class MLPEncoder(ChunkedEncoder):
-    """One-hot MLP over aligned positions: the fast baseline that the transformer has to beat."""
+    """One-hot MLP over aligned positions: a fast baseline for the transformer."""
 
     HIDDEN = 256
 

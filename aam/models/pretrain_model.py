@@ -1,4 +1,4 @@
-"""The model of `aam pretrain`: encoders and heads composed; returns everything the losses score."""
+"""The model of `aam pretrain`: encoders and heads; returns all predictions that the losses score."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Results = TypeVar("Results")
 
 @dataclass(frozen=True)
 class PretrainInputs:
-    """Tensors of one batch that the model may see; fields as in `aam.corpus.dataset.Batch`.
+    """Input tensors of one batch; fields as in `aam.corpus.dataset.Batch`.
 
-    `abundance` [B, S] is relative; `seen` [B, S] marks slots open to the sample encoder, `counted` those whose
-    abundance is; `masked_at` [T, 2] points into `masked_tokens` [M, L].
+    `abundance` [B, S] is relative; `seen` [B, S] marks slots visible to the sample encoder, `counted` those with
+    visible abundance; `masked_at` [T, 2] points into `masked_tokens` [M, L].
     """
 
     tokens: Tensor
@@ -40,7 +40,7 @@ class PretrainInputs:
 
 @dataclass(frozen=True)
 class PretrainOutput:
-    """Predictions; None where a head is off or nothing was asked.
+    """Predictions; None if the head is off or its input is missing.
 
     | field | shape |
     |---|---|
@@ -69,9 +69,9 @@ class RowDivision:
     """How the rows of a batch are divided among the processes of a run: here one process computes all of them."""
 
     def compute(self, function: Callable[..., Results], *rows: Tensor, random: bool = True) -> Results:
-        """Results [N, ...], one tensor or several, of a function that treats each row of tensors [N, ...] by itself.
+        """Results [N, ...] (one or several tensors) of a function that treats rows of tensors [N, ...] independently.
 
-        `random` tells whether it draws random numbers, as dropout does.
+        `random`: the function draws random numbers, as dropout does.
         """
         return function(*rows)
 
@@ -153,5 +153,5 @@ class PretrainModel(nn.Module):
         self.sample_encoder.standardise_outputs(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
 
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
-        """Embed samples whose distinct ASVs are embedded already: asvs [U, D], the rest [B, S]."""
+        """Embed samples whose distinct ASVs are already embedded: asvs [U, D], the rest [B, S]."""
         return self.sample_encoder(take_rows(asvs, index), abundance, valid)

@@ -1,4 +1,4 @@
-"""Sample encoder: the ASV embeddings of a sample and their abundances to one sample embedding, in any ASV order."""
+"""Sample encoder: computes a sample embedding from ASV embeddings and abundances, independent of ASV order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
-from aam.models.chunks import LIMITS, Plan, Work, count_kept_chunks, in_chunks
+from aam.models.chunks import LIMITS, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.layers import Transformer
 
 LOG_FLOOR = 1e-6
@@ -30,7 +30,7 @@ def log_abundance(abundance: Tensor) -> Tensor:
 
 
 def used_slots(valid: Tensor) -> list[int]:
-    """Slots of each sample of valid [B, S] up to its last real one; on a GPU, which does not say at once, all."""
+    """Number of slots of each sample up to its last valid one, valid [B, S]; on a GPU all, to avoid a wait."""
     slots = valid.shape[1]
     if valid.device.type != "cpu":
         return [slots] * len(valid)
@@ -38,7 +38,7 @@ def used_slots(valid: Tensor) -> list[int]:
 
 
 class SampleEncoder(nn.Module):
-    """Transformer over the ASVs of a sample; abundance enters as an embedding of its logarithm, position does not."""
+    """Transformer over the ASVs of a sample, with an embedding of log abundance and without position embeddings."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -52,7 +52,7 @@ class SampleEncoder(nn.Module):
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
         """asvs [B, S, D], relative abundance [B, S], valid [B, S]; the abundance is unknown where not `counted`.
 
-        Samples of like size are encoded together; `states` are zeros in the padding that this saves.
+        Samples of similar size are encoded together; `states` are 0 in the padding that this avoids.
         """
         plan, slots = self.plan(valid), valid.shape[1]
         tensors = (asvs, abundance, valid) if counted is None else (asvs, abundance, valid, counted)
@@ -61,7 +61,9 @@ class SampleEncoder(nn.Module):
             width = max(used_slots(valid[rows]), default=slots)
             chunks.append(tuple(tensor[rows][:, :width] for tensor in tensors))
         work = Work.run_as_caller(self.encode, asvs.device, noisy=self.training and self.dropout > 0)
-        found = [EncodedSamples(*results) for results in in_chunks(work, chunks, list(self.parameters()), plan.kept)]
+        found = [
+            EncodedSamples(*results) for results in compute_in_chunks(work, chunks, list(self.parameters()), plan.kept)
+        ]
         states = torch.cat([pad(some.states, (0, 0, 0, slots - some.states.shape[1])) for some in found])
         order = torch.cat(plan.chunks).argsort()
         return EncodedSamples(states[order], torch.cat([some.embeddings for some in found])[order])
@@ -77,7 +79,7 @@ class SampleEncoder(nn.Module):
         return EncodedSamples(states, self.pooling(states, valid))
 
     def plan(self, valid: Tensor) -> Plan:
-        """Which samples of valid [B, S] are encoded together: of like size, as many as fill a chunk, small first."""
+        """Samples of valid [B, S] to encode together: of similar size, as many as fill a chunk, small ones first."""
         used, most = used_slots(valid), LIMITS[valid.device.type].positions
         groups: list[list[int]] = [[]]
         for row in sorted(range(len(used)), key=used.__getitem__):
@@ -91,5 +93,5 @@ class SampleEncoder(nn.Module):
         )
 
     def standardise_outputs(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:
-        """Spread the embeddings of a fresh encoder over these samples; arguments as in `forward`."""
+        """Standardise the embeddings of an untrained encoder over these samples; arguments as in `forward`."""
         self.pooling.standardise_outputs(self(asvs, abundance, valid, counted).states, valid)

@@ -1,10 +1,9 @@
-"""Head of fine-tuning: from ASV and sample embeddings, abundances and covariates to labels.
+"""Head of fine-tuning: predicts labels from ASV and sample embeddings, abundances and covariates.
 
 Small studies have hundreds of samples, and a random forest on abundances is hard to beat there. The head therefore
-reads a sample at several grains, each a block of features with its share of the variance: how much there is of the ASVs
-that training samples carry often (as themselves, which is what the forest sees), pools of the ASVs' embeddings (which
-say what kin of theirs is there, and hold for ASVs never seen), the sample's embedding, and its diversity. Several small
-networks with strong dropout read all blocks and are averaged.
+reads four blocks of features, each scaled to its share of the variance: abundances of frequent ASVs one by one (as the
+forest reads them), pooled ASV embeddings (which describe related ASVs, also new ones), the sample embedding, and
+diversities. Several small networks with strong dropout read all blocks; their outputs are averaged.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ VARIANCE_SHARES = {"identity": 0.5, "pools": 0.4, "sample": 0.05, "diversity": 0
 
 @dataclass(frozen=True)
 class SampleView:
-    """What the head reads of a batch: asvs [U, D], samples [B, D]; slots [B, S]; covariates [B, …].
+    """Inputs of the head for a batch: asvs [U, D], samples [B, D]; slots [B, S]; covariates [B, …].
 
-    `identity` [U] is the number of an ASV among those the head knows as themselves, -1 for others.
+    `identity` [U] is the number of an ASV among those that the head reads one by one, -1 for others.
     """
 
     asvs: Tensor
@@ -103,7 +102,7 @@ class TargetHead(nn.Module):
     def standardise_features(self, features: Tensor) -> None:
         """Centre and scale by these training samples' features [N, F]; each block gets its share of the variance.
 
-        Amounts of known ASVs share one scale, so that rare ones stay small; what never varies is left out.
+        The abundances of all frequent ASVs share one scale, so that rare ones stay small; constant features become 0.
         """
         self.center.copy_(features.mean(dim=0))
         shares = sum(VARIANCE_SHARES[name] for name, size in self.blocks.items() if size)
@@ -121,7 +120,7 @@ class TargetHead(nn.Module):
 
 
 class CovariateEncoder(nn.Module):
-    """Covariates to [B, width]: numbers as they are, categories as embeddings whose first row stands for unknown."""
+    """Encode covariates as [B, width]: numbers unchanged, categories as embeddings whose first row means unknown."""
 
     def __init__(self, config: FinetuneConfig):
         super().__init__()
@@ -144,7 +143,7 @@ class CovariateEncoder(nn.Module):
 
 
 def sample_features(view: SampleView, known: int) -> Tensor:
-    """What the head reads of samples [B, F], float32, unscaled; blocks in the order of `TargetHead.blocks`."""
+    """Features of samples [B, F], float32, unscaled; blocks in the order of `TargetHead.blocks`."""
     amount, identity = log_amounts(view.abundance, view.valid), view.identity[view.index]
     amounts = amount.new_zeros(len(amount), known + 1).scatter_add(
         1, torch.where(identity < 0, known, identity), amount
@@ -154,7 +153,7 @@ def sample_features(view: SampleView, known: int) -> Tensor:
 
 
 def log_amounts(abundance: Tensor, valid: Tensor) -> Tensor:
-    """How much there is of each slot [B, S], on a scale that is 0 at absence and logarithmic above `RARE_ABUNDANCE`."""
+    """Abundance of each slot [B, S] on a scale that is 0 for absence and logarithmic above `RARE_ABUNDANCE`."""
     return torch.log1p((abundance * valid).float() / RARE_ABUNDANCE)
 
 
@@ -179,7 +178,7 @@ def diversities(abundance: Tensor, valid: Tensor) -> Tensor:
 
 
 def rising_quantiles(raw: Tensor) -> Tensor:
-    """Quantiles that cannot cross: the first as it is, each next one a positive step above; [..., Q]."""
+    """Make quantiles [..., Q] rise: the first is unchanged, each later one is a positive step above its predecessor."""
     return torch.cat([raw[..., :1], raw[..., :1] + F.softplus(raw[..., 1:]).cumsum(dim=-1)], dim=-1)
 
 

@@ -1,1 +1,1 @@
-"""Phylogenies as arrays, and what is measured on them: UniFrac, Faith PD, distances between ASVs."""
+"""Phylogenies as arrays, with UniFrac, Faith PD and patristic distances between ASVs."""

@@ -1,7 +1,7 @@
 """Whole matrices of UniFrac and Faith PD by one of three engines, which agree.
 
-`torch` is the kernel of `aam.phylogeny.unifrac` in blocks; `unifrac` the package of that name, where it is installed;
-`skbio` scikit-bio, slow, the reference.
+`torch` is the kernel of `aam.phylogeny.unifrac` in blocks; `unifrac` is the package of that name, if it is installed;
+`skbio` is scikit-bio, the slow reference.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ MEMORY = 2**29
 
 
 def unifrac_matrix(samples: Community, measure: Measure, progress: Progress) -> np.ndarray:
-    """UniFrac of all pairs, float64 [n, n], by the `unifrac` package; raises `ConfigError` where it is not installed.
+    """UniFrac of all pairs, float64 [n, n], by the `unifrac` package; raises `ConfigError` if it is not installed.
 
-    The package ignores ASVs that the tree lacks and crashes without any in common; a `Community` has them all.
+    The package ignores ASVs that are not in the tree, and crashes if none is; in a `Community` all are.
     """
     package, table, tree = _unifrac_input(samples)
     options = {"alpha": measure.alpha} if measure.metric == "generalized" else {}
@@ -57,7 +57,7 @@ def unifrac_matrix(samples: Community, measure: Measure, progress: Progress) -> 
 
 
 def unifrac_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
-    """Faith PD, float64 [n], by the `unifrac` package, to about 1e-6: it passes the tree on as text of few digits."""
+    """Faith PD, float64 [n], by the `unifrac` package; exact to 1e-6, because it writes few digits of the tree."""
     package, table, tree = _unifrac_input(samples)
     with _suppress_warnings():
         values = package.faith_pd(table, tree)
@@ -66,7 +66,7 @@ def unifrac_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
 
 
 def skbio_matrix(samples: Community, measure: Measure, progress: Progress) -> np.ndarray:
-    """UniFrac of all pairs, float64 [n, n], by scikit-bio, which knows no generalized one (`ConfigError`)."""
+    """UniFrac of all pairs, float64 [n, n], by scikit-bio; raises `ConfigError` for generalized UniFrac."""
     from skbio.diversity import beta_diversity
 
     if measure.metric not in SKBIO:
@@ -90,7 +90,7 @@ def skbio_faith_pd(samples: Community, progress: Progress) -> np.ndarray:
 
 
 def _names(samples: Community) -> list[str]:
-    """Names of the leaves in the tree that is given to other packages."""
+    """Names of the leaves in the tree for other packages."""
     return [f"t{leaf}" for leaf in range(len(samples.tree.tip_names))]
 
 
@@ -106,7 +106,7 @@ def _skbio_tree(samples: Community) -> Any:
 
 
 def _unifrac_input(samples: Community) -> tuple[ModuleType, Any, Any]:
-    """The package, a `biom.Table` (samples `s0`, `s1`, ...) and the tree as its own balanced parentheses."""
+    """The `unifrac` module, a `biom.Table` (samples `s0`, `s1`, ...) and the tree in the format of the package."""
     package = _import("unifrac")
     from biom import Table
 
@@ -187,7 +187,7 @@ def _unweighted(samples: Community, progress: Progress) -> np.ndarray:
 
 
 def _finish_unweighted(shared: np.ndarray) -> np.ndarray:
-    """Shared lengths, of which the upper triangle is right, to distances, in place."""
+    """Convert shared lengths to distances in place; only the upper triangle is valid before."""
     own = np.diagonal(shared).copy()
     for row in range(0, len(shared), STRIP_SAMPLES):
         strip = slice(row, row + STRIP_SAMPLES)

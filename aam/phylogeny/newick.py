@@ -1,12 +1,12 @@
-"""Newick text to arrays and back, without recursion and with one pass of numpy over the bytes.
+"""Conversion of Newick text to arrays and back, without recursion and with one pass of numpy over the bytes.
 
-The structure of a tree is in its parentheses and commas alone. Their positions are found at once, matched by depth with
-two sorted searches, and only then are names and lengths cut out between them: 200,000 tips take about a second, and a
-tree as deep as it has tips is no different from a balanced one.
+The structure of a tree is given by its parentheses and commas. Their positions are found in one pass and matched by
+depth with two sorted searches; then names and lengths are cut out between them. 200,000 tips take about a second, also
+in a tree that is as deep as it has tips.
 
-It replaces scikit-bio's reader, which builds a Python object for each node; every refusal names the character.
+It replaces the reader of scikit-bio, which builds a Python object for each node. Errors name the character.
 
-What is understood: names in single quotes (`''` is a quote), comments in `[...]` (nested ones too), white space and
+Supported syntax: names in single quotes (`''` is a quote), comments in `[...]` (nested ones too), white space and
 line breaks between tokens, lengths in any decimal notation. Underscores in names stay underscores.
 """
 
@@ -28,7 +28,7 @@ class Newick:
     """A parsed tree of N nodes in postorder (children before parents, root last), its tips numbered from left to right.
 
     `first` and `last` int64 [N]: node k is above exactly the tips `first[k] <= tip < last[k]`. `parent` int64 [N], -1
-    for the root. `length` float64 [N], NaN where `given` (bool [N]) is False. `start` int64 [N]: byte where the node's
+    for the root. `length` float64 [N], NaN if `given` (bool [N]) is False. `start` int64 [N]: byte where the node's
     own text (name and length) begins. `tips` int64: the node of each tip.
     """
 
@@ -44,9 +44,9 @@ class Newick:
 
 @dataclass(frozen=True)
 class _Marks:
-    """Parentheses, commas, colons and the semicolon outside of quotes and comments, after one made-up leading comma.
+    """Parentheses, commas, colons and the semicolon outside of quotes and comments, after one virtual leading comma.
 
-    `at` int64 [M] byte positions (-1 for the made-up one), `kind` uint8 [M], `depth` int64 [M] open parentheses after
+    `at` int64 [M] byte positions (-1 for the virtual one), `kind` uint8 [M], `depth` int64 [M] open parentheses after
     it.
     """
 
@@ -59,8 +59,8 @@ def parse_newick(data: bytes, source: str) -> Newick:
     """Parse one Newick tree; `source` names it in messages.
 
     Raises `TreeError` for text that is no Newick, unbalanced parentheses, a missing semicolon, a second tree, tips
-    without a name, lengths that are not numbers. What a well-formed tree must have for UniFrac is checked by
-    `aam.phylogeny.tree`.
+    without a name, lengths that are not numbers. `aam.phylogeny.tree` checks what UniFrac needs
+    of a well-formed tree.
     """
     text = NewickText(data, source)
     marks = _marks(text)
@@ -169,7 +169,7 @@ def _ranges(
 
 
 def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Branch lengths float64 [N] (NaN where there is none) and which are given bool [N]; 'a:' counts as not given."""
+    """Branch lengths float64 [N] (NaN if there is none) and which are given bool [N]; 'a:' counts as not given."""
     length, given = np.full(given.size, np.nan), given.copy()
     for nodes in _pieces(np.flatnonzero(given)):
         written = [text.text[a:b] for a, b in _spans(begin[nodes], end[nodes])]
@@ -190,7 +190,7 @@ def _lengths(text: NewickText, begin: np.ndarray, end: np.ndarray, given: np.nda
 
 
 def _numbers(written: list[bytes]) -> list[float] | None:
-    """The numbers of these texts, None where one is not a number."""
+    """The numbers of these texts, None if one is not a number."""
     try:
         return None if b"_" in b" ".join(written) else [float(number) for number in written]  # to Python 1_0 is 10
     except ValueError:
@@ -198,13 +198,13 @@ def _numbers(written: list[bytes]) -> list[float] | None:
 
 
 def _pieces(places: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks of `NODES_AT_ONCE`, since Python objects take many times the memory of array elements."""
+    """Blocks of `NODES_AT_ONCE`, since Python objects take much more memory than array elements."""
     for start in range(0, len(places), NODES_AT_ONCE):
         yield places[start : start + NODES_AT_ONCE]
 
 
 def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs of Python integers, which slice faster."""
+    """Pairs of Python integers, which slice faster than numpy ones."""
     return zip(begin.tolist(), end.tolist(), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""Text of a Newick file: which bytes are structure, the names in it, and the position of a fault in messages."""
+"""Text of a Newick file: its structural bytes, its names, and positions of faults for messages."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HIDDEN = ord("x")
 class NewickText:
     """The bytes of a tree with comments blanked; `fail` raises for a place in them.
 
-    `text`, with the same as `data` uint8; `skeleton` uint8, in which quoted names hold no character that has a meaning.
-    All are the text that was given where it has no comments and no quotes: a tree of 200,000 tips is 40 MB of it.
+    `data` uint8 has the bytes of `text`; in `skeleton` uint8 the bytes inside quoted names are replaced.
+    Without comments and quotes all share the memory of the given text, which is 40 MB for a tree of 200,000 tips.
     """
 
     def __init__(self, raw: bytes, source: str):
@@ -38,7 +38,7 @@ class NewickText:
             self.text = self.data.tobytes()
 
     def fail(self, at: int, problem: str) -> NoReturn:
-        """Raise `TreeError` at byte `at`, given to the user as a 1-based character position."""
+        """Raise `TreeError` for byte `at`; the message has the 1-based character position."""
         raise TreeError(f"{self.source}, character {character_number(self.raw, at):,}: {problem}")
 
     def name(self, begin: int, end: int) -> str:

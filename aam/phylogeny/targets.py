@@ -1,7 +1,7 @@
 """Targets of a batch of samples: their UniFrac and Faith PD, and the tree distances of their ASVs.
 
-They are computed from the reads drawn for the batch, so that they agree with the input and no matrix of all samples
-is needed.
+They are computed from the reads drawn for the batch, so that they match the input, and no matrix of all samples is
+needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Arrays = Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class BatchTargets:
-    """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None where there is no tree.
+    """`unifrac` float64 [B, B], symmetric with zero diagonal; `faith_pd` float64 [B], None if there is no tree.
 
     UniFrac is NaN between samples of different trees, where it is not defined.
     """
@@ -34,7 +34,7 @@ class BatchTargets:
 
 
 class Leaves:
-    """Leaves of a tree by column of a table that has further ASVs too.
+    """Leaves of a tree by column of a table; the table may have other ASVs too.
 
     `columns` int [tips] is the column of each leaf, `order` int [tips] the leaves in the order of their columns.
     """
@@ -43,7 +43,7 @@ class Leaves:
         self.columns, self.order = columns, order
 
     def __getitem__(self, asvs: np.ndarray) -> np.ndarray:
-        """The leaf of each ASV, int [n]; raises `TreeError` where the tree lacks one."""
+        """The leaf of each ASV, int [n]; raises `TreeError` if the tree lacks one."""
         at = np.searchsorted(self.columns, asvs, sorter=self.order)
         leaves = self.order[np.minimum(at, len(self.order) - 1)]
         if (self.columns[leaves] != asvs).any():
@@ -54,7 +54,7 @@ class Leaves:
 class TreeTargets:
     """Exact targets from a tree; ASVs are column numbers of a table, and `leaf` [ASVs] has the leaf of each.
 
-    Holds arrays only, so it travels to worker processes as it is.
+    Holds arrays only, so that it can be sent to worker processes.
     """
 
     def __init__(self, tree: Tree, leaf: np.ndarray | Leaves, metric: Metric, alpha: float):
@@ -76,7 +76,7 @@ class TreeTargets:
         return self.tree
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> np.ndarray:
-        """Distances along the tree between ASVs, int [P] -> float64 [P, P]: both depths less twice the ancestor's.
+        """Distances along the tree between ASVs, int [P] -> float64 [P, P]: both depths minus twice the ancestor's.
 
         The last common ancestor of two leaves is the shallowest of those of the neighbours between them, so one pass of
         minima over neighbours, and a running minimum over the P chosen, give all of them.
@@ -130,7 +130,7 @@ class ForestTargets:
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str]) -> np.ndarray:
         """Tree distances between ASVs of samples of one study, int [P] -> float64 [P, P], by the tree of that study.
 
-        Raises `TreeError` for samples of several: between their ASVs there is no distance.
+        Raises `TreeError` for samples of several studies, whose ASVs have no tree in common.
         """
         return self._of_one_study(sample_ids).patristic(asvs)
 
@@ -160,7 +160,7 @@ class MatrixTargets:
         return BatchTargets(np.array(self._values[np.ix_(rows, rows)], dtype=np.float64), None)
 
     def tree_of(self, sample_ids: Sequence[str]) -> None:
-        """None: a matrix replaces the tree."""
+        """None: there is no tree."""
 
     def patristic(self, asvs: np.ndarray, sample_ids: Sequence[str] = ()) -> None:
-        """None: a matrix of samples has no distances of ASVs."""
+        """None: there are no distances between ASVs."""

@@ -1,4 +1,4 @@
-"""Rooted trees as arrays, read from Newick and checked for UniFrac, and which ASVs of a table are their tips."""
+"""Rooted trees as arrays, read from Newick and checked for UniFrac; matching of ASVs to tips."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Tree:
     source: str = "tree"
 
     def shear(self, names: Iterable[str]) -> Tree:
-        """The tree of the given tips (any order), without nodes above none of them; chains of only children merge.
+        """The tree of the given tips (any order), without other nodes; chains of nodes with one child are merged.
 
         The branches above the last common ancestor become the root's stem, so UniFrac and Faith PD of these tips are
         those of the whole tree. Raises `TreeError` for no names and for names that are not tips.
@@ -143,7 +143,7 @@ def _check_names(newick: Newick, source: str) -> None:
 
 
 def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
-    """Every branch but the stem needs a finite length >= 0, and all together one of a size to compute with."""
+    """Check that every branch except the stem has a finite length >= 0, and that their sum has a usable magnitude."""
     given, length, root = newick.given, newick.length, len(newick.length) - 1
     if not given[:root].any():
         raise TreeError(
@@ -201,7 +201,7 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
 
     ASVs of one sequence share a tip.
 
-    Raises `TreeError` where no ASV is a tip, or more than the fraction `max_missing` of them is not.
+    Raises `TreeError` if no ASV is a tip, or more than the fraction `max_missing` of them is not.
     """
     tips = set(tree.tip_names)
     names = [name if name in tips else sequence for name, sequence in zip(asv_ids, sequences, strict=True)]

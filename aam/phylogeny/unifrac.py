@@ -1,8 +1,8 @@
 """UniFrac and Faith PD of a set of samples, exact, in float64, from arrays alone.
 
 With leaves numbered in postorder each branch covers a range of them, so the reads of a sample below a branch are one
-difference of its cumulative sum. Only leaves that occur in the set take part, and branches above the same of them are
-one branch, so U leaves make at most 2U - 1 branches however large the tree is.
+difference of its cumulative sum. Only leaves that occur in the set are used, and branches above the same leaves
+are merged, so U leaves give at most 2U - 1 branches, however large the tree is.
 
 scikit-bio and the `unifrac` package compute matrices of whole tables (`aam.phylogeny.engines`); a batch needs those of
 the few samples that were just drawn, from arrays that worker processes share.
@@ -12,8 +12,8 @@ unweighted  sum l [exactly one of p, q > 0] / sum l [p > 0 or q > 0]          (L
 weighted    sum l |p - q|;  normalized: divided by sum l (p + q)              (Lozupone et al. 2007)
 generalized sum l (p + q)^alpha |p - q| / (p + q)  /  sum l (p + q)^alpha     (Chen et al. 2012)
 Faith PD    sum l [p > 0]                                                     (Faith 1992)
-As in scikit-bio the stem above the root takes part, two samples without reads are at distance 0, and a sample without
-reads shares nothing with any other.
+As in scikit-bio, the stem above the root counts, two samples without reads are at distance 0, and a sample without
+reads shares no branch with any other.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Community:
 
 
 def build_community(counts: sparse.csr_array, tips: Sequence[str], tree: Tree) -> Community:
-    """Samples whose ASVs, columns of `counts` [samples, ASVs], are the given tips; reads of ASVs that share one add up.
+    """Build a community from `counts` [samples, ASVs], whose ASVs are the given tips; reads of ASVs at one tip add up.
 
-    Raises `TreeError` where one is no tip.
+    Raises `TreeError` if one is no tip.
     """
     sheared = tree.shear(tips)
     place = np.arange(len(tips)), sheared.leaves_of(tips)
@@ -70,7 +70,7 @@ class BranchRanges(NamedTuple):
 
 
 class BranchShares(NamedTuple):
-    """What B samples carry: `share` float64 [K, B], the fraction of a sample's reads below a branch; `length` [K].
+    """B samples on K branches: `share` float64 [K, B], fraction of a sample's reads below a branch; `length` [K].
 
     The column of a sample without reads is 0.
     """
@@ -80,7 +80,7 @@ class BranchShares(NamedTuple):
 
 
 def branches_above(tree: Tree, leaves: np.ndarray) -> BranchRanges:
-    """The branches above the given leaves, int [n] in any order, at most two less one a leaf."""
+    """The branches above the given leaves, int [n] in any order: at most 2n - 1."""
     occurring = np.zeros(len(tree.tip_names) + 1, dtype=np.int32)
     occurring[leaves + 1] = 1
     rank = np.cumsum(occurring, dtype=np.int32)
@@ -94,7 +94,7 @@ def branches_above(tree: Tree, leaves: np.ndarray) -> BranchRanges:
 def shares_below(ranges: BranchRanges, leaves: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> np.ndarray:
     """`Branches.share` of B samples, each given as leaf numbers in any order and their counts (integers >= 0).
 
-    A leaf named twice counts with both numbers. Raises `ValueError` for counts that are not integers: only differences
+    The counts of a repeated leaf add up. Raises `ValueError` for counts that are not integers: only differences
     of whole numbers are exact, and a branch without reads must hold exactly 0.
     """
     leaf, reads = np.concatenate(leaves), np.concatenate(counts)
@@ -113,7 +113,7 @@ def shares_below(ranges: BranchRanges, leaves: Sequence[np.ndarray], counts: Seq
 
 
 def branch_shares(tree: Tree, leaves: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> BranchShares:
-    """What a batch of samples carries; arguments as in `shares_below`."""
+    """Branches and fractions of a batch of samples; arguments as in `shares_below`."""
     found = branches_above(tree, np.concatenate(leaves))
     return BranchShares(shares_below(found, leaves, counts), found.length)
 
@@ -159,7 +159,7 @@ def sparse_sample(branches: BranchShares, sample: int) -> SparseSample:
 
 
 class Columns(Protocol):
-    """Samples prepared to be compared with one other sample at a time."""
+    """Samples prepared for comparison with one other sample at a time."""
 
     def to(self, other: SparseSample, start: int = 0) -> np.ndarray:
         """Distances [B - start] of the samples from number `start` on to the other one."""
@@ -173,8 +173,8 @@ def columns_of(branches: BranchShares, measure: Measure) -> Columns:
 
 
 class WeightedColumns:
-    """Weighted UniFrac: `sum l |p - q| = sum l p + sum l q - 2 sum l min(p, q)`, and the minimum is 0 off the branches
-    of either sample; so only those of one sample are visited, a tenth of all or less."""
+    """Weighted UniFrac: `sum l |p - q| = sum l p + sum l q - 2 sum l min(p, q)`, and the minimum is 0 outside
+    of the branches of either sample. So only the branches of one sample are visited, a tenth of all or less."""
 
     def __init__(self, branches: BranchShares, normalized: bool):
         self.branches, self.normalized = branches, normalized
@@ -190,7 +190,7 @@ class WeightedColumns:
 
 
 class GeneralizedColumns:
-    """Generalized UniFrac; a branch that only one sample holds adds `l p^alpha` above and below the fraction line."""
+    """Generalized UniFrac; a branch of one sample only adds `l p^alpha` to numerator and denominator."""
 
     def __init__(self, branches: BranchShares, alpha: float):
         self.branches, self.alpha = branches, alpha
@@ -209,7 +209,7 @@ class GeneralizedColumns:
 
 
 def _power(values: np.ndarray, alpha: float) -> np.ndarray:
-    """values^alpha with 0^0 = 0: a branch without reads has no weight. A square root is four times as fast."""
+    """values^alpha with 0^0 = 0: a branch without reads has no weight. Uses the faster square root for alpha 0.5."""
     if alpha == 0.5:
         return np.sqrt(values)
     return np.power(values, alpha) if alpha > 0 else (values > 0).astype(np.float64)

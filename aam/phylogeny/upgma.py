@@ -17,10 +17,10 @@ def hamming_tree(tokens: NDArray[np.uint8], names: list[str]) -> Tree:
     Padding counts as a difference, so a shorter ASV is far from a longer one. Raises ValueError for no ASV or more than
     `MAX_ASVS`.
     """
-    return upgma_tree(hamming(tokens), names)
+    return upgma_tree(hamming_distances(tokens), names)
 
 
-def hamming(tokens: NDArray[np.uint8]) -> NDArray[np.float64]:
+def hamming_distances(tokens: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Fraction of positions at which ASVs with tokens [A, L] differ, [A (A - 1) / 2] in scipy's condensed order."""
     from scipy.spatial.distance import pdist
 

@@ -1,4 +1,4 @@
-"""Draw the pictures of a run and write its report: what its files say, and what its samples show under its model."""
+"""Draws the pictures of a run and writes its report, from its files and from the embeddings of its samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from aam.atomic import whole_file, write_text
+from aam.atomic import replace_file, write_text
 from aam.checkpoint import Finetuned, Pretrained, find_members, fold_folders, open_as
 from aam.config import NUMERIC_TASKS
 from aam.corpus.pretraining import open_corpus
@@ -32,7 +32,7 @@ from aam.report.record import (
     read_drivers,
     read_mapping,
 )
-from aam.report.samples import ReportSamples, of_pretraining, of_study, sample_parts
+from aam.report.samples import ReportSamples, embed_held_out, embed_study, sample_parts
 from aam.training.manifest import recorded_folds
 from aam.training.sinks import read_log
 
@@ -44,7 +44,7 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
     """Write the report of a finished run, given by its output directory; returns the file.
 
     Without `output` it is report.html of the run, whose pictures are drawn again too.
-    Raises ConfigError or CheckpointError for options and files that are refused, before anything is written.
+    Raises ConfigError or CheckpointError for unusable options and files before it writes anything.
     """
     if output is not None:
         check_output(output, [".html"])
@@ -67,12 +67,12 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
     return output
 
 
-def show_run(
+def write_run_report(
     run: Path, open_samples: Callable[[], ReportSamples], observer: Observer, pictures: Pictures | None = None
 ) -> None:
     """Draw the curves, predictions and further `pictures` of a run that has just ended, and write its report.
 
-    What fails is named in a warning, with the command that makes it again.
+    If one of them fails, a warning names it and the command to make it again.
     """
     remedy = f"`aam report {shell_path(run)}` makes it again"
     with observer.optional(REPORT_FILE, remedy):
@@ -82,7 +82,7 @@ def show_run(
 
 
 def remove_pictures(run: Path) -> None:
-    """Remove the pictures and the report of an earlier end of a run that has gone on since."""
+    """Remove the pictures and report of a run that was finished earlier and now continues."""
     for name in (CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE, REPORT_FILE):
         with suppress(OSError):
             (run / name).unlink()
@@ -91,17 +91,17 @@ def remove_pictures(run: Path) -> None:
 def reopen(run: RunRecord) -> tuple[ReportSamples, Pictures]:
     """Open the data and the model of a finished run again, for samples and the pictures that need them.
 
-    Raises an InputError where they are gone or have changed.
+    Raises an InputError if they are missing or have changed.
     """
     checkpoint = find_members(run.folder)[0]
     if run.finetuned:
         finetuned = open_as(Finetuned, checkpoint)
         study = open_study(finetuned.config.data, finetuned.config.target)
-        return of_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}
+        return embed_study(finetuned, study, recorded_folds(run.folder, study)[0]), {}
     pretrained = open_as(Pretrained, checkpoint)
     held_out = HeldOut.of(pretrained.config, open_corpus(pretrained.config))
     embedded = held_out.predict(pretrained.model)
-    return of_pretraining(pretrained, held_out, embedded), unifrac_picture(held_out, embedded, run.metrics)
+    return embed_held_out(pretrained, held_out, embedded), unifrac_picture(held_out, embedded, run.metrics)
 
 
 def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy: str = "") -> None:
@@ -113,7 +113,11 @@ def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy:
     if run.finetuned:
         pictures[PREDICTIONS_FILE] = partial(draw_predictions, run)
     for name, draw in (pictures | further).items():
-        with observer.optional(name, remedy), whole_file(run.folder / name) as new, write_through_memory(new) as memory:
+        with (
+            observer.optional(name, remedy),
+            replace_file(run.folder / name) as new,
+            write_through_memory(new) as memory,
+        ):
             draw(memory)
 
 
@@ -154,7 +158,7 @@ def build_page(
     notes: Sequence[str] = (),
     remedy: str = "",
 ) -> str:
-    """The HTML of a run; `notes` tell what is not shown.
+    """The HTML page of a run; `notes` list what is not shown.
 
     A part about samples that fails is left out, with a note and a warning that ends with the `remedy`.
     """
@@ -191,7 +195,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
 
 
 def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
-    """The leading ASVs and their picture, of `aam explain`, as given or in the run, or none."""
+    """The leading ASVs and their picture from a given result of `aam explain` or from that in the run, if any."""
     path = options.explain or run.folder / DRIVERS_FILE
     if options.explain is None and not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Training curves of a run or of its folds: which values of the log are drawn, in which order, and how."""
+"""Training curves of a run or of its folds."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PANELS = (
 
 
 def plot_curves(logs: Sequence[Log], target: PngFile) -> None:
-    """Draw the logs of a run's folds, of most runs one: a small panel a term, training and held-out samples in each.
+    """Draw the logs of a run, or of its folds: one small panel per term, with training and held-out samples.
 
     A record holds `kind` ("train" or "validation"), `step` and values by name; those that are not finite are left out.
     Where a step stands twice, as after a resumption, the later record counts. The number in a panel's corner is the
@@ -106,7 +106,7 @@ def draw_panel(axes: Axes, panel: Panel, logs: Sequence[Log]) -> None:
 def scale_axis(axes: Axes, lines: Sequence[NDArray], panel: Panel) -> None:
     """A logarithmic axis for positive values over a factor of ten or more.
 
-    There is no room for what lies below the floor where all curves end above it.
+    Values below the floor are cut off if all curves end above it.
     """
     values, lowest_end = np.concatenate(lines), min(line[-1] for line in lines)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

@@ -1,6 +1,6 @@
-"""Figures of a run in one style. No pyplot: nothing is left open, no display is needed.
+"""Figures of a run in one style. They do not use pyplot, so no figure stays open and no display is needed.
 
-Colours are Okabe and Ito's, told apart by readers of every colour vision, or viridis where they encode a number.
+Colours are those of Okabe and Ito, which colour-blind readers can distinguish, or viridis for numbers.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def plot_pcoa(panels: Mapping[str, Ordination], values: Mapping[str, Any], label
     """
     known = {name: value for name, value in values.items() if _present(value)}
     numeric = bool(known) and all(isinstance(value, Real) and not isinstance(value, bool) for value in known.values())
-    looks = {} if numeric else class_looks(map(str, known.values()))
+    looks = {} if numeric else choose_class_looks(map(str, known.values()))
     side, beside = min(4.4, (PAGE - 1.4) / len(panels)), 1.4  # a legend or a colour bar stands beside
     with open_figure(side * len(panels) + beside, side + 0.2, target) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -119,8 +119,8 @@ def draw_classes(axes: Axes, points: NDArray, values: Sequence[Any], looks: Look
             axes.scatter(x[here], y[here], color=colour, label=legend_label(text), zorder=3 - order / 10, **DOT)
 
 
-def class_looks(labels: Iterable[str]) -> Looks:
-    """Colours of the most frequent of these classes, in order of their names; the other classes share one."""
+def choose_class_looks(labels: Iterable[str]) -> Looks:
+    """Colour of each of the most frequent classes, in order of their names; the other classes share one colour."""
     frequent = [kind for kind, _ in Counter(labels).most_common()]
     named = frequent if len(frequent) <= len(OKABE_ITO) else frequent[: len(OKABE_ITO) - 1]
     named = sorted(named, key=_natural)  # in every figure of a column the same colours
@@ -131,7 +131,7 @@ def class_looks(labels: Iterable[str]) -> Looks:
 
 @contextmanager
 def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure]:
-    """An empty figure in `STYLE`, inches wide and high, written as PNG when the block ends."""
+    """Yield an empty figure of `width` x `height` inches in `STYLE`; written as PNG when the block ends."""
     with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -142,13 +142,13 @@ def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure
 
 
 def legend_label(name: str) -> str:
-    """A name as a label: cut where it is long; never with a leading underscore, which legends leave out."""
+    """A name as a legend label: shortened, and without leading underscore, because matplotlib omits such labels."""
     text = shorten(name, LABEL)
     return f" {text}" if text.startswith("_") else text
 
 
 def axis_limits(values: NDArray) -> tuple[float, float]:
-    """Both axes of a scatter share these: the range of the values [n] with a small margin, never empty."""
+    """Common limits of both axes of a scatter plot: the range of the values [n] with a margin."""
     margin = max(0.03 * float(np.ptp(values)), 1e-3)
     return float(values.min()) - margin, float(values.max()) + margin
 

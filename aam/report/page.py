@@ -1,6 +1,6 @@
-"""The HTML file about a run: self-contained, nothing is fetched, readable on screen and on paper.
+"""The HTML report of a run: one self-contained file, for screen and print.
 
-What every run has is put together here; what one kind of run has is handed in as parts.
+This module makes the parts that every run has; callers pass the parts of one kind of run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OVERLAP_LABELS = {
 
 
 class HtmlTable(NamedTuple):
-    """Rows of text under a head, the first column left, the others right; with a `summary` it opens on a click."""
+    """Rows of text under a head; first column left-aligned, others right. With a `summary` the table is collapsed."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -64,7 +64,7 @@ class Picture(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A titled section of the page: an introduction, a picture, tables and notes, each as far as it has them."""
+    """A titled section of the page: introduction, picture, tables and notes, all optional."""
 
     title: str
     tables: Sequence[HtmlTable] = ()
@@ -78,7 +78,7 @@ class Part(NamedTuple):
 
 
 def picture_part(title: str, png: bytes, caption: str = "") -> Part:
-    """A part that shows a PNG; all have the same scale, so that their letters have the same size."""
+    """A part that shows a PNG; all pictures have the same scale, so that their text has the same size."""
     width = int.from_bytes(png[16:20])  # of the PNG header: 8 bytes of signature, 8 of length and name, then the width
     return Part(title, picture=Picture(base64.b64encode(png).decode("ascii"), round(PICTURE_SCALE * width), caption))
 
@@ -89,7 +89,7 @@ def render_section(part: Part) -> str:
 
 
 def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str] = ()) -> str:
-    """The page: these parts, then what every run has; `notes` say why something is not shown."""
+    """The HTML of the page: `parts`, then the parts that every run has; `notes` say why something is not shown."""
     manifest = run.manifest
     shown = [*parts, data_part(manifest), health_part(run), Part("Not shown", notes=notes), configuration_part(run)]
     return TEMPLATES.get_template("page.html").render(
@@ -111,7 +111,7 @@ def run_facts(known: Mapping[str, Any]) -> list[list[str]]:
 
 
 def format_number(value: Any, form: str) -> str:
-    """A number in its format; text stays."""
+    """Format a number; text stays as it is."""
     return form.format(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
@@ -129,7 +129,7 @@ def data_part(manifest: Mapping[str, Any]) -> Part:
 
 
 def health_part(run: RunRecord) -> Part:
-    """Interventions and spikes, how many samples and ASVs entered and left each stage, and which were lost why."""
+    """Interventions, spikes, numbers of samples and ASVs by stage, and the lost ones with reasons."""
     health = run.manifest.get("health", {})
     records = {"this run": health} if "steps" in health else {f"fold {fold}": found for fold, found in health.items()}
     kept = [
@@ -150,7 +150,7 @@ def health_part(run: RunRecord) -> Part:
 
 
 def configuration_part(run: RunRecord) -> Part:
-    """All settings by group and all metrics, folded away, and the versions of what computed."""
+    """All settings and metrics, collapsed, and versions of the software."""
     groups = {
         group: [(name, DASH if value is None else str(value)) for name, value in values.items()]
         for group, values in run.manifest.get("config", {}).items()

@@ -76,7 +76,7 @@ def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:
 
 
 def baseline_part(found: Mapping[str, Any]) -> Part:
-    """Metrics of each target by each predictor, and how far the model is from each; `found` is a baselines.json."""
+    """Metrics of each target by each predictor, and the model minus each; `found` is the content of baselines.json."""
     tables = []
     for target, predictors in found.items():
         names = sorted(predictors, key=lambda name: name != "model")
@@ -125,12 +125,12 @@ def driver_part(frame: pd.DataFrame, explained: str) -> Part:
 
 
 def shorten_fractions(cell: str) -> str:
-    """A cell of text whose fractions have three digits."""
+    """Round the fractions in the text of a table cell to three digits."""
     return f"{float(cell):.3g}" if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
 
 
 def audit_part(found: Audit, what: str) -> Part:
-    """How well each metadata column can be read off the sample embeddings of `what`."""
+    """How well each metadata column is predicted from the sample embeddings of `what`."""
     rows = [
         [
             f"{signal.column} ({signal.role})" if signal.role else signal.column,

@@ -1,4 +1,4 @@
-"""What a run left in its output directory, read once for its pictures and its report."""
+"""The files of a run directory, read once for its pictures and its report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BASELINES_FILE, DRIVERS_FILE = "baselines.json", "drivers.tsv"
 
 
 class ReportOptions(NamedTuple):
-    """Options of `aam report`; None stands for what the run itself has, if anything."""
+    """Options of `aam report`; None: use the setting of the run, if it has one."""
 
     metadata: Path | None = None
     color_by: str | None = None
@@ -40,7 +40,7 @@ class ReportOptions(NamedTuple):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The files of a run; a file that is not there is empty here."""
+    """The content of the files of a run; empty for a missing file."""
 
     folder: Path
     manifest: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class RunRecord:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The out-of-fold predictions of a run of `aam train`; raises CheckpointError where they cannot be read."""
+        """The out-of-fold predictions of a run of `aam train`; raises CheckpointError if they cannot be read."""
         return read_out_of_fold(self.folder, self.config)
 
     def fold_rows(self) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ class RunRecord:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """A JSON file of a run, empty where there is none; raises CheckpointError for one that is damaged."""
+    """A JSON file of a run, empty if there is none; raises CheckpointError for one that is damaged."""
     if not path.is_file():
         return {}
     try:
@@ -123,7 +123,7 @@ def read_accounts(run: Path) -> tuple[list[tuple[str, str, int, int]], dict[str,
 
 
 def read_baselines(run: Path, given: Path | None) -> dict[str, Any]:
-    """What `aam baseline` wrote, in the file that was given or in the run; empty where there is nothing."""
+    """Read the result of `aam baseline` from the given file or from the run; empty if there is none."""
     path = given or run / BASELINES_FILE
     found = read_mapping(path)
     if given is None and not path.is_file():
@@ -137,7 +137,7 @@ def read_baselines(run: Path, given: Path | None) -> dict[str, Any]:
 
 
 def rename_difference_key(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics of a baseline with the differences under `MODEL_MINUS_BASELINE`, which version 0.1.0 called otherwise."""
+    """Metrics of a baseline with the differences under `MODEL_MINUS_BASELINE`; version 0.1.0 has another key."""
     return {MODEL_MINUS_BASELINE if key == "model_less_this" else key: value for key, value in metrics.items()}
 
 

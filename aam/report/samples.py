@@ -1,4 +1,4 @@
-"""Samples of a run under its model, for its report: their ordination, and the audit of their embeddings."""
+"""Sample embeddings of a run, for its report: their ordination and audit."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ReportSamples:
     column: str | None = None
 
 
-def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
+def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
     """The held-out samples of a pretraining; those of one tree are drawn."""
     rows = held_out.comparable()
     pairs = np.ix_(rows, rows)
@@ -71,8 +71,8 @@ def of_pretraining(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -
     )
 
 
-def of_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
-    """Samples of a fine-tuning whose labels the encoder of this fold never saw: all of them where it is frozen."""
+def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
+    """Samples of a fine-tuning whose labels the encoder of this fold has not seen; all, if it is frozen."""
     model, config = trained
     known = np.arange(len(study.labels.sample_ids)) if config.head.freeze else fold.test
     rows = np.sort(known[choose_scored(len(known), config.run.seed)])
@@ -100,7 +100,7 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
 def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: AttemptContext) -> list[Part]:
     """The ordination, and the audit where there is metadata; each made in the context `attempt`.
 
-    Raises an InputError for metadata or a column that the options name and that do not fit.
+    Raises an InputError for metadata or a column of the options that cannot be used.
     """
     metadata = options.metadata or samples.metadata
     if metadata is None and options.color_by is not None:
@@ -133,7 +133,7 @@ def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path) -> C
 
 
 def are_numbers(values: pd.Series) -> bool:
-    """Whether to take texts for numbers: all of them are, and there are many; few are names, as of runs and plates."""
+    """Whether to treat texts as numbers: all are, and with many values; few values are names, e.g. of plates."""
     return values.nunique() > FEW_VALUES and not np.isnan(parse_numbers(values.dropna())).any()
 
 

@@ -57,7 +57,7 @@ def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
 
 
 def draw_residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
-    """Predicted less true over the truth: a slope is a pull to the mean."""
+    """Residuals (predicted - true) over the true values; a slope shows predictions biased to the mean."""
     true = known[f"{name}{TRUE}"].to_numpy()
     wrong = known[name].to_numpy() - true
     axes.axhline(0.0, **DASHED)
@@ -74,7 +74,7 @@ def draw_residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
 
 
 def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: PngFile) -> None:
-    """Confusion matrix of the likeliest class, and how often the model is right where it says how sure it is."""
+    """Confusion matrix of the likeliest class, and calibration of the probabilities."""
     place = {label: number for number, label in enumerate(classes)}
     true, found = (table[column].map(place).to_numpy(np.int64) for column in (f"{name}{TRUE}", name))
     with open_figure(PAGE, 4.6, target) as figure:
@@ -129,7 +129,7 @@ def plot_explanation(
 
 
 def draw_leading_asvs(axes: Axes, found: Explanation, names: Sequence[str]) -> None:
-    """Bars of the ASVs with the largest share, numbered as in the table; the colour says which way they push."""
+    """Bars of the ASVs with the largest share, numbered as in the table; colour: sign of the influence."""
     top = found.order()[:LEADING_ASVS][::-1]
     colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
     axes.barh(range(len(top)), 100 * found.share[top], color=colours)
@@ -141,7 +141,7 @@ def draw_leading_asvs(axes: Axes, found: Explanation, names: Sequence[str]) -> N
 
 
 def draw_deletion_check(axes: Axes, found: Explanation) -> None:
-    """How far the output moves when ASVs are deleted, by each ranking."""
+    """Change of the output when ASVs are deleted, by ranking."""
     some = found.deleted_samples > 0
     colours = (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888")
     for name, colour, changes in zip(RANKINGS, colours, found.deletion[:, some], strict=True):

@@ -1,7 +1,7 @@
 """A pretrained encoder as a step of scikit-learn: tables in, embeddings out.
 
-Nothing is learned by `fit`, and nothing of one sample enters the embedding of another, so cross-validation around it is
-honest as long as the encoder was pretrained on other samples.
+`fit` learns nothing, and the embedding of a sample does not depend on other samples. So cross-validation is unbiased if
+the encoder was pretrained on other samples.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 class AAMEncoder(TransformerMixin, TakesTables):
     """Sample embeddings [N, D] of counts [N, A] by a trained model.
 
-    `model` is a run directory or a checkpoint in it; `rarefy_depth` draws so many reads of deeper samples, by `seed`,
-    and leaves shallower ones whole (None: all reads); `cache` is a folder that keeps ASV embeddings, which pays where
-    cross-validation encodes the same ASVs again and again; `device` and `precision` are the options of `aam embed`.
+    `model` is a run directory or a checkpoint in it. `rarefy_depth` reads are drawn of deeper samples, by `seed`;
+    shallower ones keep all reads (None: all reads). `cache` is a folder for ASV embeddings, which saves time if
+    cross-validation encodes the same ASVs repeatedly. `device` and `precision` are the options of `aam embed`.
 
     X is a table as in `aam.sklearn.tables`; its ASVs need not be those that `fit` saw. `transform` raises
-    `EmptySampleError` for a sample without reads, `TableError` for counts that are none, and `SequenceError` for
+    `EmptySampleError` for a sample without reads, `TableError` for invalid counts, and `SequenceError` for
     columns that are not DNA; it warns of ASVs from another region, or the other strand, than the model's.
     """
 

@@ -1,7 +1,7 @@
-"""What `aam train` learns as estimators of scikit-learn: numbers by `AAMRegressor`, classes by `AAMClassifier`.
+"""The models of `aam train` as estimators of scikit-learn: `AAMRegressor` and `AAMClassifier`.
 
-Parameters are the options of `aam train`, with their defaults. A fit trains in a temporary folder and leaves nothing
-behind; torch's random state stays as it was.
+Parameters are the options of `aam train`, with their defaults. A fit trains in a temporary folder, which it removes. It
+restores the random state of torch.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.sklearn.tables import TakesTables, warn_of_other_region
 from aam.training.finetune import Start, build_target_learner, count_identities
-from aam.training.loop import Run, train
+from aam.training.loop import TrainingRun, train
 from aam.training.state import StopRequest
 
 MIN_ROWS = 2
@@ -61,7 +61,7 @@ NEVER = 2**31
 
 @dataclass(frozen=True)
 class TargetValues:
-    """What is learned of N samples: `numbers` [N, T], or `codes` [N] of classes from 0, None where there are none."""
+    """Targets of N samples: `numbers` [N, T], or `codes` [N] of classes from 0; the other is None."""
 
     numbers: NDArray[np.float64]
     codes: NDArray[np.int64] | None = None
@@ -77,7 +77,7 @@ class TargetValues:
         return () if self.codes is None else tuple(str(code) for code in range(int(self.codes.max()) + 1))
 
     def labels(self) -> Labels:
-        """The targets as `aam train` reads them."""
+        """The targets as labels of `aam train`."""
         ids = [f"row {row}" for row in range(len(self.numbers))]
         classes: list[str | None] = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
         return Labels(ids, self.numbers, classes, pd.DataFrame(index=ids), None)
@@ -85,7 +85,7 @@ class TargetValues:
 
 @dataclass(eq=False, repr=False)
 class FineTuned(TakesTables):
-    """Parameters and steps that both estimators share; the parameters are options of `aam train` but for these.
+    """Base of both estimators. Parameters are the options of `aam train`, except these.
 
     `pretrained`: run or checkpoint whose encoder is taken; without it one of size `preset` learns from scratch.
     `freeze` keeps it fixed, which is quick. `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases
@@ -134,7 +134,7 @@ class FineTuned(TakesTables):
         return config
 
     def _learn(self, table: Table, targets: TargetValues) -> Self:
-        """Fine-tune on these samples as `aam train` does on the training part of a fold."""
+        """Fine-tune on these samples, as `aam train` on the training samples of a fold."""
         device = resolve_device(self.device)
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with rng, tempfile.TemporaryDirectory(prefix="aam-fit-") as folder:
@@ -153,7 +153,7 @@ class FineTuned(TakesTables):
         return self
 
     def _samples(self, table: Table, config: FinetuneConfig) -> ASVDataset:
-        """All samples of a table, drawn as the parameters say."""
+        """All samples of a table, drawn by the parameters."""
         draw = Draw(self.rarefy_depth, self.token_limit, DataConfig.asv_selection, self.seed)
         return TableSamples(table, tokenize_table(table, config.data.max_bp)).drawn(draw)
 
@@ -171,7 +171,7 @@ class FineTuned(TakesTables):
 def read_start(
     config: FinetuneConfig, encoder: PretrainModel | None, samples: ASVDataset, device: torch.device
 ) -> Start:
-    """The weights to begin with, and the embeddings of the ASVs where these stay as they are."""
+    """The initial weights, and the embeddings of the ASVs if these are not trained."""
     if encoder is None:
         return Start(None, None)
     frozen = config.head.freeze or config.head.freeze_asvs
@@ -181,10 +181,10 @@ def read_start(
 def fit_model(
     config: FinetuneConfig, samples: ASVDataset, labels: Labels, start: Start, device: torch.device
 ) -> FinetuneModel:
-    """The model at the end of its budget."""
+    """Train a model until its budget is spent."""
     batches = LabelledBatches(samples, config.optim.batch_size, encode_labels(labels, config.schema))
     learner = build_target_learner(config, batches, start, device)
-    run = Run(config, learner, batches, lambda learner: {}, selects=False, saves=False)
+    run = TrainingRun(config, learner, batches, lambda learner: {}, selects=False, saves=False)
     train(run, run.start_or_restore(), StopRequest())  # Ctrl-C raises as everywhere in Python
     model = learner.model.eval()
     model.embedded = None
@@ -227,7 +227,7 @@ class AAMRegressor(RegressorMixin, FineTuned):
         return self._learn(table, TargetValues(numbers.reshape(len(numbers), -1)))
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """The targets of each row, [N] or [N, T] as y was."""
+        """Predicted targets of each row, [N] or [N, T] like y."""
         values = self._predictions(X).values[:, :, 0]
         return values[:, 0] if self.single_target_ else values
 

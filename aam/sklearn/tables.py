@@ -1,6 +1,6 @@
-"""What the estimators take as X: counts whose columns can be read as DNA.
+"""The input X of the estimators: counts with the DNA of each column.
 
-A DataFrame has the sequences as its columns, a `biom.Table` as its observations. Where their names are something else,
+A DataFrame has the sequences as its columns, a `biom.Table` as its observations. If their names are not sequences,
 and for arrays and sparse matrices, `sequences` has the DNA of each name; columns without names, or with numbers for
 names, are called x0, x1, …, as everywhere in scikit-learn.
 """
@@ -29,9 +29,9 @@ SOURCE = "the columns of X"
 
 
 class TakesTables(BaseEstimator):
-    """An estimator whose X is a table; it remembers the columns that `fit` saw.
+    """Base of estimators whose X is a table; stores the columns of `fit`.
 
-    Columns with names may be others later, because ASVs are known by their sequence; those of an array may not.
+    Later tables with column names may have other ASVs, which are identified by sequence; later arrays may not.
     """
 
     sequences: Mapping[str, str] | None
@@ -67,15 +67,15 @@ class TakesTables(BaseEstimator):
 
 
 def warn_of_other_region(table: Table, encoder: ChunkedEncoder) -> None:
-    """Warn where ASVs are from another region, or the other strand, than those the encoder has learned from."""
+    """Warn if ASVs seem to be from another region or strand than those of pretraining."""
     if text := region_mismatch(encoder, table.sequences):
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
-    """Counts [N, A] of X, at least `least` samples, the names of its columns, and whether these came with X.
+    """Read counts [N, A] of X (at least `least` samples), its column names, and whether X had names.
 
-    `asked` is the estimator that is named in messages.
+    `asked` is the estimator to name in messages.
     """
     import pandas as pd
     from biom import Table as BiomTable
@@ -93,7 +93,7 @@ def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_arr
 
 
 def counts_of(values: sparse.csr_array, sample_ids: Sequence[str], asked: str) -> sparse.csr_array:
-    """Numbers [N, A] as counts; raises `TableError` for what is none, `EmptySampleError` for a sample without reads."""
+    """Convert to counts [N, A]; raises `TableError` for other numbers, `EmptySampleError` for an empty sample."""
     wrong = np.flatnonzero((values.data < 0) | (values.data != np.floor(values.data)))
     if wrong.size:
         row = int(np.searchsorted(values.indptr, wrong[0], side="right")) - 1
@@ -112,7 +112,7 @@ def counts_of(values: sparse.csr_array, sample_ids: Sequence[str], asked: str) -
 
 
 def dna_of(names: list[str], sequences: Mapping[str, str] | None) -> list[str]:
-    """The DNA of each column; raises `SequenceError` where there is none."""
+    """The DNA of each column; raises `SequenceError` if it is missing."""
     if sequences is None:
         return sequences_of(names, None, SOURCE)
     missing = [name for name in names if name not in sequences]

@@ -1,1 +1,1 @@
-"""Losses score, steps update, the loop sequences, sinks write."""
+"""Training: losses, optimiser, step, loop, faults, and runs on several processes."""

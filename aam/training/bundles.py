@@ -1,4 +1,4 @@
-"""A step as one file, the bundle: what the step depends on and its outcome; and replaying it, bit by bit the same."""
+"""Replay bundles: one file with the inputs and the outcome of a step, and the bitwise replay of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BATCH_CLASSES: dict[str, type[Batch]] = {"pretrain": Batch, "finetune": Labelled
 
 @dataclass(frozen=True)
 class Attempt:
-    """A step as it began: update `number` (from 0) on these batches, with the random states it found."""
+    """Inputs of a step: its `number` (from 0), its batches, and the random states at its start."""
 
     number: int
     horizon: int
@@ -47,7 +47,7 @@ class AsvNames:
     sequences: Sequence[str] | Mapping[int, str] = ()
 
     def of(self, batches: Sequence[Batch]) -> dict[str, dict[str, str]]:
-        """The part that some batches need, for a bundle."""
+        """Select the ASVs of some batches, for a bundle."""
         columns = sorted({int(column) for batch in batches for column in batch.asvs}) if self.ids else []
         return {
             name: {str(column): known[column] for column in columns}
@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A step read back: `learner` and `attempt` as they were before it, `outcome` None where it was not recorded."""
+    """A step read back: `learner` and `attempt` as they were before it, `outcome` None if it was not recorded."""
 
     config: RunnableConfig
     learner: Learner
@@ -78,7 +78,7 @@ class Bundle:
 
 
 def bundle_contents(config: RunnableConfig, learner: Learner, attempt: Attempt, names: AsvNames) -> dict[str, Any]:
-    """Everything that a step depends on."""
+    """All inputs of a step."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in learner.optimizer.param_groups]
     return {
         "kind": KIND_OF[type(config)],
@@ -98,7 +98,7 @@ def bundle_contents(config: RunnableConfig, learner: Learner, attempt: Attempt, 
 
 
 def rebuild_model(content: dict[str, Any], config: RunnableConfig, device: torch.device) -> tuple[nn.Module, Objective]:
-    """Model and objective of a bundle."""
+    """Rebuild model and objective from a bundle."""
     built, known = build_model(config), content["beside"]
     built.model.load_state_dict(content["model"])
     built.model.to(device)
@@ -110,7 +110,7 @@ def rebuild_model(content: dict[str, Any], config: RunnableConfig, device: torch
 
 
 def runtime_versions(device: torch.device) -> dict[str, Any]:
-    """Versions and settings on which the last bits of a result depend, beside its inputs."""
+    """Versions and settings on which the last bits of a result depend, besides its inputs."""
     return {
         "torch": torch.__version__,
         "device": device.type,
@@ -120,7 +120,7 @@ def runtime_versions(device: torch.device) -> dict[str, Any]:
 
 
 def outcome_of(learner: Learner, result: StepResult, updated: bool) -> Outcome:
-    """The outcome of a step that has just been made."""
+    """The outcome of a step that has just run."""
     return Outcome(result.terms.cpu(), result.grad_norm.cpu(), fingerprint(learner.model.state_dict()), updated)
 
 
@@ -144,9 +144,9 @@ def copy_tensors(value: Any) -> Any:
 
 
 def open_bundle(path: Path, device: torch.device) -> Bundle:
-    """Read a bundle and rebuild the step; sets the number of threads to that of the run, which the last bits depend on.
+    """Read a bundle and rebuild the step; sets the number of threads of the run, on which the last bits depend.
 
-    Raises CheckpointError where the file is damaged, no bundle, or from a version whose settings are unknown here.
+    Raises CheckpointError if the file is damaged, no bundle, or from another version with unknown settings.
     """
     content = load_bundle(path)
     try:
@@ -172,11 +172,11 @@ def open_bundle(path: Path, device: torch.device) -> Bundle:
 
 
 class Stopped(NonFiniteError):
-    """The replayed step ends before its update."""
+    """Raised to end a replayed step before its update."""
 
 
 class ReplayGuard(Guard):
-    """Keeps the result of a step, and ends it before its update where the recorded one made none."""
+    """Stores the result of a step; ends the step before its update if the recorded step made no update."""
 
     def __init__(self, update: bool):
         self.update = update
@@ -190,7 +190,7 @@ class ReplayGuard(Guard):
 
 
 def replay(bundle: Bundle) -> Outcome:
-    """Make the step again; the learner of the bundle is changed as the run's was."""
+    """Repeat the step; this updates the learner of the bundle."""
     attempt, learner = bundle.attempt, bundle.learner
     restore_random_state(attempt.random)
     guard = ReplayGuard(update=bundle.outcome is None or bundle.outcome.updated)

@@ -1,4 +1,4 @@
-"""The cause of a step that was not finite: found by replays, and described for a file and for a terminal."""
+"""Finds the cause of a non-finite step by replays, and describes it for a file and for the terminal."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Diagnosis:
 
 
 def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Diagnosis:
-    """Find the micro-batch, the operation and the cause; random states are afterwards as they were before."""
+    """Find the micro-batch, the operation and the cause; random states are restored."""
     outside = random_state()
     try:
         restore_random_state(attempt.random)
@@ -65,7 +65,7 @@ def diagnose(learner: Learner, attempt: Attempt, names: AsvNames) -> Diagnosis:
 def locate_fault(
     learner: Learner, attempt: Attempt, place: int, names: AsvNames, without: Sequence[str] = ()
 ) -> tuple[Report, dict[str, Meaning]]:
-    """Compute one micro-batch, without some samples, under the locator; and what the names in the report stand for."""
+    """Compute one micro-batch, without some samples, under the locator; also returns the meaning of its names."""
     batch = drop_samples(attempt.microbatches[place], without)
 
     def call() -> Tensor:
@@ -128,7 +128,7 @@ def copy_in_fp32(learner: Learner) -> Learner:
 
 
 def full_text(fault: Diagnosis, names: AsvNames, facts: Mapping[str, Any]) -> str:
-    """The whole report; `facts` are further lines of its head."""
+    """Text of the full report; `facts` are further lines of its head."""
     report = dataclasses.replace(fault.report, context={**describe_place(fault), **facts})
     rows = [str(fault.verdict), "", str(report)]
     if fault.samples:
@@ -152,13 +152,13 @@ def describe_place(fault: Diagnosis) -> dict[str, str]:
 
 
 def headline(fault: Diagnosis) -> str:
-    """One line: step, what, where and why."""
+    """One line: step, fault, place and cause."""
     found = fault.report.headline() if not fault.report.ok else "not finite the first time, finite when made again"
     return f"step {fault.attempt.number + 1}: {found}; cause: {fault.verdict.cause}"
 
 
 def brief_text(fault: Diagnosis, names: AsvNames, folder: Path) -> str:
-    """The lines for a terminal."""
+    """Text for the terminal."""
     rows = [headline(fault)]
     if fault.samples:
         rows.append(f"  sample   {name_few(fault.samples, 3)}")

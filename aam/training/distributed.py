@@ -1,17 +1,16 @@
-"""One run on several processes: each does a share of the work, and together they learn what one process learns.
+"""One run on several processes: each computes a share, and together they train the same model as one process.
 
 Batches are pure functions of (seed, number) and cheap, so every rank assembles the same one. Each encodes its share of
-the distinct ASVs, of the masked ones and of the samples; gathers give all ranks all embeddings, so the losses over
-pairs are those of the whole batch on every rank. A batch of B samples on W ranks is the batch of one process (without
-dropout, up to rounding), so the number of ranks may change whenever a run goes on.
+the distinct ASVs, of the masked ASVs and of the samples. All embeddings are gathered on all ranks, so each computes
+the losses over the pairs of the whole batch. The result is that of one process (without dropout, up to rounding), so a
+run can be resumed on another number of ranks.
 
 Gradients are averaged in one reduction after the backward pass, not by DistributedDataParallel. Its hooks stay on the
-parameters and take every backward pass for a step that all ranks make: those of accumulated batches are none, and a
-replayed fault would wait for ranks that do not replay it. What it wins, reduction during the backward pass, is nothing
-beside an encoder's work: a default model has 5 MB of gradients. Where a model is large, FSDP2 reduces and divides them
-(`aam.training.sharding`).
+parameters and expect all ranks in every backward pass. But accumulated batches need no reduction, and the replay of a
+fault would wait for ranks that do not replay it. Its advantage, reduction during the backward pass, is negligible: a
+default model has 5 MB of gradients. For large models FSDP2 reduces and shards gradients (`aam.training.sharding`).
 
-The first rank decides what depends on clock or signals, and only what it writes stays.
+The first rank makes all decisions that depend on clock or signals, and only its files are kept.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import PretrainConfig
 from aam.errors import ConfigError
 from aam.models.pretrain_model import PretrainModel, Results, RowDivision
-from aam.training.loop import Run
+from aam.training.loop import TrainingRun
 from aam.training.run import PretrainLearner
 from aam.training.step import Learner, Ranks
 from aam.training.world import World
@@ -60,7 +59,7 @@ class Replicas(Ranks):
 
     @contextmanager
     def apart(self, learner: Any) -> Iterator[Any]:
-        """The learner itself, whose model each rank meanwhile computes alone."""
+        """The learner itself; in this block each rank computes its model alone."""
         shared, learner.model.division = learner.model.division, RowDivision()
         try:
             yield learner
@@ -68,7 +67,7 @@ class Replicas(Ranks):
             learner.model.division = shared
 
     def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
-        """The first rank writes; others name the place where it does."""
+        """The first rank writes the checkpoint; all ranks return its path."""
         folder = self.world.home / folder.name
         if self.world.first:
             save_checkpoint(folder, checkpoint)
@@ -100,7 +99,7 @@ class SharedRows(RowDivision):
 
 
 class Gather(torch.autograd.Function):
-    """Parts of all ranks, of one shape, in a row: [n, …] -> [W n, …]."""
+    """Autograd operation that concatenates equally large parts of all ranks: [n, …] -> [W n, …]."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
@@ -126,13 +125,13 @@ def gather_rows(own: Tensor, sizes: list[int]) -> Tensor:
 
 
 def share_sizes(cuts: list[int]) -> list[int]:
-    """Rows of each rank."""
+    """Number of rows of each rank."""
     return [stop - start for start, stop in zip(cuts, cuts[1:], strict=False)]
 
 
 @contextmanager
 def draw_differently(world: World, device: torch.device, wanted: bool = True) -> Iterator[None]:
-    """Random numbers that differ between ranks in this block; after it, all ranks draw the same ones again."""
+    """Draw different random numbers on each rank in this block; after it, all ranks draw the same ones again."""
     if not wanted:
         yield
         return
@@ -156,15 +155,15 @@ def broadcast_state(learner: Learner) -> None:
 
 
 def distribute(learner: PretrainLearner, world: World) -> None:
-    """Let all ranks compute the learner's model together and make the same steps, from the first one's weights."""
+    """Make all ranks train the learner together, starting from the weights of the first rank."""
     if world.size == 1:
         return
     broadcast_state(learner)
     learner.model.division, learner.ranks = SharedRows(world), Replicas(world)
 
 
-def distribute_run(run: Run, config: PretrainConfig, world: World) -> None:
-    """As `distribute`, with the parameters divided among the ranks where the configuration says so."""
+def distribute_run(run: TrainingRun, config: PretrainConfig, world: World) -> None:
+    """As `distribute`; with --shard the parameters are sharded among the ranks."""
     distribute(run.learner, world)
     if config.ranks.shard and world.size > 1:
         from aam.training.sharding import Shards
@@ -173,7 +172,7 @@ def distribute_run(run: Run, config: PretrainConfig, world: World) -> None:
 
 
 def refuse_unshareable_options(config: PretrainConfig, world: World) -> None:
-    """Raise ConfigError for options that several processes cannot follow."""
+    """Raise ConfigError for options that a run of several processes does not support."""
     if world.size == 1:
         return
     if config.health.anomaly_detect:

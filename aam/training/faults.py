@@ -1,4 +1,4 @@
-"""What a run does about faults: find the cause, record it, and stop, skip the step or go back to a checkpoint."""
+"""Handling of faults in a run: find the cause, record it, then stop, skip the step or return to a checkpoint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TAKEN_BACK = "rollback"
 
 
 def open_ledger(config: RunnableConfig) -> Ledger:
-    """The ledger in the output directory of a run: a new one, or, with `resume`, the one it began with."""
+    """Open the ledger in the output directory of a run: a new one or, with `resume`, the existing one."""
     folder = config.run.output_dir
     folder.mkdir(parents=True, exist_ok=True)
     if not config.run.resume:
@@ -45,9 +45,9 @@ def open_ledger(config: RunnableConfig) -> Ledger:
 
 
 def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str]]) -> None:
-    """Account for the samples and ASVs of a table that are used, and for those `dropped` (reason -> ids) before.
+    """Enter the samples and ASVs of a table into the ledger, used ones and those `dropped` (reason -> ids).
 
-    They were left out by options (depth, --max-missing, the ids of a matrix), so they are not charged to the budget.
+    They were dropped by options (depth, --max-missing, the ids of a matrix), so they do not count towards the budget.
     """
     items: list[tuple[Item, Sequence[str]]] = [("sample", table.sample_ids), ("asv", table.asv_ids)]
     for item, kept in items:
@@ -67,16 +67,16 @@ def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str
 
 @dataclass(frozen=True)
 class Drawn:
-    """Micro-batches of one step, and the numbers of all batches that were taken from the stream for it."""
+    """Micro-batches of one step, and the numbers of all batches that it took from the stream."""
 
     batches: list[Batch]
     numbers: list[int]
 
 
 class RunHealth:
-    """What a run remembers of its faults (guard, interventions, ledger) and what it does about them.
+    """Records the faults of a run (guard, interventions, ledger) and handles them.
 
-    `table` and what was `dropped` from it (reason -> ids) give names and accounts, None where there is no table.
+    `table` (None: no table) and the ids `dropped` from it by reason give names for messages and entries for the ledger.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class RunHealth:
     def recover(self, trip: Tripped, state: TrainState) -> bool:
         """Diagnose and record a step that was not finite; return whether the run went back to its last checkpoint.
 
-        Raises `NonFiniteError` where the run must stop: by the policy, because skipping cannot help, or because a
+        Raises `NonFiniteError` if the run must stop: by the policy, because skipping cannot help, or because a
         budget is exceeded.
         """
         numbers = self._numbers[trip.attempt.number]
@@ -155,7 +155,7 @@ class RunHealth:
         return True
 
     def check_unread(self, state: TrainState) -> bool:
-        """Check the steps that are unread, so that no checkpoint holds an undetected fault; results as of `recover`."""
+        """Check the steps that were not read yet, so that no checkpoint holds an undetected fault; as `recover`."""
         try:
             self.guard.flush(self.learner)
         except Tripped as trip:
@@ -163,13 +163,13 @@ class RunHealth:
         return False
 
     def check(self, state: TrainState) -> None:
-        """Raise `NonFiniteError` where quarantined samples or interventions exceed the budgets of the whole run."""
+        """Raise `NonFiniteError` if quarantined samples or interventions exceed the budgets of the whole run."""
         self.ledger.check()
         if self.interventions.total:
             self.interventions.check(max(state.step, state.horizon))
 
     def counts(self) -> dict[str, float]:
-        """How many interventions, spikes and quarantined samples there were so far."""
+        """Numbers of interventions, spikes and quarantined samples so far."""
         quarantined = len(self.ledger.lost("sample", TRAINING_STAGE))
         return {"interventions": self.interventions.total, "spikes": self.guard.spikes, "quarantined": quarantined}
 
@@ -188,7 +188,7 @@ class RunHealth:
             yield spike.step + 1, {spike.name: spike.value, "mean": spike.mean, "sigmas": spike.sigmas}
 
     def close(self) -> None:
-        """Account for every sample that entered training; raises `LedgerError` where the account does not add up."""
+        """Account for every sample that entered training; raises `LedgerError` if the account does not add up."""
         entered = self.ledger.entered(TRAINING_STAGE, "sample")
         self.ledger.close(TRAINING_STAGE, "sample", entered - self.ledger.lost("sample", TRAINING_STAGE))
 
@@ -211,7 +211,7 @@ class RunHealth:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The part of a checkpoint that lets a resumed run remember its faults."""
+        """Records of faults for the checkpoint, so that a resumed run keeps them."""
         self.unsaved = False
         return {
             "interventions": self.interventions.state_dict(),
@@ -251,7 +251,7 @@ class RunHealth:
         return folder
 
     def _quarantine(self, fault: Diagnosis, numbers: list[int]) -> None:
-        """Enter into the ledger the samples at fault or, where they are unknown, the whole step as left out."""
+        """Quarantine the samples at fault; if they are unknown, record the whole step as left out."""
         first = fault.report.producer
         facts: dict[str, Any] = {"step": fault.attempt.number + 1, "cause": fault.verdict.cause}
         if first is not None:

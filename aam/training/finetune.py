@@ -1,4 +1,4 @@
-"""Build the learner of a fine-tuning; it is trained by the loop and the step of pretraining."""
+"""Builds the learner of a fine-tuning, which the loop and step of pretraining train."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ MAX_IDENTITIES = 4096
 
 @dataclass(frozen=True)
 class Start:
-    """What an encoder begins with: weights (None: fresh), and embeddings [A, D] of the ASVs where they never change."""
+    """Start of an encoder: weights (None: untrained), and embeddings [A, D] of the ASVs if these are not trained."""
 
     weights: dict[str, Tensor] | None
     embedded: Tensor | None
 
 
 def find_commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
-    """The columns of the `most` commonest ASVs of training samples, counts [N, A], in table order."""
+    """Columns of the `most` most prevalent ASVs of training samples, counts [N, A], in table order."""
     carriers = carriers_of(counts)
     return np.sort(np.argsort(-carriers, kind="stable")[:most])
 
 
 def count_identities(counts: csr_array, prevalence: float) -> int:
-    """How many ASVs are in this part of the samples, counts [N, A], and in two or more; at most `MAX_IDENTITIES`."""
+    """Count ASVs with at least this prevalence, and in two samples or more; counts [N, A]; at most `MAX_IDENTITIES`."""
     carriers = carriers_of(counts)
     return 0 if prevalence >= 1 else min(MAX_IDENTITIES, int((carriers >= max(2, prevalence * counts.shape[0])).sum()))
 
@@ -53,8 +53,9 @@ TargetLearner = Learner[FinetuneModel, TargetObjective]
 def build_target_learner(
     config: FinetuneConfig, batches: LabelledBatches, start: Start, device: torch.device
 ) -> TargetLearner:
-    """A model with its encoder set by `start`, its head scaled, and its optimiser; a resumed run takes the scales from
-    its checkpoint."""
+    """Build a model from `start`, standardise the features of its head, and build its optimiser.
+
+    A resumed run reads the feature scales from its checkpoint instead."""
     torch.manual_seed(config.run.seed)
     model = FinetuneModel(config)
     if start.weights is not None:
@@ -73,7 +74,7 @@ def build_target_learner(
 
 
 def build_objective(config: FinetuneConfig, batches: LabelledBatches, device: torch.device) -> TargetObjective:
-    """The losses, with the class weights of these training samples."""
+    """Build the objective, with class weights from these training samples."""
     weights = None
     if config.target.task not in NUMERIC_TASKS and config.target.class_weights == "balanced":
         weights = balanced_weights(torch.from_numpy(batches.labels.classes), len(config.schema.classes)).to(device)
@@ -90,7 +91,7 @@ def standardise_head(model: FinetuneModel, batches: LabelledBatches, device: tor
 
 
 def groups_with_rates(model: FinetuneModel, config: FinetuneConfig, pretrained: bool) -> list[dict[str, Any]]:
-    """Groups for the optimiser, each with the `scale` of its learning rate: 1 for the head, less down the encoder.
+    """Groups for the optimiser, each with the `scale` of its learning rate: 1 for the head, less for encoder layers.
 
     Layer-wise rates after Howard and Ruder 2018 (ULMFiT); an encoder from scratch learns as fast as the head.
     """

@@ -1,4 +1,4 @@
-"""The guard of a run's steps: one host read tells whether all is finite; where it is not, nothing is updated."""
+"""The guard of the steps of a run: one host read checks that a step is finite; a non-finite step updates nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SKIPPED, HALVED = "skipped step", "halved loss scale"
 
 
 class Tripped(NonFiniteError):
-    """A step was not finite and updated nothing; `late` is how many later steps were made before it was noticed."""
+    """Raised for a non-finite step, which updated nothing; `late`: number of steps since then."""
 
     def __init__(self, attempt: Attempt, result: StepResult | None, what: str, late: int = 0):
         super().__init__(f"step {attempt.number + 1}: {what}; nothing was updated")
@@ -38,7 +38,7 @@ class Tripped(NonFiniteError):
 
 
 class StepGuard(Guard):
-    """Watches the steps of one run and counts what it finds; records the step that `bundle_step` names."""
+    """Checks the steps of one run, counts faults and spikes, and records the step `bundle_step`."""
 
     def __init__(self, config: RunnableConfig, learner: Learner, names: AsvNames):
         self.config, self.names = config, names
@@ -88,9 +88,9 @@ class StepGuard(Guard):
 
     @contextmanager
     def updating(self, learner: Learner, result: StepResult) -> Iterator[None]:
-        """With `watch_every` > 1, when the host reads late, the device itself skips an update that is not finite.
+        """With `watch_every` > 1 the host reads late, so the device itself skips a non-finite update.
 
-        The host then reads after the update, so that the step in which it reads is kept.
+        The host then reads after the update, so that the update of a finite step is kept.
         """
         assert self.watch is not None  # the step was admitted
         late = self.config.health.watch_every > 1
@@ -110,12 +110,12 @@ class StepGuard(Guard):
             self._judge(learner, self._reading, None)
 
     def flush(self, learner: Learner) -> None:
-        """Read what has not been read yet; raises `Tripped` for a step that was not finite."""
+        """Read the steps that were not read yet; raises `Tripped` for a non-finite step."""
         if self.watch is not None and self._unread:
             self._judge(learner, self.watch.read(), None)
 
     def _judge(self, learner: Learner, reading: Reading, result: StepResult | None) -> None:
-        """Note spikes and ratios; raise `Tripped` for the first step since the last reading that was not finite."""
+        """Record spikes and ratios; raise `Tripped` for the first non-finite step since the last reading."""
         attempts, self._unread = self._unread, []
         self.new_spikes += reading.spikes
         self.spikes += len(reading.spikes)
@@ -135,7 +135,7 @@ class StepGuard(Guard):
         raise Tripped(culprit, None if late else result, str(reading).split(": ", 1)[1], late)
 
     def _scale_too_large(self, learner: Learner, reading: Reading, step: int) -> bool:
-        """Whether nothing but the scaled gradients overflowed, which the scaler takes care of."""
+        """Whether only the scaled gradients overflowed; the loss scaler handles that."""
         terms = {name for at, name, _ in reading.bad if at == step}
         return learner.scaler.is_enabled() and terms == {NORM} and learner.scaler.get_scale() > SMALLEST_SCALE
 
@@ -149,7 +149,7 @@ class StepGuard(Guard):
 
 @contextmanager
 def trace_operations(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
-    """Where wanted, trace every operation of the block; afterwards the list names those that made NaN."""
+    """If `wanted`, trace every operation of the block; then the yielded list names those that produced NaN."""
     made: list[str] = []
     if not wanted:
         yield made
@@ -161,7 +161,7 @@ def trace_operations(model: nn.Module, wanted: bool) -> Iterator[list[str]]:
 
 @contextmanager
 def detect_anomalies(wanted: bool) -> Iterator[list[str]]:
-    """Where wanted, use torch's anomaly mode; afterwards the list holds the text of the error that it raised."""
+    """If `wanted`, use torch's anomaly mode; then the yielded list holds the text of its error."""
     found: list[str] = []
     if not wanted:
         yield found

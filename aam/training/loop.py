@@ -1,4 +1,4 @@
-"""The training loop: the whole story on one screen."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ LOG_SECONDS = 2.0
 
 
 @dataclass
-class Run:
-    """What a run consists of, beside its state.
+class TrainingRun:
+    """The parts of a run, except its state.
 
-    `evaluate` scores held-out samples. Where not `selects`, scores are only logged: the last model counts, and no score
-    may choose among the earlier. `table`, and what was `dropped` from it (reason -> ids), give names to reports and
-    accounts to the ledger. Where not `saves`, no checkpoint is written.
+    `evaluate` scores held-out samples. Without `selects`, scores are only logged and the last model is the result.
+    `table`, and the ids `dropped` from it by reason, give names for reports and entries for the ledger. Without
+    `saves`, no checkpoint is written.
     """
 
     config: RunnableConfig
@@ -55,7 +55,7 @@ class Run:
         self.health = RunHealth(self.config, self.learner, self.batches, self.table, self.dropped)
 
     def start_or_restore(self) -> TrainState:
-        """The state of a run at its start or, with `resume`, where its last checkpoint left it."""
+        """The initial state of a run or, with `resume`, that of its last checkpoint."""
         state = TrainState()
         if self.config.run.resume:
             state = restore(self.learner, self.config.run.output_dir / LAST, self.health.load_state_dict)
@@ -71,7 +71,7 @@ class Run:
         return self.learner.ranks.broadcast_first([self.clock()])[0]
 
     def scores(self) -> dict[str, float]:
-        """What `evaluate` finds, of all ranks that of the first."""
+        """The scores of `evaluate` on the first rank."""
         with self.learner.ranks.whole(self.learner) as learner:
             values = self.evaluate(learner)
         return dict(zip(values, self.learner.ranks.broadcast_first(list(values.values())), strict=True))
@@ -88,15 +88,15 @@ class Run:
             sink.write(kind, step or state.step, values, self.budget.share(state))
 
     def eval_due(self, state: TrainState) -> bool:
-        """At the end, every `eval_every` steps, or else about `EVALUATIONS` times in the run."""
+        """Whether to evaluate: at the end, and every `eval_every` steps or about `EVALUATIONS` times in the run."""
         every = self.config.run.eval_every
         if state.done or every is not None:
             return state.done or state.step % (every or 1) == 0
         return state.step >= EARLIEST and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
-def train(run: Run, state: TrainState, stop: StopRequest) -> None:
-    """Train from `state` until a budget is spent, patience runs out or `stop` is asked for; the state is advanced."""
+def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
+    """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`."""
     run.health.open()
     stream = run.stream(state.batches)
     before = read = run.seconds()
@@ -137,7 +137,7 @@ def train(run: Run, state: TrainState, stop: StopRequest) -> None:
     run.health.close()
 
 
-def evaluate(run: Run, state: TrainState) -> None:
+def evaluate(run: TrainingRun, state: TrainState) -> None:
     """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
     with run.meter.pause():
         values = run.scores()

@@ -1,7 +1,7 @@
-"""Loss terms of pretraining, each a dimensionless scalar, and errors that say what a bad tensor held.
+"""Loss terms of pretraining, each a dimensionless scalar, and errors with the statistics of a bad tensor.
 
-Regressions are divided by the variance of their target (`TargetScale`), so each reads as the fraction of variance
-unexplained and a weight means the same on every study; the nucleotide term is a cross-entropy in nats.
+Regression losses are divided by the variance of their target (`TargetScale`), so each is the fraction of unexplained
+variance, and a weight means the same on every study. The nucleotide term is a cross-entropy in nats.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aam.config import LossConfig
 from aam.corpus.dataset import Batch
 from aam.health.guards import assert_finite
 from aam.health.stats import format_stats
-from aam.models.devices import at_least_single
+from aam.models.devices import to_single_precision
 from aam.models.pretrain_model import PretrainOutput
 from aam.models.sample_encoder import log_abundance
 
@@ -31,7 +31,7 @@ def _format_tensor_stats(tensor: Tensor) -> str:
 
 
 def check_pair(name: str, pred: Tensor, true: Tensor, check: bool = True) -> None:
-    """Raise ValueError where prediction and target differ in shape and, with `check`, where either is not finite."""
+    """Raise ValueError if prediction and target differ in shape or, with `check`, if one is not finite."""
     check_shapes(f"{name}_pred", pred, pred.shape, f"{name}_true", true)
     if check:
         assert_finite(f"{name}_pred", pred)
@@ -39,7 +39,7 @@ def check_pair(name: str, pred: Tensor, true: Tensor, check: bool = True) -> Non
 
 
 def check_shapes(name: str, pred: Tensor, wanted: torch.Size, other: str, true: Tensor) -> None:
-    """Raise ValueError, naming both tensors and what they hold, where `true` has not the shape `wanted` by `pred`."""
+    """Raise ValueError, with statistics of both tensors, if `true` does not have the shape `wanted`."""
     if true.shape != wanted:
         raise ValueError(
             f"{name} has shape {tuple(pred.shape)} but {other} has {tuple(true.shape)}: "
@@ -48,22 +48,22 @@ def check_shapes(name: str, pred: Tensor, wanted: torch.Size, other: str, true: 
 
 
 def nucleotide_loss(nuc_pred: Tensor, nuc_true: Tensor, check: bool = True) -> Tensor:
-    """Cross-entropy of masked bases: logits [T, 6] and tokens [T]; 0 where nothing was masked, never 0 / 0."""
+    """Cross-entropy of masked bases: logits [T, 6] and tokens [T]; 0 if nothing was masked, never 0 / 0."""
     check_shapes("nuc_pred", nuc_pred, nuc_pred.shape[:-1], "nuc_true", nuc_true)
     if check:
         assert_finite("nuc_pred", nuc_pred)
-    total = F.cross_entropy(at_least_single(nuc_pred).flatten(0, -2), nuc_true.flatten(), reduction="sum")
+    total = F.cross_entropy(to_single_precision(nuc_pred).flatten(0, -2), nuc_true.flatten(), reduction="sum")
     return total / max(nuc_true.numel(), 1)
 
 
 def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
     """Squared error over the variance of the target, mean of the pairs above the diagonal of [B, B].
 
-    Beyond one standard deviation it grows linearly (Huber): a head that starts far off must not own the gradient.
+    Beyond one standard deviation it grows linearly (Huber), so that a head with large errors does not dominate.
     """
     check_pair(name, pred, true, check)
     deviation = variance**0.5
-    error = above_diagonal(at_least_single(pred) - true) / deviation
+    error = above_diagonal(to_single_precision(pred) - true) / deviation
     return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="sum") / max(error.numel(), 1)  # no pairs: 0
 
 
@@ -76,13 +76,13 @@ def above_diagonal(matrix: Tensor) -> Tensor:
 def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
     """Mean squared error over the variance of the target; any shape."""
     check_pair(name, pred, true, check)
-    return F.mse_loss(at_least_single(pred), true) / variance
+    return F.mse_loss(to_single_precision(pred), true) / variance
 
 
 def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
-    """Tell a sample's hidden ASVs from ASVs of the batch that it lacks; logits [B, U], the rest [B, S].
+    """Loss that separates the hidden ASVs of a sample from ASVs of the batch that it lacks; logits [B, U], else [B, S].
 
-    Binary cross-entropy in which hidden and absent ASVs of a sample weigh the same; visible ones do not count.
+    Binary cross-entropy, in which hidden and absent ASVs have the same total weight; visible ones do not count.
     """
     check_shapes("membership_pred", logits, torch.Size([len(logits), index.shape[1]]), "membership_true", hidden)
     if check:
@@ -92,14 +92,14 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
     wanted = zeros.scatter_add(1, index, (hidden & valid).float()) > 0
     scored = wanted | ~present
     weight = wanted / wanted.sum(1, keepdim=True).clamp_min(1) + ~present / (~present).sum(1, keepdim=True).clamp_min(1)
-    logits = at_least_single(logits)
+    logits = to_single_precision(logits)
     terms = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
     weight = weight * scored * wanted.any(1, keepdim=True)
     return (terms * weight).sum() / weight.sum().clamp_min(1.0)
 
 
 def log_faith_pd(lengths: Tensor) -> Tensor:
-    """Natural log of Faith PD [B]; that of a sample on branches of length 0 is floored, not infinite."""
+    """Natural log of Faith PD [B]; with a floor, so that it is finite for branches of length 0."""
     return lengths.clamp_min(MIN_BRANCH_LENGTH).log()
 
 
@@ -122,9 +122,9 @@ class Losses:
 
 
 def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, scale: TargetScale) -> Losses:
-    """Score what a model put out of a batch; terms without prediction or target are left out.
+    """Loss terms of the output of a model; terms without prediction or target are left out.
 
-    Nothing here reads from the device: the step tests the total once and calls `explain` where it is not finite.
+    Reads nothing from the device: the step checks the total later, once.
     """
     terms = {"nucleotide": nucleotide_loss(output.nucleotides, batch.masked_bases, check=False)}
     if batch.unifrac is not None:
@@ -148,7 +148,7 @@ def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:
     true = log_abundance(batch.abundance)
     check_pair("hidden_abundance", output.hidden_abundance, true, check=False)
     check_pair("slot_abundance", output.slot_abundance, true, check=False)
-    pred = at_least_single(torch.where(batch.hidden, output.hidden_abundance, output.slot_abundance))
+    pred = to_single_precision(torch.where(batch.hidden, output.hidden_abundance, output.slot_abundance))
     scored = (batch.hidden | batch.uncounted) & batch.valid
     error = torch.where(scored, pred - true, 0.0)
     return (error**2).sum() / scored.sum().clamp_min(1) / variance

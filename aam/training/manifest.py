@@ -1,4 +1,4 @@
-"""Options of a run that goes on: those it began with, and new budgets."""
+"""The manifest of a run, checks of its output directory, and options of a resumed run."""
 
 from __future__ import annotations
 
@@ -63,8 +63,7 @@ StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
 
 
 def check_output_directory(folder: Path, resume: bool) -> None:
-    """Refuse an output directory that holds another run, is or lies in what cannot be written to, or, to resume, holds
-    no run."""
+    """Raise for an output directory that holds another run or cannot be written to, or, with --resume, holds no run."""
     refuse_unwritable(folder, "--output-dir", CheckpointError)
     refuse_inside(folder, "--output-dir")
     if has_begun(folder) and not resume:
@@ -77,25 +76,25 @@ def check_output_directory(folder: Path, resume: bool) -> None:
 
 @contextmanager
 def reserve_output_directory(folder: Path, resume: bool) -> Iterator[None]:
-    """Have an output directory for this process alone until the block ends."""
+    """Lock an output directory for this process until the block ends."""
     with lock_folder(folder, "--output-dir", CheckpointError):
         check_output_directory(folder, resume)  # another run may have come and gone since this was asked first
         yield
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run has begun here, even if it has no checkpoint yet: then `--resume` takes it up from its start."""
+    """Whether a run has begun here; without a checkpoint, `--resume` starts it from the beginning."""
     return (folder / MANIFEST).exists() or has_checkpoint(folder)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run, or a fold of it, can go on from here."""
+    """Whether the folder has a checkpoint of a run, or of a fold, to resume from."""
     parts = [folder, *folder.glob(f"{FOLD}*")]
     return any((part / name).exists() for part in parts for name in (LAST, f"{LAST}.old"))
 
 
 def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any]:
-    """What the manifest of any run says: command, configuration, versions and data."""
+    """Manifest entries of every run: command, configuration, versions and data."""
     return {
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -108,7 +107,7 @@ def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any
 
 
 def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str, Any]) -> None:
-    """Write the manifest of a run that has more to say than `base_record`; a resumed one keeps its own."""
+    """Write the manifest of a run with further entries; a resumed run keeps its first manifest."""
     folder = config.run.output_dir
     folder.mkdir(parents=True, exist_ok=True)
     if config.run.resume:
@@ -118,13 +117,13 @@ def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str,
 
 
 def add_health(folder: Path, health: dict[str, Any], fold: str = "") -> None:
-    """Note in the manifest what was done to keep a run alive, and who was lost; called again where the run goes on."""
+    """Add interventions and lost samples to the manifest; a resumed run calls this again."""
     record = read_json(folder / MANIFEST)
     write_json(folder / MANIFEST, record | {"health": record.get("health", {}) | {fold: health} if fold else health})
 
 
 def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
-    """Raise CheckpointError where an input file is no longer what the run in `folder` began with."""
+    """Raise CheckpointError if an input file has changed since the run in `folder` began."""
     before = read_manifest_part(folder, "data")
     for name, path in files.items():
         if name in before and digest(path) != before[name]["sha256"]:
@@ -144,7 +143,7 @@ def read_config(kind: type[RunnableT], folder: Path) -> RunnableT:
 
 
 def find_run_folder(path: Path) -> Path:
-    """The output directory of a run, given by itself, a checkpoint or a fold; else CheckpointError is raised."""
+    """Output directory of a run, given as such or as a checkpoint or fold in it; else raises CheckpointError."""
     places = (path, path.parent, path.parent.parent) if path.is_dir() else ()
     for folder in places:
         if (folder / MANIFEST).is_file():
@@ -162,9 +161,9 @@ def read_manifest_part(folder: Path, name: str) -> Any:
 
 
 def recorded_folds(run: Path, study: Study) -> list[Fold]:
-    """The folds that a run of `aam train` tested on, every other sample in training.
+    """The folds of a run of `aam train`: its test samples, and all other samples as training samples.
 
-    Raises CheckpointError where a sample is no longer in the data.
+    Raises CheckpointError if a sample is no longer in the data.
     """
     place = {sample: row for row, sample in enumerate(study.labels.sample_ids)}
     folds = []
@@ -196,9 +195,9 @@ def installed_versions() -> dict[str, str]:
 
 
 def resume_config(given: dict[str, Any]) -> PretrainConfig:
-    """The stored configuration with what was given now; raises ConfigError where that would make it another run.
+    """The stored configuration with new options; raises ConfigError for options that a resumed run must not change.
 
-    A run without a checkpoint is taken up from its start.
+    A run without a checkpoint starts from the beginning.
     """
     folder = Path(given.get("output_dir", RunConfig.output_dir))
     if fold_folders(folder) or not has_checkpoint(folder):  # of `aam train`, which is refused; or it begins again
@@ -211,7 +210,7 @@ def resume_config(given: dict[str, Any]) -> PretrainConfig:
 
 
 def with_new_budgets(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
-    """A stored configuration of any command, with what was given now."""
+    """The stored configuration of a run of any command, with the new options."""
     config = with_options(stored, given)
     for part, group in group_classes(type(stored)).items():
         for name in option_fields(group):

@@ -1,4 +1,4 @@
-"""What a run asks of its model: its inputs and losses, those of pretraining and those of fine-tuning.
+"""Objectives: model inputs and losses of pretraining and of fine-tuning.
 
 Losses of fine-tuning are errors of numbers, quantiles and classes, each a dimensionless scalar on the learned scale.
 """
@@ -40,22 +40,22 @@ ALLOWED = {
 
 
 class Objective(Protocol):
-    """The questions of a run; batches are on the device of the model, outputs are dataclasses of tensors or None."""
+    """Inputs and losses of a run; batches are on the model's device, outputs are dataclasses of tensors or None."""
 
     def inputs(self, batch: Any) -> Any:
-        """What the model may see of a batch: the argument of its `forward`."""
+        """Model inputs of a batch: the argument of `forward`."""
 
     def losses(self, output: Any, batch: Any) -> Losses:
-        """Score an output; nothing is read from the device."""
+        """Loss terms of an output; reads nothing from the device."""
 
     def targets(self, batch: Any) -> list[tuple[str, Tensor | None]]:
-        """What the output was compared with, by name; looked through where a loss is not finite."""
+        """Targets by name; searched for bad values if a loss is not finite."""
 
     def row_names(self, batches: Sequence[Any], asv_ids: AsvIds, model: Any) -> RowNames:
-        """Names for the rows of tensors while these batches pass through the model."""
+        """Labels for the rows of tensors in a pass of these batches, for fault reports."""
 
     def extra_state(self, model: Any) -> dict[str, Any]:
-        """What a step depends on that is neither a weight nor an option, for a bundle."""
+        """Inputs of a step that are neither weights nor options, for a bundle."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class PretrainObjective:
 
 
 def model_inputs(batch: Batch) -> PretrainInputs:
-    """What the pretraining model may see of a batch."""
+    """Model inputs of a batch in pretraining."""
     return PretrainInputs(
         tokens=batch.tokens,
         index=batch.index,
@@ -101,7 +101,7 @@ def model_inputs(batch: Batch) -> PretrainInputs:
 
 
 def loss_name(config: TargetConfig) -> str:
-    """The loss of a task; raises ConfigError for one that cannot score it."""
+    """Name of the loss of a task; raises ConfigError for a loss that does not suit the task."""
     name = DEFAULTS[config.task] if config.loss == "auto" else config.loss
     if name not in ALLOWED[config.task]:
         raise ConfigError(
@@ -114,7 +114,7 @@ def loss_name(config: TargetConfig) -> str:
 
 @dataclass(frozen=True)
 class TargetObjective:
-    """Labels from samples; `class_weights` [C] multiplies the loss of a sample of each class."""
+    """Prediction of labels; `class_weights` [C] multiply the losses of samples by class."""
 
     config: TargetConfig
     class_weights: Tensor | None
@@ -151,7 +151,7 @@ class TargetObjective:
 
 
 def class_loss(logits: Tensor, classes: Tensor, weights: Tensor | None) -> Tensor:
-    """Weighted cross-entropy of logits [B, C] in nats; samples without a class (-1) do not count; 0 where none has."""
+    """Weighted cross-entropy of logits [B, C] in nats; ignores samples without a class (-1); 0 if none has one."""
     each = F.cross_entropy(logits, classes, reduction="none", ignore_index=-1)
     if weights is None:
         return each.sum() / (classes >= 0).sum().clamp_min(1)
@@ -163,7 +163,7 @@ def number_losses(predicted: Tensor, true: Tensor, config: TargetConfig) -> Tens
     """Loss of each sample and target: predicted [B, T, Q], true [B, T] -> [B, T]."""
     name = loss_name(config)
     if name == "pinball":
-        return pinball(predicted, true, config.quantiles)
+        return pinball_loss(predicted, true, config.quantiles)
     error = predicted[..., 0] - true
     if name == "mse":
         return error.square()
@@ -174,7 +174,7 @@ def number_losses(predicted: Tensor, true: Tensor, config: TargetConfig) -> Tens
     return config.over_penalty * error.clamp_min(0) - config.under_penalty * error.clamp_max(0)
 
 
-def pinball(predicted: Tensor, true: Tensor, quantiles: tuple[float, ...]) -> Tensor:
+def pinball_loss(predicted: Tensor, true: Tensor, quantiles: tuple[float, ...]) -> Tensor:
     """Mean pinball loss over quantiles: predicted [B, T, Q], true [B, T] -> [B, T] (Koenker and Bassett 1978)."""
     level = torch.tensor(quantiles, device=predicted.device)
     short = true[..., None] - predicted

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from aam.config import OptimConfig, Precision
 from aam.health.groups import parameter_groups
 from aam.health.stats import gather_tensor, is_divided
-from aam.models.devices import at_least_single, set_product_precision
+from aam.models.devices import set_product_precision, to_single_precision
 from aam.models.layers import Block
 from aam.models.mlp_encoder import Layers
 
@@ -40,7 +40,7 @@ MODEST_SCALE = 1024.0
 
 
 def lay_out_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor in the layout of another one, which may be divided among processes."""
+    """Distribute a whole tensor like another tensor, which may be sharded among processes."""
     if tensor.numel() != like.numel():
         return tensor  # loading it raises an error that names it
     tensor = tensor.reshape(like.shape)
@@ -52,7 +52,7 @@ def lay_out_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def local_part(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor that is divided among several; any other as it is."""
+    """The local shard of a sharded tensor; any other tensor unchanged."""
     return tensor.to_local() if is_divided(tensor) else tensor
 
 
@@ -73,7 +73,7 @@ def set_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], layo
 
 
 def split_off_matrices(groups: Sequence[Group], model: nn.Module) -> Iterator[Group]:
-    """The groups of a model, the matrices of its transformer blocks and MLPs in groups of their own."""
+    """Split the parameter groups: matrices of transformer blocks and MLPs form their own groups."""
     linear = (layer for part in model.modules() if isinstance(part, (Block, Layers)) for layer in part.modules())
     matrices = {layer.weight for layer in linear if isinstance(layer, nn.Linear)}
     for group in groups:
@@ -97,7 +97,7 @@ class MuonAdamW(torch.optim.AdamW):
         self.precision = precision
 
     def largest_move(self) -> float:
-        """How far an update can move a weight at the present rates, weight decay aside; for AdamW it is the rate.
+        """Largest change of a weight by one update at the present learning rates, without decay; for AdamW the rate.
 
         No entry of a matrix is larger than its largest singular value.
         """
@@ -108,7 +108,7 @@ class MuonAdamW(torch.optim.AdamW):
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As torch's; raises ValueError for the state of an optimiser that moved matrices by AdamW."""
+        """As in torch; raises ValueError for the state of an optimiser that updated matrices by AdamW."""
         super().load_state_dict(state)
         matrices = (matrix for group in self.param_groups if group[ORTHOGONAL] for matrix in group["params"])
         if any(self.state[matrix] and MOMENTS not in self.state[matrix] for matrix in matrices if matrix in self.state):
@@ -129,7 +129,7 @@ class MuonAdamW(torch.optim.AdamW):
         return loss
 
     def _move(self, group: Group, shape: torch.Size) -> None:
-        """Update all matrices of one shape; only these are gathered at that time where they are divided among ranks."""
+        """Update all matrices of one shape; if they are sharded, only these are gathered at a time."""
         parameters = [matrix for matrix in group["params"] if matrix.shape == shape and matrix.grad is not None]
         directions = []
         for parameter in parameters:
@@ -149,22 +149,22 @@ class MuonAdamW(torch.optim.AdamW):
             self._put(parameter, decayed - lay_out_like(direction.to(parameter.dtype), parameter) * size)
 
     def _put(self, tensor: Tensor, value: Tensor) -> None:
-        """Write a tensor's new value, unless this update is to be left out."""
+        """Write the new value of a tensor, unless this update is skipped."""
         old, new = local_part(tensor), local_part(value)
         old.copy_(new if self.found_inf is None else torch.where(self.found_inf == 0, new, old))
 
 
 def longest_side(matrices: Sequence[Tensor]) -> int:
-    """The longest side of any of them."""
+    """The longest side of these matrices."""
     return max(max(matrix.shape) for matrix in matrices)
 
 
 def newton_schulz(matrices: Tensor) -> Tensor:
-    """Bring the singular values of matrices [n, a, b] to about 1, by rounds of an odd polynomial."""
+    """Orthogonalise matrices [n, a, b] by Newton-Schulz iteration: their singular values become about 1."""
     if matrices.shape[1] > matrices.shape[2]:
         return newton_schulz(matrices.mT).mT
     one, three, five = QUINTIC
-    found = at_least_single(matrices)
+    found = to_single_precision(matrices)
     found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(MIN_NORM)
     for _ in range(NEWTON_SCHULZ_ROUNDS):
         gram = found @ found.mT
@@ -173,9 +173,9 @@ def newton_schulz(matrices: Tensor) -> Tensor:
 
 
 def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
-    """Rate of update `step` (from 0) of `horizon`: a line up to the peak, then one down to 0.
+    """Learning rate of update `step` (from 0) of `horizon`: rises linearly to the peak, then falls linearly to 0.
 
-    Warm-up is a fraction of the run, so it is never longer than it; the first update already moves the weights.
+    Warm-up is a fraction of the run. The rate of the first update is above 0.
     """
     warmup = config.warmup_fraction * horizon
     if step < warmup:
@@ -185,18 +185,18 @@ def learning_rate(step: int, horizon: int, config: OptimConfig) -> float:
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:
-    """The optimiser that is configured, with decay on matrices only."""
+    """Build the configured optimiser, with weight decay on matrices only."""
     return optimizer_for_groups(parameter_groups(model, config.weight_decay), model, config)
 
 
 def optimizer_for_groups(groups: Sequence[Group], model: nn.Module, config: OptimConfig) -> MuonAdamW:
-    """The optimiser that is configured, over groups of a model's parameters with their weight decay."""
+    """Build the configured optimiser for parameter groups that have their weight decay."""
     groups = list(split_off_matrices(groups, model)) if config.optimizer == "muon" else groups
     return MuonAdamW(groups, config.lr, config.precision)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of all groups; one with a `scale` (layers that learn more slowly) gets that part of it."""
+    """Set the learning rate of all groups, times the `scale` of a group that has one."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
 
@@ -204,6 +204,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def loss_scaler(config: OptimConfig, device: torch.device, start: float = 2.0**16) -> torch.amp.GradScaler:
     """Scales losses by `start` at first, so that gradients of fp16 do not vanish; does nothing in other precisions.
 
-    Gradients that overflow at that are no fault in a run, which halves the scale and goes on.
+    If gradients overflow at this scale, a run halves the scale and continues; that is no fault.
     """
     return torch.amp.GradScaler(device.type, init_scale=start, enabled=config.precision == "fp16")

@@ -19,7 +19,7 @@ from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import used_slots
 from aam.text import name_few
 
-MAX_NAMED_SAMPLES = 3
+MAX_NAMED_CARRIERS = 3
 """Samples named for an ASV that more of them carry."""
 ASV_ENCODER, SAMPLE_ENCODER = "asv_encoder.", "sample_encoder."
 WITHIN = "encoder."
@@ -29,7 +29,7 @@ AsvIds = Sequence[str] | Mapping[int, str]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the name of a row stands for: samples by id, and the ASV's column of the table where it is one."""
+    """Meaning of a row name: sample ids and, for an ASV, its column in the table."""
 
     samples: tuple[str, ...]
     asv: int | None = None
@@ -37,7 +37,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Rows:
-    """`count` named things, `each` consecutive rows of a tensor for each of them."""
+    """`count` named items, each with `each` consecutive rows of a tensor."""
 
     count: int
     name: Callable[[int], str]
@@ -47,10 +47,10 @@ class Rows:
 class RowNames:
     """The label of `locate` for a pass over these batches, one after the other; `asv_ids` by column of the table.
 
-    The ASV encoder sees the distinct ASVs of a batch in chunks, then those with masked bases, then, going backward, the
-    chunks of either that kept no activations, the masked ones first; the sample encoder does so with samples. A number
-    of rows that fits two kinds of things stays unnamed: no name is better than a wrong one. `meanings` holds what each
-    name stood for that was given.
+    The ASV encoder computes the distinct ASVs of a batch in chunks, then those with masked bases. In the backward pass
+    it repeats chunks without stored activations, masked ones first. The sample encoder does the same with samples. If
+    the number of rows fits two kinds of items, the rows get no name rather than a wrong one. `meanings` has the
+    meaning of each name that was used.
     """
 
     def __init__(self, batches: Sequence[Batch], asv_ids: AsvIds, model: PretrainModel):
@@ -88,7 +88,7 @@ class RowNames:
         """Name of a distinct ASV, with the samples that carry it."""
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
         samples, column = [batch.sample_ids[row] for row in carriers], int(batch.asvs[distinct])
-        name = f"ASV {self.asv_ids[column]} of {name_few(samples, MAX_NAMED_SAMPLES) or 'no sample'}"
+        name = f"ASV {self.asv_ids[column]} of {name_few(samples, MAX_NAMED_CARRIERS) or 'no sample'}"
         return self._remember(name, Meaning(tuple(samples), column))
 
     def _remember(self, name: str, meaning: Meaning) -> str:
@@ -96,19 +96,19 @@ class RowNames:
         return name
 
     def _passes(self, batch: Batch) -> list[Rows]:
-        """What each pass through the ASV encoder holds, in order."""
+        """The rows of each pass through the ASV encoder, in order."""
         distinct, again = self._chunks(batch, torch.arange(len(batch.asvs)), batch.tokens)
         masked, masked_again = self._chunks(batch, batch.masked_rows, batch.masked_tokens)
         return [*distinct, *masked, *masked_again, *again]
 
     def _chunks(self, batch: Batch, rows: Tensor, tokens: Tensor) -> tuple[list[Rows], list[Rows]]:
-        """The chunks of tokens [n, L] of these distinct ASVs, and those that are encoded again going backward."""
+        """The chunks of tokens [n, L] of these distinct ASVs, and those that the backward pass encodes again."""
         plan = self.encoder.plan(tokens.to(self.device))
         found = [self._named(batch, rows[some.cpu()]) for some in plan.chunks]
         return found, found[plan.kept :] if torch.is_grad_enabled() else []
 
     def _sample_passes(self, batch: Batch) -> list[list[Rows]]:
-        """What the rows of each pass through the sample encoder can be, in order."""
+        """Possible meanings of the rows of each pass through the sample encoder, in order."""
         valid = batch.valid & ~batch.hidden
         plan = self.samples.plan(valid.to(self.device))
         found = []
@@ -152,8 +152,8 @@ class RowNames:
 class TargetRowNames(RowNames):
     """The label of `locate` for a pass of a fine-tuned model; see `RowNames`.
 
-    Its encoder sees distinct ASVs alone, none with masked bases. The head and the losses hold samples, and all of them
-    once for each member of the head, one member after the other.
+    Its encoder computes distinct ASVs only, without masked bases. Rows in the head and the losses are samples, repeated
+    for each member of the head.
     """
 
     def __init__(self, batches: Sequence[Batch], asv_ids: AsvIds, model: FinetuneModel):

@@ -1,4 +1,4 @@
-"""Will this configuration learn from these data? The checks of `aam.health.preflight` on a run's own model."""
+"""The checks of `aam.health.preflight` on the model and data of a run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TrialMaker:
         )
 
     def copy_learner(self) -> Learner:
-        """The learner with weights, optimiser and loss scale of its own."""
+        """Copy the learner, with its weights, optimiser and loss scale."""
         model = copy.deepcopy(self.learner.model)
         return dataclasses.replace(
             self.learner,
@@ -90,7 +90,7 @@ class TrialMaker:
         )
 
 
-def without_noise(learner: Learner, rate: float | None = None) -> Learner:
+def copy_without_noise(learner: Learner, rate: float | None = None) -> Learner:
     """A copy in fp32 without dropout, so that its outputs are comparable; on request with another learning rate."""
     model = copy.deepcopy(learner.model)
     for module in model.modules():
@@ -103,7 +103,7 @@ def without_noise(learner: Learner, rate: float | None = None) -> Learner:
 
 
 def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Preflight:
-    """All checks on a fresh model of a run; those that train for a while do so on small batches."""
+    """All checks on an untrained model of a run; checks that train for longer use small batches."""
     config = without_compile(config)
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
@@ -114,13 +114,13 @@ def full_preflight(config: PretrainConfig, corpus: Corpus, seconds: float) -> Pr
 
 
 def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> TrialMaker:
-    """Trials on a few samples with a few ASVs, at a learning rate at which a model of this width learns them fast."""
+    """Trials on a few samples with few ASVs, at a high learning rate for the width of the model."""
     short = dataclasses.replace(config.data, token_limit=min(TRIAL_ASVS, config.data.token_limit))
     own = dataclasses.replace(config, data=short)
     train, held_out = (batches_of_size(own, corpus, rows, TRIAL_SAMPLES) for rows in corpus.sides)
     return TrialMaker(
         PretrainProbes(own.loss),
-        without_noise(learner, max(config.optim.lr, TRIAL_RATE / config.model.dim)),
+        copy_without_noise(learner, max(config.optim.lr, TRIAL_RATE / config.model.dim)),
         [train[number] for number in range(TRIAL_BATCHES)],
         batches_of_size(own, corpus, corpus.sides.train, OVERFIT_SAMPLES)[0],
         [held_out[number] for number in range(min(TRIAL_BATCHES, held_out.per_epoch))],
@@ -128,9 +128,9 @@ def small_trials(config: PretrainConfig, corpus: Corpus, learner: Learner) -> Tr
 
 
 def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingBatches, probes: Probes) -> Preflight:
-    """The quick checks on a learner that is about to be trained, in at most 5 % of the time it is to be trained.
+    """The quick checks on a learner before its training, in at most 5 % of the training time.
 
-    The learner must not be compiled: such a model cannot be copied.
+    The learner must not be compiled, because compiled models cannot be copied.
     """
     state = random_state()
     try:
@@ -144,7 +144,7 @@ def quick_preflight(config: RunnableConfig, learner: Learner, batches: TrainingB
 
 def quick_stages(maker: TrialMaker) -> list[tuple[TrialMaker, Checks]]:
     """The checks before every run, each group with the trials it needs: modes are compared without dropout."""
-    modes = dataclasses.replace(maker, learner=without_noise(maker.learner))
+    modes = dataclasses.replace(maker, learner=copy_without_noise(maker.learner))
     return [(maker, (*START_CHECKS, *UPDATE_CHECKS)), (modes, MODE_CHECKS), (maker, LEARNING_CHECKS[:1])]
 
 
@@ -169,7 +169,7 @@ def time_limit(config: RunnableConfig, maker: TrialMaker, per_epoch: int) -> flo
 
 
 def without_compile(config: PretrainConfig) -> PretrainConfig:
-    """The configuration without `torch.compile`, as compiled models cannot be copied."""
+    """The configuration without `torch.compile`, because compiled models cannot be copied."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, compile=False))
 
 
@@ -180,6 +180,6 @@ def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:
-    """Learning rates of the whole run; none where only its time is known."""
+    """Learning rates of the whole run; empty if only its time is limited."""
     steps = config.run.max_steps
     return [] if steps is None else [learning_rate(number, steps, config.optim) for number in range(steps)]

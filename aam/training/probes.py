@@ -1,4 +1,4 @@
-"""What the preflight checks need from each kind of run: right and wrong answers, and parameters not trained."""
+"""What the preflight checks need from each kind of run: perfect and shuffled targets, and untrained parameters."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Probes(Protocol):
         """The batch with the targets of other samples."""
 
     def heads(self, output: Any, batch: Any, first: Any) -> Mapping[str, Head]:
-        """Heads whose first loss must be that of chance, given the frequencies of the `first` batch."""
+        """Heads whose initial loss must be that of chance, given the frequencies of the `first` batch."""
 
     def untrained_parameters(self, model: Any, batches: Sequence[Any]) -> frozenset[str]:
         """Names of parameters that these batches do not train, on purpose."""
@@ -151,7 +151,7 @@ class TargetProbes:
     config: FinetuneConfig
 
     def optimizer(self, model: FinetuneModel, optim: OptimConfig) -> MuonAdamW:
-        """All layers at full rate: three updates at a thousandth of it would not move a weight by its last bit."""
+        """All layers at full learning rate: updates at a thousandth of it could be too small to change a weight."""
         groups = groups_with_rates(model, self.config, self.config.head.pretrained is not None)
         return optimizer_for_groups([{**group, "scale": 1.0} for group in groups], model, optim)
 
@@ -174,11 +174,11 @@ class TargetProbes:
         return dataclasses.replace(batch, **labels)
 
     def heads(self, output: TargetOutput, batch: LabelledBatch, first: LabelledBatch) -> Mapping[str, Head]:
-        """None: with few samples and rare classes the loss at chance is too uncertain to compare with."""
+        """Empty: with few samples and rare classes the loss of chance is too uncertain."""
         return {}
 
     def untrained_parameters(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:
-        """Parameters that are fixed on purpose, that no label reaches, or that are empty."""
+        """Parameters that are frozen, that labels do not reach, or that are empty."""
         fixed = {id(parameter) for part in model.fixed for parameter in part.parameters()}
         return frozenset(
             name

@@ -1,4 +1,4 @@
-"""Build a pretraining from its configuration: batches, model with its heads at the mean of their targets, optimiser."""
+"""Builds a pretraining from its configuration: batches, model with heads at the mean of their targets, optimiser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aam.corpus.pretraining import Corpus
 from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
-from aam.training.loop import Run
+from aam.training.loop import TrainingRun
 from aam.training.losses import TargetScale, above_diagonal, log_faith_pd
 from aam.training.objective import PretrainObjective, model_inputs
 from aam.training.optim import build_optimizer, loss_scaler
@@ -30,7 +30,7 @@ Weights = Mapping[str, Tensor]
 def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
     """Standardise ASV and sample embeddings, then set scales and biases of the heads to the means of one batch.
 
-    In training mode: between samples of a fresh encoder there is more dropout noise than signal.
+    Uses training mode, because with an untrained encoder dropout noise exceeds the differences between samples.
     """
     inputs = model_inputs(batch)
     model.train().initialise_from(inputs)
@@ -48,7 +48,7 @@ def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
 
 
 def start_unifrac_at_mean(model: PretrainModel, batch: Batch, true: Tensor, output: PretrainOutput) -> None:
-    """Set both UniFrac heads, where they are on, to the mean of the `true` distances [pairs] of the batch."""
+    """Set the UniFrac heads that are on to the mean of the `true` distances [pairs] of the batch."""
     mean, largest = true.mean().item(), true.max().item()
     if model.euclidean is not None:
         model.euclidean.start_at_mean(output.samples, mean, largest)
@@ -57,7 +57,7 @@ def start_unifrac_at_mean(model: PretrainModel, batch: Batch, true: Tensor, outp
 
 
 def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
-    """log(mean wanted / mean found) [], of any shapes; 0 where either mean is not positive."""
+    """log(mean wanted / mean found) [], of any shapes; 0 if either mean is not positive."""
     ratio = wanted.mean() / found.mean()
     return ratio.log() if bool(ratio > 0) and bool(torch.isfinite(ratio)) else torch.zeros(())
 
@@ -68,7 +68,7 @@ def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
 
 
 def measure_scale(batches: TrainingBatches) -> TargetScale:
-    """Variances of the targets over the first training batches; 1 where a target is missing or constant."""
+    """Variances of the targets over the first training batches; 1 if a target is missing or constant."""
     some = [batches[number] for number in range(min(SCALE_BATCHES, batches.per_epoch))]
     pairs = {
         name: [above_diagonal(getattr(b, name)) for b in some if getattr(b, name) is not None]
@@ -80,7 +80,7 @@ def measure_scale(batches: TrainingBatches) -> TargetScale:
 
 
 def variance(values: list[Tensor]) -> float:
-    """Variance of all values [n] together; 1 where there are fewer than two, or all are alike."""
+    """Variance of all values [n]; 1 for fewer than two values or a constant."""
     joined = torch.cat(values).double() if values else torch.ones(1)
     found = float(joined.var()) if joined.numel() > 1 else 0.0
     return found if found > 0 else 1.0
@@ -94,9 +94,8 @@ def build_learner(
 ) -> PretrainLearner:
     """A model with these weights, or a fresh one with its heads at the mean of their targets, and its optimiser.
 
-    A resumed run takes the weights from its checkpoint instead.
-
-    A function of configuration, data and weights.
+    A resumed run reads the weights from its checkpoint instead. The result depends only on configuration, data and
+    weights.
     """
     torch.manual_seed(config.run.seed)
     model = PretrainModel(config.model)
@@ -119,8 +118,8 @@ def build_run(
     evaluate: Callable[[Learner], dict[str, float]],
     selects: bool = True,
     weights: Weights | None = None,
-) -> Run:
+) -> TrainingRun:
     """A pretraining with these weights or fresh ones; `evaluate` and `selects` as in `Run`."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device), weights)
-    return Run(config, learner, batches, evaluate, selects, corpus.table, corpus.dropped)
+    return TrainingRun(config, learner, batches, evaluate, selects, corpus.table, corpus.dropped)

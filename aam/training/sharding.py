@@ -1,8 +1,8 @@
-"""Weights, gradients and optimiser state divided among ranks by FSDP2, and checkpoints that all ranks write together.
+"""Weights, gradients and optimiser state sharded among ranks by FSDP2, and checkpoints that all ranks write together.
 
-Between steps a rank holds one part in W of all that grows with the model. Parameters are gathered in groups when they
-are needed: each encoder is one, since ranks encode different numbers of chunks and a gather within one would wait for
-ever; and since chunks are differentiated by the parameters that stand there when they begin. The heads are the last.
+Between steps each of W ranks holds 1/W of weights and optimiser state. Parameters are gathered in groups when needed.
+Each encoder is one group: ranks encode different numbers of chunks, so a gather inside an encoder would wait for
+ever, and chunks are differentiated with respect to the parameters at their start. The heads are the last group.
 
 A checkpoint is written by `torch.distributed.checkpoint` as safetensors, each rank its part, and then put together, so
 that on disk it is like any other: one process, or another number of ranks, reads it. Torch's own format is not used:
@@ -25,7 +25,7 @@ from torch.distributed.checkpoint import save as write_parts
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_folder_of, replacing, write_about
+from aam.checkpoint import MODEL, TRAINING, Checkpoint, partial_folder_of, replace_folder, write_about
 from aam.health.stats import gather_tensor
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.training.distributed import Replicas, SharedRows
@@ -36,9 +36,9 @@ from aam.training.world import World
 
 
 class Shards(Replicas):
-    """Ranks that each hold a part of the learner's model and optimiser, which were whole and the same on all before.
+    """Ranks that each hold a shard of the model and optimiser of a learner, which must be equal on all ranks before.
 
-    `build` makes a model like the learner's. All ranks must call each method together.
+    `build` makes a model like that of the learner. All ranks must call each method together.
     """
 
     def __init__(self, learner: PretrainLearner, build: Callable[[], PretrainModel], world: World):
@@ -60,7 +60,7 @@ class Shards(Replicas):
 
     @contextmanager
     def apart(self, learner: Any) -> Iterator[Any]:
-        """A copy that lies whole on every rank, its model included."""
+        """A copy of the learner with the whole model on every rank."""
         with torch.random.fork_rng([learner.device] if learner.device.type == "cuda" else []):
             model = self.build().to(learner.device)
         set_weights(model, learner.model.state_dict(), gather_whole)
@@ -78,7 +78,7 @@ class Shards(Replicas):
     def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
         """`save_checkpoint`, each rank its part of the tensors."""
         folder = self.world.home / folder.name
-        with replacing(folder) if self.world.first else nullcontext(partial_folder_of(folder)) as partial:
+        with replace_folder(folder) if self.world.first else nullcontext(partial_folder_of(folder)) as partial:
             self.world.wait()  # for the folder
             self._write(partial / MODEL, checkpoint.model)
             self._write(partial / TRAINING, checkpoint.training)
@@ -110,12 +110,12 @@ def gather_whole(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def as_writable(tensor: Tensor) -> Tensor:
-    """What torch puts together rightly: it fails on bytes, as random states are, and single numbers come out as 0."""
+    """Convert tensors that torch merges wrongly: it fails on bytes (random states), and scalars become 0."""
     return (tensor if tensor.is_floating_point() else tensor.float()).reshape(tensor.shape or (1,))
 
 
 def give_scalars_an_axis(model: nn.Module) -> None:
-    """Give single numbers an axis, since FSDP2 divides the first one; an axis of 1 is no matter where they are used."""
+    """Give single numbers an axis, since FSDP2 divides the first one; an axis of size 1 does not change results."""
     for name, parameter in list(model.named_parameters()):
         if parameter.dim() == 0:
             path, _, last = name.rpartition(".")

@@ -1,6 +1,6 @@
-"""Where a run stands, its checkpoints, and when it ends.
+"""State of a run, its checkpoints and its budgets.
 
-A few numbers let a run go on exactly, with weights, optimiser and random state.
+With this state, weights, optimiser and random state a run resumes exactly.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Budget:
         )
 
     def horizon(self, state: TrainState) -> int:
-        """Updates until the end: exact for a budget of steps, else what the pace so far makes of the time left.
+        """Updates until the end: exact for a budget of steps, else estimated from the pace so far.
 
-        The guess is part of the state, so the learning rate stays a pure function of step and state.
+        The estimate is part of the state, so the learning rate stays a pure function of step and state.
         """
         steps = self.steps if self.steps is not None else 2**31
         if self.seconds is None:
@@ -85,14 +85,14 @@ class Budget:
         return min(steps, state.step + max(0, int((self.seconds - state.seconds) / pace)))
 
     def share(self, state: TrainState) -> float:
-        """Part of the run that is done, 0 … 1."""
+        """Finished fraction of the run, 0 … 1."""
         by_step = 0.0 if self.steps is None else state.step / self.steps
         by_time = 0.0 if self.seconds is None else state.seconds / self.seconds
         return min(1.0, max(by_step, by_time))
 
 
 def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health: dict[str, Any]) -> Checkpoint:
-    """Everything that the rest of the run depends on; `health` is the record of its faults."""
+    """Everything that the rest of the run depends on; `health`: the record of its faults."""
     training = {RANDOM_STATE: torch.get_rng_state()}
     if learner.device.type == "cuda":
         training[f"{RANDOM_STATE}_cuda"] = torch.cuda.get_rng_state(learner.device)
@@ -105,7 +105,7 @@ def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health
 def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any]], None] | None = None) -> TrainState:
     """Set model, optimiser, scaler and random state as `snapshot` found them; `load_health` is given its `health`.
 
-    Raises CheckpointError where the checkpoint does not fit the learner.
+    Raises CheckpointError if the checkpoint does not fit the learner.
     """
     checkpoint = load_checkpoint(folder)
     try:
@@ -132,7 +132,7 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
 class StopRequest:
     """Context, for the main thread, in which the first SIGINT or SIGTERM asks a run to end after the current step.
 
-    A second one ends the process at once. Outside of the context nothing is ever requested.
+    A second one ends the process at once. Outside of the context signals have their usual effect.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)

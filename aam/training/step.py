@@ -45,13 +45,13 @@ Q = TypeVar("Q", bound=Objective)
 
 
 class Ranks:
-    """The processes that train a learner together: here one, which communicates with no other.
+    """The processes that train a learner together. This class is for a single process.
 
-    `aam.training.distributed` has those for several; there every rank must call these methods together.
+    `aam.training.distributed` has those for several processes; all ranks must call these methods together.
     """
 
     def reduce_gradients(self, model: nn.Module) -> None:
-        """Bring together, between backward and update, the gradients that the ranks found."""
+        """Combine the gradients of all ranks, between backward and update."""
 
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
@@ -62,11 +62,11 @@ class Ranks:
         return list(values)
 
     def apart(self, learner: L) -> AbstractContextManager[L]:
-        """A learner that each rank computes alone, as often as it likes."""
+        """Yield a learner that each rank can compute alone."""
         return nullcontext(learner)
 
     def whole(self, learner: L) -> AbstractContextManager[L]:
-        """A learner whose weights lie whole on each rank and which the ranks compute together."""
+        """Yield a learner whose whole weights are on each rank; the ranks compute it together."""
         return nullcontext(learner)
 
     def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
@@ -77,7 +77,7 @@ class Ranks:
 
 @dataclass
 class Learner(Generic[M, Q]):
-    """What a step changes and what it needs for that."""
+    """Model, optimiser and everything else that a step uses or changes."""
 
     model: M
     optimizer: MuonAdamW
@@ -92,21 +92,21 @@ class Learner(Generic[M, Q]):
 
 
 class Guard:
-    """Stands between gradients and update, where nothing that is not finite may pass; this one lets everything pass."""
+    """Checks of a step between gradients and update; this class checks nothing."""
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
-        """A step starts; random states are as its forward passes will find them."""
+        """Called at the start of a step, with the random states of its forward passes."""
 
     def passes(self, learner: Learner) -> AbstractContextManager[object]:
-        """Around the forward and backward passes."""
+        """Context of the forward and backward passes."""
         return nullcontext()
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
-        """The gradient norm to clip by; raises NonFiniteError before the update where something is not finite."""
+        """Return the gradient norm for clipping; raises NonFiniteError before the update of a non-finite step."""
         return result.grad_norm
 
     def updating(self, learner: Learner, result: StepResult) -> AbstractContextManager[object]:
-        """Around the update."""
+        """Context of the update."""
         return nullcontext()
 
 
@@ -124,7 +124,7 @@ def score(learner: Learner, batch: Batch) -> tuple[Any, Losses]:
 
 
 def add_gradients(learner: Learner, batch: Batch, parts: int) -> tuple[tuple[str, ...], Tensor]:
-    """Forward and backward of one of `parts` batches of a step: names of the loss terms, and their share."""
+    """Forward and backward pass of one of `parts` batches of a step; returns names and values of the loss terms."""
     _, losses = score(learner, batch)
     learner.scaler.scale(losses.total / parts).backward()
     return ("loss", *losses.terms), torch.stack([losses.total, *losses.terms.values()]).detach() / parts
@@ -160,7 +160,7 @@ def step(
 
 
 class Gate(Guard):
-    """The guard of a step outside of a run: refuses what is not finite and says which tensor it is."""
+    """Guard of a step outside of a run: raises for a non-finite loss or gradient, naming the tensor."""
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         self.microbatches, self.number = microbatches, number
@@ -172,7 +172,7 @@ class Gate(Guard):
         return result.grad_norm
 
     def refuse(self, learner: Learner) -> None:
-        """Raise NonFiniteError naming the first tensor that is not finite, on a pass of its own."""
+        """Raise NonFiniteError naming the first non-finite tensor, which an extra pass finds."""
         gradients = check_gradients(learner.model)
         parameters = [(f"parameter {name}", p) for name, p in learner.model.named_parameters()]
         for batch in self.microbatches:

@@ -1,7 +1,7 @@
-"""The processes of a run: how they meet, what they exchange, and the error where one of them is lost.
+"""The processes (ranks) of a run: connection, communication, and errors if a rank is lost.
 
-`torchrun` starts the processes, sets the environment that is read here, hosts the store where they meet, and ends those
-that are left when one is gone; without it there is one rank and nothing in this file communicates.
+`torchrun` starts the processes, sets the environment variables that are read here, hosts the store through which they
+connect, and ends the others if one is lost. Without `torchrun` there is one rank and no communication.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run; alone, there is one. `home` is the folder of the run, which all of them see."""
+    """The ranks of a run. `home` is the output directory, which all ranks can access."""
 
     rank: int = 0
     size: int = 1
@@ -48,7 +48,7 @@ class World:
         return self.rank == 0
 
     def cuts(self, rows: int) -> list[int]:
-        """Where the shares of the ranks begin and, at last, end; shares differ by one row at most."""
+        """Boundaries of the shares of the ranks; sizes differ by at most one row."""
         return [rows * rank // self.size for rank in range(self.size + 1)]
 
     def broadcast_first(self, values: Sequence[float]) -> list[float]:
@@ -71,8 +71,9 @@ class World:
 
     @contextmanager
     def folder(self, *records: str) -> Iterator[Path]:
-        """The folder in which this rank writes: `home` for the first; for others a temporary one, with links to what a
-        resumed run reads: the last checkpoint and these `records` of the run."""
+        """The folder in which this rank writes: `home` for the first rank, a temporary folder for others.
+
+        The temporary folder has links to the files that a resumed run reads: last checkpoint and `records`."""
         if self.first:
             yield self.home
             return
@@ -84,11 +85,10 @@ class World:
 
 @contextmanager
 def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterator[World]:
-    """Meet the other processes that `torchrun` started; each takes a GPU of its own where there are GPUs.
+    """Connect to the other processes that `torchrun` started; each uses its own GPU, if there are GPUs.
 
-    A rank that does not answer for `timeout` seconds is lost; the checks before a run let others wait for a minute.
-
-    Raises Interrupted, naming them, where ranks are lost.
+    A rank that does not answer for `timeout` seconds is lost; during the checks before a run the others wait for up to
+    a minute. Raises Interrupted with the names of lost ranks.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     restarted = os.environ.get(RESTARTS, "0") != "0"
@@ -104,7 +104,7 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
     register = Register(dist.PrefixStore("register", store), rank, size)
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     world, meet = World(rank, size, home, restarted), dist.PrefixStore("run", store)
-    with errors_first():
+    with protect_error_report():
         try:
             dist.init_process_group(backend, store=meet, rank=rank, world_size=size, timeout=silence)
             with silence_stderr(not world.first):
@@ -118,7 +118,7 @@ def join_world(home: Path, timeout: float = RanksConfig.rank_timeout) -> Iterato
 
 @contextmanager
 def silence_stderr(wanted: bool) -> Iterator[None]:
-    """Discard what the block writes to stderr, where wanted."""
+    """Discard what the block writes to stderr, if `wanted`."""
     if not wanted:
         yield
         return
@@ -127,11 +127,11 @@ def silence_stderr(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def errors_first() -> Iterator[None]:
-    """Context, for the main thread, in which SIGTERM ends the process, but for one that ends by an error already.
+def protect_error_report() -> Iterator[None]:
+    """Context, for the main thread, in which SIGTERM ends the process, except while it reports an error.
 
-    Where a rank is lost, `torchrun` sends it to the others at once; it must not take from them what they have to say.
-    After an error this stays so until the process has ended.
+    If a rank is lost, `torchrun` sends SIGTERM to the others at once; they must still be able to report their errors.
+    After an error SIGTERM is ignored until the process ends.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -145,7 +145,7 @@ def errors_first() -> Iterator[None]:
 
 
 class Register:
-    """Where ranks note who they are and why they end; it outlives them, since `torchrun` keeps it."""
+    """Record of all ranks and why they ended; it outlives them, because `torchrun` keeps it."""
 
     def __init__(self, store: dist.Store, rank: int, size: int):
         self.store, self.rank, self.size = store, rank, size
@@ -153,14 +153,14 @@ class Register:
         store.set(f"process {rank}", json.dumps([self.host, os.getpid()]))
 
     def failed(self, why: str) -> None:
-        """Note that this rank ends, and why."""
+        """Record that this rank ends, and why."""
         self.store.set(f"failed {self.rank}", why)
 
     def search(self) -> dict[int, str]:
-        """Ranks that are gone and what is known of each; empty where another rank has reported them already.
+        """Lost ranks and what is known of each; empty if another rank has already reported them.
 
-        Ranks of the same host are seen to be gone; if none of them is, those are lost that do not search as this one
-        does: their hosts have vanished, or they hang.
+        A rank of the same host is lost if its process is gone. If there is none, the lost ranks are those that do not
+        take part in this search: their hosts are gone, or they hang.
         """
         self.store.set(f"searches {self.rank}", "")
         ends = time.monotonic() + SEARCH
@@ -178,7 +178,7 @@ class Register:
         return gone or silent or {self.rank: "has lost contact with the others, which are all there"}
 
     def _fate(self, rank: int) -> str:
-        """How a rank ended; empty where there is no sign that it has."""
+        """How a rank ended; empty if there is no sign that it has."""
         if self.store.check([f"failed {rank}"]):
             return f"failed ({self.store.get(f'failed {rank}').decode()})"
         host, process = self._process(rank)
@@ -192,7 +192,7 @@ class Register:
 
 
 def is_running(process: int) -> bool:
-    """Whether there is a process of this number."""
+    """Whether a process with this id exists."""
     try:
         os.kill(process, 0)
     except OSError:

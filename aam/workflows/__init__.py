@@ -1,1 +1,1 @@
-"""Each command's sequence of work: configuration in, result out, without click and without printing."""
+"""The work of each command: takes a configuration, returns a result, does not print."""

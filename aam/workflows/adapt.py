@@ -1,8 +1,7 @@
-"""Before a head learns: the encoder goes on with pretraining on the training samples of a fold, without their labels.
+"""Task-adaptive pretraining (Gururangan et al. 2020): continue pretraining on the training samples of a fold.
 
-What an encoder has learned of other studies is least worth where ASVs and sequencing differ most. The samples that a
-fold trains on may be read as long as those it is tested on are not (after Gururangan et al. 2020, who call it
-task-adaptive pretraining).
+It helps if the study differs from the studies of pretraining. It uses no labels and no test samples, so the metrics of
+the fold stay valid.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ ADAPTED = "adapted"
 def adapt(
     config: FinetuneConfig, study: Study, rows: NDArray[np.int64], start: Start, stop: StopRequest, observer: Observer
 ) -> Start:
-    """What the model of a fold begins with: `start`, or, with --adapt-steps, what the encoder becomes on these rows.
+    """The start of the model of a fold: `start` or, with --adapt-steps, the encoder pretrained further on these rows.
 
-    `config` is that of the fold, whose folder keeps the encoder as a run like that of `aam pretrain`.
+    `config` is that of the fold; the encoder is saved in its folder, like a run of `aam pretrain`.
     """
     if config.head.adapt_steps == 0:
         return start
@@ -58,7 +57,7 @@ def adapt(
 
 
 def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
-    """The pretraining that goes on: objective of the run it goes on from, data and arithmetic of the fine-tuning."""
+    """Configuration of the further pretraining: objective of the first run, data and precision of the fine-tuning."""
     assert config.head.pretrained is not None  # --adapt-steps is refused without it
     began = config_of_encoder(config.head.pretrained)
     optim = replace(OptimConfig(), batch_size=config.optim.batch_size, precision=config.optim.precision)
@@ -76,7 +75,7 @@ def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
 
 
 def build_unlabelled_corpus(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
-    """Samples of a study as a corpus with the tree of --tree, all of them to train on."""
+    """Build a corpus of samples of a study with the tree of --tree; all samples train."""
     data, files = resolve_inputs(config.data)
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     return replace(

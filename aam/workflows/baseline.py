@@ -1,4 +1,4 @@
-"""A comparison on folds: baselines without pretraining, their metrics with intervals, differences to trained runs."""
+"""Baselines without pretraining on folds: metrics with intervals, and differences to trained runs."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ MODEL = "model"
 
 
 class Runs(NamedTuple):
-    """The run that is compared, if any, and others on the same folds that it is compared with."""
+    """The run to compare, if any, and other runs on the same folds to compare it with."""
 
     model: Path | None
     against: tuple[Path, ...] = ()
 
     def folds(self, config: FinetuneConfig, study: Study) -> list[Fold]:
-        """The folds that all of them tested on, those of `config` where there is no run.
+        """The common folds of the runs; without a run those of `config`.
 
-        Raises ConfigError where they differ.
+        Raises ConfigError if the runs have different folds.
         """
         if self.model is None:
             return study_folds(config, study)
@@ -61,22 +61,22 @@ class Runs(NamedTuple):
         return keep_labels(config, study, folds)
 
     def predictions(self, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> dict[str, pd.DataFrame]:
-        """What each predicted for these rows, by name."""
+        """Predictions of each run for these rows, by name."""
         named = {path.resolve().name: path for path in self.against} | ({MODEL: self.model} if self.model else {})
         return {name: predictions_of(path, study, rows, config) for name, path in named.items()}
 
 
 def recorded_config(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
-    """The configuration of a run, with the tree that was asked for."""
+    """The configuration of a run, with the tree of the options."""
     config = read_config(FinetuneConfig, model)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **select_options(DataConfig, asked)))
 
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """Metrics of every baseline, and of the runs compared, by target; predictions of unseen samples, and the truth.
+    """Metrics of all baselines and runs by target; out-of-fold predictions, and the true values.
 
-    `metrics[target][name][metric]` is {"value", "low", "high"}, a 95 % bootstrap interval; beside a model each baseline
+    `metrics[target][name][metric]` is {"value", "low", "high"}, a 95 % bootstrap interval; with a model each baseline
     also has `model_minus_baseline`, the paired difference.
     """
 
@@ -103,7 +103,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         folds = runs.folds(config, study)
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
-        distances = unifrac_of(config, study, counts, observer)
+        distances = compute_unifrac(config, study, counts, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
     rows = np.concatenate([fold.test for fold in folds])
@@ -125,7 +125,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
 
 
 def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Which samples have this target [N], and its values [N] (where missing: something that is never used)."""
+    """Which samples have this target [N], and its values [N] (missing values have a placeholder)."""
     values = true_targets(config, study)[target]
     known = values.notna().to_numpy()
     filled = values.fillna(0.0 if config.target.task in NUMERIC_TASKS else "")
@@ -150,8 +150,10 @@ def predict_baselines(
     return found
 
 
-def unifrac_of(config: FinetuneConfig, study: Study, counts: Any, observer: Observer) -> NDArray[np.float64] | None:
-    """Unweighted UniFrac of all samples [N, N], or None without a tree or where a sample has nothing on it."""
+def compute_unifrac(
+    config: FinetuneConfig, study: Study, counts: Any, observer: Observer
+) -> NDArray[np.float64] | None:
+    """Unweighted UniFrac of all samples [N, N], or None without a tree or if a sample has no ASV in it."""
     data, _ = resolve_inputs(config.data)
     if data.tree is None:
         observer.say("no nearest neighbours on UniFrac: give --tree")
@@ -167,14 +169,14 @@ def unifrac_of(config: FinetuneConfig, study: Study, counts: Any, observer: Obse
 
 
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
-    """What a run predicted for these rows, never having trained on them."""
+    """The out-of-fold predictions of a run for these rows."""
     return read_out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
 
 
 def score_all(
     config: FinetuneConfig, study: Study, rows: NDArray[np.int64], values: NDArray[Any], predicted: dict[str, Any]
 ) -> dict[str, Any]:
-    """Metrics of each predictor, and of each baseline the paired difference of the model to it."""
+    """Metrics of each predictor, and the paired difference of the model to each baseline."""
     metrics = metrics_of(config.target.task)
     true, groups, seed = values[rows], study.labels.rows(rows).groups, config.run.seed
     found: dict[str, Any] = {}
@@ -189,5 +191,5 @@ def score_all(
 
 
 def as_json(found: Estimate) -> dict[str, float]:
-    """An estimate as JSON has it."""
+    """An estimate as JSON values."""
     return {"value": found.value, "low": found.interval.low, "high": found.interval.high}

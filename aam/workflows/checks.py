@@ -1,4 +1,4 @@
-"""Checks of training: before a run that it can learn, and of one of its steps, made again to the last bit."""
+"""The work of `aam preflight` and `aam replay`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aam.training.preflight import full_preflight
 
 
 def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Preflight:
-    """Run all checks, in about so many seconds, on a fresh model with the data of a pretraining."""
+    """Run all checks, in about `seconds`, on an untrained model with the data of a pretraining."""
     check_bounds("seconds", seconds, {"above": 0.0})
     with observer.stage("reading the data"):
         corpus = open_corpus(config)
@@ -30,7 +30,7 @@ def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Pre
 
 
 def refuse_failed(failed: Sequence[CheckResult], remedy: str = "") -> None:
-    """Raise NonFiniteError (exit code 3) for the first of these checks, each of which found a fault."""
+    """Raise NonFiniteError (exit code 3) if `failed` is not empty; the message has the detail of the first check."""
     if failed:
         names = ", ".join(check.name for check in failed)
         raise NonFiniteError(f"preflight: {names}: {failed[0].detail}{remedy}")
@@ -38,10 +38,10 @@ def refuse_failed(failed: Sequence[CheckResult], remedy: str = "") -> None:
 
 @dataclass(frozen=True)
 class Replay:
-    """A step made again: its `bundle`, what it came to now, and each quantity beside the recorded one.
+    """A repeated step: its `bundle`, its outcome now, and the comparison with the recorded quantities.
 
-    `rows` is empty where the run recorded no outcome. `changed` are versions and hardware that differ from those of the
-    run: name -> (here, in the run). `trace` is the report of the locator, empty unless it was asked for.
+    `rows` is empty if the run recorded no outcome. `changed` are versions and hardware that differ from those of the
+    run: name -> (here, in the run). `trace` is the report of the locator, empty without `locate`.
     """
 
     bundle: Bundle
@@ -52,12 +52,12 @@ class Replay:
 
     @property
     def is_identical(self) -> bool:
-        """Whether nothing differs by a bit from what was recorded."""
+        """Whether all quantities equal the recorded ones bit for bit."""
         return all(row.same for row in self.rows)
 
 
 def replay(path: Path, device: str, locate: bool, observer: Observer) -> Replay:
-    """Make the step of a bundle again; with `locate` every operation is traced to the cause of what is not finite."""
+    """Repeat the step of a bundle; with `locate` trace all operations to find the cause of non-finite values."""
     bundle = open_bundle(path, resolve_device(device))
     here = runtime_versions(bundle.learner.device)
     changed = {name: (here[name], there) for name, there in bundle.versions.items() if here[name] != there}

@@ -1,4 +1,4 @@
-"""UniFrac and Faith PD of the samples of a table: predicted from their sequences alone, or computed on a tree."""
+"""UniFrac and Faith PD of the samples of a table: predicted from sequences alone, or computed on a tree."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from aam.workflows.opening import Opened, open_inputs
 
 @dataclass(frozen=True)
 class Distances:
-    """Predicted UniFrac and Faith PD of samples; with a tree also the true ones, and how close the prediction comes.
+    """Predicted UniFrac and Faith PD of samples; with a tree also the true ones and the metrics.
 
-    `faith_pd` is None where the model has learned none. `figures` has the scores of the prediction and of two baselines
-    that learn nothing, or why there are none under `skipped`; it is empty without a tree.
+    `faith_pd` is None if the model has not learned it. `figures` has the metrics of the prediction and of two baselines
+    without learning, or under `skipped` the reason why there are none; it is empty without a tree.
     """
 
     metric: str
@@ -49,7 +49,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class TreeDistances:
-    """UniFrac of samples, or their Faith PD where that was the metric, on a tree with `asvs` of the table's ASVs."""
+    """UniFrac of samples (or Faith PD if that is the metric) on a tree with `asvs` of the ASVs of the table."""
 
     unifrac: DistanceMatrix | None
     faith_pd: pd.Series | None
@@ -88,15 +88,15 @@ def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Dist
     return Distances(
         model.unifrac_metric,
         DistanceMatrix(unifrac, ids),
-        None if faith_pd is None else by_sample(faith_pd, ids, "faith_pd"),
+        None if faith_pd is None else index_by_sample(faith_pd, ids, "faith_pd"),
         None if true is None else DistanceMatrix(true.unifrac, ids),
-        None if true is None else by_sample(true.faith_pd, ids, "true_faith_pd"),
+        None if true is None else index_by_sample(true.faith_pd, ids, "true_faith_pd"),
         figures,
     )
 
 
 def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, observer: Observer) -> DistanceMethod:
-    """The method that was asked for, or for "auto" the one that fits the studies of training; says which, and why."""
+    """The method to use; for "auto" it depends on the studies of training, and a message gives choice and reason."""
     if asked != "auto" or opened.model.latent_tree is None:
         return asked
     known, tokens, likeness = read_known(checkpoint), opened.samples.tokens, None
@@ -125,7 +125,7 @@ def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, obser
 def grown_tree_unifrac(
     encoding: Encoding, opened: Opened, measure: Measure, scales: Scales, progress: Progress
 ) -> NDArray[np.float64]:
-    """UniFrac [N, N] on a tree grown from learned distances, by the line to the tree of training where it is known."""
+    """UniFrac [N, N] on a tree grown from learned distances, scaled to the training tree if that line is known."""
     found = grown_unifrac(encoding, opened.samples, measure, progress)
     return as_distances(torch.from_numpy(scales.lines[GROWN].of(found))) if GROWN in scales.lines else found
 
@@ -133,7 +133,7 @@ def grown_tree_unifrac(
 def predict_faith_pd(
     encoding: Encoding, opened: Opened, scales: Scales, observer: Observer
 ) -> NDArray[np.float64] | None:
-    """Faith PD [N] by the latent tree, or else by the head; None where neither was fitted.
+    """Faith PD [N] by the latent tree, or else by the head; None if neither was trained.
 
     The head is trained only in a run with a tree that gives the term a weight.
     """
@@ -149,7 +149,7 @@ def predict_faith_pd(
     return encoding.faith_pd(scales.faith_pd).double().cpu().numpy()
 
 
-def by_sample(values: NDArray[np.float64], ids: Sequence[str], name: str) -> pd.Series:
+def index_by_sample(values: NDArray[np.float64], ids: Sequence[str], name: str) -> pd.Series:
     """Numbers [N] of samples by id."""
     return pd.Series(values, index=pd.Index(list(ids), name=SAMPLE_ID), name=name)
 
@@ -171,6 +171,6 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
     with observer.progress(config.metric) as progress:
         if config.metric == "faith_pd":
             diversity = full_faith_pd(samples, config.engine, progress)
-            return TreeDistances(None, by_sample(diversity, ids, "faith_pd"), asvs)
+            return TreeDistances(None, index_by_sample(diversity, ids, "faith_pd"), asvs)
         found = full_matrix(samples, Measure(config.metric, config.alpha), config.engine, progress)
     return TreeDistances(DistanceMatrix(found, ids), None, asvs)

@@ -1,4 +1,4 @@
-"""Coordinates of samples and ASVs under a trained model."""
+"""The work of `aam embed`: embeddings of samples and ASVs by a trained model."""
 
 from __future__ import annotations
 

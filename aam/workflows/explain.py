@@ -1,4 +1,4 @@
-"""Which ASVs drive the embeddings of samples, or what a model of `aam train` predicts of them."""
+"""The work of `aam explain`: the ASVs that drive sample embeddings or predictions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aam.workflows.opening import Opened, open_inputs
 class Drivers:
     """An explanation of the output named `explained`, the mean over `models` models, for the ASVs `ids` [U].
 
-    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None where there is no tree.
+    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None if there is no tree.
     """
 
     explained: str
@@ -55,7 +55,7 @@ class Drivers:
 def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Drivers:
     """Explain the distance of samples from their mean, or, of a model of `aam train`, a target or class.
 
-    Raises ConfigError where `config.of` names no output of the model.
+    Raises ConfigError if `config.of` is no output of the model.
     """
     opened = open_inputs(inputs, observer, with_tree=True)
     of = explain_predictions if isinstance(opened.config, FinetuneConfig) else explain_embeddings
@@ -68,7 +68,7 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
 def explain_embeddings(
     opened: Opened, inputs: Inputs, config: ExplainConfig, observer: Observer
 ) -> tuple[Explanation, str, int]:
-    """The distance of samples from the mean of all samples; with its name, and the number of models."""
+    """Explain the distance of sample embeddings from their mean; returns its name and the number of models too."""
     if config.of is not None:
         raise ConfigError(f"--of names a target or class, but {inputs.model} is a pretrained encoder; leave it out")
     encoding = opened.encode(inputs.apply, observer)
@@ -82,7 +82,7 @@ def explain_embeddings(
 def explain_predictions(
     opened: Opened, inputs: Inputs, config: ExplainConfig, observer: Observer
 ) -> tuple[Explanation, str, int]:
-    """A target or class, averaged over the models of all folds; with its name, and the number of models."""
+    """Explain a target or class, averaged over the folds; returns its name and the number of models too."""
     members = open_predictors(inputs.model)
     warn_of_missing_folds(inputs.model, len(members), observer)
     output, found = explaining.choose_output(members[0].config, config.of), []

@@ -41,7 +41,7 @@ SLOTS = (1, 5, 70)
 
 @dataclass(frozen=True)
 class Exported:
-    """A program, the largest difference to the model that it showed, and what to know for its use."""
+    """A program, its largest difference to the model, and the description of its inputs."""
 
     program: ExportedProgram
     difference: float
@@ -106,7 +106,7 @@ def export_model(model: Path, config: ExportConfig, observer: Observer) -> Expor
 
 @torch.no_grad()
 def export_encoder(model: PretrainModel, config: ModelConfig, what: ExportWhat) -> Exported:
-    """One of the encoders of a model on the CPU; raises AamError where the program is not equal to the model."""
+    """One of the encoders of a model on the CPU; raises AamError if the program differs from the model."""
     model.eval()
     module = ASVProgram(model.asv_encoder, config) if what == "asvs" else SampleProgram(model.sample_encoder, config)
     program = export(module, module.example(TRACED, module.lengths[1]), dynamic_shapes=module.shapes, strict=False)

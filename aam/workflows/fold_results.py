@@ -1,4 +1,4 @@
-"""What a fine-tuning leaves behind: predictions of samples never trained on, figures, calibration and a summary."""
+"""Results of a fine-tuning: out-of-fold predictions, metrics, calibration and summary."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from aam.report.summary import finetuning_summary
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Decoded predictions [R, n, O, Q] of a fold's test rows, the folder of its log, and what the fold cost."""
+    """Decoded predictions [R, n, O, Q] of a fold's test rows, the folder of its log, and its time and memory."""
 
     fold: Fold
     repeats: NDArray[np.float64]
@@ -92,7 +92,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
 def fit_calibration(
     config: FinetuneConfig, study: Study, found: Predictions, rows: NDArray[np.int64]
 ) -> tuple[Calibration, dict[str, Any]]:
-    """What these predictions of unseen samples say about later ones, and how well classes were calibrated."""
+    """Fit the calibration of later predictions on out-of-fold predictions; also returns its quality for classes."""
     if config.target.task in NUMERIC_TASKS:
         return Calibration(interval_scores(found.values, study.labels.numbers[rows])), {}
     classes = encode_labels(study.labels.rows(rows), config.schema).classes
@@ -103,8 +103,9 @@ def fit_calibration(
 def coverage(
     config: FinetuneConfig, each: list[Predictions], true: pd.DataFrame, results: list[FoldResult]
 ) -> dict[str, float]:
-    """How many truths the intervals cover, and how wide they are: each target by itself, each fold with the
-    residuals of the others."""
+    """Coverage and width of the prediction intervals of each target.
+
+    The intervals of a fold are calibrated with the residuals of the other folds."""
     if config.target.task not in NUMERIC_TASKS or len(each) < 2:
         return {}
     inside, width = [], []

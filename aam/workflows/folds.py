@@ -1,4 +1,4 @@
-"""Which samples of a study train and which test, as `aam train` and `aam baseline` both have it."""
+"""Folds of `aam train` and `aam baseline`: which samples of a study are for training and which for testing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HELD_OUT = "held-out"
 
 
 def scheme_of(config: FinetuneConfig) -> Scheme:
-    """How the folds are made: by group where there are groups, by class where there are classes."""
+    """The scheme of the folds: by group if there are groups, stratified if there are classes."""
     grouped = config.data.group_column is not None
     stratified = config.fold.stratify and config.target.task not in NUMERIC_TASKS
     if config.fold.leave_one_group_out:
@@ -36,9 +36,9 @@ def scheme_of(config: FinetuneConfig) -> Scheme:
 
 
 def study_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
-    """The folds asked for, with the labels asked for; one, called `held-out`, where nothing is cross-validated.
+    """The folds of the options, with --label-fraction; without cross-validation a single one, called `held-out`.
 
-    Raises ConfigError for folds that cannot be made, or that nothing could be learned in.
+    Raises ConfigError for folds that cannot be made or have too few training samples.
     """
     folds = keep_labels(config, study, whole_folds(config, study))
     for fold in folds:
@@ -61,19 +61,19 @@ def refuse_untrainable(fold: Fold, classes: Sequence[str | None] | None) -> None
 
 
 def keep_labels(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[Fold]:
-    """The folds with the part of their training samples that --label-fraction leaves."""
+    """Keep the part --label-fraction of the training samples of each fold."""
     target, fraction = class_of_samples(config, study), config.fold.label_fraction
     return [keep_label_fraction(fold, target, fraction, config.run.seed) for fold in folds]
 
 
 def class_of_samples(config: FinetuneConfig, study: Study) -> list[str | None]:
-    """The class of each sample; numbers are all of one."""
+    """The class of each sample; a single class for numeric targets."""
     labels = study.labels
     return labels.classes if config.target.task not in NUMERIC_TASKS else [None] * len(labels.sample_ids)
 
 
 def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
-    """The folds, every sample in each."""
+    """The folds, with all samples."""
     labels, seed, target = study.labels, config.run.seed, class_of_samples(config, study)
     if config.fold.folds is not None or config.fold.leave_one_group_out:
         if config.data.validation_samples is not None:
@@ -93,7 +93,7 @@ def group_of(labels: Labels) -> dict[str, str | None] | None:
 
 
 def hold_out_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
-    """One of `count` equal parts is held out, with its share of every class."""
+    """Hold out one of `count` equal parts, stratified by class."""
     scheme, target, groups = scheme_of(config), class_of_samples(config, study), study.labels.groups
     units, what = count_possible_folds(scheme, target, groups)
     if units < count:
@@ -105,7 +105,7 @@ def hold_out_part(config: FinetuneConfig, study: Study, count: int) -> Fold:
 
 
 def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
-    """The training part of a fold without, and the part held back to choose the best checkpoint; rows of the study."""
+    """Split the training rows of a fold: rows to train on, and rows to choose the best checkpoint on."""
     fraction = config.fold.selection_fraction
     if fraction == 0:
         return Fold(fold.name, fold.train, fold.train[:0])
@@ -116,18 +116,17 @@ def inner_split(config: FinetuneConfig, study: Study, fold: Fold) -> Fold:
 
 
 def list_doubts(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
-    """Reasons to doubt the figures: counts or classes that are none, classes that are not trained on, subjects on both
-    sides of a split."""
+    """Reasons to doubt the metrics: suspicious counts or classes, untrained classes, subjects on both sides."""
     return [
         *study.table.doubts(),
         *warn_of_doubtful_classes(study.classes),
-        *untrained_classes(config, study, folds),
-        *split_subjects(config, study, folds),
+        *warn_of_untrained_classes(config, study, folds),
+        *warn_of_split_subjects(config, study, folds),
     ]
 
 
-def untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
-    """A warning of folds that test classes which they do not train on."""
+def warn_of_untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+    """A warning about folds with test classes that are not in training."""
     classes = class_of_samples(config, study)
     missed = [{classes[row] for row in fold.test} - {classes[row] for row in fold.train} for fold in folds]
     names = sorted({str(name) for kinds in missed for name in kinds})
@@ -139,8 +138,8 @@ def untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -
     ]
 
 
-def split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
-    """A warning of samples of one subject on both sides of a split."""
+def warn_of_split_subjects(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
+    """A warning about subjects with samples on both sides of a split."""
     if config.data.group_column is not None:
         return []
     found = find_likely_groups(study.files["metadata"], study.labels.sample_ids)

@@ -26,7 +26,7 @@ RELATIVE, ABSOLUTE = 1e-5, 1e-6
 
 
 def compare_with_table(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
-    """Each sample once and from the training side; its slots, their reads and their sequences as the table has them."""
+    """Check that each sample is a training sample and occurs once, and compare its slots with the table."""
     table, train = bench.corpus.table, set(bench.corpus.split.train)
     ids = batch.sample_ids
     strange = [f"{name} is no training sample" for name in ids if name not in train]
@@ -64,7 +64,7 @@ def slot_faults(bench: Workbench, batch: Batch, place: int, row: int) -> Iterato
 
 
 def spell(sequence: str, max_bp: int) -> str:
-    """A sequence as its tokens can represent it: upper case DNA, N for every ambiguous base, cut to `max_bp`."""
+    """A sequence as its tokens represent it: upper case DNA, N for every ambiguous base, cut to `max_bp`."""
     return "".join(base if base in "ACGT" else "N" for base in sequence.upper().replace("U", "T")[:max_bp])
 
 
@@ -119,7 +119,7 @@ def place_on_tree(bench: Workbench, tree: Tree, columns: Sequence[int], counts: 
 
 
 def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[str]) -> Inspection:
-    """Compare a target [n, n], symmetric with zero diagonal, with the same matrix computed again."""
+    """Compare a target [n, n], symmetric with zero diagonal, with a recomputed matrix."""
     wrong = [f"{ids[i]} is at {target[i, i]:.6f} from itself" for i in flat_indices(target.diagonal() != 0)]
     for flat in differing_places(target, again):
         i, j = divmod(flat, len(ids))

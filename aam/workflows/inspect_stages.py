@@ -1,4 +1,4 @@
-"""Inspect one batch in the model, stage by stage: tokens, slots, magnitudes, and the first non-finite values."""
+"""Inspects one batch in the model, stage by stage: tokens, slots, magnitudes, and the first non-finite values."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def report_notes(report: Report) -> list[str]:
 
 
 def inspect_operations(report: Report) -> Inspection:
-    """Whether the locator found a fault: a NaN, even one that is hidden later, or an Inf that reached the result."""
+    """Inspection of the report of the locator: a fault is any NaN, or an Inf that reached the result."""
     first, fault = report.producer, ""
     if not report.ok:
         fault = f"begins with {first.op} in {first.module} ({first.phase})" if first else report.headline()
@@ -114,7 +114,7 @@ def inspect_packing(bench: Workbench, batch: Batch) -> Inspection:
 
 
 def inspect_stages(report: Report, known: Mapping[str, Tensor] | None = None) -> Iterator[Inspection]:
-    """Outputs of the modules of each stage that ran, and those of its predictions that are `known`."""
+    """Module outputs of each stage that ran, and its predictions in `known`."""
     known = known or {}
     for stage, (modules, predicted) in STAGES.items():
         outputs = [size for size in report.history if is_within(size.module, modules)]
@@ -155,7 +155,7 @@ def inspect_gradients(gradients: dict[str, Tensor]) -> Inspection:
 
 
 def describe_sizes(letter: str, magnitudes: list[float], lost: int) -> str:
-    """Largest magnitude of what is finite, and how many tensors are not."""
+    """Text with the largest finite magnitude and the number of non-finite tensors."""
     largest = [f"max |{letter}| {max(magnitudes):.3g}"] if magnitudes else []
     return ", ".join(largest + ([f"{lost} of {lost + len(magnitudes)} not finite"] if lost else []))
 

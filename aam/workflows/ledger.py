@@ -15,7 +15,7 @@ from aam.io.table import read_table
 
 
 def read_ledgers(run: Path) -> dict[str, Ledger]:
-    """Ledgers by folder name: that of a run (or a ledger file), or those of its folds; `InputError` without any."""
+    """Ledgers by folder name: of a run (or a ledger file) or of its folds; raises `InputError` if there is none."""
     files = [folder / FILE_NAME for folder in fold_folders(run) or [run]] if run.is_dir() else [run]
     for file in files:
         if not file.is_file():

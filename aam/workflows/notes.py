@@ -1,4 +1,4 @@
-"""Notes on data, models and the machine that several workflows give: what was left out, what is new, what to doubt."""
+"""Messages and warnings of several workflows about data, models and the machine."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
 
 
 def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
-    """Say what share of the ASVs, tokens [A, L], was in training, where the checkpoint records that."""
+    """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it."""
     known = read_known(checkpoint)
     if known is not None and (text := known.share_text(hashes_of(tokens))):
         observer.say(text)
 
 
 def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], observer: Observer) -> None:
-    """Warn where ASVs are from another region, or the other strand, than those the encoder has learned."""
+    """Warn if ASVs seem to be from another region or strand than those of pretraining."""
     if text := region_mismatch(encoder, sequences):
         observer.warn(text)
 
 
 def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Observer) -> None:
-    """Warn where samples that were scored are among the training samples of the model."""
+    """Warn if scored samples are training samples of the model."""
     if seen := training_samples_of(model).intersection(scored):
         observer.warn(
             f"{len(seen):,} of the {len(scored):,} samples that were scored had been trained on, so "
@@ -88,7 +88,7 @@ def training_samples_of(model: Path) -> set[str]:
 
 
 def warn_of_missing_folds(model: Path, count: int, observer: Observer) -> None:
-    """Warn where a run has `count` models but was to have more: its cross-validation goes on, or was copied in part."""
+    """Warn if a run has only `count` of its models: its cross-validation is not finished, or was copied in part."""
     from aam.training.manifest import MANIFEST, read_manifest_part
 
     folds = len(read_manifest_part(model, "folds")) if fold_folders(model) and (model / MANIFEST).exists() else count
@@ -114,14 +114,14 @@ def say_precision_advice(precision: Precision, device: torch.device, observer: O
 
 
 def precision_advice(gain: float) -> str | None:
-    """The recommendation for a gain in matrix products, None for a gain that is too small."""
+    """The recommendation for this gain in matrix products; None if the gain is too small."""
     if gain < WORTHWHILE_GAIN:
         return None
     return f"matrix products are {gain:.1f} times as fast in bfloat16 here: --precision bf16 shortens each step"
 
 
 def apply_switches(config: RunnableT, observer: Observer) -> RunnableT:
-    """The configuration with the AAM_* switches of the environment, which win; says where they change it."""
+    """The configuration with the AAM_* switches of the environment, which override it; says which they change."""
     switches = read_switches(os.environ, config.health)
     for note in switches.notes(config.health):
         observer.say(note)

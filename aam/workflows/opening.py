@@ -30,7 +30,7 @@ class Opened:
     samples: TableSamples
 
     def encode(self, apply: ApplyConfig, observer: Observer) -> Encoding:
-        """The samples with their ASVs encoded; embeddings that the cache holds are read from it."""
+        """Encode the ASVs of the samples; embeddings in the cache are read from it."""
         samples, model = self.samples, self.model
         cache = open_cache(apply.cache, model.asv_encoder, self.config.model.dim, apply.precision)
         with cache as store, observer.progress("ASVs") as progress:
@@ -41,7 +41,7 @@ class Opened:
 def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for_unifrac: bool = False) -> Opened:
     """Open the model (of several folds the first) and the table; notes say what was left out or cut.
 
-    Raises `CheckpointError` for a fine-tuned model where UniFrac is asked of it (`for_unifrac`).
+    Raises `CheckpointError` for a fine-tuned model if UniFrac is needed (`for_unifrac`).
     """
     with observer.stage("opening the model and reading the data"):
         device = resolve_device(inputs.run.device)
@@ -72,7 +72,7 @@ def refuse_finetuned(model: Path, config: RunnableConfig) -> None:
 def with_encoder_size(config: RunnableT, pretrained: Path, asked: dict[str, Any], observer: Observer) -> RunnableT:
     """The configuration of a run that starts from a pretrained encoder, with the size of that encoder.
 
-    `asked` are the options that were given, by name; raises ConfigError where one contradicts the encoder.
+    `asked` are the given options by name; raises ConfigError if one contradicts the encoder.
     """
     own = [name for name in (*option_fields(ModelConfig), "preset") if name in asked and name != "dropout"]
     if own:

@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: data kept and dropped, size, steps, memory and time."""
+"""The plan of a run (--dry-run): data kept and dropped, size, steps, memory and time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
+from aam.workflows.notes import NAMED_IDS
 
-NAMED_IDS = 3
-"""Ids that are named of all that were left out for one reason."""
 TRIALS = 3
 """Steps measured; the first pays for memory that later ones reuse and is left out."""
 
 
 def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
-    """The plan as text; measures a few real steps of a model that is then thrown away."""
+    """The plan as text; measures a few steps with a temporary model."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
     per_step = config.optim.accumulate
@@ -97,7 +96,7 @@ def plan_text(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most memory the run held, in bytes: of the device on GPUs, of the process elsewhere."""
+    """Peak memory of the run in bytes: of the device on GPUs, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

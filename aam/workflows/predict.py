@@ -1,4 +1,4 @@
-"""Predictions of a fine-tuned model for the samples of any table, calibrated, and scored where the truth is known."""
+"""Predictions of a fine-tuned model for the samples of any table, calibrated, and scored if true values exist."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NewPredictions:
 
 
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
-    """Predict all samples of a table that the models of a run can take; raises an InputError for unusable files."""
+    """Predict all samples of a table that the models of a run can read; raises an InputError for unusable files."""
     members, calibration = open_predictors(model), read_calibration(model)
     notes.warn_of_missing_folds(model, len(members), observer)
     trained = members[0].config
@@ -66,7 +66,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
 
 
 def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:
-    """Reads per sample as an option value: as asked, else as in training."""
+    """Reads per sample as an option value: the given one, else that of training."""
     if config.rarefy_depth is None:
         return "none" if trained.schema.depth is None else str(trained.schema.depth)
     if config.rarefy_depth != "none" and not config.rarefy_depth.isdecimal():

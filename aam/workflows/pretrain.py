@@ -1,4 +1,4 @@
-"""A pretraining: open the data, check, train, score the best checkpoint, and write what shows the run."""
+"""A pretraining: open the data, check, train, score the best checkpoint, and write metrics, pictures and report."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
 from aam.inference.scales import SCALES, fit_scales
 from aam.io.output import shell_path
 from aam.observer import Observer, Sink
-from aam.report.build import remove_pictures, show_run, unifrac_picture
+from aam.report.build import remove_pictures, unifrac_picture, write_run_report
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
-from aam.report.samples import of_pretraining
+from aam.report.samples import embed_held_out
 from aam.report.summary import NO_CONSENSUS, pretraining_summary
 from aam.training import loop
 from aam.training.distributed import distribute_run, refuse_unshareable_options
@@ -57,7 +57,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
 
     The run directory then holds checkpoints, metrics.json, summary.txt, pictures and report.html. Of the processes that
     `torchrun` started the first one returns the result, the others None. Raises an InputError for refused input,
-    NonFiniteError for a model that cannot learn or a numerical fault, Interrupted where a signal stopped the run.
+    NonFiniteError for a model that cannot learn or a numerical fault, Interrupted if a signal stopped the run.
     """
     with join_processes(options) as (options, world):
         config = resolve_config(options, observer)
@@ -71,7 +71,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
 
 
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
-    """What `pretrain` would do with these options, as text: data kept and dropped, size, steps, memory and time."""
+    """The plan of `pretrain` with these options as text: data kept and dropped, size, steps, memory and time."""
     with join_processes(options) as (options, world):
         config = resolve_config(options, observer)
         refuse_unshareable_options(config, world)
@@ -83,7 +83,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
 
 @contextmanager
 def join_processes(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], World]]:
-    """Join the processes of `torchrun`; gives the options with the folder of this process, resuming after a restart."""
+    """Join the processes of `torchrun`; yields the options of this process: its folder, --resume after a restart."""
     config = from_options(PretrainConfig, dict(options))
     with join_world(config.run.output_dir, config.ranks.rank_timeout) as world, world.folder(MANIFEST) as folder:
         restarts = {"resume": True} if world.restarted and has_begun(folder) else {}
@@ -113,9 +113,9 @@ def open_data(config: PretrainConfig, observer: Observer, world: World) -> Corpu
 
 
 class Trained(NamedTuple):
-    """A training that has ended, with what its checkpoints are scored on."""
+    """A finished training, with the held-out samples that score its checkpoints."""
 
-    run: loop.Run
+    run: loop.TrainingRun
     state: TrainState
     held_out: HeldOut
 
@@ -128,7 +128,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     def evaluate(learner: Learner) -> dict[str, float]:
         return held_out.validate(learner.model, lambda batch: score(learner, batch)[1])
 
-    run = build_run(config, corpus, evaluate, weights=starting_weights(config))
+    run = build_run(config, corpus, evaluate, weights=read_starting_weights(config))
     state = run.start_or_restore()
     if config.run.preflight and not config.run.resume and world.first:
         check_model(config, corpus, run.learner, observer)
@@ -148,7 +148,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
 
 
 def finish(trained: Trained, observer: Observer) -> Run:
-    """Score the best checkpoint, then write baselines, scales, pictures and report; a warning names each that fails."""
+    """Score the best checkpoint, then write baselines, scales, pictures and report; warnings name what fails."""
     run, state, held_out = trained
     config, corpus = run.config, held_out.corpus
     folder = config.run.output_dir
@@ -158,7 +158,7 @@ def finish(trained: Trained, observer: Observer) -> Run:
         write_known(folder / BEST, sketch_training_asvs(corpus))
         started = time.perf_counter()
         embedded = held_out.predict(best)
-        metrics = final_metrics(run, state, held_out, embedded)
+        metrics = compute_metrics(run, state, held_out, embedded)
         remove_pictures(folder)
         write_metrics(folder, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
     # What was learned is on the disk. From here on nothing that fails costs the run.
@@ -172,28 +172,28 @@ def finish(trained: Trained, observer: Observer) -> Run:
             write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     with observer.stage("drawing"):
         picture = unifrac_picture(held_out, embedded, metrics)
-        show_run(folder, partial(of_pretraining, opened, held_out, embedded), observer, picture)
+        write_run_report(folder, partial(embed_held_out, opened, held_out, embedded), observer, picture)
     return Run(folder)
 
 
-def starting_weights(config: PretrainConfig) -> Weights | None:
-    """Those of the encoder that training starts from; None for a fresh model, and for a run that is resumed."""
+def read_starting_weights(config: PretrainConfig) -> Weights | None:
+    """The weights of --pretrained; None for a fresh model and for a resumed run."""
     if config.start.pretrained is None or config.run.resume:
         return None
     return open_encoder(config.start.pretrained)[0].state_dict()
 
 
 def sketch_training_asvs(corpus: Corpus) -> KnownASVs:
-    """The ASVs of the training samples, by study. What the run began with may be unlearned by its end."""
+    """Sketch of the ASVs of the training samples; without those of --pretrained, which may be unlearned."""
     train, table = corpus.sides.train, corpus.table
     studies = None if corpus.studies is None else corpus.studies[train]
     return sketch_asvs(corpus.tokens, table.stored, table.stored_rows(train), studies)
 
 
 def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observer: Observer) -> None:
-    """Preflight, in a twentieth of the run's time at most; raises NonFiniteError where a check finds a fault.
+    """Preflight, in a twentieth of the run's time at most; raises NonFiniteError if a check finds a fault.
 
-    It is a fresh model that is checked: the losses that a trained one begins with are not known in advance.
+    The checks use an untrained model, because the initial losses of a pretrained one are not known in advance.
     """
     with observer.stage("preflight"):
         batches = training_batches(config, corpus)
@@ -204,7 +204,7 @@ def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observ
     observer.say(f"preflight: {found.tally()}")
 
 
-def final_metrics(run: loop.Run, state: TrainState, held_out: HeldOut, embedded: Embedded) -> dict[str, Any]:
+def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut, embedded: Embedded) -> dict[str, Any]:
     """Metrics of the best checkpoint and the cost of the run."""
     peak = peak_memory(run.learner.device)  # before the baselines, which hold trees of their own
     samples = state.batches * run.config.optim.batch_size
@@ -232,7 +232,7 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 def baseline_metrics(
     config: RunnableConfig, held_out: HeldOut, again: str, observer: Observer
 ) -> dict[str, float | str]:
-    """Metrics of the baselines, or why there are none; `again` says what makes them again."""
+    """Metrics of the baselines, or the reason why there are none; `again` is the command to make them."""
     found, reasons = dict[str, float | str](), list[str]()
     with observer.optional("the baselines", again, reasons):
         found = held_out.baselines(config.model, config.run.seed)

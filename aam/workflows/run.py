@@ -1,4 +1,4 @@
-"""A run on disk, as a program uses it: its metrics, history, predictions, pictures and model."""
+"""A finished run for use in Python: its metrics, history, predictions, pictures and model."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of `aam pretrain` or `aam train`; files of its run directory are read when they are asked for."""
+    """A finished run of `aam pretrain` or `aam train`; its files are read on access."""
 
     folder: Path
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """The run in a directory, or of a checkpoint in one; raises CheckpointError where there is none."""
+        """Open the run of a run directory or of a checkpoint in it; raises CheckpointError if there is none."""
         return cls(find_run_folder(Path(path)))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json says: metrics of held-out samples, beside the baselines, and the cost of the run."""
+        """Content of metrics.json: metrics of held-out samples and baselines, time and memory of the run."""
         return read_mapping(self.folder / METRICS_FILE)
 
     @property
@@ -43,14 +43,14 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Readings of the training by row: `fold`, `kind` ("train" or "validation"), `step`, `time` and losses."""
+        """Training log as rows: `fold`, `kind` ("train" or "validation"), `step`, `time` and losses."""
         folders = fold_folders(self.folder) or [self.folder]
         logs = [pd.DataFrame(read_log(folder)).assign(fold=folder.name) for folder in folders]
         return pd.concat(logs, ignore_index=True)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of samples that the model had never seen, by sample id; only `aam train` makes them."""
+        """Out-of-fold predictions by sample id; only runs of `aam train` have them."""
         return read_out_of_fold(self.folder, read_config(FinetuneConfig, self.folder))
 
     @property
@@ -64,5 +64,5 @@ class Run:
         return self.folder / REPORT_FILE
 
     def model(self) -> Pretrained | Finetuned:
-        """The trained model with its configuration; of several folds that of the first."""
+        """The trained model with its configuration; for a cross-validated run those of the first fold."""
         return open_model(find_members(self.folder)[0])

@@ -1,4 +1,4 @@
-"""A fine-tuning: fold by fold build, train and predict; then metrics, calibration and what shows the run."""
+"""A fine-tuning: build, train and predict fold by fold; then metrics, calibration, pictures and report."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from aam.inference.predictions import average, decode, embed_asvs, predict_draws
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.observer import Observer
-from aam.report.build import remove_pictures, show_run
-from aam.report.samples import of_study
+from aam.report.build import remove_pictures, write_run_report
+from aam.report.samples import embed_study
 from aam.training import loop
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.manifest import (
@@ -53,10 +53,11 @@ from aam.workflows.run import Run
 
 
 def train(options: Mapping[str, Any], observer: Observer) -> Run:
-    """Learn a metadata column with these options of `FinetuneConfig` by name, for example `{"target": ("age",)}`.
+    """Train models that predict a metadata column.
 
-    The run directory then holds the models of the folds, metrics.json, predictions.tsv (of samples that the model had
-    never seen), summary.txt, pictures and report.html. Raises as `aam.workflows.pretrain.pretrain`.
+    `options` are those of `FinetuneConfig` by name, for example `{"target": ("age",)}`. The run directory then holds
+    the models of the folds, metrics.json, predictions.tsv (out-of-fold), summary.txt, pictures and report.html. Raises
+    the errors of `aam.workflows.pretrain.pretrain`.
     """
     config = resolve_config(options, observer)
     study = open_labelled(config, observer)
@@ -65,7 +66,7 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
 
 
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
-    """What `train` would do with these options, as text: samples, classes, folds, size and steps."""
+    """The plan of `train` with these options as text: samples, classes, folds, size and steps."""
     config = resolve_config(options, observer)
     study = open_labelled(config, observer)
     folds = study_folds(config, study)
@@ -75,7 +76,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
 def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneConfig:
     """The configuration of these options: of the run that is resumed, or with the size of the encoder it starts from.
 
-    Raises ConfigError where options contradict each other or the encoder, CheckpointError for a run directory in use.
+    Raises ConfigError if options contradict each other or the encoder, CheckpointError for a run directory in use.
     """
     asked = dict(options)
     config = from_options(FinetuneConfig, asked)
@@ -96,7 +97,7 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
 
 
 def open_labelled(config: FinetuneConfig, observer: Observer) -> Study:
-    """The samples with labels that folds are made of."""
+    """Open the samples with labels."""
     with observer.stage("reading the data"):
         study = open_study(config.data, config.target)
         refuse_clashes(config.target, study.classes)
@@ -104,7 +105,7 @@ def open_labelled(config: FinetuneConfig, observer: Observer) -> Study:
 
 
 class FoldOrder(NamedTuple):
-    """Which of the `folds` is trained, counted from 1, and the request that may stop it."""
+    """Number of the fold that is trained, from 1, of `folds`, and the stop request."""
 
     number: int
     folds: int
@@ -136,12 +137,14 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
         remove_pictures(folder)
         write_results(config, study, results)
     with observer.stage("drawing"):
-        show_run(folder, lambda: of_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), observer)
+        write_run_report(
+            folder, lambda: embed_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), observer
+        )
     return Run(folder)
 
 
 def manifest_record(study: Study, folds: list[Fold]) -> dict[str, Any]:
-    """What the manifest says beside the configuration."""
+    """Entries of the manifest besides the configuration."""
     ids = study.labels.sample_ids
     return {
         "asvs": len(study.tokens),
@@ -155,7 +158,7 @@ def manifest_record(study: Study, folds: list[Fold]) -> dict[str, Any]:
 
 
 def open_start(config: FinetuneConfig, study: Study, observer: Observer) -> Start:
-    """The pretrained encoder, and, where it stays fixed, the embeddings of all ASVs of the table, each made once."""
+    """The pretrained encoder and, if it is frozen, the precomputed embeddings of all ASVs of the table."""
     if config.head.pretrained is None:
         return Start(None, None)
     encoder, _ = open_encoder(config.head.pretrained)
@@ -182,7 +185,7 @@ def fold_config(config: FinetuneConfig, study: Study, fold: Fold, number: int) -
 def train_fold(
     config: FinetuneConfig, study: Study, fold: Fold, start: Start, order: FoldOrder, observer: Observer
 ) -> FoldResult:
-    """Train one model and predict the samples that it has never seen; nothing of them chose anything."""
+    """Train one model and predict its test samples, which have no influence on it."""
     folder, device = config.run.output_dir, resolve_device(config.run.device)
     folder.mkdir(parents=True, exist_ok=True)
     observer.say(f"fold {fold.name}: {len(fold.train)} samples to train on, {len(fold.test)} to test")
@@ -192,7 +195,7 @@ def train_fold(
     learner = build_target_learner(config, batches, start, device)
     watched = inner.test if selects else fold.test
     evaluate = partial(score_rows, config=config, study=study, rows=watched)
-    run = loop.Run(config, learner, batches, evaluate, selects, study.table, study.dropped)
+    run = loop.TrainingRun(config, learner, batches, evaluate, selects, study.table, study.dropped)
     state = run.start_or_restore()
     display = observer.training_display(run.budget.share(state), order.number, order.folds)
     try:
@@ -210,9 +213,9 @@ def train_fold(
 
 
 def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
-    """Put what a model has learned from beside it, with that of the run whose encoder it began with, if with any.
+    """Write the sketch of the training ASVs next to a model, merged with that of its pretrained encoder.
 
-    Where the latter is not known nothing is written.
+    Writes nothing if that of the encoder is unknown.
     """
     began = None if start is None else read_known(find_members(start)[0])
     if began is not None:
@@ -222,18 +225,18 @@ def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
 
 
 def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:
-    """The training batches of a fold, without what is held back to choose by."""
+    """The training batches of a fold, without the rows that choose the checkpoint."""
     labels = encode_labels(study.labels.rows(inner.train), config.schema)
     return LabelledBatches(draw_rows(config, study, inner.train), config.optim.batch_size, labels)
 
 
 def draw_rows(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVDataset:
-    """Some samples of a study, rows [n], drawn as the run draws."""
+    """Samples of a study, rows [n], drawn with the settings of the run."""
     return study.samples(rows, build_draw(config.data, study.depth, config.run.seed))
 
 
 def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, observer: Observer) -> None:
-    """Preflight of the first fold, in a twentieth of its time at most; raises NonFiniteError where a check fails."""
+    """Preflight of the first fold, in at most a twentieth of its time; raises NonFiniteError if a check fails."""
     with observer.stage("preflight"):
         batches = fold_batches(config, study, inner_split(config, study, fold))
         learner = build_target_learner(config, batches, start, resolve_device(config.run.device))
@@ -253,7 +256,7 @@ def predict_rows(
 def score_rows(
     learner: TargetLearner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Loss and main figures of some samples under the model as it is, for the log and, where asked, the choice."""
+    """Loss and main metrics of some samples under the current model, for the log and the choice of the checkpoint."""
     labels = encode_labels(study.labels.rows(rows), config.schema)
     raw = predict_draws(learner.model, draw_rows(config, study, rows), labels, 1)
     found = average([decode(raw, config)], config)

@@ -1,4 +1,4 @@
-"""Data, batches and model of a run that never starts, to be inspected: as `aam pretrain` would have them."""
+"""Data, batches and model as `aam pretrain` would have them, for inspection without a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OWN_DATA = {
 
 @dataclass(frozen=True)
 class Workbench:
-    """A run that never starts: its configuration, data, batches by number, and what a step would change."""
+    """Configuration, data, batches by number and learner for inspection."""
 
     config: PretrainConfig
     corpus: Corpus
@@ -40,7 +40,7 @@ class Workbench:
     learner: PretrainLearner
 
     def names(self, batches: Sequence[Batch]) -> RowNames:
-        """Names for rows of tensors while these batches pass through the model."""
+        """Labels for rows of tensors in a pass of these batches."""
         return RowNames(batches, self.corpus.table.asv_ids, self.learner.model)
 
     def varied(self, token_limit: int, accumulate: int) -> Workbench:
@@ -55,7 +55,7 @@ class Workbench:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One line of a table of inspections: the step of the work, what was looked at, what was found, what is wrong."""
+    """One row of a table of inspections: stage, inspected item, finding, and fault if any."""
 
     step: str
     what: str
@@ -64,10 +64,10 @@ class Inspection:
 
 
 def open_workbench(run: Path | None, options: dict[str, Any], observer: Observer) -> Workbench:
-    """Data, batches and model as `aam pretrain` has them with these options, or of a trained run with other options.
+    """Open data, batches and model of `aam pretrain` with these options, or of a trained run with other options.
 
     A run is inspected on its own data unless `options` name a table. Raises `InputError` for options or data that do
-    not fit.
+    not fit together.
     """
     with observer.stage("opening data and model"):
         if run is None:
@@ -80,7 +80,7 @@ def open_workbench(run: Path | None, options: dict[str, Any], observer: Observer
 
 
 def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, Any] | None = None) -> Workbench:
-    """Batches and model of a configuration, a fresh one unless weights are given."""
+    """Batches and model of a configuration, with these weights or untrained."""
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device), weights)
     learner.scaler = loss_scaler(config.optim, learner.device, MODEST_SCALE)
@@ -88,11 +88,11 @@ def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, A
 
 
 def flat_indices(flags: Tensor) -> list[int]:
-    """Flat places of what is True."""
+    """Flat indices of the True values."""
     return flags.flatten().nonzero().flatten().tolist()
 
 
 def name_first(faults: Iterable[str]) -> str:
-    """The first of these, and how many more there are; empty where there is none."""
+    """Name the first item and the number of others; empty text if there are none."""
     faults = list(faults)
     return "" if not faults else faults[0] + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")

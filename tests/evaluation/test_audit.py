@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aam.evaluation import audit as auditing
-from aam.evaluation.audit import Signal, audit, role_of, shuffle_values
+from aam.evaluation.audit import Signal, audit, guess_role, shuffle_values
 
 SAMPLES, WIDTH = 120, 16
 
@@ -125,4 +125,4 @@ def test_the_same_seed_gives_the_same_audit(rng):
     ],
 )  # fmt: skip
 def test_roles_by_name(name: str, role: str):
-    assert role_of(name) == role
+    assert guess_role(name) == role

@@ -17,7 +17,7 @@ from aam.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature,
     interval_scores,
-    nll,
+    negative_log_likelihood,
     prediction_intervals,
     read_calibration,
     warn_of_infinite_intervals,
@@ -70,7 +70,7 @@ def test_temperature_undoes_overconfidence():
     chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     classes = np.array([rng.choice(3, p=row) for row in chance])
     assert fit_temperature(5.0 * logits, classes) == pytest.approx(5.0, rel=0.1)
-    assert nll(logits, classes) < nll(5.0 * logits, classes)
+    assert negative_log_likelihood(logits, classes) < negative_log_likelihood(5.0 * logits, classes)
     assert expected_calibration_error(chance, classes) < 0.03
 
 

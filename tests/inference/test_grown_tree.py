@@ -24,7 +24,7 @@ from aam.models.pretrain_model import PretrainModel
 from aam.observer import no_progress
 from aam.phylogeny.targets import TreeTargets
 from aam.phylogeny.unifrac import Measure
-from aam.phylogeny.upgma import hamming
+from aam.phylogeny.upgma import hamming_distances
 
 SEQUENCES = ["ACGTACGTAC", "ACGTACGTAA", "ACGTTTTTAC", "GGGTACGTCC", "GGGTACGTCA", "TTTTTTTTTT"]
 SMALL = ModelConfig(dim=8, heads=2, asv_layers=1, sample_layers=1, branches=16, max_bp=10)
@@ -63,7 +63,7 @@ def test_the_tree_is_the_upgma_tree_of_geometric_means() -> None:
     latent, drawn = model().latent_tree, samples()
     embeddings, names = torch.randn(6, 8), [str(column) for column in drawn.columns]
     learned = learned_distances(latent, embeddings)
-    mixed = np.sqrt(learned * hamming(drawn.tokens))
+    mixed = np.sqrt(learned * hamming_distances(drawn.tokens))
     mixed *= learned.mean() / mixed.mean()
     tree = grow_tree(latent, embeddings, drawn.tokens, names)
     along = TreeTargets(tree, tree.leaves_of(names), "unweighted", 0.5).patristic(np.arange(6))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aam.models.chunks import Chunk, Work, in_chunks
+from aam.models.chunks import Chunk, Work, compute_in_chunks
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ def test_gradients_by_hand(kept: int, threads: int):
     """Each chunk is x -> (a x, x + b): sums 2 * 10 + 3 * 1000 and so on."""
     a, b = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(1.0))
     chunks = [(torch.tensor([value], requires_grad=value > 1.0),) for value in (1.0, 10.0, 1000.0)]
-    found = in_chunks(work(lambda x: (a * x, x + b)), chunks, [a, b], kept)
+    found = compute_in_chunks(work(lambda x: (a * x, x + b)), chunks, [a, b], kept)
     assert [[result.item() for result in results] for results in found] == [[2, 2], [20, 11], [2000, 1001]]
     (3 * found[1][0] + found[2][0] + 5 * found[0][1]).sum().backward()
     assert a.grad.item() == 3 * 10 + 1000  # the unused results have gradient 0
@@ -50,7 +50,7 @@ def test_chunks_run_on_threads_of_one_core_each_and_no_more(threads: int):
 
     weight, chunks = nn.Parameter(torch.ones(3)), [(torch.ones(3),) for _ in range(8)]
     for noisy in (False, True):
-        torch.cat([y for (y,) in in_chunks(work(run, noisy), chunks, [weight], 4)]).sum().backward()
+        torch.cat([y for (y,) in compute_in_chunks(work(run, noisy), chunks, [weight], 4)]).sum().backward()
     beside = [name for name, _ in seen if name != threading.main_thread().name]
     assert len(seen) == 2 * (8 + 4)
     assert len(beside) == (12 if threads > 1 else 0)  # noisy chunks stay with the caller
@@ -73,7 +73,7 @@ def test_sums_over_chunks_are_the_same_bits_whatever_finishes_first():
         torch.set_num_threads(threads)
         layer.zero_grad()
         chunks = [(some,) for some in rows.split([90, 1, 30, 2, 70, 3, 4])]
-        results = in_chunks(work(lambda some: (layer(some),)), chunks, list(layer.parameters()), 2)
+        results = compute_in_chunks(work(lambda some: (layer(some),)), chunks, list(layer.parameters()), 2)
         torch.cat([result for (result,) in results]).square().sum().backward()
         found.append([parameter.grad.clone() for parameter in layer.parameters()])
     torch.set_num_threads(before)
@@ -91,7 +91,7 @@ def test_precision_is_the_callers_in_both_passes(kept: int, threads: int):
 
     chunks = [(torch.ones(2, 4),), (torch.ones(3, 4),)]
     with torch.autocast("cpu", torch.bfloat16):
-        results = in_chunks(work(run), chunks, list(layer.parameters()), kept)
+        results = compute_in_chunks(work(run), chunks, list(layer.parameters()), kept)
         after = layer(torch.ones(1, 4))  # the weight that was cast without a graph must not serve here
     (torch.cat([result for (result,) in results]).sum() + after.sum()).backward()
     assert set(seen) == {torch.bfloat16}
@@ -109,9 +109,9 @@ def test_without_gradients_nothing_is_kept_or_done_twice(threads: int):
     weight = nn.Parameter(torch.ones(2))
     chunks = [(torch.ones(2),), (torch.ones(2),)]
     with torch.inference_mode():
-        assert not in_chunks(work(run), chunks, [weight], 0)[0][0].requires_grad
+        assert not compute_in_chunks(work(run), chunks, [weight], 0)[0][0].requires_grad
     weight.requires_grad_(False)
-    assert not in_chunks(work(run), chunks, [weight], 0)[0][0].requires_grad
+    assert not compute_in_chunks(work(run), chunks, [weight], 0)[0][0].requires_grad
     assert calls == [False] * 4
 
 
@@ -122,4 +122,4 @@ def test_an_error_in_a_chunk_is_the_callers(threads: int):
         return (x,)
 
     with pytest.raises(ValueError, match="chunk 2"):
-        in_chunks(work(run), [(torch.tensor(float(n), requires_grad=True),) for n in range(4)], [], 0)
+        compute_in_chunks(work(run), [(torch.tensor(float(n), requires_grad=True),) for n in range(4)], [], 0)

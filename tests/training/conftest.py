@@ -10,7 +10,7 @@ import pytest
 
 from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import Corpus, open_corpus
-from aam.training.loop import Run
+from aam.training.loop import TrainingRun
 from aam.training.run import build_run
 from aam.training.state import TrainState
 
@@ -27,10 +27,10 @@ def example() -> Corpus:
 
 
 @pytest.fixture
-def new_run(example: Corpus, tmp_path: Path) -> Callable[..., tuple[Run, TrainState]]:
+def new_run(example: Corpus, tmp_path: Path) -> Callable[..., tuple[TrainingRun, TrainState]]:
     """`new_run(folder, **options)` is a run and its state; its held-out loss is 1 unless `evaluate` says else."""
 
-    def build(folder: str, evaluate: Any = None, **options: Any) -> tuple[Run, TrainState]:
+    def build(folder: str, evaluate: Any = None, **options: Any) -> tuple[TrainingRun, TrainState]:
         config = from_options(PretrainConfig, OPTIONS | {"output_dir": tmp_path / folder} | options)
         run = build_run(config, example, evaluate or (lambda learner: {"loss": 1.0}))
         return run, run.start_or_restore()

@@ -11,10 +11,10 @@ import torch
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
 from aam.training.faults import FAULTS
-from aam.training.loop import Run
+from aam.training.loop import TrainingRun
 from aam.training.state import TrainState
 
-NewRun = Callable[..., tuple[Run, TrainState]]
+NewRun = Callable[..., tuple[TrainingRun, TrainState]]
 GENEROUS = {"quarantine_budget": 0.5, "intervention_budget": 0.5}
 BAD, ROW, SLOT = 3, 2, 1
 """The batch that is spoiled, counted from 0, and the sample and its ASV that are."""
@@ -37,7 +37,7 @@ class Spoilt:
             yield batch
 
 
-def spoil(run: Run, change: Callable[[Batch], Batch], at: int = BAD) -> list[Batch]:
+def spoil(run: TrainingRun, change: Callable[[Batch], Batch], at: int = BAD) -> list[Batch]:
     """Let one batch of the run come in changed; the list holds it once it was drawn."""
     run.batches = Spoilt(run.batches, change, at)
     return run.batches.seen
@@ -49,19 +49,19 @@ def infinite_count(batch: Batch) -> Batch:
     return dataclasses.replace(batch, counts=counts)
 
 
-def close(run: Run) -> None:
+def close(run: TrainingRun) -> None:
     for sink in run.sinks:
         sink.close()
 
 
-def text_of(run: Run, step: int = BAD + 1) -> str:
+def text_of(run: TrainingRun, step: int = BAD + 1) -> str:
     return (run.config.run.output_dir / FAULTS / f"step-{step}" / "report.txt").read_text()
 
 
-def weights(run: Run) -> dict[str, torch.Tensor]:
+def weights(run: TrainingRun) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in run.learner.model.state_dict().items()}
 
 
-def finite(run: Run) -> bool:
+def finite(run: TrainingRun) -> bool:
     moments = [t for entry in run.learner.optimizer.state_dict()["state"].values() for t in entry.values()]
     return all(bool(torch.isfinite(tensor).all()) for tensor in (*weights(run).values(), *moments))

@@ -17,7 +17,7 @@ from aam.errors import Interrupted, NonFiniteError
 from aam.health.ledger import Ledger
 from aam.training.faults import TRAINING_STAGE
 from aam.training.guard import SKIPPED
-from aam.training.loop import Run, train
+from aam.training.loop import TrainingRun, train
 from aam.training.sinks import JsonlSink
 from aam.training.state import StopRequest, TrainState
 
@@ -146,7 +146,7 @@ def test_steps_that_are_unread_are_read_before_a_checkpoint_takes_them(new_run: 
     assert all(torch.equal(tensor, weights(alone)[name]) for name, tensor in weights(run).items())
 
 
-def infinite_gradient(run: Run) -> None:
+def infinite_gradient(run: TrainingRun) -> None:
     run.learner.model.hidden_asvs.rare.weight.register_hook(lambda gradient: gradient + math.inf)
 
 

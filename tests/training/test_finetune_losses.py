@@ -16,7 +16,7 @@ from aam.training.objective import (
     class_loss,
     loss_name,
     number_losses,
-    pinball,
+    pinball_loss,
 )
 
 
@@ -35,7 +35,7 @@ def test_number_losses_by_hand() -> None:
 
 def test_pinball_by_hand() -> None:
     # truth 1: of quantile 0.9 predicted 0, one unit short costs 0.9; predicted 3, two above cost 0.1 each
-    assert pinball(torch.tensor([[[0.0]], [[3.0]]]), torch.tensor([[1.0], [1.0]]), (0.9,))[
+    assert pinball_loss(torch.tensor([[[0.0]], [[3.0]]]), torch.tensor([[1.0], [1.0]]), (0.9,))[
         :, 0
     ].tolist() == pytest.approx([0.9, 0.2])
 

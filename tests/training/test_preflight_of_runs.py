@@ -9,17 +9,17 @@ import torch
 
 from aam.corpus.pretraining import Corpus
 from aam.health.trial import Preflight
-from aam.training.loop import Run
-from aam.training.preflight import quick_preflight, without_noise
+from aam.training.loop import TrainingRun
+from aam.training.preflight import copy_without_noise, quick_preflight
 from aam.training.probes import PretrainProbes, fill_padding
 from aam.training.run import training_batches
 from aam.training.state import TrainState
 from aam.training.step import score
 
-NewRun = Callable[..., tuple[Run, TrainState]]
+NewRun = Callable[..., tuple[TrainingRun, TrainState]]
 
 
-def looked_over(run: Run, example: Corpus) -> Preflight:
+def looked_over(run: TrainingRun, example: Corpus) -> Preflight:
     batches = training_batches(run.config, example)
     return quick_preflight(run.config, run.learner, batches, PretrainProbes(run.config.loss))
 
@@ -69,7 +69,7 @@ def test_junk_lies_in_the_padding_alone(new_run: NewRun, example: Corpus):
 def test_without_dropout_training_repeats_itself(new_run: NewRun, example: Corpus):
     run, _ = new_run("run")
     batch = training_batches(run.config, example)[0]
-    quiet = without_noise(run.learner)
+    quiet = copy_without_noise(run.learner)
     totals = [score(learner, batch)[1].total.item() for learner in (quiet, quiet, run.learner, run.learner)]
     assert totals[0] == totals[1] and totals[2] != totals[3]
 

@@ -12,15 +12,15 @@ from every_step import EveryStep
 from torch import Tensor
 
 from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
-from aam.training.loop import Run, train
+from aam.training.loop import TrainingRun, train
 from aam.training.manifest import resume_config
 from aam.training.state import StopRequest, TrainState
 
-NewRun = Callable[..., tuple[Run, TrainState]]
+NewRun = Callable[..., tuple[TrainingRun, TrainState]]
 STEPS, BREAK = 6, 4
 
 
-def trained(run: Run, state: TrainState, after: int | None = None) -> list[Tensor]:
+def trained(run: TrainingRun, state: TrainState, after: int | None = None) -> list[Tensor]:
     """Train; the loss terms of every step. Interrupted after so many steps where that is asked for."""
     stop = StopRequest()
     run.meter = EveryStep(stop, after)
@@ -32,7 +32,7 @@ def trained(run: Run, state: TrainState, after: int | None = None) -> list[Tenso
     return run.meter.losses
 
 
-def everything(run: Run) -> dict[str, Tensor]:
+def everything(run: TrainingRun) -> dict[str, Tensor]:
     """All tensors that a further step would depend on."""
     state = run.learner.optimizer.state_dict()["state"]
     moments = {f"{key}.{name}": tensor for key, entry in state.items() for name, tensor in entry.items()}

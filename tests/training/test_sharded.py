@@ -16,7 +16,7 @@ from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.models.chunks import LIMITS, Limits
 from aam.training.distributed import distribute_run
-from aam.training.loop import Run, train
+from aam.training.loop import TrainingRun, train
 from aam.training.run import build_run
 from aam.training.state import StopRequest, TrainState
 from aam.training.world import World, join_world
@@ -31,7 +31,7 @@ def corpus_of(config: PretrainConfig) -> Corpus:
     return open_corpus(config)
 
 
-def run_of(world: World, folder: Path, steps: int, **options: object) -> tuple[Run, TrainState]:
+def run_of(world: World, folder: Path, steps: int, **options: object) -> tuple[TrainingRun, TrainState]:
     """A run whose held-out loss is the sum of its weights, which is a test that evaluation sees them whole."""
     given = SMALL | {"max_steps": steps, "output_dir": folder, "eval_every": 2} | options
     config = from_options(PretrainConfig, given)
