@@ -43,6 +43,13 @@ def remove_partial_files(folder: Path) -> None:
         path.unlink()
 
 
+def follow_umask(path: Path) -> None:
+    """Give a file the permissions of the umask where a library gave it others (safetensors: 0600)."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+
+
 def sync(path: Path) -> None:
     """Sync a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)

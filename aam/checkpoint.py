@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aam.atomic import read_json, sync, write_json
+from aam.atomic import follow_umask, read_json, sync, write_json
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import WEIGHTS, digest
@@ -51,6 +51,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     with replace_folder(folder) as partial:
         for file, tensors in ((MODEL, checkpoint.model), (TRAINING, checkpoint.training)):
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / file)
+            follow_umask(partial / file)
         write_about(partial, checkpoint)
 
 

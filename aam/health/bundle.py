@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from aam.atomic import replace_file
+from aam.atomic import follow_umask, replace_file
 from aam.errors import CheckpointError
 
 BUNDLE_FORMAT = "1"
@@ -36,6 +36,7 @@ def save_bundle(path: Path, content: Mapping[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as partial:
         save_file(tensors, partial, metadata={"format": BUNDLE_FORMAT, "content": json.dumps(record)})
+        follow_umask(partial)
     return path
 
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from aam.atomic import replace_file
+from aam.atomic import follow_umask, replace_file
 from aam.config import Precision
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import refuse_unwritable
@@ -147,6 +147,7 @@ class ASVCache:
         path = self.folder / f"{hashlib.blake2b(keys.tobytes(), digest_size=KEY_BYTES).hexdigest()}.safetensors"
         with replace_file(path) as partial:
             save_file({"keys": keys.copy(), "embeddings": np.stack(self._rows)}, partial)
+            follow_umask(partial)
         self._where |= {key: (path, row) for row, key in enumerate(self._keys)}
         self._keys, self._rows = [], []
 

@@ -1,4 +1,4 @@
-"""Where readings of a training go: a JSONL log and TensorBoard."""
+"""Sinks of log values: a JSONL log and TensorBoard."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def open_sinks(folder: Path, step: int, display: Sequence[Sink] = ()) -> Iterato
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """What a run has logged, in order, but the half line of a killed one; raises CheckpointError for a damaged log."""
+    """Read the log of a run, without an incomplete last line; raises CheckpointError for a damaged log."""
     path = folder / LOG
     try:
         return [json.loads(line) for line in complete_lines(path)]
@@ -76,7 +76,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 class JsonlSink:
-    """One JSON object a line, appended, so a resumed run goes on in the same file.
+    """Log with one JSON object per line; a resumed run appends to the same file.
 
     `step` is the update from which a run goes on: lines beyond it are removed, as is the half line of a killed process.
     """
@@ -95,12 +95,12 @@ class JsonlSink:
 
 
 def lines_until(path: Path, step: int) -> Iterator[str]:
-    """The lines of a log that are whole and of updates up to `step`."""
+    """The complete lines of a log, of updates up to `step`."""
     return (line for line in complete_lines(path) if json.loads(line)["step"] <= step)
 
 
 def complete_lines(path: Path) -> list[str]:
-    """The lines of a log without the half line of a killed process."""
+    """The lines of a log without an incomplete last line."""
     return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
 
 

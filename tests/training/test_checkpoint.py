@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +66,17 @@ def test_everything_comes_back(tmp_path: Path):
     save_checkpoint(tmp_path / "last", filled(2.5))
     assert_holds(tmp_path / "last", 2.5)
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
+
+
+def test_files_have_the_permissions_of_the_umask(run: Path):
+    """Shared folders of a group are read by the others of it."""
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(run.parent / "shared", load_checkpoint(run / "best"))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (run.parent / "shared").iterdir()}
+    assert set(modes.values()) == {0o640} and len(modes) >= 4
 
 
 def test_a_model_opens_from_its_path_alone_and_answers_the_same(run: Path, monkeypatch: pytest.MonkeyPatch):
