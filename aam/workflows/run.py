@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aam.checkpoint import find_members, fold_folders, open_model
-from aam.config import FinetuneConfig
+from aam.config import FinetuneConfig, path_of
+from aam.errors import CheckpointError
 from aam.inference.predictions import read_out_of_fold
 from aam.report.record import METRICS, REPORT, SUMMARY, read_mapping
 from aam.training.manifest import read_config, run_of
@@ -22,24 +24,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of `aam pretrain` or `aam train`; files of its run directory are read when they are asked for."""
+    """A finished run of `aam pretrain` or `aam train`; files of its run directory are read when they are asked for.
+
+    A run is also the path of its directory, and can be given wherever a model is. Raises CheckpointError where there is
+    no run.
+    """
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        # Absolute, because files are read later, and a notebook may have changed its directory by then.
+        object.__setattr__(self, "folder", run_of(path_of("folder", self.folder).absolute()))
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """The run in a directory, or of a checkpoint in one; raises CheckpointError where there is none."""
-        return cls(run_of(Path(path)))
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """The run in a directory, or of a checkpoint in one."""
+        return cls(path_of("folder", path))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json says: metrics of held-out samples, beside the baselines, and the cost of the run."""
-        return read_mapping(self.folder / METRICS)
+        return read_mapping(self._finished(METRICS))
 
     @property
     def summary(self) -> str:
         """The text of summary.txt."""
-        return (self.folder / SUMMARY).read_text(encoding="utf-8")
+        return self._finished(SUMMARY).read_text(encoding="utf-8")
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -62,6 +75,12 @@ class Run:
     def report(self) -> Path:
         """The HTML page about the run."""
         return self.folder / REPORT
+
+    def _finished(self, name: str) -> Path:
+        """A file that a run writes at its end; raises CheckpointError where it is missing."""
+        if not (self.folder / name).is_file():
+            raise CheckpointError(f"{self.folder}: no {name} here, the run has not finished; go on with it by --resume")
+        return self.folder / name
 
     def model(self) -> Pretrained | Finetuned:
         """The trained model with its configuration; of several folds that of the first."""
