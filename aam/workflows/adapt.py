@@ -79,4 +79,5 @@ def unlabelled(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) ->
     """Samples of a study as a corpus with the tree of --tree, all of them to train on."""
     data, files = resolve_inputs(config.data)
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
-    return replace(match_targets(study.table.select(samples=rows).carried(), data, files, measure), depth=study.depth)
+    table = replace(study.table.select(samples=rows).carried(), dropped={})  # the ledger of the fold has those
+    return replace(match_targets(table, data, files, measure), depth=study.depth)
