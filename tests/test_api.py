@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from trained_run import save_run
 import aam
 from aam.api import given_options
 from aam.cli import COMMANDS, group
+from aam.cli.terminal import TERMINAL
 from aam.config import FinetuneConfig, PretrainConfig, groups, options
 from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer
@@ -154,3 +156,15 @@ def test_warnings_point_to_the_line_that_called_the_package() -> None:
         warnings.simplefilter("always")
         Observer().warn("a reason to doubt")
     assert [Path(one.filename) for one in caught] == [Path(__file__)]
+
+
+def test_a_click_program_can_use_the_package_with_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    """`verbose=True` inside of a command of somebody else, whose context has no option --debug."""
+
+    @click.command()
+    def theirs() -> None:
+        with TERMINAL.optional("report.html"):
+            raise ValueError("no font")
+
+    assert theirs.main([], standalone_mode=False) is None
+    assert "report.html could not be made (ValueError: no font)" in capsys.readouterr().err
