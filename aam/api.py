@@ -8,9 +8,9 @@ calls the same workflow. Results are pandas and scikit-bio objects. Messages go 
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam.config import (
@@ -19,14 +19,15 @@ from aam.config import (
     PredictConfig,
     PretrainConfig,
     RunConfig,
-    check_names,
-    from_options,
     from_some,
+    path_of,
+    suggest,
     with_absolute_paths,
 )
-from aam.config.apply import ApplyConfig, DistanceConfig, EmbedConfig, ExplainConfig, Inputs
+from aam.config.apply import DistanceConfig, EmbedConfig, ExplainConfig, Inputs
 from aam.errors import ConfigError
 from aam.observer import Observer
+from aam.text import counted, name_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +50,8 @@ def pretrain(
     """Pretrain an encoder on a feature table and a phylogeny, as `aam pretrain`; `example=True`: use the example."""
     from aam.workflows.pretrain import pretrain
 
-    given = {"table": table, "tree": tree, "output_dir": output_dir, **options}
-    run = pretrain(with_absolute_paths(PretrainConfig, without_none(given)), observer_of(verbose))
+    given = given_options("pretrain", {"table": table, "tree": tree, "output_dir": output_dir, **options})
+    run = pretrain(with_absolute_paths(PretrainConfig, given), observer_of(verbose))
     if run is None:
         raise ConfigError("only the first process of torchrun has a result; use `aam pretrain` on several processes")
     return run
@@ -71,8 +72,8 @@ def train(
     """
     from aam.workflows.train import train
 
-    given = {"table": table, "metadata": metadata, "target": target, "output_dir": output_dir, **options}
-    return train(with_absolute_paths(FinetuneConfig, without_none(given)), observer_of(verbose))
+    own = {"table": table, "metadata": metadata, "target": target, "output_dir": output_dir}
+    return train(with_absolute_paths(FinetuneConfig, given_options("train", own | options)), observer_of(verbose))
 
 
 def embed(
@@ -81,8 +82,8 @@ def embed(
     """Embeddings of the samples, ASVs or branches of a table, as `aam embed`: rows by id, a column per dimension."""
     from aam.workflows.embed import embed
 
-    given = options_among({"table": table, "what": what, **options}, EmbedConfig, DataConfig, ApplyConfig, RunConfig)
-    return embed(Inputs.of(Path(model), given), from_some(EmbedConfig, given), observer_of(verbose)).table
+    given = given_options("embed", {"table": table, "what": what, **options})
+    return embed(Inputs.of(path_of("model", model), given), from_some(EmbedConfig, given), observer_of(verbose)).table
 
 
 def distance(
@@ -91,51 +92,82 @@ def distance(
     """Predicted UniFrac of all pairs of samples from their sequences, without a tree, as `aam distance`."""
     from aam.workflows.distance import distance
 
-    given = options_among({"table": table, **options}, DistanceConfig, DataConfig, ApplyConfig, RunConfig)
-    return distance(Inputs.of(Path(model), given), from_some(DistanceConfig, given), observer_of(verbose)).unifrac
+    given = given_options("distance", {"table": table, **options})
+    return distance(
+        Inputs.of(path_of("model", model), given), from_some(DistanceConfig, given), observer_of(verbose)
+    ).unifrac
 
 
 def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
     """The ASVs that drive embeddings or predictions, the leading one first, as `aam explain`."""
     from aam.workflows.explain import explain
 
-    given = options_among({"table": table, **options}, ExplainConfig, DataConfig, ApplyConfig, RunConfig)
-    return explain(Inputs.of(Path(model), given), from_some(ExplainConfig, given), observer_of(verbose)).table
+    given = given_options("explain", {"table": table, **options})
+    return explain(
+        Inputs.of(path_of("model", model), given), from_some(ExplainConfig, given), observer_of(verbose)
+    ).table
 
 
 def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
-    """Predictions of a model of `aam train` for the samples of a table, by sample id, as `aam predict`."""
+    """Predictions of a model of `aam train` for the samples of a table, by sample id, as `aam predict`.
+
+    A warning names the samples that cannot be predicted, which are not among the rows.
+    """
     from aam.workflows.predict import predict
 
-    given = options_among({"table": table, **options}, PredictConfig, DataConfig, RunConfig)
+    given = given_options("predict", {"table": table, **options})
     data, config, run = from_some(DataConfig, given), from_some(PredictConfig, given), from_some(RunConfig, given)
-    return predict(Path(model), data, config, run, observer_of(verbose)).table
+    observer = observer_of(verbose)
+    found = predict(path_of("model", model), data, config, run, observer)
+    if len(found.refused):
+        reasons = name_few([f"{sample}: {reason}" for sample, reason in found.refused.items()], 3)
+        observer.warn(f"{counted(len(found.refused), 'samples')} not predicted; {reasons}")
+    return found.table
 
 
 def baseline(
-    model: PathLike | None = None, *, against: Sequence[PathLike] = (), verbose: bool = False, **options: Any
+    model: PathLike | None = None, *, against: PathLike | Sequence[PathLike] = (), verbose: bool = False, **options: Any
 ) -> BaselineResult:
     """Predict a metadata column with standard methods, as `aam baseline`.
 
     With `model`, a run of `aam train`, use its data and folds, and compare every method with it.
     """
-    from aam.workflows.baseline import Runs, baseline, recorded_config
+    from aam.workflows.baseline import baseline, resolve_runs
 
-    given = without_none(options)
-    run = None if model is None else Path(model)
-    config = from_options(FinetuneConfig, given) if run is None else recorded_config(run, given)
-    return baseline(config, Runs(run, tuple(map(Path, against))), observer_of(verbose))
-
-
-def without_none(given: dict[str, Any]) -> dict[str, Any]:
-    """The options without those that are None."""
-    return {name: value for name, value in given.items() if value is not None}
+    given = given_options("baseline", options)
+    others = [against] if isinstance(against, str | os.PathLike) else against
+    run = None if model is None else path_of("model", model)
+    config, runs = resolve_runs(run, [path_of("against", other) for other in others], given)
+    return baseline(config, runs, observer_of(verbose))
 
 
-def options_among(given: dict[str, Any], *classes: type) -> dict[str, Any]:
-    """The options that are not None; raises ConfigError for a name that none of the config classes has."""
-    check_names(given, *classes)
-    return without_none(given)
+ONLY_OF_COMMANDS = {
+    "dry_run": "only the command prints a plan",
+    "output": "the result is returned; write that",
+    "config_file": "give the options of the file as **options",
+}
+"""Click parameters that are no options of a function, and what to do instead."""
+
+
+def given_options(command: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, with `~` expanded in paths; raises ConfigError for one that the command has not."""
+    import click
+
+    options = {option.name: option for option in importlib.import_module(f"aam.cli.{command}").command.params}
+    known = [str(name) for name in options if name not in {*ONLY_OF_COMMANDS, "model", "model_path"}]
+    for name in given:
+        if name not in known:
+            remedy = ONLY_OF_COMMANDS.get(name)
+            advice = f"; {remedy}" if remedy else suggest(name, known) or f"; `aam {command} --help` lists them"
+            raise ConfigError(f"aam.{command}: unknown option {name!r}{advice}")
+    found = {name: value for name, value in given.items() if value is not None and not is_empty(value)}
+    paths = [name for name in found if isinstance(options[name].type, click.Path)]
+    return found | {name: path_of(name, found[name]) for name in paths}
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is a list or tuple of nothing, which stands for an option that was not given."""
+    return isinstance(value, list | tuple) and not value
 
 
 def observer_of(verbose: bool) -> Observer:

@@ -9,7 +9,7 @@ import click
 
 from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, option_values
 from aam.cli.terminal import TERMINAL
-from aam.config import DataConfig, FinetuneConfig, FoldConfig, RunConfig, TargetConfig, from_options
+from aam.config import DataConfig, FoldConfig, RunConfig, TargetConfig
 from aam.errors import ConfigError
 
 INPUT_OPTIONS = (
@@ -19,8 +19,6 @@ INPUT_OPTIONS = (
 TARGET_OPTIONS = ("target", "task", "where", "class_order")
 FOLD_OPTIONS = ("folds", "leave_one_group_out", "stratify", "label_fraction")
 """The options that matter here."""
-WITH_MODEL = ("tree", "max_missing")
-"""Those that may be given beside --model."""
 
 
 COMMON = ("table", "metadata", "target", "task", "group_column", "sequences", "tree", "example", "folds")
@@ -56,24 +54,15 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     folder = output or model
     if folder is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
-    if model is None and against:
-        raise ConfigError(f"--against {against[0]}: there is nothing to compare it with; give --model RUN")
-    if model is not None and (extra := [name for name in asked if name not in WITH_MODEL]):
-        raise ConfigError(
-            f"--model brings its own data and folds, found --{extra[0].replace('_', '-')} too; leave it out"
-        )
     with TERMINAL.stage("starting"):
         from aam.io.output import refuse_existing
-        from aam.training.manifest import find_run_folder
-        from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES_FILE, Runs, baseline, recorded_config
+        from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES_FILE, baseline, resolve_runs
 
-        if model is not None:
-            model = find_run_folder(model)
-            folder = output or model
-        config = from_options(FinetuneConfig, asked) if model is None else recorded_config(model, asked)
+    config, runs = resolve_runs(model, against, asked)
+    folder = output or runs.model or folder
     for name in (BASELINES_FILE, BASELINE_PREDICTIONS):
         refuse_existing(folder / name)
-    found = baseline(config, Runs(model, against), TERMINAL)
+    found = baseline(config, runs, TERMINAL)
     found.write(folder)
     click.echo(found.text())
     click.echo(f"  metrics      {folder / BASELINES_FILE}")

@@ -49,8 +49,10 @@ class Terminal(Observer):
 
     def failed(self, error: Exception) -> None:
         context = click.get_current_context(silent=True)
+        root = None if context is None else context.find_root()
         with suppress(OSError, ValueError):
-            if context is not None and context.find_root().obj["debug"]:
+            # With verbose=True the context may be that of a click program that uses this package.
+            if root is not None and root.info_name == "aam" and root.obj["debug"]:
                 traceback.print_exception(error)
 
     @contextmanager

@@ -7,6 +7,7 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,6 +16,7 @@ from aam.config.fields import Preset
 from aam.config.finetune import FinetuneConfig
 from aam.config.pretrain import PRESETS, PretrainConfig, RunConfig
 from aam.errors import ConfigError
+from aam.text import QUOTED, one_line, shorten
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -106,7 +108,20 @@ def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     A run records them, and is opened later from other folders."""
     known = [option for group in group_classes(cls).values() for option in option_fields(group).items()]
     read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
-    return {name: Path(value).resolve() if name in read and value else value for name, value in values.items()}
+    return {
+        name: convert(name, value, Path).resolve() if name in read and value not in (None, "") else value
+        for name, value in values.items()
+    }
+
+
+def path_of(name: str, value: Any) -> Path:
+    """A path that a program gives, with `~` expanded; raises ConfigError for what is no path, such as a table."""
+    try:
+        return convert(name, value, Path).expanduser()
+    except RuntimeError as error:  # no home directory, or that of an unknown user
+        raise ConfigError(
+            f"{option_flag(name)} is {shown(value)}: {one_line(error)} Give the path without ~."
+        ) from None
 
 
 def select_options(cls: type, given: dict[str, Any]) -> dict[str, Any]:
@@ -140,26 +155,31 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
     if typing.get_origin(hint) is tuple:  # one value, as YAML may have it, is a list of one
-        return tuple(
-            convert(name, each, choices[0]) for each in (value if isinstance(value, list | tuple) else [value])
-        )
+        several = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+        return tuple(convert(name, each, choices[0]) for each in (value if several else [value]))
     if isinstance(hint, types.UnionType):
         return None if value is None else convert(name, value, next(c for c in choices if c is not types.NoneType))
     if typing.get_origin(hint) is Literal:
-        if value not in choices:
-            raise ConfigError(f"{option_flag(name)} is {value!r}, expected one of {', '.join(choices)}")
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigError(f"{option_flag(name)} is {shown(value)}, expected one of {', '.join(choices)}")
         return value
     if hint is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{option_flag(name)} is {value!r}, expected true or false")
+            raise ConfigError(f"{option_flag(name)} is {shown(value)}, expected true or false")
         return value
     try:
-        if isinstance(value, bool) or (hint is int and isinstance(value, float) and not value.is_integer()):
+        converted = hint(value)
+        if isinstance(value, bool) or (hint is int and not isinstance(value, str) and converted != value):
             raise ValueError
-        return hint(value)
-    except (TypeError, ValueError):
+        return converted
+    except (TypeError, ValueError, OverflowError):
         expected = {int: "a whole number", float: "a number", Path: "a path", str: "text"}[hint]
-        raise ConfigError(f"{option_flag(name)} is {value!r}, expected {expected}") from None
+        raise ConfigError(f"{option_flag(name)} is {shown(value)}, expected {expected}") from None
+
+
+def shown(value: Any) -> str:
+    """A refused value as a message shows it: of a table or an array the beginning, in one line."""
+    return shorten(one_line(repr(value)), QUOTED)
 
 
 def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> None:
@@ -172,8 +192,8 @@ def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> Non
     if not (finite and inside):
         words = {"at least": low, "more than": above, "at most": high}
         limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
-        shown = value if isinstance(value, int) else f"{value:g}"
-        raise ConfigError(f"{option_flag(name)} is {shown}, expected {' and '.join(limits) or 'a finite number'}")
+        number = value if isinstance(value, int) else f"{value:g}"
+        raise ConfigError(f"{option_flag(name)} is {number}, expected {' and '.join(limits) or 'a finite number'}")
 
 
 def option_flag(name: str) -> str:

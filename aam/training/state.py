@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,9 +131,10 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
 
 
 class StopRequest:
-    """Context, for the main thread, in which the first SIGINT or SIGTERM asks a run to end after the current step.
+    """Context in which the first SIGINT or SIGTERM asks a run to end after the current step.
 
-    A second one ends the process at once. Outside of the context signals have their usual effect.
+    A second one ends the process at once. Outside of the context, and in threads other than the main one, where Python
+    does not let handlers be set, signals have their usual effect.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -141,7 +143,8 @@ class StopRequest:
         self.requested, self.name = False, ""
 
     def __enter__(self) -> StopRequest:
-        self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        signals = self.SIGNALS if threading.current_thread() is threading.main_thread() else ()
+        self._previous = {number: signal.signal(number, self._ask) for number in signals}
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

@@ -78,6 +78,6 @@ def build_unlabelled_corpus(config: FinetuneConfig, study: Study, rows: NDArray[
     """Build a corpus of samples of a study with the tree of --tree; all samples train."""
     data, files = resolve_inputs(config.data)
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
-    return replace(
-        match_targets(study.table.select(samples=rows).drop_absent_asvs(), data, files, measure), depth=study.depth
-    )
+    # What the study has left out is in the ledger of the fold.
+    table = replace(study.table.select(samples=rows).drop_absent_asvs(), dropped={})
+    return replace(match_targets(table, data, files, measure), depth=study.depth)

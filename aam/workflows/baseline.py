@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, select_options
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, from_options, from_some, option_flag
 from aam.corpus.rarefy import rarefy_table
 from aam.corpus.samples import read_any_tree, resolve_inputs
 from aam.corpus.split import Fold
@@ -29,12 +30,14 @@ from aam.phylogeny.tree import match_tips
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
-from aam.training.manifest import read_config, recorded_folds
+from aam.training.manifest import find_run_folder, read_config, recorded_folds
 from aam.workflows.fold_results import true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
+WITH_MODEL = ("tree", "max_missing")
+"""Options that may be given beside a run."""
 
 
 class Runs(NamedTuple):
@@ -66,10 +69,26 @@ class Runs(NamedTuple):
         return {name: predictions_of(path, study, rows, config) for name, path in named.items()}
 
 
+def resolve_runs(model: Path | None, against: Sequence[Path], asked: dict[str, Any]) -> tuple[FinetuneConfig, Runs]:
+    """The configuration of a comparison, that of the run `model` with the tree that was asked for, and its runs.
+
+    Raises ConfigError where options contradict each other.
+    """
+    if model is None:
+        if against:
+            raise ConfigError(f"--against {against[0]}: there is nothing to compare it with; give --model RUN")
+        return from_options(FinetuneConfig, asked), Runs(None)
+    if extra := [name for name in asked if name not in WITH_MODEL]:
+        raise ConfigError(f"--model brings its own data and folds, found {option_flag(extra[0])} too; leave it out")
+    model = find_run_folder(model)
+    return recorded_config(model, asked), Runs(model, tuple(against))
+
+
 def recorded_config(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree of the options."""
-    config = read_config(FinetuneConfig, model)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **select_options(DataConfig, asked)))
+    config, given = read_config(FinetuneConfig, model), from_some(DataConfig, asked)
+    own = {name: getattr(given, name) for name in asked}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **own))
 
 
 @dataclass(frozen=True)

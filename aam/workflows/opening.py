@@ -79,7 +79,7 @@ def with_encoder_size(config: RunnableT, pretrained: Path, asked: dict[str, Any]
         raise ConfigError(f"{option_flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     say_last_checkpoint(pretrained, observer)
     model = config_of_encoder(pretrained).model
-    model = dataclasses.replace(model, dropout=asked.get("dropout", model.dropout))
+    model = dataclasses.replace(model, dropout=config.model.dropout if "dropout" in asked else model.dropout)
     max_bp = config.data.max_bp if "max_bp" in asked else model.max_bp
     if max_bp > model.max_bp:
         raise ConfigError(f"--max-bp is {max_bp}, but the encoder of --pretrained reads at most {model.max_bp} bases")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aam.checkpoint import find_members, fold_folders, open_model
-from aam.config import FinetuneConfig
+from aam.config import FinetuneConfig, path_of
+from aam.errors import CheckpointError
 from aam.inference.predictions import read_out_of_fold
 from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_mapping
 from aam.training.manifest import find_run_folder, read_config
@@ -22,24 +24,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of `aam pretrain` or `aam train`; its files are read on access."""
+    """A finished run of `aam pretrain` or `aam train`; its files are read on access.
+
+    A run is also the path of its directory, and can be given wherever a model is. Raises CheckpointError if there is no
+    run.
+    """
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        # Absolute, because files are read later, and a notebook may have changed its directory by then.
+        object.__setattr__(self, "folder", find_run_folder(path_of("folder", self.folder).absolute()))
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """Open the run of a run directory or of a checkpoint in it; raises CheckpointError if there is none."""
-        return cls(find_run_folder(Path(path)))
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open the run of a run directory or of a checkpoint in it."""
+        return cls(path_of("folder", path))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Content of metrics.json: metrics of held-out samples and baselines, time and memory of the run."""
-        return read_mapping(self.folder / METRICS_FILE)
+        return read_mapping(self._finished(METRICS_FILE))
 
     @property
     def summary(self) -> str:
         """The text of summary.txt."""
-        return (self.folder / SUMMARY_FILE).read_text(encoding="utf-8")
+        return self._finished(SUMMARY_FILE).read_text(encoding="utf-8")
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -62,6 +75,12 @@ class Run:
     def report(self) -> Path:
         """The HTML page about the run."""
         return self.folder / REPORT_FILE
+
+    def _finished(self, name: str) -> Path:
+        """A file that a run writes at its end; raises CheckpointError where it is missing."""
+        if not (self.folder / name).is_file():
+            raise CheckpointError(f"{self.folder}: no {name} here, the run has not finished; go on with it by --resume")
+        return self.folder / name
 
     def model(self) -> Pretrained | Finetuned:
         """The trained model with its configuration; for a cross-validated run those of the first fold."""

@@ -82,6 +82,7 @@ def test_the_corpus_of_a_fold_holds_no_other_sample():
     study = open_study(config.data, config.target)
     rows = torch.arange(0, len(study.table.sample_ids), 3).numpy()
     corpus = build_unlabelled_corpus(config, study, rows)
+    assert study.dropped and not corpus.dropped
     assert corpus.table.sample_ids == [study.table.sample_ids[row] for row in rows]
     assert corpus.split.train == corpus.table.sample_ids and corpus.split.validation == []
     carried = (study.table.counts[rows] > 0).sum(axis=0).nonzero()[0]

@@ -9,11 +9,14 @@ from collections import Counter
 from typing import Any
 
 import click
+import numpy as np
+import pandas as pd
 import pytest
 
 from aam import cli, config
 from aam.config import (
     PRESETS,
+    FinetuneConfig,
     PretrainConfig,
     RunConfig,
     from_dict,
@@ -21,6 +24,7 @@ from aam.config import (
     group_classes,
     option_fields,
     to_dict,
+    with_absolute_paths,
 )
 from aam.errors import ConfigError
 
@@ -166,6 +170,10 @@ def test_bounds_are_enforced_at_the_bound(name: str):
         ({"table": 3}, "--table is 3, expected a path"),
         ({"token_limit": None}, "--token-limit is None, expected a whole number"),
         ({"token_limit": [3]}, r"--token-limit is \[3\], expected a whole number"),
+        ({"token_limit": np.float32(1.5)}, "--token-limit is .*1.5.*, expected a whole number"),
+        ({"seed": np.float32("inf")}, "--seed is .*inf.*, expected a whole number"),
+        ({"preset": np.array(["tiny", "base"])}, "--preset is array.*, expected one of tiny, small, base, large"),
+        ({"tree": pd.DataFrame({"a": [1]})}, "--tree is a 0 1, expected a path"),
         ({"seed": 10**400}, "--seed is 1000.*, expected at least 0 and at most"),
         ({"dim": 30, "heads": 4}, "--dim 30 is not a multiple of --heads 4; change one of them"),
     ],
@@ -173,6 +181,19 @@ def test_bounds_are_enforced_at_the_bound(name: str):
 def test_wrong_values_are_refused_by_name(given: dict[str, Any], text: str):
     with pytest.raises(ConfigError, match=text):
         from_options(PretrainConfig, given)
+
+
+def test_numbers_and_lists_of_numpy_are_those_of_python():
+    given = {"target": np.array(["age", "bmi"]), "token_limit": np.int64(64), "dropout": np.float32(0.25)}
+    config = from_options(FinetuneConfig, given)
+    assert config.target.target == ("age", "bmi")
+    assert json.loads(json.dumps(to_dict(config)))["model"]["dropout"] == 0.25
+    assert type(config.data.token_limit) is int
+
+
+def test_a_path_that_is_read_is_checked_before_it_is_resolved():
+    with pytest.raises(ConfigError, match="--table is 5, expected a path"):
+        with_absolute_paths(PretrainConfig, {"table": 5})  # as `table: 5` of a config file
 
 
 def test_nothing_can_be_changed_after_the_check():

@@ -13,13 +13,15 @@ from skbio import DistanceMatrix
 
 import aam.workflows
 from aam.cli import main
-from aam.config import DataConfig, PredictConfig, RunConfig, UnifracConfig
+from aam.config import DataConfig, PredictConfig, PretrainConfig, RunConfig, UnifracConfig, from_options, tiny
 from aam.config.apply import ApplyConfig, DistanceConfig, EmbedConfig, ExplainConfig, ExportConfig, Inputs
 from aam.errors import CheckpointError, ConfigError
+from aam.observer import Observer
 from aam.workflows.distance import distance, unifrac
 from aam.workflows.embed import embed
 from aam.workflows.explain import explain
 from aam.workflows.export import export_model
+from aam.workflows.opening import with_encoder_size
 from aam.workflows.predict import predict
 
 CPU = RunConfig(device="cpu")
@@ -128,3 +130,11 @@ def test_workflows_know_neither_click_nor_the_command_line_and_do_not_print():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name == "click" or name.startswith("aam.cli") for name in names), path
             assert not (isinstance(node, ast.Name) and node.id == "print"), path
+
+
+def test_a_start_has_the_size_of_its_encoder_and_the_dropout_that_was_asked_for(run: Path, notes: Observer):
+    asked = {"example": True, "dropout": "0.3"}  # as a config file may have it
+    config = with_encoder_size(from_options(PretrainConfig, asked), run, asked, notes)
+    assert (config.model.dim, config.model.dropout) == (tiny().dim, 0.3)
+    asked.pop("dropout")
+    assert with_encoder_size(from_options(PretrainConfig, asked), run, asked, notes).model.dropout == tiny().dropout
