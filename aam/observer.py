@@ -57,7 +57,7 @@ class Observer:
         yield no_progress
 
     def training_display(self, part: int = 1, parts: int = 1) -> Sequence[Sink]:
-        """Sinks that show a training while it goes on, number `part` (from 1) of `parts` that make one run."""
+        """Sinks that display the progress of training number `part` (from 1) of `parts` in one run."""
         return ()
 
     def failed(self, error: Exception) -> None:

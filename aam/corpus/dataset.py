@@ -113,7 +113,7 @@ class ASVDataset(Dataset):
 
     @property
     def counts(self) -> csr_array:
-        """Reads of the samples [samples, ASVs]; a copy where they are some of those stored."""
+        """Reads of the samples [samples, ASVs]; a copy if they are only some of the stored samples."""
         return self.stored if self.rows is None else self.stored[self.rows]
 
     def by_study(self) -> list[np.ndarray]:

@@ -103,7 +103,7 @@ def find_likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list
 class NewSamples(TableSamples):
     """Samples to predict: row i of `labels` is row i of `table`; `refused` has the reason for each refused id.
 
-    `truth` holds the targets where the metadata has them, columns named as the targets, missing as NaN.
+    `truth` has the targets that the metadata has, in columns named as the targets; missing values are NaN.
     """
 
     labels: Labels
@@ -121,7 +121,7 @@ class NewSamples(TableSamples):
 
 
 def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
-    """Read a table and, where given, its metadata; samples that cannot be predicted are listed in `refused`."""
+    """Read a table and, if given, its metadata; samples that cannot be predicted are listed in `refused`."""
     data, files = resolve_inputs(data)
     table = read_table(files["table"], data.sequences)
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")

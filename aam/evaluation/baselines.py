@@ -38,7 +38,7 @@ Pairwise = Callable[["DrawnSamples"], NDArray[np.float64]]
 
 
 class NucleotideScores(NamedTuple):
-    """Masked-nucleotide scores; cross-entropy is in nats a base."""
+    """Masked-nucleotide scores; cross-entropy is in nats per base."""
 
     accuracy: float
     cross_entropy: float

@@ -92,7 +92,7 @@ def sniff(path: Path) -> FileKind:
 def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
 
-    Raises `error` for other kinds of files, and, naming the line, where the text is not UTF-8, has NUL bytes or a line
+    Raises `error` for other kinds of files and, naming the line, for text that is not UTF-8, NUL bytes and lines
     longer than `MAX_LINE`.
     """
     kind = sniff(path)
@@ -142,7 +142,7 @@ def refuse_inside(folder: Path, option: str) -> None:
 def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
     """Lock a folder for this process until the block ends; creates the folder if it does not exist.
 
-    Raises `error` where another process has locked it; the system releases the lock of a killed process. A folder
+    Raises `error` if another process has locked it; the system releases the lock of a killed process. A folder
     that was created here and is still empty at the end is removed.
     """
     refuse_unwritable(folder, option, error)

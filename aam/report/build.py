@@ -184,7 +184,7 @@ def pretraining_parts(run: RunRecord) -> list[Part]:
 
 
 def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
-    """Metrics of the targets, predictions, baselines where there are some, and folds."""
+    """Metrics of the targets, predictions, baselines if there are any, and folds."""
     baselines = read_baselines(run.folder, options.baseline)
     return [
         parts.target_part(run.metrics, run.config.target.target),

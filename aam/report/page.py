@@ -84,7 +84,7 @@ def picture_part(title: str, png: bytes, caption: str = "") -> Part:
 
 
 def render_section(part: Part) -> str:
-    """The HTML of a part, nothing where it is empty."""
+    """The HTML of a part; empty for an empty part."""
     return "" if part.empty else TEMPLATES.get_template("part.html").render(part=part)
 
 

@@ -98,7 +98,7 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
 
 
 def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: AttemptContext) -> list[Part]:
-    """The ordination, and the audit where there is metadata; each made in the context `attempt`.
+    """The ordination and, with metadata, the audit; each is made in the context `attempt`.
 
     Raises an InputError for metadata or a column of the options that cannot be used.
     """
@@ -124,7 +124,7 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
 
 
 def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
-    """The column of this name, else the first that varies, of a frame that was read from the file `metadata`."""
+    """Choose the column to colour by: `name`, else the first that varies; `frame` was read from `metadata`."""
     name = name or find_varying_column(frame)
     if name is None:
         return NO_COLOURS

@@ -17,7 +17,7 @@ NO_CONSENSUS = "nucleotide_consensus_skipped"
 
 
 def pretraining_summary(folder: Path, m: dict[str, Any]) -> str:
-    """Metrics of held-out samples beside the baselines, and where the files of the run are."""
+    """Metrics of held-out samples and baselines, and the paths of the files of the run."""
     rows = [
         f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {m['seconds'] / 60:.1f} minutes",
         "",
@@ -54,7 +54,7 @@ def consensus_text(m: dict[str, Any]) -> str:
 
 
 def finetuning_summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
-    """Metrics of the out-of-fold predictions, and where the files of the run are."""
+    """Metrics of the out-of-fold predictions, and the paths of the files of the run."""
     shown = [name for name in metrics if f"{name}_low" in metrics]
     rows = [
         f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "

@@ -77,7 +77,7 @@ class TrainingRun:
         return dict(zip(values, self.learner.ranks.broadcast_first(list(values.values())), strict=True))
 
     def save(self, state: TrainState, name: str) -> Path:
-        """Write a checkpoint of this name; returns where it lies."""
+        """Write a checkpoint of this name; returns its path."""
         folder = self.config.run.output_dir / name
         if not self.saves:
             return folder
@@ -138,7 +138,7 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
 
 
 def evaluate(run: TrainingRun, state: TrainState) -> None:
-    """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
+    """Evaluate, keep the best checkpoint, and end the run if patience runs out."""
     values = run.scores()
     run.write("validation", state, values)
     if not run.selects:

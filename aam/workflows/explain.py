@@ -24,7 +24,7 @@ from aam.workflows.opening import Opened, open_inputs
 
 @dataclass(frozen=True)
 class Drivers:
-    """An explanation of the output named `explained`, the mean over `models` models, for the ASVs `ids` [U].
+    """Explanation of the output `explained`, averaged over `models` models, for the ASVs `ids` [U].
 
     `tree_position` int [U] is the place of each ASV among the leaves of the tree, None if there is no tree.
     """

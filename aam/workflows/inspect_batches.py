@@ -132,6 +132,6 @@ def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[s
 
 
 def differing_places(target: Tensor, again: np.ndarray) -> list[int]:
-    """Flat indices where two arrays of one shape differ by more than float32 explains, or hold NaN."""
+    """Flat indices at which two arrays of one shape differ by more than float32 explains, or hold NaN."""
     close = np.isclose(target.double().numpy(), again, rtol=RELATIVE, atol=ABSOLUTE)
     return np.flatnonzero(~close).tolist()
