@@ -102,7 +102,7 @@ class UnifracBaseline:
 
     @property
     def predicted(self) -> NDArray[np.float64]:
-        """UniFrac of the held-out pairs [P]."""
+        """Predicted UniFrac of the held-out pairs [P], after the line."""
         return self.line.of(self.raw)
 
 

@@ -122,14 +122,14 @@ def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy:
 
 
 def draw_curves(run: Path, file: BytesIO) -> None:
-    """Losses over the steps of a run or of its folds."""
+    """Draw the losses over the steps of a run or of its folds."""
     from aam.report.curves import plot_curves
 
     plot_curves([read_log(folder) for folder in fold_folders(run) or [run]], file)
 
 
 def draw_predictions(run: RunRecord, file: BytesIO) -> None:
-    """Out-of-fold predictions against the truth."""
+    """Draw out-of-fold predictions against true values."""
     from aam.report.target_figures import plot_classes, plot_numbers
 
     names = run.config.target.target

@@ -43,8 +43,8 @@ NO_COLOURS: Colouring = ("", {})
 class ReportSamples:
     """Samples `ids` [N] with their embeddings [N, D] and their `description` in words.
 
-    `rows` of them are drawn, by the embeddings and by the `distances` between these rows, title -> [n, n]. `metadata`
-    and `column` are those of the run, if it has any.
+    The report plots the samples `rows` only, by their embeddings and by their distance matrices `distances`
+    (title -> [n, n]). `metadata` and `column` are those of the run, if it has any.
     """
 
     ids: list[str]
@@ -138,7 +138,7 @@ def are_numbers(values: pd.Series) -> bool:
 
 
 def find_varying_column(frame: pd.DataFrame) -> str | None:
-    """The first column of different numbers, or of different classes few enough to be told apart."""
+    """Find the first column with different numbers, or with few enough classes to colour them."""
     kinds = {str(name): frame[name].nunique() for name in frame.columns}
     fit = (name for name, n in kinds.items() if n > 1 and (n <= MOST_CLASSES or are_numbers(frame[name])))
     return next(fit, None)

@@ -42,7 +42,7 @@ class Probes(Protocol):
         """The output with zeros at slots that are padding, which no loss reads."""
 
     def perfect_output(self, batch: Any) -> Any:
-        """The output of a model that knows the answers."""
+        """The output of a perfect model, built from the targets of the batch."""
 
     def shuffle_targets(self, batch: Any) -> Any:
         """The batch with the targets of other samples."""
@@ -72,7 +72,7 @@ class PretrainProbes:
         return dataclasses.replace(output, **known)
 
     def perfect_output(self, batch: Batch) -> PretrainOutput:
-        """The output of a model that knows the answers."""
+        """The output of a perfect model, built from the targets of the batch."""
         amounts = log_abundance(batch.abundance)
         members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
         members.scatter_add_(1, batch.index, batch.valid.float())

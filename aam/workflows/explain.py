@@ -93,4 +93,4 @@ def explain_predictions(
         scalar = explaining.target_scalar(model, own, output)
         with observer.progress("explaining") as progress:
             found.append(explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, progress, marks))
-    return explaining.mean_explanation(found), output.name, len(found)
+    return explaining.average_explanations(found), output.name, len(found)
