@@ -55,7 +55,7 @@ def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError
 
 
 def check_file(path: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` unless `path` is a readable file with something in it, not packed by gzip.
+    """Raise `error` unless `path` is a readable, non-empty file that is not compressed by gzip.
 
     `option` is the option with which the user gave it.
     """
@@ -163,7 +163,7 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
 
 
 def try_lock(handle: IO[str], path: Path) -> bool:
-    """Lock the open file at `path` for this process; returns whether it has it."""
+    """Try to lock the open file at `path`; returns whether this process has the lock."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(

@@ -190,7 +190,7 @@ class ReplayGuard(Guard):
 
 
 def replay(bundle: Bundle) -> Outcome:
-    """Repeat the step; this updates the learner of the bundle."""
+    """Repeat the step of a bundle, which updates the learner of the bundle."""
     attempt, learner = bundle.attempt, bundle.learner
     restore_random_state(attempt.random)
     guard = ReplayGuard(update=bundle.outcome is None or bundle.outcome.updated)

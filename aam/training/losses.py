@@ -80,7 +80,7 @@ def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bo
 
 
 def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
-    """Loss that separates the hidden ASVs of a sample from ASVs of the batch that it lacks; logits [B, U], else [B, S].
+    """Loss that separates hidden ASVs of a sample from ASVs that it lacks; logits [B, U], other arguments [B, S].
 
     Binary cross-entropy, in which hidden and absent ASVs have the same total weight; visible ones do not count.
     """

@@ -93,15 +93,15 @@ class PretrainProbes:
         """The batch with the targets of other samples, ASVs and bases."""
         random = torch.Generator().manual_seed(0)
 
-        def mixed(values: Tensor | None) -> Tensor | None:
-            """Rows, and columns of a square, in another order."""
+        def permute(values: Tensor | None) -> Tensor | None:
+            """Permute the rows and, of a square matrix, also the columns."""
             if values is None:
                 return None
             order = torch.randperm(len(values), generator=random)
             return values[order][:, order] if values.dim() == 2 else values[order]
 
         changed: dict[str, Any] = {
-            name: mixed(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
+            name: permute(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
         }
         return dataclasses.replace(batch, **changed)
 
@@ -174,7 +174,7 @@ class TargetProbes:
         return dataclasses.replace(batch, **labels)
 
     def heads(self, output: TargetOutput, batch: LabelledBatch, first: LabelledBatch) -> Mapping[str, Head]:
-        """Empty: with few samples and rare classes the loss of chance is too uncertain."""
+        """No heads: with few samples and rare classes the loss of chance is too uncertain."""
         return {}
 
     def untrained_parameters(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:
