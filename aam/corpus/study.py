@@ -16,7 +16,7 @@ from aam.corpus.rarefy import choose_depth, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
 from aam.io.ids import find_wanted
-from aam.io.metadata import read_text, refuse_strangers, select_column
+from aam.io.metadata import read_text, refuse_unmatched, select_column
 from aam.io.table import EMPTY_SAMPLES, read_table
 from aam.text import quote
 
@@ -136,7 +136,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
         frame = read_text(data.metadata)
-        refuse_strangers(frame, table.sample_ids, data.metadata)
+        refuse_unmatched(frame, table.sample_ids, data.metadata)
         frame = frame.reindex(table.sample_ids)
         for name in target.covariate:
             select_column(frame, name, data.metadata)

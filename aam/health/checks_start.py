@@ -89,8 +89,8 @@ def check_initial_loss(make: Make, left: float) -> str:
     """The untrained loss is finite, and that of each classification head is that of chance: ln V + var(logits) / 2.
 
     For logits that do not depend on the target, the expected cross-entropy is E[log sum exp] - E[logit], which is
-    ln V + variance / 2 for normal logits. If a head has a prior (log frequencies), the expectation is
-    the cross-entropy of the prior with the targets, plus half the variance, under the prior, of logits minus prior.
+    ln V + variance / 2 for normal logits. If a head has a prior (log frequencies), the expectation is the
+    cross-entropy of the prior with the targets, plus half the variance, under the prior, of logits minus prior.
     Also checks that targets are in range and not all ignored, and that heads return logits, not probabilities.
     """
     trial = make()

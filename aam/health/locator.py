@@ -93,7 +93,7 @@ def locate_with_listener(
 
 
 def _bad_ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list[tuple[str, Tensor]]]:
-    """The bad tensors that a fault ended in, by how much it matters."""
+    """The non-finite tensors at the end of the call, the most important first."""
     state = [pair for pair in _state(model) if pair[0] not in bad_before]
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     results = [("result", tensor) for tensor in float_tensors(result)]

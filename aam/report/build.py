@@ -178,7 +178,7 @@ def build_page(
 
 
 def pretraining_parts(run: RunRecord) -> list[Part]:
-    """UniFrac and masked nucleotides beside the baselines."""
+    """Parts with UniFrac and masked nucleotides, next to the baselines."""
     shown = pictures_of(run.folder, {UNIFRAC_FILE: "Predicted against true UniFrac"})
     return [parts.unifrac_part(run.metrics), parts.nucleotide_part(run.metrics), *shown]
 

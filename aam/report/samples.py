@@ -26,7 +26,7 @@ from aam.evaluation.ordination import pcoa
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
-from aam.io.metadata import read_text, refuse_strangers, select_column
+from aam.io.metadata import read_text, refuse_unmatched, select_column
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -112,7 +112,7 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
             read = read_text(metadata)
             own = samples.column if options.metadata is None else None
             colouring = choose_colouring(read, options.color_by or own, metadata)
-            refuse_strangers(read, samples.ids, metadata)
+            refuse_unmatched(read, samples.ids, metadata)
             frame = read
     with attempt("the ordination"):
         parts.append(ordination_part(samples, colouring))

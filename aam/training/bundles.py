@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A step read back: `learner` and `attempt` as they were before it, `outcome` None if it was not recorded."""
+    """A step from a bundle file: `learner` and `attempt` before the step; `outcome` None if it was not recorded."""
 
     config: RunnableConfig
     learner: Learner

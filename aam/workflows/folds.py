@@ -61,7 +61,7 @@ def refuse_untrainable(fold: Fold, classes: Sequence[str | None] | None) -> None
 
 
 def keep_labels(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[Fold]:
-    """Keep the part --label-fraction of the training samples of each fold."""
+    """Keep the fraction --label-fraction of the training samples of each fold."""
     target, fraction = class_of_samples(config, study), config.fold.label_fraction
     return [keep_label_fraction(fold, target, fraction, config.run.seed) for fold in folds]
 
