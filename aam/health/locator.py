@@ -93,7 +93,7 @@ def locate_with_listener(
 
 
 def _bad_ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list[tuple[str, Tensor]]]:
-    """The non-finite tensors at the end of the call, the most important first."""
+    """The non-finite tensors after the call, by what the fault reached: parameters, gradients or the result."""
     state = [pair for pair in _state(model) if pair[0] not in bad_before]
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     results = [("result", tensor) for tensor in float_tensors(result)]

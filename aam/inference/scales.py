@@ -122,7 +122,7 @@ def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mappin
 
 
 class ScaleSamples(NamedTuple):
-    """Whole training samples, encoded by a model, and their targets on the tree of training."""
+    """Training samples with all their ASVs, encoded by a model, and their targets on the training tree."""
 
     samples: list[Sample]
     encoding: Encoding

@@ -73,7 +73,7 @@ def class_of_samples(config: FinetuneConfig, study: Study) -> list[str | None]:
 
 
 def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
-    """The folds, with all samples."""
+    """The folds before --label-fraction removes training samples."""
     labels, seed, target = study.labels, config.run.seed, class_of_samples(config, study)
     if config.fold.folds is not None or config.fold.leave_one_group_out:
         if config.data.validation_samples is not None:
