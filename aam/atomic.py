@@ -71,5 +71,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What `write_json` wrote; raises OSError or ValueError for a file that cannot be read as JSON."""
+    """Read a file of `write_json`; raises OSError or ValueError for a file that cannot be read as JSON."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -57,9 +57,9 @@ class Observer:
         yield no_progress
 
     def training_display(self, done: float, part: int = 1, parts: int = 1) -> Sequence[Sink]:
-        """Sinks that show a training while it goes on, number `part` (from 1) of `parts` that make one run.
+        """Sinks that display the progress of training number `part` (from 1) of `parts` in one run.
 
-        A share `done` of it (0 … 1) was done before, where it is resumed.
+        A share `done` of it (0 … 1) was done before if it is resumed.
         """
         return ()
 

@@ -1,4 +1,4 @@
-"""Formatting of names and numbers in messages, tables and figures; ids may be long sequences, and many."""
+"""Formatting of names and numbers in messages, tables and figures; an id may be a long sequence."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class TrainingBatches(Dataset):
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
         """Batches start, start + 1, … without end; `num_workers` processes assemble them ahead.
 
-        Raises RuntimeError, as torch does, where one of these processes is killed.
+        Raises RuntimeError, as torch does, if one of these processes is killed.
         """
         numbers = range(start, 2**62)
         send_maps_by_reference()

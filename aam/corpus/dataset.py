@@ -113,7 +113,7 @@ class ASVDataset(Dataset):
 
     @property
     def counts(self) -> csr_array:
-        """Reads of the samples [samples, ASVs]; a copy where they are some of those stored."""
+        """Reads of the samples [samples, ASVs]; a copy if they are only some of the stored samples."""
         return self.stored if self.rows is None else self.stored[self.rows]
 
     def by_study(self) -> list[np.ndarray]:
@@ -166,7 +166,7 @@ class Batch:
     | asvs, tokens | [U], [U, L] | table columns and tokens of the distinct ASVs |
     | index, valid, counts | [B, S] | slot -> distinct ASV; real slots; reads |
     | hidden, uncounted | [B, S] | slots, or only their counts, that the sample encoder must not see |
-    | masked_rows, masked_tokens | [M], [M, L] | distinct ASVs that also enter with MASK tokens |
+    | masked_rows, masked_tokens | [M], [M, L] | distinct ASVs that are also read with MASK tokens |
     | masked_at, masked_bases | [T, 2], [T] | (row of masked_tokens, position) and the base that was there |
     | unifrac, faith_pd | [B, B], [B] | targets of the samples, or None |
     | patristic_rows, patristic | [Q], [Q, Q] | tree distances between distinct ASVs, or None |

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
 from aam.errors import ConfigError, MetadataError
-from aam.io.metadata import read_text, refuse_strangers, select_column
+from aam.io.metadata import read_text, refuse_unmatched, select_column
 from aam.text import quote
 
 DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
@@ -89,7 +89,7 @@ def read_labels(
         found = len(config.target)
         raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
     frame = read_text(path)
-    refuse_strangers(frame, table_ids, path)
+    refuse_unmatched(frame, table_ids, path)
     known = set(frame.index)
     both = [sample for sample in table_ids if sample in known]
     kept = frame.loc[both]

@@ -167,7 +167,7 @@ def read_counts(source: StudyFiles, scratch: Scratch) -> TableIds:
 
 @dataclass(frozen=True)
 class GrowingCorpus:
-    """A corpus being written: its arrays, the columns of its ASVs, and the tree where all tables share one."""
+    """A corpus being written: its arrays, the columns of its ASVs, and the tree if all tables share one."""
 
     writer: StoreWriter
     index: AsvIndex
@@ -178,7 +178,7 @@ class GrowingCorpus:
         return self.writer.array(name, (ARRAY_DTYPES | WORKING)[name])
 
     def append(self, **arrays: NDArray) -> None:
-        """Add rows to arrays, `counts_data=...` to "counts.data"."""
+        """Append rows to arrays; the keyword `counts_data` is for the array "counts.data"."""
         for name, values in arrays.items():
             self.array(name.replace("_", ".", 1)).append(values)
 

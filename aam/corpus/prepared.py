@@ -67,7 +67,7 @@ class StudyOf(Mapping[str, int]):
 
 @dataclass(frozen=True)
 class Prepared:
-    """An open corpus: `table`, its `tokens` [A, L]; `depth`, `study` and `by_id` are the arrays of samples above.
+    """An open corpus: `table`, its `tokens` [A, L]; `depth`, `study` and `by_id` are the arrays `samples.*`.
 
     `trees` and their `leaves` have one entry for all studies, or one for each.
     """

@@ -88,7 +88,7 @@ def tokenize_table(table: Table, max_bp: int) -> NDArray[np.uint8]:
 
 
 def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
-    """The data options with the embedded example filled in where asked for, and the input files by option.
+    """Resolve the data options (--example gives the files of the example) and list the input files by option.
 
     The file of a prepared corpus is its manifest, which has the digests of all others.
     """

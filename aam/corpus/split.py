@@ -22,14 +22,14 @@ Scheme = Literal["k-fold", "stratified", "grouped", "stratified-grouped", "leave
 
 
 class Split(NamedTuple):
-    """Sample ids of both sides, each in table order."""
+    """Ids of the training and the held-out samples, each in table order."""
 
     train: Sequence[str]
     validation: Sequence[str]
 
 
 class Sides(NamedTuple):
-    """Sample numbers of both sides, int64, ascending."""
+    """Numbers of the training and the held-out samples, int64, ascending."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -40,7 +40,7 @@ class Sides(NamedTuple):
         return cls(np.arange(count), np.arange(0))
 
     def ids(self, sample_ids: Sequence[str]) -> Split:
-        """The ids of these samples."""
+        """The ids of the samples on both sides."""
         return Split(pick_texts(sample_ids, self.train), pick_texts(sample_ids, self.validation))
 
 
@@ -166,7 +166,7 @@ def make_folds(
     them. `count` folds are made, except that leave-one-group-out makes one for each group. Where the scheme is
     stratified each fold holds about the same share of every class of `target`.
 
-    Raises ConfigError for a scheme that needs groups and has none, and for more folds than rows, groups or, where
+    Raises ConfigError for a scheme that needs groups and has none, and for more folds than rows, groups or, if
     stratified, members of the rarest class.
     """
     grouped = "group" in scheme

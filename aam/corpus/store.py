@@ -112,7 +112,7 @@ def replace_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def begin_manifest(folder: Path, options: dict[str, Any], sources: list[dict[str, Any]]) -> dict[str, Any]:
-    """The manifest of `folder`, which exists: a new one, or the one there if it has these options and sources.
+    """Start the manifest of a folder, or read the one in it if that has the same options and sources.
 
     A source has its name, and path and SHA-256 of each of its files by option. Raises `CorpusError` if the folder
     holds anything else or a file has changed.

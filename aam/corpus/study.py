@@ -16,7 +16,7 @@ from aam.corpus.rarefy import choose_depth, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
 from aam.io.ids import find_wanted
-from aam.io.metadata import read_text, refuse_strangers, select_column
+from aam.io.metadata import read_text, refuse_unmatched, select_column
 from aam.io.table import EMPTY_SAMPLES, read_table
 from aam.text import quote
 
@@ -103,7 +103,7 @@ def find_likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list
 class NewSamples(TableSamples):
     """Samples to predict: row i of `labels` is row i of `table`; `refused` has the reason for each refused id.
 
-    `truth` holds the targets where the metadata has them, columns named as the targets, missing as NaN.
+    `truth` has the targets that the metadata has, in columns named as the targets; missing values are NaN.
     """
 
     labels: Labels
@@ -121,7 +121,7 @@ class NewSamples(TableSamples):
 
 
 def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
-    """Read a table and, where given, its metadata; samples that cannot be predicted are listed in `refused`."""
+    """Read a table and, if given, its metadata; samples that cannot be predicted are listed in `refused`."""
     data, files = resolve_inputs(data)
     table = read_table(files["table"], data.sequences)
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
@@ -136,7 +136,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     frame = pd.DataFrame(index=table.sample_ids)
     if data.metadata is not None:
         frame = read_text(data.metadata)
-        refuse_strangers(frame, table.sample_ids, data.metadata)
+        refuse_unmatched(frame, table.sample_ids, data.metadata)
         frame = frame.reindex(table.sample_ids)
         for name in target.covariate:
             select_column(frame, name, data.metadata)

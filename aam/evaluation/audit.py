@@ -110,7 +110,7 @@ class Unusable(Exception):
 
 
 def score_column(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
-    """Audit one column [N] of embeddings [N, D]; raises `Unusable`."""
+    """Audit one column [N] of embeddings [N, D]; raises `Unusable` if that is impossible."""
     role, numbers = guess_role(str(column.name)), pd.to_numeric(column, errors="coerce")
     if role == "subject":
         return score_subjects(embeddings, column, seed)
@@ -156,7 +156,7 @@ def score_subjects(embeddings: NDArray[np.floating], column: pd.Series, seed: in
 
 
 def score_linear(name: str, embeddings: NDArray[np.floating], values: NDArray, units: NDArray, seed: int) -> Signal:
-    """Score a linear model of classes or numbers; no unit (subject) is in training and test of a fold."""
+    """Score a linear model of classes or numbers; no unit (subject) is on both sides of a fold."""
     if len(values) < MIN_AUDIT_SAMPLES or len(set(units)) < AUDIT_FOLDS:
         raise Unusable(f"{len(values)} samples of {len(set(units))} subjects")
     folds = audit_folds(values, units, seed)

@@ -38,7 +38,7 @@ Pairwise = Callable[["DrawnSamples"], NDArray[np.float64]]
 
 
 class NucleotideScores(NamedTuple):
-    """Masked-nucleotide scores; cross-entropy is in nats a base."""
+    """Masked-nucleotide scores; cross-entropy is in nats per base."""
 
     accuracy: float
     cross_entropy: float
@@ -102,7 +102,7 @@ class UnifracBaseline:
 
     @property
     def predicted(self) -> NDArray[np.float64]:
-        """UniFrac of the held-out pairs [P]."""
+        """Predicted UniFrac of the held-out pairs [P], after the line."""
         return self.line.of(self.raw)
 
 

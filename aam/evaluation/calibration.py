@@ -63,7 +63,7 @@ def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> t
 
 
 def conformal_margin(scores: NDArray[np.float64], coverage: float) -> float:
-    """Half width of the interval: the ceil((n + 1) coverage)-th smallest of scores [n].
+    """Margin of the intervals: the ceil((n + 1) coverage)-th smallest of scores [n].
 
     Split conformal prediction (Lei et al. 2018); infinite if n is too small for this coverage. With an ensemble
     of folds it follows the CV+ idea (Barber et al. 2021), whose guarantee is weaker than its usual coverage.
@@ -104,7 +104,7 @@ def fit_temperature(log_probabilities: NDArray[np.float64], classes: NDArray[np.
 def negative_log_likelihood(
     log_probabilities: NDArray[np.float64], classes: NDArray[np.int64], temperature: float = 1.0
 ) -> float:
-    """Mean negative log-likelihood of classes [N] under log-probabilities [N, C], nats a sample."""
+    """Mean negative log-likelihood of classes [N] under log-probabilities [N, C], in nats per sample."""
     scaled = log_softmax(log_probabilities / temperature, axis=-1)
     return float(-scaled[np.arange(len(classes)), classes].mean())
 

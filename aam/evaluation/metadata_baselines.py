@@ -92,7 +92,7 @@ def _predict(baseline: Baseline, study: LabelledCounts, fold: Fold, seed: int) -
 
 
 def _features(baseline: Baseline, study: LabelledCounts, fold: Fold) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Training and test matrices; neighbours get distances to the training rows in both."""
+    """Training and test matrices; for nearest neighbours both hold distances to the training rows."""
     if baseline == "knn" and study.distances is not None:
         return study.distances[np.ix_(fold.train, fold.train)], study.distances[np.ix_(fold.test, fold.train)]
     if baseline == "random_forest":

@@ -91,8 +91,8 @@ def pair_scores(predicted: ArrayLike, true: ArrayLike) -> PairScores:
     """R2, mean absolute error and Pearson r of two equally long arrays.
 
     R2 = 1 - sum (true - predicted)^2 / sum (true - mean(true))^2, so a wrong offset or scale lowers R2, but not r.
-    Always finite, so that it can be written as JSON: where `true` is constant R2 is 1 for exact predictions and else 0
-    (scikit-learn's convention), and where either side is constant Pearson r, being undefined, is 0.
+    Always finite, so that it can be written as JSON: if `true` is constant, R2 is 1 for exact predictions and else 0
+    (the convention of scikit-learn); if either side is constant, Pearson r is 0, because it is undefined.
 
     Raises ValueError for empty or unequal arrays and NonFiniteError for NaN or Inf.
     """

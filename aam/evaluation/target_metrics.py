@@ -77,7 +77,7 @@ def paired_difference(
     groups: Sequence[Hashable] | None,
     seed: int,
 ) -> Estimate:
-    """`metric` of the first predictions less that of the second, both on the same rows of the same draws.
+    """`metric` of the first predictions minus that of the second, and its interval; each resample is the same for both.
 
     Both predictions find the same rows hard, so this interval is much narrower than those of the two metrics.
     """

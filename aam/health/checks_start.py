@@ -89,9 +89,9 @@ def check_initial_loss(make: Make, left: float) -> str:
     """The untrained loss is finite, and that of each classification head is that of chance: ln V + var(logits) / 2.
 
     For logits that do not depend on the target, the expected cross-entropy is E[log sum exp] - E[logit], which is
-    ln V + variance / 2 for normal logits. A head that starts from known frequencies is expected at their cross-entropy
-    with the targets instead of ln V, plus half the variance, under these frequencies, of what its logits add to them.
-    Targets must be in range and not all ignored; what goes into the loss must be logits, not probabilities.
+    ln V + variance / 2 for normal logits. If a head has a prior (log frequencies), the expectation is the
+    cross-entropy of the prior with the targets, plus half the variance, under the prior, of logits minus prior.
+    Also checks that targets are in range and not all ignored, and that heads return logits, not probabilities.
     """
     trial = make()
     trial.model.train()

@@ -117,7 +117,7 @@ class GradientReport:
 
     @property
     def ok(self) -> bool:
-        """True where every gradient is finite."""
+        """True if every gradient is finite."""
         return not self.bad
 
     def __str__(self) -> str:

@@ -104,7 +104,7 @@ class Ledger:
         self.losses += [Loss(stage, item, record["id"], reason, planned, facts) for record in records]
 
     def close(self, stage: str, item: Item, kept: Iterable[str]) -> Account:
-        """Check that what a stage kept is what entered it less what was quarantined, exactly; return the account."""
+        """Check that a stage kept exactly the ids that entered it and were not quarantined; return its account."""
         entered = self._entered.get((stage, item))
         if entered is None:
             raise LedgerError(f"ledger stage {stage}: closed before any {item} entered it")

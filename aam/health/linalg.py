@@ -27,8 +27,8 @@ class _Eigh(torch.autograd.Function):
     """Eigenvalues and vectors of symmetric matrices, with the gradient of repeated eigenvalues damped.
 
     The exact gradient of eigenvectors holds 1 / (l_j - l_i). Here it is d / (d^2 + e^2) with d the difference and e
-    `GAP` times the largest magnitude: the same where eigenvalues are apart, 0 if they are equal. There a single
-    eigenvector is not defined, only its space is, and functions of the space get the right gradient.
+    `GAP` times the largest magnitude. This is nearly exact for distinct eigenvalues, and 0 for equal ones, whose single
+    eigenvectors are undefined. Functions of their common eigenspace, which is defined, get the right gradient.
     """
 
     @staticmethod

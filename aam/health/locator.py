@@ -59,7 +59,7 @@ def locate_with_listener(
     tracer = Tracer(model, label, listener)
     bad_before = {row.name: row for row, _ in find_non_finite(_state(model))}
     result, error = None, None
-    with _gradients_and_buffers_kept(model), _eager(), keep_in_one_thread():
+    with _keep_gradients_and_buffers(model), _run_eagerly(), keep_in_one_thread():
         try:
             with tracer:
                 result = call()
@@ -93,7 +93,7 @@ def locate_with_listener(
 
 
 def _bad_ends(model: nn.Module, result: Any, bad_before: set[str]) -> dict[str, list[tuple[str, Tensor]]]:
-    """The bad tensors that a fault ended in, by how much it matters."""
+    """The non-finite tensors after the call, by what the fault reached: parameters, gradients or the result."""
     state = [pair for pair in _state(model) if pair[0] not in bad_before]
     gradients = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     results = [("result", tensor) for tensor in float_tensors(result)]
@@ -106,7 +106,7 @@ def _state(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 @contextmanager
-def _gradients_and_buffers_kept(model: nn.Module) -> Iterator[None]:
+def _keep_gradients_and_buffers(model: nn.Module) -> Iterator[None]:
     """Put gradients and buffers back afterwards: a fault would poison the running statistics of a batch norm."""
     parameters = list(model.parameters())
     gradients = [parameter.grad for parameter in parameters]
@@ -124,7 +124,7 @@ def _gradients_and_buffers_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _eager() -> Iterator[None]:
+def _run_eagerly() -> Iterator[None]:
     """Run compiled parts eagerly, since the locator cannot see into a fused kernel."""
     if "torch._dynamo" not in sys.modules:
         yield

@@ -21,7 +21,9 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class ColumnBias:
-    """One column. The effect is the rank-biserial correlation of a numeric column (positive: lost samples are larger)
+    """Difference of lost and kept samples in one column.
+
+    The effect is the rank-biserial correlation of a numeric column (positive: lost samples are larger)
     or Cramér's V of a categorical one; both are 0 without bias and at most 1 in absolute value."""
 
     column: str
@@ -158,8 +160,8 @@ def common_total(a: Lost, b: Lost, total: int | None) -> int | None:
 def read_lost(path: Path, item: Item = "sample") -> Lost:
     """What was lost: from a run directory, a ledger file, or a plain list with one id a line.
 
-    A line of a plain list may carry a count of NaN after a tab. Raises `InputError` naming the file, and the line where
-    there is one.
+    A line of a plain list may carry a count of NaN after a tab. Raises `InputError` naming the file and, if
+    possible, the line.
     """
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():

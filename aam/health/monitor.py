@@ -54,7 +54,7 @@ class Reading:
 
     @property
     def finite(self) -> bool:
-        """True where all loss terms and gradient norms were finite."""
+        """True if all loss terms and gradient norms were finite."""
         return not self.bad
 
     def __str__(self) -> str:
@@ -133,7 +133,7 @@ class Watch:
             self._ratios = gather_tensor(moved / torch.stack(torch._foreach_norm(before)).clamp(min=1e-12)).double()
 
     def _find_spike(self, step: int, name: str, value: float) -> Spike | None:
-        """A spike, where the value is that many standard deviations above the mean of the last steps.
+        """A spike if the value is `sigma` standard deviations above the mean of the last steps, else None.
 
         Spikes are not added to the window, so that one does not hide the next. Deviations below 1 % of the mean are
         never spikes, since a nearly constant window has no scale.

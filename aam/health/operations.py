@@ -92,7 +92,7 @@ class Operation:
         return found
 
     def spelt_out(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """True where this call fills in an infinity or NaN that stands in the code as a number."""
+        """True if this call writes an infinity or NaN that is a constant in the code."""
         numbers = (value for value in (*args, *kwargs.values()) if isinstance(value, float))
         return self.name in FILLS and not all(map(math.isfinite, numbers))
 

@@ -177,7 +177,7 @@ def _largest_share(seen: list[Range], keep: tuple[str, ...]) -> float:
 
 
 def convert_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
-    """A copy of the model in another precision, its inputs cast along, with the modules `keep` left in fp32."""
+    """Copy the model to another precision; the copy casts its inputs, and its modules `keep` stay in fp32."""
     twin = copy.deepcopy(model).to(dtype)
     _cast_inputs(twin, dtype)
     for path in keep:
@@ -190,7 +190,7 @@ def convert_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = 
 
 
 def autocast_model(model: nn.Module, dtype: torch.dtype, keep: tuple[str, ...] = ()) -> nn.Module:
-    """A copy of the model that runs under autocast to `dtype`, its weights in fp32, without autocast in `keep`."""
+    """Copy the model so that it runs under autocast to `dtype`, except in `keep`; weights stay in fp32."""
     twin = copy.deepcopy(model)
     device = next(twin.parameters()).device.type
     for path in keep:

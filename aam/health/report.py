@@ -116,7 +116,7 @@ class Event(Site):
 
     @property
     def made_nan(self) -> bool:
-        """True where the operation made NaN in its first output."""
+        """True if the operation produced NaN in its first output."""
         return bool(self.counts.nan) and self.origin in (Origin.MADE, Origin.TURNED) and not self.auxiliary
 
     @property
@@ -129,7 +129,7 @@ class Event(Site):
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Names of the samples of the bad rows; where all rows are bad, of the rows that stand out in an operand."""
+        """Names of the samples of the bad rows; if all rows are bad, of the outlying rows of an operand."""
         tensors = (tensor for tensor in (self.output, *self.inputs) if tensor is not None)
         return next((tensor.labels for tensor in tensors if tensor.singles_out_rows), ())
 
@@ -139,7 +139,7 @@ class Event(Site):
         return self.output.pattern.kind if self.output and self.output.pattern else "unknown"
 
     def headline(self) -> str:
-        """One line: what, by which operation, in which module and phase, where in the source."""
+        """One line: the fault, its operation, module, phase and source line."""
         what = "NaN" if self.nan else "Inf"
         where = f"in {self.module} ({self.phase}{f', call {self.call}' if self.call else ''})"
         if self.origin is Origin.PARAMETER:

@@ -46,7 +46,7 @@ class TensorSummary:
 
     @property
     def finite(self) -> bool:
-        """True where the tensor holds neither NaN nor Inf (an empty tensor is finite)."""
+        """True if the tensor holds neither NaN nor Inf (an empty tensor is finite)."""
         return self.nan == 0 and self.inf == 0
 
 
@@ -84,7 +84,7 @@ def largest_magnitude(values: Tensor) -> Tensor:
 
 
 def tripwire(tensor: Tensor) -> Tensor:
-    """The sum of a tensor, 0-d on its device: not finite where any value is not, and in rare cases where all are.
+    """The sum of a tensor, 0-d on its device: not finite if any value is not, rarely also if all are.
 
     One pass over the memory, several times faster than `isfinite`; the caller must confirm a non-finite sum.
     """
@@ -95,7 +95,7 @@ def tripwire(tensor: Tensor) -> Tensor:
 
 
 def find_non_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[tuple[TensorSummary, Tensor]]:
-    """Those of the (name, tensor) pairs that hold NaN or Inf: one host read where there are none."""
+    """Those of the (name, tensor) pairs that hold NaN or Inf: one host read if there are none."""
     named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() or tensor.is_complex()]
     finite = read_together([tripwire(tensor).isfinite() for _, tensor in named])
     suspects = [pair for pair, fine in zip(named, finite, strict=True) if not fine]
@@ -221,7 +221,7 @@ def classify_pattern(bad: Tensor) -> Pattern:
 
 
 def _full_slices(bad: Tensor, axis: int, count: int) -> tuple[int, ...]:
-    """Indices of `axis` at which everything is bad, where they explain all `count` bad values; else nothing."""
+    """Indices of `axis` at which everything is bad, if these are all `count` bad values; else empty."""
     full = bad.movedim(axis, 0).reshape(bad.shape[axis], -1).all(dim=1)
     indices = tuple(full.nonzero().flatten().tolist())
     return indices if len(indices) * (bad.numel() // bad.shape[axis]) == count else ()
@@ -244,7 +244,7 @@ def explain_count(count: int, others: Iterable[int] = ()) -> str:
     """Read a bare number of NaN, e.g. from a log: `34 whole rows of 3,840`, or `130,560 single values`.
 
     The row width is the widest of `KNOWN_WIDTHS` that divides all counts of the same run; else their greatest common
-    divisor, where they differ and it is at least 64.
+    divisor, if they differ and it is at least 64.
     """
     counts = [count, *others]
     divisor = math.gcd(*counts)

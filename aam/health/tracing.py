@@ -109,7 +109,7 @@ class Tracer(TorchDispatchMode):
         self.operations += 1
         self._remember(operation)
         written = operation.written_tensors(args, kwargs) if operation.written else []
-        before = _bad_among(written) if operation.reads_written else []
+        before = _find_bad(written) if operation.reads_written else []
         out = func(*args, **kwargs)
         if operation.name in UNINITIALISED:
             self._hold(float_tensors(out), Origin.UNINITIALISED)
@@ -121,13 +121,13 @@ class Tracer(TorchDispatchMode):
             if self._listener is not None:
                 top = self.modules.top
                 self._listener(operation, top.module if top is not None else OUTSIDE, outputs)
-            bad = _bad_among(outputs)
+            bad = _find_bad(outputs)
             site = self._site(operation) if bad else None
             # The statistics of this package handle NaN on purpose.
             if site is not None and (site.line is None or site.line.file not in GUARD_FILES):
                 replaced = {id(tensor) for tensor in written}
                 given = [tensor for tensor in float_tensors((args, kwargs)) if id(tensor) not in replaced]
-                sources = [(self._source(*found, site), found[1]) for found in before + _bad_among(given)]
+                sources = [(self._source(*found, site), found[1]) for found in before + _find_bad(given)]
                 origin = self._origin(sources, bad, operation.spelt_out(args, kwargs))
                 parents = tuple(dict.fromkeys(source for source, _ in sources if source is not None))
                 auxiliary = bad[0][0] is not outputs[0]
@@ -135,7 +135,7 @@ class Tracer(TorchDispatchMode):
         return out
 
     def holding(self, tensor: Tensor) -> int | None:
-        """The event whose values a tensor holds, where one is known."""
+        """The event whose values a tensor holds, if known."""
         holder = self._holders.get(_storage(tensor).cdata)
         return holder[1] if holder is not None and isinstance(holder[1], int) else None
 
@@ -220,10 +220,10 @@ class Tracer(TorchDispatchMode):
         return index
 
     def _describe(self, tensor: Tensor, counts: Counts, site: Site) -> TensorRecord:
-        """One tensor, with the pattern of its bad values and the samples they lie in.
+        """Describe one tensor: the pattern of its bad values, and their samples.
 
-        Where every value is finite, the rows are the outlying ones: a single sample that is far larger than the others
-        is what makes a reduction over the batch overflow.
+        If all values are finite, the outlying rows are described: a single sample with very large values can make a
+        reduction over the batch overflow.
         """
         with torch.no_grad():
             values, shape = real_values(tensor), tuple(tensor.shape)
@@ -239,7 +239,7 @@ class Tracer(TorchDispatchMode):
 
 
 def _rows(magnitude: Tensor, bad: Tensor | None) -> tuple[int, ...]:
-    """Indices of the first axis with bad values or, where all are finite, with outlying ones."""
+    """Indices of the first axis with bad values or, if all are finite, with outliers."""
     if magnitude.dim() == 0 or magnitude.numel() == 0:
         return ()
     if bad is not None:
@@ -257,8 +257,8 @@ def _storage(tensor: Tensor) -> StorageWeakRef:
     return StorageWeakRef(values.untyped_storage())
 
 
-def _bad_among(tensors: list[Tensor]) -> Found:
-    """Those of the tensors that hold NaN or Inf; one host read each, which on a CPU costs nothing."""
+def _find_bad(tensors: list[Tensor]) -> Found:
+    """Those of the tensors that hold NaN or Inf; one host read each, which is free on a CPU."""
     suspects = [tensor for tensor in tensors if tensor.numel() and not cmath.isfinite(tripwire(tensor).item())]
     return [(tensor, counts) for tensor in suspects if (counts := _count_bad(tensor)).bad]
 

@@ -63,7 +63,7 @@ class Preflight:
 
     @property
     def ok(self) -> bool:
-        """True where no check found a fault."""
+        """True if no check found a fault."""
         return not self.failed
 
     @property

@@ -40,7 +40,7 @@ class Replays:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The cause, one line of evidence for each question, and the samples at fault where there are any."""
+    """The cause, one line of evidence for each question, and the samples at fault, if any."""
 
     cause: Cause
     evidence: tuple[str, ...]
@@ -82,7 +82,7 @@ def judge(report: Report, replays: Replays) -> Verdict:
 
 
 def _same_fault(a: Report, b: Report) -> bool:
-    """True where two reports blame the same operation of the same module in the same phase."""
+    """True if two reports blame the same operation of the same module in the same phase."""
     if a.producer is None or b.producer is None:
         return a.producer is b.producer and a.ok == b.ok
     return (a.producer.module, a.producer.op, a.producer.phase) == (b.producer.module, b.producer.op, b.producer.phase)

@@ -146,7 +146,7 @@ def explain(
     )
 
 
-def mean_explanation(found: Sequence[Explanation]) -> Explanation:
+def average_explanations(found: Sequence[Explanation]) -> Explanation:
     """Average the explanations of the same samples by several models, field by field."""
     means = {
         field.name: np.mean([getattr(one, field.name) for one in found], axis=0)

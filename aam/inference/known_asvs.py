@@ -70,10 +70,10 @@ class KnownASVs:
         return "" if share is None else f"{share:.0%} of the {len(hashes):,} ASVs were in training"
 
     def likeness(self, hashes: NDArray[np.uint64], counts: csr_array) -> float | None:
-        """Cosine, 0 to 1, of the prevalences of ASVs, hashes [A], in samples, counts [n, A], and in the nearest study.
+        """Similarity of a table to the nearest study of training: cosine, 0 to 1, of the prevalences of their ASVs.
 
-        It is estimated without bias by the number of samples: a pair of samples shares an ASV with the square of its
-        prevalence. None if no two samples share an ASV that the sketch reaches.
+        The table is given by hashes [A] and counts [n, A]. Squared prevalences are estimated from pairs of samples, so
+        that the number of samples causes no bias. None if no two samples share an ASV that the sketch covers.
         """
         n = counts.shape[0]
         carriers = np.bincount(counts.indices, minlength=len(hashes)) * self.covers(hashes)

@@ -67,7 +67,7 @@ def embed_carried(model: PretrainModel, samples: ASVDataset) -> Tensor:
 
 
 def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int) -> NDArray[np.float64]:
-    """Raw outputs [R, N, O, Q] of the draws of epochs 0 … draws - 1; one draw where nothing is drawn at random.
+    """Raw outputs [R, N, O, Q] of the draws of epochs 0 … draws - 1; one draw if nothing is random.
 
     The ASVs of the samples are embedded once for all draws, unless the model holds embeddings already.
     """
@@ -138,7 +138,7 @@ def refuse_clashes(target: TargetConfig, classes: Sequence[str]) -> None:
 def prediction_table(
     sample_ids: Sequence[str], found: Predictions, config: FinetuneConfig, calibration: Calibration | None
 ) -> pd.DataFrame:
-    """One row a sample, indexed by id.
+    """One row per sample, indexed by id.
 
     Numbers: the target's column, its `_sd` over repeats, with a calibration `_lower` and `_upper`; of quantiles also
     each as `_q0.05`. Classes: the likeliest, its `_sd`, and a probability of each class as `p_NAME`.
@@ -172,7 +172,7 @@ def read_out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
 def class_table(
     index: pd.Index, found: Predictions, config: FinetuneConfig, calibration: Calibration | None
 ) -> pd.DataFrame:
-    """Likeliest class and probabilities, at the calibrated temperature where there is one."""
+    """Likeliest class and probabilities, at the calibrated temperature if there is one."""
     name, classes = config.target.target[0], config.schema.classes
     chance = probabilities(found.values, 1.0 if calibration is None else calibration.temperature)
     likeliest = np.array(classes, dtype=object)[chance.argmax(axis=1)]

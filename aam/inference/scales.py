@@ -118,11 +118,11 @@ def fit_scales(model: PretrainModel, corpus: Corpus, draw: Draw, figures: Mappin
         return Scales(None, lines)
     known = training_samples(model, corpus, draw)
     grown = fit_grown_line(model.latent_tree, known, corpus.tokens)
-    return Scales(faith_pd_factor(known), lines if grown is None else lines | {GROWN: grown})
+    return Scales(fit_faith_pd_factor(known), lines if grown is None else lines | {GROWN: grown})
 
 
 class ScaleSamples(NamedTuple):
-    """Whole training samples, encoded by a model, and their targets on the tree of training."""
+    """Training samples with all their ASVs, encoded by a model, and their targets on the training tree."""
 
     samples: list[Sample]
     encoding: Encoding
@@ -140,8 +140,8 @@ def training_samples(model: PretrainModel, corpus: Corpus, draw: Draw) -> ScaleS
     return ScaleSamples(samples, Encoding(model, samples, encoded, None), true)
 
 
-def faith_pd_factor(known: ScaleSamples) -> float | None:
-    """Tree length over latent length of samples; None if they have no tree."""
+def fit_faith_pd_factor(known: ScaleSamples) -> float | None:
+    """Fit the factor from latent length to tree length of samples; None if they have no tree."""
     lengths = known.encoding.latent_lengths()
     if known.true.faith_pd is None or lengths is None:
         return None

@@ -55,7 +55,7 @@ def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError
 
 
 def check_file(path: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` unless `path` is a readable file with something in it, not packed by gzip.
+    """Raise `error` unless `path` is a readable, non-empty file that is not compressed by gzip.
 
     `option` is the option with which the user gave it.
     """
@@ -92,7 +92,7 @@ def sniff(path: Path) -> FileKind:
 def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
 
-    Raises `error` for other kinds of files, and, naming the line, where the text is not UTF-8, has NUL bytes or a line
+    Raises `error` for other kinds of files and, naming the line, for text that is not UTF-8, NUL bytes and lines
     longer than `MAX_LINE`.
     """
     kind = sniff(path)
@@ -142,7 +142,7 @@ def refuse_inside(folder: Path, option: str) -> None:
 def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[None]:
     """Lock a folder for this process until the block ends; creates the folder if it does not exist.
 
-    Raises `error` where another process has locked it; the system releases the lock of a killed process. A folder
+    Raises `error` if another process has locked it; the system releases the lock of a killed process. A folder
     that was created here and is still empty at the end is removed.
     """
     refuse_unwritable(folder, option, error)
@@ -163,7 +163,7 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
 
 
 def try_lock(handle: IO[str], path: Path) -> bool:
-    """Lock the open file at `path` for this process; returns whether it has it."""
+    """Try to lock the open file at `path`; returns whether this process has the lock."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(

@@ -60,7 +60,7 @@ def _refuse_first(ids: Sequence[str], kind: str, name: str, error: type[InputErr
 
 
 def read_ids(path: Path, error: type[InputError] = ConfigError, option: str = "--validation-samples") -> list[str]:
-    """Ids of a UTF-8 text file, one a line, in its order; blank lines are skipped and spaces around an id are dropped.
+    """Ids of a UTF-8 text file, one per line, in file order; ignores blank lines and spaces around an id.
 
     Raises `error` for a missing or empty file, ids that repeat, and ids that no table could hold.
     """

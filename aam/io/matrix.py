@@ -93,7 +93,7 @@ def _from_text(path: Path, name: str) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def _check_values(ids: list[str], values: NDArray[np.float64], name: str, largest: float) -> None:
-    """Raise for the first row block with a value that no distance has."""
+    """Raise for the first block of rows with a value that is not a valid distance."""
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         block = values[start : start + _ROWS_AT_ONCE]
         mirror = values[:, start : start + _ROWS_AT_ONCE].T

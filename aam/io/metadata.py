@@ -82,7 +82,7 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
     return frame
 
 
-def refuse_strangers(frame: pd.DataFrame, table_ids: Sequence[str], path: Path | str) -> None:
+def refuse_unmatched(frame: pd.DataFrame, table_ids: Sequence[str], path: Path | str) -> None:
     """Raise `MetadataError` if none of the table's samples is in the metadata, read from `path`."""
     known = set(frame.index)
     if not any(sample in known for sample in table_ids):
@@ -109,5 +109,5 @@ def read_groups(path: Path | str, name: str, table_ids: Sequence[str]) -> dict[s
     Raises `MetadataError` if none of the table's samples is in the metadata.
     """
     frame = read_text(path)
-    refuse_strangers(frame, table_ids, path)
+    refuse_unmatched(frame, table_ids, path)
     return {str(sample): str(value) for sample, value in select_column(frame, name, path).dropna().items()}

@@ -38,7 +38,7 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
 
 
 def ids_path(path: Path) -> Path:
-    """Text file with the ids of a .npy matrix, one a line, beside it: `distances.npy` -> `distances.ids.txt`."""
+    """Path of the text file with the ids of a .npy matrix, one per line: `distances.npy` -> `distances.ids.txt`."""
     return path.with_suffix(".ids.txt")
 
 

@@ -54,7 +54,7 @@ class InvalidCharacter(NamedTuple):
 
 
 def encode_bases(sequences: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Codes of all characters in one array [sum of lengths], BAD where they are no DNA, and the lengths [A]."""
+    """Codes of all characters in one array [sum of lengths], BAD for other characters than DNA, and the lengths [A]."""
     text = "".join(sequences).encode("ascii", "replace")
     return _CODES[np.frombuffer(text, dtype=np.uint8)], np.fromiter(map(len, sequences), np.int64, len(sequences))
 
@@ -110,7 +110,7 @@ def not_dna(sequences: Sequence[str], ids: Sequence[str] | None) -> str:
 
 
 def hash_sequences(sequences: Iterable[bytes], size: int) -> NDArray[np.uint8]:
-    """BLAKE2b hashes [A, size] of sequences, given as text or tokens in bytes."""
+    """BLAKE2b hashes [A, size] of sequences, given as bytes of text or of tokens."""
     hashes = b"".join(hashlib.blake2b(sequence, digest_size=size).digest() for sequence in sequences)
     return np.frombuffer(hashes, np.uint8).reshape(-1, size)
 

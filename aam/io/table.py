@@ -41,7 +41,7 @@ EMPTY_ASVS = "ASVs without reads"
 class Table:
     """Counts [samples, ASVs] without stored zeros, row and column ids in file order, and the ASVs' upper-case DNA.
 
-    The samples are the given `rows` of `stored`, all where that is None, so that a table that is mapped from disk can
+    The samples are the given `rows` of `stored`, or all if that is None, so that a table that is mapped from disk can
     lose samples without being read. `dropped` has the ids of what was left out by reason: by reading (`STORED_ZEROS`,
     `EMPTY_SAMPLES`, `EMPTY_ASVS`) and by later steps.
     """
@@ -56,7 +56,7 @@ class Table:
 
     @cached_property
     def counts(self) -> sparse.csr_array:
-        """Counts of the samples [samples, ASVs]; a copy where they are some of those stored."""
+        """Counts of the samples [samples, ASVs]; a copy if they are only some of the stored samples."""
         return self.stored if self.rows is None else self.stored[self.rows]
 
     def doubts(self) -> list[str]:

@@ -110,7 +110,7 @@ def _rows(
 def _numbers(
     frame: pd.DataFrame, ids: list[str], columns: list[str], name: str, error: type[InputError]
 ) -> NDArray[np.float64]:
-    """Float64 values [rows, columns] of a frame; the first cell that is no number is refused by its place."""
+    """Float64 values [rows, columns] of a frame; raises for the first cell that is not a number, naming its place."""
     import pandas as pd
 
     for place, column in enumerate(columns):

@@ -65,7 +65,7 @@ def measure_bf16_gain(device: torch.device) -> float:
 
 
 def time_product(left: Tensor, right: Tensor) -> float:
-    """Seconds of a matrix product; on a CPU its CPU time, because other processes may share the core."""
+    """Time of a matrix product in seconds; on a CPU its CPU time, because other processes may share the core."""
     clock = time.process_time if left.device.type == "cpu" else time.perf_counter
     start = clock()
     (left @ right)[0, 0].item()

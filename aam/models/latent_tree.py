@@ -146,7 +146,7 @@ def weighted_terms(left: Tensor, right: Tensor, lengths: Tensor, metric: Metric,
 
 
 def generalized_row(row: Tensor, right: Tensor, lengths: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """One sample's masses [N] against right [B', N]; a row at a time bounds memory at [B', N]."""
+    """Distance and normaliser [B'] of one sample, masses [N], to samples `right` [B', N]; row by row to save memory."""
     total = row + right
     some = total > 0
     power = torch.where(some, total, 1.0) ** alpha * some

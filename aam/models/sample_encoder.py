@@ -50,7 +50,7 @@ class SampleEncoder(nn.Module):
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
 
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
-        """asvs [B, S, D], relative abundance [B, S], valid [B, S]; the abundance is unknown where not `counted`.
+        """asvs [B, S, D], relative abundance [B, S], valid [B, S]; slots that are not `counted` have unknown abundance.
 
         Samples of similar size are encoded together; `states` are 0 in the padding that this avoids.
         """

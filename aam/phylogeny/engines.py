@@ -1,4 +1,4 @@
-"""Whole matrices of UniFrac and Faith PD by one of three engines, which agree.
+"""UniFrac matrices and Faith PD of all samples, by one of three engines with equal results.
 
 `torch` is the kernel of `aam.phylogeny.unifrac` in blocks; `unifrac` is the package of that name, if it is installed;
 `skbio` is scikit-bio, the slow reference.

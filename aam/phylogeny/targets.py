@@ -106,7 +106,7 @@ def _ancestor_depths(tree: Tree, depth: np.ndarray) -> np.ndarray:
 class ForestTargets:
     """Targets of samples from several studies, each by the tree of its own.
 
-    `targets` has one entry a study, for columns of the joined table; `study_of` a sample id is the number of its study.
+    `targets` has one entry per study, for columns of the joined table; `study_of` maps a sample id to its study number.
     """
 
     def __init__(self, targets: Sequence[TreeTargets], study_of: Mapping[str, int]) -> None:

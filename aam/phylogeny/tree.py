@@ -104,7 +104,7 @@ def merge_equal_ranges(first: np.ndarray, last: np.ndarray, length: np.ndarray) 
 def read_tree(path: Path, source: str | None = None) -> Tree:
     """Read a rooted Newick tree with branch lengths; raises `TreeError` naming file, place, finding and remedy.
 
-    `source` names the file in messages where it is not `path`, as for a tree unpacked from an archive.
+    `source` names the file in messages, if it is not `path`, e.g. for a tree unpacked from an archive.
     """
     source = source or str(path)
     try:
@@ -197,7 +197,7 @@ class TipMatch:
 
 
 def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max_missing: float) -> TipMatch:
-    """Find the tip of each ASV by its id or, where that is no tip (a hash, lower case, RNA), by its sequence.
+    """Find the tip of each ASV by its id or, if that is no tip (a hash, lower case, RNA), by its sequence.
 
     ASVs of one sequence share a tip.
 

@@ -122,14 +122,14 @@ def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy:
 
 
 def draw_curves(run: Path, file: BytesIO) -> None:
-    """Losses over the steps of a run or of its folds."""
+    """Draw the losses over the steps of a run or of its folds."""
     from aam.report.curves import plot_curves
 
     plot_curves([read_log(folder) for folder in fold_folders(run) or [run]], file)
 
 
 def draw_predictions(run: RunRecord, file: BytesIO) -> None:
-    """Out-of-fold predictions against the truth."""
+    """Draw out-of-fold predictions against true values."""
     from aam.report.target_figures import plot_classes, plot_numbers
 
     names = run.config.target.target
@@ -178,13 +178,13 @@ def build_page(
 
 
 def pretraining_parts(run: RunRecord) -> list[Part]:
-    """UniFrac and masked nucleotides beside the baselines."""
+    """Parts with UniFrac and masked nucleotides, next to the baselines."""
     shown = pictures_of(run.folder, {UNIFRAC_FILE: "Predicted against true UniFrac"})
     return [parts.unifrac_part(run.metrics), parts.nucleotide_part(run.metrics), *shown]
 
 
 def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
-    """Metrics of the targets, predictions, baselines where there are some, and folds."""
+    """Metrics of the targets, predictions, baselines if there are any, and folds."""
     baselines = read_baselines(run.folder, options.baseline)
     return [
         parts.target_part(run.metrics, run.config.target.target),

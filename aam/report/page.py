@@ -84,7 +84,7 @@ def picture_part(title: str, png: bytes, caption: str = "") -> Part:
 
 
 def render_section(part: Part) -> str:
-    """The HTML of a part, nothing where it is empty."""
+    """The HTML of a part; empty for an empty part."""
     return "" if part.empty else TEMPLATES.get_template("part.html").render(part=part)
 
 
@@ -103,7 +103,7 @@ def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str]
 
 
 def run_facts(known: Mapping[str, Any]) -> list[list[str]]:
-    """Size of a run and its time in minutes: pairs of a number and what it counts."""
+    """Size and minutes of a run, as pairs of number and label."""
     found = [
         counted(known[name], label).split(" ", 1) for name, label in SIZES.items() if isinstance(known.get(name), int)
     ]

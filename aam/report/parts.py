@@ -103,7 +103,7 @@ def format_estimate(estimate: Mapping[str, float], form: str) -> str:
 
 
 def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
-    """A row a fold: `fold`, `samples`, and metrics by name."""
+    """Table with one row per fold: `fold`, `samples`, and metrics by name."""
     names = [name for name in METRIC_LABELS if rows and name in rows[0]]
     body = [
         [str(row["fold"]), f"{row['samples']:,}", *(format_number(row[name], "{:.3f}") for name in names)]

@@ -26,7 +26,7 @@ from aam.evaluation.ordination import pcoa
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
-from aam.io.metadata import read_text, refuse_strangers, select_column
+from aam.io.metadata import read_text, refuse_unmatched, select_column
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -43,8 +43,8 @@ NO_COLOURS: Colouring = ("", {})
 class ReportSamples:
     """Samples `ids` [N] with their embeddings [N, D] and their `description` in words.
 
-    `rows` of them are drawn, by the embeddings and by the `distances` between these rows, title -> [n, n]. `metadata`
-    and `column` are those of the run, if it has any.
+    The report plots the samples `rows` only, by their embeddings and by their distance matrices `distances`
+    (title -> [n, n]). `metadata` and `column` are those of the run, if it has any.
     """
 
     ids: list[str]
@@ -98,7 +98,7 @@ def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
 
 
 def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: AttemptContext) -> list[Part]:
-    """The ordination, and the audit where there is metadata; each made in the context `attempt`.
+    """The ordination and, with metadata, the audit; each is made in the context `attempt`.
 
     Raises an InputError for metadata or a column of the options that cannot be used.
     """
@@ -112,7 +112,7 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
             read = read_text(metadata)
             own = samples.column if options.metadata is None else None
             colouring = choose_colouring(read, options.color_by or own, metadata)
-            refuse_strangers(read, samples.ids, metadata)
+            refuse_unmatched(read, samples.ids, metadata)
             frame = read
     with attempt("the ordination"):
         parts.append(ordination_part(samples, colouring))
@@ -124,7 +124,7 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
 
 
 def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
-    """The column of this name, else the first that varies, of a frame that was read from the file `metadata`."""
+    """Choose the column to colour by: `name`, else the first that varies; `frame` was read from `metadata`."""
     name = name or find_varying_column(frame)
     if name is None:
         return NO_COLOURS
@@ -138,7 +138,7 @@ def are_numbers(values: pd.Series) -> bool:
 
 
 def find_varying_column(frame: pd.DataFrame) -> str | None:
-    """The first column of different numbers, or of different classes few enough to be told apart."""
+    """Find the first column with different numbers, or with few enough classes to colour them."""
     kinds = {str(name): frame[name].nunique() for name in frame.columns}
     fit = (name for name, n in kinds.items() if n > 1 and (n <= MOST_CLASSES or are_numbers(frame[name])))
     return next(fit, None)

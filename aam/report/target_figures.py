@@ -30,7 +30,7 @@ LONGEST_NAME = 18
 
 
 def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -> None:
-    """Predicted against true, with intervals, and the residuals; a row a target column."""
+    """Predicted against true values with intervals, and residuals; one row of panels per target."""
     with open_figure(PAGE, 4.9 * len(targets), target) as figure:
         grid = figure.subplots(len(targets), 2, squeeze=False)
         for (left, right), name in zip(grid, targets, strict=True):
@@ -40,7 +40,7 @@ def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -
 
 
 def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
-    """A point a sample over its interval; orange where the truth lies outside of it."""
+    """One point per sample with its interval, which is orange if the true value is outside of it."""
     true, found = known[f"{name}{TRUE}"].to_numpy(), known[name].to_numpy()
     ends = np.stack([known.get(f"{name}_{end}", known[name]).to_numpy() for end in ("lower", "upper")])
     ends = np.where(np.isfinite(ends), ends, found)

@@ -46,7 +46,7 @@ class TakesTables(BaseEstimator):
     def _read(self, X: Any, fitting: bool, least: int = 1) -> Table:
         """The samples of X, at least `least`, and the ASVs that any of them carries, in the order of the columns.
 
-        Samples are called by the number of their row: ids may repeat where samples are drawn with replacement.
+        Samples are named by row number, because ids repeat if samples are drawn with replacement.
         Raises an `InputError` or a ValueError of scikit-learn, naming sample or column.
         """
         counts, names, named = read_frame(X, self, least)

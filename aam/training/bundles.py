@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A step read back: `learner` and `attempt` as they were before it, `outcome` None if it was not recorded."""
+    """A step from a bundle file: `learner` and `attempt` before the step; `outcome` None if it was not recorded."""
 
     config: RunnableConfig
     learner: Learner
@@ -190,7 +190,7 @@ class ReplayGuard(Guard):
 
 
 def replay(bundle: Bundle) -> Outcome:
-    """Repeat the step; this updates the learner of the bundle."""
+    """Repeat the step of a bundle, which updates the learner of the bundle."""
     attempt, learner = bundle.attempt, bundle.learner
     restore_random_state(attempt.random)
     guard = ReplayGuard(update=bundle.outcome is None or bundle.outcome.updated)

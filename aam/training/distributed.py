@@ -81,14 +81,14 @@ class SharedRows(RowDivision):
         self.world = world
 
     def compute(self, function: Callable[..., Results], *rows: Tensor, random: bool = True) -> Results:
-        cuts = self.world.cuts(len(rows[0]))
+        cuts = self.world.share_bounds(len(rows[0]))
         own = [tensor[cuts[self.world.rank] : cuts[self.world.rank + 1]] for tensor in rows]
         with draw_differently(self.world, rows[0].device, random):
             results = function(*own)
         return tree_map(lambda tensor: gather_rows(tensor, share_sizes(cuts)), results)
 
     def predict(self, function: Callable[[Tensor, Tensor], Tensor], tokens: Tensor, at: Tensor) -> Tensor:
-        cuts = self.world.cuts(len(tokens))
+        cuts = self.world.share_bounds(len(tokens))
         start, stop = cuts[self.world.rank], cuts[self.world.rank + 1]
         owner = torch.bucketize(at[:, 0].contiguous(), torch.tensor(cuts[1:-1], device=at.device), right=True)
         asked = at[owner == self.world.rank] - torch.tensor([start, 0], device=at.device)
@@ -116,7 +116,7 @@ class Gather(torch.autograd.Function):
 
 
 def gather_rows(own: Tensor, sizes: list[int]) -> Tensor:
-    """Rows of all ranks, of which rank r gives sizes[r]: [n, …] -> [sum of sizes, …]."""
+    """Concatenate the rows of all ranks; rank r has sizes[r] rows: [n, …] -> [sum of sizes, …]."""
     if torch.is_grad_enabled() and not own.requires_grad:
         own = own.detach().requires_grad_()  # every rank takes part in the backward pass, one without rows too
     padded = F.pad(own, [0, 0] * (own.dim() - 1) + [0, max(sizes) - len(own)])

@@ -113,7 +113,7 @@ class RunHealth:
         self.unsaved = fresh and self.policy == "rollback"  # there must be something to go back to
 
     def draw(self, stream: Iterator[Batch], state: TrainState) -> Drawn:
-        """The micro-batches of the next step without quarantined samples; `stream` stands at batch `state.batches`."""
+        """The micro-batches of the next step without quarantined samples; the next of `stream` is `state.batches`."""
         drawn = Drawn([], [])
         self._numbers[state.step] = drawn.numbers
         self._numbers.pop(state.step - self.config.health.watch_every, None)

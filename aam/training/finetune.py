@@ -36,7 +36,7 @@ class Start:
 
 
 def find_commonest_asvs(counts: csr_array, most: int) -> NDArray[np.int64]:
-    """Columns of the `most` most prevalent ASVs of training samples, counts [N, A], in table order."""
+    """Columns of the most prevalent ASVs (at most `most`) of training samples, counts [N, A], in table order."""
     carriers = carriers_of(counts)
     return np.sort(np.argsort(-carriers, kind="stable")[:most])
 

@@ -64,7 +64,7 @@ class StepGuard(Guard):
 
     @contextmanager
     def passes(self, learner: Learner) -> Iterator[None]:
-        """Trace every operation (`debug_finite`) or detect anomalies (`anomaly_detect`), where configured."""
+        """Trace every operation (`debug_finite`) or detect anomalies (`anomaly_detect`), if configured."""
         health = self.config.health
         with (
             trace_operations(learner.model, health.debug_finite) as made,

@@ -138,7 +138,7 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
 
 
 def evaluate(run: TrainingRun, state: TrainState) -> None:
-    """Evaluate, keep the best checkpoint, and end the run where patience runs out."""
+    """Evaluate, keep the best checkpoint, and end the run if patience runs out."""
     with run.meter.pause():
         values = run.scores()
     run.write("validation", state, values)

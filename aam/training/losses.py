@@ -80,7 +80,7 @@ def scaled_mse(name: str, pred: Tensor, true: Tensor, variance: float, check: bo
 
 
 def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor, check: bool = True) -> Tensor:
-    """Loss that separates the hidden ASVs of a sample from ASVs of the batch that it lacks; logits [B, U], else [B, S].
+    """Loss that separates hidden ASVs of a sample from ASVs that it lacks; logits [B, U], other arguments [B, S].
 
     Binary cross-entropy, in which hidden and absent ASVs have the same total weight; visible ones do not count.
     """
@@ -144,7 +144,7 @@ def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, s
 
 
 def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:
-    """Squared error of log abundance where it was hidden: of whole slots and of counts alone, [B, S] each."""
+    """Squared error of hidden log abundances: of hidden slots and of hidden counts, [B, S] each."""
     true = log_abundance(batch.abundance)
     check_pair("hidden_abundance", output.hidden_abundance, true, check=False)
     check_pair("slot_abundance", output.slot_abundance, true, check=False)
@@ -155,7 +155,7 @@ def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:
 
 
 def refuse_non_finite(named: Iterable[tuple[str, Tensor | None]]) -> None:
-    """Raise for the first of these tensors that is not finite, in the order given; return where all are finite."""
+    """Raise for the first of these tensors that is not finite, in the order given."""
     for name, tensor in named:
         if tensor is not None:
             assert_finite(name, tensor)

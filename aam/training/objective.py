@@ -182,6 +182,6 @@ def pinball_loss(predicted: Tensor, true: Tensor, quantiles: tuple[float, ...]) 
 
 
 def balanced_weights(classes: Tensor, count: int) -> Tensor:
-    """Weights [C] under which each class of training labels [N] counts the same; classes without a sample get 0."""
+    """Class weights [C] that give each class of the training labels [N] the same total weight; 0 for empty classes."""
     members = torch.bincount(classes[classes >= 0], minlength=count).float()
     return torch.where(members > 0, members.sum() / (members.clamp_min(1) * (members > 0).sum()), 0.0)

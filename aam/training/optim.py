@@ -57,13 +57,13 @@ def local_part(tensor: Tensor) -> Tensor:
 
 
 def set_weights(model: nn.Module, tensors: Mapping[str, Tensor], layout: Layout = lay_out_like) -> None:
-    """Load a model's state dict, each tensor laid out like its own."""
+    """Load a state dict of whole tensors into a model, whose tensors may be sharded."""
     own = model.state_dict()
     model.load_state_dict({name: layout(tensor, own.get(name, tensor)) for name, tensor in tensors.items()})
 
 
 def set_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], layout: Layout = lay_out_like) -> None:
-    """Load an optimiser's state dict, each moment laid out like its parameter."""
+    """Load a state dict of whole tensors into an optimiser, whose parameters may be sharded."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
         place: {name: t.reshape(()) if name == STEP_KEY else layout(t, parameters[place]) for name, t in of.items()}

@@ -174,7 +174,7 @@ def without_compile(config: PretrainConfig) -> PretrainConfig:
 
 
 def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
-    """Batches of `size` of the samples with these rows; smaller where a study has fewer samples."""
+    """Batches of `size` samples from these rows; smaller if a study has fewer samples."""
     samples = corpus.samples(rows, build_draw(config.data, corpus.depth, config.run.seed))
     return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
 

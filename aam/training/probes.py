@@ -42,7 +42,7 @@ class Probes(Protocol):
         """The output with zeros at slots that are padding, which no loss reads."""
 
     def perfect_output(self, batch: Any) -> Any:
-        """The output of a model that knows the answers."""
+        """The output of a perfect model, built from the targets of the batch."""
 
     def shuffle_targets(self, batch: Any) -> Any:
         """The batch with the targets of other samples."""
@@ -72,7 +72,7 @@ class PretrainProbes:
         return dataclasses.replace(output, **known)
 
     def perfect_output(self, batch: Batch) -> PretrainOutput:
-        """The output of a model that knows the answers."""
+        """The output of a perfect model, built from the targets of the batch."""
         amounts = log_abundance(batch.abundance)
         members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
         members.scatter_add_(1, batch.index, batch.valid.float())
@@ -93,15 +93,15 @@ class PretrainProbes:
         """The batch with the targets of other samples, ASVs and bases."""
         random = torch.Generator().manual_seed(0)
 
-        def mixed(values: Tensor | None) -> Tensor | None:
-            """Rows, and columns of a square, in another order."""
+        def permute(values: Tensor | None) -> Tensor | None:
+            """Permute the rows and, of a square matrix, also the columns."""
             if values is None:
                 return None
             order = torch.randperm(len(values), generator=random)
             return values[order][:, order] if values.dim() == 2 else values[order]
 
         changed: dict[str, Any] = {
-            name: mixed(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
+            name: permute(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
         }
         return dataclasses.replace(batch, **changed)
 
@@ -174,7 +174,7 @@ class TargetProbes:
         return dataclasses.replace(batch, **labels)
 
     def heads(self, output: TargetOutput, batch: LabelledBatch, first: LabelledBatch) -> Mapping[str, Head]:
-        """Empty: with few samples and rare classes the loss of chance is too uncertain."""
+        """No heads: with few samples and rare classes the loss of chance is too uncertain."""
         return {}
 
     def untrained_parameters(self, model: Any, batches: Sequence[LabelledBatch]) -> frozenset[str]:

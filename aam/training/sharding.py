@@ -45,7 +45,7 @@ class Shards(Replicas):
         super().__init__(world)
         self.build = build
         model, state = learner.model, learner.optimizer.state_dict()
-        give_scalars_an_axis(model)
+        reshape_scalars(model)
         model.register_forward_hook(copy_view)
         mesh = init_device_mesh(learner.device.type, (world.size,))
         for part in (model.asv_encoder, model.sample_encoder, model):
@@ -114,8 +114,8 @@ def as_writable(tensor: Tensor) -> Tensor:
     return (tensor if tensor.is_floating_point() else tensor.float()).reshape(tensor.shape or (1,))
 
 
-def give_scalars_an_axis(model: nn.Module) -> None:
-    """Give single numbers an axis, since FSDP2 divides the first one; an axis of size 1 does not change results."""
+def reshape_scalars(model: nn.Module) -> None:
+    """Reshape scalar parameters to [1], because FSDP2 shards the first axis; results do not change."""
     for name, parameter in list(model.named_parameters()):
         if parameter.dim() == 0:
             path, _, last = name.rpartition(".")

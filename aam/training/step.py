@@ -70,7 +70,7 @@ class Ranks:
         return nullcontext(learner)
 
     def save(self, folder: Path, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint of the run; returns where it lies."""
+        """Write a checkpoint of the run; returns its path."""
         save_checkpoint(folder, checkpoint)
         return folder
 
@@ -135,7 +135,7 @@ def step(
 ) -> StepResult:
     """Update the model on the mean loss of some batches; `number` counts updates from 0.
 
-    Raises NonFiniteError before the update where loss or gradient is not finite, so weights and optimiser stay intact.
+    Raises NonFiniteError before the update if loss or gradient is not finite; weights and optimiser are unchanged.
     """
     guard = guard or Gate()
     rate = learning_rate(number, horizon, learner.optim)

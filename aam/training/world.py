@@ -47,7 +47,7 @@ class World:
         """Whether this is the rank whose files are kept."""
         return self.rank == 0
 
-    def cuts(self, rows: int) -> list[int]:
+    def share_bounds(self, rows: int) -> list[int]:
         """Boundaries of the shares of the ranks; sizes differ by at most one row."""
         return [rows * rank // self.size for rank in range(self.size + 1)]
 

@@ -200,15 +200,15 @@ def score_all(
     true, groups, seed = values[rows], study.labels.rows(rows).groups, config.run.seed
     found: dict[str, Any] = {}
     for name, column in predicted.items():
-        found[name] = {key: as_json(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
+        found[name] = {key: to_json(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
         if name != MODEL and MODEL in predicted:
             found[name][MODEL_MINUS_BASELINE] = {
-                key: as_json(paired_difference(metric, (predicted[MODEL], column), true, groups, seed))
+                key: to_json(paired_difference(metric, (predicted[MODEL], column), true, groups, seed))
                 for key, metric in metrics.items()
             }
     return found
 
 
-def as_json(found: Estimate) -> dict[str, float]:
+def to_json(found: Estimate) -> dict[str, float]:
     """An estimate as JSON values."""
     return {"value": found.value, "low": found.interval.low, "high": found.interval.high}

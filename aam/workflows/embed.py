@@ -36,7 +36,7 @@ class Embedding:
 
     @property
     def kind(self) -> str:
-        """What a row is: a sample or an ASV."""
+        """What the rows are: "samples" or "asvs"."""
         return "asvs" if self.what == "asvs" else "samples"
 
     @property

@@ -24,7 +24,7 @@ from aam.workflows.opening import Opened, open_inputs
 
 @dataclass(frozen=True)
 class Drivers:
-    """An explanation of the output named `explained`, the mean over `models` models, for the ASVs `ids` [U].
+    """Explanation of the output `explained`, averaged over `models` models, for the ASVs `ids` [U].
 
     `tree_position` int [U] is the place of each ASV among the leaves of the tree, None if there is no tree.
     """
@@ -94,4 +94,4 @@ def explain_predictions(
         label = "explaining" if len(members) == 1 else f"explaining, model {number} of {len(members)}"
         with observer.progress(label) as progress:
             found.append(explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, progress, marks))
-    return explaining.mean_explanation(found), output.name, len(found)
+    return explaining.average_explanations(found), output.name, len(found)

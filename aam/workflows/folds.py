@@ -61,7 +61,7 @@ def refuse_untrainable(fold: Fold, classes: Sequence[str | None] | None) -> None
 
 
 def keep_labels(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[Fold]:
-    """Keep the part --label-fraction of the training samples of each fold."""
+    """Keep the fraction --label-fraction of the training samples of each fold."""
     target, fraction = class_of_samples(config, study), config.fold.label_fraction
     return [keep_label_fraction(fold, target, fraction, config.run.seed) for fold in folds]
 
@@ -73,7 +73,7 @@ def class_of_samples(config: FinetuneConfig, study: Study) -> list[str | None]:
 
 
 def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
-    """The folds, with all samples."""
+    """The folds before --label-fraction removes training samples."""
     labels, seed, target = study.labels, config.run.seed, class_of_samples(config, study)
     if config.fold.folds is not None or config.fold.leave_one_group_out:
         if config.data.validation_samples is not None:

@@ -112,7 +112,7 @@ def count_reads(batch: Batch) -> np.ndarray:
 
 
 def place_on_tree(bench: Workbench, tree: Tree, columns: Sequence[int], counts: np.ndarray) -> Community:
-    """Samples with these counts [n, ASVs] of some columns of the table, on the tree."""
+    """Build the community of samples with counts [n, ASVs] of these table columns, on the tree."""
     table = bench.corpus.table
     tips = match_tips([table.asv_ids[c] for c in columns], [table.sequences[c] for c in columns], tree, 0.0).tips
     return build_community(csr_array(counts), tips, tree)
@@ -132,6 +132,6 @@ def compare_matrix(name: str, target: Tensor, again: np.ndarray, ids: Sequence[s
 
 
 def differing_places(target: Tensor, again: np.ndarray) -> list[int]:
-    """Flat indices where two arrays of one shape differ by more than float32 explains, or hold NaN."""
+    """Flat indices at which two arrays of one shape differ by more than float32 explains, or hold NaN."""
     close = np.isclose(target.double().numpy(), again, rtol=RELATIVE, atol=ABSOLUTE)
     return np.flatnonzero(~close).tolist()

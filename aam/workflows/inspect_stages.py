@@ -59,7 +59,7 @@ def inspect_pass(bench: Workbench, batch: Batch, training: bool = True) -> tuple
 
 
 def report_notes(report: Report) -> list[str]:
-    """The first non-finite place, with samples and ASVs, and the whole report; nothing where all is finite."""
+    """The first non-finite place, with samples and ASVs, and the whole report; empty if all is finite."""
     if report.ok:
         return []
     first = report.producer

@@ -55,9 +55,9 @@ SKIPPED = (NO_CONSENSUS, *(f"baseline_{name}_skipped" for name in BASELINES))
 def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
     """Pretrain with these options of `PretrainConfig` by name, for example `{"table": Path("table.biom")}`.
 
-    The run directory then holds checkpoints, metrics.json, summary.txt, pictures and report.html. Of the processes that
-    `torchrun` started the first one returns the result, the others None. Raises an InputError for refused input,
-    NonFiniteError for a model that cannot learn or a numerical fault, Interrupted if a signal stopped the run.
+    The run directory then holds checkpoints, metrics.json, summary.txt, pictures and report.html. With
+    several processes (`torchrun`) the first one returns the run, the others None. Raises an InputError for unusable
+    input, NonFiniteError for a model that cannot learn or a numerical fault, Interrupted if a signal stopped the run.
     """
     with join_processes(options) as (options, world):
         config = resolve_config(options, observer)

@@ -19,11 +19,11 @@ from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
 from aam.inference.explain import (
     Slots,
+    average_explanations,
     choose_output,
     explain,
     identity_marks,
     integrated_gradients,
-    mean_explanation,
     target_scalar,
 )
 from aam.inference.predictions import average, decode, predict_draws
@@ -135,7 +135,7 @@ def test_the_mean_of_several_models_is_taken_field_by_field(some: Community):
         explain(encoding, target_scalar(model, config, choose_output(config, name)), SAMPLES, marks=marks)
         for name in ("a", "b")
     )
-    both = mean_explanation([one, other])
+    both = average_explanations([one, other])
     assert np.allclose(both.attribution, (one.attribution + other.attribution) / 2)
     assert np.allclose(both.deletion, (one.deletion + other.deletion) / 2)
     assert np.array_equal(both.samples, one.samples) and both.explained_samples == SAMPLES

@@ -22,7 +22,7 @@ from aam.inference.scales import (
     GROWN,
     SCALES,
     Scales,
-    faith_pd_factor,
+    fit_faith_pd_factor,
     fit_scales,
     grow_tree,
     log_mean_ratio,
@@ -48,7 +48,7 @@ def test_training_samples_alone_give_the_factor(run: Path):
     corpus = open_corpus(PretrainConfig(data=DataConfig(example=True)))
     model, _ = open_model(run)
     draw = Draw(corpus.depth, None, "abundance", 0)
-    factor = faith_pd_factor(training_samples(model, corpus, draw))
+    factor = fit_faith_pd_factor(training_samples(model, corpus, draw))
     held_out = set(corpus.split.validation)
     dataset = corpus.samples(corpus.sides.train, draw)
     chosen = [dataset[int(row)] for row in np.random.default_rng(0).permutation(len(dataset))[:64]]

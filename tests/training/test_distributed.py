@@ -154,7 +154,7 @@ def test_noise_differs_between_ranks_and_leaves_their_random_states_alike(folder
 
 def test_shares_cover_all_rows_and_differ_by_one_at_most():
     for rows in (0, 1, 3, 4, 17):
-        cuts = World(0, 4).cuts(rows)
+        cuts = World(0, 4).share_bounds(rows)
         sizes = np.diff(cuts)
         assert cuts[0] == 0 and cuts[-1] == rows and sizes.max() - sizes.min() <= 1
 
