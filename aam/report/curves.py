@@ -95,10 +95,10 @@ def draw_panel(axes: Axes, panel: Panel, logs: Sequence[Log]) -> None:
             lines.append(values)
             ends.append(values[-1])
     if ends:
-        axes.set_title(f"{np.mean(ends):#.3g}", loc="right", color=HELD_OUT, fontsize=10, fontweight="normal")
+        axes.set_title(f"{np.mean(ends):#.3g}", loc="right", y=1.0, color=HELD_OUT, fontsize=10, fontweight="normal")
     if lines:
         scale_axis(axes, lines, panel)
-    axes.set_title(panel.title, fontsize=10)
+    axes.set_title(panel.title, y=1.0, fontsize=10)  # nothing above the axis: the search for a free place costs a third
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 

@@ -135,10 +135,10 @@ def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure
     with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(target, format="png", dpi=DPI)
+        canvas.print_png(target)  # lays the figure out and draws it once; `savefig` draws it twice
 
 
 def legend_label(name: str) -> str:
