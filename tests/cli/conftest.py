@@ -22,6 +22,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_run(tmp_path_factory.mktemp("trained") / "run")
 
 
+SMALL = ["--preset", "tiny", "--branches", "16", "--patch", "25", "--max-steps", "2", "--device", "cpu"]
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining of two steps on the example; copy it to change it."""
+    folder = tmp_path_factory.mktemp("pretrained") / "run"
+    assert main(["pretrain", "--example", *SMALL, "--no-preflight", "--output-dir", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with table.tsv and tree.nwk, which is the current one."""

@@ -53,12 +53,9 @@ def test_with_a_tree_the_truth_and_the_figures_stand_beside(run: Path, folder: P
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(pretrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretraining on the example that came to its end, if soon."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    asked = ["pretrain", "--example", "--preset", "tiny", "--patch", "25", "--max-steps", "2", "--device", "cpu"]
-    assert main([*asked, "--no-preflight", "--output-dir", str(folder)]) == 0
-    return folder
+    return shutil.copytree(pretrained, tmp_path_factory.mktemp("finished") / "run")
 
 
 def test_a_finished_run_tells_faith_pd_in_the_units_of_its_tree(finished: Path, tmp_path: Path, capsys):

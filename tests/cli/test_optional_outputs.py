@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,9 +132,10 @@ def test_baselines_that_fail_are_named_and_made_again_by_resume(tmp_path: Path, 
     assert [after[name] for name in same] == [before[name] for name in same]
 
 
-def test_a_picture_of_an_earlier_end_does_not_stay_for_a_later_one(tmp_path: Path, monkeypatch) -> None:
-    run = tmp_path / "run"
-    assert cli.main([*COMMANDS["pretrain"], "--output-dir", str(run)]) == 0
+def test_a_picture_of_an_earlier_end_does_not_stay_for_a_later_one(
+    pretrained: Path, tmp_path: Path, monkeypatch
+) -> None:
+    run = shutil.copytree(pretrained, tmp_path / "run")
     assert (run / "curves.png").exists()
     monkeypatch.setitem(sys.modules, "aam.report.curves", None)
     assert cli.main(["pretrain", "--resume", "--max-steps", "3", "--output-dir", str(run)]) == 0
@@ -191,11 +193,9 @@ def test_debug_shows_where_it_failed(tmp_path: Path, capsys, monkeypatch) -> Non
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_drawing_that_fails_leaves_the_explanation(tmp_path: Path, capsys, monkeypatch) -> None:
-    run = tmp_path / "run"
-    assert cli.main([*COMMANDS["pretrain"], "--output-dir", str(run)]) == 0
+def test_a_drawing_that_fails_leaves_the_explanation(pretrained: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "aam.report.target_figures", None)
-    asked = ["explain", "--model", str(run), "--table", str(example().table), "--max-samples", "4"]
+    asked = ["explain", "--model", str(pretrained), "--table", str(example().table), "--max-samples", "4"]
     assert cli.main([*asked, "-o", str(tmp_path / "drivers.tsv")]) == 0
     said = capsys.readouterr()
     assert "drivers.png could not be made" in said.err and "with another --output makes it again" in said.err

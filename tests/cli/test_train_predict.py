@@ -51,13 +51,6 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pretrained") / "run"
-    assert cli.main(["pretrain", "--example", *TINY, *QUICK[:4], "--output-dir", str(folder), "--device", "cpu"]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory, metadata: Path) -> Callable[..., Path]:
     """Run `aam train` on the example with these options, once for all tests that ask for them; returns its folder."""
 
