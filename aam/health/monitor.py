@@ -116,8 +116,9 @@ class Watch:
             elif (spike := self._find_spike(step, name, value)) is not None:
                 spikes.append(spike)
         self.spikes += len(spikes)
-        names = (name for name, _ in self._parameters)
-        return Reading(steps[-1], tuple(bad), tuple(spikes), dict(zip(names, flat[len(terms) :], strict=False)))
+        changes = zip((name for name, _ in self._parameters), flat[len(terms) :], strict=False)
+        finite = {name: ratio for name, ratio in changes if math.isfinite(ratio)}  # weights of 0 have no ratio
+        return Reading(steps[-1], tuple(bad), tuple(spikes), finite)
 
     @contextmanager
     def update(self, step: int) -> Iterator[None]:
@@ -130,7 +131,7 @@ class Watch:
         with torch.no_grad():
             after = [parameter.detach() for _, parameter in self._parameters]
             moved = torch.stack(torch._foreach_norm(torch._foreach_sub(after, before)))
-            self._ratios = gather_tensor(moved / torch.stack(torch._foreach_norm(before)).clamp(min=1e-12)).double()
+            self._ratios = gather_tensor(moved / torch.stack(torch._foreach_norm(before))).double()
 
     def _find_spike(self, step: int, name: str, value: float) -> Spike | None:
         """A spike if the value is `sigma` standard deviations above the mean of the last steps, else None.

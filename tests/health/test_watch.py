@@ -99,6 +99,16 @@ def test_update_against_weight():
     assert watcher.record(1, torch.tensor([1.0]), torch.tensor(1.0)).ratios == {}
 
 
+def test_weights_that_begin_at_zero_have_no_ratio():
+    model = nn.Linear(2, 2)
+    nn.init.zeros_(model.bias)
+    model.weight.grad, model.bias.grad = torch.ones(2, 2), torch.ones(2)
+    optimizer, watcher = torch.optim.SGD(model.parameters(), lr=0.01), watch(model)
+    with watcher.update(RATIO_EVERY):
+        optimizer.step()
+    assert set(watcher.record(0, torch.tensor([1.0]), torch.tensor(1.0)).ratios) == {"weight"}
+
+
 def test_reading_nothing():
     assert watch(nn.Linear(2, 2)).read().finite
 
