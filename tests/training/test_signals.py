@@ -10,9 +10,9 @@ import pytest
 
 BEGIN = """
 import os, signal
-from aam.training.world import errors_first
+from aam.training.world import protect_error_report
 
-with errors_first():
+with protect_error_report():
     try:
         %s
     finally:
