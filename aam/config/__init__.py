@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from aam.config.apply import PredictConfig, UnifracConfig
 from aam.config.convert import (
-    check_names,
     from_dict,
     from_options,
     from_some,
@@ -60,7 +59,6 @@ from aam.config.pretrain import (
 )
 
 __all__ = [
-    "check_names",
     "Covariate",
     "DataConfig",
     "FinetuneConfig",

@@ -48,20 +48,15 @@ def from_options(cls: type[WholeRunT], given: dict[str, Any]) -> WholeRunT:
     Raises ConfigError for an unknown option, a wrong type or a value out of bounds.
     """
     parts = group_classes(cls)
-    check_names(given, *parts.values())
+    known = [name for group in parts.values() for name in option_fields(group)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
     built: dict[str, Any] = {part: from_some(group, given) for part, group in parts.items() if part != "model"}
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
     built["model"] = from_dict(parts["model"], start | select_options(parts["model"], given))
     return check_combinations(cls(**built))
-
-
-def check_names(given: typing.Iterable[str], *classes: type) -> None:
-    """Raise ConfigError for a name that is an option of none of these config classes."""
-    known = [name for cls in classes for name in option_fields(cls)]
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
 
 
 def with_options(config: WholeRunT, given: dict[str, Any]) -> WholeRunT:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aam import atomic
 from aam.checkpoint import fold_folders
 from aam.config import FinetuneConfig, from_dict
 from aam.errors import CheckpointError, InputError
@@ -18,6 +17,7 @@ from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PREDICTOR_LABELS
 from aam.evaluation.target_metrics import metrics_of
 from aam.health.ledger import FILE_NAME, Ledger
 from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fold
+from aam.io.files import read_json_file
 from aam.io.ids import FEATURE_ID
 from aam.training.manifest import MANIFEST
 
@@ -93,10 +93,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """A JSON file of a run, empty if there is none; raises CheckpointError for one that is damaged."""
     if not path.is_file():
         return {}
-    try:
-        found = atomic.read_json(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable ({error}); the report needs it whole") from error
+    found = read_json_file(path, lambda value: value, CheckpointError, "the report needs it whole")
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: found a {type(found).__name__}, expected names with values; restore the file")
     return found

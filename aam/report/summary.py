@@ -14,9 +14,6 @@ from aam.report.parts import format_estimate
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.text import table_text
 
-NO_CONSENSUS = "nucleotide_consensus_skipped"
-"""Metric that says why the consensus baseline was not computed."""
-
 
 def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
     """Metrics of held-out samples beside the baselines, and where the files of the run are."""

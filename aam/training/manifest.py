@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ from aam.corpus.pretraining import Corpus
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.errors import CheckpointError, ConfigError
-from aam.io.files import digest, lock_folder, refuse_inside, refuse_unwritable
+from aam.io.files import digest, lock_folder, read_json_file, refuse_inside, refuse_unwritable
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
@@ -154,10 +155,7 @@ def find_run_folder(path: Path) -> Path:
 def read_manifest_part(folder: Path, name: str) -> Any:
     """One part of a run's manifest."""
     file = find_run_folder(folder) / MANIFEST
-    try:
-        return read_json(file)[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file}: not readable ({error}); give the output directory of a run") from error
+    return read_json_file(file, itemgetter(name), CheckpointError, "give the output directory of a run")
 
 
 def recorded_folds(run: Path, study: Study) -> list[Fold]:

@@ -23,7 +23,7 @@ from aam.observer import Observer, Sink
 from aam.report.build import remove_pictures, unifrac_picture, write_run_report
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.samples import embed_held_out
-from aam.report.summary import NO_CONSENSUS, pretraining_summary
+from aam.report.summary import pretraining_summary
 from aam.training import loop
 from aam.training.distributed import distribute_run, refuse_unshareable_options
 from aam.training.manifest import (
@@ -48,7 +48,7 @@ from aam.workflows.opening import with_encoder_size
 from aam.workflows.plan import peak_memory, pretraining_plan
 from aam.workflows.run import Run
 
-SKIPPED = (NO_CONSENSUS, *(f"baseline_{name}_skipped" for name in BASELINES))
+SKIPPED = ("nucleotide_consensus_skipped", *(f"baseline_{name}_skipped" for name in BASELINES))
 """Metrics that say why a baseline was not computed."""
 
 
