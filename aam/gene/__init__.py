@@ -1,0 +1,1 @@
+"""The 16S gene as one coordinate system: a profile, and where on it reads lie."""

@@ -1,0 +1,45 @@
+"""A reference: a rooted tree, the sequence of each tip on the columns of the gene, and the lineage of each tip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.phylogeny.ancestors import Ancestors
+from aam.phylogeny.tree import Tree
+
+
+@dataclass(frozen=True)
+class Reference:
+    """R tips of a tree on C columns of the gene.
+
+    `tree.tip_names` are the tips from left to right, and everything else is in that order. `codes` uint8 [C, R]: A C G
+    T as 0 to 3, 4 for no base, on the columns `first`, `first + 1`, ... of the gene (counted from 1); a window of
+    columns is one piece of memory. `lineages`: the taxonomy of each tip, ranks joined by "; ", "" if unknown; None if
+    there is none.
+    """
+
+    tree: Tree
+    codes: NDArray[np.uint8]
+    first: int
+    lineages: Sequence[str] | None = None
+
+    @property
+    def last(self) -> int:
+        """The last column of the gene that the reference has."""
+        return self.first + len(self.codes) - 1
+
+    @cached_property
+    def ancestors(self) -> Ancestors:
+        """Lookups of last common ancestors."""
+        return Ancestors(self.tree)
+
+    def on(self, first: int, last: int) -> NDArray[np.uint8]:
+        """Codes [last - first + 1, R] of the tips on columns; ValueError for columns it does not have."""
+        if not self.first <= first <= last <= self.last:
+            raise ValueError(f"columns {first} to {last} of a reference with columns {self.first} to {self.last}")
+        return self.codes[first - self.first : last - self.first + 1]
