@@ -32,6 +32,9 @@ COMMAND_GROUPS = {
         "explain": "Find the ASVs that drive sample embeddings or predictions.",
         "export": "Write an encoder as a PyTorch program that runs without this package.",
     },
+    "Use a reference": {
+        "place": "Place ASVs on the tree of a reference, and name their taxa.",
+    },
     "Compare": {
         "baseline": "Score random forest, linear models and nearest neighbours on the folds of a run.",
         "report": "Write the results of a run as one HTML file.",

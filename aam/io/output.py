@@ -37,6 +37,14 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
     refuse_inside(path.parent, "--output")
 
 
+def check_output_files(folder: Path, names: Sequence[str]) -> None:
+    """Raise `ConfigError` for an output folder that cannot be written to or has one of the files, before any work."""
+    refuse_unwritable(folder, "--output", ConfigError)
+    refuse_inside(folder, "--output")
+    for name in names:
+        refuse_existing(folder / name)
+
+
 def ids_path(path: Path) -> Path:
     """Path of the text file with the ids of a .npy matrix, one per line: `distances.npy` -> `distances.ids.txt`."""
     return path.with_suffix(".ids.txt")
