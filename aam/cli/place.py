@@ -51,7 +51,8 @@ def command(output: Path, **values: Any) -> None:
     data = from_some(DataConfig, {name: asked[name] for name in INPUT_OPTIONS if name in asked})
     check_output_files(output, (TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS))
     with TERMINAL.stage("starting"):
-        from aam.workflows.place import place, read_inputs
+        from aam.workflows.asv_sources import read_inputs
+        from aam.workflows.place import place
     with TERMINAL.stage("reading the data"):
         asvs = read_inputs(data, TERMINAL)
     found = place(asvs, config, chosen, TERMINAL)

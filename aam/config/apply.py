@@ -78,8 +78,9 @@ class DistanceConfig:
 
     method: DistanceMethod = option(
         "auto",
-        "How to predict UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
-        "studies; auto chooses by comparing how common each ASV is in the table and in the training studies.",
+        "How to find UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
+        "studies; placement of the ASVs on a reference tree, without a model; auto chooses by comparing how common each "
+        "ASV is in the table and in the training studies, and is placement without --model.",
     )
 
 

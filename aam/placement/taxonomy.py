@@ -133,7 +133,7 @@ def decide(codes: NDArray[np.int64], weight: NDArray[np.float64]) -> tuple[NDArr
         own = codes[:, :, rank]
         usable = allowed & (own >= 0) & (weight[:, :, rank] > 0)
         shares = np.where(usable, weight[:, :, rank], 0.0)
-        alike = np.equal(own[:, :, None], own[:, None, :])
+        alike = own[:, :, None] - own[:, None, :] == 0
         sums = np.einsum("ajk,ak->aj", alike, shares)
         best = np.where(usable, sums, -1.0).argmax(axis=1)[:, None]
         named = usable.any(axis=1)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aam import __version__
-from aam.config import DataConfig
 from aam.config.apply import PlaceConfig, ReferenceConfig
-from aam.corpus.samples import resolve_inputs
 from aam.errors import ConfigError, SequenceError
 from aam.io.ids import FEATURE_ID
-from aam.io.sequences import read_asvs
-from aam.io.table import read_table
 from aam.observer import Observer
 from aam.phylogeny.tree import Tree
 from aam.placement.insertion import insertion_tree, rooted_newick
@@ -27,6 +22,7 @@ from aam.placement.shipped import find_reference
 from aam.placement.tables import placements_table, ranks_table, taxonomy_table
 from aam.placement.taxonomy import Taxonomy, classify
 from aam.text import counted
+from aam.workflows.asv_sources import Asvs
 from aam.workflows.notes import say_dropped
 
 if TYPE_CHECKING:
@@ -34,14 +30,6 @@ if TYPE_CHECKING:
     from skbio import TreeNode
 
 PROGRAM = f"aam {__version__}"
-
-
-class Asvs(NamedTuple):
-    """Sequences to place, upper-case DNA, with their ids; `source` names them in messages."""
-
-    ids: Sequence[str]
-    sequences: Sequence[str]
-    source: str
 
 
 @dataclass(frozen=True)
@@ -92,20 +80,9 @@ class Placement:
 
     @property
     def summary(self) -> str:
-        """How many ASVs were placed and how many left out, for messages; `in {seconds}` goes behind the first part."""
+        """How many ASVs were left out and why, for messages; empty if none was."""
         lost = len(self.places.fate) - len(self.places.placed)
         return f"{lost:,} left out ({fates_text(self.places)})" if lost else ""
-
-
-def read_inputs(data: DataConfig, observer: Observer) -> Asvs:
-    """The ASVs of a table, or of a file of sequences alone; raises an InputError for unusable files."""
-    if data.table is None and not data.example and data.sequences is not None:
-        records = read_asvs(data.sequences)
-        return Asvs(list(records), list(records.values()), str(data.sequences))
-    data, files = resolve_inputs(data)
-    table = read_table(files["table"], data.sequences)
-    say_dropped(table.dropped, observer)
-    return Asvs(table.asv_ids, table.sequences, str(table.source))
 
 
 def open_chosen(config: ReferenceConfig) -> Reference:
