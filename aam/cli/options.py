@@ -175,18 +175,14 @@ TREE_INPUTS = ("tree", "max_missing")
 """Options of `DataConfig` for a tree, where a command can do without one."""
 
 
-model_option = click.option(
-    "--model",
-    "model_path",
-    required=True,
-    type=PATH,
-    metavar="RUN",
-    help="Run directory of a trained model, or a checkpoint in it.",
-)
+def model_option(required: bool = True) -> Callable[[FunctionT], FunctionT]:
+    """Decorate a command with --model."""
+    text = "Run directory of a trained model, or a checkpoint in it."
+    return click.option("--model", "model_path", required=required, type=PATH, metavar="RUN", help=text)
 
 
-def model_command(extra: Fields) -> Callable[[FunctionT], FunctionT]:
+def model_command(extra: Fields, required: bool = True) -> Callable[[FunctionT], FunctionT]:
     """Decorate a command with --model, the options that all commands with --model share, and the `extra` ones."""
     known = fields_of(settings.DataConfig, ("table", "sequences", "example"))
     known |= extra | fields_of(ApplyConfig) | fields_of(settings.RunConfig, ("seed", "device"))
-    return lambda function: model_option(add_options(known)(function))
+    return lambda function: model_option(required)(add_options(known)(function))

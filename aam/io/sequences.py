@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.errors import SequenceError
-from aam.io.files import check_file, read_lines, sniff
-from aam.io.qza import open_artifact
+from aam.io.files import read_lines, sniff
+from aam.io.ids import MAX_FEATURE_ID, check_ids
+from aam.io.packed import plain_file
 from aam.text import quote
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
 
@@ -130,46 +131,50 @@ def read_sequences(path: Path) -> dict[str, str]:
     and ids that repeat.
     """
     path = Path(path)
-    check_file(path, "--sequences", SequenceError)
-    kind = sniff(path)
-    if kind == "zip":
-        with open_artifact(path, SEQUENCES_TYPE) as payload:
-            return _parse_fasta(payload, str(path))
-    if kind != "text":
+    with plain_file(path, "--sequences", SEQUENCES_TYPE) as plain:
+        records = dict(fasta_records(plain, str(path)))
+    empty = [identifier for identifier, sequence in records.items() if not sequence]
+    if empty or not records:
+        found = f"{len(empty):,} records without sequence, first {quote(empty[0])}" if empty else "no records"
+        raise SequenceError(f"{path} holds {found}; expected '>id' lines, each followed by DNA")
+    return records
+
+
+def fasta_records(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Id and sequence of each record of a FASTA text, one at a time, the sequence "" where there is none.
+
+    `name` stands for the file in messages. Raises `SequenceError` for what is not FASTA and for ids that repeat.
+    """
+    if (kind := sniff(path)) != "text":
         raise SequenceError(
-            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {SEQUENCES_TYPE} .qza; give the "
-            "sequences of the ASVs"
+            f"{name} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {SEQUENCES_TYPE} .qza; give the "
+            "file of the sequences"
         )
-    return _parse_fasta(path, str(path))
-
-
-def _parse_fasta(path: Path, name: str) -> dict[str, str]:
-    """Records of a FASTA file; `name` stands for it in messages."""
-    records: dict[str, list[str]] = {}
-    lines: list[str] | None = None
+    known = set[str]()
+    identifier, lines = "", list[str]()
     for number, line in read_lines(path, name, SequenceError):
         line = line.strip()
         if line.startswith(">"):
             words = line[1:].split(maxsplit=1)
             if not words:
                 raise SequenceError(f"{name}: line {number} starts a record without an id; expected '>id'")
-            if words[0] in records:
+            if words[0] in known:
                 raise SequenceError(
                     f"{name}: line {number} repeats the id {quote(words[0])}; "
                     "ids must be unique: remove the second record"
                 )
-            lines = records[words[0]] = []
-        elif line and lines is None:
+            if known:
+                yield identifier, "".join(lines)
+            identifier, lines = words[0], []
+            known.add(identifier)
+        elif line and not known:
             raise SequenceError(
                 f"{name}: line {number} is {quote(line)}, expected a FASTA header ('>id'); is this FASTA?"
             )
-        elif line and lines is not None:
+        elif line:
             lines.append(line)
-    empty = [identifier for identifier, parts in records.items() if not parts]
-    if empty or not records:
-        found = f"{len(empty):,} records without sequence, first {quote(empty[0])}" if empty else "no records"
-        raise SequenceError(f"{name} holds {found}; expected '>id' lines, each followed by DNA")
-    return {identifier: "".join(parts) for identifier, parts in records.items()}
+    if known:
+        yield identifier, "".join(lines)
 
 
 def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]:
@@ -190,12 +195,25 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             f"({len(missing) / len(ids):.1%}), first {quote(missing[0])}; "
             "give the representative sequences of this very table"
         )
-    found = [records[text] for text in ids]
+    return plain_sequences({text: records[text] for text in ids}, path)
+
+
+def read_asvs(path: Path) -> dict[str, str]:
+    """The DNA of each record of a FASTA file or .qza by its id, upper case and with T for U; raises `SequenceError`."""
+    records = read_sequences(path)
+    check_ids(list(records), "id", str(path), SequenceError, MAX_FEATURE_ID)
+    return dict(zip(records, plain_sequences(records, path), strict=True))
+
+
+def plain_sequences(records: Mapping[str, str], path: Path) -> list[str]:
+    """The sequences of records of a file, upper case and with T for U; raises `SequenceError` if some are not DNA."""
+    found = list(records.values())
     if fault := find_invalid(found):
         advice = "remove the alignment gaps" if fault.character in "-." else "correct the file"
         raise SequenceError(
-            f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
-            f"{fault.character!r} at position {fault.position}; expected A C G T U or IUPAC codes; {advice}"
+            f"{path}: {fault.rows:,} of {len(found):,} sequences are not DNA, first that of "
+            f"{quote(list(records)[fault.row])}: {fault.character!r} at position {fault.position}; expected A C G T U "
+            f"or IUPAC codes; {advice}"
         )
     return [to_plain_dna(text) for text in found]
 

@@ -12,6 +12,7 @@ line breaks between tokens, lengths in any decimal notation. Underscores in name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ import numpy as np
 
 from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, quote_bytes
 
+_SPECIAL = re.compile(r"[^A-Za-z0-9.+|-]")
+"""Characters of names that are written in quotes."""
 BYTES_AT_ONCE, NODES_AT_ONCE = 1 << 20, 1 << 13
 """Bytes and nodes processed together; they bound memory and change nothing."""
 
@@ -208,9 +211,20 @@ def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
     return zip(begin.tolist(), end.tolist(), strict=True)
 
 
-def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray) -> str:
+def quote_name(name: str) -> str:
+    """A name as Newick text that every reader takes back to the same: in single quotes, if a character needs them.
+
+    To scikit-bio an underscore outside of quotes is a blank.
+    """
+    return "'" + name.replace("'", "''") + "'" if _SPECIAL.search(name) else name
+
+
+def format_newick(
+    names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray, marks: Sequence[str] = ()
+) -> str:
     """Newick text of a tree given as in `Newick`, [N] each, lengths with all their digits; `names` must need no quotes.
 
+    `marks` [N], if given, stand behind the lengths, such as the edge numbers of a jplace file.
     The nodes come in postorder. One pass over the tips: before a tip stand the parentheses of the nodes that begin with
     it, after it those of the nodes that end with it.
     """
@@ -218,9 +232,11 @@ def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, len
     inner = np.ones(len(first), dtype=bool)
     inner[tip_of] = False
     opening = np.bincount(first[inner], minlength=len(names)).tolist()
-    pieces, written = [], np.array(length, dtype=float).tolist()
+    pieces, written = [], list(map(repr, np.array(length, dtype=float).tolist()))
+    if len(marks):
+        written = [text + mark for text, mark in zip(written, marks, strict=True)]
     bounds = np.r_[tip_of, len(first)].tolist()
     for tip, name in enumerate(names):
-        pieces.append(f"{',' if tip else ''}{'(' * opening[tip]}{name}:{written[bounds[tip]]!r}")
-        pieces.extend(f"):{written[node]!r}" for node in range(bounds[tip] + 1, bounds[tip + 1]))
+        pieces.append(f"{',' if tip else ''}{'(' * opening[tip]}{name}:{written[bounds[tip]]}")
+        pieces.extend(f"):{written[node]}" for node in range(bounds[tip] + 1, bounds[tip + 1]))
     return "".join(pieces) + ";"
