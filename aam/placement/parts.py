@@ -82,9 +82,10 @@ def align_parts(
 
     done = 0
     pieces = iter(lambda: list(islice(sequences, PER_PART)), [])
-    for count in map_in_threads(align, enumerate(pieces), threads):
-        done += count
-        progress(done, total)
+    with map_in_threads(align, enumerate(pieces), threads) as counts:
+        for count in counts:
+            done += count
+            progress(done, total)
 
 
 def align_part(path: Path, texts: Sequence[str], gene: Profile) -> None:

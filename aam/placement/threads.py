@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 InT = TypeVar("InT")
@@ -14,22 +15,29 @@ AHEAD = 2
 """Items per thread that wait in memory."""
 
 
-def map_in_threads(function: Callable[[InT], OutT], items: Iterable[InT], threads: int) -> Iterator[OutT]:
-    """The results of a function for each item, in order; few items are taken ahead.
+@contextmanager
+def map_in_threads(function: Callable[[InT], OutT], items: Iterable[InT], threads: int) -> Iterator[Iterator[OutT]]:
+    """The results of a function for each item, in order, inside the block; few items are taken ahead.
 
     After an error or an interruption the items that are being worked on end first; the others are not begun.
     """
-    waiting: deque[Future[OutT]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= AHEAD * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield _in_order(pool, function, items, AHEAD * threads)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[InT], OutT], items: Iterable[InT], most: int
+) -> Iterator[OutT]:
+    waiting: deque[Future[OutT]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def usable_cores() -> int:
