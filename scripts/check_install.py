@@ -62,17 +62,7 @@ TRIALS = [
     ),
     Trial(["prepare", *data_options("--table", "--tree"), "-o", "corpus"], ["corpus/manifest.json"]),
     Trial(
-        [
-            "reference",
-            "--sequences",
-            "tips.fasta",
-            *data_options("--tree"),
-            "--region",
-            "v4",
-            "--no-learn",
-            "-o",
-            "ref",
-        ],
+        ["reference", "--sequences", "tips.fasta", *data_options("--tree"), *"--region v4 --no-learn -o ref".split()],
         ["ref/reference.json"],
     ),
     Trial(["pretrain", "--corpus", "corpus", *TINY, "--output-dir", "joined"], ["joined/report.html"]),
