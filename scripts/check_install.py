@@ -61,6 +61,20 @@ TRIALS = [
         [*run_files("run", "unifrac.png"), "run/best/model.safetensors", "run/last/model.safetensors"],
     ),
     Trial(["prepare", *data_options("--table", "--tree"), "-o", "corpus"], ["corpus/manifest.json"]),
+    Trial(
+        [
+            "reference",
+            "--sequences",
+            "tips.fasta",
+            *data_options("--tree"),
+            "--region",
+            "v4",
+            "--no-learn",
+            "-o",
+            "ref",
+        ],
+        ["ref/reference.json"],
+    ),
     Trial(["pretrain", "--corpus", "corpus", *TINY, "--output-dir", "joined"], ["joined/report.html"]),
     Trial(["embed", "--model", "run", *data_options("--table"), "-o", "embeddings.tsv"], ["embeddings.tsv"]),
     Trial(["distance", "--model", "run", *data_options("--table", "--tree"), "-o", "distances.tsv"], ["distances.tsv"]),
@@ -190,6 +204,10 @@ def check_wheel(wheel: Path, python: Path, source: Path) -> None:
     run([binaries / "pip", "check"], work)
     here = "import shutil; from aam.datasets import example; [shutil.copy(path, path.name) for path in example()]"
     run([binaries / "python", "-c", here], work)
+    tips = (
+        "import aam; open('tips.fasta', 'w').writelines(f'>{t}\\n{t}\\n' for t in aam.read_tree('tree.nwk').tip_names)"
+    )
+    run([binaries / "python", "-c", tips], work)
     for trial in TRIALS:
         seconds = run([binaries / "aam", *trial.arguments], work)
         if missing := [name for name in trial.files if not (work / name).exists()]:

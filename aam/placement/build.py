@@ -25,8 +25,8 @@ SHARE_OF_MEDIAN = 0.5
 """Of the bases that tips have in a region, the share of the median that a tip must have."""
 NO_SEQUENCE = "tips without a sequence"
 NO_TIP = "sequences without a tip"
-TOO_LONG = f"sequences of more than {LONGEST:,} bases"
-NOT_16S = "sequences that are no 16S"
+WRONG_LENGTH = f"sequences of fewer than {LEAST_BASES} or more than {LONGEST:,} bases"
+NOT_16S = "sequences not of 16S"
 FEW_BASES = "tips with few bases in the region"
 EXAMPLES = 3
 """Names in a message."""
@@ -55,6 +55,11 @@ def plain_dna(sequence: str) -> str:
     return to_plain_dna(sequence.replace("-", "").replace(".", ""))
 
 
+def has_length(sequence: str) -> bool:
+    """Whether a sequence is neither too short nor too long to be aligned."""
+    return LEAST_BASES <= len(sequence) <= LONGEST
+
+
 def match_sequences(fasta: Path, name: str, tree: Tree) -> Matched:
     """Find the tip of each sequence of a FASTA text, which messages call `name`.
 
@@ -63,7 +68,7 @@ def match_sequences(fasta: Path, name: str, tree: Tree) -> Matched:
     check_ids(tree.tip_names, "tip name", tree.source, TreeError)
     leaf_of = {tip: leaf for leaf, tip in enumerate(tree.tip_names)}
     leaves: list[int] = []
-    left_out: LeftOut = {NO_SEQUENCE: [], NO_TIP: [], TOO_LONG: []}
+    left_out: LeftOut = {NO_SEQUENCE: [], NO_TIP: [], WRONG_LENGTH: []}
     for identifier, sequence in fasta_records(fasta, name):
         sequence = plain_dna(sequence)
         if fault := find_invalid([sequence]):
@@ -73,20 +78,20 @@ def match_sequences(fasta: Path, name: str, tree: Tree) -> Matched:
             )
         if identifier not in leaf_of:
             left_out[NO_TIP].append(identifier)
-        elif len(sequence) > LONGEST:
-            left_out[TOO_LONG].append(identifier)
+        elif not has_length(sequence):
+            left_out[WRONG_LENGTH].append(identifier)
         else:
             leaves.append(leaf_of[identifier])
     if not leaves and not any(left_out.values()):
         raise SequenceError(f"{name} holds no records; expected '>id' lines, each followed by DNA")
-    if not leaves and not left_out[TOO_LONG]:
+    if not leaves and not left_out[WRONG_LENGTH]:
         raise TreeError(
             f"{tree.source}: none of its {len(tree.tip_names):,} tips is among the {len(left_out[NO_TIP]):,} sequences "
             f"of {name}; tips are e.g. {few(tree.tip_names)}, sequences e.g. {few(left_out[NO_TIP])}; give the tree "
             "that was made from these sequences"
         )
     found = np.zeros(len(tree.tip_names), bool)
-    found[[*leaves, *(leaf_of[tip] for tip in left_out[TOO_LONG])]] = True
+    found[[*leaves, *(leaf_of[tip] for tip in left_out[WRONG_LENGTH])]] = True
     left_out[NO_SEQUENCE] = [tree.tip_names[leaf] for leaf in np.flatnonzero(~found).tolist()]
     return Matched(np.array(leaves, np.int64), left_out)
 
@@ -100,7 +105,7 @@ def matched_sequences(fasta: Path, name: str, tree: Tree) -> Iterator[str]:
     """The sequences of `match_sequences`, one by one in the same order."""
     tips = set(tree.tip_names)
     for identifier, sequence in fasta_records(fasta, name):
-        if identifier in tips and len(plain := plain_dna(sequence)) <= LONGEST:
+        if identifier in tips and has_length(plain := plain_dna(sequence)):
             yield plain
 
 
@@ -120,9 +125,10 @@ def assemble(folder: Path, matched: Matched, tree: Tree, region: Region, gene: P
     lost = [tree.tip_names[leaf] for leaf in matched.leaves[~kept[matched.leaves]].tolist()]
     matched.left_out[NOT_16S] = lost
     if kept.sum() < 2:
+        lost += matched.left_out[WRONG_LENGTH]
         raise SequenceError(
-            f"only {kept.sum()} of {len(matched.leaves):,} sequences that are tips of {tree.source} fit the profile of "
-            f"the 16S gene, expected at least 2; not so e.g. {few(lost)}; give sequences of 16S"
+            f"{kept.sum()} of the {kept.sum() + len(lost):,} sequences that are tips of {tree.source} fit the profile "
+            f"of the 16S gene, expected at least 2; not so e.g. {few(lost)}; give sequences of 16S"
         )
     return Aligned(*keep_tips(tree, codes, kept), turned)
 
