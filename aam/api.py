@@ -103,7 +103,7 @@ def distance(
 
 
 def place(
-    source: AsvSource | None = None,
+    table: AsvSource | None = None,
     *,
     sequences: Mapping[str, str] | PathLike | None = None,
     verbose: bool = False,
@@ -111,14 +111,15 @@ def place(
 ) -> Placement:
     """Place ASVs on the tree of a reference, as `aam place`; the result has `tree`, `taxonomy` and `placements`.
 
-    `source` is a table (a file, a DataFrame with an ASV per column, a `biom.Table`), a FASTA file, or a list of
+    `table` is the file of one, a DataFrame with an ASV per column, a `biom.Table`, a FASTA file, or a list of
     sequences; `sequences` has the DNA of a table whose ids are not DNA: a file, or a mapping from its ids.
     """
-    from aam.workflows.asv_sources import asvs_of
+    from aam.workflows.asv_sources import asvs_of, read_inputs
     from aam.workflows.place import place
 
     given, observer = given_options("place", options), observer_of(verbose)
-    asvs = asvs_of(source, sequences, observer)
+    data = from_some(DataConfig, {"example": given.get("example", False)})
+    asvs = read_inputs(data, observer) if data.example else asvs_of(table, sequences, observer)
     return place(asvs, from_some(PlaceConfig, given), from_some(PlacingConfig, given), observer)
 
 

@@ -69,6 +69,14 @@ TRIALS = [
     Trial(["pretrain", "--corpus", "corpus", *TINY, "--output-dir", "joined"], ["joined/report.html"]),
     Trial(["embed", "--model", "run", *data_options("--table"), "-o", "embeddings.tsv"], ["embeddings.tsv"]),
     Trial(["distance", "--model", "run", *data_options("--table", "--tree"), "-o", "distances.tsv"], ["distances.tsv"]),
+    Trial(
+        ["distance", *data_options("--table"), "--reference", "ref", "--metric", "weighted", "-o", "weighted.tsv"],
+        ["weighted.tsv"],
+    ),
+    Trial(
+        ["place", *data_options("--table"), "--reference", "ref", "-o", "placed"],
+        ["placed/insertion-tree.nwk", "placed/placements.jplace", "placed/placements.tsv"],
+    ),
     Trial(["unifrac", *data_options("--table", "--tree"), "-o", "unifrac.tsv"], ["unifrac.tsv"]),
     Trial(
         ["train", *data_options("--table", "--metadata"), *AGE, *TINY, "--output-dir", "age"],

@@ -81,7 +81,7 @@ def write(found: Distances, output: Path, write_tree: Path | None) -> int:
         write_matrix(output.with_suffix(f".true{output.suffix}"), ids, found.true_unifrac.data)
     if found.figures:
         write_json(output.with_suffix(".json"), found.figures)
-        click.echo(score_table(found.figures))
+        click.echo(score_table(found.figures, placed=found.newick is not None))
     if write_tree is not None and found.newick is not None:
         with new_file(write_tree) as partial:
             partial.write_text(found.newick + "\n", encoding="utf-8")
@@ -92,8 +92,9 @@ def write(found: Distances, output: Path, write_tree: Path | None) -> int:
     return len(ids)
 
 
-def score_table(figures: dict[str, Any]) -> str:
-    """The scores of the prediction and of the baselines, for the terminal."""
+def score_table(figures: dict[str, Any], placed: bool) -> str:
+    """The scores of the prediction, by a model or by `placed` ASVs, and of the baselines, for the terminal."""
+    from aam.evaluation.metrics import UNIFRAC_LABELS
     from aam.report.summary import unifrac_table
 
     if "skipped" in figures:
@@ -101,11 +102,12 @@ def score_table(figures: dict[str, Any]) -> str:
     if "pairs" not in figures:
         rows = [[name.removeprefix("faith_pd_"), f"{value:.4f}"] for name, value in figures.items()]
         return f"Faith PD against that of the tree\n{table_text(rows)}\n"
+    labels = UNIFRAC_LABELS | {"unifrac": "placement"} if placed else UNIFRAC_LABELS
     agreement = [[title, f"{figures[f'unifrac_{name}']:.4f}"] for name, title in AGREEMENT.items()]
     return "\n\n".join(
         [
             f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
-            unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma")),
+            unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma"), labels),
             table_text(agreement),
             f"  {figures['calibration']}\n",
         ]

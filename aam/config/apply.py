@@ -121,6 +121,9 @@ class ExplainConfig:
     max_samples: int = option(
         200, "Largest number of samples to explain; of a larger table this many are drawn by --seed.", low=1
     )
+    taxonomy: Path | None = option(
+        None, "Lineages of the ASVs, to name them: taxonomy.tsv of `aam place`, or of QIIME 2 (.qza or .tsv)."
+    )
 
 
 @dataclass(frozen=True)

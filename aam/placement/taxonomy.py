@@ -1,16 +1,18 @@
-"""The taxon of each placed ASV with a confidence at each rank, from the lineages of its candidates."""
+"""Names of ASVs: the taxon of each placed one with a confidence at each rank, and lineages given by users."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.errors import TaxonomyError
 from aam.placement.placements import Placements
 from aam.placement.reference import Reference
+from aam.text import quote
 
 UNASSIGNED = "Unassigned"
 """The taxon of ASVs without one, as QIIME 2 has it."""
@@ -67,6 +69,27 @@ class Taxonomy:
 def is_unknown(name: str) -> bool:
     """Whether the name of a rank says nothing: empty, or a prefix alone as in "g__"."""
     return not name or name.endswith("__")
+
+
+def short_name(lineage: str) -> str:
+    """The lowest name of a lineage, a species with its genus: "g__Blautia", "g__Blautia s__obeum"; "" for none."""
+    names = [name for part in lineage.split(";") if not is_unknown(name := part.strip())]
+    genus_too = len(names) > 1 and (names[-1].startswith("s__") or len(names) == len(USUAL))
+    return " ".join(names[-2:] if genus_too else names[-1:])
+
+
+def find_lineages(ids: Sequence[str], lineages: Mapping[str, str], source: str) -> list[str]:
+    """The lineage of each ASV by its id, "" where there is none; raises `TaxonomyError` if no ASV has one.
+
+    `source` is the file of the lineages, for messages.
+    """
+    found = [lineages.get(name, "") for name in ids]
+    if not any(found):
+        raise TaxonomyError(
+            f"{source}: none of the {len(found):,} ASVs has a lineage, e.g. {quote(ids[0])}; it has those of "
+            f"{', '.join(map(quote, list(lineages)[:2]))}; give the taxonomy of this table"
+        )
+    return found
 
 
 def parse_lineages(lineages: Sequence[str]) -> Taxa:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from aam import __version__
 from aam.config.apply import PlaceConfig, PlacingConfig
@@ -13,10 +14,12 @@ from aam.io.ids import FEATURE_ID
 from aam.observer import Observer
 from aam.phylogeny.tree import Tree
 from aam.placement.insertion import insertion_tree, rooted_newick
+from aam.placement.learned import LearnedPlacer, place_by_network
 from aam.placement.nearest_tip import place_by_nearest_tip
 from aam.placement.outcome import doubts, fates_text, left_out, where_text
 from aam.placement.parts import usable_cores
 from aam.placement.placements import Placements
+from aam.placement.placer_file import read_placer
 from aam.placement.reference import Reference
 from aam.placement.shipped import find_reference
 from aam.placement.store import open_reference
@@ -86,15 +89,28 @@ class Placement:
         return f"{lost:,} left out ({fates_text(self.places)})" if lost else ""
 
 
-def open_chosen(config: PlacingConfig) -> Reference:
+class Chosen(NamedTuple):
+    """The reference in a folder, and what it has learned about placing, if anything."""
+
+    folder: Path
+    reference: Reference
+    learned: LearnedPlacer | None
+
+
+def open_chosen(config: PlacingConfig) -> Chosen:
     """The reference to place on; raises an InputError if there is none or it is unusable."""
-    return open_reference(find_reference(config.reference))
+    folder = find_reference(config.reference)
+    return Chosen(folder, open_reference(folder), read_placer(folder))
 
 
-def place_asvs(asvs: Asvs, reference: Reference, threads: int | None, observer: Observer) -> Placements:
+def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer) -> Placements:
     """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place."""
+    threads, reference = threads or usable_cores(), chosen.reference
     with observer.progress("placing") as progress:
-        found = place_by_nearest_tip(reference, asvs.ids, asvs.sequences, progress, threads or usable_cores())
+        if chosen.learned is None:
+            found = place_by_nearest_tip(reference, asvs.ids, asvs.sequences, progress, threads)
+        else:
+            found = place_by_network(reference, chosen.learned, asvs.ids, asvs.sequences, progress, threads)
     if not len(found.placed):
         raise SequenceError(
             f"{asvs.source}: none of {counted(len(asvs.ids), 'ASVs')} can be placed ({fates_text(found)}): "
@@ -111,8 +127,9 @@ def place(asvs: Asvs, config: PlaceConfig, chosen: PlacingConfig, observer: Obse
     if not len(asvs.ids):
         raise ConfigError(f"{asvs.source} has no ASVs; give at least one sequence")
     with observer.stage("opening the reference"):
-        reference = open_chosen(chosen)
-    places = place_asvs(asvs, reference, chosen.threads, observer)
+        opened = open_chosen(chosen)
+    reference = opened.reference
+    places = place_asvs(asvs, opened, chosen.threads, observer)
     with observer.stage("building the tree"):
         tree = insertion_tree(places, reference, with_reference=config.tree == "reference")
         taxa = classify(places, reference)

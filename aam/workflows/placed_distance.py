@@ -17,7 +17,6 @@ from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree, rooted_newick
 from aam.placement.placements import Placements
-from aam.placement.shipped import find_reference
 from aam.text import counted
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.distance import Distances, index_by_sample
@@ -38,18 +37,18 @@ def placed_distance(
     With a tree in `data`, those of that tree too, and the metrics of the comparison.
     """
     with observer.stage("opening the reference and reading the data"):
-        reference = open_chosen(chosen)
+        opened = open_chosen(chosen)
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
     say_of_tree(samples.tree, observer)
     say_dropped(samples.dropped, observer)
     warn_of_doubtful_counts(samples.table, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
-    places = place_asvs(asvs, reference, chosen.threads, observer)
+    places = place_asvs(asvs, opened, chosen.threads, observer)
     samples = with_places(samples, places, observer)
     placed = samples.table.select(asvs=places.placed)
-    tree = insertion_tree(places, reference, with_reference=False)
-    tips, folder = counted(len(reference.tree.tip_names), "tips"), find_reference(chosen.reference)
-    observer.say(f"distances are in units of the tree of the reference {folder} ({tips})")
+    tree = insertion_tree(places, opened.reference, with_reference=False)
+    tips = counted(len(opened.reference.tree.tip_names), "tips")
+    observer.say(f"distances are in units of the tree of the reference {opened.folder} ({tips})")
     community = build_community(placed.counts, list(placed.asv_ids), tree)
     with observer.progress("UniFrac") as progress:
         matrix = None

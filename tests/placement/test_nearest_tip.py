@@ -8,7 +8,7 @@ from generated_reference import V4, consensus, dna, random_reference, read_of
 
 from aam.gene.profile import gene_profile, reverse_complement
 from aam.observer import no_progress
-from aam.placement import nearest_tip
+from aam.placement import search
 from aam.placement.nearest_tip import jukes_cantor, place_by_nearest_tip
 from aam.placement.outcome import distances_text, doubts, fates_text, where_text
 from aam.placement.placements import NOT_16S, NOT_COVERED, PLACED, TOO_FAR, Placements
@@ -95,8 +95,8 @@ def test_no_place_for_what_is_no_16s_or_far_or_where_the_reference_has_nothing(r
 def test_places_do_not_depend_on_the_other_asvs_or_the_blocks(reference: Reference, monkeypatch):
     reads = [read_of(reference, tip) for tip in range(0, 40, 4)] + [read_of(reference, 1, slice(30, 400))]
     together = place(reference, *reads)
-    monkeypatch.setattr(nearest_tip, "READS_AT_ONCE", 3)
-    monkeypatch.setattr(nearest_tip, "STRIDE", 7)
+    monkeypatch.setattr(search, "READS_AT_ONCE", 3)
+    monkeypatch.setattr(search, "STRIDE", 7)
     blocks = place(reference, *reads)
     for row, read in enumerate(reads):
         alone = place(reference, read)

@@ -16,7 +16,7 @@ from aam.placement.nearest_tip import place_by_nearest_tip
 from aam.placement.placements import NOT_16S, Placements
 from aam.placement.reference import Reference
 from aam.placement.tables import ranks_table, taxonomy_table
-from aam.placement.taxonomy import Taxonomy, classify, decide, is_unknown, parse_lineages
+from aam.placement.taxonomy import Taxonomy, classify, decide, is_unknown, parse_lineages, short_name
 
 GREENGENES = [
     "k__Bacteria; p__Firmicutes; c__Clostridia; o__; f__; g__; s__",
@@ -24,6 +24,20 @@ GREENGENES = [
     "k__Bacteria; p__Firmicutes; c__Clostridia; o__Clostridiales; f__Lachnospiraceae; g__Blautia; s__",
     "k__Archaea; p__Crenarchaeota",
 ]
+
+
+@pytest.mark.parametrize(
+    ("lineage", "name"),
+    [
+        ("k__B; p__F; c__; o__; f__; g__Blautia; s__obeum", "g__Blautia s__obeum"),
+        ("k__B; p__F; c__C; o__; f__; g__; s__", "c__C"),
+        ("Bacteria;Firmicutes;Bacilli;X;Y;Blautia;obeum", "Blautia obeum"),
+        ("Unassigned", "Unassigned"),
+        ("", ""),
+    ],
+)
+def test_the_lowest_name_of_a_lineage(lineage: str, name: str):
+    assert short_name(lineage) == name
 
 
 @pytest.mark.parametrize("name", ["", "g__", "D_5__", "s__"])
