@@ -1,0 +1,66 @@
+"""Seconds and peak memory of one method as its own process on one core; section e of `placement.py`.
+
+python benchmarks/placement_cost.py METHOD ASVS.txt TABLES WORK        one JSON line
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from placement_data import fragments_reference, mutated
+from placement_methods import IN_PROCESS
+
+SIZES = (1_000, 10_000, 100_000)
+
+
+def cost_of(method: str, asvs: Sequence[str], tables: Path, work: Path) -> dict[str, float | int]:
+    """What it costs to place DNA on the reference of V4 fragments, in a process of its own."""
+    path = work / "asvs.txt"
+    path.write_text("\n".join(asvs) + "\n")
+    command = [sys.executable, __file__, method, str(path), str(tables), str(work)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=one_core)
+    return {"ASVs": len(asvs), **json.loads(done.stdout)}
+
+
+def one_core() -> None:
+    """Keep this process on one of its cores, if the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def scaling(method: str, tables: Path, work: Path) -> Iterator[dict[str, float | int]]:
+    """The same for made-up ASVs."""
+    made = mutated(fragments_reference(tables, work), max(SIZES), seed=0)
+    for size in SIZES:
+        yield cost_of(method, made[:size], tables, work)
+
+
+def main(method: str, path: str, tables: str, work: str) -> None:
+    """Place the ASVs and build the tree of them."""
+    from aam.placement.insertion import insertion_tree
+
+    asvs, start = Path(path).read_text().split(), time.perf_counter()
+    reference = fragments_reference(Path(tables), Path(work))
+    opened = time.perf_counter()
+    placements = IN_PROCESS[method](reference, [f"a{row}" for row in range(len(asvs))], asvs, Path(work) / "whole")
+    placed, busy = time.perf_counter(), time.process_time()
+    tree = insertion_tree(placements, reference, with_reference=False)
+    found = {
+        "placed": len(tree.tip_names), "open s": opened - start, "place s": placed - opened,
+        "tree s": time.perf_counter() - placed, "busy s": busy,
+        "MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }  # fmt: skip
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
