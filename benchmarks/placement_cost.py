@@ -1,4 +1,4 @@
-"""Seconds and peak memory of one method as its own process on one core; section e of `placement.py`.
+"""Busy seconds and peak memory of one method as its own process on one core; section e of `placement.py`.
 
 python benchmarks/placement_cost.py METHOD ASVS.txt TABLES WORK        one JSON line
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 from placement_data import fragments_reference, mutated
 from placement_methods import IN_PROCESS
 
@@ -48,18 +49,18 @@ def main(method: str, path: str, tables: str, work: str) -> None:
     """Place the ASVs and build the tree of them."""
     from aam.placement.insertion import insertion_tree
 
-    asvs, start = Path(path).read_text().split(), time.perf_counter()
+    asvs, times = Path(path).read_text().split(), [time.process_time()]
     reference = fragments_reference(Path(tables), Path(work))
-    opened = time.perf_counter()
+    times.append(time.process_time())
     placements = IN_PROCESS[method](reference, [f"a{row}" for row in range(len(asvs))], asvs, Path(work) / "whole")
-    placed, busy = time.perf_counter(), time.process_time()
+    times.append(time.process_time())
     tree = insertion_tree(placements, reference, with_reference=False)
-    found = {
-        "placed": len(tree.tip_names), "open s": opened - start, "place s": placed - opened,
-        "tree s": time.perf_counter() - placed, "busy s": busy,
-        "MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-    }  # fmt: skip
-    print(json.dumps(found))
+    times.append(time.process_time())
+    found = dict(
+        zip(("seconds to open", "seconds to place", "seconds for the tree"), np.diff(times).tolist(), strict=True)
+    )
+    memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(json.dumps({"placed": len(tree.tip_names), **found, "MB": memory}))
 
 
 if __name__ == "__main__":

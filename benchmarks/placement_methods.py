@@ -19,7 +19,7 @@ NEAREST, OURS, BSCAMPP = "nearest tip", "ours", "BSCAMPP"
 
 
 class Placed(NamedTuple):
-    """What a method found; wall seconds with the alignment of the ASVs, and peak MB where it ran as its own process."""
+    """What a method found; seconds that a core was busy, and peak MB if it ran as its own process."""
 
     placements: Placements
     seconds: float
@@ -46,9 +46,9 @@ class Methods(NamedTuple):
 
 def timed(method: Method, reference: Reference, study: Study, kept: Path) -> Placed:
     """One method in this process."""
-    start = time.perf_counter()
+    start = time.process_time()
     placements = method(reference, study.ids, study.sequences, kept)
-    return Placed(placements, time.perf_counter() - start)
+    return Placed(placements, time.process_time() - start)
 
 
 def nearest(reference: Reference, ids: Sequence[str], sequences: Sequence[str], kept: Path) -> Placements:
