@@ -24,7 +24,7 @@ from aam.config import (
     suggest,
     with_absolute_paths,
 )
-from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig, ReferenceConfig
+from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig, PlacingConfig
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.text import counted, name_few
@@ -119,7 +119,7 @@ def place(
 
     given, observer = given_options("place", options), observer_of(verbose)
     asvs = asvs_of(source, sequences, observer)
-    return place(asvs, from_some(PlaceConfig, given), from_some(ReferenceConfig, given), observer)
+    return place(asvs, from_some(PlaceConfig, given), from_some(PlacingConfig, given), observer)
 
 
 def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from aam.gene.profile import BASES, gene_profile
 from aam.phylogeny.newick import quote_name
 from aam.phylogeny.tree import Tree, parse_tree
 from aam.placement.reference import Reference
+from aam.placement.store import LEFT_OUT, write_reference
 
 V4 = slice(610, 760)
 """150 columns behind 515F, as a slice of a whole sequence."""
@@ -62,3 +64,12 @@ def dna(codes: NDArray[np.uint8]) -> str:
 def read_of(reference: Reference, tip: int, part: slice = V4) -> str:
     """The columns of a tip as a read."""
     return dna(reference.codes[part, tip])
+
+
+def save_reference(folder: Path, reference: Reference) -> Path:
+    """The folder of a reference, as `aam reference` writes it."""
+    folder.mkdir(parents=True)
+    (folder / LEFT_OUT).write_text("id\treason\n")
+    about = {"region": "none", "counts": {}, "left_out": {}, "sources": {}}
+    write_reference(folder, reference, np.ascontiguousarray(reference.codes.T), about, threads=1)
+    return folder

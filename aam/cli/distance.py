@@ -10,7 +10,7 @@ import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, UnifracConfig, from_some
-from aam.config.apply import DistanceConfig, ReferenceConfig
+from aam.config.apply import DistanceConfig, PlacingConfig
 from aam.text import counted, table_text
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
     fields_of(DataConfig, TREE_INPUTS)
     | fields_of(DistanceConfig)
     | fields_of(UnifracConfig, ("metric", "alpha"))
-    | fields_of(ReferenceConfig),
+    | fields_of(PlacingConfig),
     required=False,
 )
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")

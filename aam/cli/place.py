@@ -10,7 +10,7 @@ import click
 
 from aam.cli.options import PATH, add_options, fields_of, option_values
 from aam.config import DataConfig, from_some
-from aam.config.apply import PlaceConfig, ReferenceConfig
+from aam.config.apply import PlaceConfig, PlacingConfig
 from aam.text import counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
 
 
 @click.command("place")
-@add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(ReferenceConfig) | fields_of(PlaceConfig))
+@add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(PlacingConfig) | fields_of(PlaceConfig))
 @click.option("-o", "--output", required=True, type=PATH, help="Folder to write to.")
 def command(output: Path, **values: Any) -> None:
     """Place the ASVs of a table, or of a FASTA file, on the tree of a reference, and name their taxa.
@@ -47,7 +47,7 @@ def command(output: Path, **values: Any) -> None:
     from aam.io.output import check_output_files
 
     started, asked = time.monotonic(), option_values(values)
-    chosen, config = from_some(ReferenceConfig, asked), from_some(PlaceConfig, asked)
+    chosen, config = from_some(PlacingConfig, asked), from_some(PlaceConfig, asked)
     data = from_some(DataConfig, {name: asked[name] for name in INPUT_OPTIONS if name in asked})
     check_output_files(output, (TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS))
     with TERMINAL.stage("starting"):

@@ -85,8 +85,8 @@ class DistanceConfig:
 
 
 @dataclass(frozen=True)
-class ReferenceConfig:
-    """The reference phylogeny of the commands that place ASVs."""
+class PlacingConfig:
+    """What the commands that place ASVs share."""
 
     reference: Path | None = option(
         None, "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE)."

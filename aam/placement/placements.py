@@ -15,9 +15,9 @@ Ints = NDArray[np.int64]
 PLACED, NOT_16S, NOT_COVERED, TOO_FAR = range(4)
 """What became of an ASV: it has a place; it is no 16S; the reference has no base on its columns; nothing is near."""
 REASONS = {
-    NOT_16S: "ASVs that are not 16S",
+    NOT_16S: "ASVs not of 16S",
     NOT_COVERED: "ASVs on columns that the reference does not have",
-    TOO_FAR: "ASVs that are far from every reference (chimeras, other genes)",
+    TOO_FAR: "ASVs far from every reference (chimeras, other genes)",
 }
 
 

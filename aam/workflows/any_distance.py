@@ -7,7 +7,7 @@ from typing import Any
 
 from aam.checkpoint import config_of_encoder
 from aam.config import DataConfig, RunConfig, UnifracConfig, from_some, option_flag
-from aam.config.apply import DistanceConfig, Inputs, ReferenceConfig
+from aam.config.apply import DistanceConfig, Inputs, PlacingConfig
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.workflows.distance import Distances, distance
@@ -28,7 +28,7 @@ def any_distance(model: Path | None, asked: dict[str, Any], with_tree: bool, obs
         if model is not None:  # the metric that it has learned, unless another one is asked for
             learned = config_of_encoder(model).model
             asked = {"metric": learned.unifrac_metric, "alpha": learned.unifrac_alpha} | asked
-        data, chosen = from_some(DataConfig, asked), from_some(ReferenceConfig, asked)
+        data, chosen = from_some(DataConfig, asked), from_some(PlacingConfig, asked)
         return placed_distance(data, from_some(UnifracConfig, asked), chosen, from_some(RunConfig, asked), observer)
     if model is None:
         raise ConfigError(f"no model; give --model RUN for --method {config.method}, or use --method placement")

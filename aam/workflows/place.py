@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aam import __version__
-from aam.config.apply import PlaceConfig, ReferenceConfig
+from aam.config.apply import PlaceConfig, PlacingConfig
 from aam.errors import ConfigError, SequenceError
 from aam.io.ids import FEATURE_ID
 from aam.observer import Observer
@@ -16,9 +15,11 @@ from aam.phylogeny.tree import Tree
 from aam.placement.insertion import insertion_tree, rooted_newick
 from aam.placement.nearest_tip import place_by_nearest_tip
 from aam.placement.outcome import doubts, fates_text, left_out, where_text
+from aam.placement.parts import usable_cores
 from aam.placement.placements import Placements
 from aam.placement.reference import Reference
 from aam.placement.shipped import find_reference
+from aam.placement.store import open_reference
 from aam.placement.tables import placements_table, ranks_table, taxonomy_table
 from aam.placement.taxonomy import Taxonomy, classify
 from aam.text import counted
@@ -85,18 +86,15 @@ class Placement:
         return f"{lost:,} left out ({fates_text(self.places)})" if lost else ""
 
 
-def open_chosen(config: ReferenceConfig) -> Reference:
+def open_chosen(config: PlacingConfig) -> Reference:
     """The reference to place on; raises an InputError if there is none or it is unusable."""
-    from aam.placement.store import open_reference
-
     return open_reference(find_reference(config.reference))
 
 
 def place_asvs(asvs: Asvs, reference: Reference, threads: int | None, observer: Observer) -> Placements:
     """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place."""
-    threads = threads or len(os.sched_getaffinity(0))
     with observer.progress("placing") as progress:
-        found = place_by_nearest_tip(reference, asvs.ids, asvs.sequences, progress, threads)
+        found = place_by_nearest_tip(reference, asvs.ids, asvs.sequences, progress, threads or usable_cores())
     if not len(found.placed):
         raise SequenceError(
             f"{asvs.source}: none of {counted(len(asvs.ids), 'ASVs')} can be placed ({fates_text(found)}): "
@@ -108,7 +106,7 @@ def place_asvs(asvs: Asvs, reference: Reference, threads: int | None, observer: 
     return found
 
 
-def place(asvs: Asvs, config: PlaceConfig, chosen: ReferenceConfig, observer: Observer) -> Placement:
+def place(asvs: Asvs, config: PlaceConfig, chosen: PlacingConfig, observer: Observer) -> Placement:
     """Place ASVs on the tree of a reference and name their taxa."""
     if not len(asvs.ids):
         raise ConfigError(f"{asvs.source} has no ASVs; give at least one sequence")

@@ -8,7 +8,7 @@ from typing import Any
 from skbio import DistanceMatrix
 
 from aam.config import DataConfig, Metric, RunConfig, UnifracConfig
-from aam.config.apply import ReferenceConfig
+from aam.config.apply import PlacingConfig
 from aam.corpus.samples import TableSamples, open_samples
 from aam.evaluation.distance import Truth, compute_truth, score_distances, score_faith_pd
 from aam.io.table import Table
@@ -17,10 +17,11 @@ from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree, rooted_newick
 from aam.placement.placements import Placements
+from aam.placement.shipped import find_reference
 from aam.text import counted
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.distance import Distances, index_by_sample
-from aam.workflows.notes import say_dropped, warn_of_doubtful_counts
+from aam.workflows.notes import say_dropped, say_of_tree, warn_of_doubtful_counts
 from aam.workflows.place import open_chosen, place_asvs
 
 WITHOUT_PLACE = "samples none of whose ASVs has a place"
@@ -30,7 +31,7 @@ WHOLE = 1 << 20
 
 
 def placed_distance(
-    data: DataConfig, config: UnifracConfig, chosen: ReferenceConfig, run: RunConfig, observer: Observer
+    data: DataConfig, config: UnifracConfig, chosen: PlacingConfig, run: RunConfig, observer: Observer
 ) -> Distances:
     """Place the ASVs of a table and compute UniFrac of all pairs of samples, and Faith PD, on the insertion tree.
 
@@ -39,6 +40,7 @@ def placed_distance(
     with observer.stage("opening the reference and reading the data"):
         reference = open_chosen(chosen)
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
+    say_of_tree(samples.tree, observer)
     say_dropped(samples.dropped, observer)
     warn_of_doubtful_counts(samples.table, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
@@ -46,8 +48,8 @@ def placed_distance(
     samples = with_places(samples, places, observer)
     placed = samples.table.select(asvs=places.placed)
     tree = insertion_tree(places, reference, with_reference=False)
-    tips = counted(len(reference.tree.tip_names), "tips")
-    observer.say(f"distances are in units of the tree of the reference ({reference.tree.source}, {tips})")
+    tips, folder = counted(len(reference.tree.tip_names), "tips"), find_reference(chosen.reference)
+    observer.say(f"distances are in units of the tree of the reference {folder} ({tips})")
     community = build_community(placed.counts, list(placed.asv_ids), tree)
     with observer.progress("UniFrac") as progress:
         matrix = None
