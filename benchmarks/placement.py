@@ -27,10 +27,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import click
 from placement_cost import cost_of, scaling
 from placement_data import (
+    GROUPS,
+    V4,
     Study,
     features_of,
-    fragments_reference,
     kept_otus,
+    merged_reference,
     open_study,
     seen_through,
     whole_reference,
@@ -43,11 +45,9 @@ from placement_taxa import families, genera
 from aam.phylogeny.tree import read_tree
 from aam.placement.reference import Reference
 
-GROUPS = (("herfarth", "american-gut"), ("moving-pictures", "protect"))
-"""Tables whose features are taken out together. The second group was chosen before it was ever run."""
 TABLE_DEPTH = 2000
 STUDY_DEPTH = {"ecam-infants": 2000, "ibd-2538": 5000, "udca-gut": 5000}
-WINDOWS = {"V4": (611, 759), "V3-V4": (400, 810), "V1-V3": (28, 290), "V5-V7": (900, 1210)}
+WINDOWS = {"V4": V4, "V3-V4": (400, 810), "V1-V3": (28, 290), "V5-V7": (900, 1210)}
 """Columns of the gene."""
 ACROSS = ("V4", "V1-V3")
 BSCAMPP_ON = {"herfarth", "ecam-infants"}
@@ -99,7 +99,7 @@ def placed_everywhere(study: Study, found: Found) -> Study:
 
 def tables(setting: Setting) -> list[dict[str, Any]]:
     """Section a."""
-    full, rows = fragments_reference(setting.tables, setting.methods.work), []
+    full, rows = merged_reference(setting.tables, setting.methods.work), []
     for group in GROUPS:
         less = without(full, {name for table in group for name in features_of(setting.tables / table)})
         for name in group:
@@ -112,7 +112,7 @@ def tables(setting: Setting) -> list[dict[str, Any]]:
 
 def studies(setting: Setting) -> list[dict[str, Any]]:
     """Section b."""
-    full, rows = fragments_reference(setting.tables, setting.methods.work), []
+    full, rows = merged_reference(setting.tables, setting.methods.work), []
     for name, depth in STUDY_DEPTH.items():
         study = open_study(setting.studies / name, depth, setting.samples)
         found = setting.methods_for(name).place(full, study, "whole")

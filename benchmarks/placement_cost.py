@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from placement_data import fragments_reference, mutated
+from placement_data import merged_reference, mutated
 from placement_methods import IN_PROCESS
 
 SIZES = (1_000, 10_000, 100_000)
@@ -40,7 +40,7 @@ def one_core() -> None:
 
 def scaling(method: str, tables: Path, work: Path) -> Iterator[dict[str, float | int]]:
     """The same for made-up ASVs."""
-    made = mutated(fragments_reference(tables, work), max(SIZES), seed=0)
+    made = mutated(merged_reference(tables, work), max(SIZES), seed=0)
     for size in SIZES:
         yield cost_of(method, made[:size], tables, work)
 
@@ -50,7 +50,7 @@ def main(method: str, path: str, tables: str, work: str) -> None:
     from aam.placement.insertion import insertion_tree
 
     asvs, times = Path(path).read_text().split(), [time.process_time()]
-    reference = fragments_reference(Path(tables), Path(work))
+    reference = merged_reference(Path(tables), Path(work))
     times.append(time.process_time())
     placements = IN_PROCESS[method](reference, [f"a{row}" for row in range(len(asvs))], asvs, Path(work) / "whole")
     times.append(time.process_time())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from scipy import sparse
 
 from aam.corpus.rarefy import rarefy_table
 from aam.gene.profile import BASES, NO_BASE, gene_profile
-from aam.gene.reads import place_reads
 from aam.io.sequences import read_sequences
 from aam.io.table import read_table
 from aam.phylogeny.tree import Tree, parse_tree
@@ -26,6 +24,16 @@ REFERENCE = "reference-gg13-8-v4"
 GREENGENES = "qiime_default_reference/gg_13_8_otus"
 LETTERS = np.frombuffer(f"{BASES}-".encode(), np.uint8)
 ALIGNED_AT_ONCE = 2000
+GROUPS = (("herfarth", "american-gut"), ("moving-pictures", "protect"))
+"""Tables whose features are taken out together. The second group was chosen before it was ever run."""
+FAMILY, GENUS = 4, 5
+"""Ranks below the domain."""
+FAMILIES, LEAST_TIPS, FAMILY_TABLE = 20, 20, "american-gut"
+"""Families that are drawn, of those with so many tips and reads in this table."""
+HELD_OUT = 2000
+"""Tips whose genus is to be told."""
+V4 = (611, 759)
+"""Columns of the fragments."""
 
 
 class Study(NamedTuple):
@@ -79,27 +87,19 @@ def keep(reference: Reference, kept: NDArray[np.bool_]) -> Reference:
     return Reference(tree, np.ascontiguousarray(reference.codes[:, rows]), reference.first, lineages)
 
 
-def window(reference: Reference, first: int, last: int) -> Reference:
-    """The reference on some of its columns."""
-    return replace(reference, codes=reference.on(first, last), first=first)
-
-
 def letters(codes: NDArray[np.uint8]) -> list[str]:
     """Codes [A, W] as aligned text with '-' for no base."""
     return [row.tobytes().decode() for row in LETTERS[codes]]
 
 
-def fragments_reference(data: Path, work: Path) -> Reference:
-    """Greengenes 13.8 as 81,475 fragments of V4, tips and ids are the DNA; aligned once (a minute), kept in `work`."""
-    folder = data / REFERENCE
+def merged_reference(tables: Path, work: Path) -> Reference:
+    """Greengenes 13.8 with OTUs of one V4 fragment merged, 81,475 tips called by that DNA, each with its whole gene."""
+    folder, kept = tables / REFERENCE, work / "merged.npy"
     tree = parse_tree(gzip.decompress((folder / "tree.nwk.gz").read_bytes()), "tree.nwk.gz")
-    kept = work / "fragments.npz"
     if not kept.exists():
-        reads = place_reads(tree.tip_names)
-        first, last = int(np.percentile(reads.begin, 1)), int(np.percentile(reads.end, 99))
-        np.savez(kept, codes=reads.on(first, last).T.copy(), first=first)
-    saved = np.load(kept)
-    return Reference(tree, saved["codes"], int(saved["first"]), lineages_of(tree, folder / "taxonomy.tsv.gz"))
+        whole, otu = whole_reference(work), kept_otus(tables)
+        np.save(kept, whole.codes[:, whole.tree.leaves_of([otu[name] for name in tree.tip_names])])
+    return Reference(tree, np.load(kept, mmap_mode="r"), 1, lineages_of(tree, folder / "taxonomy.tsv.gz"))
 
 
 def lineages_of(tree: Tree, path: Path) -> list[str]:
@@ -140,6 +140,14 @@ def kept_otus(data: Path) -> dict[str, str]:
         return {row["feature-id"]: row["otu"] for row in csv.DictReader(file, delimiter="\t")}
 
 
+def otus_of(tables: Path, fragments: Iterable[str]) -> set[str]:
+    """Numbers of all OTUs that have one of these fragments."""
+    otu = kept_otus(tables)
+    kept = {otu[name] for name in fragments}
+    with gzip.open(tables / REFERENCE / "otus.tsv.gz", "rt") as file:
+        return {row["otu"] for row in csv.DictReader(file, delimiter="\t") if row["kept_otu"] in kept}
+
+
 def seen_through(study: Study, whole: Reference, first: int, last: int) -> tuple[Study, Study]:
     """A study whose ids are tips of the whole reference, as its ASVs are in a window of columns, twice.
 
@@ -156,26 +164,50 @@ def seen_through(study: Study, whole: Reference, first: int, last: int) -> tuple
     return Study(study.name, ids, sequences.tolist(), sparse.csr_array(study.counts @ merge)), study
 
 
-def families_of(reference: Reference, rank: int) -> NDArray[np.int64]:
-    """Number of the taxon of each tip down to a rank (0 the domain), int64 [R]; -1 where its name is not known."""
+def cut_lineage(lineage: str, rank: int) -> str:
+    """A lineage down to a rank (0 the domain), "" if that rank has no name ("g__")."""
+    parts = [part.strip() for part in lineage.split(";")][: rank + 1]
+    return "; ".join(parts) if len(parts) > rank and not parts[rank].endswith("__") else ""
+
+
+def taxa_of(reference: Reference, rank: int) -> NDArray[np.int64]:
+    """Number of the taxon of each tip down to a rank, int64 [R]; -1 where its name is not known."""
     assert reference.lineages is not None
     names = [cut_lineage(lineage, rank) for lineage in reference.lineages]
     number = {name: at for at, name in enumerate(sorted(set(names) - {""}))}
     return np.array([number.get(name, -1) for name in names])
 
 
-def cut_lineage(lineage: str, rank: int) -> str:
-    """A lineage down to a rank, "" if that rank has no name ("g__")."""
-    parts = [part.strip() for part in lineage.split(";")][: rank + 1]
-    return "; ".join(parts) if len(parts) > rank and not parts[rank].endswith("__") else ""
+def drawn_families(reference: Reference, tables: Path) -> NDArray[np.bool_]:
+    """Tips of families, bool [R], drawn of those that are large enough and have reads in a table."""
+    family = taxa_of(reference, FAMILY)
+    met = family[reference.tree.leaves_of(features_of(tables / FAMILY_TABLE))]
+    large = np.flatnonzero(np.bincount(family[family >= 0]) >= LEAST_TIPS)
+    return np.isin(family, np.random.default_rng(0).choice(np.intersect1d(met, large), FAMILIES, replace=False))
+
+
+def held_tips(reference: Reference) -> NDArray[np.bool_]:
+    """Tips with a genus that are drawn to be held out, bool [R]."""
+    known = np.flatnonzero(taxa_of(reference, GENUS) >= 0)
+    return np.isin(np.arange(len(reference.tree.tip_names)), np.random.default_rng(0).permutation(known)[:HELD_OUT])
+
+
+def not_learned(tables: Path, work: Path) -> NDArray[np.bool_]:
+    """Tips of the whole reference from which nothing is learned, bool [R]: all that any section tests with."""
+    full, whole = merged_reference(tables, work), whole_reference(work)
+    tested = np.flatnonzero(drawn_families(full, tables) | held_tips(full))
+    names = {full.tree.tip_names[tip] for tip in tested.tolist()}
+    for table in (name for group in GROUPS for name in group):
+        names.update(features_of(tables / table))
+    gone = otus_of(tables, names)
+    return np.array([name in gone for name in whole.tree.tip_names])
 
 
 def mutated(reference: Reference, count: int, seed: int) -> Sequence[str]:
-    """So many distinct made-up ASVs: tips of the reference with 0 to 8 random bases changed."""
-    rng, found = np.random.default_rng(seed), dict[str, None]()
+    """So many distinct made-up ASVs: V4 of tips of the reference with 0 to 8 random bases changed."""
+    rng, found, known = np.random.default_rng(seed), dict[str, None](), reference.on(*V4).T
     while len(found) < count:
-        rows = rng.integers(0, reference.codes.shape[1], count)
-        codes = reference.codes[:, rows].T.copy()
+        codes = known[rng.integers(0, len(known), count)].copy()
         changed = rng.random(codes.shape) < rng.integers(0, 9, (count, 1)) / codes.shape[1]
         codes[changed & (codes != NO_BASE)] = rng.integers(0, 4, int((changed & (codes != NO_BASE)).sum()))
         found.update(dict.fromkeys(text.replace("-", "") for text in letters(codes)))

@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from placement_data import Study, families_of, fragments_reference, keep, read_study
+from placement_data import (
+    FAMILIES,
+    FAMILY,
+    FAMILY_TABLE,
+    GENUS,
+    Study,
+    drawn_families,
+    held_tips,
+    keep,
+    merged_reference,
+    read_study,
+    taxa_of,
+)
 from placement_methods import Methods
 from placement_scores import Floats, Ints, calibration_error, place_error, placed_by_all, scores_of, unifracs
 from scipy import sparse
@@ -16,33 +28,27 @@ from scipy import sparse
 from aam.placement.placements import Placements
 from aam.placement.reference import Reference
 
-FAMILY, GENUS = 4, 5
-"""Ranks below the domain."""
-FAMILIES, LEAST_TIPS, MOST_TIPS = 20, 20, 100
-"""Families that are drawn, of those with so many tips; of each so many tips are placed."""
-FAMILY_TABLE, FAMILY_READS = "american-gut", 100
-"""Table of whose samples only the reads of the drawn families are kept, and how many of them."""
-HELD_OUT = 2000
+MOST_TIPS = 100
+"""Of each family so many tips are placed."""
+FAMILY_READS = 100
+"""Of the samples only the reads of the families are kept, so many of each."""
 NB_FEATURES, NB_ALPHA, NB_CHUNK, NB_AT_ONCE = 8192, 0.001, 20_000, 200
 """As the naive Bayes of q2-feature-classifier: hashed 7-mers, smoothing, and rows learned and told at a time."""
 
 
 def families(tables: Path, methods: Methods, samples: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Whole families taken out: errors of the places of their tips, and UniFrac of the reads of them."""
-    full, study = fragments_reference(tables, methods.work), read_study(tables / FAMILY_TABLE)
-    family, rng = families_of(full, FAMILY), np.random.default_rng(0)
-    own = family[full.tree.leaves_of(study.ids)]
-    large = np.flatnonzero(np.bincount(family[family >= 0]) >= LEAST_TIPS)
-    drawn = rng.choice(np.intersect1d(own, large), FAMILIES, replace=False)
-    less, methods = keep(full, ~np.isin(family, drawn)), methods._replace(bscampp=None)
-    some = [rng.permutation(np.flatnonzero(family == one))[:MOST_TIPS] for one in np.sort(drawn)]
+    full, study = merged_reference(tables, methods.work), read_study(tables / FAMILY_TABLE)
+    gone, family, rng = drawn_families(full, tables), taxa_of(full, FAMILY), np.random.default_rng(0)
+    less, methods = keep(full, ~gone), methods._replace(bscampp=None)
+    some = [rng.permutation(np.flatnonzero(family == one))[:MOST_TIPS] for one in np.unique(family[gone])]
     tips = study_of_tips(full, np.sort(np.concatenate(some)))
     found = methods.place(less, tips, "less-families")
     rows = placed_by_all([one.placements for one in found.values()])
     for method, placed in found.items():
         error = place_error(full, less, placed.placements, rows)
         yield f"{FAMILIES} families, {method}", {"tips": len(tips.ids), "placed": len(rows), **error._asdict()}
-    study = study.only(np.flatnonzero(np.isin(own, drawn))).rarefied(FAMILY_READS, samples)
+    study = study.only(np.flatnonzero(gone[full.tree.leaves_of(study.ids)])).rarefied(FAMILY_READS, samples)
     found = methods.place(less, study, "less-families")
     study = study.only(placed_by_all([one.placements for one in found.values()]))
     true, sizes = unifracs(full.tree, study), {"samples": study.counts.shape[0], "ASVs": len(study.ids)}
@@ -58,11 +64,10 @@ def study_of_tips(reference: Reference, tips: Ints) -> Study:
 
 def genera(tables: Path, methods: Methods) -> Iterator[tuple[str, dict[str, Any]]]:
     """Genus of tips that are held out and have a genus; a genus that no other tip has cannot be told by any method."""
-    full = fragments_reference(tables, methods.work)
+    full = merged_reference(tables, methods.work)
     assert full.lineages is not None
-    known = np.flatnonzero(families_of(full, GENUS) >= 0)
-    held = np.sort(np.random.default_rng(0).permutation(known)[:HELD_OUT])
-    less = keep(full, ~np.isin(np.arange(len(full.tree.tip_names)), held))
+    out = held_tips(full)
+    held, less = np.flatnonzero(out), keep(full, ~out)
     true = np.array([genus_of(full.lineages[tip]) for tip in held.tolist()])
     study = study_of_tips(full, held)
     for method, placed in methods._replace(bscampp=None).place(less, study, "less-genera").items():
