@@ -106,5 +106,7 @@ def gene_profile() -> Profile:
 
     from pyhmmer.plan7 import HMMFile
 
-    with HMMFile(io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes()))) as profiles:
-        return Profile(next(iter(profiles)))
+    text = io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes()))
+    with HMMFile(text) as profiles:
+        profile = Profile(next(iter(profiles)))
+    return profile

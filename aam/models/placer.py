@@ -15,11 +15,11 @@ UNIT = 0.1
 
 
 class Reading(NamedTuple):
-    """What the network reads of B ASVs with K candidates each on W columns, the first of them column `first` (from 0).
+    """What the network reads of B ASVs with K candidates each on W columns, of which the first is `first` (from 0).
 
-    `asked` float32 [B, 4 W]: the bases of the ASV, one-hot. `differs` float32 [B, K, 4 W]: the bases of a candidate, only
-    where the ASV has another one. `numbers` [B, K, NUMBERS], `pairs` [B, K, K, PAIR_NUMBERS]. `valid` bool [B, K]: false
-    where there is no candidate.
+    `asked` float32 [B, 4 W]: the bases of the ASV, one-hot. `differs` float32 [B, K, 4 W]: the bases of a candidate,
+    only where the ASV has another one. `numbers` [B, K, NUMBERS], `pairs` [B, K, K, PAIR_NUMBERS]. `valid` bool [B, K]:
+    false where there is no candidate.
     """
 
     asked: Tensor
@@ -34,8 +34,8 @@ class Places(NamedTuple):
     """What the network says of each candidate [B, K], in units of the tree, if it is the closest relative.
 
     `height`: how far up from it the ASV leaves; `stem`: the ASV's own branch; `error`: how far off both are expected
-    to be in sum. `score`: log of how likely it is the closest relative, but for a constant. `ranks` [B, K + 1, RANKS]: the
-    same for "has the taxon of this candidate at this rank"; the last row is "of none".
+    to be in sum. `score`: log of how likely it is the closest relative, but for a constant. `ranks` [B, K + 1, RANKS]:
+    the same for "has the taxon of this candidate at this rank"; the last row is "of none".
     """
 
     height: Tensor
@@ -49,8 +49,9 @@ class Placer(nn.Module):
     """Attention between candidates, biased by their distances in sequence and tree."""
 
     def __init__(self, columns: int, dim: int = 64, heads: int = 4, layers: int = 3) -> None:
-        """Build for a gene of `columns` columns; an ASV covers a window of them."""
+        """Build for a gene of `columns` columns; an ASV covers a window of them. `sizes` are the other arguments."""
         super().__init__()
+        self.sizes = {"dim": dim, "heads": heads, "layers": layers}
         self.bases = nn.Parameter(torch.randn(2, 4 * columns, dim) * dim**-0.5)
         self.numbers = nn.Sequential(nn.Linear(NUMBERS, dim), nn.GELU(), nn.Linear(dim, dim))
         self.layers = nn.ModuleList(CandidateLayer(dim, heads) for _ in range(layers))

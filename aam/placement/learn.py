@@ -60,7 +60,10 @@ def length_loss(found: Tensor, true: Tensor) -> Tensor:
 
 
 def learn(
-    reference: Reference, config: LearnConfig, held: NDArray[np.bool_], gone: NDArray[np.bool_],
+    reference: Reference,
+    config: LearnConfig,
+    held: NDArray[np.bool_],
+    gone: NDArray[np.bool_],
     progress: Callable[[int, int, str], None],
 ) -> tuple[Placer, list[Lesson]]:
     """Learn on the tips that are not `held` [R] (never asked) and not `gone` [R] (no candidates either)."""

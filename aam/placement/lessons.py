@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aam.gene.profile import NO_BASE
 from aam.gene.regions import STARTS
 from aam.models.placer import RANKS, Reading
 from aam.placement.lineages import Lineages
@@ -21,7 +20,7 @@ Ints = NDArray[np.int64]
 NEIGHBOURS = 64
 """Groups kept for each tip, of which those that are left out make room for others."""
 KEPT_SHARES = (1.0, 0.75, 0.5, 0.25)
-"""Shares of the neighbours that are kept, one drawn for each tip: references are near in some clades and rare in others."""
+"""Shares of the neighbours that are kept, one drawn for each tip: references are dense in some clades, rare in others."""
 CLEARED, RADIUS = 0.4, 0.2
 """Share of the tips around which all neighbours within a random radius, up to this length of path, are left out."""
 
@@ -35,8 +34,8 @@ class Lesson(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What is true of candidates [B, K]: height and stem in units of the tree, depth of the common ancestor with the tip
-    (-1 where there is no candidate), and, at each rank [B, K, RANKS], whether they have the tip's taxon; `known`
+    """What is true of candidates [B, K]: height and stem in units of the tree, depth of the common ancestor with the
+    tip (-1 where there is no candidate), and, at each rank [B, K, RANKS], whether they have the tip's taxon; `known`
     [B, RANKS]: whether it has one."""
 
     height: Tensor
@@ -105,7 +104,12 @@ def draw(
         radius = np.where(rng.random((len(rows), 1)) < CLEARED, RADIUS * rng.random((len(rows), 1)), 0)
         alive &= ancestors.distance(np.maximum(members.tip, 0), tips[:, None]) >= radius
     some = alive.any(axis=1)  # a tip with nobody left teaches nothing
-    tips, groups, alive, members = tips[some], groups[some], alive[some], Group(*(part[some] for part in members))
+    tips, groups, alive, members = (
+        tips[some],
+        groups[some],
+        alive[some],
+        Group(members.tip[some], members.size[some], members.spread[some]),
+    )
     first = np.argsort(~alive, 1, kind="stable")[:, :count]
     take = lambda values: np.take_along_axis(values, first, 1)  # noqa: E731
     valid, near = take(alive), np.maximum(take(members.tip), 0)
@@ -115,11 +119,15 @@ def draw(
     ancestor = ancestors.common(near, tips[:, None])
     same = (taxa[tips][:, None] == taxa[near]) & (taxa[tips] >= 0)[:, None] & valid[..., None]
     truth = Truth(
-        *(torch.from_numpy(part.astype(np.float32)) for part in (
-            ancestors.tip_depth[near] - ancestor, ancestors.tip_depth[tips][:, None] - ancestor,
-            np.where(valid, ancestor, -1),
-        )),
-        torch.from_numpy(same), torch.from_numpy(taxa[tips] >= 0),
-    )  # fmt: skip
-    assert codes.shape[1] == window.last - window.first + 1 and NO_BASE == 4
+        height=to_float(ancestors.tip_depth[near] - ancestor),
+        stem=to_float(ancestors.tip_depth[tips][:, None] - ancestor),
+        ancestor=to_float(np.where(valid, ancestor, -1)),
+        same=torch.from_numpy(same),
+        known=torch.from_numpy(taxa[tips] >= 0),
+    )
     return read(Lineages(ancestors, 0), codes, found, window.first - 1), truth
+
+
+def to_float(values: NDArray[np.float64]) -> Tensor:
+    """Single precision for the loss."""
+    return torch.from_numpy(values.astype(np.float32))

@@ -49,9 +49,7 @@ def read(lineages: Lineages, asked: NDArray[np.uint8], found: Candidates, first:
     pairs = [tree, 3 * np.sqrt(between), ancestor]
     bases = torch.from_numpy(np.where(differing, found.codes, NO_BASE))
     differs = (bases[..., None] == torch.arange(4, dtype=torch.uint8)).flatten(-2).float()
-    return Reading(
-        one_hot(asked), differs, _tensor(numbers), _tensor(pairs), torch.from_numpy(found.valid), first
-    )
+    return Reading(one_hot(asked), differs, _tensor(numbers), _tensor(pairs), torch.from_numpy(found.valid), first)
 
 
 def _differences(codes: NDArray[np.uint8]) -> NDArray[np.float32]:

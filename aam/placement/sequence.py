@@ -40,7 +40,7 @@ class Alone(NamedTuple):
 
 
 class Hung(NamedTuple):
-    """Anchors int64 [A] (numbers in `Lineages`), how far up the ASV leaves, its own branch, and the chance of the anchor,
+    """Anchors int64 [A] (numbers in `Lineages`), how far up the ASV leaves, its own branch, the chance of the anchor,
     float64 [A]; `order` int64 [A]: rows in the order of placing, `R + place in order` being an ASV's number."""
 
     anchor: Ints
@@ -64,9 +64,7 @@ def read_alone(window: Window, net: Placer, codes: NDArray[np.uint8], groups: In
     return Alone(group.tip, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def hang(
-    window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, differing: Ints, alone: Alone
-) -> Hung:
+def hang(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, differing: Ints, alone: Alone) -> Hung:
     """Choose an anchor for each ASV among its reference candidates and the ASVs that were placed before it."""
     count, width = groups.shape
     order = np.lexsort((np.arange(count), differing[:, 0]))
@@ -92,7 +90,11 @@ def hang(
             again = some[with_asvs]
             if again.size:
                 found = Candidates(
-                    known[sources[again]], numbers[again], sizes[again], spreads[again], np.ones(numbers[again].shape, bool)
+                    known[sources[again]],
+                    numbers[again],
+                    sizes[again],
+                    spreads[again],
+                    np.ones(numbers[again].shape, bool),
                 )
                 said = _places(net, lineages, codes[again], found, window.first - 1)
                 chance[with_asvs], height[with_asvs], stem[with_asvs] = said[:3]
@@ -102,7 +104,7 @@ def hang(
             best[:, some] = height[at, chosen], stem[at, chosen], chance[at, chosen]
             top = np.maximum(lineages.depth[anchor[some]] - best[0, some], 0)
             lineages.add(tips + place[some], anchor[some], top, best[1, some])
-    return Hung(anchor, *best, order)
+    return Hung(anchor, best[0], best[1], best[2], order)
 
 
 def earlier_neighbours(codes: NDArray[np.uint8], place: Ints, width: int) -> tuple[Ints, Ints]:

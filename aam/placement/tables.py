@@ -47,7 +47,7 @@ def placements_table(placements: Placements, reference: Reference, index: str) -
         "region": region_names(reads.begin, reads.end),
         "bits_per_base": reads.bits.round(3),
         "nearest": nearest_names(placements, reference),
-        "differing_columns": where(placed, placements.differing[:, 0]),
+        "differing_columns": where(placed, placements.differing[:, 0].astype(np.int64)),
         "compared_columns": where(compared, placements.covered),
         "distance": np.where(placed, distance_to_nearest(placements, reference), np.nan),
         "expected_error": np.where(placed, placements.error, np.nan),

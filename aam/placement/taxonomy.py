@@ -121,7 +121,7 @@ def classify(placements: Placements, reference: Reference) -> Taxonomy | None:
     return Taxonomy(taxa.ranks, taxa.lineages, taxon, confidence)
 
 
-def decide(codes: NDArray[np.int64], weight: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def decide(codes: NDArray[np.int64], weight: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The taxon of each ASV at each rank and its confidence, [A, ranks], from those of candidates, [A, K, ranks].
 
     A rank at which no candidate of the taxon above has a name is left out.
@@ -141,5 +141,5 @@ def decide(codes: NDArray[np.int64], weight: NDArray[np.float64]) -> tuple[NDArr
         above = np.where(named, np.minimum(above, np.take_along_axis(sums, best, 1)[:, 0]), above)
         taxon[:, rank] = np.where(named, chosen[:, 0], -1)
         confidence[:, rank] = np.where(named, above, 0.0)
-        allowed = np.where(named[:, None], usable & (own == chosen), allowed)
+        allowed = np.where(np.expand_dims(named, 1), usable & (own == chosen), allowed)
     return taxon, confidence
