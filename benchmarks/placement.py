@@ -153,10 +153,10 @@ def costs(setting: Setting) -> list[dict[str, Any]]:
         for study, depth in (("herfarth", TABLE_DEPTH), ("ecam-infants", STUDY_DEPTH["ecam-infants"])):
             folder = (setting.tables if study == "herfarth" else setting.studies) / study
             asvs = open_study(folder, depth, setting.samples).sequences
-            values = cost_of(name, asvs, setting.tables, setting.methods.work)
+            values = cost_of(setting.methods, name, asvs, setting.tables)
             rows.append(show(f"e {study}, {name}", values))
         rows += [show(f"e made-up ASVs, {name}", values) for values in
-                 scaling(name, setting.tables, setting.methods.work)]  # fmt: skip
+                 scaling(setting.methods, name, setting.tables)]  # fmt: skip
     return rows
 
 
@@ -180,13 +180,14 @@ SECTIONS = {"a": tables, "b": studies, "c": primers, "d": held_families, "e": co
 @click.option("--only", default=",".join(SECTIONS), show_default=True, help="Sections, by comma.")
 @click.option("--samples", type=int, help="Samples of each study, drawn by a fixed seed  [default: all]")
 @click.option("--methods", default=",".join(IN_PROCESS), show_default=True, help="Methods of the package, by comma.")
+@click.option("--learned", type=click.Path(path_type=Path), help="Folder with the placer.  [default: WORK/learned]")
 @click.option("--bscampp", type=click.Path(path_type=Path, exists=True), help="Folder with bscampp.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file for all figures.")
-def main(studies: Path, tables: Path, work: Path, only: str, samples: int | None, methods: str, bscampp: Path | None,
-         output: Path | None) -> None:  # fmt: skip
+def main(studies: Path, tables: Path, work: Path, only: str, samples: int | None, methods: str, learned: Path | None,
+         bscampp: Path | None, output: Path | None) -> None:  # fmt: skip
     """Run sections and print their rows."""
     work.mkdir(parents=True, exist_ok=True)
-    setting = Setting(studies, tables, samples, Methods(methods.split(","), work, bscampp))
+    setting = Setting(studies, tables, samples, Methods(methods.split(","), work, learned or work / "learned", bscampp))
     rows = [row for section in only.split(",") for row in SECTIONS[section](setting)]
     if output:
         output.write_text(json.dumps(rows, indent=1) + "\n")

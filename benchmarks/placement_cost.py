@@ -1,6 +1,6 @@
 """Busy seconds and peak memory of one method as its own process on one core; section e of `placement.py`.
 
-python benchmarks/placement_cost.py METHOD ASVS.txt TABLES WORK        one JSON line
+python benchmarks/placement_cost.py METHOD ASVS.txt TABLES WORK LEARNED        one JSON line
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from placement_data import merged_reference, mutated
-from placement_methods import IN_PROCESS
+from placement_methods import IN_PROCESS, Methods
 
 SIZES = (1_000, 10_000, 100_000)
 
 
-def cost_of(method: str, asvs: Sequence[str], tables: Path, work: Path) -> dict[str, float | int]:
+def cost_of(methods: Methods, method: str, asvs: Sequence[str], tables: Path) -> dict[str, float | int]:
     """What it costs to place DNA on the reference of V4 fragments, in a process of its own."""
-    path = work / "asvs.txt"
+    path = methods.work / "asvs.txt"
     path.write_text("\n".join(asvs) + "\n")
-    command = [sys.executable, __file__, method, str(path), str(tables), str(work)]
+    command = [sys.executable, __file__, method, *map(str, (path, tables, methods.work, methods.learned))]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=one_core)
     return {"ASVs": len(asvs), **json.loads(done.stdout)}
 
@@ -38,21 +38,21 @@ def one_core() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def scaling(method: str, tables: Path, work: Path) -> Iterator[dict[str, float | int]]:
+def scaling(methods: Methods, method: str, tables: Path) -> Iterator[dict[str, float | int]]:
     """The same for made-up ASVs."""
-    made = mutated(merged_reference(tables, work), max(SIZES), seed=0)
+    made = mutated(merged_reference(tables, methods.work), max(SIZES), seed=0)
     for size in SIZES:
-        yield cost_of(method, made[:size], tables, work)
+        yield cost_of(methods, method, made[:size], tables)
 
 
-def main(method: str, path: str, tables: str, work: str) -> None:
+def main(method: str, path: str, tables: str, work: str, learned: str) -> None:
     """Place the ASVs and build the tree of them."""
     from aam.placement.insertion import insertion_tree
 
     asvs, times = Path(path).read_text().split(), [time.process_time()]
     reference = merged_reference(Path(tables), Path(work))
     times.append(time.process_time())
-    placements = IN_PROCESS[method](reference, [f"a{row}" for row in range(len(asvs))], asvs, Path(work) / "whole")
+    placements = IN_PROCESS[method](reference, [f"a{row}" for row in range(len(asvs))], asvs, Path(learned))
     times.append(time.process_time())
     tree = insertion_tree(placements, reference, with_reference=False)
     times.append(time.process_time())
