@@ -27,7 +27,7 @@ from aam.phylogeny.tree import Tree, parse_tree
 from aam.placement.placements import NOT_COVERED, PLACED, Placements
 from aam.placement.reference import Reference
 
-FITTED_TIPS = 4000
+FITTED_TIPS = 1000
 """Tips of the reference to which the model is fitted."""
 RESULT = "result.jplace"
 SHORTEST = 1e-6
