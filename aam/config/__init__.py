@@ -54,6 +54,7 @@ from aam.config.pretrain import (
     PrepareConfig,
     PretrainConfig,
     RanksConfig,
+    ReferenceConfig,
     RunConfig,
     tiny,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "PrepareConfig",
     "Precision",
     "Preset",
+    "ReferenceConfig",
     "PretrainConfig",
     "RanksConfig",
     "RunConfig",
