@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from generated_samples import newick
 
 from aam.gene.profile import NO_BASE, gene_profile
 from aam.gene.regions import REGIONS
 from aam.phylogeny.tree import parse_tree
 from aam.placement.reference import Reference
-from tests.generated_samples import newick
 
 LENGTH = 0.06
 """Factor of the branch lengths, which are 0.01 to 1 otherwise: substitutions per site."""
@@ -28,7 +28,9 @@ def grown_reference(tips: int = 200, seed: int = 0, first: int = 601, last: int 
         above = consensus if tree.parent[node] < 0 else codes[tree.parent[node]]
         hit = rng.random(len(above)) < 1 - np.exp(-tree.length[node])
         codes[node] = np.where(hit & (above != NO_BASE), (above + rng.integers(1, 4, len(above))) % 4, above)
-    return Reference(tree, np.ascontiguousarray(codes[tree.tips()].T), first, genera(tree.first, tree.last, tree.parent))
+    return Reference(
+        tree, np.ascontiguousarray(codes[tree.tips()].T), first, genera(tree.first, tree.last, tree.parent)
+    )
 
 
 def genera(first: np.ndarray, last: np.ndarray, parent: np.ndarray) -> list[str]:

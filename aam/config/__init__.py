@@ -54,8 +54,8 @@ from aam.config.pretrain import (
     PrepareConfig,
     PretrainConfig,
     RanksConfig,
-    ReferenceConfig,
     RunConfig,
+    TipsConfig,
     tiny,
 )
 
@@ -79,7 +79,6 @@ __all__ = [
     "PrepareConfig",
     "Precision",
     "Preset",
-    "ReferenceConfig",
     "PretrainConfig",
     "RanksConfig",
     "RunConfig",
@@ -89,6 +88,7 @@ __all__ = [
     "TargetLoss",
     "TargetSchema",
     "Task",
+    "TipsConfig",
     "Transform",
     "UnifracConfig",
     "UnifracEngine",

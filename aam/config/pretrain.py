@@ -56,7 +56,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ReferenceConfig:
+class TipsConfig:
     """A reference phylogeny that is learned beside samples, or alone."""
 
     reference: Path | None = option(
@@ -220,7 +220,7 @@ class PretrainConfig:
     """All settings of one `aam pretrain`."""
 
     data: DataConfig = part(DataConfig, "Data")
-    reference: ReferenceConfig = part(ReferenceConfig, "Reference")
+    tips: TipsConfig = part(TipsConfig, "Reference")
     start: StartConfig = part(StartConfig, "Model")
     model: ModelConfig = part(ModelConfig, "Model")
     loss: LossConfig = part(LossConfig, "Losses")

@@ -50,11 +50,11 @@ class Corpus(TableSamples):
 
 def open_corpus(config: PretrainConfig) -> Corpus:
     """Read, check and match the files of a pretraining; raises an InputError for files that do not fit together."""
-    if config.reference.reference is None:
+    if config.tips.reference is None:
         return open_table_corpus(config)
     from aam.placement.store import RECORD, open_reference
 
-    folder = config.reference.reference
+    folder = config.tips.reference
     corpus = open_with_reference(config, open_reference(folder))
     return replace(corpus, files=corpus.files | {"reference": folder / RECORD})
 
@@ -65,7 +65,7 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
     Without a table the samples are simulated ones of the tips.
     """
     check_reference_options(config)
-    data, settings = config.data, (config.reference.reference_tips, config.run.seed)
+    data, settings = config.data, (config.tips.reference_tips, config.run.seed)
     if not (data.table or data.corpus or data.example):
         window = default_window(reference, data.max_bp)
         width = 1 + min(data.max_bp, window.last - window.first + 1)
