@@ -9,6 +9,8 @@
     │   ├── MatrixError                  precomputed distances
     │   ├── MetadataError                sample metadata
     │   ├── CorpusError                  folders that `aam prepare` wrote
+    │   ├── TaxonomyError                lineages of the tips of a reference
+    │   ├── ReferenceFolderError         folders that `aam reference` wrote
     │   ├── ConfigError                  options, config files, environment switches
     │   ├── CheckpointError              run directories and checkpoints
     │   └── LedgerError                  quarantine ledgers
@@ -75,6 +77,14 @@ class MetadataError(InputError):
 
 class CorpusError(InputError):
     """A prepared corpus is incomplete, damaged or not there."""
+
+
+class TaxonomyError(InputError):
+    """A file of lineages cannot be used."""
+
+
+class ReferenceFolderError(InputError):
+    """A folder that `aam reference` wrote cannot be used."""
 
 
 class ConfigError(InputError):

@@ -23,6 +23,7 @@ COMMAND_GROUPS = {
         "pretrain": "Pretrain an encoder on a feature table and a tree, without labels.",
         "train": "Train a model that predicts a metadata column, from a pretrained encoder or from scratch.",
         "prepare": "Join feature tables and trees into a corpus on disk, for fast and large pretraining.",
+        "reference": "Make a reference of 16S sequences and their tree, on which ASVs are placed.",
         "preflight": "Check that a model can learn from the data, before pretraining starts.",
     },
     "Use a model": {

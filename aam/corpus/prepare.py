@@ -57,7 +57,7 @@ def list_sources(config: PrepareConfig) -> list[StudyFiles]:
                 files[option] = paths[number] if len(paths) > 1 else paths[0]
         for option, path in files.items():
             if path not in known:
-                check_file(path, option_flag(option), ERRORS[option])
+                check_file(path, option_flag(option), ERRORS[option], packed=option != "table")
                 known[path] = digest(path)
         sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
     refuse_repeated_tables(sources)
@@ -225,13 +225,15 @@ def write_parts(
 ) -> None:
     """Add the tables that have no part yet, and complete the corpus."""
     tree = read_any_tree(config.tree[0]) if len(config.tree) == 1 < len(sources) else None
+    for note in tree.notes if tree is not None else ():
+        say(note)
     with writer:
         growing = resume_growing(writer, tree)
         for number, source in enumerate(sources):
             if number < len(writer.parts):
                 say(f"{source.name}: written before")
                 continue
-            part = add_table(growing, source, number, config)
+            part = add_table(growing, source, number, config, say)
             say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
             for reason, count in part["dropped"].items():
                 say(f"{source.name}: {counted(count, reason)}")

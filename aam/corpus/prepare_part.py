@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -220,9 +220,14 @@ def resume_growing(writer: StoreWriter, tree: Tree | None) -> GrowingCorpus:
     return growing
 
 
-def add_table(growing: GrowingCorpus, source: StudyFiles, number: int, config: PrepareConfig) -> dict[str, Any]:
-    """Add the study of this number; returns its manifest entry."""
+def add_table(
+    growing: GrowingCorpus, source: StudyFiles, number: int, config: PrepareConfig, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Add the study of this number; returns its manifest entry. `say` gets the notes on a tree of its own."""
     tree = growing.tree or read_any_tree(source.files["tree"])
+    if growing.tree is None:
+        for note in tree.notes:
+            say(note)
     with Scratch(growing.writer.folder) as scratch:
         read = read_counts(source, scratch)
         match = match_tips(read.asv_ids, read.sequences, tree, config.max_missing)

@@ -114,13 +114,14 @@ def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:
 def open_trees(store: Store, names: Texts) -> tuple[list[Tree], list[Leaves]]:
     """The trees of a corpus, their tips named by their DNA, and their leaves."""
     nodes, tips = (np.r_[0, np.cumsum(store[f"trees.{part}"])] for part in ("nodes", "tips"))
-    of_node = {name: store[f"trees.{name}"] for name in ("first", "last", "length", "parent")}
+    of_node = [store[f"trees.{name}"] for name in ("first", "last", "length", "parent")]
     columns, order = store["trees.columns"], store["trees.order"]
     trees, leaves = [], []
     for number in range(len(nodes) - 1):
         own, below = slice(nodes[number], nodes[number + 1]), slice(tips[number], tips[number + 1])
-        parts = {name: values[own] for name, values in of_node.items()}
-        trees.append(Tree(names.take(columns[below]), **parts, source=f"{store.folder}, tree {number + 1}"))
+        first, last, length, parent = (values[own] for values in of_node)
+        source = f"{store.folder}, tree {number + 1}"
+        trees.append(Tree(names.take(columns[below]), first, last, length, parent, source))
         leaves.append(Leaves(columns[below], order[below]))
     return trees, leaves
 

@@ -19,10 +19,9 @@ from aam.config import DataConfig, option_flag
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
 from aam.corpus.store import CORPUS_MANIFEST
-from aam.errors import ConfigError, TreeError
-from aam.io.files import check_file, sniff
+from aam.errors import ConfigError
 from aam.io.ids import pick_texts
-from aam.io.qza import open_artifact
+from aam.io.packed import ROOTED_TREE, plain_file
 from aam.io.sequences import tokenize
 from aam.io.table import EMPTY_ASVS, Table, carriers_of, read_table
 from aam.phylogeny.tree import Tree, match_tips, read_tree
@@ -113,12 +112,9 @@ def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
 
 
 def read_any_tree(path: Path) -> Tree:
-    """A tree from Newick or from a QIIME 2 rooted phylogeny."""
-    check_file(path, "--tree", TreeError)
-    if sniff(path) == "zip":
-        with open_artifact(path, "Phylogeny[Rooted]") as payload:
-            return read_tree(payload, str(path))
-    return read_tree(path)
+    """A tree from Newick, as it is or packed by gzip, or from a QIIME 2 rooted phylogeny."""
+    with plain_file(path, "--tree", ROOTED_TREE) as plain:
+        return read_tree(plain, str(path))
 
 
 def match_tree(table: Table, tree: Tree, max_missing: float) -> tuple[Table, Tree, list[str]]:

@@ -106,5 +106,5 @@ def gene_profile() -> Profile:
 
     from pyhmmer.plan7 import HMMFile
 
-    profiles = HMMFile(io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes())))
-    return Profile(next(iter(profiles)))
+    with HMMFile(io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes()))) as profiles:
+        return Profile(next(iter(profiles)))

@@ -54,8 +54,8 @@ def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError
         raise error(f"{path}: not readable ({fault}); {advice}") from fault
 
 
-def check_file(path: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` unless `path` is a readable, non-empty file that is not compressed by gzip.
+def check_file(path: Path, option: str, error: type[InputError], packed: bool = False) -> None:
+    """Raise `error` unless `path` is a readable, non-empty file that is not compressed by gzip, or may be (`packed`).
 
     `option` is the option with which the user gave it.
     """
@@ -70,7 +70,7 @@ def check_file(path: Path, option: str, error: type[InputError]) -> None:
         raise error(f"{path} cannot be read ({fault.strerror}); check its permissions") from fault
     if not first:
         raise error(f"{path} is an empty file (0 bytes); write or fetch it again")
-    if first == GZIP_SIGNATURE:
+    if first == GZIP_SIGNATURE and not packed:
         raise error(f"{path} is packed by gzip, expected the plain file; unpack it first (gunzip)")
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from aam.errors import InputError, MatrixError, SequenceError, TableError, TreeError
+from aam.errors import InputError, MatrixError, SequenceError, TableError, TaxonomyError, TreeError
 from aam.io.files import MAX_RATIO, MAX_UNPACKED, is_inflated
 from aam.text import one_line, quote
 
@@ -32,9 +32,15 @@ PAYLOADS = {
     "FeatureTable": Payload("feature-table.biom", TableError),
     "Phylogeny": Payload("tree.nwk", TreeError),
     "FeatureData[Sequence]": Payload("dna-sequences.fasta", SequenceError),
+    "FeatureData[Taxonomy]": Payload("taxonomy.tsv", TaxonomyError),
     "DistanceMatrix": Payload("distance-matrix.tsv", MatrixError),
 }
 """By prefix of the artifact's type."""
+
+
+def payload_of(expected_type_prefix: str) -> Payload:
+    """The payload of the artifacts whose type begins so."""
+    return next(payload for prefix, payload in PAYLOADS.items() if expected_type_prefix.startswith(prefix))
 
 
 @contextmanager
@@ -45,7 +51,7 @@ def open_artifact(path: Path, expected_type_prefix: str) -> Iterator[Path]:
     of that type for a file that is no artifact, for an artifact of another type (naming it) and for one whose entries
     point outside of it or unpack to implausible sizes.
     """
-    payload = next(payload for prefix, payload in PAYLOADS.items() if expected_type_prefix.startswith(prefix))
+    payload = payload_of(expected_type_prefix)
     with tempfile.TemporaryDirectory(prefix="aam-") as folder:
         target = Path(folder) / payload.file
         try:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.errors import SequenceError
-from aam.io.files import check_file, read_lines, sniff
-from aam.io.qza import open_artifact
+from aam.io.files import read_lines, sniff
+from aam.io.packed import plain_file
 from aam.text import quote
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
 
@@ -130,46 +130,50 @@ def read_sequences(path: Path) -> dict[str, str]:
     and ids that repeat.
     """
     path = Path(path)
-    check_file(path, "--sequences", SequenceError)
-    kind = sniff(path)
-    if kind == "zip":
-        with open_artifact(path, SEQUENCES_TYPE) as payload:
-            return _parse_fasta(payload, str(path))
-    if kind != "text":
+    with plain_file(path, "--sequences", SEQUENCES_TYPE) as plain:
+        records = dict(fasta_records(plain, str(path)))
+    empty = [identifier for identifier, sequence in records.items() if not sequence]
+    if empty or not records:
+        found = f"{len(empty):,} records without sequence, first {quote(empty[0])}" if empty else "no records"
+        raise SequenceError(f"{path} holds {found}; expected '>id' lines, each followed by DNA")
+    return records
+
+
+def fasta_records(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Id and sequence of each record of a FASTA text, one at a time, the sequence "" where there is none.
+
+    `name` stands for the file in messages. Raises `SequenceError` for what is not FASTA and for ids that repeat.
+    """
+    if (kind := sniff(path)) != "text":
         raise SequenceError(
-            f"{path} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {SEQUENCES_TYPE} .qza; give the "
-            "sequences of the ASVs"
+            f"{name} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {SEQUENCES_TYPE} .qza; give the "
+            "file of the sequences"
         )
-    return _parse_fasta(path, str(path))
-
-
-def _parse_fasta(path: Path, name: str) -> dict[str, str]:
-    """Records of a FASTA file; `name` stands for it in messages."""
-    records: dict[str, list[str]] = {}
-    lines: list[str] | None = None
+    known = set[str]()
+    identifier, lines = "", list[str]()
     for number, line in read_lines(path, name, SequenceError):
         line = line.strip()
         if line.startswith(">"):
             words = line[1:].split(maxsplit=1)
             if not words:
                 raise SequenceError(f"{name}: line {number} starts a record without an id; expected '>id'")
-            if words[0] in records:
+            if words[0] in known:
                 raise SequenceError(
                     f"{name}: line {number} repeats the id {quote(words[0])}; "
                     "ids must be unique: remove the second record"
                 )
-            lines = records[words[0]] = []
-        elif line and lines is None:
+            if known:
+                yield identifier, "".join(lines)
+            identifier, lines = words[0], []
+            known.add(identifier)
+        elif line and not known:
             raise SequenceError(
                 f"{name}: line {number} is {quote(line)}, expected a FASTA header ('>id'); is this FASTA?"
             )
-        elif line and lines is not None:
+        elif line:
             lines.append(line)
-    empty = [identifier for identifier, parts in records.items() if not parts]
-    if empty or not records:
-        found = f"{len(empty):,} records without sequence, first {quote(empty[0])}" if empty else "no records"
-        raise SequenceError(f"{name} holds {found}; expected '>id' lines, each followed by DNA")
-    return {identifier: "".join(parts) for identifier, parts in records.items()}
+    if known:
+        yield identifier, "".join(lines)
 
 
 def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]:

@@ -12,6 +12,7 @@ line breaks between tokens, lengths in any decimal notation. Underscores in name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ import numpy as np
 
 from aam.phylogeny.newick_text import CLOSE, COLON, COMMA, END, OPEN, NewickText, quote_bytes
 
+_SPECIAL = re.compile(r"[^A-Za-z0-9.+|-]")
+"""Characters of names that are written in quotes."""
 BYTES_AT_ONCE, NODES_AT_ONCE = 1 << 20, 1 << 13
 """Bytes and nodes processed together; they bound memory and change nothing."""
 
@@ -206,6 +209,14 @@ def _pieces(places: np.ndarray) -> Iterator[np.ndarray]:
 def _spans(begin: np.ndarray, end: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs of Python integers, which slice faster than numpy ones."""
     return zip(begin.tolist(), end.tolist(), strict=True)
+
+
+def quote_name(name: str) -> str:
+    """A name as Newick text that every reader takes back to the same: in single quotes, if a character needs them.
+
+    To scikit-bio an underscore outside of quotes is a blank.
+    """
+    return "'" + name.replace("'", "''") + "'" if _SPECIAL.search(name) else name
 
 
 def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray) -> str:

@@ -28,7 +28,7 @@ class Tree:
     Leaves below node k are `first[k] <= leaf < last[k]` (int32 [N]), so the reads of a sample below a branch are
     one difference of cumulative sums over leaves. `length` float64 [N] is the branch above the node, finite and >= 0;
     that of the root is the stem, which every sample shares. `parent` int32 [N], -1 for the root. `source` names it in
-    messages.
+    messages. `notes`: what the reader has to say about it, for the user.
     """
 
     tip_names: Sequence[str]
@@ -37,6 +37,7 @@ class Tree:
     length: np.ndarray
     parent: np.ndarray
     source: str = "tree"
+    notes: Sequence[str] = ()
 
     def shear(self, names: Iterable[str]) -> Tree:
         """The tree of the given tips (any order), without other nodes; chains of nodes with one child are merged.
@@ -61,7 +62,7 @@ class Tree:
         parent = np.where(above < 0, -1, merged[above]).astype(np.int32)
         given = dict(zip(leaves.tolist(), names, strict=True))  # the caller's own strings, so that each exists once
         tip_names = [given[leaf] for leaf in np.flatnonzero(keep).tolist()]
-        return Tree(tip_names, first[starts], last[starts], length, parent, self.source)
+        return Tree(tip_names, first[starts], last[starts], length, parent, self.source, self.notes)
 
     def leaves_of(self, names: Sequence[str]) -> np.ndarray:
         """Leaf numbers of tips, int64 [n], in the order of `names`; raises `TreeError` for a name that is no tip."""
@@ -117,19 +118,22 @@ def read_tree(path: Path, source: str | None = None) -> Tree:
     return parse_tree(data, source)
 
 
-def parse_tree(data: bytes, source: str) -> Tree:
-    """As `read_tree`, from Newick text in memory; `source` names it in messages."""
+def parse_tree(data: bytes, source: str, any_root: bool = False) -> Tree:
+    """As `read_tree`, from Newick text in memory; `source` names it in messages.
+
+    `any_root`: it is known to be rooted, although more than two branches may leave the root.
+    """
     newick = parse_newick(data, source)
     _check_names(newick, source)
-    _check_lengths(newick, data, source)
+    notes = _check_lengths(newick, data, source)
     children_of_root = int((newick.parent == len(newick.parent) - 1).sum())
-    if children_of_root > 2:
+    if children_of_root > 2 and not any_root:
         raise TreeError(
             f"{source}: the tree is unrooted: its outermost parentheses hold {children_of_root:,} branches, expected "
             f"2; {HOW_TO_ROOT}"
         )
     first, last, parent = (ranks.astype(np.int32) for ranks in (newick.first, newick.last, newick.parent))
-    return Tree(newick.tip_names, first, last, np.where(newick.given, newick.length, 0.0), parent, source)
+    return Tree(newick.tip_names, first, last, np.where(newick.given, newick.length, 0.0), parent, source, notes)
 
 
 def _check_names(newick: Newick, source: str) -> None:
@@ -142,17 +146,23 @@ def _check_names(newick: Newick, source: str) -> None:
         )
 
 
-def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
-    """Check that every branch except the stem has a finite length >= 0, and that their sum has a usable magnitude."""
+def _check_lengths(newick: Newick, data: bytes, source: str) -> list[str]:
+    """Check that every branch except the stem has a finite length >= 0, and that their sum has a usable magnitude.
+
+    One inner child of the root may have none: programs that root a tree on a node write it so. Returns what to say.
+    """
+    notes = []
     given, length, root = newick.given, newick.length, len(newick.length) - 1
     if not given[:root].any():
         raise TreeError(
             f"{source}: the tree has no branch lengths, and UniFrac is a sum of them; write it with lengths, "
             "e.g. (a:0.1,b:0.2);"
         )
-    if not given[:root].all():
-        missing = np.flatnonzero(~given[:root])
-        tips = int(np.isin(missing, newick.tips).sum())
+    missing = np.flatnonzero(~given[:root])
+    tips = int(np.isin(missing, newick.tips).sum())
+    if missing.size == 1 and tips == 0 and newick.parent[missing[0]] == root:
+        notes.append(f"{source}: a branch at the root has no length and is taken as 0")
+    elif missing.size:
         raise TreeError(
             f"{source}: branches without a length: {len(missing):,} of {root:,} ({tips:,} of them tips), first "
             f"{_where(newick, missing[0], data)}; write the tree with all its lengths"
@@ -175,6 +185,7 @@ def _check_lengths(newick: Newick, data: bytes, source: str) -> None:
             f"{source}: the branches are {total:.3g} long in all, expected {SHORTEST:g} to {LONGEST:g}, which single "
             "precision can compute with; give the lengths in another unit"
         )
+    return notes
 
 
 def _where(newick: Newick, node: int, data: bytes) -> str:

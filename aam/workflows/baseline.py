@@ -33,6 +33,7 @@ from aam.report.summary import baseline_text
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
 from aam.workflows.fold_results import true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
+from aam.workflows.notes import say_of_tree
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
@@ -178,6 +179,7 @@ def compute_unifrac(
         observer.say("no nearest neighbours on UniFrac: give --tree")
         return None
     tree = read_any_tree(data.tree)
+    say_of_tree(tree, observer)
     match = match_tips(study.table.asv_ids, study.table.sequences, tree, data.max_missing)
     on_tree = counts[:, match.columns]
     if (np.asarray(on_tree.sum(axis=1)).ravel() == 0).any():

@@ -27,7 +27,7 @@ from aam.observer import Observer, Progress
 from aam.phylogeny import upgma
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
-from aam.workflows.notes import say_dropped, warn_of_doubtful_counts, warn_of_training_samples
+from aam.workflows.notes import say_dropped, say_of_tree, warn_of_doubtful_counts, warn_of_training_samples
 from aam.workflows.opening import Opened, open_inputs
 
 
@@ -166,6 +166,7 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
         table, tree, tips = open_rarefied(data, config.rarefy_depth, run.seed, with_tree=True)
     assert tree is not None  # a missing one was refused
     say_dropped(table.dropped, observer)
+    say_of_tree(tree, observer)
     warn_of_doubtful_counts(table, observer)
     samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
     with observer.progress(config.metric) as progress:

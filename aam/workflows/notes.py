@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from aam.io.table import Table
     from aam.models.chunked_encoder import ChunkedEncoder
+    from aam.phylogeny.tree import Tree
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 NAMED_IDS = 3
@@ -38,6 +39,12 @@ def say_dropped(dropped: Mapping[str, Sequence[str]], observer: Observer) -> Non
     for reason, ids in dropped.items():
         shown = name_few([shorten(name, QUOTED) for name in ids], NAMED_IDS)
         observer.say(f"left out: {counted(len(ids), reason)} ({shown})")
+
+
+def say_of_tree(tree: Tree | None, observer: Observer) -> None:
+    """Say what the reader of a tree had to assume."""
+    for note in tree.notes if tree is not None else ():
+        observer.say(note)
 
 
 def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:

@@ -16,7 +16,13 @@ from aam.inference.embed import Encoding
 from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Observer
-from aam.workflows.notes import say_dropped, say_last_checkpoint, warn_of_doubtful_counts, warn_of_other_region
+from aam.workflows.notes import (
+    say_dropped,
+    say_last_checkpoint,
+    say_of_tree,
+    warn_of_doubtful_counts,
+    warn_of_other_region,
+)
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 
@@ -52,6 +58,7 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
         limit = found.config.model.max_bp
         samples = open_samples(inputs.data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
     say_dropped(samples.dropped, observer)
+    say_of_tree(samples.tree, observer)
     warn_of_doubtful_counts(samples.table, observer)
     if samples.cut:
         observer.say(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads")

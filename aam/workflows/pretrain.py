@@ -43,7 +43,7 @@ from aam.training.state import StopRequest, TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
 from aam.workflows.checks import refuse_failed
-from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, warn_of_doubtful_counts
+from aam.workflows.notes import apply_switches, say_dropped, say_of_tree, say_precision_advice, warn_of_doubtful_counts
 from aam.workflows.opening import with_encoder_size
 from aam.workflows.plan import peak_memory, pretraining_plan
 from aam.workflows.run import Run
@@ -108,6 +108,7 @@ def open_data(config: PretrainConfig, observer: Observer, world: World) -> Corpu
         corpus = open_corpus(config)
     if world.first:
         say_dropped({} if config.run.dry_run else corpus.dropped, observer)  # a plan has a line for each
+        say_of_tree(corpus.tree, observer)
         warn_of_doubtful_counts(corpus.table, observer)
     return corpus
 

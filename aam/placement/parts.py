@@ -1,0 +1,135 @@
+"""Whole sequences put on the columns of the gene, in parts on disk, so that stopped work goes on where it was.
+
+parts/inputs.json     what the parts are made from
+parts/000000.npz      `codes` uint8 [n, W] of sequences 0 to n - 1 and their `strand` int8 [n], as `Reads` has them
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.atomic import read_json, remove_partial_files, replace_file, write_json
+from aam.errors import ReferenceFolderError
+from aam.gene.profile import PROFILE_NAME, Profile
+from aam.gene.reads import lay
+from aam.observer import Progress
+from aam.text import one_line
+
+PARTS, INPUTS = "parts", "inputs.json"
+PER_PART = 100
+"""Sequences of one part: some seconds of one core for whole genes."""
+AHEAD = 2
+"""Parts per thread that wait in memory."""
+
+
+class Part(NamedTuple):
+    """Codes uint8 [n, W] of n sequences that follow one another, and their strand int8 [n]: 1, -1, 0 for no 16S."""
+
+    codes: NDArray[np.uint8]
+    strand: NDArray[np.int8]
+
+
+def begin_parts(folder: Path, inputs: dict[str, str]) -> None:
+    """Make the folder of the parts, or check that those in it are made from the same `inputs` (digests by option)."""
+    parts, wanted = folder / PARTS, {"profile": PROFILE_NAME, "per_part": str(PER_PART), **inputs}
+    parts.mkdir(exist_ok=True)
+    remove_partial_files(parts)
+    if not (parts / INPUTS).exists():
+        write_json(parts / INPUTS, wanted)
+        return
+    try:
+        found = read_json(parts / INPUTS)
+    except (OSError, ValueError) as fault:
+        raise ReferenceFolderError(f"{parts / INPUTS} is damaged ({one_line(fault)}); remove {folder}") from fault
+    if other := [name for name in wanted if found.get(name) != wanted[name]]:
+        raise ReferenceFolderError(
+            f"--output {folder} has begun with another {' and '.join(other)}; give the same files again to go on, or "
+            "another folder"
+        )
+
+
+def has_parts(folder: Path) -> bool:
+    """Whether work was begun in a folder."""
+    return (folder / PARTS / INPUTS).exists()
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the parts, which are no longer needed."""
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """The file of part `number`, from 0."""
+    return folder / PARTS / f"{number:06d}.npz"
+
+
+def align_parts(
+    folder: Path, sequences: Iterator[str], gene: Profile, threads: int, progress: Progress, total: int
+) -> None:
+    """Write the parts of upper-case DNA that are not there yet; `total` is the number of sequences.
+
+    A part is the work of one thread: the aligner runs outside of Python's lock. After an interruption the parts that
+    are being made end first; the others are not begun.
+    """
+    waiting: deque[tuple[int, Future[None]]] = deque()
+    done = 0
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for number, texts in enumerate(iter(lambda: list(islice(sequences, PER_PART)), [])):
+            path = part_path(folder, number)
+            if path.exists():
+                done += len(texts)
+                continue
+            waiting.append((len(texts), pool.submit(align_part, path, texts, gene)))
+            if len(waiting) >= AHEAD * threads:
+                done += finish(waiting)
+                progress(done, total)
+        while waiting:
+            done += finish(waiting)
+            progress(done, total)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def finish(waiting: deque[tuple[int, Future[None]]]) -> int:
+    """Wait for the first of the parts; returns its number of sequences."""
+    count, future = waiting.popleft()
+    future.result()
+    return count
+
+
+def align_part(path: Path, texts: Sequence[str], gene: Profile) -> None:
+    """Put sequences on the columns, each on the strand that fits, and write them."""
+    reads = lay(gene, texts)
+    with replace_file(path) as partial, partial.open("wb") as handle:
+        np.savez(handle, codes=reads.codes, strand=reads.strand)
+
+
+def read_part(folder: Path, number: int) -> Part:
+    """Read a part; raises `ReferenceFolderError` for a damaged one."""
+    path = part_path(folder, number)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Part(arrays["codes"], arrays["strand"])
+    except (OSError, ValueError, KeyError, EOFError) as fault:
+        raise ReferenceFolderError(
+            f"{path} is damaged ({one_line(fault)}); remove it and run the same command again"
+        ) from fault
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
