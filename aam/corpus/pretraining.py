@@ -10,11 +10,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.config import DataConfig, PretrainConfig
+from aam.config import DataConfig, PretrainConfig, option_flag
 from aam.corpus.prepared import open_prepared
 from aam.corpus.rarefy import SHALLOW, choose_depth
 from aam.corpus.reference_tips import ReferenceTips, default_window, reference_tips, window_of_reads
-from aam.corpus.samples import TableSamples, match_tree, read_any_tree, resolve_inputs, tokenize_table
+from aam.corpus.samples import (
+    SAMPLE_FILES,
+    TABLE_FILES,
+    TableSamples,
+    match_tree,
+    read_any_tree,
+    resolve_inputs,
+    tokenize_table,
+)
 from aam.corpus.simulated import simulate
 from aam.corpus.split import Sides, Split, split_samples
 from aam.errors import ConfigError, MatrixError
@@ -26,6 +34,7 @@ from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import LONGEST
 from aam.phylogeny.unifrac import Measure
 from aam.placement.reference import Reference
+from aam.placement.store import RECORD, open_reference
 
 NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
 
@@ -52,11 +61,26 @@ def open_corpus(config: PretrainConfig) -> Corpus:
     """Read, check and match the files of a pretraining; raises an InputError for files that do not fit together."""
     if config.tips.reference is None:
         return open_table_corpus(config)
-    from aam.placement.store import RECORD, open_reference
-
     folder = config.tips.reference
+    if alone(config.data):
+        refuse_table_options(config.data)
     corpus = open_with_reference(config, open_reference(folder))
     return replace(corpus, files=corpus.files | {"reference": folder / RECORD})
+
+
+def alone(data: DataConfig) -> bool:
+    """Whether no samples are given."""
+    return not (data.table or data.corpus or data.example)
+
+
+def refuse_table_options(data: DataConfig) -> None:
+    """Raise ConfigError for options about a table that is not given."""
+    for name in (*TABLE_FILES, *SAMPLE_FILES):
+        if getattr(data, name) is not None:
+            raise ConfigError(
+                f"{option_flag(name)} is about a table, but there is no feature table; give --table FILE too, or "
+                "--reference alone"
+            )
 
 
 def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
@@ -66,7 +90,7 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
     """
     check_reference_options(config)
     data, settings = config.data, (config.tips.reference_tips, config.run.seed)
-    if not (data.table or data.corpus or data.example):
+    if alone(data):
         window = default_window(reference, data.max_bp)
         width = 1 + min(data.max_bp, window.last - window.first + 1)
         return simulate_corpus(reference, reference_tips(reference, window, width, *settings), config)

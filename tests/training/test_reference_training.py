@@ -120,21 +120,23 @@ def test_the_checks_before_a_run_pass(beside: bool):
     assert not done.failed and len(done.checks) > 5
 
 
+@pytest.mark.slow
 def test_distances_of_held_out_tips_are_learned():
-    """R2 of distances from below 0.35 to above 0.5 in 150 small steps on the reference alone."""
-    config, found = opened(False, max_bp=150, batch_size=2, lr=3e-3, same_scale=True)
+    """Their error falls by a third in 100 small steps on the reference alone."""
+    config, _ = opened(False, max_bp=150, batch_size=2, max_steps=100)
     found = open_with_reference(config, REFERENCE)
     batches = training_batches(config, found)
     learner = build_learner(config, batches, torch.device("cpu"))
     held_out = HeldOut.of(config, found)
     assert held_out.tips is not None
     before = held_out.tips.score(learner.model)
-    for number in range(150):
-        step(learner, [batches[number]], number, 150)
+    for number in range(100):
+        step(learner, [batches[number]], number, 100)
     after = held_out.tips.score(learner.model)
     for kind in ("reference_tips", "reference_genera"):
-        assert after[f"{kind}_r2"] > max(0.5, before[f"{kind}_r2"]), (before, after)
-        assert after[f"{kind}_mae_to_0.3"] < before[f"{kind}_mae_to_0.3"]
+        name = f"{kind}_mae_to_0.3"
+        assert after[name] < before[name] / 1.5, (before, after)
+        assert after[f"{kind}_r2"] > before[f"{kind}_r2"]
 
 
 def test_scores_are_those_of_pairs_that_hold_a_tip_out():
