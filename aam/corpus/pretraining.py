@@ -62,14 +62,15 @@ def open_corpus(config: PretrainConfig) -> Corpus:
     if config.tips.reference is None:
         return open_table_corpus(config)
     folder = config.tips.reference
-    if alone(config.data):
+    check_reference_options(config)
+    if lacks_samples(config.data):
         refuse_table_options(config.data)
     corpus = open_with_reference(config, open_reference(folder))
     return replace(corpus, files=corpus.files | {"reference": folder / RECORD})
 
 
-def alone(data: DataConfig) -> bool:
-    """Whether no samples are given."""
+def lacks_samples(data: DataConfig) -> bool:
+    """Whether no samples are given: a reference is learned alone."""
     return not (data.table or data.corpus or data.example)
 
 
@@ -88,9 +89,8 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
 
     Without a table the samples are simulated ones of the tips.
     """
-    check_reference_options(config)
     data, settings = config.data, (config.tips.reference_tips, config.run.seed)
-    if alone(data):
+    if lacks_samples(data):
         window = default_window(reference, data.max_bp)
         width = 1 + min(data.max_bp, window.last - window.first + 1)
         return simulate_corpus(reference, reference_tips(reference, window, width, *settings), config)

@@ -33,10 +33,11 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
         ["metrics", str(folder / METRICS_FILE)],
         ["summary", str(folder / SUMMARY_FILE)],
     ]
+    kind = "simulated " if m.get("samples_simulated") else ""
     minutes = f"{m['seconds'] / 60:.1f} minutes"
     return "\n".join(
         [
-            f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {minutes}\n",
+            f"{m['samples_validation']} held-out {kind}samples, after {m['steps']} steps in {minutes}\n",
             unifrac_table(m, ("unifrac", "baseline_jaccard", "baseline_upgma")) + "\n",
             table_text(nucleotides) + "\n",
             *reference_lines(m),

@@ -8,7 +8,7 @@ from grown_reference import grown_reference
 from skbio import TreeNode
 
 from aam.config import LossConfig, PretrainConfig, from_options
-from aam.corpus.pretraining import Corpus, open_with_reference
+from aam.corpus.pretraining import Corpus, check_reference_options, open_corpus, open_with_reference
 from aam.corpus.reference_tips import (
     REACH,
     ReferenceTips,
@@ -91,8 +91,6 @@ def test_a_draw_is_a_function_of_seed_and_number():
 def test_the_samples_of_a_batch_do_not_depend_on_the_reference():
     config, found = corpus()
     alone = from_options(PretrainConfig, {**OPTIONS, "reference": None})
-    from aam.corpus.pretraining import open_corpus
-
     plain, beside = training_batches(alone, open_corpus(alone))[2], training_batches(config, found)[2]
     for name, value in vars(plain).items():
         if value is not None:
@@ -182,7 +180,7 @@ def test_a_reference_of_another_region_is_refused():
 )
 def test_options_that_a_reference_cannot_be_with(options: dict[str, str], text: str):
     with pytest.raises(ConfigError, match=text):
-        corpus(**options)
+        check_reference_options(from_options(PretrainConfig, OPTIONS | options))
 
 
 def test_simulated_samples_that_train_have_tips_that_train():
