@@ -95,8 +95,9 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
         width = 1 + min(data.max_bp, window.last - window.first + 1)
         return simulate_corpus(reference, reference_tips(reference, window, width, *settings), config)
     corpus = open_table_corpus(config)
-    window = window_of_reads(corpus.table.sequences, data.max_bp)
-    return replace(corpus, reference=reference_tips(reference, window, corpus.tokens.shape[1], *settings))
+    width = corpus.tokens.shape[1]
+    window = window_of_reads(corpus.table.sequences, width - 1)
+    return replace(corpus, reference=reference_tips(reference, window, width, *settings))
 
 
 def check_reference_options(config: PretrainConfig) -> None:
