@@ -49,6 +49,14 @@ def test_errors_are_those_of_square_roots():
     assert root_pair_loss("tips", pred, true, 2.0).item() == pytest.approx(5 / 3 / 2)
 
 
+def test_near_pairs_count_as_much_as_the_others():
+    """Roots 0.1, 1, 1 against 0.2, 2, 3: a near pair is off by 0.1, two others by 1 and 2: (0.01 + 2.5) / 2."""
+    pred, true = torch.zeros(3, 3), torch.zeros(3, 3)
+    above = torch.triu_indices(3, 3, 1)
+    pred[above[0], above[1]], true[above[0], above[1]] = torch.tensor([0.01, 1, 1]), torch.tensor([0.04, 4, 9])
+    assert root_pair_loss("tips", pred, true, 1.0).item() == pytest.approx((0.1**2 + (1**2 + 2**2) / 2) / 2)
+
+
 def test_twins_have_a_finite_gradient():
     pred = torch.zeros(2, 2, requires_grad=True)
     root_pair_loss("tips", pred, torch.zeros(2, 2), 1.0).backward()
