@@ -26,7 +26,7 @@ MIN_BRANCH_LENGTH = 1e-9
 MIN_TIP_DISTANCE = 1e-6
 """Tree distance below which tips are told apart no longer: the slope of its root stays finite."""
 NEAR_TIPS = 0.1
-"""Tree distance, in substitutions per site, up to which tips are near: of random tips of Greengenes one pair in 1,500 is."""
+"""Tree distance, in substitutions per site, up to which tips are near, as 1 in 1,500 random pairs of Greengenes."""
 
 
 def _format_tensor_stats(tensor: Tensor) -> str:
