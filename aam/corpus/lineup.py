@@ -19,6 +19,7 @@ from aam.config import DataConfig
 from aam.config.reads import ReadsRecord
 from aam.errors import ConfigError
 from aam.gene.layout import (
+    USUAL,
     Window,
     common_window,
     in_blocks,
@@ -33,6 +34,8 @@ from aam.gene.reads import LEAST_BASES, window_of
 from aam.io.table import Table, read_table
 from aam.text import counted
 
+UNKNOWN = "N"
+"""Base that a model reads as hidden."""
 OUTSIDE = "ASVs outside of the window of --trim"
 ALL_OUTSIDE = "samples all of whose ASVs are outside of the window of --trim"
 
@@ -136,11 +139,27 @@ def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> Li
         if rules.max_bp is not None and rules.model:
             window = Window(window.start, min(window.length, rules.max_bp))
     if window is not None:
-        sequences, outside, cut = trim_reads(sequences, window, source)
+        missing = missing_bases(record, window) if rules.model and rules.trim == "auto" else None
+        sequences, outside, cut = trim_reads(sequences, window, source, missing)
         notes.append(cut)
         record = summarise_reads(sequences) or record
     doubts = doubts_of_model(record, rules) if rules.model else ()
     return LinedSequences(sequences, outside, Lineup((record,), window, tuple(notes), doubts))
+
+
+class Missing(NamedTuple):
+    """Bases that the reads of a table lack of a window, at its begin and at its end."""
+
+    before: int
+    behind: int
+
+
+def missing_bases(record: ReadsRecord, window: Window) -> Missing:
+    """What reads lack of a window; nothing if their begin or length varies, since then it is the ASV that differs."""
+    if min(record.begins, record.alike) < USUAL:
+        return Missing(0, 0)
+    before = max(0, record.begin - window.start)
+    return Missing(before, max(0, window.length - max(0, record.begin - window.start) - record.length))
 
 
 class TrimmedReads(NamedTuple):
@@ -151,29 +170,35 @@ class TrimmedReads(NamedTuple):
     text: str
 
 
-def trim_reads(sequences: Sequence[str], window: Window, source: str) -> TrimmedReads:
+def trim_reads(sequences: Sequence[str], window: Window, source: str, missing: Missing | None = None) -> TrimmedReads:
     """Cut all reads of the plus strand to a window; the others, and what is no 16S, stay as they are.
 
-    Raises ConfigError if no read of the table `source` has `LEAST_BASES` bases in the window.
+    Bases that a table is `missing` are N. Raises ConfigError if no read of the table `source` has `LEAST_BASES` bases
+    in the window.
     """
-    rows = np.flatnonzero(place_all(sequences, threads()) > 0).tolist()
+    rows, missing = np.flatnonzero(place_all(sequences, threads()) > 0).tolist(), missing or Missing(0, 0)
     profile = window_of([sequences[row] for row in rows])
-    trimmed, late, outside = list(sequences), 0, np.zeros(len(sequences), bool)
+    trimmed, late, cut, outside = list(sequences), 0, 0, np.zeros(len(sequences), bool)
     for block in in_blocks(rows):
         skipped = skipped_bases(profile, [sequences[row] for row in block], window.start, threads())
         late += int((skipped.begin > window.start).sum())
-        for row, bases in zip(block, skipped.bases.tolist(), strict=True):
-            trimmed[row] = sequences[row][bases : bases + window.length]
-            outside[row] = len(trimmed[row]) < LEAST_BASES
+        before = np.clip(skipped.begin - window.start, 0, missing.before)
+        for row, bases, masked in zip(block, skipped.bases.tolist(), before.tolist(), strict=True):
+            own = sequences[row][bases : bases + window.length - masked]
+            outside[row] = len(own) < LEAST_BASES
+            cut += len(own) < len(sequences[row])
+            behind = min(missing.behind, window.length - masked - len(own))
+            trimmed[row] = UNKNOWN * masked + own + UNKNOWN * behind
     if outside[rows].all():
         raise ConfigError(
             f"--trim {window}: none of the {len(outside):,} ASVs of {source} has {LEAST_BASES} bases there; "
             f"{layout_text(summarise_reads(sequences))}"
         )
-    cut = sum(len(now) < len(was) for now, was in zip(trimmed, sequences, strict=True))
     short = sum(len(trimmed[row]) < window.length for row in rows) - int(outside.sum())
     text = f"trimmed to {window.length} bases from column {window.start} on: {counted(cut, 'ASVs')} cut"
-    if late or short:
+    if any(missing):
+        text += f"; {missing.before} bases before and {missing.behind} behind them are unknown (N)"
+    elif late or short:
         text += f"; {late:,} begin later, {short:,} have fewer bases"
     return TrimmedReads(trimmed, outside, text)
 
@@ -209,16 +234,14 @@ def doubts_of_model(record: ReadsRecord, rules: Rules) -> tuple[str, ...]:
     if any(same_layout(record, known, rules.max_bp) for known in rules.model):
         return ()
     window = common_window(rules.model)
+    both = common_window([*rules.model, record])
     remedy = "--trim auto brings them to the window of the model"
-    if record.start > window.start:
-        both = common_window([*rules.model, record])
-        remedy = f"a model trained with --trim {both} has the window of both" if both.length >= LEAST_BASES else ""
-    elif record.begin == window.start:
-        remedy = ""
+    if record.start > window.start and both.length >= LEAST_BASES:
+        remedy += f", with N for missing bases; better, train the model with --trim {both}, the window of both"
     known = layout_text(rules.model[0])
     return (
         f"{layout_text(record)}, but those that the model has learned from differ: {known}; no ASV of one is an ASV "
-        f"of the other{'; ' if remedy else ''}{remedy}",
+        f"of the other; {remedy}",
     )
 
 
