@@ -6,7 +6,7 @@ what is left, and their UniFrac is compared with that on the tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +34,17 @@ FACTORS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 POWERS = (0.0, 0.25, 0.5, 1.0)
 
 
+class Clusters(NamedTuple):
+    """Tips int64 [A] that act as ASVs, and the number of each one's cluster; a tip drawn alone is one of its own."""
+
+    tips: Ints
+    cluster: Ints
+    together: int
+    """Number of clusters of several tips, which come first."""
+
+
 class Study(NamedTuple):
-    """Tips that act as ASVs, int64 [A], and counts float64 [samples, A]."""
+    """Tips that act as ASVs, int64 [A], and counts int64 [samples, A]."""
 
     tips: Ints
     counts: sparse.csr_array
@@ -51,19 +60,24 @@ class Trial(NamedTuple):
     true: list[NDArray[np.float64]]
 
 
-def simulate(reference: Reference, usable: NDArray[np.bool_], rng: np.random.Generator) -> Study:
-    """A study of tips that are `usable` [R]."""
-    can = np.flatnonzero(usable)
-    parts, numbers = [], []
-    for number, center in enumerate(rng.choice(len(can), min(CLUSTERS, len(can)), replace=False).tolist()):
+def draw_clusters(can: Ints, rng: np.random.Generator) -> Clusters:
+    """Clusters of neighbouring tips, and tips alone, of those that can be drawn; at most a fifth of them."""
+    scale = min(1.0, len(can) / (5 * (CLUSTERS * EACH + SINGLE)))
+    count, parts, numbers = max(2, int(scale * CLUSTERS)), [], []
+    for number, center in enumerate(rng.choice(len(can), count, replace=False).tolist()):
         near = can[max(center - AROUND, 0) : center + AROUND]
         parts.append(rng.choice(near, min(EACH, len(near)), replace=False))
         numbers.append(np.full(len(parts[-1]), number))
-    single = rng.choice(can, min(SINGLE, len(can)), replace=False)
+    single = rng.choice(can, max(2, int(scale * SINGLE)), replace=False)
     tips, places = np.unique(np.concatenate([*parts, single]), return_index=True)
-    cluster = np.concatenate([*numbers, np.arange(CLUSTERS, CLUSTERS + len(single))])[places]
-    alone = cluster >= CLUSTERS
-    shares = np.where(np.arange(cluster.max() + 1) < CLUSTERS, OF_CLUSTERS, OF_SINGLE)
+    return Clusters(tips, np.concatenate([*numbers, count + np.arange(len(single))])[places], count)
+
+
+def simulate(clusters: Clusters, usable: NDArray[np.bool_], rng: np.random.Generator) -> Study:
+    """Samples of the tips of clusters that are `usable` [R]: each has some of the clusters, and some tips of each."""
+    tips, cluster = (part[usable[clusters.tips]] for part in (clusters.tips, clusters.cluster))
+    alone = cluster >= clusters.together
+    shares = np.where(np.arange(clusters.cluster.max() + 1) < clusters.together, OF_CLUSTERS, OF_SINGLE)
     rows = []
     for _ in range(SAMPLES):
         there = (rng.random(len(shares)) < shares)[cluster] & (alone | (rng.random(len(tips)) < OF_TIPS))
@@ -108,7 +122,7 @@ def explained(trial: Trial, shrink: Shrink) -> list[float]:
     ]
 
 
-def fit(trials: Sequence[Trial], say: Callable[[str], None]) -> Shrink:
+def fit(trials: Sequence[Trial]) -> Shrink:
     """The factors with the least unexplained variance, geometric mean over trials and measures, by one search along
     each factor, twice."""
 
@@ -125,5 +139,4 @@ def fit(trials: Sequence[Trial], say: Callable[[str], None]) -> Shrink:
                 if option not in known:
                     known[option] = loss(option)
             best = min(options, key=known.__getitem__)
-    say(f"lengths times {best.height:g} and {best.stem:g}, times chance to the power of {best.by_chance:g}")
     return best

@@ -50,10 +50,15 @@ class Hung(NamedTuple):
     order: Ints
 
 
-def read_alone(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints) -> Alone:
-    """Let the network read ASVs with codes [A, W] and their nearest groups [A, K] of the reference."""
+def read_alone(
+    window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, without: Ints | None = None
+) -> Alone:
+    """Let the network read ASVs with codes [A, W] and their nearest groups [A, K] of the reference.
+
+    `without` int64 [A]: a tip for each that is left out of its group, which must have others.
+    """
     lineages = Lineages(window.reference.ancestors, 0)
-    group = window.describe(groups)
+    group = window.describe(groups, None if without is None else without[:, None])
     parts = []
     for rows in blocks(np.arange(len(codes))):
         found = Candidates(

@@ -29,10 +29,12 @@ from aam.placement.build import (
     matched_sequences,
 )
 from aam.placement.parts import align_parts, begin_parts, has_parts, remove_parts
+from aam.placement.placer_file import read_placer
 from aam.placement.reference import Reference
 from aam.placement.store import LEFT_OUT, open_reference, read_record, write_reference
 from aam.placement.threads import usable_cores
 from aam.text import counted
+from aam.workflows.learn_placement import learn_placement
 from aam.workflows.notes import say_dropped, say_of_tree
 
 ARTIFACTS = {"sequences": SEQUENCES_TYPE, "tree": ROOTED_TREE, "taxonomy": TAXONOMY_TYPE}
@@ -80,6 +82,8 @@ def make_reference(config: ReferenceConfig, folder: Path, observer: Observer) ->
         remove_parts(folder)
         with observer.stage("opening the reference"):
             reference = open_reference(folder)
+        if config.learn and read_placer(folder) is None:
+            learn_placement(reference, folder, config.learn_steps, observer)
     return reference
 
 

@@ -17,16 +17,18 @@ from aam.gene.profile import NO_BASE
 from aam.models.placer import Placer
 from aam.observer import no_progress
 from aam.phylogeny.tree import parse_tree
+from aam.placement.calibrate import Clusters, draw_clusters, explained, fit, simulate, try_out
+from aam.placement.hold_out import HeldOut, hold_out
 from aam.placement.insertion import insertion_tree
-from aam.placement.learn import LearnConfig, learn, step_loss
+from aam.placement.learn import LearnConfig, Learning, make_lessons, step_loss
 from aam.placement.learned import LearnedPlacer, Shrink, place_by_network
-from aam.placement.lessons import draw, is_named, lineage_numbers, make_lesson
+from aam.placement.lessons import Lesson, draw, is_named, lineage_numbers, make_lesson
 from aam.placement.lineages import Lineages
 from aam.placement.neighbours import Neighbourhood
 from aam.placement.placements import PLACED
 from aam.placement.placer_file import ABOUT, WEIGHTS, read_placer, write_placer
 from aam.placement.reference import Reference
-from aam.placement.sequence import earlier_neighbours
+from aam.placement.sequence import Hung, earlier_neighbours
 from aam.placement.window import Window
 
 CODES = np.array([[0, 1, 2], [0, 1, 2], [0, 1, 3], [3, 3, 3]], np.uint8)
@@ -171,18 +173,70 @@ def test_shrunk_places_are_lower_and_their_branches_shorter(reference: Reference
     assert half.stem == pytest.approx(whole.stem / 4)
 
 
-def test_learning_lowers_the_loss_and_is_repeatable(reference: Reference):
+def few(reference: Reference) -> tuple[Learning, list[Lesson], np.ndarray]:
+    """A small network that has not learned yet, and its lessons."""
     config = LearnConfig(steps=60, batch=16, candidates=8, lessons=200, dim=16, layers=1)
-    nobody = np.zeros(60, bool)
-    nets = [learn(reference, config, nobody, nobody, lambda step, steps, text: None)[0] for _ in range(2)]
-    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+    nobody = np.zeros(0, np.int64)
+    lessons, chance = make_lessons(reference, config, HeldOut(Clusters(nobody, nobody, 0), nobody, nobody), no_progress)
+    return Learning(reference, config), lessons, chance
+
+
+def test_learning_lowers_the_loss(reference: Reference):
+    learning, lessons, chance = few(reference)
+    reading, truth = draw(
+        make_lesson(Window(reference, 611, 760), np.arange(60)), np.arange(60), 8, None, learning.taxa
+    )
+
+    def loss() -> float:
+        with torch.no_grad():
+            return step_loss(learning.net(reading), reading, truth).item()
+
+    before = loss()
+    learning.go_on(lessons, chance, 60)
+    assert learning.step == 60 and loss() < 0.95 * before
+
+
+def test_a_learning_that_goes_on_learns_the_same(reference: Reference):
+    """20 steps, or 8 and 12 after the state was restored into a new network."""
+    whole, lessons, chance = few(reference)
+    whole.go_on(lessons, chance, 20)
+    first, _, _ = few(reference)
+    first.go_on(lessons, chance, 8)
+    second, _, _ = few(reference)
+    second.restore({name: part.clone() for name, part in first.tensors().items()}, 8)
+    second.go_on(lessons, chance, 20)
+    for one, other in zip(whole.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(one, other)
-    taxa, lesson = lineage_numbers(reference), make_lesson(Window(reference, 611, 760), np.arange(60))
-    reading, truth = draw(lesson, np.arange(60), 8, None, taxa)
-    torch.manual_seed(config.seed)  # the network as it was before it learned
-    with torch.no_grad():
-        loss = [step_loss(net(reading), reading, truth).item() for net in (nets[0], Placer(1739, 16, 4, 1))]
-    assert loss[0] < 0.8 * loss[1]
+
+
+def test_what_is_held_out_is_disjoint_and_never_asked():
+    reference = random_reference(600)
+    held = hold_out(reference, np.ones(600, bool), 0)
+    parts = [held.clusters.tips, held.tested, held.genera]
+    assert sum(map(len, parts)) == len(np.unique(np.concatenate(parts))) > 50
+    config = LearnConfig(steps=1, batch=16, candidates=8, lessons=2000, dim=16, layers=1)
+    lessons, _ = make_lessons(reference, config, held, no_progress)
+    asked = np.concatenate([lesson.asked for lesson in lessons])
+    assert not np.isin(np.concatenate(parts), asked).any()
+    assert all((lesson.window.group_of[held.genera] == -1).all() for lesson in lessons)
+
+
+def test_the_fit_finds_the_scale_of_a_simulated_study():
+    """Tips of the study hang at their true places with lengths twice too long: factors of a half undo it."""
+    whole = random_reference(300, 1)
+    ancestors, rng = whole.ancestors, np.random.default_rng(0)
+    clusters = draw_clusters(np.arange(300), rng)
+    study = simulate(clusters, np.ones(300, bool), rng)
+    others = np.setdiff1d(np.arange(300), study.tips)
+    common = ancestors.common(study.tips[:, None], others)
+    anchor, depth, count = others[common.argmax(axis=1)], common.max(axis=1), len(study.tips)
+    window = Window(whole, 611, 760, np.isin(np.arange(300), others))
+    trial = try_out(whole, window, LearnedPlacer(Placer(1739, 16, 2, 1).eval(), 8), study)
+    heights, stems = ancestors.tip_depth[anchor] - depth, ancestors.tip_depth[study.tips] - depth
+    true = trial._replace(hung=Hung(anchor, 2 * heights, 2 * stems, np.ones(count), np.arange(count)))
+    assert min(explained(true, Shrink(0.5, 0.5))) > max(explained(true, Shrink(1.0, 1.0)))
+    best = fit([true])
+    assert best.height in (0.4, 0.5, 0.6) and best.stem in (0.4, 0.5, 0.6)
 
 
 def test_what_was_learned_is_read_back(tmp_path: Path, reference: Reference, placer: LearnedPlacer):
