@@ -52,6 +52,7 @@ def run_files(run: str, picture: str) -> list[str]:
 
 
 AGE = ["--target", "age_months", "--task", "classification", "--folds", "2"]
+V4 = ["--region", "v4", "--no-learn", "-o", "ref"]
 TRIALS = [
     Trial(["--version"]),
     Trial(["--help"]),
@@ -62,17 +63,7 @@ TRIALS = [
     ),
     Trial(["prepare", *data_options("--table", "--tree"), "-o", "corpus"], ["corpus/manifest.json"]),
     Trial(
-        [
-            "reference",
-            "--sequences",
-            "tips.fasta",
-            *data_options("--tree"),
-            "--region",
-            "v4",
-            "--no-learn",
-            "-o",
-            "ref",
-        ],
+        ["reference", "--sequences", "tips.fasta", *data_options("--tree"), *V4],
         ["ref/reference.json"],
     ),
     Trial(["pretrain", "--corpus", "corpus", *TINY, "--output-dir", "joined"], ["joined/report.html"]),

@@ -12,7 +12,7 @@ from aam.cli.terminal import TERMINAL
 from aam.config import PretrainConfig, with_absolute_paths
 
 COMMON = (
-    *("table", "tree", "sequences", "example", "token_limit", "rarefy_depth", "preset", "pretrained"),
+    *("table", "tree", "sequences", "example", "reference", "token_limit", "rarefy_depth", "preset", "pretrained"),
     *("output_dir", "max_minutes", "resume", "dry_run"),
 )
 """Options that `--help` lists."""
@@ -26,6 +26,7 @@ def command(config_file: Path | None, **options: Any) -> None:
     \b
     Try it:        aam pretrain --example --max-minutes 3
     Your own data: aam pretrain --table table.biom --tree tree.nwk --output-dir run
+    No samples:    aam pretrain --reference FOLDER --output-dir run
     """
     values = with_absolute_paths(PretrainConfig, option_values(options, config_file))
     with TERMINAL.stage("starting"):

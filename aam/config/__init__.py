@@ -55,6 +55,7 @@ from aam.config.pretrain import (
     PretrainConfig,
     RanksConfig,
     RunConfig,
+    TipsConfig,
     tiny,
 )
 
@@ -87,6 +88,7 @@ __all__ = [
     "TargetLoss",
     "TargetSchema",
     "Task",
+    "TipsConfig",
     "Transform",
     "UnifracConfig",
     "UnifracEngine",

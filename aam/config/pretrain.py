@@ -56,6 +56,17 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class TipsConfig:
+    """A reference phylogeny that is learned beside samples, or alone."""
+
+    reference: Path | None = option(
+        None,
+        "Folder that `aam reference` wrote: tree distances of its tips are learned too. Without a table they are all that is learned.",
+    )
+    reference_tips: int = option(256, "Reference tips per batch, half of them near each other in the tree.", low=16)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Size and shape of the network."""
 
@@ -112,6 +123,16 @@ class LossConfig:
         high=0.4,
     )
     patristic_asvs: int = option(256, "Number of ASVs per batch whose patristic distances are learned.", low=0)
+    reference_patristic_weight: float = option(
+        0.4, "Weight of the loss of tree distances between tips of --reference.", low=0.0
+    )
+    reference_nucleotide_weight: float = option(
+        0.1, "Weight of the loss of masked nucleotides of tips of --reference.", low=0.0
+    )
+    same_scale: bool = option(
+        False,
+        "Take the table's tree to have the units of --reference, as where SEPP inserted the ASVs in it; otherwise each tree has a scale of its own.",
+    )
 
 
 @dataclass(frozen=True)
@@ -199,6 +220,7 @@ class PretrainConfig:
     """All settings of one `aam pretrain`."""
 
     data: DataConfig = part(DataConfig, "Data")
+    tips: TipsConfig = part(TipsConfig, "Reference")
     start: StartConfig = part(StartConfig, "Model")
     model: ModelConfig = part(ModelConfig, "Model")
     loss: LossConfig = part(LossConfig, "Losses")

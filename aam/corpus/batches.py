@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from aam.config import LossConfig
 from aam.corpus.dataset import ASVDataset, Batch, TargetSource, collate_fn
 from aam.corpus.label_schema import EncodedLabels
+from aam.corpus.reference_tips import ReferenceTips
 from aam.errors import ConfigError, EmptySampleError
 
-SHUFFLE, MASKING = 1, 2
+SHUFFLE, MASKING, REFERENCE = 1, 2, 3
 """Streams of random numbers that one seed feeds."""
 B = TypeVar("B", bound=Batch)
 BATCH_FIELDS = {field.name for field in dataclasses.fields(Batch)}
@@ -56,10 +57,18 @@ def map_array(path: str, start: int, dtype: np.dtype, shape: tuple[int, ...], st
 class TrainingBatches(Dataset):
     """Endless shuffled batches. An epoch has every sample once, except those that do not fill a last batch.
 
-    All samples of a batch are of one study, because UniFrac between samples of different trees is not defined.
+    All samples of a batch are of one study, because UniFrac between samples of different trees is not defined. With
+    `reference`, each batch also has tips of it.
     """
 
-    def __init__(self, samples: ASVDataset, batch_size: int, targets: TargetSource | None, hiding: LossConfig | None):
+    def __init__(
+        self,
+        samples: ASVDataset,
+        batch_size: int,
+        targets: TargetSource | None,
+        hiding: LossConfig | None,
+        reference: ReferenceTips | None = None,
+    ):
         self.members = samples.by_study()
         smallest = min(len(rows) for rows in self.members)
         if batch_size > smallest:
@@ -68,6 +77,7 @@ class TrainingBatches(Dataset):
                 f"batch size {batch_size} is larger than the {smallest} {whose}; use --batch-size {smallest} or less"
             )
         self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
+        self.reference = reference
         self.per_epoch = sum(len(rows) // batch_size for rows in self.members)
         self._orders: dict[int, np.ndarray] = {}
 
@@ -76,9 +86,12 @@ class TrainingBatches(Dataset):
         if epoch not in self._orders:
             self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
         drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][row_of_order]]
-        return collate_fn(
-            drawn, self.targets, self.hiding, np.random.default_rng((self.samples.draw.seed, MASKING, number))
-        )
+        seed = self.samples.draw.seed
+        batch = collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
+        if self.reference is None:
+            return batch
+        rng = np.random.default_rng((seed, REFERENCE, number))
+        return self.reference.add_to(batch, self.reference.train, self.hiding, rng)
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the batches of an epoch, [batches, B]: each study shuffled and cut, then the batches shuffled."""
@@ -121,10 +134,20 @@ def leave_signals_to_parent(worker: int) -> None:
 
 
 class ValidationBatches(Dataset):
-    """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same in each evaluation."""
+    """Every sample once, in order, drawn as in epoch 0 and masked by a fixed seed: the same in each evaluation.
 
-    def __init__(self, samples: ASVDataset, batch_size: int, targets: TargetSource | None, hiding: LossConfig | None):
-        self.samples, self.targets, self.hiding = samples, targets, hiding
+    With `reference`, each batch also has held-out tips of it.
+    """
+
+    def __init__(
+        self,
+        samples: ASVDataset,
+        batch_size: int,
+        targets: TargetSource | None,
+        hiding: LossConfig | None,
+        reference: ReferenceTips | None = None,
+    ):
+        self.samples, self.targets, self.hiding, self.reference = samples, targets, hiding, reference
         # Parts of one study, of about equal size and at least two samples, because UniFrac needs pairs.
         self.parts = []
         for rows in samples.by_study():
@@ -136,8 +159,12 @@ class ValidationBatches(Dataset):
 
     def __getitem__(self, number: int) -> Batch:
         drawn = [self.samples[0, int(row)] for row in self.parts[number]]
-        rng = np.random.default_rng((self.samples.draw.seed, MASKING, number))
-        return collate_fn(drawn, self.targets, self.hiding, rng)
+        seed = self.samples.draw.seed
+        batch = collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
+        if self.reference is None or not len(self.reference.held_out):
+            return batch
+        rng = np.random.default_rng((seed, REFERENCE, number))
+        return self.reference.add_to(batch, self.reference.held_out, self.hiding, rng)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.config import DataConfig, PretrainConfig
+from aam.config import DataConfig, PretrainConfig, option_flag
 from aam.corpus.prepared import open_prepared
 from aam.corpus.rarefy import SHALLOW, choose_depth
-from aam.corpus.samples import TableSamples, match_tree, read_any_tree, resolve_inputs, tokenize_table
+from aam.corpus.reference_tips import ReferenceTips, default_window, reference_tips, window_of_reads
+from aam.corpus.samples import (
+    SAMPLE_FILES,
+    TABLE_FILES,
+    TableSamples,
+    match_tree,
+    read_any_tree,
+    resolve_inputs,
+    tokenize_table,
+)
+from aam.corpus.simulated import simulate
 from aam.corpus.split import Sides, Split, split_samples
 from aam.errors import ConfigError, MatrixError
 from aam.io.ids import find_wanted
@@ -23,6 +33,8 @@ from aam.io.table import Table, read_table
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import LONGEST
 from aam.phylogeny.unifrac import Measure
+from aam.placement.reference import Reference
+from aam.placement.store import RECORD, open_reference
 
 NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
 
@@ -31,11 +43,13 @@ NOT_IN_MATRIX = "samples absent from the UniFrac matrix"
 class Corpus(TableSamples):
     """Samples with the `targets` of those that are drawn, and the `sides` of a split.
 
-    `tree` is pruned to the table; None with a given matrix or with several trees.
+    `tree` is pruned to the table; None with a given matrix or with several trees. `reference`: tips that are learned
+    too.
     """
 
     targets: TreeTargets | ForestTargets | MatrixTargets
     sides: Sides
+    reference: ReferenceTips | None = None
 
     @cached_property
     def split(self) -> Split:
@@ -45,6 +59,62 @@ class Corpus(TableSamples):
 
 def open_corpus(config: PretrainConfig) -> Corpus:
     """Read, check and match the files of a pretraining; raises an InputError for files that do not fit together."""
+    if config.tips.reference is None:
+        return open_table_corpus(config)
+    folder = config.tips.reference
+    check_reference_options(config)
+    if lacks_samples(config.data):
+        refuse_table_options(config.data)
+    corpus = open_with_reference(config, open_reference(folder))
+    return replace(corpus, files=corpus.files | {"reference": folder / RECORD})
+
+
+def lacks_samples(data: DataConfig) -> bool:
+    """Whether no samples are given: a reference is learned alone."""
+    return not (data.table or data.corpus or data.example)
+
+
+def refuse_table_options(data: DataConfig) -> None:
+    """Raise ConfigError for options about a table that is not given."""
+    for name in (*TABLE_FILES, *SAMPLE_FILES):
+        if getattr(data, name) is not None:
+            raise ConfigError(
+                f"{option_flag(name)} is about a table, but there is no feature table; give --table FILE too, or "
+                "--reference alone"
+            )
+
+
+def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
+    """The samples of a pretraining with the tips of a reference, in the window of their reads.
+
+    Without a table the samples are simulated ones of the tips.
+    """
+    data, settings = config.data, (config.tips.reference_tips, config.run.seed)
+    if lacks_samples(data):
+        window = default_window(reference, data.max_bp)
+        width = 1 + min(data.max_bp, window.last - window.first + 1)
+        return simulate_corpus(reference, reference_tips(reference, window, width, *settings), config)
+    corpus = open_table_corpus(config)
+    width = corpus.tokens.shape[1]
+    window = window_of_reads(corpus.table.sequences, width - 1)
+    return replace(corpus, reference=reference_tips(reference, window, width, *settings))
+
+
+def check_reference_options(config: PretrainConfig) -> None:
+    """Raise ConfigError for options that --reference cannot be with."""
+    if config.model.unifrac_head == "euclidean":
+        raise ConfigError(
+            "--reference teaches tree distances, which --unifrac-head euclidean does not have; use both or latent-tree"
+        )
+    if config.model.unifrac_metric == "weighted" and not config.loss.same_scale:
+        raise ConfigError(
+            "--unifrac-metric weighted has the units of one tree, but --reference and the table's tree have their own; "
+            "use weighted_normalized, or --same-scale if the table's tree has the units of the reference"
+        )
+
+
+def open_table_corpus(config: PretrainConfig) -> Corpus:
+    """As `open_corpus`, without a reference."""
     data, files = resolve_inputs(config.data)
     config, measure = replace(config, data=data), Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     if data.corpus is not None:
@@ -61,6 +131,16 @@ def open_corpus(config: PretrainConfig) -> Corpus:
         )
     corpus = match_targets(read_table(files["table"], data.sequences), data, files, measure)
     return rarefy_and_split(corpus, config, corpus.table.depths())
+
+
+def simulate_corpus(reference: Reference, tips: ReferenceTips, config: PretrainConfig) -> Corpus:
+    """A corpus of simulated samples of reference tips, for a reference alone."""
+    found = simulate(reference, tips, config.data.validation_fraction, config.run.seed)
+    tree = reference.tree.shear(found.table.asv_ids)
+    measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
+    targets, tokens = TreeTargets(tree, tree.leaves_of(found.table.asv_ids), *measure), tips.tokens[found.places]
+    names = found.table.asv_ids
+    return Corpus(found.table, tokens, tree, names, targets=targets, sides=found.sides, reference=tips)
 
 
 def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Corpus:

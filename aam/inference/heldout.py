@@ -21,6 +21,7 @@ from aam.evaluation.distance import baseline_scores
 from aam.evaluation.metrics import known_pairs, pair_scores
 from aam.inference.asvs import ASV_ROWS, device_of, encode_asvs
 from aam.inference.embed import Encoding
+from aam.inference.held_out_tips import HeldOutTips
 from aam.models.pretrain_model import PretrainModel
 from aam.training.losses import Losses
 
@@ -55,11 +56,12 @@ class HeldOut:
         scored = corpus.sides.validation[choose_scored(len(corpus.sides.validation), draw.seed)]
         samples = corpus.samples(scored, draw)
         all_masked = replace(hiding, masked_asvs=1.0)
-        batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked)
+        batches = ValidationBatches(samples, batch_size, corpus.targets, all_masked, corpus.reference)
         self.batches = [batches[number] for number in range(len(batches))]
         dataset = corpus.samples(scored, draw.without_limit)
         self.samples = [dataset[row] for row in range(len(dataset))]
         self.true = self._unifrac(self.samples)
+        self.tips = None if corpus.reference is None else HeldOutTips(corpus.reference, draw.seed)
 
     @classmethod
     def of(cls, config: PretrainConfig, corpus: Corpus) -> HeldOut:
@@ -142,6 +144,8 @@ class HeldOut:
             scores = pair_scores(known_pairs(predicted.cpu().numpy(), self.true), known_pairs(self.true, self.true))
             label = "unifrac" if name == main else name
             found |= {f"{label}_r2": scores.r2, f"{label}_mae": scores.mae, f"{label}_pearson": scores.pearson}
+        if self.tips is not None:
+            found |= self.tips.score(model)
         model.train(training)
         return found
 

@@ -103,6 +103,11 @@ class LatentTree(nn.Module):
         tips = branches.tips[:, None] + (others or branches).tips[None]
         return (apart + tips) * self.log_scale.exp()
 
+    def pair_distances(self, branches: Branches, left: Tensor, right: Tensor) -> Tensor:
+        """Tree distances [n] of single pairs of ASVs, given by number, [n] each."""
+        apart = (branches.members[left] - branches.members[right]).abs() @ branches.lengths
+        return (apart + branches.tips[left] + branches.tips[right]) * self.log_scale.exp()
+
     def faith_pd(self, branches: Branches, index: Tensor, valid: Tensor) -> Tensor:
         """Faith's phylogenetic diversity [B]: the length of all branches of a sample, in the tree's units."""
         tips = (branches.tips[index] * valid).sum(dim=1)

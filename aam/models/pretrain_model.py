@@ -24,7 +24,7 @@ class PretrainInputs:
     """Input tensors of one batch; fields as in `aam.corpus.dataset.Batch`.
 
     `abundance` [B, S] is relative; `seen` [B, S] marks slots visible to the sample encoder, `counted` those with
-    visible abundance; `masked_at` [T, 2] points into `masked_tokens` [M, L].
+    visible abundance; `masked_at` [T, 2] points into `masked_tokens` [M, L]. `reference_…`: the same of reference tips.
     """
 
     tokens: Tensor
@@ -36,6 +36,9 @@ class PretrainInputs:
     masked_tokens: Tensor
     masked_at: Tensor
     patristic_rows: Tensor | None
+    reference_tokens: Tensor | None = None
+    reference_masked_tokens: Tensor | None = None
+    reference_masked_at: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class PretrainOutput:
     | hidden_abundance, slot_abundance | [B, S] log relative abundance |
     | faith_pd | [B] log branch length |
     | asvs, samples | [U, D], [B, D] embeddings |
+    | reference_nucleotides, reference_patristic | [T', 6] logits, [P, P], of reference tips |
     """
 
     nucleotides: Tensor
@@ -63,6 +67,8 @@ class PretrainOutput:
     faith_pd: Tensor
     asvs: Tensor
     samples: Tensor
+    reference_nucleotides: Tensor | None = None
+    reference_patristic: Tensor | None = None
 
 
 class RowDivision:
@@ -96,7 +102,7 @@ class PretrainModel(nn.Module):
         self.scalars = SampleScalars(config)
 
     def forward(self, inputs: PretrainInputs) -> PretrainOutput:
-        asvs = self.division.compute(self.asv_encoder.embed, inputs.tokens)
+        asvs, tips = self._encode_asvs(inputs)
         slots, visible = take_rows(asvs, inputs.index), inputs.valid & inputs.seen
         samples, abundance = self.division.compute(
             self._encode_samples, slots, inputs.abundance, visible, inputs.counted
@@ -105,7 +111,8 @@ class PretrainModel(nn.Module):
         with torch.autocast(asvs.device.type, enabled=False):
             unifrac, patristic = self._tree(asvs, inputs)
             euclidean = self._euclidean(samples)
-        nucleotides = self.division.predict(self.asv_encoder.predict, inputs.masked_tokens, inputs.masked_at)
+            between_tips = self._between(tips)
+        nucleotides, of_tips = self._nucleotides(inputs)
         membership = self.hidden_asvs.membership(samples, asvs)
         hidden = self.division.compute(self.hidden_asvs.hidden_abundance, samples, slots, random=False)
         return PretrainOutput(
@@ -119,7 +126,33 @@ class PretrainModel(nn.Module):
             faith_pd=self.scalars.faith_pd(samples),
             asvs=asvs,
             samples=samples,
+            reference_nucleotides=of_tips,
+            reference_patristic=between_tips,
         )
+
+    def _encode_asvs(self, inputs: PretrainInputs) -> tuple[Tensor, Tensor | None]:
+        """Embeddings of the distinct ASVs [U, D] and of the reference tips [P, D], in one pass of the encoder."""
+        if inputs.reference_tokens is None:
+            return self.division.compute(self.asv_encoder.embed, inputs.tokens), None
+        together = torch.cat([inputs.tokens, inputs.reference_tokens])
+        asvs = self.division.compute(self.asv_encoder.embed, together)
+        return asvs[: len(inputs.tokens)], asvs[len(inputs.tokens) :]
+
+    def _nucleotides(self, inputs: PretrainInputs) -> tuple[Tensor, Tensor | None]:
+        """Logits at the masked positions of the ASVs [T, 6] and of the reference tips [T', 6], in one pass."""
+        tokens, at, predict = inputs.masked_tokens, inputs.masked_at, self.asv_encoder.predict
+        if inputs.reference_masked_tokens is None or inputs.reference_masked_at is None:
+            return self.division.predict(predict, tokens, at), None
+        behind = inputs.reference_masked_at + at.new_tensor([len(tokens), 0])
+        together = torch.cat([tokens, inputs.reference_masked_tokens])
+        logits = self.division.predict(predict, together, torch.cat([at, behind]))
+        return logits[: len(at)], logits[len(at) :]
+
+    def _between(self, tips: Tensor | None) -> Tensor | None:
+        """Tree distances [P, P] between reference tips [P, D], if there are any."""
+        if tips is None or self.latent_tree is None:
+            return None
+        return self.latent_tree.patristic(self.latent_tree(tips))
 
     def _encode_samples(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D] and log relative abundances [B, S], from slots [B, S, D] and [B, S]."""

@@ -78,8 +78,8 @@ def learn(
         shares.append(share)
         progress(0, config.steps, f"columns {first} to {last}: {len(window.codes):,} different tips")
     net = Placer(gene_profile().last, config.dim, 4, config.layers)
-    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
+    optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.02, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps, pct_start=0.15)
     chance = np.array(shares) / sum(shares)
     losses = []
     for step in range(1, config.steps + 1):

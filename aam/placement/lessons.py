@@ -49,12 +49,16 @@ def usual_windows(reference: Reference, rng: np.random.Generator) -> list[tuple[
     """Windows to learn on: first and last column and share of the lessons; usual ones, and as many random ones."""
     v4 = STARTS["515F"]
     usual = [
-        (v4, v4 + 148, 0.30), (v4, v4 + 98, 0.10), (v4, v4 + 249, 0.10), (400, 810, 0.10), (28, 290, 0.12),
-        (900, 1210, 0.10),
-    ]  # fmt: skip
-    for length in (100, 150, 200, 300, 400, 250):
+        (v4, v4 + 148, 0.45),
+        (v4, v4 + 98, 0.12),
+        (v4, v4 + 249, 0.08),
+        (400, 810, 0.07),
+        (28, 290, 0.10),
+        (900, 1210, 0.08),
+    ]
+    for length in (100, 150, 200, 250, 300, 400):
         begin = int(rng.integers(reference.first, max(reference.last - length, reference.first) + 1))
-        usual.append((begin, begin + length - 1, 0.03))
+        usual.append((begin, begin + length - 1, 0.02))
     cut = [(max(first, reference.first), min(last, reference.last), share) for first, last, share in usual]
     return [one for one in cut if one[1] - one[0] >= 80]
 

@@ -46,10 +46,12 @@ class Neighbourhood:
             if leave_out is not None:
                 reads = torch.from_numpy(np.flatnonzero(leave_out[some] >= 0))
                 same[reads, torch.from_numpy(leave_out[some])[reads]] = -1
-            top = same.topk(count, 1)
-            rows[some], alike[some] = top.indices.numpy(), top.values.numpy()
-        order = np.lexsort((rows, -alike))
-        return Neighbours(np.take_along_axis(rows, order, 1), covered[:, None] - np.take_along_axis(alike, order, 1))
+            # One whole number for both, so that ties are in the order of the rows.
+            keys = same.int().mul_(self.rows).sub_(torch.arange(self.rows, dtype=torch.int32))
+            top = keys.topk(count, 1).values.numpy()
+            alike[some] = -(-top // self.rows)
+            rows[some] = alike[some] * self.rows - top
+        return Neighbours(rows, covered[:, None] - alike)
 
     def equal_columns(self, codes: NDArray[np.uint8]) -> torch.Tensor:
         """In how many columns reads with codes [A, W] have the base of each row, float32 [A, R]."""

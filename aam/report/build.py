@@ -15,6 +15,7 @@ from aam.config import NUMERIC_TASKS
 from aam.corpus.pretraining import open_corpus
 from aam.corpus.study import open_study
 from aam.errors import InputError
+from aam.evaluation.tip_distances import error_rows
 from aam.inference.heldout import Embedded, HeldOut
 from aam.io.ids import FEATURE_ID
 from aam.io.output import check_output, new_file, shell_path, write_through_memory
@@ -183,7 +184,8 @@ def build_page(
 def pretraining_parts(run: RunRecord) -> list[Part]:
     """Parts with UniFrac and masked nucleotides, next to the baselines."""
     shown = pictures_of(run.folder, {UNIFRAC_FILE: "Predicted against true UniFrac"})
-    return [parts.unifrac_part(run.metrics), parts.nucleotide_part(run.metrics), *shown]
+    tips = [parts.reference_part(run.metrics)] if error_rows(run.metrics) else []
+    return [parts.unifrac_part(run.metrics), parts.nucleotide_part(run.metrics), *tips, *shown]
 
 
 def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:

@@ -17,6 +17,7 @@ from aam.evaluation.metrics import (
     UNIFRAC_LABELS,
     pair_cells,
 )
+from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.placement.taxonomy import short_name
 from aam.report.page import DASH, HtmlTable, Part, format_number
 from aam.text import shorten
@@ -32,6 +33,12 @@ DRIVER_WORDS = (
     "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
     "the same without sign; share: the ASV's fraction of the influence of all ASVs. Long ids are cut; the table of "
     "`aam explain` has the whole ids in the same order."
+)
+
+TIP_WORDS = (
+    "Distances between tips of the reference tree, in its units. Tips held out were not trained on, nor were tips of "
+    "the same sequence; of genera held out all tips were left out. Each is compared with its neighbours in the tree "
+    "and with random tips that were trained on."
 )
 
 
@@ -58,6 +65,12 @@ def nucleotide_part(metrics: Mapping[str, Any]) -> Part:
         if f"{key}_accuracy" in metrics and f"{key}_cross_entropy" in metrics
     ]
     return Part("Masked nucleotides", [HtmlTable(["", "accuracy", "cross-entropy, nats"], rows)])
+
+
+def reference_part(metrics: Mapping[str, Any]) -> Part:
+    """Mean absolute error of tree distances of held-out reference tips, by how far apart they are."""
+    table = HtmlTable(["mean absolute error at distances of", *BIN_LABELS, "R²"], error_rows(metrics))
+    return Part("Tree distances of reference tips held out", [table], notes=[TIP_WORDS])
 
 
 def target_part(metrics: Mapping[str, Any], targets: Sequence[str]) -> Part:

@@ -9,6 +9,7 @@ from typing import Any
 from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
+from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.report.parts import format_estimate
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
@@ -32,15 +33,23 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
         ["metrics", str(folder / METRICS_FILE)],
         ["summary", str(folder / SUMMARY_FILE)],
     ]
+    kind = "simulated " if m.get("samples_simulated") else ""
     minutes = f"{m['seconds'] / 60:.1f} minutes"
     return "\n".join(
         [
-            f"{m['samples_validation']} held-out samples, after {m['steps']} steps in {minutes}\n",
+            f"{m['samples_validation']} held-out {kind}samples, after {m['steps']} steps in {minutes}\n",
             unifrac_table(m, ("unifrac", "baseline_jaccard", "baseline_upgma")) + "\n",
             table_text(nucleotides) + "\n",
+            *reference_lines(m),
             file_lines(files),
         ]
     )
+
+
+def reference_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Errors of tree distances of held-out reference tips as a table; none for a run without a reference."""
+    rows = error_rows(metrics)
+    return [table_text([["tree distance: mean error", *BIN_LABELS, "R2"], *rows]) + "\n"] if rows else []
 
 
 def unifrac_table(metrics: Mapping[str, Any], keys: Sequence[str], labels: Mapping[str, str] = UNIFRAC_LABELS) -> str:

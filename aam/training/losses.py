@@ -23,6 +23,10 @@ from aam.models.sample_encoder import log_abundance
 
 MIN_BRANCH_LENGTH = 1e-9
 """Branch length below which samples are told apart no longer."""
+MIN_TIP_DISTANCE = 1e-6
+"""Tree distance below which tips are told apart no longer: the slope of its root stays finite."""
+NEAR_TIPS = 0.1
+"""Tree distance, in substitutions per site, up to which tips are near, as 1 in 1,500 random pairs of Greengenes."""
 
 
 def _format_tensor_stats(tensor: Tensor) -> str:
@@ -65,6 +69,35 @@ def pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: boo
     deviation = variance**0.5
     error = above_diagonal(to_single_precision(pred) - true) / deviation
     return 2 * F.huber_loss(error, torch.zeros_like(error), reduction="sum") / max(error.numel(), 1)  # no pairs: 0
+
+
+def root_pair_loss(name: str, pred: Tensor, true: Tensor, variance: float, check: bool = True) -> Tensor:
+    """Squared error of the square roots of distances, over the variance of the roots; pairs of [P, P], each once.
+
+    The root of a tree distance is a Euclidean distance (de Vienne et al. 2011), and DEPP learns it (Jiang et al. 2022):
+    an error of a short distance counts more than the same error of a long one. The mean error of near pairs, which are
+    few, counts as much as that of all others.
+    """
+    check_pair(name, pred, true, check)
+    errors = (distance_roots(to_single_precision(pred)) - distance_roots(true)).square()
+    near = (above_diagonal(true) <= NEAR_TIPS).to(errors.dtype)
+    kinds = torch.stack([near, 1 - near])
+    counts = kinds.sum(dim=1)
+    return (kinds @ errors / counts.clamp_min(1)).sum() / (counts > 0).sum().clamp_min(1) / variance
+
+
+def distance_roots(distances: Tensor) -> Tensor:
+    """Square roots of the distances above the diagonal of [P, P], each pair once."""
+    return above_diagonal(distances).clamp_min(MIN_TIP_DISTANCE).sqrt()
+
+
+def scale_to(pred: Tensor, true: Tensor) -> Tensor:
+    """The factor [] that brings distances [Q, Q] closest to the true ones, in least squares; without a gradient.
+
+    It makes the error smallest, so its own gradient is zero, and the loss does not depend on the units of a tree.
+    """
+    pred, true = above_diagonal(to_single_precision(pred.detach())), above_diagonal(true)
+    return (pred * true).sum() / pred.square().sum().clamp_min(MIN_TIP_DISTANCE)
 
 
 def above_diagonal(matrix: Tensor) -> Tensor:
@@ -111,6 +144,7 @@ class TargetScale:
     patristic: float = 1.0
     faith_pd: float = 1.0
     abundance: float = 1.0
+    reference: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -132,15 +166,30 @@ def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, s
             if pred is not None:
                 terms[term] = pair_loss(term, pred, batch.unifrac, scale.unifrac, check=False)
     if batch.patristic is not None and output.patristic is not None:
-        terms["patristic"] = pair_loss("patristic", output.patristic, batch.patristic, scale.patristic, check=False)
+        found = output.patristic
+        if batch.reference_patristic is not None and not weights.same_scale:
+            found = found * scale_to(found, batch.patristic)
+        terms["patristic"] = pair_loss("patristic", found, batch.patristic, scale.patristic, check=False)
     if batch.faith_pd is not None:
         true = log_faith_pd(batch.faith_pd)
         terms["faith_pd"] = scaled_mse("faith_pd", output.faith_pd, true, scale.faith_pd, check=False)
     terms["masked_asv"] = membership_loss(output.membership, batch.index, batch.valid, batch.hidden, check=False)
     terms["count"] = count_loss(output, batch, scale.abundance)
+    terms |= reference_terms(output, batch, scale.reference)
     weight = {name: getattr(weights, f"{name}_weight") for name in terms}
     none = output.faith_pd.new_zeros(())
     return Losses(terms, sum((weight[name] * term for name, term in terms.items()), none))
+
+
+def reference_terms(output: PretrainOutput, batch: Batch, variance: float) -> dict[str, Tensor]:
+    """Loss terms of the reference tips of a batch: their tree distances and masked bases; none without tips."""
+    terms, between, bases = {}, output.reference_patristic, output.reference_nucleotides
+    if batch.reference_patristic is not None and between is not None:
+        name, true = "reference_patristic", batch.reference_patristic
+        terms[name] = root_pair_loss(name, between, true, variance, check=False)
+    if batch.reference_masked_bases is not None and bases is not None:
+        terms["reference_nucleotide"] = nucleotide_loss(bases, batch.reference_masked_bases, check=False)
+    return terms
 
 
 def count_loss(output: PretrainOutput, batch: Batch, variance: float) -> Tensor:

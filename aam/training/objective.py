@@ -76,6 +76,7 @@ class PretrainObjective:
             ("unifrac_true", batch.unifrac),
             ("faith_pd_true", batch.faith_pd),
             ("patristic_true", batch.patristic),
+            ("reference_patristic_true", batch.reference_patristic),
         ]
 
     def row_names(self, batches: Sequence[Batch], asv_ids: AsvIds, model: PretrainModel) -> RowNames:
@@ -97,6 +98,9 @@ def model_inputs(batch: Batch) -> PretrainInputs:
         masked_tokens=batch.masked_tokens,
         masked_at=batch.masked_at,
         patristic_rows=batch.patristic_rows,
+        reference_tokens=batch.reference_tokens,
+        reference_masked_tokens=batch.reference_masked_tokens,
+        reference_masked_at=batch.reference_masked_at,
     )
 
 

@@ -85,7 +85,11 @@ class RowNames:
         return self._remember(name, Meaning((batch.sample_ids[row],), column))
 
     def asv(self, batch: Batch, distinct: int) -> str:
-        """Name of a distinct ASV, with the samples that carry it."""
+        """Name of a distinct ASV, with the samples that carry it; behind these, of a reference tip."""
+        if distinct >= len(batch.asvs):
+            assert batch.reference_tips is not None
+            tip = int(batch.reference_tips[distinct - len(batch.asvs)])
+            return self._remember(f"tip {tip} of the reference", Meaning(()))
         carriers = ((batch.index == distinct) & batch.valid).any(dim=1).nonzero().flatten().tolist()
         samples, column = [batch.sample_ids[row] for row in carriers], int(batch.asvs[distinct])
         name = f"ASV {self.asv_ids[column]} of {name_few(samples, MAX_NAMED_CARRIERS) or 'no sample'}"
@@ -97,8 +101,8 @@ class RowNames:
 
     def _passes(self, batch: Batch) -> list[Rows]:
         """The rows of each pass through the ASV encoder, in order."""
-        distinct, again = self._chunks(batch, torch.arange(len(batch.asvs)), batch.tokens)
-        masked, masked_again = self._chunks(batch, batch.masked_rows, batch.masked_tokens)
+        distinct, again = self._chunks(batch, *encoded_rows(batch))
+        masked, masked_again = self._chunks(batch, *masked_rows(batch))
         return [*distinct, *masked, *masked_again, *again]
 
     def _chunks(self, batch: Batch, rows: Tensor, tokens: Tensor) -> tuple[list[Rows], list[Rows]]:
@@ -146,7 +150,28 @@ class RowNames:
         sample, slot = partial(self.sample, batch), partial(self.slot, batch)
         found = [Rows(samples, sample), Rows(samples * slots, slot)]
         asked = batch.masked_rows[batch.masked_at[:, 0]]
-        return [*found, self._named(batch, torch.arange(len(batch.asvs))), self._named(batch, asked)]
+        kinds = [torch.arange(len(batch.asvs)), asked]
+        if batch.reference_masked_rows is not None and batch.reference_masked_at is not None:
+            tips = encoded_rows(batch)[0][len(batch.asvs) :]
+            asked_tips = tips[batch.reference_masked_rows[batch.reference_masked_at[:, 0]]]
+            kinds += [tips, asked_tips, torch.cat([asked, asked_tips])]
+        return [*found, *(self._named(batch, rows) for rows in kinds)]
+
+
+def encoded_rows(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Numbers and tokens of what the ASV encoder reads of a batch: its distinct ASVs, then its reference tips."""
+    if batch.reference_tokens is None:
+        return torch.arange(len(batch.asvs)), batch.tokens
+    tokens = torch.cat([batch.tokens, batch.reference_tokens])
+    return torch.arange(len(tokens)), tokens
+
+
+def masked_rows(batch: Batch) -> tuple[Tensor, Tensor]:
+    """As `encoded_rows`, of those that it also reads with masked bases."""
+    if batch.reference_masked_rows is None or batch.reference_masked_tokens is None:
+        return batch.masked_rows, batch.masked_tokens
+    rows = torch.cat([batch.masked_rows, len(batch.asvs) + batch.reference_masked_rows])
+    return rows, torch.cat([batch.masked_tokens, batch.reference_masked_tokens])
 
 
 class TargetRowNames(RowNames):

@@ -176,7 +176,8 @@ def without_compile(config: PretrainConfig) -> PretrainConfig:
 def batches_of_size(config: PretrainConfig, corpus: Corpus, rows: NDArray[np.int64], size: int) -> TrainingBatches:
     """Batches of `size` samples from these rows; smaller if a study has fewer samples."""
     samples = corpus.samples(rows, build_draw(config.data, corpus.depth, config.run.seed))
-    return TrainingBatches(samples, min(size, *map(len, samples.by_study())), corpus.targets, config.loss)
+    size = min(size, *map(len, samples.by_study()))
+    return TrainingBatches(samples, size, corpus.targets, config.loss, corpus.reference)
 
 
 def planned_rates(config: RunnableConfig) -> list[float]:

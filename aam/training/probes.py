@@ -76,8 +76,9 @@ class PretrainProbes:
         amounts = log_abundance(batch.abundance)
         members = torch.zeros(len(batch.sample_ids), len(batch.asvs), device=amounts.device)
         members.scatter_add_(1, batch.index, batch.valid.float())
+        hidden_in_tips = batch.reference_masked_bases
         return PretrainOutput(
-            nucleotides=SURE * torch.nn.functional.one_hot(batch.masked_bases, vocab.OUTPUT_SIZE).float(),
+            nucleotides=sure_logits(batch.masked_bases),
             unifrac=batch.unifrac,
             euclidean=batch.unifrac,
             patristic=batch.patristic,
@@ -87,6 +88,8 @@ class PretrainProbes:
             faith_pd=torch.zeros(len(members)) if batch.faith_pd is None else log_faith_pd(batch.faith_pd),
             asvs=members,
             samples=members,
+            reference_nucleotides=None if hidden_in_tips is None else sure_logits(hidden_in_tips),
+            reference_patristic=batch.reference_patristic,
         )
 
     def shuffle_targets(self, batch: Batch) -> Batch:
@@ -101,7 +104,11 @@ class PretrainProbes:
             return values[order][:, order] if values.dim() == 2 else values[order]
 
         changed: dict[str, Any] = {
-            name: permute(getattr(batch, name)) for name in ("unifrac", "faith_pd", "patristic", "masked_bases")
+            name: permute(getattr(batch, name))
+            for name in (
+                *("unifrac", "faith_pd", "patristic", "masked_bases"),
+                *("reference_patristic", "reference_masked_bases"),
+            )
         }
         return dataclasses.replace(batch, **changed)
 
@@ -117,12 +124,16 @@ class PretrainProbes:
         first, loss = batches[0], self.loss
         hidden, uncounted = (any(bool(getattr(b, n).any()) for b in batches) for n in ("hidden", "uncounted"))
         distances = first.patristic is not None and loss.patristic_weight > 0
+        tips = first.reference_patristic is not None and loss.reference_patristic_weight > 0
+        bases = first.reference_masked_bases is not None and loss.reference_nucleotide_weight > 0
+        bases |= loss.nucleotide_weight > 0 and len(first.masked_bases) > 0
+        scaled = tips or (distances and (first.reference_patristic is None or loss.same_scale))
         unifrac = first.unifrac is not None
         used = {
-            "asv_encoder.nucleotide_head": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
-            "asv_encoder.prior": loss.nucleotide_weight > 0 and len(first.masked_bases) > 0,
-            "latent_tree": distances or (unifrac and loss.unifrac_weight > 0),
-            "latent_tree.log_scale": distances,
+            "asv_encoder.nucleotide_head": bases,
+            "asv_encoder.prior": bases,
+            "latent_tree": distances or tips or (unifrac and loss.unifrac_weight > 0),
+            "latent_tree.log_scale": scaled,
             "euclidean": unifrac and loss.euclidean_weight > 0,
             "hidden_asvs.sample": hidden and loss.masked_asv_weight > 0,
             "hidden_asvs.asv": hidden and loss.masked_asv_weight > 0,
@@ -135,6 +146,11 @@ class PretrainProbes:
         off = [module for module, on in used.items() if not on]
         # "hidden_asvs.amount" stands for amount, amount_asv and amount_sample.
         return frozenset(name for name, _ in model.named_parameters() if any(name.startswith(module) for module in off))
+
+
+def sure_logits(bases: Tensor) -> Tensor:
+    """Logits [T, 6] that are sure of these bases [T]."""
+    return SURE * F.one_hot(bases, vocab.OUTPUT_SIZE).float()
 
 
 def fill_padding(batch: Batch) -> Batch:

@@ -15,7 +15,7 @@ from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
 from aam.models.sample_encoder import log_abundance
 from aam.training.loop import TrainingRun
-from aam.training.losses import TargetScale, above_diagonal, log_faith_pd
+from aam.training.losses import TargetScale, above_diagonal, distance_roots, log_faith_pd
 from aam.training.objective import PretrainObjective, model_inputs
 from aam.training.optim import build_optimizer, loss_scaler
 from aam.training.step import Learner
@@ -38,8 +38,11 @@ def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
     if batch.unifrac is not None:
         start_unifrac_at_mean(model, batch, above_diagonal(batch.unifrac), output)
         output = model(inputs)
-    if model.latent_tree is not None and batch.patristic is not None and output.patristic is not None:
-        model.latent_tree.log_scale.add_(log_ratio(above_diagonal(batch.patristic), above_diagonal(output.patristic)))
+    true, found = batch.patristic, output.patristic
+    if batch.reference_patristic is not None:  # the latent tree then has the units of the reference
+        true, found = batch.reference_patristic, output.reference_patristic
+    if model.latent_tree is not None and true is not None and found is not None:
+        model.latent_tree.log_scale.add_(log_ratio(above_diagonal(true), above_diagonal(found)))
     if batch.faith_pd is not None:
         model.scalars.pd.bias.add_(log_faith_pd(batch.faith_pd).mean() - output.faith_pd.mean())
     amount = log_abundance(batch.abundance)[batch.valid].mean()
@@ -64,7 +67,7 @@ def log_ratio(wanted: Tensor, found: Tensor) -> Tensor:
 
 def training_batches(config: PretrainConfig, corpus: Corpus) -> TrainingBatches:
     samples = corpus.samples(corpus.sides.train, build_draw(config.data, corpus.depth, config.run.seed))
-    return TrainingBatches(samples, config.optim.batch_size, corpus.targets, config.loss)
+    return TrainingBatches(samples, config.optim.batch_size, corpus.targets, config.loss, corpus.reference)
 
 
 def measure_scale(batches: TrainingBatches) -> TargetScale:
@@ -76,6 +79,7 @@ def measure_scale(batches: TrainingBatches) -> TargetScale:
     }
     pairs["faith_pd"] = [log_faith_pd(b.faith_pd) for b in some if b.faith_pd is not None]
     pairs["abundance"] = [log_abundance(b.abundance)[b.valid] for b in some]
+    pairs["reference"] = [distance_roots(b.reference_patristic) for b in some if b.reference_patristic is not None]
     return TargetScale(**{name: variance(values) for name, values in pairs.items()})
 
 

@@ -12,8 +12,10 @@ import torch
 
 from aam.config import FinetuneConfig, PretrainConfig
 from aam.corpus.pretraining import Corpus
+from aam.corpus.reference_tips import ReferenceTips
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
+from aam.gene.regions import region_text
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.text import counted, name_few
@@ -62,6 +64,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
             "token limit",
             f"{config.data.token_limit}: cuts {counted(int((richness > config.data.token_limit).sum()), 'samples')}",
         ),
+        *([] if corpus.reference is None else [("reference", reference_text(corpus.reference))]),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
         ("batch", f"{config.optim.batch_size} samples x {per_step}, about {int(np.median(asvs))} distinct ASVs a step"),
         ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),
@@ -69,6 +72,16 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         ("memory", f"{peak_memory(learner.device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
     ]
     return plan_text(rows)
+
+
+def reference_text(tips: ReferenceTips) -> str:
+    """What is learned of a reference: its tips, where they lie on the gene, and what is held out."""
+    window = region_text(tips.window.first, tips.window.last)
+    return (
+        f"{len(tips.numbers):,} tips of {len(tips.ancestors.tip_depth):,} have bases on {window}: {len(tips.train):,} "
+        f"to train on, {tips.count} a batch; {len(tips.held_out):,} and {counted(len(tips.genera), 'tips')} of whole "
+        "genera held out"
+    )
 
 
 def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:

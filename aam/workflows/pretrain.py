@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
-from aam.corpus.pretraining import Corpus, open_corpus
+from aam.corpus.pretraining import Corpus, lacks_samples, open_corpus
 from aam.evaluation.baselines import BASELINES
 from aam.inference.heldout import Embedded, HeldOut
 from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
@@ -214,6 +214,7 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
         **held_out.score_heads(embedded.encoding.model, embedded),
         "samples_train": len(split.train),
         "samples_validation": len(split.validation),
+        **({"samples_simulated": True} if lacks_samples(run.config.data) else {}),
         "steps": state.step,
         "best_step": state.best_step,
         "seconds": state.seconds,

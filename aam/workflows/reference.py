@@ -28,9 +28,10 @@ from aam.placement.build import (
     match_sequences,
     matched_sequences,
 )
-from aam.placement.parts import align_parts, begin_parts, has_parts, remove_parts, usable_cores
+from aam.placement.parts import align_parts, begin_parts, has_parts, remove_parts
 from aam.placement.reference import Reference
 from aam.placement.store import LEFT_OUT, open_reference, read_record, write_reference
+from aam.placement.threads import usable_cores
 from aam.text import counted
 from aam.workflows.notes import say_dropped, say_of_tree
 

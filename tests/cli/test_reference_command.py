@@ -85,7 +85,7 @@ REFUSED = {
     ),
     "sequences that are too short": (
         ["--sequences", "short.fasta"],
-        "0 of the 1 sequences that are tips of t.nwk fit the profile",
+        "short.fasta: all 1 sequences that are tips of t.nwk have fewer than 30 or more than 10,000 bases, e.g. 't1';",
     ),
     "a file that is not there": (["--tree", "none.nwk"], "none.nwk does not exist; check the path given as --tree"),
     "a folder with something else": (["-o", "full"], "--output full is a folder with other files in it; give a new"),

@@ -23,6 +23,7 @@ from aam.training.objective import PretrainObjective, model_inputs
 from aam.training.optim import build_optimizer
 from aam.training.step import Learner, score, step
 from aam.training.world import World, join_world
+from aam.vocab import MASK
 
 STEPS = 3
 SIZES = (2, 4)
@@ -58,19 +59,37 @@ def batches(dtype: torch.dtype = torch.float32) -> list[Batch]:
     return [in_precision(batch, dtype) for batch in (*many, few)]
 
 
+def with_tips(batch: Batch) -> Batch:
+    """The batch with its first two ASVs as reference tips, 0.5 apart, of which the second is masked at one base."""
+    tokens = batch.tokens[:2]
+    masked = tokens[1:].clone()
+    masked[0, 1] = MASK
+    return dataclasses.replace(
+        batch,
+        reference_tips=torch.tensor([3, 8]),
+        reference_tokens=tokens,
+        reference_patristic=torch.tensor([[0.0, 0.5], [0.5, 0.0]], dtype=batch.patristic.dtype),
+        reference_masked_rows=torch.tensor([1]),
+        reference_masked_tokens=masked,
+        reference_masked_at=torch.tensor([[0, 1]]),
+        reference_masked_bases=tokens[1, 1:2].long(),
+    )
+
+
 def in_precision(batch: Batch, dtype: torch.dtype) -> Batch:
     """A batch whose counts and targets are of this type."""
     numbers = {n: v.to(dtype) for n, v in vars(batch).items() if torch.is_tensor(v) and v.is_floating_point()}
     return dataclasses.replace(batch, **numbers)
 
 
-def trained(world: World, dtype: torch.dtype) -> dict[str, np.ndarray]:
+def trained(world: World, dtype: torch.dtype, tips: bool = False) -> dict[str, np.ndarray]:
     """What some steps of three micro-batches leave: terms of every step, gradients of the last, weights."""
-    learner = learner_of(dtype)
+    learner, several = learner_of(dtype), batches(dtype)
+    several = [with_tips(batch) for batch in several] if tips else several
     distribute(learner, world)
     found = {}
     for number in range(STEPS):
-        result = step(learner, batches(dtype), number, 10)
+        result = step(learner, several, number, 10)
         found[f"terms {number}"], found[f"norm {number}"] = result.terms.numpy(), result.grad_norm.numpy()
     for name, parameter in learner.model.named_parameters():
         found[f"gradient {name}"] = parameter.grad.numpy()
@@ -84,6 +103,7 @@ def one_rank(folder: str) -> None:
         name = f"{world.size}-{world.rank}"
         for dtype in TOLERANCES:
             np.savez(f"{folder}/{dtype}-{name}.npz", **trained(world, dtype))
+        np.savez(f"{folder}/tips-{name}.npz", **trained(world, torch.float64, tips=True))
         together = [
             world.broadcast_first([world.rank + 0.5, 7.0]),
             world.any_rank(world.rank == 1),
@@ -127,6 +147,15 @@ def test_ranks_learn_what_one_process_learns(folder: Path, size: int, dtype: tor
                 message = f"{name} on rank {rank}"
                 assert found[name].dtype == value.dtype == np.dtype(str(dtype).removeprefix("torch.")), message
                 np.testing.assert_allclose(found[name], value, atol=TOLERANCES[dtype], rtol=0, err_msg=message)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_ranks_learn_the_same_of_reference_tips(folder: Path, size: int):
+    alone = trained(World(), torch.float64, tips=True)
+    assert len(alone["terms 0"]) == len(trained(World(), torch.float64)["terms 0"]) + 2
+    with np.load(folder / f"tips-{size}-{size - 1}.npz") as found:
+        for name, value in alone.items():
+            np.testing.assert_allclose(found[name], value, atol=TOLERANCES[torch.float64], rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from aam.config import LossConfig, tiny
 from aam.corpus.dataset import Sample, collate_fn
+from aam.health.operations import OUTSIDE
 from aam.health.tracing import Place
 from aam.models.chunks import LIMITS, Limits
 from aam.models.pretrain_model import PretrainModel
@@ -76,6 +78,20 @@ def test_later_calls_belong_to_later_batches(model, first, second) -> None:
     assert names(place("sample_encoder.pooling", (3, 1, 32), 0, call=1)) is None  # no three rows in this batch
     assert RowNames([second, first], IDS, model)(place("sample_encoder.pooling", (2, 2, 32), 1, call=1)) == "sample s2"
     assert names(place(POOL, (1, 32), 0, call=9)) is None
+
+
+def test_reference_tips_are_encoded_behind_the_asvs(model, first) -> None:
+    tips = {
+        "reference_tips": torch.tensor([7, 40]), "reference_tokens": first.tokens[:2],
+        "reference_masked_rows": torch.tensor([1]), "reference_masked_tokens": first.tokens[1:2],
+        "reference_masked_at": torch.tensor([[0, 1], [0, 2], [0, 3], [0, 4]]),
+    }  # fmt: skip
+    names = RowNames([dataclasses.replace(first, **tips)], IDS, model)
+    assert names(place(POOL, (5, 32), 2)) == "ASV elm of s1"
+    assert names(place(POOL, (5, 32), 4)) == "tip 40 of the reference"
+    assert names(place(POOL, (1, 32), 0, call=1)) == "tip 40 of the reference"  # the only masked row
+    assert names(place(OUTSIDE, (4, 6), 3)) is None  # four slots, or four masked bases of tips
+    assert names.meanings["tip 40 of the reference"].samples == ()
 
 
 def test_large_batches_are_named_chunk_by_chunk(model, first, second, monkeypatch) -> None:
