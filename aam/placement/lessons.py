@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 NEIGHBOURS = 64
 """Groups kept for each tip, of which those that are left out make room for others."""
 KEPT_SHARES = (1.0, 0.75, 0.5, 0.25)
-"""Shares of the neighbours that are kept, one drawn for each tip: references are dense in some clades, rare in others."""
+"""Shares of the neighbours that are kept, one drawn for each tip: clades differ in their references."""
 CLEARED, RADIUS = 0.4, 0.2
 """Share of the tips around which all neighbours within a random radius, up to this length of path, are left out."""
 

@@ -17,7 +17,6 @@ from aam.placement.insertion import insertion_tree, rooted_newick
 from aam.placement.learned import LearnedPlacer, place_by_network
 from aam.placement.nearest_tip import place_by_nearest_tip
 from aam.placement.outcome import doubts, fates_text, left_out, where_text
-from aam.placement.parts import usable_cores
 from aam.placement.placements import Placements
 from aam.placement.placer_file import read_placer
 from aam.placement.reference import Reference
@@ -25,6 +24,7 @@ from aam.placement.shipped import find_reference
 from aam.placement.store import open_reference
 from aam.placement.tables import placements_table, ranks_table, taxonomy_table
 from aam.placement.taxonomy import Taxonomy, classify
+from aam.placement.threads import usable_cores
 from aam.text import counted
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.notes import say_dropped

@@ -197,11 +197,15 @@ def test_what_was_learned_is_read_back(tmp_path: Path, reference: Reference, pla
 
 
 def test_files_that_do_not_belong_together_are_told(tmp_path: Path, reference: Reference, placer: LearnedPlacer):
-    one, other = (save_reference(tmp_path / name, kind) for name, kind in (("a", reference), ("b", random_reference(9))))
+    one, other = (
+        save_reference(tmp_path / name, kind) for name, kind in (("a", reference), ("b", random_reference(9)))
+    )
     write_placer(one, placer)
     (other / ABOUT).write_bytes((one / ABOUT).read_bytes())
     (other / WEIGHTS).write_bytes((one / WEIGHTS).read_bytes())
-    with pytest.raises(ReferenceFolderError, match=r"was learned from another reference than .*b/reference.json; remove"):
+    with pytest.raises(
+        ReferenceFolderError, match=r"was learned from another reference than .*b/reference.json; remove"
+    ):
         read_placer(other)
     (one / WEIGHTS).write_bytes((one / WEIGHTS).read_bytes()[:-1])
     with pytest.raises(ReferenceFolderError, match="belongs to other weights"):
