@@ -43,6 +43,8 @@ STAY = {
         "--device --num-workers --resume --dry-run --config"
     ),
     "unifrac": "--table --tree --metric --engine -o",
+    "place": "--table --sequences --reference --tree --confidence -o",
+    "distance": "--model --table --tree --method --reference --metric -o",
 }
 """Names that scripts of users hold: none of them may go or change its meaning."""
 CHOICES = {
@@ -52,6 +54,7 @@ CHOICES = {
     ("pretrain", "--unifrac-head"): ["latent-tree", "euclidean", "both"],
     ("pretrain", "--unifrac-metric"): ["unweighted", "weighted", "weighted_normalized", "generalized"],
     ("unifrac", "--metric"): ["unweighted", "weighted", "weighted_normalized", "generalized", "faith_pd"],
+    ("place", "--tree"): ["asvs", "reference"],
     ("unifrac", "--engine"): ["torch", "unifrac", "skbio"],
 }
 
