@@ -11,7 +11,7 @@ from aam.placement.lessons import lineage_numbers, make_lesson
 from aam.placement.nearest_tip import jukes_cantor
 from aam.placement.reference import Reference
 from aam.placement.sequence import read_alone
-from aam.placement.window import Window
+from aam.placement.window import WELL_COVERED, Window, covering
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,15 +29,10 @@ def figures_of(
     total = len(reference.tree.tip_names)
     for name, tips, gone in (("tips", held.tested, None), ("genera", held.genera, held.gone(total))):
         window = Window(reference, first, last, None if gone is None else ~gone)
-        asked = tips[on_window(reference, tips, first, last)]
+        asked = tips[covering(reference.on(first, last), WELL_COVERED)[tips]]
         if len(asked) >= BINS:
             found |= {f"{name}_{key}": value for key, value in score(window, learned, asked).items()}
     return found
-
-
-def on_window(reference: Reference, tips: Ints, first: int, last: int) -> NDArray[np.bool_]:
-    """Which tips have a base in most columns."""
-    return np.asarray((reference.on(first, last)[:, tips] < 4).mean(axis=0) >= 0.9)
 
 
 def score(window: Window, learned: LearnedPlacer, tips: Ints) -> dict[str, float | int]:

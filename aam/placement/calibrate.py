@@ -31,7 +31,6 @@ SAMPLES, OF_CLUSTERS, OF_TIPS, OF_SINGLE = 60, 0.4, 0.4, 0.15
 """Samples of a study, and the chance that one has a cluster, a tip of such a cluster, and a tip drawn alone."""
 MEASURES = (Measure("unweighted", 1.0), Measure("weighted_normalized", 1.0))
 FACTORS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-POWERS = (0.0, 0.25, 0.5, 1.0)
 
 
 class Clusters(NamedTuple):
@@ -108,6 +107,7 @@ def try_out(reference: Reference, window: Window, learned: LearnedPlacer, study:
     reads = Reads(codes[:0], first, np.ones(total, np.int8), *(np.ones(total, np.int64),) * 2, np.ones(total))
     found = empty_placements([f"{name} of the study" for name in names], reads, 1, reference)
     found.fate[:] = PLACED
+    found.differing[:, :1] = near.differing[:, :1]
     return Trial(reference, hung, found, study.counts, distances(reference.tree, names, study.counts))
 
 
@@ -131,9 +131,9 @@ def fit(trials: Sequence[Trial]) -> Shrink:
         return float(np.mean(np.log(np.maximum(left, 1e-6))))
 
     known: dict[Shrink, float] = {}
-    best = Shrink(0.6, 0.6, 0.0)
+    best = Shrink(0.6, 0.6)
     for _ in range(2):
-        for name, values in (("height", FACTORS), ("stem", FACTORS), ("by_chance", POWERS)):
+        for name, values in (("height", FACTORS), ("stem", FACTORS)):
             options = [best._replace(**{name: value}) for value in values]
             for option in options:
                 if option not in known:

@@ -22,12 +22,15 @@ from aam.placement.window import Window
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+EQUAL = 0.5
+"""What is left of the own branch of an ASV that equals a tip. The network learned from tips that are left out, so it
+takes the equal tip for another organism; the ASV may as well be of that very one, without a branch: at even odds."""
 TOGETHER = 1 << 12
 """ASVs that may be placed on each other: those of neighbouring tips; bounds memory and time."""
 
 
 class Shrink(NamedTuple):
-    """By how much heights and own branches are shortened, as the chance of the anchor to the power of `by_chance`.
+    """By how much heights and own branches are shortened.
 
     An ASV hung on the wrong relative adds branches that its true relatives share, so lengths without bias make
     unweighted UniFrac too large. The factors are those that fit simulated studies best, see `calibrate.py`.
@@ -35,7 +38,6 @@ class Shrink(NamedTuple):
 
     height: float = 1.0
     stem: float = 1.0
-    by_chance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ def place_some(
     """Place ASVs with codes [n, W] and nearest groups [n, K] and write what is found into `rows` of the placements."""
     alone = read_alone(window, learned.net, codes, groups)
     hung = hang(window, learned.net, codes, groups, differing, alone)
-    write_places(window.reference, hung, learned.shrink, rows, found)
     width = alone.tips.shape[1]
-    found.candidates[rows, :width], found.differing[rows, :width] = alone.tips, differing
+    found.differing[rows, :width] = differing
+    write_places(window.reference, hung, learned.shrink, rows, found)
+    found.candidates[rows, :width] = alone.tips
     found.chance[rows, :width], found.height[rows, :width] = alone.chance, alone.height
     found.stem_of[rows, :width] = alone.stem
     found.error[rows] = np.take_along_axis(alone.error, alone.chance.argmax(1)[:, None], 1)[:, 0]
@@ -102,7 +105,7 @@ def place_some(
 
 def write_places(reference: Reference, hung: Hung, shrink: Shrink, rows: Ints, found: Placements) -> None:
     """Write anchors, tops and own branches, shortened, into `rows` of the placements."""
-    lineages = shrunk(reference, hung, shrink)
+    lineages = shrunk(reference, hung, shrink, found.differing[rows, 0] == 0)
     tips, place = lineages.tips, np.empty(len(rows), np.int64)
     place[hung.order] = np.arange(len(rows))
     anchor = lineages.anchor[place]
@@ -112,11 +115,13 @@ def write_places(reference: Reference, hung: Hung, shrink: Shrink, rows: Ints, f
     found.stem[rows] = lineages.depth[tips + place] - lineages.top[place]
 
 
-def shrunk(reference: Reference, hung: Hung, shrink: Shrink) -> Lineages:
-    """The places of ASVs with shortened lengths; ASV number = R + its place in the order of placing."""
+def shrunk(reference: Reference, hung: Hung, shrink: Shrink, equal: NDArray[np.bool_]) -> Lineages:
+    """The places of ASVs with shortened lengths; ASV number = R + its place in the order of placing.
+
+    `equal` bool [A]: which ASVs equal a tip of the reference.
+    """
     lineages = Lineages(reference.ancestors, len(hung.order))
-    factor = hung.chance**shrink.by_chance
-    heights, stems = shrink.height * factor * hung.height, shrink.stem * factor * hung.stem
+    heights, stems = shrink.height * hung.height, shrink.stem * hung.stem * np.where(equal, EQUAL, 1.0)
     tips, depth = lineages.tips, lineages.depth
     for place, row in enumerate(hung.order.tolist()):
         anchor = hung.anchor[row]

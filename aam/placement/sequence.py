@@ -25,6 +25,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ROWS_AT_ONCE = 256
 """ASVs that the network reads together; bounds memory and changes nothing."""
+DEEP_ENOUGH = 0.3
+"""Share of the chance that must lie below the place of an ASV. Of 0.3, 0.4 and 0.5, and the likeliest candidate alone,
+0.3 had the highest correlations of UniFrac in two studies (docs/log.md)."""
 
 
 class Alone(NamedTuple):
@@ -40,13 +43,14 @@ class Alone(NamedTuple):
 
 
 class Hung(NamedTuple):
-    """Anchors int64 [A] (numbers in `Lineages`), how far up the ASV leaves, its own branch, the chance of the anchor,
-    float64 [A]; `order` int64 [A]: rows in the order of placing, `R + place in order` being an ASV's number."""
+    """Anchors int64 [A] (numbers in `Lineages`), how far up the ASV leaves and its own branch, float64 [A].
+
+    `order` int64 [A]: rows in the order of placing; an ASV's number is R + its place in that order.
+    """
 
     anchor: Ints
     height: Floats
     stem: Floats
-    chance: Floats
     order: Ints
 
 
@@ -87,29 +91,44 @@ def hang(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, di
     sources = np.take_along_axis(np.concatenate([groups, len(window.codes) + near], 1), first, 1)
     known = np.concatenate([window.codes, codes])
     lineages = Lineages(window.reference.ancestors, count)
-    anchor, best = np.zeros(count, np.int64), np.zeros((3, count))
+    anchor, height, stem = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
     for rows in waves(numbers, tips, order):
         for some in blocks(rows):
             with_asvs = (numbers[some] >= tips).any(axis=1)
-            chance, height, stem = (part[some].copy() for part in (alone.chance, alone.height, alone.stem))
+            said = [part[some].copy() for part in (alone.chance, alone.height, alone.stem)]
+            near = np.where(with_asvs[:, None], numbers[some], alone.tips[some])
             again = some[with_asvs]
             if again.size:
-                found = Candidates(
-                    known[sources[again]],
-                    numbers[again],
-                    sizes[again],
-                    spreads[again],
-                    np.ones(numbers[again].shape, bool),
-                )
-                said = _places(net, lineages, codes[again], found, window.first - 1)
-                chance[with_asvs], height[with_asvs], stem[with_asvs] = said[:3]
-            chosen = chance.argmax(1)
-            at = np.arange(len(some))
-            anchor[some] = np.where(with_asvs, numbers[some][at, chosen], alone.tips[some][at, chosen])
-            best[:, some] = height[at, chosen], stem[at, chosen], chance[at, chosen]
-            top = np.maximum(lineages.depth[anchor[some]] - best[0, some], 0)
-            lineages.add(tips + place[some], anchor[some], top, best[1, some])
-    return Hung(anchor, best[0], best[1], best[2], order)
+                everyone = np.ones(numbers[again].shape, bool)
+                found = Candidates(known[sources[again]], numbers[again], sizes[again], spreads[again], everyone)
+                for part, new in zip(said, _places(net, lineages, codes[again], found, window.first - 1), strict=False):
+                    part[with_asvs] = new
+            anchor[some], top, stem[some] = middle(lineages, near, *said)
+            height[some] = lineages.depth[anchor[some]] - top
+            lineages.add(tips + place[some], anchor[some], top, stem[some])
+    return Hung(anchor, height, stem, order)
+
+
+def middle(
+    lineages: Lineages, numbers: Ints, chance: Floats, height: Floats, stem: Floats
+) -> tuple[Ints, Floats, Floats]:
+    """Where ASVs leave the tree: anchor [B], depth of the place and own branch, from what candidates [B, K] say.
+
+    Each candidate names a place, with a chance. An ASV leaves at the deepest point below which places with at least
+    `DEEP_ENOUGH` of the chance lie: where candidates of one clade disagree, at their ancestor. Its branch reaches to
+    the expected depth of its end.
+    """
+    top = np.maximum(lineages.depth[numbers] - height, 0)
+    shared = np.minimum(lineages.common(numbers[:, :, None], numbers[:, None]), top[:, None])
+    shared = np.minimum(shared, top[:, :, None])  # depth down to which the paths to two places are one
+    order = np.argsort(-shared, axis=2, kind="stable")
+    sums = np.take_along_axis(np.broadcast_to(chance[:, None], shared.shape), order, 2).cumsum(axis=2)
+    enough = (sums >= DEEP_ENOUGH).argmax(axis=2)[..., None]
+    depth = np.take_along_axis(np.take_along_axis(shared, order, 2), enough, 2)[..., 0]
+    best = depth.argmax(axis=1)
+    rows = np.arange(len(numbers))
+    end = (chance * (top + stem)).sum(axis=1)
+    return numbers[rows, best], depth[rows, best], np.maximum(end - depth[rows, best], 0)
 
 
 def earlier_neighbours(codes: NDArray[np.uint8], place: Ints, width: int) -> tuple[Ints, Ints]:

@@ -14,7 +14,9 @@ from aam.placement.reference import Reference
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LEAST_COVERED = 0.5
-"""Share of the columns in which a tip must have a base to take part."""
+"""Bases that a tip must have in the columns to take part, as a share of what most tips have."""
+WELL_COVERED = 0.9
+"""The same for tips that stand for ASVs."""
 
 
 class Group(NamedTuple):
@@ -37,7 +39,7 @@ class Window:
         """Take columns `first` to `last` (counted from 1) of the tips that are `kept` [R] (None: all)."""
         self.first, self.last, self.reference = first, last, reference
         codes = np.ascontiguousarray(reference.on(first, last).T)
-        part = (codes != NO_BASE).mean(axis=1) >= LEAST_COVERED
+        part = covering(codes.T, LEAST_COVERED)
         tips = np.flatnonzero(part if kept is None else part & kept)
         text = codes[tips].view(np.dtype((np.void, codes.shape[1]))).ravel()
         _, group = np.unique(text, return_inverse=True)
@@ -72,3 +74,9 @@ class Window:
         ancestors = self.reference.ancestors
         spread = ancestors.tip_depth[tip] - ancestors.common(self.members[begin], self.members[end])
         return Group(tip, size, np.where(size > 1, np.maximum(spread, 0), 0.0))
+
+
+def covering(codes: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
+    """Which tips, codes [W, R], have at least this share of the bases that the median tip has in the columns."""
+    bases = (codes != NO_BASE).sum(axis=0)
+    return np.asarray(bases >= max(share * np.median(bases), 1))

@@ -20,7 +20,7 @@ from aam.placement.lessons import usual_windows
 from aam.placement.placer_file import write_placer
 from aam.placement.reference import Reference
 from aam.placement.store import RECORD
-from aam.placement.window import Window
+from aam.placement.window import WELL_COVERED, Window, covering
 
 TENSORS, STATE = "learning.safetensors", "learning.json"
 """What a learning that was stopped goes on from; removed at the end."""
@@ -100,7 +100,7 @@ def fitted(reference: Reference, learned: LearnedPlacer, held: HeldOut, seed: in
         (first, last) for first, last, _ in (windows[0], windows[min(4, len(windows) - 1)])
     ):
         window = Window(reference, first, last, kept)
-        usable = (reference.on(first, last) < 4).mean(axis=0) >= 0.9
+        usable = covering(reference.on(first, last), WELL_COVERED)
         trials.append(try_out(reference, window, learned, simulate(held.clusters, usable, rng)))
     return fit(trials)
 

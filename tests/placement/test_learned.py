@@ -233,7 +233,7 @@ def test_the_fit_finds_the_scale_of_a_simulated_study():
     window = Window(whole, 611, 760, np.isin(np.arange(300), others))
     trial = try_out(whole, window, LearnedPlacer(Placer(1739, 16, 2, 1).eval(), 8), study)
     heights, stems = ancestors.tip_depth[anchor] - depth, ancestors.tip_depth[study.tips] - depth
-    true = trial._replace(hung=Hung(anchor, 2 * heights, 2 * stems, np.ones(count), np.arange(count)))
+    true = trial._replace(hung=Hung(anchor, 2 * heights, 2 * stems, np.arange(count)))
     assert min(explained(true, Shrink(0.5, 0.5))) > max(explained(true, Shrink(1.0, 1.0)))
     best = fit([true])
     assert best.height in (0.4, 0.5, 0.6) and best.stem in (0.4, 0.5, 0.6)
@@ -242,9 +242,9 @@ def test_the_fit_finds_the_scale_of_a_simulated_study():
 def test_what_was_learned_is_read_back(tmp_path: Path, reference: Reference, placer: LearnedPlacer):
     folder = save_reference(tmp_path / "reference", reference)
     assert read_placer(folder) is None
-    write_placer(folder, replace(placer, shrink=Shrink(0.5, 0.6, 0.25), figures={"tips": 3}))
+    write_placer(folder, replace(placer, shrink=Shrink(0.5, 0.6), figures={"tips": 3}))
     found = read_placer(folder)
-    assert found is not None and found.shrink == Shrink(0.5, 0.6, 0.25) and found.figures == {"tips": 3}
+    assert found is not None and found.shrink == Shrink(0.5, 0.6) and found.figures == {"tips": 3}
     reads = [read_of(reference, 5), read_of(reference, 20)]
     one, other = (place_by_network(reference, net, ["a", "b"], reads, no_progress) for net in (placer, found))
     assert np.array_equal(one.chance, other.chance)
