@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aam.config import (
@@ -24,7 +24,7 @@ from aam.config import (
     suggest,
     with_absolute_paths,
 )
-from aam.config.apply import DistanceConfig, EmbedConfig, ExplainConfig, Inputs
+from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig, PlacingConfig
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.text import counted, name_few
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from skbio import DistanceMatrix
 
+    from aam.workflows.asv_sources import AsvSource
     from aam.workflows.baseline import BaselineResult
+    from aam.workflows.place import Placement
     from aam.workflows.run import Run
 
 PathLike = str | os.PathLike[str]
@@ -87,15 +89,38 @@ def embed(
 
 
 def distance(
-    table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any
-) -> DistanceMatrix:
-    """Predicted UniFrac of all pairs of samples from their sequences, without a tree, as `aam distance`."""
-    from aam.workflows.distance import distance
+    table: PathLike | None = None, *, model: PathLike | None = None, verbose: bool = False, **options: Any
+) -> DistanceMatrix | pd.Series:
+    """UniFrac of all pairs of samples from their sequences, without a tree, as `aam distance`.
+
+    Without a model, the ASVs are placed on the tree of a reference; `metric="faith_pd"` gives one number per sample.
+    """
+    from aam.workflows.any_distance import any_distance
 
     given = given_options("distance", {"table": table, **options})
-    return distance(
-        Inputs.of(path_of("model", model), given), from_some(DistanceConfig, given), observer_of(verbose)
-    ).unifrac
+    found = any_distance(None if model is None else path_of("model", model), given, False, observer_of(verbose))
+    return found.faith_pd if found.unifrac is None else found.unifrac
+
+
+def place(
+    table: AsvSource | None = None,
+    *,
+    sequences: Mapping[str, str] | PathLike | None = None,
+    verbose: bool = False,
+    **options: Any,
+) -> Placement:
+    """Place ASVs on the tree of a reference, as `aam place`; the result has `tree`, `taxonomy` and `placements`.
+
+    `table` is the file of one, a DataFrame with an ASV per column, a `biom.Table`, a FASTA file, or a list of
+    sequences; `sequences` has the DNA of a table whose ids are not DNA: a file, or a mapping from its ids.
+    """
+    from aam.workflows.asv_sources import asvs_of, read_inputs
+    from aam.workflows.place import place
+
+    given, observer = given_options("place", options), observer_of(verbose)
+    data = from_some(DataConfig, {"example": given.get("example", False)})
+    asvs = read_inputs(data, observer) if data.example else asvs_of(table, sequences, observer)
+    return place(asvs, from_some(PlaceConfig, given), from_some(PlacingConfig, given), observer)
 
 
 def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
@@ -144,6 +169,7 @@ def baseline(
 ONLY_OF_COMMANDS = {
     "dry_run": "only the command prints a plan",
     "output": "the result is returned; write that",
+    "write_tree": "aam.place returns the tree",
     "config_file": "give the options of the file as **options",
 }
 """Click parameters that are no options of a function, and what to do instead."""

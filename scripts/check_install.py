@@ -52,6 +52,7 @@ def run_files(run: str, picture: str) -> list[str]:
 
 
 AGE = ["--target", "age_months", "--task", "classification", "--folds", "2"]
+V4 = ["--region", "v4", "--no-learn", "-o", "ref"]
 TRIALS = [
     Trial(["--version"]),
     Trial(["--help"]),
@@ -61,9 +62,21 @@ TRIALS = [
         [*run_files("run", "unifrac.png"), "run/best/model.safetensors", "run/last/model.safetensors"],
     ),
     Trial(["prepare", *data_options("--table", "--tree"), "-o", "corpus"], ["corpus/manifest.json"]),
+    Trial(
+        ["reference", "--sequences", "tips.fasta", *data_options("--tree"), *V4],
+        ["ref/reference.json"],
+    ),
     Trial(["pretrain", "--corpus", "corpus", *TINY, "--output-dir", "joined"], ["joined/report.html"]),
     Trial(["embed", "--model", "run", *data_options("--table"), "-o", "embeddings.tsv"], ["embeddings.tsv"]),
     Trial(["distance", "--model", "run", *data_options("--table", "--tree"), "-o", "distances.tsv"], ["distances.tsv"]),
+    Trial(
+        ["distance", *data_options("--table"), "--reference", "ref", "--metric", "weighted", "-o", "weighted.tsv"],
+        ["weighted.tsv"],
+    ),
+    Trial(
+        ["place", *data_options("--table"), "--reference", "ref", "-o", "placed"],
+        ["placed/insertion-tree.nwk", "placed/placements.jplace", "placed/placements.tsv"],
+    ),
     Trial(["unifrac", *data_options("--table", "--tree"), "-o", "unifrac.tsv"], ["unifrac.tsv"]),
     Trial(
         ["train", *data_options("--table", "--metadata"), *AGE, *TINY, "--output-dir", "age"],
@@ -190,6 +203,10 @@ def check_wheel(wheel: Path, python: Path, source: Path) -> None:
     run([binaries / "pip", "check"], work)
     here = "import shutil; from aam.datasets import example; [shutil.copy(path, path.name) for path in example()]"
     run([binaries / "python", "-c", here], work)
+    tips = (
+        "import aam; open('tips.fasta', 'w').writelines(f'>{t}\\n{t}\\n' for t in aam.read_tree('tree.nwk').tip_names)"
+    )
+    run([binaries / "python", "-c", tips], work)
     for trial in TRIALS:
         seconds = run([binaries / "aam", *trial.arguments], work)
         if missing := [name for name in trial.files if not (work / name).exists()]:

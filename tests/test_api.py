@@ -38,7 +38,7 @@ def test_every_function_is_a_command_and_takes_its_options() -> None:
         for part in group_classes(cls).values()
         for name in option_fields(part)
     }
-    for name in ("baseline", "distance", "embed", "explain", "predict", "pretrain", "train"):
+    for name in ("baseline", "distance", "embed", "explain", "place", "predict", "pretrain", "train"):
         assert name in COMMANDS
         parameters = set(inspect.signature(getattr(aam, name)).parameters) - {"verbose", "options"}
         command = group.get_command(None, name)  # type: ignore[arg-type]
@@ -68,6 +68,8 @@ def test_a_misspelt_option_is_answered_with_its_like(tmp_path: Path) -> None:
         ("embed", "max_steps", "aam.embed: unknown option 'max_steps'"),
         ("embed", "output", "aam.embed: unknown option 'output'; the result is returned"),
         ("distance", "metadata", "aam.distance: unknown option 'metadata'"),
+        ("distance", "write_tree", "aam.distance: unknown option 'write_tree'; aam.place returns the tree"),
+        ("place", "metadata", "aam.place: unknown option 'metadata'"),
         ("explain", "output_dir", "aam.explain: unknown option 'output_dir'"),
         ("predict", "max_bp", "aam.predict: unknown option 'max_bp'"),
         ("baseline", "fold", "aam.baseline: unknown option 'fold'; did you mean 'folds'?"),

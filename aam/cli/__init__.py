@@ -26,9 +26,10 @@ COMMAND_GROUPS = {
         "reference": "Make a reference of 16S sequences and their tree, on which ASVs are placed.",
         "preflight": "Check that a model can learn from the data, before pretraining starts.",
     },
-    "Use a model": {
+    "Use a model or a reference": {
         "embed": "Write embeddings of the samples or ASVs of a table.",
-        "distance": "Predict UniFrac and Faith PD of a table from its sequences, without a tree.",
+        "distance": "Find UniFrac and Faith PD of a table from its sequences, without a tree of them.",
+        "place": "Place ASVs on the tree of a reference, and name their taxa.",
         "predict": "Predict the target for the samples of a table, with a model of `aam train`.",
         "explain": "Find the ASVs that drive sample embeddings or predictions.",
         "export": "Write an encoder as a PyTorch program that runs without this package.",

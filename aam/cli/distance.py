@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
-from aam.config import DataConfig, from_some
-from aam.config.apply import DistanceConfig, Inputs
+from aam.config import DataConfig, UnifracConfig, from_some
+from aam.config.apply import DistanceConfig, PlacingConfig
 from aam.text import counted, table_text
+
+if TYPE_CHECKING:
+    from aam.workflows.distance import Distances
 
 AGREEMENT = {
     "r2_calibrated": "R2 after a line of its own",
@@ -20,58 +23,91 @@ AGREEMENT = {
     "procrustes": "Procrustes m2 of 10 axes (0 is best)",
     "neighbour_recall": "recall of 10 nearest neighbours",
 }
+TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
 
 
 @click.command("distance")
-@model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(DistanceConfig))
+@model_command(
+    fields_of(DataConfig, TREE_INPUTS)
+    | fields_of(DistanceConfig)
+    | fields_of(UnifracConfig, ("metric", "alpha"))
+    | fields_of(PlacingConfig),
+    required=False,
+)
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
-def command(model_path: Path, output: Path, **options: Any) -> None:
-    """Predict the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
+@click.option("--write-tree", type=PATH, help="File for the tree of the placed ASVs (--method placement): .nwk.")
+def command(model_path: Path | None, output: Path, write_tree: Path | None, **options: Any) -> None:
+    """Find the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
-    No tree is needed. The distance is the UniFrac that the model was trained on. Faith PD is written to
-    distances.faith_pd.tsv if the model has learned it. With --tree, the true distances are also written, to
-    distances.true.tsv, and distances.json holds the metrics of the prediction and of two baselines without learning.
+    No tree is needed. With --model, the distance is the UniFrac that the model was trained on. Without it, or with
+    --method placement, the ASVs are placed on the tree of a reference, and any --metric is computed there. Faith PD
+    is written to distances.faith_pd.tsv if the model has learned it. With --tree, the true distances are also
+    written, to distances.true.tsv, and distances.json holds the metrics of the prediction and of two baselines without
+    learning.
 
     \b
-    Example: aam distance --model aam-run --table table.biom -o distances.tsv
+    Examples: aam distance --model aam-run --table table.biom -o distances.tsv
+              aam distance --table table.biom --reference reference --metric weighted -o distances.tsv
     """
-    from aam.atomic import write_json
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import MATRIX_SUFFIXES, check_output, write_columns, write_matrix
+    from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output
 
     started, asked = time.monotonic(), option_values(options)
-    inputs, config = Inputs.of(model_path, asked), from_some(DistanceConfig, asked)
-    true, figures = output.with_suffix(f".true{output.suffix}"), output.with_suffix(".json")
-    faith_pd, with_tree = output.with_suffix(".faith_pd.tsv"), inputs.data.tree is not None or inputs.data.example
-    check_output(output, MATRIX_SUFFIXES)
-    for file in (faith_pd, true, figures) if with_tree else (faith_pd,):
+    data = from_some(DataConfig, asked)
+    check_output(output, VECTOR_SUFFIXES if asked.get("metric") == "faith_pd" else MATRIX_SUFFIXES)
+    beside = [output.with_suffix(".faith_pd.tsv")]
+    if data.tree is not None or data.example:
+        beside += [output.with_suffix(f".true{output.suffix}"), output.with_suffix(".json")]
+    for file in beside:
         check_output(file, [file.suffix])
+    if write_tree is not None:
+        check_output(write_tree, TREE_SUFFIXES, "--write-tree")
     with TERMINAL.stage("starting"):
-        from aam.workflows.distance import distance
-    found = distance(inputs, config, TERMINAL)
-    ids = found.unifrac.ids
-    if found.true_unifrac is not None:
-        write_matrix(true, ids, found.true_unifrac.data)
-        write_json(figures, found.figures)
-        click.echo(score_table(found.figures))
+        from aam.workflows.any_distance import any_distance
+    found = any_distance(model_path, asked, write_tree is not None, TERMINAL)
+    count = write(found, output, write_tree)
+    click.echo(f"{found.metric} of {counted(count, 'samples')}: {output} ({time.monotonic() - started:.1f} s)")
+
+
+def write(found: Distances, output: Path, write_tree: Path | None) -> int:
+    """Write distances, Faith PD and, where there is a tree, the truth and the figures; returns how many samples."""
+    from aam.atomic import write_json
+    from aam.io.output import new_file, write_columns, write_matrix
+
     diversities = [column for column in (found.faith_pd, found.true_faith_pd) if column is not None]
-    if diversities:
-        write_columns(faith_pd, ids, {str(column.name): column.to_numpy() for column in diversities})
-    write_matrix(output, ids, found.unifrac.data)
-    click.echo(f"{found.metric} of {counted(len(ids), 'samples')}: {output} ({time.monotonic() - started:.1f} s)")
+    columns = {str(column.name): column.to_numpy() for column in diversities}
+    ids = list(found.unifrac.ids if found.unifrac is not None else diversities[0].index)
+    if found.true_unifrac is not None:
+        write_matrix(output.with_suffix(f".true{output.suffix}"), ids, found.true_unifrac.data)
+    if found.figures:
+        write_json(output.with_suffix(".json"), found.figures)
+        click.echo(score_table(found.figures, placed=found.newick is not None))
+    if write_tree is not None and found.newick is not None:
+        with new_file(write_tree) as partial:
+            partial.write_text(found.newick + "\n", encoding="utf-8")
+    if columns:
+        write_columns(output if found.unifrac is None else output.with_suffix(".faith_pd.tsv"), ids, columns)
+    if found.unifrac is not None:
+        write_matrix(output, ids, found.unifrac.data)
+    return len(ids)
 
 
-def score_table(figures: dict[str, Any]) -> str:
-    """The scores of the prediction and of the baselines, for the terminal."""
+def score_table(figures: dict[str, Any], placed: bool) -> str:
+    """The scores of the prediction, by a model or by `placed` ASVs, and of the baselines, for the terminal."""
+    from aam.evaluation.metrics import UNIFRAC_LABELS
     from aam.report.summary import unifrac_table
 
     if "skipped" in figures:
         return f"not scored: {figures['skipped']}"
+    if "pairs" not in figures:
+        rows = [[name.removeprefix("faith_pd_"), f"{value:.4f}"] for name, value in figures.items()]
+        return f"Faith PD against that of the tree\n{table_text(rows)}\n"
+    labels = UNIFRAC_LABELS | {"unifrac": "placement"} if placed else UNIFRAC_LABELS
     agreement = [[title, f"{figures[f'unifrac_{name}']:.4f}"] for name, title in AGREEMENT.items()]
     return "\n\n".join(
         [
             f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
-            unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma")),
+            unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma"), labels),
             table_text(agreement),
             f"  {figures['calibration']}\n",
         ]

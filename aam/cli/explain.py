@@ -33,7 +33,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     The table has one row per ASV: its attention, its integrated gradient and its share of the total influence.
     drivers.png and drivers.json, written next to it, hold a check: deleting the ASVs with the largest influence
     must change the output more than deleting as many at random. With --tree, the table also has the position of
-    each ASV in the tree.
+    each ASV in the tree, and with --taxonomy its lineage.
 
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
@@ -59,7 +59,7 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
     with TERMINAL.optional(str(picture), again), new_file(picture) as partial:
         from aam.report.target_figures import plot_explanation
 
-        plot_explanation(found, drivers.ids, drivers.tree_position, partial)
+        plot_explanation(found, drivers.labels, drivers.tree_position, partial)
     written = [str(file) for file in (output, picture, figures) if file.exists()]
     click.echo(f"explained: {drivers.explained}\n\n{leading_text(drivers)}")
     click.echo(f"{len(drivers.ids):,} ASVs: {', '.join(written)} ({time.monotonic() - started:.1f} s)")
@@ -68,9 +68,10 @@ def command(model_path: Path, output: Path, **options: Any) -> None:
 def leading_text(found: Drivers) -> str:
     """The leading ASVs, and the check by deletion, for the terminal."""
     rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
+    label = dict(zip(found.ids, found.labels, strict=True))
     for row in found.table.head(ROWS_PRINTED).itertuples():  # ids of one primer begin alike: the table has the rank too
         numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
-        rows.append([shorten(str(row.Index), ID_WIDTH), *numbers, f"{row.share:.2%}"])
+        rows.append([shorten(label[str(row.Index)], ID_WIDTH), *numbers, f"{row.share:.2%}"])
     changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
     for count, figures in found.explanation.deletion_table().items():
         mean, times = figures["mean_change"], figures["times_random"]

@@ -15,7 +15,7 @@ from aam.io.output import check_output
 
 @click.command("export")
 @add_options(fields_of(ExportConfig))
-@model_option
+@model_option()
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .pt2.")
 def command(model_path: Path, output: Path, **options: Any) -> None:
     """Write an encoder as a program of torch.export, with its weights, for any number of ASVs or samples.

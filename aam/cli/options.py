@@ -137,6 +137,8 @@ def build_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
     looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
+    if words := field.metadata.get("words"):  # the config refuses other texts
+        kind, looks["metavar"] = str, "|".join(["INTEGER", *words])
     return click.option(settings.option_flag(name), name, type=kind, multiple=several, **looks)
 
 
@@ -171,22 +173,20 @@ def option_values(options: dict[str, Any], config_file: Path | None = None) -> d
     return from_file | {name: value for name, value in options.items() if value is not None and value != ()}
 
 
+READS = ("trim", "orient")
+"""Options of `DataConfig` that line up the reads of a table."""
 TREE_INPUTS = ("tree", "max_missing")
 """Options of `DataConfig` for a tree, where a command can do without one."""
 
 
-model_option = click.option(
-    "--model",
-    "model_path",
-    required=True,
-    type=PATH,
-    metavar="RUN",
-    help="Run directory of a trained model, or a checkpoint in it.",
-)
+def model_option(required: bool = True) -> Callable[[FunctionT], FunctionT]:
+    """Decorate a command with --model."""
+    text = "Run directory of a trained model, or a checkpoint in it."
+    return click.option("--model", "model_path", required=required, type=PATH, metavar="RUN", help=text)
 
 
-def model_command(extra: Fields) -> Callable[[FunctionT], FunctionT]:
+def model_command(extra: Fields, required: bool = True) -> Callable[[FunctionT], FunctionT]:
     """Decorate a command with --model, the options that all commands with --model share, and the `extra` ones."""
-    known = fields_of(settings.DataConfig, ("table", "sequences", "example"))
+    known = fields_of(settings.DataConfig, ("table", "sequences", "example", *READS))
     known |= extra | fields_of(ApplyConfig) | fields_of(settings.RunConfig, ("seed", "device"))
-    return lambda function: model_option(add_options(known)(function))
+    return lambda function: model_option(required)(add_options(known)(function))

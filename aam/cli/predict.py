@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.cli.options import PATH, READS, add_options, fields_of, option_values
 from aam.config import DataConfig, PredictConfig, RunConfig, from_some
 from aam.errors import ConfigError
 from aam.text import counted
 
-INPUT_OPTIONS = ("table", "sequences", "example", "metadata")
+INPUT_OPTIONS = ("table", "sequences", "example", "metadata", *READS)
 """The options of `DataConfig` that matter here."""
 RUN_OPTIONS = ("seed", "device")
 

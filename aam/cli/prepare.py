@@ -39,7 +39,7 @@ def command(output: Path | None, verify: Path | None, **values: Any) -> None:
     from aam.corpus.prepare import prepare
 
     started = time.monotonic()
-    store = prepare(from_dict(PrepareConfig, asked), output, TERMINAL.say)
+    store = prepare(from_dict(PrepareConfig, asked), output, TERMINAL.say, TERMINAL.warn)
     click.echo(f"{describe_corpus(store.manifest['counts'])}: {output} ({time.monotonic() - started:.1f} s)")
 
 

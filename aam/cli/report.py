@@ -20,6 +20,9 @@ from aam.cli.options import PATH
 )
 @click.option("--baseline", type=PATH, help="baselines.json of `aam baseline` (default: baselines.json in RUN).")
 @click.option("--explain", type=PATH, help="Table that `aam explain` wrote (default: drivers.tsv in RUN).")
+@click.option(
+    "--taxonomy", type=PATH, help="Lineages that name the ASVs of that table: of `aam place` or QIIME 2 (.qza or .tsv)."
+)
 @click.option("-o", "--output", type=PATH, help="File to write (default: report.html in RUN).")
 def command(run: Path, output: Path | None, **options: Any) -> None:
     """Write the results of a run of `aam pretrain` or `aam train` as one HTML file, to show to others.

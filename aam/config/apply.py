@@ -13,7 +13,8 @@ from aam.config.pretrain import DataConfig, ModelConfig, RunConfig
 
 ExportWhat = Literal["asvs", "samples"]
 EmbedWhat = Literal["samples", "asvs", "branches"]
-DistanceMethod = Literal["auto", "latent-tree", "grown-tree"]
+DistanceMethod = Literal["auto", "latent-tree", "grown-tree", "placement"]
+InsertionTips = Literal["asvs", "reference"]
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,30 @@ class DistanceConfig:
 
     method: DistanceMethod = option(
         "auto",
-        "How to predict UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
-        "studies; auto chooses by comparing how common each ASV is in the table and in the training studies.",
+        "How to find UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
+        "studies; placement of the ASVs on a reference tree, without a model; auto chooses by comparing how common each "
+        "ASV is in the table and in the training studies, and is placement without --model.",
     )
+
+
+@dataclass(frozen=True)
+class PlacingConfig:
+    """What the commands that place ASVs share."""
+
+    reference: Path | None = option(
+        None, "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE)."
+    )
+    threads: int | None = option(None, "Threads that align the sequences (default: one for each core).", low=1)
+
+
+@dataclass(frozen=True)
+class PlaceConfig:
+    """Settings of `aam place` besides the reference; its input files are options of `DataConfig`."""
+
+    tree: InsertionTips = option(
+        "asvs", "Tips of insertion-tree.nwk: the ASVs alone, or the ASVs and those of the reference."
+    )
+    confidence: float = option(0.7, "Lowest confidence of the last rank of a taxon in taxonomy.tsv.", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,9 @@ class ExplainConfig:
     )
     max_samples: int = option(
         200, "Largest number of samples to explain; of a larger table this many are drawn by --seed.", low=1
+    )
+    taxonomy: Path | None = option(
+        None, "Lineages of the ASVs, to name them: taxonomy.tsv of `aam place`, or of QIIME 2 (.qza or .tsv)."
     )
 
 

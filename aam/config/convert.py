@@ -86,6 +86,10 @@ def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     for name, value in values.items():
         if name not in hints:
             raise ConfigError(f"unknown key {name!r}{suggest(name, hints)}")
+        words = bounds[name].get("words", {})
+        if isinstance(value, str) and value in words:
+            found[name] = words[value]
+            continue
         found[name] = convert(name, value, hints[name])
         for each in found[name] if isinstance(found[name], tuple) else (found[name],):
             check_bounds(name, each, bounds[name])
@@ -126,7 +130,13 @@ def select_options(cls: type, given: dict[str, Any]) -> dict[str, Any]:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """JSON values of a config object."""
-    return {f.name: to_json_value(getattr(config, f.name)) for f in fields(config)}
+    return {f.name: word_of(f, to_json_value(getattr(config, f.name))) for f in fields(config)}
+
+
+def word_of(field: dataclasses.Field, value: Any) -> Any:
+    """The word for a value of a field that stands for one, such as auto; else the value."""
+    words = {number: word for word, number in field.metadata.get("words", {}).items()}
+    return words.get(value, value) if words else value
 
 
 def to_json_value(value: Any) -> Any:

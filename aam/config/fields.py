@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
 
@@ -14,13 +15,26 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Optimizer = Literal["muon", "adamw"]
 OnFault = Literal["stop", "skip", "rollback"]
 Preset = Literal["tiny", "small", "base", "large"]
+Orient = Literal["auto", "none"]
+AUTO_BASES = 0
+"""The number of bases that stands for `--max-bp auto` until the data tell it."""
 
 
 def option(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, above: float | None = None
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    words: Mapping[str, int] | None = None,
 ) -> Any:
-    """Define a config field: default, help line, and bounds to enforce (`above` excludes the bound itself)."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "above": above})
+    """Define a config field: default, help line, and bounds to enforce (`above` excludes the bound itself).
+
+    `words` are values that an option of a number takes besides, each with the number that stands for it.
+    """
+    bounds = {"low": low, "high": high, "above": above}
+    return field(default=default, metadata={"help": help, "words": words or {}} | bounds)
 
 
 def part(kind: type, title: str) -> Any:

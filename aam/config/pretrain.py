@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aam.config.fields import Metric, Optimizer, Precision, Preset, Selection, UnifracHead, derived, option, part
+from aam.config.fields import (
+    AUTO_BASES,
+    Metric,
+    Optimizer,
+    Orient,
+    Precision,
+    Preset,
+    Selection,
+    UnifracHead,
+    derived,
+    option,
+    part,
+)
 from aam.config.health import HealthConfig
+from aam.config.reads import ReadsRecord
 
 
 @dataclass(frozen=True)
@@ -46,13 +59,24 @@ class DataConfig:
     )
     token_limit: int = option(1024, "Largest number of ASVs per sample that the model reads.", low=1)
     asv_selection: Selection = option("abundance", "Which ASVs to keep if a sample has more than the token limit.")
-    max_bp: int = option(150, "Number of bases read from the start of each sequence; longer sequences are cut.", low=1)
+    max_bp: int = option(
+        150,
+        "Number of bases read from the start of each sequence; longer sequences are cut; auto: the length of the reads.",
+        low=1,
+        words={"auto": AUTO_BASES},
+    )
+    trim: str = option(
+        "none",
+        "Bases of the reads to keep: none cuts nothing, auto keeps the window of the 16S gene that the reads of the table (with a model: of its training) have in common, START:LENGTH keeps LENGTH bases from column START of the gene on.",
+    )
+    orient: Orient = option("auto", "Reads of the minus strand: auto reverse complements them, none leaves them.")
     max_missing: float = option(
         0.1,
         "Largest fraction of the ASVs that may be missing from the tree; missing ASVs are dropped and counted.",
         low=0.0,
         high=1.0,
     )
+    reads: tuple[ReadsRecord, ...] = derived(())
 
 
 @dataclass(frozen=True)
@@ -268,7 +292,17 @@ class PrepareConfig:
         "ASV sequences (FASTA or .qza), needed if ASV ids are not sequences: one file for all tables, or one for each table in the same order.",
     )
     max_bp: int = option(
-        DataConfig.max_bp, "Number of bases stored from the start of each sequence; longer sequences are cut.", low=1
+        DataConfig.max_bp,
+        "Number of bases stored from the start of each sequence; longer sequences are cut; auto: the length of the reads.",
+        low=1,
+        words={"auto": AUTO_BASES},
+    )
+    trim: str = option(
+        DataConfig.trim,
+        "Bases of the reads to keep: none cuts nothing, auto keeps the window of the 16S gene that the reads of all tables have in common, START:LENGTH keeps LENGTH bases from column START of the gene on.",
+    )
+    orient: Orient = option(
+        DataConfig.orient, "Reads of the minus strand: auto reverse complements them, none leaves them."
     )
     max_missing: float = option(
         DataConfig.max_missing,

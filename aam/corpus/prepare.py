@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -17,15 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.atomic import remove_partial_files
-from aam.config import PrepareConfig, option_flag
+from aam.config import DataConfig, PrepareConfig, option_flag, to_dict
+from aam.config.fields import Orient
+from aam.config.reads import ReadsRecord
+from aam.corpus.lineup import Rules, line_up_sequences, parse_trim
 from aam.corpus.prepare_part import WORKING, GrowingCorpus, StudyFiles, add_table, add_tree, resume_growing
-from aam.corpus.samples import OF_ASVS, read_any_tree
+from aam.corpus.prepared import open_lineup
+from aam.corpus.samples import OF_ASVS, length_of_reads, read_any_tree
 from aam.corpus.store import Store, StoreWriter, begin_manifest, open_store
 from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
+from aam.gene.layout import common_window, layout_text
+from aam.gene.reads import LEAST_BASES
 from aam.io.files import check_file, digest, lock_folder
 from aam.io.ids import Texts
-from aam.io.sequences import tokenize
-from aam.io.table import STORED_ZEROS
+from aam.io.sequences import sequences_of, tokenize, unpadded_rows
+from aam.io.table import STORED_ZEROS, open_rows
 from aam.text import counted, quote
 
 Naming = Callable[[str, str], str]
@@ -171,10 +178,12 @@ def add_dropped(growing: GrowingCorpus, lost: DroppedIds, studies: Sequence[str]
     growing.append(dropped_reason=np.array(codes, dtype=np.uint8))
 
 
-def complete_corpus(growing: GrowingCorpus, sources: Sequence[StudyFiles], say: Callable[[str], None]) -> None:
+def complete_corpus(
+    growing: GrowingCorpus, sources: Sequence[StudyFiles], config: PrepareConfig, say: Callable[[str], None]
+) -> None:
     """Write the arrays that need all tables, and mark the corpus as complete."""
     add_ids(growing, [source.name for source in sources], say)
-    longest = add_tokens(growing)
+    tokens = add_tokens(growing, config, say)
     if growing.tree is not None:
         leaves = growing.array("leaf").read()
         names = [growing.tree.tip_names[leaf] for leaf in leaves.tolist()]
@@ -183,14 +192,14 @@ def complete_corpus(growing: GrowingCorpus, sources: Sequence[StudyFiles], say: 
         "samples": growing.array("samples.depth").rows, "ASVs": len(growing.index), "studies": len(sources),
         "trees": growing.array("trees.nodes").rows, "counts": growing.array("counts.data").rows,
     }  # fmt: skip
-    growing.writer.complete({"longest": longest, "counts": counts}, without=tuple(WORKING))
+    growing.writer.complete(tokens | {"counts": counts}, without=tuple(WORKING))
 
 
-def add_tokens(growing: GrowingCorpus) -> int:
-    """Write the tokens of all ASVs; returns the bases of the longest."""
+def add_tokens(growing: GrowingCorpus, config: PrepareConfig, say: Callable[[str], None]) -> dict[str, int]:
+    """Write the tokens of all ASVs; returns the bases of the `longest`, and `max_bp`, how many have tokens at most."""
     bounds = growing.array("asvs.bounds").read()
     texts = Texts(growing.array("asvs.text").read(), bounds)
-    longest, max_bp = int(np.diff(bounds).max()), growing.writer.record["config"]["max_bp"]
+    longest, max_bp = int(np.diff(bounds).max()), config.max_bp or length_of_reads(np.diff(bounds))
     width = 1 + min(longest, max_bp)
     array = growing.writer.array("tokens", "|u1", (width,))
     for start in range(0, len(texts), TOKENIZED_AT_ONCE):
@@ -198,18 +207,29 @@ def add_tokens(growing: GrowingCorpus) -> int:
         rows = np.zeros((len(piece), width), np.uint8)
         rows[:, : piece.shape[1]] = piece
         array.append(rows)
-    return longest
+    if cut := int((np.diff(bounds) > max_bp).sum()):
+        alike = len(texts) - len(set(unpadded_rows(array.read())))
+        say(
+            f"cut: {counted(cut, 'ASVs')} to {max_bp} bases (--max-bp)"
+            + (f"; {counted(alike, 'ASVs')} then read as another one" if alike else "")
+        )
+    return {"longest": longest, "max_bp": max_bp}
 
 
-def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> Store:
+def prepare(
+    config: PrepareConfig, folder: Path, say: Callable[[str], None], warn: Callable[[str], None] | None = None
+) -> Store:
     """Write the corpus of `config` into `folder`, or resume it there; `say` gets a line for each step.
 
-    Raises an `InputError` for unusable input.
+    `warn` gets warnings, by default `say` does. Raises an `InputError` for unusable input.
     """
+    parse_trim(config.trim)
     sources = list_sources(config)
+    if config.trim == "auto":
+        config = replace(config, trim=find_common_window(sources, config.orient))
     with lock_folder(folder, "--output", CorpusError):
         remove_partial_files(folder)
-        options = {"max_bp": config.max_bp, "max_missing": config.max_missing}
+        options = {name: to_dict(config)[name] for name in ("max_bp", "max_missing", "trim", "orient")}
         record = begin_manifest(folder, options, [source.record() for source in sources])
         if record["complete"]:
             say(f"{folder} is complete already")
@@ -217,7 +237,35 @@ def prepare(config: PrepareConfig, folder: Path, say: Callable[[str], None]) -> 
             write_parts(config, sources, StoreWriter(folder, record), say)
         for name in WORKING:  # also after a process that was killed between completing the corpus and this
             (folder / f"{name}.npy").unlink(missing_ok=True)
-    return open_store(folder)
+    store = open_store(folder)
+    for doubt in open_lineup(store).doubts:
+        (warn or say)(doubt)
+    return store
+
+
+def find_common_window(sources: Sequence[StudyFiles], orient: Orient) -> str:
+    """The --trim START:LENGTH of the window that the reads of all tables have in common; "none" if none is 16S.
+
+    Raises ConfigError if they have none in common. Only ids and sequences of the tables are read.
+    """
+    records, names = list[ReadsRecord](), list[str]()
+    for source in sources:
+        path, fasta = source.files["table"], source.files.get("sequences")
+        with open_rows(path, fasta is not None) as rows:
+            sequences = sequences_of(rows.feature_ids, fasta, str(path))
+        lined = line_up_sequences(sequences, Rules(DataConfig.trim, orient), str(path))
+        records += lined.lineup.records
+        names += [source.name] * len(lined.lineup.records)
+    if not records:
+        return DataConfig.trim
+    window = common_window(records)
+    if window.length < LEAST_BASES:
+        layouts = "; ".join(f"{name}: {layout_text(record)}" for name, record in zip(names, records, strict=True))
+        raise ConfigError(
+            f"--trim auto: the reads of these tables have no {LEAST_BASES} bases in common; prepare those that have: "
+            f"{layouts}"
+        )
+    return str(window)
 
 
 def write_parts(
@@ -235,6 +283,8 @@ def write_parts(
                 continue
             part = add_table(growing, source, number, config, say)
             say(f"{source.name}: {part['samples']:,} samples, {part['asvs']:,} ASVs, {part['new']:,} of them new")
+            for note in part["notes"]:
+                say(f"{source.name}: {note}")
             for reason, count in part["dropped"].items():
                 say(f"{source.name}: {counted(count, reason)}")
-        complete_corpus(growing, sources, say)
+        complete_corpus(growing, sources, config, say)

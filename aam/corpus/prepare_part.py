@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.config import PrepareConfig
+from aam.config.convert import to_dict
+from aam.corpus.lineup import (
+    ALL_OUTSIDE,
+    OUTSIDE,
+    LinedSequences,
+    Rules,
+    line_up_sequences,
+    merged_text,
+    most_read,
+    number_sequences,
+)
 from aam.corpus.prepared import ARRAY_DTYPES
 from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
 from aam.corpus.store import GrowingArray, StoreWriter
@@ -19,7 +30,7 @@ from aam.io.ids import Texts, encode_texts
 from aam.io.raw_table import cut_rows
 from aam.io.sequences import hash_sequences, sequences_of, to_plain_dna
 from aam.io.table import EMPTY_ASVS, clean_counts, open_rows, refuse_empty
-from aam.phylogeny.tree import Tree, match_tips
+from aam.phylogeny.tree import TipMatch, Tree, match_tips
 
 KEY_BYTES = 16
 """Bytes of a hash: two of 10^10 sequences share one with a chance below 10^-18."""
@@ -231,27 +242,49 @@ def add_table(
     with Scratch(growing.writer.folder) as scratch:
         read = read_counts(source, scratch)
         match = match_tips(read.asv_ids, read.sequences, tree, config.max_missing)
-        assigned = growing.index.assign([read.sequences[place] for place in match.columns])
+        lined = line_up_sequences(read.sequences, Rules(config.trim, config.orient), str(source.files["table"]))
+        match = tips_of_lined(match, lined, read, scratch)
+        assigned = growing.index.assign([lined.sequences[place] for place in match.columns])
         column_of = np.full(int(read.features[-1]) + 1, -1, dtype=np.int64)
         column_of[read.features[match.columns]] = assigned.columns
         kept = add_counts(growing, scratch, column_of, number)
     if match.missing:
         read.dropped[NOT_IN_TREE] = match.missing
+    if lined.outside.any():
+        read.dropped[OUTSIDE] = [read.asv_ids[place] for place in np.flatnonzero(lined.outside)]
     if not kept.all():
-        read.dropped[ONLY_ABSENT_ASVS] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
+        reason = ALL_OUTSIDE if lined.outside.any() else ONLY_ABSENT_ASVS
+        read.dropped[reason] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
     growing.append_texts("ids", [read.sample_ids[row] for row in np.flatnonzero(kept)])
-    growing.append_texts("asvs", [read.sequences[match.columns[place]] for place in assigned.new])
+    growing.append_texts("asvs", [lined.sequences[match.columns[place]] for place in assigned.new])
     growing.append_lost(read.dropped, number)
     if growing.tree is None:
         add_tree(growing, tree, match.tips, assigned.columns)
     else:
         growing.append(leaf=tree.leaves_of([match.tips[place] for place in assigned.new]))
+    fewer = 0 if lined.sequences is read.sequences else len(match.columns) - len(np.unique(assigned.columns))
     part = {
         "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(assigned.new),
         "dropped": {reason: len(ids) for reason, ids in read.dropped.items()},
+        "reads": [to_dict(record) for record in lined.lineup.records],
+        "notes": [*lined.lineup.notes, *([merged_text(fewer)] if fewer else [])],
     }  # fmt: skip
     growing.writer.commit(part)
     return part
+
+
+def tips_of_lined(match: TipMatch, lined: LinedSequences, read: TableIds, scratch: Scratch) -> TipMatch:
+    """The ASVs of a match that are not outside of the window; those that became equal have the tip of the most read."""
+    if lined.sequences is read.sequences:
+        return match
+    kept = ~lined.outside[match.columns]
+    columns, tips = match.columns[kept], [tip for tip, own in zip(match.tips, kept.tolist(), strict=True) if own]
+    groups = number_sequences([lined.sequences[place] for place in columns])
+    reads = np.zeros(int(read.features[-1]) + 1)
+    for block in scratch.blocks(len(reads)):
+        reads += np.bincount(block.indices, block.data, len(reads))
+    chosen = most_read(groups, reads[read.features[columns]])
+    return TipMatch(columns, [tips[place] for place in chosen[groups].tolist()], match.missing)
 
 
 def add_counts(growing: GrowingCorpus, scratch: Scratch, column_of: NDArray[np.int64], study: int) -> NDArray[np.bool_]:

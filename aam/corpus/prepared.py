@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from aam.config import Metric
+from aam.config import Metric, from_dict
+from aam.config.reads import ReadsRecord
+from aam.corpus.lineup import Lineup, compare_tables
 from aam.corpus.store import Store, open_store
 from aam.errors import ConfigError
+from aam.gene.layout import layout_text
 from aam.io.ids import Texts
 from aam.io.table import Table
 from aam.phylogeny.targets import ForestTargets, Leaves, TreeTargets
 from aam.phylogeny.tree import Tree
+from aam.text import counted
 
 ARRAY_DTYPES = {
     "counts.indptr": "<i8", "counts.indices": "<i4", "counts.data": "<i4", "tokens": "|u1",
@@ -79,6 +84,7 @@ class Prepared:
     by_id: NDArray[np.int32]
     trees: list[Tree]
     leaves: list[Leaves]
+    lineup: Lineup
 
     def targets(self, metric: Metric, alpha: float) -> TreeTargets | ForestTargets:
         """Targets from the common tree, or from the tree of each study."""
@@ -91,7 +97,7 @@ class Prepared:
 def open_prepared(folder: Path, max_bp: int) -> Prepared:
     """Open a complete corpus; raises `CorpusError` for other folders and `ConfigError` for more bases than it has."""
     store = open_store(folder)
-    longest, cut = store.manifest["longest"], store.manifest["config"]["max_bp"]
+    longest, cut = store.manifest["longest"], bases_of(store)
     if max_bp > cut < longest:
         raise ConfigError(
             f"--max-bp {max_bp}, but {folder} was prepared with --max-bp {cut} and has sequences of {longest} bases; "
@@ -101,7 +107,24 @@ def open_prepared(folder: Path, max_bp: int) -> Prepared:
     counts = open_counts(store, (len(samples), len(asvs)))
     table = Table(counts, samples, asvs, asvs, folder, open_dropped(store))
     depth, study, by_id = (store[f"samples.{name}"] for name in ("depth", "study", "by_id"))
-    return Prepared(table, store["tokens"][:, : 1 + max_bp], depth, study, by_id, *open_trees(store, asvs))
+    tokens = store["tokens"][:, : 1 + (max_bp or cut)]
+    return Prepared(table, tokens, depth, study, by_id, *open_trees(store, asvs), open_lineup(store))
+
+
+def bases_of(store: Store) -> int:
+    """Bases of each sequence that a corpus has tokens of."""
+    return store.manifest.get("max_bp", store.manifest["config"]["max_bp"])  # older corpora have the option alone
+
+
+def open_lineup(store: Store) -> Lineup:
+    """How the reads of the tables of a corpus lie; nothing of a corpus that does not record it."""
+    names, parts = [source["name"] for source in store.manifest["sources"]], store.manifest["parts"]
+    found = [[from_dict(ReadsRecord, record) for record in part.get("reads", ())] for part in parts]
+    records = [part[0] if part else None for part in found]
+    # A part without notes is of an older version, or of sequences too short to be placed.
+    texts = Counter(layout_text(record) for part, record in zip(parts, records, strict=True) if part.get("notes"))
+    notes = [text if len(texts) == 1 else f"{counted(times, 'tables')}: {text}" for text, times in texts.items()]
+    return Lineup(tuple(filter(None, records)), None, tuple(notes), compare_tables(names, records))
 
 
 def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:

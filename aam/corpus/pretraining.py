@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import DataConfig, PretrainConfig, option_flag
+from aam.corpus.lineup import read_lined_table
 from aam.corpus.prepared import open_prepared
 from aam.corpus.rarefy import SHALLOW, choose_depth
 from aam.corpus.reference_tips import ReferenceTips, default_window, reference_tips, window_of_reads
@@ -29,7 +30,7 @@ from aam.errors import ConfigError, MatrixError
 from aam.io.ids import find_wanted
 from aam.io.matrix import read_matrix
 from aam.io.metadata import read_groups
-from aam.io.table import Table, read_table
+from aam.io.table import Table
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
 from aam.phylogeny.tree import LONGEST
 from aam.phylogeny.unifrac import Measure
@@ -118,10 +119,13 @@ def open_table_corpus(config: PretrainConfig) -> Corpus:
     data, files = resolve_inputs(config.data)
     config, measure = replace(config, data=data), Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     if data.corpus is not None:
+        if data.trim != DataConfig.trim:
+            raise ConfigError("--trim trims tables, and --corpus has its reads trimmed: give it to `aam prepare`")
         found = open_prepared(data.corpus, data.max_bp)
         corpus = Corpus(
             found.table, found.tokens, found.trees[0] if len(found.trees) == 1 else None, studies=found.study,
             files=files, targets=found.targets(*measure), sides=Sides.unsplit(len(found.depth)),
+            lineup=found.lineup,
         )  # fmt: skip
         return rarefy_and_split(corpus, config, found.depth, found.by_id)
     if (data.tree is None) == (data.unifrac_matrix is None):
@@ -129,7 +133,8 @@ def open_table_corpus(config: PretrainConfig) -> Corpus:
         raise ConfigError(
             f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
         )
-    corpus = match_targets(read_table(files["table"], data.sequences), data, files, measure)
+    table, lineup = read_lined_table(data, files["table"])
+    corpus = replace(match_targets(table, data, files, measure), lineup=lineup)
     return rarefy_and_split(corpus, config, corpus.table.depths())
 
 

@@ -16,23 +16,27 @@ from numpy.typing import NDArray
 
 from aam import datasets
 from aam.config import DataConfig, option_flag
+from aam.config.fields import AUTO_BASES
 from aam.corpus.dataset import ASVDataset, Draw
+from aam.corpus.lineup import OUTSIDE, Lineup, read_lined_table
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
 from aam.corpus.store import CORPUS_MANIFEST
 from aam.errors import ConfigError
-from aam.io.ids import pick_texts
+from aam.io.ids import Texts, pick_texts
 from aam.io.packed import ROOTED_TREE, plain_file
-from aam.io.sequences import tokenize
+from aam.io.sequences import tokenize, unpadded_rows
 from aam.io.table import EMPTY_ASVS, Table, carriers_of, read_table
 from aam.phylogeny.tree import Tree, match_tips, read_tree
 
 NOT_IN_TREE = "ASVs absent from the tree"
 ONLY_ABSENT_ASVS = "samples all of whose ASVs are absent from the tree"
-OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE}
+OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE, OUTSIDE}
 """Reasons under which ASVs are left out; all others are reasons for samples."""
 TABLE_FILES = ("table", "tree", "sequences", "unifrac_matrix")
 SAMPLE_FILES = ("metadata", "validation_samples")
 """Options of `DataConfig` that name files: of a table, which a prepared corpus stands for, and about its samples."""
+CUT_BY_AUTO = 0.01
+"""Share of the ASVs that `--max-bp auto` may cut: the longest few are chimeras or no 16S, and every base costs time."""
 NO_DRAW = Draw(None, None, "abundance", 0)
 """Nothing is drawn: all reads and all ASVs."""
 
@@ -43,7 +47,7 @@ class TableSamples:
 
     `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None if
     there is none or there are several. `studies` int [samples] is the number of each sample's study, None if one
-    table was read. `files` are the input files by option.
+    table was read. `files` are the input files by option. `lineup` says how the reads lie.
     """
 
     table: Table
@@ -53,6 +57,7 @@ class TableSamples:
     depth: int | None = None
     studies: NDArray[np.integer] | None = None
     files: dict[str, Path] = field(default_factory=dict)
+    lineup: Lineup = field(default_factory=Lineup)
 
     @property
     def dropped(self) -> Mapping[str, Sequence[str]]:
@@ -67,7 +72,17 @@ class TableSamples:
     @property
     def cut(self) -> int:
         """Number of ASVs that are longer than `max_bp` and were cut."""
-        return sum(len(sequence) >= self.tokens.shape[1] for sequence in self.table.sequences)
+        return int((lengths_of(self.table.sequences) >= self.tokens.shape[1]).sum())
+
+    @property
+    def alike(self) -> int:
+        """Number of ASVs that read as an earlier one: cut, ambiguous, or of one sequence."""
+        return len(self.tokens) - len(set(unpadded_rows(self.tokens)))
+
+    @property
+    def bases(self) -> int:
+        """Bases of the longest ASV as it is read."""
+        return self.tokens.shape[1] - 1
 
     def samples(self, rows: NDArray[np.integer], draw: Draw) -> ASVDataset:
         """Some of the samples, numbers [n], drawn by `draw`; nothing is copied."""
@@ -82,8 +97,22 @@ class TableSamples:
 
 
 def tokenize_table(table: Table, max_bp: int) -> NDArray[np.uint8]:
-    """Tokens [A, L] of the ASVs of a table; see `tokenize`."""
+    """Tokens [A, L] of the ASVs of a table; see `tokenize`. `AUTO_BASES`: as many bases as `length_of_reads` says."""
+    if max_bp == AUTO_BASES:
+        max_bp = length_of_reads(lengths_of(table.sequences))
     return tokenize(table.sequences, max_bp, table.asv_ids)
+
+
+def lengths_of(sequences: Sequence[str]) -> NDArray[np.int64]:
+    """Bases of sequences, int64 [A]."""
+    if isinstance(sequences, Texts) and sequences.rows is None:
+        return np.diff(sequences.bounds)
+    return np.fromiter(map(len, sequences), np.int64, len(sequences))
+
+
+def length_of_reads(lengths: NDArray[np.int64]) -> int:
+    """The least number of bases that cuts at most `CUT_BY_AUTO` of ASVs with these lengths [A]."""
+    return int(np.quantile(lengths, 1 - CUT_BY_AUTO, method="inverted_cdf"))
 
 
 def resolve_inputs(data: DataConfig) -> tuple[DataConfig, dict[str, Path]]:
@@ -122,7 +151,7 @@ def match_tree(table: Table, tree: Tree, max_missing: float) -> tuple[Table, Tre
 
     Samples that lose all reads are dropped. Raises `TreeError` if more than `max_missing` of the ASVs are no tips.
     """
-    match = match_tips(table.asv_ids, table.sequences, tree, max_missing)
+    match = match_tips(table.asv_ids, table.originals or table.sequences, tree, max_missing)
     if match.missing:
         table = replace(table.select(asvs=match.columns), dropped={**table.dropped, NOT_IN_TREE: match.missing})
         table = table.keep(table.depths() > 0, ONLY_ABSENT_ASVS)
@@ -138,12 +167,17 @@ class TableOnTree(NamedTuple):
 
 
 def open_rarefied(data: DataConfig, setting: str, seed: int, with_tree: bool) -> TableOnTree:
-    """The table of `data`, rarefied by a `setting` of --rarefy-depth; raises an InputError for unusable files.
+    """The table of `data` as it is, `rarefied`; raises an InputError for unusable files."""
+    data, files = resolve_inputs(data)
+    return rarefied(read_table(files["table"], data.sequences), data, setting, seed, with_tree)
+
+
+def rarefied(table: Table, data: DataConfig, setting: str, seed: int, with_tree: bool) -> TableOnTree:
+    """A table, rarefied by a `setting` of --rarefy-depth.
 
     Samples below the depth are left out and, with a tree, ASVs that are not in it.
     """
-    data, files = resolve_inputs(data)
-    table, tree, tips = read_table(files["table"], data.sequences), None, list[str]()
+    tree, tips = None, list[str]()
     if with_tree and data.tree is not None:
         table, tree, tips = match_tree(table, read_any_tree(data.tree), data.max_missing)
     table, depth = keep_deep_samples(table, setting)
@@ -153,12 +187,14 @@ def open_rarefied(data: DataConfig, setting: str, seed: int, with_tree: bool) ->
 
 
 def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tree: bool = False) -> TableSamples:
-    """Open the table of `data` for a trained model that reads `max_bp` bases: as `open_rarefied`, then tokenised.
+    """Open the table of `data` for a trained model that reads `max_bp` bases: lined up, `rarefied`, tokenised.
 
-    ASVs that no sample carries are left out.
+    ASVs that no sample carries are left out. `data.reads` are the reads that the model has learned from.
     """
-    table, tree, tips = open_rarefied(data, setting, seed, with_tree)
+    data, files = resolve_inputs(replace(data, max_bp=max_bp))
+    lined = read_lined_table(data, files["table"])
+    table, tree, tips = rarefied(lined.table, data, setting, seed, with_tree)
     carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]
-    return TableSamples(table, tokenize_table(table, max_bp), tree, tips)
+    return TableSamples(table, tokenize_table(table, max_bp), tree, tips, lineup=lined.lineup)

@@ -131,9 +131,10 @@ def begin_manifest(folder: Path, options: dict[str, Any], sources: list[dict[str
 def refuse_other_sources(found: dict[str, Any], fresh: dict[str, Any], folder: Path) -> None:
     """Raise `CorpusError` unless two manifests are of the same files and options."""
     for name, value in fresh["config"].items():
-        if found["config"][name] != value:
+        before = found["config"].get(name, value)  # folders of older versions lack some
+        if before != value:
             raise CorpusError(
-                f"{option_flag(name)} is {value}, but {folder} was begun with {found['config'][name]}; give the same "
+                f"{option_flag(name)} is {value}, but {folder} was begun with {before}; give the same "
                 "value, or another --output"
             )
     if len(found["sources"]) != len(fresh["sources"]):

@@ -12,12 +12,13 @@ import pandas as pd
 from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
 from aam.corpus.label_schema import class_names, refuse_leaks
 from aam.corpus.labels import Labels, MetadataOverlap, parse_numbers, read_labels
+from aam.corpus.lineup import read_lined_table
 from aam.corpus.rarefy import choose_depth, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.errors import ConfigError, MetadataError
 from aam.io.ids import find_wanted
 from aam.io.metadata import read_text, refuse_unmatched, select_column
-from aam.io.table import EMPTY_SAMPLES, read_table
+from aam.io.table import EMPTY_SAMPLES
 from aam.text import quote
 
 NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
@@ -42,7 +43,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     data, files = resolve_inputs(data)
     if data.metadata is None:
         raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
-    table = read_table(files["table"], data.sequences)
+    table, lineup = read_lined_table(data, files["table"])
     labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
     table = table.keep(find_wanted(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
     if not labels.labelled.any():
@@ -57,7 +58,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     check_study(labels, target, data)
     table = table.drop_absent_asvs()
     return Study(
-        table, tokenize_table(table, data.max_bp), depth=depth, files=files, labels=labels,
+        table, tokenize_table(table, data.max_bp), depth=depth, files=files, labels=labels, lineup=lineup,
         classes=class_names(labels, target, data.metadata), overlap=overlap,
     )  # fmt: skip
 
@@ -123,7 +124,7 @@ class NewSamples(TableSamples):
 def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     """Read a table and, if given, its metadata; samples that cannot be predicted are listed in `refused`."""
     data, files = resolve_inputs(data)
-    table = read_table(files["table"], data.sequences)
+    table, lineup = read_lined_table(data, files["table"])
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
     depths = table.depths()
     depth = choose_depth(depths, data.rarefy_depth)
@@ -149,4 +150,6 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     if truth is not None and not truth.notna().any().all():
         truth = None
     tokens = tokenize_table(table, data.max_bp)
-    return NewSamples(table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth)
+    return NewSamples(
+        table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup
+    )

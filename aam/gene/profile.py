@@ -67,6 +67,14 @@ class Profile:
         return codes
 
     def _align(self, sequences: Sequence[str], threads: int) -> NDArray[np.uint8]:
+        text, is_column = self.aligned_text(sequences, threads)
+        return _LETTERS[text[:, is_column]]
+
+    def aligned_text(self, sequences: Sequence[str], threads: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The alignment of sequences, all at once: ASCII [A, T], and which of the T places are columns of the profile.
+
+        Bases in columns are upper case and gaps '-'; insertions are lower case and their padding '.'.
+        """
         from pyhmmer import hmmalign
         from pyhmmer.easel import DigitalSequenceBlock, TextSequence
 
@@ -78,9 +86,7 @@ class Profile:
         block = DigitalSequenceBlock(alphabet, reads)
         aligned: Any = hmmalign(self.hmm, block, cpus=threads, all_consensus_cols=True)
         text = np.frombuffer("".join(aligned.alignment).encode(), np.uint8).reshape(len(reads), -1)
-        # Bases in columns are upper case and gaps '-'; insertions are lower case and their padding '.'.
-        is_column = ((text < ord("a")) & (text != ord("."))).all(axis=0)
-        return _LETTERS[text[:, is_column]]
+        return text, ((text < ord("a")) & (text != ord("."))).all(axis=0)
 
     @cached_property
     def log_odds(self) -> NDArray[np.float32]:
@@ -106,5 +112,7 @@ def gene_profile() -> Profile:
 
     from pyhmmer.plan7 import HMMFile
 
-    with HMMFile(io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes()))) as profiles:
-        return Profile(next(iter(profiles)))
+    text = io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes()))
+    with HMMFile(text) as profiles:
+        hmm = next(iter(profiles))
+    return Profile(hmm)

@@ -24,17 +24,25 @@ INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids in a file of embeddings, by the kind of rows."""
 
 
-def check_output(path: Path, suffixes: Sequence[str]) -> None:
+def check_output(path: Path, suffixes: Sequence[str], option: str = "--output") -> None:
     """Raise `ConfigError` for an output file that exists, has no folder or an unknown suffix, before any work."""
     if path.suffix not in suffixes:
-        raise ConfigError(f"--output {path}: found the ending {path.suffix!r}, expected {' or '.join(suffixes)}")
+        raise ConfigError(f"{option} {path}: found the ending {path.suffix!r}, expected {' or '.join(suffixes)}")
     if not path.parent.is_dir():
-        raise ConfigError(f"--output {path}: the folder {path.parent} does not exist; make it first")
-    refuse_unwritable(path.parent, "--output", ConfigError)
+        raise ConfigError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
+    refuse_unwritable(path.parent, option, ConfigError)
     partial_path(path).exists()  # the system refuses names that are too long here already
     for file in [path, *companion_paths(path)]:
-        refuse_existing(file)
-    refuse_inside(path.parent, "--output")
+        refuse_existing(file, option)
+    refuse_inside(path.parent, option)
+
+
+def check_output_files(folder: Path, names: Sequence[str]) -> None:
+    """Raise `ConfigError` for an output folder that cannot be written to or has one of the files, before any work."""
+    refuse_unwritable(folder, "--output", ConfigError)
+    refuse_inside(folder, "--output")
+    for name in names:
+        refuse_existing(folder / name)
 
 
 def ids_path(path: Path) -> Path:
@@ -47,10 +55,10 @@ def companion_paths(path: Path) -> list[Path]:
     return [ids_path(path)] if path.suffix == ".npy" else []
 
 
-def refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path, option: str = "--output") -> None:
     """Raise `ConfigError` for a path that exists."""
     if os.path.lexists(path):
-        raise ConfigError(f"--output {path}: the file exists and is not overwritten; remove it or give another name")
+        raise ConfigError(f"{option} {path}: the file exists and is not overwritten; remove it or give another name")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from aam.errors import SequenceError
 from aam.io.files import read_lines, sniff
+from aam.io.ids import MAX_FEATURE_ID, check_ids
 from aam.io.packed import plain_file
 from aam.text import quote
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
@@ -194,12 +195,25 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             f"({len(missing) / len(ids):.1%}), first {quote(missing[0])}; "
             "give the representative sequences of this very table"
         )
-    found = [records[text] for text in ids]
+    return plain_sequences({text: records[text] for text in ids}, path)
+
+
+def read_asvs(path: Path) -> dict[str, str]:
+    """The DNA of each record of a FASTA file or .qza by its id, upper case and with T for U; raises `SequenceError`."""
+    records = read_sequences(path)
+    check_ids(list(records), "id", str(path), SequenceError, MAX_FEATURE_ID)
+    return dict(zip(records, plain_sequences(records, path), strict=True))
+
+
+def plain_sequences(records: Mapping[str, str], path: Path) -> list[str]:
+    """The sequences of records of a file, upper case and with T for U; raises `SequenceError` if some are not DNA."""
+    found = list(records.values())
     if fault := find_invalid(found):
         advice = "remove the alignment gaps" if fault.character in "-." else "correct the file"
         raise SequenceError(
-            f"{path}: {fault.rows:,} of {len(ids):,} sequences are not DNA, first that of {quote(ids[fault.row])}: "
-            f"{fault.character!r} at position {fault.position}; expected A C G T U or IUPAC codes; {advice}"
+            f"{path}: {fault.rows:,} of {len(found):,} sequences are not DNA, first that of "
+            f"{quote(list(records)[fault.row])}: {fault.character!r} at position {fault.position}; expected A C G T U "
+            f"or IUPAC codes; {advice}"
         )
     return [to_plain_dna(text) for text in found]
 

@@ -43,7 +43,8 @@ class Table:
 
     The samples are the given `rows` of `stored`, or all if that is None, so that a table that is mapped from disk can
     lose samples without being read. `dropped` has the ids of what was left out by reason: by reading (`STORED_ZEROS`,
-    `EMPTY_SAMPLES`, `EMPTY_ASVS`) and by later steps.
+    `EMPTY_SAMPLES`, `EMPTY_ASVS`) and by later steps. `originals` are the sequences that the table was read with, if
+    they were turned or trimmed since: a tree may have them as tips.
     """
 
     stored: sparse.csr_array
@@ -53,6 +54,7 @@ class Table:
     source: Path
     dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rows: NDArray[np.int64] | None = None
+    originals: Sequence[str] | None = None
 
     @cached_property
     def counts(self) -> sparse.csr_array:
@@ -105,8 +107,10 @@ class Table:
             return self
         counts = self.counts[:, np.asarray(asvs, dtype=np.int64)]
         counts.sort_indices()
-        ids, sequences = (pick_texts(texts, np.asarray(asvs)) for texts in (self.asv_ids, self.sequences))
-        return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences)
+        places = np.asarray(asvs)
+        ids, sequences = (pick_texts(texts, places) for texts in (self.asv_ids, self.sequences))
+        originals = None if self.originals is None else pick_texts(self.originals, places)
+        return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences, originals=originals)
 
     def keep(self, kept: NDArray[np.bool_], reason: str) -> Table:
         """The table of the samples that are `kept` [samples]; the ids of the others are in `dropped` under `reason`."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aam.config import FinetuneConfig
 from aam.models.pretrain_model import PretrainModel
 from aam.models.target_head import SampleView, TargetHead, sample_features
+from aam.vocab import MASK, PAD
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class FinetuneModel(nn.Module):
         """Set the table of the next batches: tokens [A, L] of its ASVs, and their embeddings [A, D] if available."""
         place = {strip_padding(row): number for number, row in enumerate(self.known.cpu().numpy())}
         found = np.array([place.get(strip_padding(row), -1) for row in tokens], np.int64)
+        if MASK in tokens:
+            found = np.where(found < 0, match_inside_masks(tokens, self.known.cpu().numpy()), found)
         self.identity, self.embedded = torch.from_numpy(found).to(self.known.device), embedded
 
     @torch.no_grad()
@@ -96,6 +99,25 @@ class FinetuneModel(nn.Module):
 def strip_padding(tokens: NDArray[np.uint8]) -> bytes:
     """Tokens of one ASV without padding, so that tables with different L compare equal."""
     return tokens.tobytes().rstrip(b"\0")
+
+
+def match_inside_masks(tokens: NDArray[np.uint8], known: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The number of the first known ASV, tokens [identities, K], that equals each of tokens [A, L] inside; else -1.
+
+    Inside are the bases between the masks that ASVs begin or end with, where their reads miss a part of the window
+    that the model has learned from. ASVs without such masks are not looked at.
+    """
+    found, places = np.full(len(tokens), -1, np.int64), dict[tuple[int, int], dict[bytes, int]]()
+    for row, own in enumerate(tokens):
+        bases = np.flatnonzero((own != MASK) & (own != PAD))[1:]  # without START
+        if len(bases) == 0 or (bases[0] == 1 and MASK not in own[bases[-1] + 1 :]):
+            continue
+        part = int(bases[0]), int(bases[-1]) + 1
+        if part not in places:
+            inside = reversed(list(enumerate(known[:, slice(*part)])))  # of several equal ones the first stays
+            places[part] = {ends.tobytes(): number for number, ends in inside}
+        found[row] = places[part].get(own[slice(*part)].tobytes(), -1)
+    return found
 
 
 def frozen_parts(encoder: PretrainModel, config: FinetuneConfig) -> list[nn.Module]:

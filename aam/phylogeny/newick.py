@@ -219,9 +219,12 @@ def quote_name(name: str) -> str:
     return "'" + name.replace("'", "''") + "'" if _SPECIAL.search(name) else name
 
 
-def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray) -> str:
+def format_newick(
+    names: Sequence[str], first: np.ndarray, last: np.ndarray, length: np.ndarray, marks: Sequence[str] = ()
+) -> str:
     """Newick text of a tree given as in `Newick`, [N] each, lengths with all their digits; `names` must need no quotes.
 
+    `marks` [N], if given, stand behind the lengths, such as the edge numbers of a jplace file.
     The nodes come in postorder. One pass over the tips: before a tip stand the parentheses of the nodes that begin with
     it, after it those of the nodes that end with it.
     """
@@ -229,9 +232,11 @@ def format_newick(names: Sequence[str], first: np.ndarray, last: np.ndarray, len
     inner = np.ones(len(first), dtype=bool)
     inner[tip_of] = False
     opening = np.bincount(first[inner], minlength=len(names)).tolist()
-    pieces, written = [], np.array(length, dtype=float).tolist()
+    pieces, written = [], list(map(repr, np.array(length, dtype=float).tolist()))
+    if len(marks):
+        written = [text + mark for text, mark in zip(written, marks, strict=True)]
     bounds = np.r_[tip_of, len(first)].tolist()
     for tip, name in enumerate(names):
-        pieces.append(f"{',' if tip else ''}{'(' * opening[tip]}{name}:{written[bounds[tip]]!r}")
-        pieces.extend(f"):{written[node]!r}" for node in range(bounds[tip] + 1, bounds[tip + 1]))
+        pieces.append(f"{',' if tip else ''}{'(' * opening[tip]}{name}:{written[bounds[tip]]}")
+        pieces.extend(f"):{written[node]}" for node in range(bounds[tip] + 1, bounds[tip + 1]))
     return "".join(pieces) + ";"

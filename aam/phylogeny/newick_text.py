@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 import numpy as np
@@ -15,6 +16,8 @@ OPEN, CLOSE, COMMA, COLON, END, QUOTE, BRACKET_OPEN, BRACKET_CLOSE = (ord(charac
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HIDDEN = ord("x")
 """Stands in the skeleton for each byte of a quoted name; any byte without a meaning of its own would do."""
+_EDGE_NUMBER = re.compile(rb":[0-9.eE+-]+\{[0-9]+\}")
+"""A branch length with the number of an edge, as the trees of jplace files have."""
 
 
 class NewickText:
@@ -119,5 +122,10 @@ def _refuse_other_formats(data: bytes, source: str) -> None:
     for magic, what in ((b"PK\x03\x04", "a zip archive"), (b"#NEXUS", "a NEXUS file"), (b"<", "an XML file")):
         if head.upper().startswith(magic):
             raise TreeError(f"{source}: this is {what}, not Newick text; export the tree as Newick")
+    if head.startswith(b"{") or (b"{" in data and _EDGE_NUMBER.search(data)):
+        raise TreeError(
+            f"{source}: these are placements on a tree (jplace), not a tree; graft them onto it first "
+            "(`gappa examine graft`)"
+        )
     if b"\x00" in head:
         raise TreeError(f"{source}: this is a binary file, not Newick text; export the tree as Newick")

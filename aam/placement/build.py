@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,18 +82,28 @@ def match_sequences(fasta: Path, name: str, tree: Tree) -> Matched:
             left_out[WRONG_LENGTH].append(identifier)
         else:
             leaves.append(leaf_of[identifier])
-    if not leaves and not any(left_out.values()):
-        raise SequenceError(f"{name} holds no records; expected '>id' lines, each followed by DNA")
-    if not leaves and not left_out[WRONG_LENGTH]:
-        raise TreeError(
-            f"{tree.source}: none of its {len(tree.tip_names):,} tips is among the {len(left_out[NO_TIP]):,} sequences "
-            f"of {name}; tips are e.g. {few(tree.tip_names)}, sequences e.g. {few(left_out[NO_TIP])}; give the tree "
-            "that was made from these sequences"
-        )
+    if not leaves:
+        refuse_unmatched(tree, left_out, name)
     found = np.zeros(len(tree.tip_names), bool)
     found[[*leaves, *(leaf_of[tip] for tip in left_out[WRONG_LENGTH])]] = True
     left_out[NO_SEQUENCE] = [tree.tip_names[leaf] for leaf in np.flatnonzero(~found).tolist()]
     return Matched(np.array(leaves, np.int64), left_out)
+
+
+def refuse_unmatched(tree: Tree, left_out: LeftOut, name: str) -> NoReturn:
+    """Raise for a file `name` of sequences none of which can be aligned."""
+    if wrong := left_out[WRONG_LENGTH]:
+        raise SequenceError(
+            f"{name}: all {len(wrong):,} sequences that are tips of {tree.source} have fewer than {LEAST_BASES} or "
+            f"more than {LONGEST:,} bases, e.g. {few(wrong)}; give sequences of 16S"
+        )
+    if others := left_out[NO_TIP]:
+        raise TreeError(
+            f"{tree.source}: none of its {len(tree.tip_names):,} tips is among the {len(others):,} sequences of "
+            f"{name}; tips are e.g. {few(tree.tip_names)}, sequences e.g. {few(others)}; give the tree that was made "
+            "from these sequences"
+        )
+    raise SequenceError(f"{name} holds no records; expected '>id' lines, each followed by DNA")
 
 
 def few(names: Sequence[str]) -> str:

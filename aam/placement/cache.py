@@ -17,10 +17,12 @@ from aam.phylogeny.tree import Tree
 from aam.placement.reference import Reference
 
 CACHE = "cache"
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Counts up when the files of the cache change."""
 RECORD = "cache.json"
-CODES, NAMES, LINEAGES = "codes.npy", "names.txt", "lineages.txt"
+CODES, NAMES = "codes.npy", "names.txt"
+LINEAGES, LINEAGE_OF = "lineages.txt", "lineages.npy"
+"""The distinct lineages, and the number of each tip's: there are a few thousand of a hundred thousand tips."""
 TREE_ARRAYS = ("first", "last", "length", "parent")
 """Fields of `Tree`, each in a file of that name."""
 
@@ -59,10 +61,10 @@ def read_cache(place: Path, key: str, source: str) -> Reference | None:
         # A slice of a numpy.memmap takes microseconds, one of a plain array on the same memory does not.
         codes: NDArray[np.uint8] = np.asarray(np.load(place / CODES, mmap_mode="r", allow_pickle=False))
         first, last, length, parent = (np.load(place / f"{name}.npy", allow_pickle=False) for name in TREE_ARRAYS)
-        lineages = read_texts(place / LINEAGES) if LINEAGES in record["files"] else None
+        lineages = read_lineages(place) if LINEAGES in record["files"] else None
         tree = Tree(read_texts(place / NAMES), first, last, length, parent, source)
         return Reference(tree, codes, record["first"], lineages)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, LookupError, TypeError, EOFError):
         return None
 
 
@@ -77,7 +79,7 @@ def write_cache(place: Path, key: str, reference: Reference) -> None:
             np.save(fresh / f"{name}.npy", getattr(tree, name))
         write_texts(fresh / NAMES, tree.tip_names)
         if reference.lineages is not None:
-            write_texts(fresh / LINEAGES, reference.lineages)
+            write_lineages(fresh, reference.lineages)
         files = {path.name: path.stat().st_size for path in sorted(fresh.iterdir())}
         record = {"format": CACHE_FORMAT, "key": key, "first": reference.first, "files": files}
         write_json(fresh / RECORD, record)
@@ -89,10 +91,23 @@ def write_cache(place: Path, key: str, reference: Reference) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def read_lineages(place: Path) -> list[str]:
+    """The lineage of each tip; those that are equal share one string."""
+    texts = read_texts(place / LINEAGES)
+    return [texts[number] for number in np.load(place / LINEAGE_OF, allow_pickle=False).tolist()]
+
+
+def write_lineages(place: Path, lineages: Sequence[str]) -> None:
+    """Write the lineage of each tip."""
+    numbers: dict[str, int] = {}
+    of_tip = [numbers.setdefault(lineage, len(numbers)) for lineage in lineages]
+    write_texts(place / LINEAGES, list(numbers))
+    np.save(place / LINEAGE_OF, np.array(of_tip, np.int32))
+
+
 def read_texts(path: Path) -> list[str]:
-    """Lines of a text; those that are equal share one string."""
-    known: dict[str, str] = {}
-    return [known.setdefault(line, line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    """Lines of a text."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def write_texts(path: Path, texts: Sequence[str]) -> None:

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from aam.gene.profile import NO_BASE
 
-BYTES_AT_ONCE = 1 << 27
+BYTES_AT_ONCE = 1 << 26
 """Memory of one block of the product."""
+ROWS_AT_ONCE = 1 << 12
+"""Rows that are written as zeros and ones together."""
 
 
 class Neighbours(NamedTuple):
@@ -22,32 +24,43 @@ class Neighbours(NamedTuple):
 
 
 class Neighbourhood:
-    """Codes of R rows on W columns, ready to be searched; equal rows are searched once."""
+    """Codes of R rows on W columns, ready to be searched."""
 
     def __init__(self, codes: NDArray[np.uint8]) -> None:
-        """Take the codes [W, R] of the rows: 0 to 3, and `NO_BASE`, which equals nothing."""
-        self.columns, self.rows = codes.shape
-        self._hot = one_hot(np.ascontiguousarray(codes.T))  # [R, 4 W]
+        """Take the codes [R, W] of the rows, which are not copied: 0 to 3, and `NO_BASE`, which equals nothing."""
+        self.codes, self.rows = codes, len(codes)
 
     def nearest(self, codes: NDArray[np.uint8], count: int, leave_out: NDArray[np.int64] | None = None) -> Neighbours:
         """The `count` rows with the fewest differing columns for reads with codes [A, W], over columns a read covers.
 
         A row without a base where the read has one differs there. Ties come in the order of the rows. `leave_out` int64
-        [A]: a row that is not to be found for each read, such as the read itself.
+        [A]: a row that is not to be found for each read, such as the read itself, or -1.
         """
+        count = min(count, self.rows)
         covered = (codes != NO_BASE).sum(axis=1)
-        found, equal = [], []
+        rows, alike = np.empty((len(codes), count), np.int64), np.empty((len(codes), count), np.int64)
         step = max(1, BYTES_AT_ONCE // (4 * self.rows))
         for start in range(0, len(codes), step):
-            same = one_hot(codes[start : start + step]) @ self._hot.T
+            some = slice(start, start + step)
+            same = self.equal_columns(codes[some])
             if leave_out is not None:
-                same[torch.arange(len(same)), torch.from_numpy(leave_out[start : start + step])] = -1
-            top = same.topk(count, 1)
-            found.append(top.indices.numpy())
-            equal.append(top.values.numpy())
-        rows, alike = np.concatenate(found), np.concatenate(equal).astype(np.int64)
-        order = np.lexsort((rows, -alike))
-        return Neighbours(np.take_along_axis(rows, order, 1), covered[:, None] - np.take_along_axis(alike, order, 1))
+                reads = torch.from_numpy(np.flatnonzero(leave_out[some] >= 0))
+                same[reads, torch.from_numpy(leave_out[some])[reads]] = -1
+            # One whole number for both, so that ties are in the order of the rows.
+            keys = same.int().mul_(self.rows).sub_(torch.arange(self.rows, dtype=torch.int32))
+            top = keys.topk(count, 1).values.numpy()
+            alike[some] = -(-top // self.rows)
+            rows[some] = alike[some] * self.rows - top
+        return Neighbours(rows, covered[:, None] - alike)
+
+    def equal_columns(self, codes: NDArray[np.uint8]) -> torch.Tensor:
+        """In how many columns reads with codes [A, W] have the base of each row, float32 [A, R]."""
+        asked, same = one_hot(codes).T.contiguous(), torch.empty(len(codes), self.rows)
+        for start in range(0, self.rows, ROWS_AT_ONCE):
+            known = one_hot(self.codes[start : start + ROWS_AT_ONCE])
+            torch.mm(known, asked, out=(part := torch.empty(len(known), len(codes))))
+            same[:, start : start + ROWS_AT_ONCE] = part.T
+        return same
 
 
 def one_hot(codes: NDArray[np.uint8]) -> torch.Tensor:

@@ -6,11 +6,8 @@ parts/000000.npz      `codes` uint8 [n, W] of sequences 0 to n - 1 and their `st
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,13 +20,12 @@ from aam.errors import ReferenceFolderError
 from aam.gene.profile import PROFILE_NAME, Profile
 from aam.gene.reads import lay
 from aam.observer import Progress
+from aam.placement.threads import map_in_threads
 from aam.text import one_line
 
 PARTS, INPUTS = "parts", "inputs.json"
 PER_PART = 100
 """Sequences of one part: some seconds of one core for whole genes."""
-AHEAD = 2
-"""Parts per thread that wait in memory."""
 
 
 class Part(NamedTuple):
@@ -76,36 +72,20 @@ def part_path(folder: Path, number: int) -> Path:
 def align_parts(
     folder: Path, sequences: Iterator[str], gene: Profile, threads: int, progress: Progress, total: int
 ) -> None:
-    """Write the parts of upper-case DNA that are not there yet; `total` is the number of sequences.
+    """Write the parts of upper-case DNA that are not there yet; `total` is the number of sequences."""
 
-    A part is the work of one thread: the aligner runs outside of Python's lock. After an interruption the parts that
-    are being made end first; the others are not begun.
-    """
-    waiting: deque[tuple[int, Future[None]]] = deque()
+    def align(numbered: tuple[int, Sequence[str]]) -> int:
+        number, texts = numbered
+        if not (path := part_path(folder, number)).exists():
+            align_part(path, texts, gene)
+        return len(texts)
+
     done = 0
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for number, texts in enumerate(iter(lambda: list(islice(sequences, PER_PART)), [])):
-            path = part_path(folder, number)
-            if path.exists():
-                done += len(texts)
-                continue
-            waiting.append((len(texts), pool.submit(align_part, path, texts, gene)))
-            if len(waiting) >= AHEAD * threads:
-                done += finish(waiting)
-                progress(done, total)
-        while waiting:
-            done += finish(waiting)
+    pieces = iter(lambda: list(islice(sequences, PER_PART)), [])
+    with map_in_threads(align, enumerate(pieces), threads) as counts:
+        for count in counts:
+            done += count
             progress(done, total)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def finish(waiting: deque[tuple[int, Future[None]]]) -> int:
-    """Wait for the first of the parts; returns its number of sequences."""
-    count, future = waiting.popleft()
-    future.result()
-    return count
 
 
 def align_part(path: Path, texts: Sequence[str], gene: Profile) -> None:
@@ -125,11 +105,3 @@ def read_part(folder: Path, number: int) -> Part:
         raise ReferenceFolderError(
             f"{path} is damaged ({one_line(fault)}); remove it and run the same command again"
         ) from fault
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1

@@ -12,12 +12,13 @@ from aam.gene.reads import Reads
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+OfCandidates = NDArray[np.floating]
 PLACED, NOT_16S, NOT_COVERED, TOO_FAR = range(4)
 """What became of an ASV: it has a place; it is no 16S; the reference has no base on its columns; nothing is near."""
 REASONS = {
-    NOT_16S: "ASVs that are not 16S",
+    NOT_16S: "ASVs not of 16S",
     NOT_COVERED: "ASVs on columns that the reference does not have",
-    TOO_FAR: "ASVs that are far from every reference (chimeras, other genes)",
+    TOO_FAR: "ASVs far from every reference (chimeras, other genes)",
 }
 
 
@@ -33,28 +34,28 @@ class Placements:
     The ASV's branch leaves the path from `anchor` to the root at depth `top` float64 [A] (distance from the root) and
     is `stem` float64 [A] long. `anchor` int64 [A] is a reference tip, or R + the row of an ASV placed before.
 
-    `chance` float64 [A, K]: how likely each candidate is the closest relative (sums to 1); `height` and `stem_of`
-    float64 [A, K]: how far up from the candidate the ASV would leave, and its own branch, if it is. `error` float64
+    `chance` [A, K]: how likely each candidate is the closest relative (sums to 1); `height` and `stem_of`
+    [A, K]: how far up from the candidate the ASV would leave, and its own branch, if it is. `error` float64
     [A]: expected error of the place in units of the tree.
 
-    `confidence` float64 [A, K, ranks]: how likely the ASV has the taxon of each candidate at each rank, domain first;
+    `confidence` [A, K, ranks]: how likely the ASV has the taxon of each candidate at each rank, domain first;
     candidates of one taxon add up. None for a reference without taxonomy.
     """
 
     ids: Sequence[str]
     reads: Reads
     fate: NDArray[np.int8]
-    candidates: Ints
-    differing: Ints
+    candidates: NDArray[np.integer]
+    differing: NDArray[np.integer]
     covered: Ints
     anchor: Ints
     top: Floats
     stem: Floats
-    chance: Floats
-    height: Floats
-    stem_of: Floats
+    chance: OfCandidates
+    height: OfCandidates
+    stem_of: OfCandidates
     error: Floats
-    confidence: Floats | None = None
+    confidence: OfCandidates | None = None
 
     @property
     def placed(self) -> Ints:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from aam.phylogeny.newick import quote_name
 from aam.phylogeny.tree import parse_tree
 from aam.placement.cache import cached
 from aam.placement.reference import Reference
+from aam.placement.threads import map_in_threads
 from aam.text import one_line
 
 RECORD = "reference.json"
@@ -42,6 +42,8 @@ LETTERS = np.frombuffer(f"{BASES}-".encode(), np.uint8)
 """Letter of each code."""
 ROWS_AT_ONCE = 1 << 14
 """Tips that are compressed as one piece: pieces are compressed on all cores."""
+COMPRESSORS = 8
+"""Most threads that compress: each takes about 150 MB."""
 REMEDY = "fetch it again, or remove the folder and run `aam reference` again"
 
 
@@ -82,9 +84,12 @@ def lines_of(rows: NDArray[np.uint8]) -> Iterator[bytes]:
 
 def write_pieces(path: Path, pieces: Iterator[bytes], threads: int) -> None:
     """Compress pieces one by one, several at a time, into one .xz file."""
-    with replace_file(path) as partial, partial.open("wb") as handle, ThreadPoolExecutor(threads) as pool:
-        for packed in pool.map(lzma.compress, pieces):
-            handle.write(packed)
+    with (
+        replace_file(path) as partial,
+        partial.open("wb") as handle,
+        map_in_threads(lzma.compress, pieces, min(threads, COMPRESSORS)) as packed,
+    ):
+        handle.writelines(packed)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

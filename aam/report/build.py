@@ -17,8 +17,11 @@ from aam.corpus.study import open_study
 from aam.errors import InputError
 from aam.evaluation.tip_distances import error_rows
 from aam.inference.heldout import Embedded, HeldOut
+from aam.io.ids import FEATURE_ID
 from aam.io.output import check_output, new_file, shell_path, write_through_memory
+from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
+from aam.placement.taxonomy import find_lineages
 from aam.report import parts
 from aam.report.page import Part, picture_part, report_html
 from aam.report.record import (
@@ -200,10 +203,18 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
     """The leading ASVs and their picture from a given result of `aam explain` or from that in the run, if any."""
     path = options.explain or run.folder / DRIVERS_FILE
     if options.explain is None and not path.is_file():
+        if options.taxonomy is not None:
+            raise InputError(
+                f"--taxonomy names the ASVs of the table of `aam explain`, but there is no {path}; give --explain FILE"
+            )
         return []
     explained = read_mapping(path.with_suffix(".json")).get("explained", "")
     shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ASVs do"})
-    return [parts.driver_part(read_drivers(path), explained), *shown]
+    frame = read_drivers(path)
+    if options.taxonomy is not None:
+        ids = frame[FEATURE_ID].tolist()
+        frame[parts.TAXON] = find_lineages(ids, read_taxonomy(options.taxonomy), str(options.taxonomy))
+    return [parts.driver_part(frame, explained), *shown]
 
 
 def pictures_of(folder: Path, titles: Mapping[str, str]) -> list[Part]:

@@ -18,6 +18,7 @@ from aam.evaluation.metrics import (
     pair_cells,
 )
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
+from aam.placement.taxonomy import short_name
 from aam.report.page import DASH, HtmlTable, Part, format_number
 from aam.text import shorten
 
@@ -26,6 +27,8 @@ COMPARED = ("mae", "r2", "balanced_accuracy", "macro_f1")
 """Figures of each predictor in the table of baselines, those that it has."""
 DRIVER_ROWS, ID_LENGTH = 20, 30
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
+TAXON = "taxon"
+"""Column of lineages in the table of `aam explain`."""
 DRIVER_WORDS = (
     "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
     "the same without sign; share: the ASV's fraction of the influence of all ASVs. Long ids are cut; the table of "
@@ -127,11 +130,12 @@ def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
 
 def driver_part(frame: pd.DataFrame, explained: str) -> Part:
     """The leading rows of the table of `aam explain`, all columns text, the first the id of the ASV."""
-    head = [str(name).replace("_", " ") for name in frame.columns]
-    rows = [
-        [shorten(name, ID_LENGTH), *map(shorten_fractions, rest)]
-        for name, *rest in frame.head(DRIVER_ROWS).itertuples(index=False)
-    ]
+    shown = frame.head(DRIVER_ROWS)
+    if TAXON in frame:  # beside the id, its lowest name alone
+        shown = shown.assign(**{TAXON: shown[TAXON].map(short_name)})
+        shown = shown[[frame.columns[0], TAXON, *frame.columns[1:].drop(TAXON)]]
+    head = [str(name).replace("_", " ") for name in shown.columns]
+    rows = [[shorten(name, ID_LENGTH), *map(shorten_fractions, rest)] for name, *rest in shown.itertuples(index=False)]
     which = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
     words = f"{which}{f'; explained: {explained}' if explained else ''}. {DRIVER_WORDS}"
     return Part("Leading ASVs", [HtmlTable(head, rows)], notes=[words])

@@ -36,6 +36,7 @@ class ReportOptions(NamedTuple):
     color_by: str | None = None
     baseline: Path | None = None
     explain: Path | None = None
+    taxonomy: Path | None = None
 
 
 @dataclass(frozen=True)

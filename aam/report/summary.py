@@ -52,13 +52,13 @@ def reference_lines(metrics: Mapping[str, Any]) -> list[str]:
     return [table_text([["tree distance: mean error", *BIN_LABELS, "R2"], *rows]) + "\n"] if rows else []
 
 
-def unifrac_table(metrics: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """R2, MAE and Pearson r of UniFrac, for each of the keys of `UNIFRAC_LABELS`, or why there are none."""
+def unifrac_table(metrics: Mapping[str, Any], keys: Sequence[str], labels: Mapping[str, str] = UNIFRAC_LABELS) -> str:
+    """R2, MAE and Pearson r of UniFrac, for each of the keys of `labels`, or why there are none."""
     rows = [["UniFrac of pairs", *PAIR_LABELS.values()]]
     for key in keys:
         skipped = metrics.get(f"{key}_skipped")
         cells = pair_cells(metrics, key) if skipped is None else [f"not computed: {skipped}"]
-        rows.append([f"  {UNIFRAC_LABELS[key]}", *cells])
+        rows.append([f"  {labels[key]}", *cells])
         if f"{key}_carried_r2" in metrics:
             rows.append(["    with the line of training samples", *pair_cells(metrics, f"{key}_carried")])
     if "faith_pd_r2" in metrics:

@@ -60,6 +60,8 @@ MAY_CHANGE = {
     *option_fields(HealthConfig),
 }
 """What may differ in a resumed run without making it another one."""
+FOUND_BEFORE = (("max_bp", "auto"), ("trim", "auto"))
+"""Options that a resumed run does not look for in its data again: it recorded what it had found."""
 StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
 
 
@@ -209,7 +211,8 @@ def resume_config(given: dict[str, Any]) -> PretrainConfig:
 
 def with_new_budgets(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
     """The stored configuration of a run of any command, with the new options."""
-    config = with_options(stored, given)
+    known = {name: value for name, value in given.items() if (name, value) not in FOUND_BEFORE}
+    config = with_options(stored, known)
     for part, group in group_classes(type(stored)).items():
         for name in option_fields(group):
             before, now = (getattr(getattr(c, part), name) for c in (stored, config))

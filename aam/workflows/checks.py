@@ -18,6 +18,8 @@ from aam.training.bundles import Bundle, Comparison, Outcome, compare_outcomes, 
 from aam.training.bundles import replay as replay_step
 from aam.training.diagnosis import diagnose, full_text
 from aam.training.preflight import full_preflight
+from aam.workflows.notes import say_reads
+from aam.workflows.opening import with_findings
 
 
 def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Preflight:
@@ -25,6 +27,8 @@ def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Pre
     check_bounds("seconds", seconds, {"above": 0.0})
     with observer.stage("reading the data"):
         corpus = open_corpus(config)
+    config = with_findings(config, corpus)
+    say_reads(corpus, observer, corpus.bases)
     with observer.stage("checking"):
         return full_preflight(config, corpus, seconds)
 

@@ -35,16 +35,18 @@ from aam.workflows.opening import Opened, open_inputs
 class Distances:
     """Predicted UniFrac and Faith PD of samples; with a tree also the true ones and the metrics.
 
-    `faith_pd` is None if the model has not learned it. `figures` has the metrics of the prediction and of two baselines
-    without learning, or under `skipped` the reason why there are none; it is empty without a tree.
+    `unifrac` is None if Faith PD alone was asked for, `faith_pd` if the model has not learned it. `figures` has the
+    metrics of the prediction and of two baselines without learning, or under `skipped` the reason why there are none;
+    it is empty without a tree. `newick` is the tree that the distances were computed on, if there is one.
     """
 
     metric: str
-    unifrac: DistanceMatrix
+    unifrac: DistanceMatrix | None
     faith_pd: pd.Series | None
     true_unifrac: DistanceMatrix | None
     true_faith_pd: pd.Series | None
     figures: dict[str, Any]
+    newick: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ from aam.inference import explain as explaining
 from aam.inference.asvs import device_of
 from aam.inference.explain import Explanation
 from aam.io.ids import FEATURE_ID
+from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
+from aam.placement.taxonomy import find_lineages, short_name
+from aam.text import counted
 from aam.workflows.notes import warn_of_missing_folds
 from aam.workflows.opening import Opened, open_inputs
 
@@ -26,7 +29,8 @@ from aam.workflows.opening import Opened, open_inputs
 class Drivers:
     """Explanation of the output `explained`, averaged over `models` models, for the ASVs `ids` [U].
 
-    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None if there is no tree.
+    `tree_position` int [U] is the place of each ASV among the leaves of the tree, None if there is no tree; `taxa` [U]
+    the lineage of each ASV, "" for one without, None if no taxonomy was given.
     """
 
     explained: str
@@ -34,10 +38,17 @@ class Drivers:
     explanation: Explanation
     ids: Sequence[str]
     tree_position: NDArray[np.int64] | None
+    taxa: Sequence[str] | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """What stands for each ASV where there is little room: its lowest taxon or, without one, its id."""
+        taxa = [""] * len(self.ids) if self.taxa is None else self.taxa
+        return [short_name(taxon) or name for name, taxon in zip(self.ids, taxa, strict=True)]
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each ASV by its id, the leading ASV first; columns as in `Explanation`, and `tree_position`."""
+        """One row for each ASV by its id, the leading ASV first; columns as in `Explanation`, then tree and taxon."""
         found, order = self.explanation, self.explanation.order()
         columns = {
             "samples": found.samples,
@@ -46,7 +57,9 @@ class Drivers:
             "attribution": found.attribution,
             "influence": found.influence,
             "share": found.share,
-        } | ({} if self.tree_position is None else {"tree_position": self.tree_position})
+        }
+        columns |= {} if self.tree_position is None else {"tree_position": self.tree_position}
+        columns |= {} if self.taxa is None else {"taxon": np.array(self.taxa, dtype=object)}
         ids = pd.Index([self.ids[row] for row in order], name=FEATURE_ID)
         ranked = {"rank": np.arange(1, len(order) + 1)} | {name: values[order] for name, values in columns.items()}
         return pd.DataFrame(ranked, index=ids)
@@ -57,12 +70,17 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
 
     Raises ConfigError if `config.of` is no output of the model.
     """
+    lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     opened = open_inputs(inputs, observer, with_tree=True)
+    ids = opened.samples.table.asv_ids
+    taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))
+    if taxa is not None and (unnamed := taxa.count("")):
+        observer.say(f"without a lineage in {config.taxonomy}: {counted(unnamed, 'ASVs')} of {len(taxa):,}")
     of = explain_predictions if isinstance(opened.config, FinetuneConfig) else explain_embeddings
     found, explained, models = of(opened, inputs, config, observer)
     samples = opened.samples
     places = None if samples.tree is None else samples.tree.leaves_of(samples.tips)
-    return Drivers(explained, models, found, samples.table.asv_ids, places)
+    return Drivers(explained, models, found, ids, places, taxa)
 
 
 def explain_embeddings(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from aam.corpus.samples import TableSamples
     from aam.io.table import Table
     from aam.models.chunked_encoder import ChunkedEncoder
     from aam.phylogeny.tree import Tree
@@ -45,6 +46,28 @@ def say_of_tree(tree: Tree | None, observer: Observer) -> None:
     """Say what the reader of a tree had to assume."""
     for note in tree.notes if tree is not None else ():
         observer.say(note)
+
+
+def say_reads(samples: TableSamples, observer: Observer, max_bp: int) -> None:
+    """Say how the reads lie on the gene and what was done to line them up; warn where they do not fit.
+
+    Says also how many ASVs are cut to `max_bp` bases.
+    """
+    for text in samples.lineup.notes:
+        observer.say(text)
+    for text in samples.lineup.doubts:
+        observer.warn(text)
+    if text := cut_text(samples, max_bp):
+        observer.say(text)
+
+
+def cut_text(samples: TableSamples, max_bp: int) -> str:
+    """How many ASVs are cut to `max_bp` bases, and how many of all then read alike; empty if none is cut."""
+    if not samples.cut:
+        return ""
+    alike = samples.alike
+    same = f"; {counted(alike, 'ASVs')} then read as another one" if alike else ""
+    return f"cut: {counted(samples.cut, 'ASVs')} to the {max_bp} bases that the model reads{same}"
 
 
 def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:

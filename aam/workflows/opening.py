@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aam.checkpoint import config_of_encoder, find_members, open_model
-from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, option_fields, option_flag
+from aam.config import (
+    DataConfig,
+    FinetuneConfig,
+    ModelConfig,
+    PretrainConfig,
+    RunnableConfig,
+    option_fields,
+    option_flag,
+)
 from aam.config.apply import ApplyConfig, Inputs
+from aam.config.fields import AUTO_BASES
 from aam.corpus.samples import TableSamples, open_samples
 from aam.errors import CheckpointError, ConfigError
 from aam.inference.asvs import encode_asvs, open_cache
@@ -20,6 +29,7 @@ from aam.workflows.notes import (
     say_dropped,
     say_last_checkpoint,
     say_of_tree,
+    say_reads,
     warn_of_doubtful_counts,
     warn_of_other_region,
 )
@@ -56,14 +66,38 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
         if for_unifrac:
             refuse_finetuned(inputs.model, found.config)
         limit = found.config.model.max_bp
-        samples = open_samples(inputs.data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
+        data = for_model(inputs.data, found.config.data, inputs.model)
+        samples = open_samples(data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
     say_dropped(samples.dropped, observer)
     say_of_tree(samples.tree, observer)
     warn_of_doubtful_counts(samples.table, observer)
-    if samples.cut:
-        observer.say(f"cut: {samples.cut:,} ASVs to the {limit} bases that this model reads")
+    say_reads(samples, observer, limit)
     warn_of_other_region(found.encoder.asv_encoder, samples.table.sequences, observer)
     return Opened(found.encoder.to(device), found.config, samples)
+
+
+def for_model(data: DataConfig, trained: DataConfig, model: Path) -> DataConfig:
+    """The options of a table that a model is applied to: its reads are lined up with those of training.
+
+    A model whose reads are unknown, or are no 16S, gets them as they are. Raises ConfigError for --trim auto then.
+    """
+    if not trained.reads and data.trim == "auto":
+        raise ConfigError(
+            f"--trim auto, but {model} does not record reads of 16S (an older version, or another gene); give "
+            "--trim START:LENGTH"
+        )
+    return dataclasses.replace(data, reads=trained.reads, orient=data.orient if trained.reads else "none")
+
+
+def with_findings(config: RunnableT, samples: TableSamples) -> RunnableT:
+    """The configuration with what the data tell: their reads, the window of --trim auto, the bases of --max-bp auto."""
+    lineup, model, bases = samples.lineup, config.model, config.data.max_bp
+    if bases == AUTO_BASES:
+        bases = samples.bases
+        model = dataclasses.replace(model, max_bp=bases)
+    trim = config.data.trim if lineup.window is None else str(lineup.window)
+    data = dataclasses.replace(config.data, reads=lineup.records, trim=trim, max_bp=bases)
+    return dataclasses.replace(config, data=data, model=model)
 
 
 def refuse_finetuned(model: Path, config: RunnableConfig) -> None:
@@ -85,9 +119,12 @@ def with_encoder_size(config: RunnableT, pretrained: Path, asked: dict[str, Any]
     if own:
         raise ConfigError(f"{option_flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     say_last_checkpoint(pretrained, observer)
-    model = config_of_encoder(pretrained).model
+    began = config_of_encoder(pretrained)
+    model, data = began.model, for_model(config.data, began.data, pretrained)
     model = dataclasses.replace(model, dropout=config.model.dropout if "dropout" in asked else model.dropout)
     max_bp = config.data.max_bp if "max_bp" in asked else model.max_bp
+    if max_bp == AUTO_BASES:
+        max_bp = model.max_bp
     if max_bp > model.max_bp:
         raise ConfigError(f"--max-bp is {max_bp}, but the encoder of --pretrained reads at most {model.max_bp} bases")
-    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, max_bp=max_bp))
+    return dataclasses.replace(config, model=model, data=dataclasses.replace(data, max_bp=max_bp))

@@ -13,6 +13,7 @@ import torch
 from aam.config import FinetuneConfig, PretrainConfig
 from aam.corpus.pretraining import Corpus
 from aam.corpus.reference_tips import ReferenceTips
+from aam.corpus.samples import TableSamples
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.gene.regions import region_text
@@ -22,7 +23,7 @@ from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import step
-from aam.workflows.notes import NAMED_IDS
+from aam.workflows.notes import NAMED_IDS, cut_text
 
 TRIALS = 3
 """Steps measured; the first pays for memory that later ones reuse and is left out."""
@@ -55,6 +56,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
             ("dropped", f"{counted(len(ids), reason)}: {name_few(ids, NAMED_IDS)}")
             for reason, ids in corpus.dropped.items()
         ),
+        *reads_rows(corpus),
         (
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
@@ -93,6 +95,7 @@ def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold],
     rows = [
         ("samples", study.overlap.text()),
         *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
+        *reads_rows(study),
         *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
         *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),
         ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
@@ -101,6 +104,13 @@ def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold],
         *(("warning", text) for text in doubts),
     ]
     return plan_text(rows)
+
+
+def reads_rows(samples: TableSamples) -> list[tuple[str, str]]:
+    """Rows on how the reads lie, what lines them up, and what is cut."""
+    rows = [("reads", text) for text in samples.lineup.notes]
+    rows += [("warning", text) for text in samples.lineup.doubts]
+    return rows + [("bases", text) for text in [cut_text(samples, samples.bases)] if text]
 
 
 def plan_text(rows: Sequence[tuple[str, str]]) -> str:

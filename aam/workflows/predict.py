@@ -20,6 +20,7 @@ from aam.models.devices import resolve_device
 from aam.observer import Observer
 from aam.text import counted
 from aam.workflows import notes
+from aam.workflows.opening import for_model
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,11 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     notes.warn_of_missing_folds(model, len(members), observer)
     trained = members[0].config
     with observer.stage("reading the data"):
+        data = for_model(data, trained.data, model)
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
         new = open_new_samples(data, trained.target)
     notes.warn_of_doubtful_counts(new.table, observer)
+    notes.say_reads(new, observer, data.max_bp)
     notes.say_known_share(find_members(model)[0], new.tokens, observer)
     notes.warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
     with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):

@@ -43,8 +43,15 @@ from aam.training.state import StopRequest, TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
 from aam.workflows.checks import refuse_failed
-from aam.workflows.notes import apply_switches, say_dropped, say_of_tree, say_precision_advice, warn_of_doubtful_counts
-from aam.workflows.opening import with_encoder_size
+from aam.workflows.notes import (
+    apply_switches,
+    say_dropped,
+    say_of_tree,
+    say_precision_advice,
+    say_reads,
+    warn_of_doubtful_counts,
+)
+from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import peak_memory, pretraining_plan
 from aam.workflows.run import Run
 
@@ -63,6 +70,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
         config = resolve_config(options, observer)
         refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
+        config = with_findings(config, corpus)
         if not world.first:
             train_model(config, corpus, observer, world)
             return None
@@ -76,6 +84,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
         config = resolve_config(options, observer)
         refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
+        config = with_findings(config, corpus)
         with observer.stage("measuring one step"):
             text = pretraining_plan(config, corpus)
         return text if world.first else ""
@@ -110,6 +119,8 @@ def open_data(config: PretrainConfig, observer: Observer, world: World) -> Corpu
         say_dropped({} if config.run.dry_run else corpus.dropped, observer)  # a plan has a line for each
         say_of_tree(corpus.tree, observer)
         warn_of_doubtful_counts(corpus.table, observer)
+        if not config.run.dry_run:
+            say_reads(corpus, observer, corpus.bases)
     return corpus
 
 

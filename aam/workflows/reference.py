@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aam.atomic import remove_partial_files, write_text
 from aam.config import option_flag
@@ -17,18 +18,20 @@ from aam.io.packed import ROOTED_TREE, plain_file
 from aam.io.sequences import SEQUENCES_TYPE
 from aam.io.taxonomy import TAXONOMY_TYPE, read_taxonomy
 from aam.observer import Observer
-from aam.phylogeny.tree import read_tree
+from aam.phylogeny.tree import Tree, read_tree
 from aam.placement.build import (
     LeftOut,
+    Matched,
     assemble,
     keep_covering,
     lineages_of,
     match_sequences,
     matched_sequences,
 )
-from aam.placement.parts import align_parts, begin_parts, has_parts, remove_parts, usable_cores
+from aam.placement.parts import align_parts, begin_parts, has_parts, remove_parts
 from aam.placement.reference import Reference
 from aam.placement.store import LEFT_OUT, open_reference, read_record, write_reference
+from aam.placement.threads import usable_cores
 from aam.text import counted
 from aam.workflows.notes import say_dropped, say_of_tree
 
@@ -102,42 +105,58 @@ def describe(region: Region | None) -> str:
     return "none" if region is None else f"{region.first}:{region.last}"
 
 
+class Read(NamedTuple):
+    """What was read: tree, the sequences that are to be aligned, and the lineage of each id, if there is a taxonomy."""
+
+    tree: Tree
+    matched: Matched
+    taxonomy: dict[str, str] | None
+
+
+def read_inputs(inputs: Inputs, observer: Observer) -> Read:
+    """Read the files and check that they fit each other, before the work of alignment."""
+    with observer.stage("reading tree and sequences"):
+        tree = read_tree(inputs.plain["tree"], str(inputs.given["tree"]))
+        matched = match_sequences(inputs.plain["sequences"], str(inputs.given["sequences"]), tree)
+        taxonomy = None
+        if path := inputs.given.get("taxonomy"):
+            taxonomy = read_taxonomy(path)
+            lineages_of([tree.tip_names[leaf] for leaf in matched.leaves.tolist()], taxonomy, str(path))
+    say_of_tree(tree, observer)
+    return Read(tree, matched, taxonomy)
+
+
 def build(inputs: Inputs, folder: Path, region: Region | None, threads: int, observer: Observer) -> None:
     """Align what is not aligned yet, and write the files of the reference."""
     gene = gene_profile()
     columns = region or Region(gene.first, gene.last)
-    fasta, name = inputs.plain["sequences"], str(inputs.given["sequences"])
-    with observer.stage("reading tree and sequences"):
-        tree = read_tree(inputs.plain["tree"], str(inputs.given["tree"]))
-        matched = match_sequences(fasta, name, tree)
-        taxonomy = read_taxonomy(inputs.given["taxonomy"]) if "taxonomy" in inputs.given else None
-    say_of_tree(tree, observer)
+    tree, matched, taxonomy = read_inputs(inputs, observer)
     begin_parts(folder, {option: inputs.sources[option]["sha256"] for option in ("sequences", "tree")})
     with observer.progress("aligning") as progress:
-        sequences = matched_sequences(fasta, name, tree)
+        sequences = matched_sequences(inputs.plain["sequences"], str(inputs.given["sequences"]), tree)
         align_parts(folder, sequences, gene, threads, progress, len(matched.leaves))
-    aligned = assemble(folder, matched, tree, columns, gene)
-    if region is not None:
-        aligned = keep_covering(aligned, region, matched.left_out)
-    lineages = None
-    if taxonomy is not None:
-        lineages = lineages_of(aligned.tree.tip_names, taxonomy, str(inputs.given["taxonomy"]))
-        if lacking := sum(not lineage for lineage in lineages):
-            observer.warn(f"{lacking:,} of {len(lineages):,} tips have no lineage in {inputs.given['taxonomy']}")
-    left_out = {reason: ids for reason, ids in matched.left_out.items() if ids}
-    say_dropped(left_out, observer)
-    if aligned.turned:
-        observer.say(f"turned: {counted(aligned.turned, 'sequences')} of the minus strand")
-    about = {
-        "region": describe(region),
-        "counts": {"tips": len(aligned.rows), "columns": aligned.rows.shape[1], "turned": aligned.turned},
-        "left_out": {reason: len(ids) for reason, ids in left_out.items()},
-        "sources": inputs.sources,
-    }
     with observer.stage("writing the reference"):
+        aligned = assemble(folder, matched, tree, columns, gene)
+        if region is not None:
+            aligned = keep_covering(aligned, region, matched.left_out)
+        names, lineages = aligned.tree.tip_names, None
+        if taxonomy is not None:
+            lineages = lineages_of(names, taxonomy, str(inputs.given["taxonomy"]))
+        left_out = {reason: ids for reason, ids in matched.left_out.items() if ids}
+        about = {
+            "region": describe(region),
+            "counts": {"tips": len(names), "columns": aligned.rows.shape[1], "turned": aligned.turned},
+            "left_out": {reason: len(ids) for reason, ids in left_out.items()},
+            "sources": inputs.sources,
+        }
         write_text(folder / LEFT_OUT, left_out_text(left_out))
         reference = Reference(aligned.tree, aligned.rows.T, columns.first, lineages)
         write_reference(folder, reference, aligned.rows, about, threads)
+    say_dropped(left_out, observer)
+    if aligned.turned:
+        observer.say(f"turned: {counted(aligned.turned, 'sequences')} of the minus strand")
+    if lacking := sum(not lineage for lineage in lineages or ()):
+        observer.warn(f"{lacking:,} of {len(names):,} tips have no lineage in {inputs.given['taxonomy']}")
 
 
 def left_out_text(left_out: LeftOut) -> str:

@@ -46,8 +46,8 @@ from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import FoldResult, true_targets, write_results
 from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds, whole_folds
-from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, warn_of_other_region
-from aam.workflows.opening import with_encoder_size
+from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, say_reads, warn_of_other_region
+from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import finetuning_plan
 from aam.workflows.run import Run
 
@@ -61,6 +61,7 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
     """
     config = resolve_config(options, observer)
     study = open_labelled(config, observer)
+    config = with_findings(config, study)
     with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
         return train_folds(config, study, observer)
 
@@ -69,6 +70,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     """The plan of `train` with these options as text: samples, classes, folds, size and steps."""
     config = resolve_config(options, observer)
     study = open_labelled(config, observer)
+    config = with_findings(config, study)
     folds = study_folds(config, study)
     return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, list_doubts(config, study, folds))
 
@@ -118,6 +120,7 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
     configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     observer.say(study.overlap.text())
     say_dropped(study.dropped, observer)
+    say_reads(study, observer, study.bases)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
     start = open_start(config, study, observer)

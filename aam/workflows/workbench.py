@@ -20,6 +20,7 @@ from aam.observer import Observer
 from aam.training.optim import MODEST_SCALE, loss_scaler
 from aam.training.places import RowNames
 from aam.training.run import PretrainLearner, build_learner, training_batches
+from aam.workflows.opening import with_findings
 
 OWN_DATA = {
     "example": False,
@@ -76,7 +77,8 @@ def open_workbench(run: Path | None, options: dict[str, Any], observer: Observer
             model, stored = open_as(Pretrained, run)
             others = OWN_DATA if "table" in options else {}
             config, weights = with_options(stored, others | options | {"compile": False}), model.state_dict()
-        return build_workbench(config, open_corpus(config), weights)
+        corpus = open_corpus(config)
+        return build_workbench(with_findings(config, corpus), corpus, weights)
 
 
 def build_workbench(config: PretrainConfig, corpus: Corpus, weights: dict[str, Any] | None = None) -> Workbench:

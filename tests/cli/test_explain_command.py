@@ -27,9 +27,27 @@ def test_table_figure_and_check(run: Path, folder: Path, capsys):
     assert "leading ASVs" in capsys.readouterr().out
 
 
+def test_lineages_of_a_taxonomy_name_the_asvs(run: Path, folder: Path, capsys):
+    taxa = {"AAAA": "k__B; p__F; c__; o__; f__; g__Blautia; s__obeum", "CCCC": "k__B; p__F", "TTTT": "Unassigned"}
+    (folder / "taxonomy.tsv").write_text(
+        "Feature ID\tTaxon\n" + "".join(f"{asv}\t{name}\n" for asv, name in taxa.items())
+    )
+    given = ["--model", str(run), "--table", "table.tsv", "--taxonomy", "taxonomy.tsv", "-o", "drivers.tsv"]
+    assert main(["explain", *given]) == 0
+    frame = pd.read_csv("drivers.tsv", sep="\t", index_col="feature-id", keep_default_na=False)
+    assert frame["taxon"].to_dict() == taxa | {"GGGG": ""}
+    told = capsys.readouterr()
+    assert "without a lineage in taxonomy.tsv: 1 ASV of 4" in told.err
+    leading = told.out.split("\n\n")[1]
+    assert (
+        "  g__Blautia s__obeum " in leading and "  p__F " in leading and "  GGGG " in leading and "AAAA" not in leading
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["-o", "d.tsv", "--taxonomy", "other.tsv"], "other.tsv: none of the 4 ASVs has a lineage, e.g. 'AAAA'"),
         (["-o", "d.csv"], "found the ending '.csv', expected .tsv"),
         (["-o", "there.tsv"], "--output there.png: the file exists"),
         (["-o", "d.tsv", "--max-samples", "0"], "--max-samples is 0, expected at least 1"),
@@ -38,6 +56,7 @@ def test_table_figure_and_check(run: Path, folder: Path, capsys):
 )
 def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, refusal, options: list[str], message: str):
     (folder / "there.png").write_text("x")
+    (folder / "other.tsv").write_text("x\tk__B; p__F\n")
     assert message in refusal("explain", options, model=run, table="table.tsv")
 
 

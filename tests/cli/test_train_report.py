@@ -66,11 +66,18 @@ def test_baselines_and_leading_asvs_are_found_or_given(run: tuple[str, Path], tm
     assert cli.main(["baseline", "--model", str(folder), "-o", str(tmp_path / "found")]) == 0
     (tmp_path / "drivers.tsv").write_text("feature-id\trank\tshare\nACGTACGT\t1\t0.5\n")
     shutil.copy(folder / "curves.png", tmp_path / "drivers.png")
+    (tmp_path / "taxonomy.tsv").write_text("Feature ID\tTaxon\tConfidence\nACGTACGT\tk__B; f__F; g__Blautia\t1\n")
     given = ["--baseline", str(tmp_path / "found" / "baselines.json"), "--explain", str(tmp_path / "drivers.tsv")]
+    given += ["--taxonomy", str(tmp_path / "taxonomy.tsv")]
     assert cli.main(["report", str(folder), *given, "--color-by", "plate", "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "Comparison with the baselines, on the same folds" in page and "this model minus random forest" in page
-    assert "ACGTACGT" in page and "What the leading ASVs do" in page and "coloured by plate" in page
+    assert (
+        "ACGTACGT" in page
+        and "<td>g__Blautia</td>" in page
+        and "What the leading ASVs do" in page
+        and "coloured by plate" in page
+    )
     assert "http" not in page and "<script" not in page
 
 
@@ -80,6 +87,7 @@ def test_baselines_and_leading_asvs_are_found_or_given(run: tuple[str, Path], tm
         ("--baseline", '{"mae": 1.0}', "not what `aam baseline` writes"),
         ("--baseline", "{", "not readable"),
         ("--explain", "id\trank\nACGT\t1\n", "the first column is 'id', expected 'feature-id'"),
+        ("--taxonomy", "ACGT\tk__B\n", "--taxonomy names the ASVs of the table of `aam explain`, but there is no "),
         ("--explain", "", "not readable (No columns to parse from file)"),
     ],
 )

@@ -41,7 +41,7 @@ def test_artifact_of_sequences(write_qza):
         (b"ACGT\n", r"line 1 is 'ACGT', expected a FASTA header \('>id'\)"),
         (b"\n\n", "holds no records"),
         (b">a\n\xe9\n", "line 2 is not UTF-8"),
-        (b"\x1f\x8b\x08\0", "is packed by gzip, expected the plain file; unpack it first"),
+        (b"\x1f\x8b\x08\0", "is a damaged gzip file"),
         (b"\x89HDF\r\n\x1a\n", "is hdf5 data, not sequences; expected FASTA text or a QIIME 2"),
     ],
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from skbio import TreeNode
 from unifrac_definitions import Node, tip_names, trees
 
 from aam.errors import TreeError
 from aam.phylogeny import newick
-from aam.phylogeny.newick import parse_newick
+from aam.phylogeny.newick import parse_newick, quote_name
 from aam.phylogeny.tree import parse_tree
 
 
@@ -176,3 +177,31 @@ def test_two_hundred_thousand_tips_of_any_shape(build):
     if build is caterpillar:
         assert deepest == TIPS  # t0: its own branch, TIPS - 2 above it, and the stem
         assert small.depths().max() == deepest
+
+
+REFERENCE = (
+    "[&R [of GTDB]]((('RS_GCF_1.1':0.1,'x (T), ''nested''':0.2)'100.0:g__Foo; s__Foo bar':0.3,c:0.1)'d__B; p__C':0.9,"
+    "d:1)1.0;"
+)
+
+
+def test_names_of_inner_nodes_in_trees_of_references_may_hold_anything():
+    """Colons, blanks, semicolons and quotes in quoted names, as in Greengenes2, SILVA and GTDB."""
+    tree = parse(REFERENCE)
+    assert tree.tip_names == ["RS_GCF_1.1", "x (T), 'nested'", "c", "d"]
+    assert tree.length[:-1].tolist() == [0.1, 0.2, 0.3, 0.1, 0.9, 1.0]
+
+
+@given(
+    names=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=12), min_size=2, max_size=5
+    )
+)
+def test_quoted_names_read_back(names: list[str]):
+    text = "(" + ",".join(f"{quote_name(name)}:1" for name in names) + ");"
+    assert parse(text).tip_names == names
+
+
+def test_names_in_quotes_keep_their_underscores_in_scikit_bio():
+    tree = TreeNode.read([f"({quote_name('a_b')}:1,{quote_name('plain-1.2')}:1);"])
+    assert [tip.name for tip in tree.tips()] == ["a_b", "plain-1.2"]

@@ -49,6 +49,24 @@ def test_only_the_root_may_lack_a_length():
     assert parse("(a:1,b:1);").length.tolist() == [1, 1, 0]
 
 
+@pytest.mark.parametrize("text", ["((a:1,b:2)'k__Bacteria');", "((a:1,b:2)k__Bacteria,(c:1,d:1):3);"])
+def test_one_inner_child_of_the_root_may_lack_a_length_which_is_said(text: str):
+    tree = parse(text)
+    assert tree.notes == ["t.nwk: a branch at the root has no length and is taken as 0"]
+    node = int(np.flatnonzero((tree.first == 0) & (tree.last == 2))[0])
+    assert tree.length[node] == 0
+    assert tree.shear(["a"]).notes == tree.notes
+    assert not parse("(a:1,b:1);").notes
+
+
+@pytest.mark.parametrize(
+    "text", ["((a:1,b:1),(c:1,d:1));", "(a,(b:1,c:1):1);", "(((a:1,b:1),c:1):1,d:1);", "((a:1,b),(c:1,d:1):1);"]
+)
+def test_other_branches_without_a_length_are_refused(text: str):
+    with pytest.raises(TreeError, match="branches without a length: [12] of"):
+        parse(text)
+
+
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
     for path in (tmp_path / "absent.nwk", tmp_path):
         with pytest.raises(TreeError, match=f"^{path}: the tree cannot be read"):

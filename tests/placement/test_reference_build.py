@@ -11,6 +11,7 @@ import pytest
 from mutated_genes import fasta, mutated_genes, random_newick
 
 from aam.config.reference import ReferenceConfig
+from aam.errors import ReferenceFolderError
 from aam.gene.profile import NO_BASE, gene_profile, reverse_complement
 from aam.gene.reads import lay
 from aam.observer import Observer, Progress
@@ -101,11 +102,11 @@ def test_lineages_are_those_of_the_tips(genes, made):
 def test_what_is_left_out_is_said_and_listed(made):
     _, said, config = made
     assert said == [
-        f"warning: 1 of 10 tips have no lineage in {config.taxonomy}",
         "left out: 1 tip without a sequence (t4)",
         "left out: 1 sequence without a tip (nowhere)",
         "left out: 1 sequence not of 16S (t3)",
         "turned: 1 sequence of the minus strand",
+        f"warning: 1 of 10 tips have no lineage in {config.taxonomy}",
     ]
     listed = (config.sequences.parent / "made" / "left-out.tsv").read_text().splitlines()
     assert listed == [
@@ -173,9 +174,10 @@ def test_stopped_work_goes_on_to_the_same_bytes(fragments, tmp_path):
     begun = sorted(path.name for path in (stopped / "parts").iterdir())
     assert "000000.npz" in begun and len(begun) < 4, "the first part is there, the last is not"
     written = part_path(stopped, 0).stat().st_mtime_ns
-    other = ReferenceConfig(fragments.tree, fragments.tree, region="v4")
-    with pytest.raises(ValueError, match="s.fasta|t.nwk"):
-        make_reference(other, stopped, Observer())
+    other = tmp_path / "other.nwk"
+    other.write_text("[another tree]" + fragments.tree.read_text())
+    with pytest.raises(ReferenceFolderError, match="has begun with another tree; give the same files again to go on"):
+        make_reference(ReferenceConfig(fragments.sequences, other), stopped, Observer())
     assert part_path(stopped, 0).stat().st_mtime_ns == written
     make_reference(fragments, stopped, Observer())
     assert files_of(stopped) == files_of(tmp_path / "whole") and not (stopped / "parts").exists()
@@ -190,20 +192,22 @@ def test_parts_that_are_there_are_not_made_again(tmp_path):
     assert part_path(tmp_path, 0).read_bytes() == b"as it was"
 
 
-def test_a_complete_reference_is_opened_and_not_made_again(fragments, tmp_path):
-    first = make_reference(fragments, tmp_path / "r", Observer())
-    before, notes = files_of(tmp_path / "r"), Notes()
-    again = make_reference(fragments, tmp_path / "r", notes)
-    assert notes.said == [f"{tmp_path / 'r'} is complete already"]
-    assert files_of(tmp_path / "r") == before
+def test_a_complete_reference_is_opened_and_not_made_again(made):
+    first, _, config = made
+    folder = config.sequences.parent / "made"
+    before, notes = files_of(folder), Notes()
+    again = make_reference(config, folder, notes)
+    assert notes.said == [f"{folder} is complete already"]
+    assert files_of(folder) == before
     np.testing.assert_array_equal(first.codes, again.codes)
+    assert (again.lineages, again.tree.tip_names) == (first.lineages, first.tree.tip_names)
 
 
-def test_another_reference_in_the_folder_is_not_replaced(fragments, tmp_path):
-    make_reference(fragments, tmp_path / "r", Observer())
-    other = ReferenceConfig(fragments.sequences, fragments.tree, region="none")
-    with pytest.raises(ValueError, match="has a reference of other files or another region"):
-        make_reference(other, tmp_path / "r", Observer())
+def test_another_reference_in_the_folder_is_not_replaced(made):
+    config = made[2]
+    other = ReferenceConfig(config.sequences, config.tree, config.taxonomy, region="v4")
+    with pytest.raises(ReferenceFolderError, match="has a reference of other files or another region .none.; give"):
+        make_reference(other, config.sequences.parent / "made", Observer())
 
 
 def test_a_tree_whose_root_keeps_many_branches_after_the_cut(tmp_path):

@@ -1,0 +1,80 @@
+"""`aam place`: the place of each ASV on the tree of a reference, and its taxonomy."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.config import DataConfig, from_some
+from aam.config.apply import PlaceConfig, PlacingConfig
+from aam.text import counted
+
+if TYPE_CHECKING:
+    from aam.workflows.place import Placement
+
+INPUT_OPTIONS = ("table", "sequences", "example")
+"""The options of `DataConfig` that matter here."""
+TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
+    "insertion-tree.nwk",
+    "placements.jplace",
+    "placements.tsv",
+    "taxonomy.tsv",
+    "taxonomy-ranks.tsv",
+)
+"""Files in the output folder."""
+
+
+@click.command("place")
+@add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(PlacingConfig) | fields_of(PlaceConfig))
+@click.option("-o", "--output", required=True, type=PATH, help="Folder to write to.")
+def command(output: Path, **values: Any) -> None:
+    """Place the ASVs of a table, or of a FASTA file, on the tree of a reference, and name their taxa.
+
+    The folder gets insertion-tree.nwk, a rooted tree that `qiime`, scikit-bio and `aam` read; placements.jplace, with
+    several places of each ASV and their weights; placements.tsv, with the region, the nearest references, the
+    expected error and warnings for each ASV; taxonomy.tsv, as q2-feature-classifier writes it; and taxonomy-ranks.tsv,
+    with a confidence at each rank. Reads of any region of the 16S gene and of either strand are placed. ASVs that
+    are no 16S, or far from every reference, are not in the tree.
+
+    \b
+    Example: aam place --table table.qza --sequences rep-seqs.qza --reference reference -o placed
+    """
+    from aam.cli.terminal import TERMINAL
+    from aam.io.output import check_output_files
+
+    started, asked = time.monotonic(), option_values(values)
+    chosen, config = from_some(PlacingConfig, asked), from_some(PlaceConfig, asked)
+    data = from_some(DataConfig, {name: asked[name] for name in INPUT_OPTIONS if name in asked})
+    check_output_files(output, (TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS))
+    with TERMINAL.stage("starting"):
+        from aam.workflows.asv_sources import read_inputs
+        from aam.workflows.place import place
+    with TERMINAL.stage("reading the data"):
+        asvs = read_inputs(data, TERMINAL)
+    found = place(asvs, config, chosen, TERMINAL)
+    with TERMINAL.stage("writing"):
+        write(found, output)
+    seconds = f"{time.monotonic() - started:.1f} s"
+    lost = f"; {found.summary}" if found.summary else ""
+    click.echo(f"{counted(len(found.places.placed), 'ASVs')} placed in {seconds}{lost}: {output}")
+
+
+def write(found: Placement, folder: Path) -> None:
+    """Write the files of a placement to a folder, which is made if it does not exist."""
+    from aam.io.output import new_file
+    from aam.placement.jplace import write_jplace
+    from aam.workflows.place import PROGRAM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with new_file(folder / TREE) as partial:
+        partial.write_text(found.newick + "\n", encoding="utf-8")
+    with new_file(folder / JPLACE) as partial:
+        write_jplace(partial, found.places, found.reference, PROGRAM)
+    for name, table in ((PLACEMENTS, found.placements), (TAXONOMY, found.taxonomy), (RANKS, found.ranks)):
+        if table is not None:
+            with new_file(folder / name) as partial:
+                table.to_csv(partial, sep="\t", float_format="%.6g")

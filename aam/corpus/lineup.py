@@ -1,0 +1,267 @@
+"""Lines up the reads of tables: turns reads of the other strand, cuts all to one window of the gene, merges equal ASVs.
+
+An ASV keeps its id, and the sequence that it was read with (`Table.originals`), by which a tree is matched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from aam.config import DataConfig
+from aam.config.reads import ReadsRecord
+from aam.errors import ConfigError
+from aam.gene.layout import (
+    USUAL,
+    Window,
+    common_window,
+    in_blocks,
+    layout_text,
+    orient,
+    place_all,
+    same_layout,
+    skipped_bases,
+    summarise_reads,
+)
+from aam.gene.reads import LEAST_BASES, window_of
+from aam.io.table import Table, read_table
+from aam.text import counted
+
+UNKNOWN = "N"
+"""Base that a model reads as hidden."""
+OUTSIDE = "ASVs outside of the window of --trim"
+ALL_OUTSIDE = "samples all of whose ASVs are outside of the window of --trim"
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """How the reads of tables lie, and what was done to line them up.
+
+    `records` has one entry for each table of 16S, after all that was done; `notes` are messages, `doubts` warnings.
+    `window` is that of --trim, None if nothing was to be trimmed.
+    """
+
+    records: tuple[ReadsRecord, ...] = ()
+    window: Window | None = None
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+class LinedSequences(NamedTuple):
+    """The sequences of ASVs lined up, which of them are `outside` [A] of the window of --trim, and how it was done."""
+
+    sequences: Sequence[str]
+    outside: NDArray[np.bool_]
+    lineup: Lineup
+
+
+class LinedTable(NamedTuple):
+    """A table whose reads are lined up, and how."""
+
+    table: Table
+    lineup: Lineup
+
+
+class Rules(NamedTuple):
+    """What to do with the reads of a table: `trim` and `orient` are options of `DataConfig`.
+
+    `model` has the reads that a model has learned from, of which it reads `max_bp` bases; empty without a model.
+    """
+
+    trim: str
+    orient: str
+    model: tuple[ReadsRecord, ...] = ()
+    max_bp: int | None = None
+
+
+def read_lined_table(data: DataConfig, path: Path) -> LinedTable:
+    """Read a table and line up its reads, by the options of `data` and the reads of its model, if it has one."""
+    return line_up(read_table(path, data.sequences), Rules(data.trim, data.orient, data.reads, data.max_bp or None))
+
+
+def parse_trim(text: str) -> Window | None:
+    """The window of a --trim START:LENGTH; None for auto and none. Raises ConfigError for anything else."""
+    if text in ("auto", "none"):
+        return None
+    start, colon, length = text.partition(":")
+    if not (colon and start.isascii() and start.isdecimal() and length.isascii() and length.isdecimal()):
+        raise ConfigError(f"--trim is {text!r}, expected auto, none or START:LENGTH, e.g. 621:140")
+    window = Window(int(start), int(length))
+    if window.start < 1 or window.length < LEAST_BASES:
+        raise ConfigError(f"--trim is {text}, expected a START from 1 on and a LENGTH of {LEAST_BASES} bases or more")
+    return window
+
+
+def line_up(table: Table, rules: Rules) -> LinedTable:
+    """Turn and trim the reads of a table as the rules say, and merge the ASVs that are equal then."""
+    sequences, outside, lineup = line_up_sequences(table.sequences, rules, str(table.source))
+    if sequences is table.sequences:
+        return LinedTable(table, lineup)
+    table = replace(table, sequences=sequences, originals=table.sequences)
+    if outside.any():
+        gone = [table.asv_ids[row] for row in np.flatnonzero(outside).tolist()]
+        table = replace(table.select(asvs=np.flatnonzero(~outside)), dropped={**table.dropped, OUTSIDE: gone})
+        table = table.keep(table.depths() > 0, ALL_OUTSIDE)
+    merged = merge_equal_asvs(table)
+    if (fewer := len(table.asv_ids) - len(merged.asv_ids)) > 0:
+        lineup = replace(lineup, notes=(*lineup.notes, merged_text(fewer)))
+    return LinedTable(merged, lineup)
+
+
+def merged_text(fewer: int) -> str:
+    """How many ASVs there are fewer because of those that are equal."""
+    return f"merged: {counted(fewer, 'ASVs')} that became equal to another one"
+
+
+def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> LinedSequences:
+    """Turn and trim sequences [A] of the table `source`; if nothing is to be done, the very same come back."""
+    window, outside = parse_trim(rules.trim), np.zeros(len(sequences), bool)
+    if max(map(len, sequences), default=0) < LEAST_BASES:
+        return LinedSequences(sequences, outside, Lineup())
+    record = summarise_reads(sequences)
+    if record is None:
+        return LinedSequences(sequences, outside, Lineup(notes=(layout_text(None),)))
+    notes = [layout_text(record)]
+    if rules.orient == "auto" and record.minus > 0 and not any(known.minus >= 0.5 for known in rules.model):
+        strand = place_all(sequences, threads())
+        sequences = orient(sequences, strand)
+        notes.append(f"turned: {counted(int((strand < 0).sum()), 'ASVs')} of the minus strand")
+        record = summarise_reads(sequences) or record
+    if rules.trim == "auto":
+        window = common_window(rules.model or (record,))
+        if rules.max_bp is not None and rules.model:
+            window = Window(window.start, min(window.length, rules.max_bp))
+    if window is not None:
+        missing = missing_bases(record, window) if rules.model and rules.trim == "auto" else None
+        sequences, outside, cut = trim_reads(sequences, window, source, missing)
+        notes.append(cut)
+        record = summarise_reads(sequences) or record
+    doubts = doubts_of_model(record, rules) if rules.model else ()
+    return LinedSequences(sequences, outside, Lineup((record,), window, tuple(notes), doubts))
+
+
+class Missing(NamedTuple):
+    """Bases that the reads of a table lack of a window, at its begin and at its end."""
+
+    before: int
+    behind: int
+
+
+def missing_bases(record: ReadsRecord, window: Window) -> Missing:
+    """What reads lack of a window; nothing if their begin or length varies, since then it is the ASV that differs."""
+    if min(record.begins, record.alike) < USUAL:
+        return Missing(0, 0)
+    before = max(0, record.begin - window.start)
+    return Missing(before, max(0, window.length - max(0, record.begin - window.start) - record.length))
+
+
+class TrimmedReads(NamedTuple):
+    """Sequences [A] cut to a window, which of them are outside of it [A], and what was done in words."""
+
+    sequences: list[str]
+    outside: NDArray[np.bool_]
+    text: str
+
+
+def trim_reads(sequences: Sequence[str], window: Window, source: str, missing: Missing | None = None) -> TrimmedReads:
+    """Cut all reads of the plus strand to a window; the others, and what is no 16S, stay as they are.
+
+    Bases that a table is `missing` are N. Raises ConfigError if no read of the table `source` has `LEAST_BASES` bases
+    in the window.
+    """
+    rows, missing = np.flatnonzero(place_all(sequences, threads()) > 0).tolist(), missing or Missing(0, 0)
+    profile = window_of([sequences[row] for row in rows])
+    trimmed, late, cut, outside = list(sequences), 0, 0, np.zeros(len(sequences), bool)
+    for block in in_blocks(rows):
+        skipped = skipped_bases(profile, [sequences[row] for row in block], window.start, threads())
+        late += int((skipped.begin > window.start).sum())
+        before = np.clip(skipped.begin - window.start, 0, missing.before)
+        for row, bases, masked in zip(block, skipped.bases.tolist(), before.tolist(), strict=True):
+            own = sequences[row][bases : bases + window.length - masked]
+            outside[row] = len(own) < LEAST_BASES
+            cut += len(own) < len(sequences[row])
+            behind = min(missing.behind, window.length - masked - len(own))
+            trimmed[row] = UNKNOWN * masked + own + UNKNOWN * behind
+    if outside[rows].all():
+        raise ConfigError(
+            f"--trim {window}: none of the {len(outside):,} ASVs of {source} has {LEAST_BASES} bases there; "
+            f"{layout_text(summarise_reads(sequences))}"
+        )
+    short = sum(len(trimmed[row]) < window.length for row in rows) - int(outside.sum())
+    text = f"trimmed to {window.length} bases from column {window.start} on: {counted(cut, 'ASVs')} cut"
+    if any(missing):
+        text += f"; {missing.before} bases before and {missing.behind} behind them are unknown (N)"
+    elif late or short:
+        text += f"; {late:,} begin later, {short:,} have fewer bases"
+    return TrimmedReads(trimmed, outside, text)
+
+
+def number_sequences(sequences: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each sequence, int64 [A], from 0 in the order of first occurrence; equal ones have one number."""
+    number: dict[str, int] = {}
+    return np.fromiter((number.setdefault(text, len(number)) for text in sequences), np.int64, len(sequences))
+
+
+def most_read(groups: NDArray[np.int64], reads: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Of each group of ASVs, numbers from 0 [A], the ASV with the most reads [A]; of several the first. int64 [G]."""
+    order = np.lexsort((-np.asarray(reads, np.int64), groups))
+    return order[np.unique(groups[order], return_index=True)[1]]
+
+
+def merge_equal_asvs(table: Table) -> Table:
+    """Add up the counts of ASVs with one sequence; id and original sequence are those of the one with most reads."""
+    groups = number_sequences(table.sequences)
+    count = int(groups.max(initial=-1)) + 1
+    if count == len(groups):
+        return table
+    chosen = most_read(groups, np.asarray(table.counts.sum(axis=0)).ravel())
+    ones = np.ones(len(groups), table.counts.dtype)
+    joins = sparse.csr_array((ones, groups, np.arange(len(groups) + 1)), shape=(len(groups), count))
+    counts = sparse.csr_array(table.counts @ joins)
+    counts.sort_indices()
+    return replace(table.select(asvs=chosen), stored=counts, rows=None)
+
+
+def doubts_of_model(record: ReadsRecord, rules: Rules) -> tuple[str, ...]:
+    """Warnings if the reads of a table differ from those that a model has learned from."""
+    if any(same_layout(record, known, rules.max_bp) for known in rules.model):
+        return ()
+    window = common_window(rules.model)
+    both = common_window([*rules.model, record])
+    remedy = "--trim auto brings them to the window of the model"
+    if record.start > window.start and both.length >= LEAST_BASES:
+        remedy += f", with N for missing bases; better, train the model with --trim {both}, the window of both"
+    known = layout_text(rules.model[0])
+    return (
+        f"{layout_text(record)}, but those that the model has learned from differ: {known}; no ASV of one is an ASV "
+        f"of the other; {remedy}",
+    )
+
+
+def compare_tables(names: Sequence[str], records: Sequence[ReadsRecord | None]) -> tuple[str, ...]:
+    """Warnings if the reads of the tables of one command differ from those of the first of them that is 16S."""
+    known = [(name, record) for name, record in zip(names, records, strict=True) if record is not None]
+    other = [(name, record) for name, record in known[1:] if not same_layout(known[0][1], record)]
+    if not other:
+        return ()
+    window = common_window([record for _, record in known])
+    remedy = "the tables have no window in common"
+    if window.length >= LEAST_BASES:
+        remedy = f"`aam prepare --trim auto` brings all to their common window, {window}"
+    (first, one), (second, two) = known[0], other[0]
+    return (
+        f"the reads of {len(other)} of {len(known)} tables differ from those of the first, so that they share no "
+        f"ASV: {first}: {layout_text(one)}; {second}: {layout_text(two)}; {remedy}",
+    )
+
+
+def threads() -> int:
+    """Threads to align with."""
+    return max(1, min(os.cpu_count() or 1, 8))

@@ -1,0 +1,148 @@
+"""Placement by a network that learned the reference: what is stored of it, and ASVs placed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.gene.profile import NO_BASE
+from aam.gene.reads import Reads
+from aam.models.placer import RANKS, Placer
+from aam.observer import Progress
+from aam.placement.lineages import Lineages
+from aam.placement.placements import PLACED, Placements
+from aam.placement.reference import Reference
+from aam.placement.search import align_reads, fates, windows
+from aam.placement.sequence import Hung, hang, read_alone
+from aam.placement.window import Window
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+TOGETHER = 1 << 12
+"""ASVs that may be placed on each other: those of neighbouring tips; bounds memory and time."""
+
+
+class Shrink(NamedTuple):
+    """By how much heights and own branches are shortened, as the chance of the anchor to the power of `by_chance`.
+
+    An ASV hung on the wrong relative adds branches that its true relatives share, so lengths without bias make
+    unweighted UniFrac too large. The factors are those that fit simulated studies best, see `calibrate.py`.
+    """
+
+    height: float = 1.0
+    stem: float = 1.0
+    by_chance: float = 0.0
+
+
+@dataclass(frozen=True)
+class LearnedPlacer:
+    """A network, the number of candidates that it reads, and the factors of its lengths; `figures` of held-out tips."""
+
+    net: Placer
+    candidates: int
+    shrink: Shrink = Shrink()
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def place_by_network(
+    reference: Reference, learned: LearnedPlacer, ids: Sequence[str], sequences: Sequence[str], progress: Progress,
+    threads: int = 1,
+) -> Placements:  # fmt: skip
+    """Place upper-case DNA on the tree of a reference."""
+    reads = align_reads(sequences, progress, threads)
+    found = empty_placements(ids, reads, learned.candidates, reference)
+    done = 0
+    for rows, first, last in windows(reference, reads):
+        window = Window(reference, first, last)
+        codes = reads.on(first, last)[rows]
+        near = window.hood.nearest(codes, learned.candidates)
+        found.covered[rows] = (codes != NO_BASE).sum(axis=1)
+        found.fate[rows] = fates(select_reads(reads, rows), near.differing[:, 0], found.covered[rows])
+        here = np.flatnonzero(found.fate[rows] == PLACED)
+        for some in together(window, near.rows, here):
+            place_some(window, learned, codes[some], near.rows[some], near.differing[some], rows[some], found)
+            done += len(some)
+            progress(len(ids) + done, 2 * len(ids))
+    progress(2 * len(ids), 2 * len(ids))
+    return found
+
+
+def select_reads(reads: Reads, rows: Ints) -> Reads:
+    """Some of the reads, without their codes."""
+    return Reads(reads.codes[:0], reads.first, reads.strand[rows], reads.begin[rows], reads.end[rows], reads.bits[rows])
+
+
+def together(window: Window, groups: Ints, rows: Ints) -> list[Ints]:
+    """Rows in pieces of at most `TOGETHER`, by where on the tree their nearest tips lie."""
+    tip = window.describe(groups[rows, 0]).tip
+    ordered = rows[np.argsort(tip, kind="stable")]
+    return [np.sort(ordered[start : start + TOGETHER]) for start in range(0, len(ordered), TOGETHER)]
+
+
+def place_some(
+    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], groups: Ints, differing: Ints, rows: Ints,
+    found: Placements,
+) -> None:  # fmt: skip
+    """Place ASVs with codes [n, W] and nearest groups [n, K] and write what is found into `rows` of the placements."""
+    alone = read_alone(window, learned.net, codes, groups)
+    hung = hang(window, learned.net, codes, groups, differing, alone)
+    write_places(window.reference, hung, learned.shrink, rows, found)
+    width = alone.tips.shape[1]
+    found.candidates[rows, :width], found.differing[rows, :width] = alone.tips, differing
+    found.chance[rows, :width], found.height[rows, :width] = alone.chance, alone.height
+    found.stem_of[rows, :width] = alone.stem
+    found.error[rows] = np.take_along_axis(alone.error, alone.chance.argmax(1)[:, None], 1)[:, 0]
+    if found.confidence is not None:
+        found.confidence[rows, :width] = alone.confidence
+
+
+def write_places(reference: Reference, hung: Hung, shrink: Shrink, rows: Ints, found: Placements) -> None:
+    """Write anchors, tops and own branches, shortened, into `rows` of the placements."""
+    lineages = shrunk(reference, hung, shrink)
+    tips, place = lineages.tips, np.empty(len(rows), np.int64)
+    place[hung.order] = np.arange(len(rows))
+    anchor = lineages.anchor[place]
+    later = anchor >= tips
+    anchor[later] = tips + rows[hung.order[anchor[later] - tips]]
+    found.anchor[rows], found.top[rows] = anchor, lineages.top[place]
+    found.stem[rows] = lineages.depth[tips + place] - lineages.top[place]
+
+
+def shrunk(reference: Reference, hung: Hung, shrink: Shrink) -> Lineages:
+    """The places of ASVs with shortened lengths; ASV number = R + its place in the order of placing."""
+    lineages = Lineages(reference.ancestors, len(hung.order))
+    factor = hung.chance**shrink.by_chance
+    heights, stems = shrink.height * factor * hung.height, shrink.stem * factor * hung.stem
+    tips, depth = lineages.tips, lineages.depth
+    for place, row in enumerate(hung.order.tolist()):
+        anchor = hung.anchor[row]
+        top = max(depth[anchor] - heights[row], 0.0)
+        lineages.anchor[place], lineages.top[place] = anchor, top
+        depth[tips + place] = top + stems[row]
+    return lineages
+
+
+def empty_placements(ids: Sequence[str], reads: Reads, width: int, reference: Reference) -> Placements:
+    """Placements of ASVs none of which has a place yet."""
+    total = len(ids)
+    columns = np.zeros(total, np.int64)
+    return Placements(
+        ids,
+        reads,
+        fate=fates(reads, columns, columns),
+        candidates=np.full((total, width), -1, np.int32),
+        differing=np.zeros((total, width), np.int32),
+        covered=columns,
+        anchor=np.full(total, -1),
+        top=np.zeros(total),
+        stem=np.zeros(total),
+        chance=np.zeros((total, width), np.float32),
+        height=np.zeros((total, width), np.float32),
+        stem_of=np.zeros((total, width), np.float32),
+        error=np.zeros(total),
+        confidence=None if reference.lineages is None else np.zeros((total, width, RANKS), np.float32),
+    )

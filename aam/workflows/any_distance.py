@@ -1,0 +1,41 @@
+"""The work of `aam distance`: by a model, or by placement on a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aam.checkpoint import config_of_encoder
+from aam.config import DataConfig, RunConfig, UnifracConfig, from_some, option_flag
+from aam.config.apply import DistanceConfig, Inputs, PlacingConfig
+from aam.errors import ConfigError
+from aam.observer import Observer
+from aam.workflows.distance import Distances, distance
+from aam.workflows.placed_distance import placed_distance
+
+OF_PLACEMENT = ("metric", "alpha", "reference", "threads")
+"""Options that have no meaning for a model."""
+
+
+def any_distance(model: Path | None, asked: dict[str, Any], with_tree: bool, observer: Observer) -> Distances:
+    """Find UniFrac and Faith PD by the method that the options `asked` name; without a model by placement.
+
+    `with_tree`: the caller wants the tree that they are computed on. Raises ConfigError for options that contradict
+    the method.
+    """
+    config = from_some(DistanceConfig, asked)
+    if config.method == "placement" or (model is None and config.method == "auto"):
+        if model is not None:  # the metric that it has learned, unless another one is asked for
+            learned = config_of_encoder(model).model
+            asked = {"metric": learned.unifrac_metric, "alpha": learned.unifrac_alpha} | asked
+        data, chosen = from_some(DataConfig, asked), from_some(PlacingConfig, asked)
+        return placed_distance(data, from_some(UnifracConfig, asked), chosen, from_some(RunConfig, asked), observer)
+    if model is None:
+        raise ConfigError(f"no model; give --model RUN for --method {config.method}, or use --method placement")
+    others = [option_flag(name) for name in OF_PLACEMENT if name in asked] + ["--write-tree"] * with_tree
+    if others:
+        raise ConfigError(
+            f"{others[0]} is an option of --method placement; a model predicts the UniFrac that it has learned, so "
+            "leave it out, or give --method placement"
+        )
+    return distance(Inputs.of(model, asked), config, observer)
