@@ -93,8 +93,7 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
     data, settings = config.data, (config.tips.reference_tips, config.run.seed)
     if lacks_samples(data):
         window = default_window(reference, data.max_bp)
-        width = 1 + min(data.max_bp, window.last - window.first + 1)
-        return simulate_corpus(reference, reference_tips(reference, window, width, *settings), config)
+        return simulate_corpus(reference, reference_tips(reference, window, 1 + window.bases, *settings), config)
     corpus = open_table_corpus(config)
     width = corpus.tokens.shape[1]
     window = window_of_reads(corpus.table.sequences, width - 1)
