@@ -196,6 +196,7 @@ def test_simulated_samples_that_train_have_tips_that_train():
     assert np.isin(trained, tips.train).all()
     seen = places[np.unique(table.counts[found.sides.validation].indices)]
     assert np.isin(seen, np.concatenate([tips.held_out, tips.genera])).any()
+    assert [record.begin for record in found.lineup.records] == [STARTS["515F"]]
     assert (table.depths() == 2000).all() and (found.tokens == tips.tokens[places]).all()
     assert table.sequences[0] == "".join("-ACGT"[token] for token in found.tokens[0][1:] if token)
 
