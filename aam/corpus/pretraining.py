@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import DataConfig, PretrainConfig, option_flag
-from aam.corpus.lineup import read_lined_table
+from aam.corpus.lineup import Lineup, read_lined_table
 from aam.corpus.prepared import open_prepared
 from aam.corpus.rarefy import SHALLOW, choose_depth
 from aam.corpus.reference_tips import ReferenceTips, default_window, reference_tips, window_of_reads
@@ -27,6 +27,7 @@ from aam.corpus.samples import (
 from aam.corpus.simulated import simulate
 from aam.corpus.split import Sides, Split, split_samples
 from aam.errors import ConfigError, MatrixError
+from aam.gene.layout import summarise_reads
 from aam.io.ids import find_wanted
 from aam.io.matrix import read_matrix
 from aam.io.metadata import read_groups
@@ -93,8 +94,7 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
     data, settings = config.data, (config.tips.reference_tips, config.run.seed)
     if lacks_samples(data):
         window = default_window(reference, data.max_bp)
-        width = 1 + min(data.max_bp, window.last - window.first + 1)
-        return simulate_corpus(reference, reference_tips(reference, window, width, *settings), config)
+        return simulate_corpus(reference, reference_tips(reference, window, 1 + window.bases, *settings), config)
     corpus = open_table_corpus(config)
     width = corpus.tokens.shape[1]
     window = window_of_reads(corpus.table.sequences, width - 1)
@@ -145,7 +145,11 @@ def simulate_corpus(reference: Reference, tips: ReferenceTips, config: PretrainC
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     targets, tokens = TreeTargets(tree, tree.leaves_of(found.table.asv_ids), *measure), tips.tokens[found.places]
     names = found.table.asv_ids
-    return Corpus(found.table, tokens, tree, names, targets=targets, sides=found.sides, reference=tips)
+    record = summarise_reads(found.table.sequences)  # so that tables are lined up with it later
+    return Corpus(
+        found.table, tokens, tree, names, targets=targets, sides=found.sides, reference=tips,
+        lineup=Lineup(() if record is None else (record,)),
+    )  # fmt: skip
 
 
 def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Corpus:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from aam import vocab
 from aam.config import LossConfig
+from aam.config.fields import AUTO_BASES
 from aam.corpus.dataset import Batch, mask_bases
 from aam.errors import ConfigError
 from aam.gene.profile import NO_BASE
@@ -118,11 +119,12 @@ def window_of_reads(sequences: Sequence[str], max_bp: int) -> Window:
 
 
 def default_window(reference: Reference, max_bp: int) -> Window:
-    """V4, whose first `max_bp` bases are read; all columns of a reference that does not have V4."""
-    region = REGIONS["v4"]
-    if reference.first <= region.first and region.last <= reference.last:
-        return Window(region.first, region.last, max_bp)
-    return Window(reference.first, reference.last, max_bp)
+    """V4, of which `max_bp` bases are read (`AUTO_BASES`: all); all columns of a reference that does not have V4."""
+    first, last = REGIONS["v4"]
+    if first < reference.first or reference.last < last:
+        first, last = reference.first, reference.last
+    columns = last - first + 1
+    return Window(first, last, columns if max_bp == AUTO_BASES else min(max_bp, columns))
 
 
 def tips_in_window(reference: Reference, window: Window, width: int) -> tuple[Ints, NDArray[np.uint8]]:

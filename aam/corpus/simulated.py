@@ -1,7 +1,7 @@
 """Simulated samples of reference tips: what a pretraining on a reference alone learns UniFrac from.
 
-Like real ones, samples consist of clades, some of them in many samples, with close relatives in each; abundances are
-log-normal. Held-out samples have held-out tips too.
+Like real ones, samples come from habitats, differ in richness, and consist of clades, some of them in many samples of a
+habitat, with close relatives in each; abundances are log-normal. Held-out samples have held-out tips too.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ READS = 2000
 """Reads of a sample."""
 CLADES, NEIGHBOURS = 1000, 8
 """Clades that samples are made of, and tips of each, neighbours in the tree."""
-CLADES_OF_SAMPLE, TIPS_OF_CLADE = 10, 3.0
+HABITATS = 8
+"""Habitats, each with its own abundances of clades."""
+FEWEST_CLADES, MOST_CLADES, TIPS_OF_CLADE = 4, 20, 3.0
 """Clades in a sample, and mean number of tips of each."""
-SPREAD = 1.5
+SPREAD = 2.0
 """Standard deviation of the logarithms of abundances: of clades over all samples, and of tips in one."""
 SIMULATION = 4
 """Stream of random numbers that one seed feeds; the others are those of `aam.corpus.batches`."""
@@ -65,10 +67,11 @@ def draw_samples(side: Ints, count: int, rng: np.random.Generator) -> list[tuple
     """Places, ascending, and reads of the tips of `count` samples of a side."""
     clades = max(1, min(CLADES, len(side) // NEIGHBOURS))
     first = rng.choice(max(1, len(side) - NEIGHBOURS), clades, replace=False)
-    weight = rng.lognormal(0.0, SPREAD, clades)
+    weights = rng.lognormal(0.0, SPREAD, (HABITATS, clades))
     samples = []
     for _ in range(count):
-        chosen = rng.choice(clades, min(CLADES_OF_SAMPLE, clades), replace=False, p=weight / weight.sum())
+        weight, richness = weights[rng.integers(HABITATS)], rng.integers(FEWEST_CLADES, MOST_CLADES + 1)
+        chosen = rng.choice(clades, min(richness, clades), replace=False, p=weight / weight.sum())
         sizes = np.minimum(rng.geometric(1 / TIPS_OF_CLADE, len(chosen)), NEIGHBOURS)
         within = [rng.choice(NEIGHBOURS, size, replace=False) for size in sizes.tolist()]
         near = np.repeat(first[chosen], sizes) + np.concatenate(within)

@@ -8,6 +8,7 @@ from grown_reference import grown_reference
 from skbio import TreeNode
 
 from aam.config import LossConfig, PretrainConfig, from_options
+from aam.config.fields import AUTO_BASES
 from aam.corpus.pretraining import Corpus, check_reference_options, open_corpus, open_with_reference
 from aam.corpus.reference_tips import (
     REACH,
@@ -155,6 +156,7 @@ def test_without_a_table_the_window_is_v4_or_what_there_is():
     assert default_window(REFERENCE, 150) == (*REGIONS["v4"], 150)
     later = Reference(REFERENCE.tree, REFERENCE.codes[100:], REFERENCE.first + 100)
     assert default_window(later, 150) == (later.first, later.last, 150)
+    assert default_window(REFERENCE, AUTO_BASES) == default_window(REFERENCE, 999) == (611, 864, 254)
 
 
 def test_reads_of_the_other_strand_are_refused():
@@ -194,6 +196,7 @@ def test_simulated_samples_that_train_have_tips_that_train():
     assert np.isin(trained, tips.train).all()
     seen = places[np.unique(table.counts[found.sides.validation].indices)]
     assert np.isin(seen, np.concatenate([tips.held_out, tips.genera])).any()
+    assert [record.begin for record in found.lineup.records] == [STARTS["515F"]]
     assert (table.depths() == 2000).all() and (found.tokens == tips.tokens[places]).all()
     assert table.sequences[0] == "".join("-ACGT"[token] for token in found.tokens[0][1:] if token)
 
