@@ -113,4 +113,5 @@ def gene_profile() -> Profile:
     from pyhmmer.plan7 import HMMFile
 
     with HMMFile(io.BytesIO(gzip.decompress(PROFILE_FILE.read_bytes()))) as profiles:
-        return Profile(next(iter(profiles)))
+        hmm = next(iter(profiles))
+    return Profile(hmm)
