@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -78,9 +79,11 @@ def errors_row(name: str, model: Path, table: Path, metadata: Path, trim: str) -
 @click.option("--with", "others", multiple=True, type=click.Path(path_type=Path), help="Folder of another study.")
 @click.option("--shift", default=10, help="Bases by which the reads of the second half begin later.")
 @click.option("--bases", default=130, help="Length of the reads of the second half.")
-@click.option("--max-minutes", default=3.0, help="Time to train each model.")
+@click.option("--max-steps", default=300, help="Steps to train each model.")
 @click.option("--pretrained", type=click.Path(path_type=Path), help="Encoder that the models begin with.")
-def main(study: Path, others: tuple[Path, ...], shift: int, bases: int, max_minutes: float, pretrained: Path | None):
+def main(
+    study: Path, others: tuple[Path, ...], shift: int, bases: int, max_steps: int, pretrained: Path | None
+) -> None:
     table, metadata = read_table(study / "table.biom"), study / "metadata.tsv"
     frame = read_text(metadata).reindex(table.sample_ids)
     usable = np.flatnonzero((frame["mom_child"] == "C").to_numpy() & frame[TARGET].notna().to_numpy())
@@ -98,13 +101,21 @@ def main(study: Path, others: tuple[Path, ...], shift: int, bases: int, max_minu
         for place in others:
             rows.append(shares_row(f"{place.name} among {study.name}", table, read_table(place / "table.biom")))
         click.echo(table_text(rows))
-        window = f"{summarise_reads(moved).start}:{bases}"
+        record = summarise_reads(moved)
+        assert record is not None  # they are 16S
+        window = f"{record.start}:{bases}"
         models = {}
         for trim in ("none", window):
             models[trim] = folder / trim.replace(":", "-")
-            options = {"task": "regression", "where": "mom_child=C", "preset": "tiny", "trim": trim, "seed": 0}
+            options: dict[str, Any] = {
+                "task": "regression",
+                "where": "mom_child=C",
+                "preset": "tiny",
+                "trim": trim,
+                "seed": 0,
+            }
             options |= {} if pretrained is None else {"pretrained": pretrained, "freeze": True}
-            aam.train(own, metadata, TARGET, models[trim], group_column=SUBJECT, max_minutes=max_minutes,
+            aam.train(own, metadata, TARGET, models[trim], group_column=SUBJECT, max_steps=max_steps,
                       validation_fraction=0.1, **options)  # fmt: skip
         rows = [["error of a model of the first half on the second", "MAE, months", "R2"]]
         rows.append(errors_row("as they are", models["none"], same, metadata, "none"))

@@ -20,20 +20,8 @@ from aam.gene.profile import reverse_complement
 from aam.io.table import read_table
 from aam.phylogeny.tree import read_tree
 
-SIZE = [
-    "--preset",
-    "tiny",
-    "--branches",
-    "16",
-    "--patch",
-    "25",
-    "--device",
-    "cpu",
-    "--rarefy-depth",
-    "none",
-    "--batch-size",
-    "8",
-]
+SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25", "--device", "cpu"]
+SIZE += ["--rarefy-depth", "none", "--batch-size", "8"]
 QUICK = [*SIZE, "--max-steps", "2", "--no-preflight"]
 Said = pytest.CaptureFixture[str]
 Written = Callable[[str, Callable[[str], str]], list[str]]
