@@ -71,7 +71,7 @@ def draw_samples(side: Ints, count: int, rng: np.random.Generator) -> list[tuple
     samples = []
     for _ in range(count):
         weight, richness = weights[rng.integers(HABITATS)], rng.integers(FEWEST_CLADES, MOST_CLADES + 1)
-        chosen = rng.choice(clades, min(richness, clades), replace=False, p=weight / weight.sum())
+        chosen = rng.choice(clades, min(int(richness), clades), replace=False, p=weight / weight.sum())
         sizes = np.minimum(rng.geometric(1 / TIPS_OF_CLADE, len(chosen)), NEIGHBOURS)
         within = [rng.choice(NEIGHBOURS, size, replace=False) for size in sizes.tolist()]
         near = np.repeat(first[chosen], sizes) + np.concatenate(within)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -16,7 +18,7 @@ from aam.placement.calibrate import fit, simulate, try_out
 from aam.placement.hold_out import FEWEST, HeldOut, hold_out
 from aam.placement.learn import LearnConfig, Learning, make_lessons
 from aam.placement.learned import LearnedPlacer, Shrink
-from aam.placement.lessons import usual_windows
+from aam.placement.lessons import Lesson, usual_windows
 from aam.placement.placer_file import write_placer
 from aam.placement.reference import Reference
 from aam.placement.store import RECORD
@@ -44,12 +46,7 @@ def learn_placement(reference: Reference, folder: Path, steps: int | None, obser
     with observer.progress("neighbours of the tips") as progress:
         lessons, chance = make_lessons(reference, config, held, progress)
     learning = resume(Learning(reference, config), folder, observer)
-    with observer.progress("learning to place") as progress:
-        while learning.step < config.steps:
-            progress(learning.step, config.steps)
-            learning.go_on(lessons, chance, min(learning.step + STEPS_AT_ONCE, config.steps))
-            save(learning, folder)
-        progress(config.steps, config.steps)
+    train(learning, lessons, chance, folder, observer)
     learned = LearnedPlacer(learning.net.eval(), config.candidates)
     with observer.stage("fitting lengths on simulated studies"):
         learned = LearnedPlacer(learned.net, learned.candidates, fitted(reference, learned, held, config.seed))
@@ -62,6 +59,19 @@ def learn_placement(reference: Reference, folder: Path, steps: int | None, obser
         (folder / name).unlink(missing_ok=True)
     observer.say(figures_text(figures))
     return learned
+
+
+def train(
+    learning: Learning, lessons: Sequence[Lesson], chance: NDArray[np.float64], folder: Path, observer: Observer
+) -> None:
+    """Take all steps that are left; the state is saved in between."""
+    steps = learning.config.steps
+    with observer.progress("learning to place") as progress:
+        while learning.step < steps:
+            progress(learning.step, steps)
+            learning.go_on(lessons, chance, min(learning.step + STEPS_AT_ONCE, steps))
+            save(learning, folder)
+        progress(steps, steps)
 
 
 def resume(learning: Learning, folder: Path, observer: Observer) -> Learning:
