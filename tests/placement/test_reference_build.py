@@ -60,7 +60,7 @@ def made(genes, tmp_path_factory):
     (folder / "t.nwk").write_text(f"[made by hand [twice]]{genes.tree.to_newick([quoted(tip) for tip in tips])}")
     lineages = "".join(f"{tip}\td__A;p__{number}; g__;\n" for number, tip in enumerate(tips) if tip != "t7")
     (folder / "x.tsv").write_text(f"Feature ID\tTaxon\tConfidence\n{lineages}")
-    config = ReferenceConfig(learn=False, folder / "s.fasta", folder / "t.nwk", folder / "x.tsv", threads=2)
+    config = ReferenceConfig(folder / "s.fasta", folder / "t.nwk", folder / "x.tsv", threads=2, learn=False)
     notes = Notes()
     return make_reference(config, folder / "made", notes), notes.said, config
 
