@@ -36,9 +36,7 @@ def main(tables: Path, work: Path, steps: int, lessons: int) -> None:
     whole, gone, config = whole_reference(work), not_learned(tables, work), LearnConfig(steps=steps, lessons=lessons)
     held = hold_out(whole, ~gone, config.seed)
     held = held._replace(genera=np.union1d(held.genera, np.flatnonzero(gone)))
-    click.echo(
-        f"{gone.sum():,} of {len(gone):,} tips are not learned from, {len(held.clusters.tips):,} fit factors"
-    )
+    click.echo(f"{gone.sum():,} of {len(gone):,} tips are not learned from, {len(held.clusters.tips):,} fit factors")
     folder = work / "learned"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).write_text(json.dumps({"tips": len(gone), "not learned from": int(gone.sum()), "steps": steps}))

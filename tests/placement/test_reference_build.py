@@ -119,7 +119,7 @@ def test_what_is_left_out_is_said_and_listed(made):
 
 def test_a_region_is_a_window_of_the_whole(made, tmp_path):
     whole, _, config = made
-    config = ReferenceConfig(config.sequences, config.tree, region="v4")
+    config = ReferenceConfig(config.sequences, config.tree, region="v4", learn=False)
     window = make_reference(config, tmp_path / "v4", Observer())
     assert (window.first, window.last) == V4 and window.lineages is None
     assert window.tree.tip_names == whole.tree.tip_names
@@ -133,7 +133,7 @@ def test_tips_with_few_bases_in_a_region_are_left_out(genes, tmp_path):
     (tmp_path / "s.fasta").write_text(fasta(sequences))
     (tmp_path / "t.nwk").write_text(genes.tree.to_newick([quoted(tip) for tip in sequences]))
     notes = Notes()
-    config = ReferenceConfig(tmp_path / "s.fasta", tmp_path / "t.nwk", region="v4")
+    config = ReferenceConfig(tmp_path / "s.fasta", tmp_path / "t.nwk", region="v4", learn=False)
     reference = make_reference(config, tmp_path / "made", notes)
     assert notes.said == ["left out: 1 tip with few bases in the region (t6)"]
     assert set(sequences) - set(reference.tree.tip_names) == {"t6"}
@@ -159,7 +159,7 @@ def fragments(tmp_path_factory):
     genes = mutated_genes([f"f{number}" for number in range(5 * PER_PART // 2)], first=620, last=719)
     (folder / "s.fasta").write_text(fasta(genes.sequences()))
     (folder / "t.nwk").write_text(genes.tree.to_newick())
-    return ReferenceConfig(folder / "s.fasta", folder / "t.nwk", region="v4", threads=1)
+    return ReferenceConfig(folder / "s.fasta", folder / "t.nwk", region="v4", threads=1, learn=False)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -177,7 +177,7 @@ def test_stopped_work_goes_on_to_the_same_bytes(fragments, tmp_path):
     other = tmp_path / "other.nwk"
     other.write_text("[another tree]" + fragments.tree.read_text())
     with pytest.raises(ReferenceFolderError, match="has begun with another tree; give the same files again to go on"):
-        make_reference(ReferenceConfig(fragments.sequences, other), stopped, Observer())
+        make_reference(ReferenceConfig(fragments.sequences, other, learn=False), stopped, Observer())
     assert part_path(stopped, 0).stat().st_mtime_ns == written
     make_reference(fragments, stopped, Observer())
     assert files_of(stopped) == files_of(tmp_path / "whole") and not (stopped / "parts").exists()
@@ -205,7 +205,7 @@ def test_a_complete_reference_is_opened_and_not_made_again(made):
 
 def test_another_reference_in_the_folder_is_not_replaced(made):
     config = made[2]
-    other = ReferenceConfig(config.sequences, config.tree, config.taxonomy, region="v4")
+    other = ReferenceConfig(config.sequences, config.tree, config.taxonomy, region="v4", learn=False)
     with pytest.raises(ReferenceFolderError, match="has a reference of other files or another region .none.; give"):
         make_reference(other, config.sequences.parent / "made", Observer())
 
@@ -216,7 +216,9 @@ def test_a_tree_whose_root_keeps_many_branches_after_the_cut(tmp_path):
     sequences = {name: dna for name, dna in genes.sequences().items() if name not in "cd"}
     (tmp_path / "s.fasta").write_text(fasta(sequences))
     (tmp_path / "t.nwk").write_text("((a:1,b:2,e:3):4,(c:1,d:1):1);")
-    reference = make_reference(ReferenceConfig(tmp_path / "s.fasta", tmp_path / "t.nwk"), tmp_path / "r", Observer())
+    reference = make_reference(
+        ReferenceConfig(tmp_path / "s.fasta", tmp_path / "t.nwk", learn=False), tmp_path / "r", Observer()
+    )
     assert reference.tree.to_newick() == "(a:1.0,b:2.0,e:3.0):4.0;"
 
 
