@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import click
 import numpy as np
-from placement_data import not_learned, whole_reference
+from placement_data import V4, not_learned, whole_reference
 
 from aam.observer import Observer, no_progress
 from aam.placement.hold_out import hold_out
@@ -23,7 +23,7 @@ from aam.placement.learn import LearnConfig, Learning, make_lessons
 from aam.placement.learned import LearnedPlacer
 from aam.placement.placer_file import write_placer
 from aam.placement.store import RECORD
-from aam.workflows.learn_placement import fitted, train
+from aam.workflows.learn_placement import fitted, train, trust
 
 
 @click.command(help=__doc__)
@@ -43,6 +43,7 @@ def main(tables: Path, work: Path, steps: int, lessons: int) -> None:
     learning = Learning(whole, config)
     train(learning, *make_lessons(whole, config, held, no_progress), folder, Observer())
     learned = LearnedPlacer(learning.net.eval(), config.candidates)
+    trust(whole, learned, held, *V4)
     write_placer(folder, LearnedPlacer(learned.net, config.candidates, fitted(whole, learned, held, config.seed)))
 
 

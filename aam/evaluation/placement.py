@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from aam.placement.hold_out import GENUS, HeldOut
 from aam.placement.learned import LearnedPlacer
-from aam.placement.lessons import lineage_numbers, make_lesson
+from aam.placement.lessons import make_lesson
 from aam.placement.nearest_tip import jukes_cantor
 from aam.placement.reference import Reference
 from aam.placement.sequence import read_alone
@@ -49,7 +49,7 @@ def score(window: Window, learned: LearnedPlacer, tips: Ints) -> dict[str, float
     half = jukes_cantor(differing / (codes < 4).sum(axis=1)) / 2
     common = ancestors.common(said.tips, tips[:, None])
     rows, best = np.arange(len(tips)), said.chance.argmax(axis=1)
-    taxa = lineage_numbers(reference)
+    taxa = reference.taxa
     found: dict[str, float | int] = {"asked": len(tips)}
     closest = common.max(axis=1)
     for name, place, height, stem in (

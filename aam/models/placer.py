@@ -48,6 +48,10 @@ class Places(NamedTuple):
 class Placer(nn.Module):
     """Attention between candidates, biased by their distances in sequence and tree."""
 
+    sharpness: Tensor
+    none_shift: Tensor
+    error_scale: Tensor
+
     def __init__(self, columns: int, dim: int = 64, heads: int = 4, layers: int = 3) -> None:
         """Build for a gene of `columns` columns; an ASV covers a window of them. `sizes` are the other arguments."""
         super().__init__()
@@ -59,6 +63,10 @@ class Placer(nn.Module):
         self.place = nn.Linear(dim, 4)
         self.ranks = nn.Linear(dim, RANKS)
         self.none = nn.Linear(dim, RANKS)
+        # Fitted after learning, when no neighbours are left out any more: see `aam/placement/trust.py`.
+        self.register_buffer("sharpness", torch.ones(RANKS))
+        self.register_buffer("none_shift", torch.zeros(RANKS))
+        self.register_buffer("error_scale", torch.ones(()))
 
     def forward(self, reading: Reading) -> Places:
         """Places of each candidate."""
@@ -70,10 +78,10 @@ class Placer(nn.Module):
             x = layer(x, reading.pairs, closed)
         x = self.norm(x)
         height, stem, error, score = self.place(x).unbind(-1)
-        ranks = torch.cat([self.ranks(x).masked_fill(~reading.valid[..., None], -1e4), self.none(x[:, :1])], 1)
-        lengths = (F.softplus(one - 2) * UNIT for one in (height, stem, error))
-        height, stem, error = lengths
-        return Places(height, stem, score.masked_fill(~reading.valid, -1e4), error, ranks)
+        taxa, none = self.ranks(x) * self.sharpness, self.none(x[:, :1]) * self.sharpness + self.none_shift
+        ranks = torch.cat([taxa.masked_fill(~reading.valid[..., None], -1e4), none], 1)
+        height, stem, error = (F.softplus(one - 2) * UNIT for one in (height, stem, error))
+        return Places(height, stem, score.masked_fill(~reading.valid, -1e4), error * self.error_scale, ranks)
 
 
 class CandidateLayer(nn.Module):

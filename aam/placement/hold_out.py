@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.placement.calibrate import Clusters, draw_clusters
-from aam.placement.lessons import lineage_numbers
 from aam.placement.reference import Reference
 
 Ints = NDArray[np.int64]
@@ -44,7 +43,7 @@ class HeldOut(NamedTuple):
 def hold_out(reference: Reference, usable: NDArray[np.bool_], seed: int) -> HeldOut:
     """Draw what is held out of the `usable` tips [R]."""
     rng, can = np.random.default_rng(seed), np.flatnonzero(usable)
-    genus = lineage_numbers(reference)[:, GENUS]
+    genus = reference.taxa[:, GENUS]
     named = np.unique(genus[usable & (genus >= 0)])
     few = min(GENERA, len(named) // 10)
     genera = np.flatnonzero(np.isin(genus, rng.choice(named, few, replace=False)) & usable) if few else can[:0]

@@ -15,7 +15,7 @@ from aam.gene.profile import gene_profile
 from aam.models.placer import Placer, Places, Reading
 from aam.observer import Progress
 from aam.placement.hold_out import HeldOut
-from aam.placement.lessons import Lesson, Truth, draw, lineage_numbers, make_lesson, usual_windows
+from aam.placement.lessons import Lesson, Truth, draw, make_lesson, usual_windows
 from aam.placement.reference import Reference
 from aam.placement.window import Window
 
@@ -91,7 +91,7 @@ class Learning:
     def __init__(self, reference: Reference, config: LearnConfig) -> None:
         """Begin at step 0."""
         torch.manual_seed(config.seed)
-        self.config, self.taxa, self.step = config, lineage_numbers(reference), 0
+        self.config, self.taxa, self.step = config, reference.taxa, 0
         self.net = Placer(gene_profile().last, config.dim, layers=config.layers)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aam.gene.regions import STARTS
-from aam.models.placer import RANKS, Reading
+from aam.models.placer import Reading
 from aam.placement.lineages import Lineages
 from aam.placement.reading import Candidates, read
 from aam.placement.reference import Reference
@@ -36,13 +36,14 @@ class Lesson(NamedTuple):
 class Truth(NamedTuple):
     """What is true of candidates [B, K]: height and stem in units of the tree, depth of the common ancestor with the
     tip (-1 where there is no candidate), and, at each rank [B, K, RANKS], whether they have the tip's taxon; `known`
-    [B, RANKS]: whether it has one."""
+    [B, RANKS]: whether it has one, and `named` [B, K, RANKS]: whether candidates have one."""
 
     height: Tensor
     stem: Tensor
     ancestor: Tensor
     same: Tensor
     known: Tensor
+    named: Tensor
 
 
 def usual_windows(reference: Reference, rng: np.random.Generator) -> list[tuple[int, int, float]]:
@@ -70,26 +71,6 @@ def make_lesson(window: Window, asked: Ints) -> Lesson:
     alone = np.diff(window.start)[own] == 1
     found = window.hood.nearest(codes, NEIGHBOURS, np.where(alone, own, -1)).rows
     return Lesson(window, asked, found.astype(np.int32))
-
-
-def lineage_numbers(reference: Reference) -> NDArray[np.int32]:
-    """Numbers of the taxa of each tip, int32 [R, RANKS]: tips of one number have one lineage down to that rank; -1
-    where the rank has no name."""
-    numbers = np.full((len(reference.tree.tip_names), RANKS), -1, np.int32)
-    if reference.lineages is None:
-        return numbers
-    seen: dict[tuple[str, ...], int] = {}
-    for row, lineage in enumerate(reference.lineages):
-        names = [part.strip() for part in lineage.split(";")]
-        for rank, name in enumerate(names[:RANKS]):
-            if is_named(name):
-                numbers[row, rank] = seen.setdefault(tuple(names[: rank + 1]), len(seen))
-    return numbers
-
-
-def is_named(name: str) -> bool:
-    """Whether a rank has a name: "g__Blautia", not "g__" or ""."""
-    return bool(name.rpartition("__")[2])
 
 
 def draw(
@@ -128,6 +109,7 @@ def draw(
         ancestor=to_float(np.where(valid, ancestor, -1)),
         same=torch.from_numpy(same),
         known=torch.from_numpy(taxa[tips] >= 0),
+        named=torch.from_numpy(taxa[near] >= 0),
     )
     return read(Lineages(ancestors, 0), codes, found, window.first - 1), truth
 

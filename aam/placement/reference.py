@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.models.placer import RANKS
 from aam.phylogeny.ancestors import Ancestors
 from aam.phylogeny.tree import Tree
 
@@ -43,3 +44,26 @@ class Reference:
         if not self.first <= first <= last <= self.last:
             raise ValueError(f"columns {first} to {last} of a reference with columns {self.first} to {self.last}")
         return self.codes[first - self.first : last - self.first + 1]
+
+    @cached_property
+    def taxa(self) -> NDArray[np.int32]:
+        """Numbers of the taxa of each tip, int32 [R, RANKS]: tips of one number have one lineage down to that rank; -1
+        where the rank has no name."""
+        numbers = np.full((len(self.tree.tip_names), RANKS), -1, np.int32)
+        seen: dict[tuple[str, ...], int] = {}
+        for row, lineage in enumerate(self.lineages or ()):
+            names = [part.strip() for part in lineage.split(";")]
+            for rank, name in enumerate(names[:RANKS]):
+                if is_named(name):
+                    numbers[row, rank] = seen.setdefault(tuple(names[: rank + 1]), len(seen))
+        return numbers
+
+    @cached_property
+    def named(self) -> NDArray[np.bool_]:
+        """Whether each tip has a name at each rank, [R, RANKS]."""
+        return self.taxa >= 0
+
+
+def is_named(name: str) -> bool:
+    """Whether a rank has a name: "g__Blautia", not "g__" or ""."""
+    return bool(name.rpartition("__")[2])

@@ -70,7 +70,17 @@ def read_alone(
             np.ones(groups[rows].shape, bool),
         )  # fmt: skip
         parts.append(_places(net, lineages, codes[rows], found, window.first - 1))
-    return Alone(group.tip, *(np.concatenate(part) for part in zip(*parts, strict=True)))
+    chance, height, stem, error, confidence = (np.concatenate(part) for part in zip(*parts, strict=True))
+    named = window.reference.named[group.tip]
+    return Alone(group.tip, chance, height, stem, error, among_named(confidence, named))
+
+
+def among_named(confidence: Floats, named: NDArray[np.bool_]) -> Floats:
+    """Confidences [A, K, ranks] of the candidates that are `named` at a rank, given that the ASV is no namesake of the
+    others, which have no name; what they leave of 1 is that it is of none of them."""
+    none = 1 - confidence.sum(axis=1, keepdims=True)
+    confidence = confidence * named
+    return confidence / np.maximum(confidence.sum(axis=1, keepdims=True) + none, 1e-12)
 
 
 def hang(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, differing: Ints, alone: Alone) -> Hung:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aam.errors import TaxonomyError
 from aam.placement.placements import Placements
-from aam.placement.reference import Reference
+from aam.placement.reference import Reference, is_named
 from aam.text import quote
 
 UNASSIGNED = "Unassigned"
@@ -66,14 +66,9 @@ class Taxonomy:
         return found, np.where(level >= 0, self.confidence[rows, level], self.confidence.max(axis=1, initial=0.0))
 
 
-def is_unknown(name: str) -> bool:
-    """Whether the name of a rank says nothing: empty, or a prefix alone as in "g__"."""
-    return not name or name.endswith("__")
-
-
 def short_name(lineage: str) -> str:
     """The lowest name of a lineage, a species with its genus: "g__Blautia", "g__Blautia s__obeum"; "" for none."""
-    names = [name for part in lineage.split(";") if not is_unknown(name := part.strip())]
+    names = [name for part in lineage.split(";") if is_named(name := part.strip())]
     genus_too = len(names) > 1 and (names[-1].startswith("s__") or len(names) == len(USUAL))
     return " ".join(names[-2:] if genus_too else names[-1:])
 
@@ -101,7 +96,7 @@ def parse_lineages(lineages: Sequence[str]) -> Taxa:
             names = [name.strip() for name in text.split(";")]
             paths = ["; ".join(names[: place + 1]) for place in range(len(names))]
             seen[text] = [
-                -1 if is_unknown(name) else number.setdefault(path, len(number))
+                number.setdefault(path, len(number)) if is_named(name) else -1
                 for name, path in zip(names, paths, strict=True)
             ]
     deepest = max(map(len, seen.values()), default=0)

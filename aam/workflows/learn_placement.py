@@ -18,10 +18,11 @@ from aam.placement.calibrate import fit, simulate, try_out
 from aam.placement.hold_out import FEWEST, HeldOut, hold_out
 from aam.placement.learn import LearnConfig, Learning, make_lessons
 from aam.placement.learned import LearnedPlacer, Shrink
-from aam.placement.lessons import Lesson, usual_windows
+from aam.placement.lessons import Lesson, make_lesson, usual_windows
 from aam.placement.placer_file import write_placer
 from aam.placement.reference import Reference
 from aam.placement.store import RECORD
+from aam.placement.trust import fit_trust
 from aam.placement.window import WELL_COVERED, Window, covering
 
 TENSORS, STATE = "learning.safetensors", "learning.json"
@@ -29,7 +30,7 @@ TENSORS, STATE = "learning.safetensors", "learning.json"
 STEPS_AT_ONCE = 250
 """Steps between two saved states."""
 STUDIES = 2
-"""Simulated studies on which lengths are fitted, each on a window of its own."""
+"""Simulated studies on which lengths are fitted, each on one of the first usual windows."""
 
 
 def learn_placement(reference: Reference, folder: Path, steps: int | None, observer: Observer) -> LearnedPlacer | None:
@@ -51,6 +52,8 @@ def learn_placement(reference: Reference, folder: Path, steps: int | None, obser
     with observer.stage("fitting lengths on simulated studies"):
         learned = LearnedPlacer(learned.net, learned.candidates, fitted(reference, learned, held, config.seed))
     first, last, _ = usual_windows(reference, np.random.default_rng(config.seed))[0]
+    with observer.stage("fitting confidences"):
+        trust(reference, learned, held, first, last)
     with observer.stage("testing on tips held out"):
         figures = figures_of(reference, learned, held, first, last)
     learned = LearnedPlacer(learned.net, learned.candidates, learned.shrink, {**figures, "steps": config.steps})
@@ -105,14 +108,19 @@ def fitted(reference: Reference, learned: LearnedPlacer, held: HeldOut, seed: in
     trials = []
     kept = ~held.gone(tips)
     kept[held.clusters.tips] = False
-    windows = usual_windows(reference, rng)
-    for first, last in dict.fromkeys(
-        (first, last) for first, last, _ in (windows[0], windows[min(4, len(windows) - 1)])
-    ):
+    for first, last, _ in usual_windows(reference, rng)[:STUDIES]:
         window = Window(reference, first, last, kept)
         usable = covering(reference.on(first, last), WELL_COVERED)
         trials.append(try_out(reference, window, learned, simulate(held.clusters, usable, rng)))
     return fit(trials)
+
+
+def trust(reference: Reference, learned: LearnedPlacer, held: HeldOut, first: int, last: int) -> None:
+    """Fit the confidences and expected errors of a network, in place, on the tips of the simulated studies."""
+    tips = len(reference.tree.tip_names)
+    window = Window(reference, first, last, ~held.gone(tips))
+    asked = held.clusters.tips[window.group_of[held.clusters.tips] >= 0]
+    fit_trust(learned.net, make_lesson(window, asked), learned.candidates, reference.taxa)
 
 
 def figures_text(figures: dict[str, float | int]) -> str:

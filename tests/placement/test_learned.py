@@ -22,12 +22,12 @@ from aam.placement.hold_out import HeldOut, hold_out
 from aam.placement.insertion import insertion_tree
 from aam.placement.learn import LearnConfig, Learning, make_lessons, step_loss
 from aam.placement.learned import LearnedPlacer, Shrink, place_by_network
-from aam.placement.lessons import Lesson, draw, is_named, lineage_numbers, make_lesson
+from aam.placement.lessons import Lesson, draw, make_lesson
 from aam.placement.lineages import Lineages
 from aam.placement.neighbours import Neighbourhood
 from aam.placement.placements import PLACED
 from aam.placement.placer_file import ABOUT, WEIGHTS, read_placer, write_placer
-from aam.placement.reference import Reference
+from aam.placement.reference import Reference, is_named
 from aam.placement.sequence import Hung, earlier_neighbours
 from aam.placement.window import Window
 
@@ -122,7 +122,7 @@ def test_earlier_neighbours_are_only_those_placed_before():
 def test_lineages_are_numbered_down_to_the_last_name():
     tree = parse_tree(b"((a:1,b:1):1,c:1);", "by hand")
     lineages = ["k__B; p__F; g__", "k__B;p__F; g__X", "k__B; p__G; g__X"]
-    found = lineage_numbers(Reference(tree, np.zeros((1, 3), np.uint8), 1, lineages))
+    found = Reference(tree, np.zeros((1, 3), np.uint8), 1, lineages).taxa
     assert found[0, 0] == found[1, 0] == found[2, 0] and found[0, 1] == found[1, 1] != found[2, 1]
     assert found[0, 2] == -1 and found[1, 2] != found[2, 2] and (found[:, 3:] == -1).all()
     assert is_named("g__X") and is_named("Bacteria") and not is_named("g__") and not is_named("")
@@ -131,7 +131,7 @@ def test_lineages_are_numbered_down_to_the_last_name():
 def test_what_is_drawn_is_the_truth_of_the_tree(reference: Reference):
     window, ancestors = Window(reference, 611, 760), reference.ancestors
     lesson = make_lesson(window, np.array([3, 30]))
-    reading, truth = draw(lesson, np.array([0, 1]), 6, None, lineage_numbers(reference))
+    reading, truth = draw(lesson, np.array([0, 1]), 6, None, reference.taxa)
     for row, tip in enumerate((3, 30)):
         near = window.describe(lesson.groups[row, :6].astype(int)).tip
         assert tip not in near

@@ -14,9 +14,9 @@ from hypothesis.extra.numpy import arrays
 from aam.observer import no_progress
 from aam.placement.nearest_tip import place_by_nearest_tip
 from aam.placement.placements import NOT_16S, Placements
-from aam.placement.reference import Reference
+from aam.placement.reference import Reference, is_named
 from aam.placement.tables import ranks_table, taxonomy_table
-from aam.placement.taxonomy import Taxonomy, classify, decide, is_unknown, parse_lineages, short_name
+from aam.placement.taxonomy import Taxonomy, classify, decide, parse_lineages, short_name
 
 GREENGENES = [
     "k__Bacteria; p__Firmicutes; c__Clostridia; o__; f__; g__; s__",
@@ -42,7 +42,7 @@ def test_the_lowest_name_of_a_lineage(lineage: str, name: str):
 
 @pytest.mark.parametrize("name", ["", "g__", "D_5__", "s__"])
 def test_names_that_say_nothing(name: str):
-    assert is_unknown(name)
+    assert not is_named(name)
 
 
 def test_taxa_are_whole_lineages():
