@@ -68,6 +68,8 @@ def forward(batch: Batch, precision: str) -> PretrainOutput:
 def tensors(output: PretrainOutput) -> Iterator[tuple[str, Tensor]]:
     for field in dataclasses.fields(output):
         value = getattr(output, field.name)
+        if field.name.startswith("reference_"):  # None without a reference
+            continue
         assert value is not None, field.name
         yield field.name, value
 
