@@ -116,7 +116,7 @@ def greengenes() -> Path:
     found = [Path(folder) / GREENGENES for folder in sys.path if (Path(folder) / GREENGENES).is_dir()]
     if not found:
         raise click.ClickException(
-            "pip install qiime-default-reference==0.1.3, which has the whole genes of Greengenes"
+            "pip install qiime-default-reference==0.1.3, which has the genes of Greengenes"
         )
     return found[0]
 
