@@ -115,9 +115,7 @@ def greengenes() -> Path:
     """The folder of Greengenes in the package `qiime-default-reference`, which only this benchmark needs."""
     found = [Path(folder) / GREENGENES for folder in sys.path if (Path(folder) / GREENGENES).is_dir()]
     if not found:
-        raise click.ClickException(
-            "pip install qiime-default-reference==0.1.3, which has the genes of Greengenes"
-        )
+        raise click.ClickException("pip install qiime-default-reference==0.1.3, which has the genes of Greengenes")
     return found[0]
 
 
