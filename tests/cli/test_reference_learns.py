@@ -21,7 +21,7 @@ TIPS = 520
 
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """V4 fragments of 520 tips, of which some have changed too much to be 16S, their tree, and a genus for every ten neighbours, as options."""
+    """V4 fragments of 520 tips (some have changed too much to be 16S), their tree, a genus for every ten; as options."""
     monkeypatch.chdir(tmp_path)
     genes = mutated_genes([f"t{number}" for number in range(TIPS)], first=611, last=759)
     Path("s.fasta").write_text(fasta(genes.sequences()))
@@ -29,7 +29,8 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lineages = [f"{name}\td__B;p__P;c__C;o__O;f__F;g__G{row // 10}" for row, name in enumerate(genes.tree.tip_names)]
     Path("x.tsv").write_text("\n".join(lineages) + "\n")
     Path("asvs.fasta").write_text(fasta(dict(list(genes.sequences().items())[:5])))
-    return "reference --sequences s.fasta --tree t.nwk --taxonomy x.tsv --region v4 --learn-steps 20 -o made".split()
+    files = ["--sequences", "s.fasta", "--tree", "t.nwk", "--taxonomy", "x.tsv"]
+    return ["reference", *files, "--region", "v4", "--learn-steps", "20", "-o", "made"]
 
 
 def test_what_is_learned_is_used(inputs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Said):
@@ -48,7 +49,7 @@ def test_what_is_learned_is_used(inputs: list[str], monkeypatch: pytest.MonkeyPa
     assert not Path("made", TENSORS).exists() and Path("made", WEIGHTS).exists()
     about = json.loads(Path("made", ABOUT).read_text())
     assert 0 < about["figures"]["tips_closest"] <= 1 and about["figures"]["steps"] == 20
-    assert main("place --sequences asvs.fasta --reference made -o placed".split()) == 0
+    assert main(["place", "--sequences", "asvs.fasta", "--reference", "made", "-o", "placed"]) == 0
     table = pd.read_csv("placed/placements.tsv", sep="\t")
     assert (table["fate"] == "placed").all() and (table["differing_columns"] == 0).all()
     assert np.isfinite(table["expected_error"]).all()
