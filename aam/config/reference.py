@@ -28,5 +28,7 @@ class ReferenceConfig:
         "gene, which serves every primer.",
     )
     threads: int | None = option(None, "Cores to use (default: all).", low=1)
-    learn: bool = option(True, "Learn how ASVs are placed on the reference, which takes some 20 minutes of two cores.")
+    learn: bool = option(
+        True, "Learn how ASVs are placed on the reference: 20 to 40 minutes of a core for 100,000 tips."
+    )
     learn_steps: int | None = option(None, "Steps of that learning (default: 7000).", low=1)

@@ -21,7 +21,7 @@ TIPS = 520
 
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """V4 fragments of 520 tips (some have changed too much to be 16S), their tree, a genus for every ten; as options."""
+    """V4 fragments of 520 tips (some no longer 16S), their tree, a genus for every ten; as options."""
     monkeypatch.chdir(tmp_path)
     genes = mutated_genes([f"t{number}" for number in range(TIPS)], first=611, last=759)
     Path("s.fasta").write_text(fasta(genes.sequences()))
