@@ -89,7 +89,8 @@ def test_a_model_opens_from_its_path_alone_and_answers_the_same(run: Path, monke
         assert not opened.training and config.model == tiny_model()
         with torch.no_grad():
             for name, tensor in vars(opened(inputs)).items():
-                assert torch.equal(tensor, wanted[name]), (path, name)
+                if not name.startswith("reference_"):  # None without a reference
+                    assert torch.equal(tensor, wanted[name]), (path, name)
 
 
 def test_best_goes_before_last(tmp_path: Path):
