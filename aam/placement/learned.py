@@ -14,6 +14,7 @@ from aam.gene.reads import Reads
 from aam.models.placer import RANKS, Placer
 from aam.observer import Progress
 from aam.placement.lineages import Lineages
+from aam.placement.neighbours import Neighbours
 from aam.placement.placements import PLACED, Placements
 from aam.placement.reference import Reference
 from aam.placement.search import align_reads, fates, windows
@@ -63,19 +64,15 @@ def place_by_network(
         codes = reads.on(first, last)[rows]
         near = window.hood.nearest(codes, learned.candidates)
         found.covered[rows] = (codes != NO_BASE).sum(axis=1)
-        found.fate[rows] = fates(select_reads(reads, rows), near.differing[:, 0], found.covered[rows])
+        found.fate[rows] = fates(reads.strand[rows], near.differing[:, 0], found.covered[rows])
         here = np.flatnonzero(found.fate[rows] == PLACED)
         for some in together(window, near.rows, here):
-            place_some(window, learned, codes[some], near.rows[some], near.differing[some], rows[some], found)
+            nearest = Neighbours(near.rows[some], near.differing[some])
+            place_some(window, learned, codes[some], nearest, rows[some], found)
             done += len(some)
             progress(len(ids) + done, 2 * len(ids))
     progress(2 * len(ids), 2 * len(ids))
     return found
-
-
-def select_reads(reads: Reads, rows: Ints) -> Reads:
-    """Some of the reads, without their codes."""
-    return Reads(reads.codes[:0], reads.first, reads.strand[rows], reads.begin[rows], reads.end[rows], reads.bits[rows])
 
 
 def together(window: Window, groups: Ints, rows: Ints) -> list[Ints]:
@@ -86,14 +83,13 @@ def together(window: Window, groups: Ints, rows: Ints) -> list[Ints]:
 
 
 def place_some(
-    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], groups: Ints, differing: Ints, rows: Ints,
-    found: Placements,
-) -> None:  # fmt: skip
+    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], near: Neighbours, rows: Ints, found: Placements
+) -> None:
     """Place ASVs with codes [n, W] and nearest groups [n, K] and write what is found into `rows` of the placements."""
-    alone = read_alone(window, learned.net, codes, groups)
-    hung = hang(window, learned.net, codes, groups, differing, alone)
+    alone = read_alone(window, learned.net, codes, near.rows)
+    hung = hang(window, learned.net, codes, near.rows, near.differing, alone)
     width = alone.tips.shape[1]
-    found.differing[rows, :width] = differing
+    found.differing[rows, :width] = near.differing
     write_places(window.reference, hung, learned.shrink, rows, found)
     found.candidates[rows, :width] = alone.tips
     found.chance[rows, :width], found.height[rows, :width] = alone.chance, alone.height
@@ -138,7 +134,7 @@ def empty_placements(ids: Sequence[str], reads: Reads, width: int, reference: Re
     return Placements(
         ids,
         reads,
-        fate=fates(reads, columns, columns),
+        fate=fates(reads.strand, columns, columns),
         candidates=np.full((total, width), -1, np.int32),
         differing=np.zeros((total, width), np.int32),
         covered=columns,

@@ -23,8 +23,6 @@ CANDIDATES = 16
 """Nearest reference tips that are kept for each ASV."""
 SATURATED = 0.74
 """Share of differing columns beyond which the Jukes-Cantor distance has no more meaning; it is infinite at 0.75."""
-
-
 ROWS_AT_ONCE = 1 << 12
 """ASVs whose candidates are compared together; bounds memory and changes nothing."""
 
@@ -44,7 +42,7 @@ def place_by_nearest_tip(
     reads = align_reads(sequences, progress, threads)
     found = search(reference, reads)
     most_central_first(reference, found)
-    fate = fates(reads, found.differing[:, 0], found.covered)
+    fate = fates(reads.strand, found.differing[:, 0], found.covered)
     lost = fate != PLACED
     candidates, differing = np.where(lost[:, None], -1, found.tips), np.where(lost[:, None], 0, found.differing)
     covered = np.where(lost, 0, found.covered)

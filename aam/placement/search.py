@@ -49,10 +49,10 @@ def windows(reference: Reference, reads: Reads) -> Iterator[tuple[NDArray[np.int
         yield rows, int(begin[rows].min()), int(end[rows].max())
 
 
-def fates(reads: Reads, differing: NDArray[np.int64], covered: NDArray[np.int64]) -> NDArray[np.int8]:
+def fates(strand: NDArray[np.int8], differing: NDArray[np.int64], covered: NDArray[np.int64]) -> NDArray[np.int8]:
     """What becomes of reads, int8 [A], by how many of their `covered` columns [A] the nearest reference differs in."""
     fate = np.full(len(covered), PLACED, np.int8)
     fate[differing > FARTHEST * covered] = TOO_FAR
     fate[covered < LEAST_BASES] = NOT_COVERED
-    fate[reads.strand == 0] = NOT_16S
+    fate[strand == 0] = NOT_16S
     return fate

@@ -91,9 +91,7 @@ def hang(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, di
     place[order] = np.arange(count)
     near, apart = earlier_neighbours(codes, place, width)
     tips = window.reference.ancestors.tip_depth.size
-    merged = np.concatenate([differing, apart], 1)
-    first = np.argsort(merged, 1, kind="stable")[:, :width]
-    apart = np.take_along_axis(merged, first, 1)
+    first = np.argsort(np.concatenate([differing, apart], 1), 1, kind="stable")[:, :width]
     group = window.describe(groups)
     numbers = np.take_along_axis(np.concatenate([group.tip, tips + place[near]], 1), first, 1)
     sizes = np.take_along_axis(np.concatenate([group.size, np.ones_like(near)], 1), first, 1)
@@ -106,14 +104,14 @@ def hang(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, di
         for some in blocks(rows):
             with_asvs = (numbers[some] >= tips).any(axis=1)
             said = [part[some].copy() for part in (alone.chance, alone.height, alone.stem)]
-            near = np.where(with_asvs[:, None], numbers[some], alone.tips[some])
+            candidates = np.where(with_asvs[:, None], numbers[some], alone.tips[some])
             again = some[with_asvs]
             if again.size:
                 everyone = np.ones(numbers[again].shape, bool)
                 found = Candidates(known[sources[again]], numbers[again], sizes[again], spreads[again], everyone)
                 for part, new in zip(said, _places(net, lineages, codes[again], found, window.first - 1), strict=False):
                     part[with_asvs] = new
-            anchor[some], top, stem[some] = middle(lineages, near, *said)
+            anchor[some], top, stem[some] = middle(lineages, candidates, *said)
             height[some] = lineages.depth[anchor[some]] - top
             lineages.add(tips + place[some], anchor[some], top, stem[some])
     return Hung(anchor, height, stem, order)
