@@ -23,8 +23,6 @@ Ints = NDArray[np.int64]
 MEASURES = {"unweighted": Measure("unweighted", 1.0), "weighted": Measure("weighted_normalized", 1.0)}
 OTHERS = 1000
 """Tips to which the distances of a placed ASV are compared."""
-BINS = 10
-"""Of the calibration error."""
 
 
 class Score(NamedTuple):
@@ -114,11 +112,3 @@ def attachment_depth(full: Reference, tips: Ints, rest: Ints) -> Floats:
     right = np.searchsorted(rest, tips)
     left, right = rest[np.maximum(right - 1, 0)], rest[np.minimum(right, len(rest) - 1)]
     return np.maximum(full.ancestors.common(tips, left), full.ancestors.common(tips, right))
-
-
-def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: the mean gap between confidence and share of right ones, over bins by confidence."""
-    number = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(confidence[number == one].mean() - right[number == one].mean()) * (number == one).mean()
-            for one in np.unique(number)]  # fmt: skip
-    return float(sum(gaps))

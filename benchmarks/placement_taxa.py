@@ -22,9 +22,10 @@ from placement_data import (
     taxa_of,
 )
 from placement_methods import Methods
-from placement_scores import Floats, Ints, calibration_error, place_error, placed_by_all, scores_of, unifracs
+from placement_scores import Floats, Ints, place_error, placed_by_all, scores_of, unifracs
 from scipy import sparse
 
+from aam.evaluation.placement import calibration_error
 from aam.placement.placements import Placements
 from aam.placement.reference import Reference
 

@@ -45,13 +45,13 @@ from aam.config.finetune import (
     Transform,
 )
 from aam.config.health import HealthConfig
+from aam.config.prepare import PrepareConfig
 from aam.config.pretrain import (
     PRESETS,
     DataConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
-    PrepareConfig,
     PretrainConfig,
     RanksConfig,
     RunConfig,

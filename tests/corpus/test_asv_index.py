@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.corpus.prepare_part import AsvIndex
+from aam.corpus.asv_index import AsvIndex
 
 DNA = st.text("ACGT", min_size=1, max_size=3)
 
