@@ -58,7 +58,7 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     check_study(labels, target, data)
     table = table.drop_absent_asvs()
     return Study(
-        table, tokenize_table(table, data.max_bp), depth=depth, files=files, labels=labels, lineup=lineup,
+        table, tokenize_table(table, data.max_bp, data.positions), depth=depth, files=files, labels=labels, lineup=lineup,
         classes=class_names(labels, target, data.metadata), overlap=overlap,
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         truth = pd.DataFrame({name: parse_numbers(values) for name, values in truth.items()}, index=truth.index)
     if truth is not None and not truth.notna().any().all():
         truth = None
-    tokens = tokenize_table(table, data.max_bp)
+    tokens = tokenize_table(table, data.max_bp, data.positions)
     return NewSamples(
         table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup
     )
