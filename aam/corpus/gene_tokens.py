@@ -40,8 +40,8 @@ def gene_tokens(sequences: Sequence[str], max_bp: int | None = None) -> NDArray[
         tokens[start : start + len(reads.codes), first : first + reads.codes.shape[1]] = TOKENS[reads.codes]
     if lost > (1 - LEAST_SHARE) * len(bases):
         raise SequenceError(
-            f"{lost:,} of {len(bases):,} ASVs are no 16S, but --positions gene needs their columns on the 16S gene; use "
-            "--positions read, or check the sequences"
+            f"{lost:,} of {len(bases):,} ASVs are no 16S, but --positions gene needs their columns on the 16S gene; "
+            "use --positions read, or check the sequences"
         )
     return trim_columns(tokens)
 

@@ -95,7 +95,7 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
     """
     data, random = config.data, config.tips.windows == "random"
     if random and data.positions != "gene":
-        raise ConfigError("--windows random reads other windows of the gene, which --positions gene tells apart; give both")
+        raise ConfigError("--windows random needs --positions gene, which tells windows of the gene apart; give both")
     if lacks_samples(data):
         window = default_window(reference, data.max_bp)
         tips = reference_tips(reference, window, 1 + window.bases, config)

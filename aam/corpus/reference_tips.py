@@ -33,7 +33,7 @@ SCOUTS = 200
 """ASVs of a table whose place on the gene tells the window of all."""
 LEAST_COVER = 0.5
 """Part of the window's columns that a reference must have."""
-LEAST_BASES = 0.9
+WHOLE = 0.9
 """Bases that a tip must have, as a part of the median over the tips: what begins later is no read of this window."""
 HELD_OUT, HELD_OUT_SHARE = 2000, 0.1
 """Tips held out of training: so many, and at most this part of all."""
@@ -113,6 +113,9 @@ class ReferenceTips:
         found = [windows.tokens(self.numbers[part], draw_window(rng)) for part in parts]
         places, tokens = np.concatenate(parts), np.concatenate(found)
         enough = (tokens != vocab.PAD).sum(axis=1) > LEAST_BASES
+        if enough.sum() < 2:  # a reference of one region, and windows elsewhere
+            own = places[: len(parts[0])]
+            return own, self.tokens[own]
         return places[enough], tokens[enough]
 
 
@@ -175,7 +178,7 @@ def tips_in_window(
         )
     codes, count = reference.on(first, last), len(reference.tree.tip_names)
     bases = np.minimum((codes != NO_BASE).sum(axis=0), window.bases)
-    numbers = np.flatnonzero(bases >= max(1.0, LEAST_BASES * np.median(bases[bases > 0])) if bases.any() else bases)
+    numbers = np.flatnonzero(bases >= max(1.0, WHOLE * np.median(bases[bases > 0])) if bases.any() else bases)
     if len(numbers) < 2:
         raise ConfigError(
             f"--reference: {len(numbers)} of its {count:,} tips have bases on {region_text(first, last)}, expected at "

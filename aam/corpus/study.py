@@ -57,8 +57,9 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data)
     table = table.drop_absent_asvs()
+    tokens = tokenize_table(table, data.max_bp, data.positions)
     return Study(
-        table, tokenize_table(table, data.max_bp, data.positions), depth=depth, files=files, labels=labels, lineup=lineup,
+        table, tokens, depth=depth, files=files, labels=labels, lineup=lineup,
         classes=class_names(labels, target, data.metadata), overlap=overlap,
     )  # fmt: skip
 

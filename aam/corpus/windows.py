@@ -60,9 +60,11 @@ class GeneWindows:
     tip_of: Ints
 
     def tokens(self, tips: Ints, window: Window) -> NDArray[np.uint8]:
-        """Tokens [n, 1 + GENE_COLUMNS] of tips in a window."""
+        """Tokens [n, 1 + GENE_COLUMNS] of tips in a window; no bases where the reference has none of its columns."""
         first, last = max(window.first, self.reference.first), min(window.last, self.reference.last)
         last = min(last, first + 2 * window.bases)  # no read has so many gaps
+        if last < first:
+            return tokens_of_codes(np.zeros((0, len(tips)), np.uint8), 1, 1 + GENE_COLUMNS)
         codes = self.reference.on(first, last)[:, tips]
         return tokens_of_codes(codes, first, 1 + GENE_COLUMNS, window.bases)
 
@@ -88,7 +90,7 @@ def _replaced(sample: Sample, columns: Ints, found: NDArray[np.uint8]) -> Sample
 
 
 def tips_of_reads(tokens: NDArray[np.uint8], reference: Reference) -> Ints:
-    """Number of the first tip that each ASV, tokens [A, L] by column, equals on its own columns, int64 [A]; -1: none."""
+    """Number of the first tip that each ASV, tokens [A, L], equals on its own columns, int64 [A]; -1 for none."""
     real = tokens[:, 1:] != PAD
     begin, end = 1 + real.argmax(axis=1), real.shape[1] - real[:, ::-1].argmax(axis=1)
     found = np.full(len(tokens), -1, np.int64)

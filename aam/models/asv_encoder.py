@@ -182,5 +182,5 @@ class ASVEncoder(ChunkedEncoder):
 def build_asv_encoder(config: ModelConfig) -> ChunkedEncoder:
     """The encoder that the configuration names; raises ConfigError for columns of the gene with the MLP."""
     if config.asv_encoder == "mlp" and config.positions == "gene":
-        raise ConfigError("--asv-encoder mlp has positions in the read; use --asv-encoder transformer for columns of the gene")
+        raise ConfigError("--asv-encoder mlp has no --positions gene; use --asv-encoder transformer")
     return MLPEncoder(config) if config.asv_encoder == "mlp" else ASVEncoder(config)
