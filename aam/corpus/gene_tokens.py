@@ -34,7 +34,7 @@ def gene_tokens(sequences: Sequence[str], max_bp: int | None = None) -> NDArray[
     window, tokens, lost = window_of(bases), np.full((len(bases), 1 + GENE_COLUMNS), vocab.PAD, np.uint8), 0
     tokens[:, 0] = vocab.START
     for start in range(0, len(bases), PLACED_AT_ONCE):
-        reads = place_reads(bases[start : start + PLACED_AT_ONCE], window, threads())
+        reads = place_reads(bases[start : start + PLACED_AT_ONCE], window, threads(), ends=True)
         lost += int((reads.strand == 0).sum())
         first = reads.first
         tokens[start : start + len(reads.codes), first : first + reads.codes.shape[1]] = TOKENS[reads.codes]

@@ -58,20 +58,23 @@ class Profile:
         part.set_consensus()  # or the aligner crashes
         return Profile(part, first)
 
-    def align(self, sequences: Sequence[str], threads: int = 1) -> NDArray[np.uint8]:
+    def align(self, sequences: Sequence[str], threads: int = 1, ends: bool = False) -> NDArray[np.uint8]:
         """Codes [A, W] of upper-case DNA on the columns: 0 to 3 for A C G T, `NO_BASE` for none.
 
-        Every sequence is aligned somewhere; `bits` tells whether it fits.
+        Every sequence is aligned somewhere; `bits` tells whether it fits. `ends`: see `extend_ends`.
         """
         codes = np.full((len(sequences), self.last - self.first + 1), NO_BASE, np.uint8)
         for start in range(0, len(sequences), _READS_AT_ONCE):
-            codes[start : start + _READS_AT_ONCE] = self._align(sequences[start : start + _READS_AT_ONCE], threads)
+            codes[start : start + _READS_AT_ONCE] = self._align(
+                sequences[start : start + _READS_AT_ONCE], threads, ends
+            )
         return codes
 
-    def _align(self, sequences: Sequence[str], threads: int) -> NDArray[np.uint8]:
+    def _align(self, sequences: Sequence[str], threads: int, ends: bool) -> NDArray[np.uint8]:
         text, is_column = self.aligned_text(sequences, threads)
         codes = _LETTERS[text[:, is_column]]
-        extend_ends(codes, text)
+        if ends:
+            extend_ends(codes, text)
         return codes
 
     def aligned_text(self, sequences: Sequence[str], threads: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
