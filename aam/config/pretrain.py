@@ -233,6 +233,10 @@ class StartConfig:
         None,
         "Run directory or checkpoint whose encoder pretraining starts from (default: random weights).",
     )
+    freeze_asvs: bool = option(
+        False,
+        "Keep the ASV encoder and the latent tree of --pretrained as they are and learn the sample encoder alone: each ASV is encoded once, so a step takes a fraction of the time.",
+    )
 
 
 @dataclass(frozen=True)
