@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from aam.config import tiny
-from aam.models.kernel_mean import KernelMean
+from aam.models.kernel_mean import NARROW, WIDE, KernelMean
 from aam.models.sample_encoder import SampleEncoder
 
 B, S, D = 3, 6, 8
@@ -44,7 +45,7 @@ def test_inner_products_of_features_are_a_kernel():
     """With one width, the mean of 2 cos cos is exp(-d^2 / 2 w^2) in expectation; checked with many features."""
     torch.manual_seed(0)
     layer = KernelMean(D, 200_000)
-    widths = torch.linspace(np.log(0.05), 0.0, 200_000).exp()
+    widths = torch.linspace(math.log(NARROW), math.log(WIDE), 200_000).exp()
     left, right = torch.zeros(D), torch.full((D,), 0.1)
     waves = [torch.cos(z @ layer.frequency + layer.phase) for z in (left, right)]
     wanted = torch.exp(-0.5 * (left - right).square().sum() / widths**2).mean()
