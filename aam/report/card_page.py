@@ -12,12 +12,21 @@ from aam.report.parts import nucleotide_part, reference_part, target_part, unifr
 from aam.text import counted
 
 TAGS = ["aam", "microbiome", "16S", "dna"]
-HUB_LICENCES = ("apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "mit")
+HUB_LICENCES = (
+    "apache-2.0",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "mit",
+)
 """Licences in the words of huggingface.co; others are called "other" there."""
 NOT_STATED = "Not stated. Ask whoever made this model before you pass it on."
 WHAT = {
-    "pretrain": "An encoder of 16S amplicon data, pretrained without labels by `aam pretrain`: it turns ASVs and samples "
-    "into embeddings, and estimates UniFrac without a tree.",
+    "pretrain": "An encoder of 16S amplicon data, pretrained without labels by `aam pretrain`: it turns ASVs and "
+    "samples into embeddings, and estimates UniFrac without a tree.",
     "finetune": "A model of `aam train` that predicts {targets} from a 16S feature table.",
 }
 USE = {
@@ -65,8 +74,9 @@ def about(card: Mapping[str, Any], model: str) -> Iterator[str]:
     yield WHAT[card["kind"]].format(targets=" and ".join(card["predicts"]))
     shape = card["model"]
     yield (
-        f"{card['parameters']:,} parameters; embeddings of {shape['dim']} numbers; {counted(shape['asv_layers'], 'layers')} "
-        f"for ASVs, {shape['sample_layers']} for samples; reads up to {shape['max_bp']:,} bases of an ASV."
+        f"{card['parameters']:,} parameters; embeddings of {shape['dim']} numbers; "
+        f"{counted(shape['asv_layers'], 'layers')} for ASVs, {shape['sample_layers']} for samples; reads up to "
+        f"{shape['max_bp']:,} bases of an ASV."
         + (f" {card['models']} models, one of each fold." if card["models"] > 1 else "")
     )
     commands = "\n".join(line.format(model=model) for line in USE[card["kind"]])
@@ -91,7 +101,9 @@ def data_blocks(card: Mapping[str, Any]) -> Iterator[str]:
     if card["data"]:
         rows = [[s["name"], s["counts"], s["licence"], s["source"]] for s in card["data"]]
         yield markdown_table(["data", "content", "licence", "source"], rows)
-    counts = [f"{count:,} samples ({name})" for name, count in card.get("samples", {}).items() if isinstance(count, int)]
+    counts = [
+        f"{count:,} samples ({name})" for name, count in card.get("samples", {}).items() if isinstance(count, int)
+    ]
     counts += [f"{card['asvs']:,} ASVs"] if "asvs" in card else []
     if card.get("rarefy_depth"):
         counts.append(f"{card['rarefy_depth']:,} reads drawn of each sample")

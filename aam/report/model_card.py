@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on, how, and how good it is; as data (`card.json`) and as a page (`card.md`).
+"""The model card: what a model was trained on, how, and how good it is; as data (`card.json`) and a page (`card.md`).
 
 What a run knows itself is read from its files. What it cannot know, such as licences, is stated in `CardFacts`; what
 nobody stated is not on the card.
@@ -18,6 +18,7 @@ from aam.atomic import write_json, write_text
 from aam.checkpoint import KIND_OF, MODEL, find_members, read_stored
 from aam.config import (
     FinetuneConfig,
+    PretrainConfig,
     RunnableConfig,
     from_options,
     group_classes,
@@ -156,10 +157,10 @@ def inherited(config: RunnableConfig) -> dict[str, str]:
 
 def command_text(config: RunnableConfig) -> str:
     """The command with all options that differ from the defaults; of a path its last part alone."""
-    kind = type(config)
-    defaults = from_options(kind, {"preset": config.run.preset})
-    words = ["aam", "train" if isinstance(config, FinetuneConfig) else "pretrain"]
-    for part, group in group_classes(kind).items():
+    finetuned, preset = isinstance(config, FinetuneConfig), {"preset": config.run.preset}
+    defaults = from_options(FinetuneConfig, preset) if finetuned else from_options(PretrainConfig, preset)
+    words = ["aam", "train" if finetuned else "pretrain"]
+    for part, group in group_classes(type(config)).items():
         for name in option_fields(group):
             value, usual = (getattr(getattr(each, part), name) for each in (config, defaults))
             if (value != usual or name == "preset") and name not in NOT_OF_A_CARD:
