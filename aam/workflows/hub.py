@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import aam
-from aam.checkpoint import CONFIG, FOLD, fold_folders, read_stored
+from aam.checkpoint import CONFIG, FOLD, fold_folders, read_about, read_stored
 from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer
 from aam.report.model_card import NO_FACTS, PAGE, CardFacts
 from aam.text import one_line, quote, shorten
 from aam.workflows.save_pretrained import KNOWN, SUFFIXES, save_pretrained
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 PATTERNS = [*(f"*{suffix}" for suffix in SUFFIXES), f"*{KNOWN}"]
 """Files that are fetched and uploaded: none of them can hold code (`KNOWN` is read without pickle)."""
@@ -66,6 +69,12 @@ class Hub:
         from huggingface_hub import constants
 
         return self.cache or Path(constants.HF_HUB_CACHE)
+
+    def library(self) -> HfApi:
+        """The library, told where the hub is and who calls."""
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.address, library_name="aam", library_version=aam.__version__)
 
     @property
     def is_offline(self) -> bool:
@@ -124,12 +133,10 @@ def push_to_hub(
         raise ConfigError(f"{hub_id}: a revision is made by uploading, it cannot be given; give {name.name}")
     if hub.is_offline:
         raise ConfigError(f"{hub_id}: HF_HUB_OFFLINE is set; unset it to upload, or save the model in a folder")
-    from huggingface_hub import HfApi
-
     with tempfile.TemporaryDirectory() as work:
         folder = save_pretrained(model, Path(work) / "model", facts, name=name.name)
         (folder / PAGE).rename(folder / HUB_PAGE)
-        api = HfApi(endpoint=hub.address, library_name="aam", library_version=aam.__version__)
+        api = hub.library()
         try:
             with hub_errors(name, hub), observer.stage(f"uploading {name} to {hub.address}"):
                 api.create_repo(name.name, private=private, exist_ok=True)
@@ -190,23 +197,22 @@ def hub_errors(name: HubId, hub: Hub) -> Iterator[None]:
 
 def fetch(name: HubId, hub: Hub, observer: Observer) -> Path:
     """Fetch the files of a model that are not in the cache yet; its configuration first, to see whether it is one."""
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-
+    api, cache = hub.library(), hub.folder
     with hub_errors(name, hub):
-        api = HfApi(endpoint=hub.address, library_name="aam", library_version=aam.__version__)
         info = api.model_info(name.name, revision=name.revision, timeout=SECONDS)
         files = [file.rfilename for file in info.siblings or []]
         configs = sorted(file for file in files if file == CONFIG or re.fullmatch(rf"{FOLD}[^/]+/{CONFIG}", file))
         if not configs:
             raise no_model(name, hub, f"it has no {CONFIG}")
-        where = {"endpoint": hub.address, "cache_dir": hub.folder, "library_name": "aam"}
-        config = hf_hub_download(name.name, configs[0], revision=info.sha, **where)
+        config = api.hf_hub_download(name.name, configs[0], revision=info.sha, cache_dir=cache)
         try:
-            read_stored(Path(config).parent)
-        except CheckpointError as error:
+            read_about(Path(config))
+        except ValueError as error:
             raise no_model(name, hub, one_line(error)) from error
         with observer.stage(f"fetching {name} from {hub.address}"):
-            return Path(snapshot_download(name.name, revision=name.revision, allow_patterns=PATTERNS, **where))
+            return Path(
+                api.snapshot_download(name.name, revision=name.revision, allow_patterns=PATTERNS, cache_dir=cache)
+            )
 
 
 def no_model(name: HubId, hub: Hub, reason: str) -> CheckpointError:
@@ -216,17 +222,14 @@ def no_model(name: HubId, hub: Hub, reason: str) -> CheckpointError:
 
 def cached_model(name: HubId, reason: str, hub: Hub, observer: Observer) -> Path:
     """The copy of a model in the cache, said with the reason; raises CheckpointError if there is none."""
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import errors
 
+    find, cache = hub.library().snapshot_download, hub.folder
     try:
-        folder = Path(
-            snapshot_download(
-                name.name, revision=name.revision, allow_patterns=PATTERNS, cache_dir=hub.folder, local_files_only=True
-            )
-        )
+        found = find(name.name, revision=name.revision, allow_patterns=PATTERNS, cache_dir=cache, local_files_only=True)
     except errors.LocalEntryNotFoundError as error:
         raise CheckpointError(
-            f"{name}: {reason}, and {hub.folder} has no whole copy of it; connect once, or give the folder of a model"
+            f"{name}: {reason}, and {cache} has no whole copy of it; connect once, or give the folder of a model"
         ) from error
-    observer.say(f"{name}: {reason}; opened the copy that was fetched before, commit {folder.name[:12]}")
-    return folder
+    observer.say(f"{name}: {reason}; opened the copy that was fetched before, commit {Path(found).name[:12]}")
+    return Path(found)
