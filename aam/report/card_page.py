@@ -92,6 +92,8 @@ def sections(card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Training\n\n" + "\n\n".join(training_blocks(card))
     if blocks := list(figure_blocks(card)):
         yield "## Figures\n\n" + "\n\n".join(blocks)
+    if text := card["reference"].get("attribution"):
+        yield f"## The reference {card['reference']['name']}\n\n{text.strip()}"
     licence = card["licence"] and f"The weights are under {card['licence']}."
     yield "## Licence of the weights\n\n" + (" ".join(filter(None, (licence, card["attribution"]))) or NOT_STATED)
 

@@ -26,6 +26,7 @@ from aam.config import (
     option_flag,
     to_dict,
 )
+from aam.encoders import CARD
 from aam.errors import CheckpointError
 from aam.gene.regions import begin_text, region_text
 from aam.io.files import read_json_file
@@ -33,7 +34,7 @@ from aam.report.card_page import card_page
 from aam.report.record import RunRecord
 from aam.training.manifest import find_run_folder
 
-CARD, PAGE = "card.json", "card.md"
+PAGE, ATTRIBUTION = "card.md", "ATTRIBUTION.md"
 CARD_FORMAT = 1
 """Counts up when older code can no longer read a card."""
 NOT_OF_A_CARD = ("output_dir", "resume", "dry_run")
@@ -113,8 +114,10 @@ def card_of(run: Path, facts: CardFacts) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "format": CARD_FORMAT, "aam": aam.__version__, "kind": KIND_OF[type(config)], **dataclasses.asdict(NO_FACTS),
-        "name": record.name, "parameters": parameters, "model": to_dict(config.model), "reads": list(reads_of(config)),
+        "name": record.name, "region": ", ".join(dict.fromkeys(reads["region"] for reads in reads_of(config))),
+        "parameters": parameters, "model": to_dict(config.model), "reads": list(reads_of(config)),
         "predicts": predicted(config), "models": len(find_members(run)), "files": files_of(manifest),
+        "reference": reference_of(config),
         **{name: manifest[name] for name in ("samples", "asvs", "rarefy_depth") if name in manifest},
         "training": {name: value for name, value in training.items() if value is not None},
         "metrics": {name: value for name, value in metrics.items() if isinstance(value, int | float | str)},
@@ -135,6 +138,15 @@ def reads_of(config: RunnableConfig) -> Iterator[dict[str, Any]]:
     for reads in config.data.reads:
         region = region_text(reads.start, reads.start + reads.length - 1) if reads.length else "no common window"
         yield {"region": region, "begin": begin_text(reads.begin), "bases": reads.bases}
+
+
+def reference_of(config: RunnableConfig) -> dict[str, str]:
+    """Name and attribution (a text in its folder) of the reference phylogeny of training, empty without one."""
+    folder = config.tips.reference if isinstance(config, PretrainConfig) else None
+    if folder is None:
+        return {}
+    text = folder / ATTRIBUTION
+    return {"name": folder.name, "attribution": text.read_text(encoding="utf-8") if text.is_file() else ""}
 
 
 def predicted(config: RunnableConfig) -> list[str]:

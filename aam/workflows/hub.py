@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import aam
 from aam.checkpoint import CONFIG, FOLD, fold_folders, read_about, read_stored
@@ -20,10 +19,16 @@ from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer
 from aam.report.model_card import NO_FACTS, PAGE, CardFacts
 from aam.text import one_line, quote, shorten
-from aam.workflows.save_pretrained import KNOWN, SUFFIXES, save_pretrained
+from aam.workflows.save_pretrained import KNOWN, OWN_FILES, SUFFIXES, save_pretrained
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+try:
+    from huggingface_hub import HfApi, constants, errors
+    from huggingface_hub.utils import validate_repo_id
+except ImportError as absent:
+    raise ConfigError(
+        "models of a hub need huggingface_hub, which is not installed; pip install 'aam[hub]', or give the folder of a "
+        "model"
+    ) from absent
 
 PATTERNS = [*(f"*{suffix}" for suffix in SUFFIXES), f"*{KNOWN}"]
 """Files that are fetched and uploaded: none of them can hold code (`KNOWN` is read without pickle)."""
@@ -31,7 +36,7 @@ HUB_PAGE = "README.md"
 """What a hub shows as the card of a model."""
 SECONDS = 10
 """Longest time to wait for the first answer of the hub."""
-ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+REVISION = re.compile(r"[\w./-]+", re.ASCII)
 REASON = 120
 """Characters of the text of an error of the network that a message shows."""
 
@@ -50,37 +55,16 @@ class HubId(NamedTuple):
 class Hub:
     """Where models are shared: the address of the hub, the cache of what was fetched, and whether to stay offline.
 
-    None: what the environment says (HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE), else huggingface.co.
+    What is not given is what the environment says (HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE), else huggingface.co.
     """
 
-    endpoint: str | None = None
-    cache: Path | None = None
-    offline: bool | None = None
-
-    @property
-    def address(self) -> str:
-        from huggingface_hub import constants
-
-        return self.endpoint or constants.ENDPOINT
-
-    @property
-    def folder(self) -> Path:
-        """The cache."""
-        from huggingface_hub import constants
-
-        return self.cache or Path(constants.HF_HUB_CACHE)
+    address: str = constants.ENDPOINT
+    cache: Path = Path(constants.HF_HUB_CACHE)
+    offline: bool = constants.HF_HUB_OFFLINE
 
     def library(self) -> HfApi:
         """The library, told where the hub is and who calls."""
-        from huggingface_hub import HfApi
-
         return HfApi(endpoint=self.address, library_name="aam", library_version=aam.__version__)
-
-    @property
-    def is_offline(self) -> bool:
-        from huggingface_hub import constants
-
-        return constants.HF_HUB_OFFLINE if self.offline is None else self.offline
 
 
 USUAL = Hub()
@@ -88,21 +72,25 @@ USUAL = Hub()
 
 def parse_hub_id(text: str) -> HubId:
     """Name and revision of `owner/name` or `owner/name@revision`; raises ConfigError for anything else."""
-    found = ID.fullmatch(text)
-    if found is None or ".." in text or "--" in found["name"]:
-        raise ConfigError(f"{quote(text)} is no id of a model on a hub, expected OWNER/NAME or OWNER/NAME@REVISION")
-    return HubId(found["name"], found["revision"])
+    name, at, revision = text.partition("@")
+    refusal = f"{quote(text)} is no id of a model on a hub, expected OWNER/NAME or OWNER/NAME@REVISION"
+    try:
+        validate_repo_id(name)
+    except errors.HFValidationError as error:
+        raise ConfigError(refusal) from error
+    if "/" not in name or (at and not REVISION.fullmatch(revision)):
+        raise ConfigError(refusal)
+    return HubId(name, revision or None)
 
 
 def download_model(hub_id: str, observer: Observer | None = None, hub: Hub = USUAL) -> Path:
     """Fetch a model from the hub, and return its folder in the cache; what is there already is not fetched again.
 
-    Raises ConfigError for a text that is no id, or without huggingface_hub; CheckpointError for a model that does not
-    exist, is no model of aam, cannot be fetched and is not in the cache, or whose files do not have their checksums.
+    Raises ConfigError for a text that is no id; CheckpointError for a model that does not exist, is none of aam, can
+    neither be fetched nor found in the cache, or whose files do not have their checksums.
     """
     name, observer = parse_hub_id(hub_id), observer or Observer()
-    require_library(hub_id)
-    if hub.is_offline:
+    if hub.offline:
         folder = cached_model(name, "HF_HUB_OFFLINE is set", hub, observer)
     else:
         try:
@@ -128,10 +116,9 @@ def push_to_hub(
     Raises an InputError if that is not possible.
     """
     name, observer = parse_hub_id(hub_id), observer or Observer()
-    require_library(hub_id)
     if name.revision is not None:
         raise ConfigError(f"{hub_id}: a revision is made by uploading, it cannot be given; give {name.name}")
-    if hub.is_offline:
+    if hub.offline:
         raise ConfigError(f"{hub_id}: HF_HUB_OFFLINE is set; unset it to upload, or save the model in a folder")
     with tempfile.TemporaryDirectory() as work:
         folder = save_pretrained(model, Path(work) / "model", facts, name=name.name)
@@ -142,20 +129,12 @@ def push_to_hub(
                 api.create_repo(name.name, private=private, exist_ok=True)
                 api.upload_folder(
                     repo_id=name.name, folder_path=folder, allow_patterns=PATTERNS,
-                    delete_patterns=[CONFIG, "model.safetensors", f"{FOLD}*"],
+                    delete_patterns=[*OWN_FILES, f"{FOLD}*"],
                     commit_message=f"Model of aam {aam.__version__}",
                 )  # fmt: skip
         except Unreachable as error:
             raise CheckpointError(f"{name}: {error}; try again later, or save the model in a folder") from error
     return f"{hub.address}/{name.name}"
-
-
-def require_library(hub_id: str) -> None:
-    """Raise ConfigError if huggingface_hub is not installed."""
-    if find_spec("huggingface_hub") is None:
-        raise ConfigError(
-            f"{hub_id}: models of a hub need huggingface_hub; pip install 'aam[hub]', or give the folder of a model"
-        )
 
 
 class Unreachable(CheckpointError):
@@ -165,8 +144,6 @@ class Unreachable(CheckpointError):
 @contextmanager
 def hub_errors(name: HubId, hub: Hub) -> Iterator[None]:
     """Turn what a hub or the network answers into one line: `Unreachable`, or CheckpointError if the hub refuses."""
-    from huggingface_hub import errors
-
     at = hub.address
     try:
         yield
@@ -197,7 +174,7 @@ def hub_errors(name: HubId, hub: Hub) -> Iterator[None]:
 
 def fetch(name: HubId, hub: Hub, observer: Observer) -> Path:
     """Fetch the files of a model that are not in the cache yet; its configuration first, to see whether it is one."""
-    api, cache = hub.library(), hub.folder
+    api, cache = hub.library(), hub.cache
     with hub_errors(name, hub):
         info = api.model_info(name.name, revision=name.revision, timeout=SECONDS)
         files = [file.rfilename for file in info.siblings or []]
@@ -222,9 +199,7 @@ def no_model(name: HubId, hub: Hub, reason: str) -> CheckpointError:
 
 def cached_model(name: HubId, reason: str, hub: Hub, observer: Observer) -> Path:
     """The copy of a model in the cache, said with the reason; raises CheckpointError if there is none."""
-    from huggingface_hub import errors
-
-    find, cache = hub.library().snapshot_download, hub.folder
+    find, cache = hub.library().snapshot_download, hub.cache
     try:
         found = find(name.name, revision=name.revision, allow_patterns=PATTERNS, cache_dir=cache, local_files_only=True)
     except errors.LocalEntryNotFoundError as error:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from aam.atomic import follow_umask, replace_file, write_json
 from aam.checkpoint import (
@@ -35,14 +34,17 @@ from aam.checkpoint import (
     read_stored,
 )
 from aam.config import RunnableConfig, group_classes, option_fields, to_dict
+from aam.encoders import REFERENCE
 from aam.errors import ConfigError
 from aam.evaluation.calibration import CALIBRATION
 from aam.inference.known_asvs import KNOWN
 from aam.inference.scales import SCALES
 from aam.io.files import digest, refuse_inside, refuse_unwritable
+from aam.models.storage import in_half_size
 from aam.report.model_card import CARD, NO_FACTS, PAGE, CardFacts, run_folder, write_card
 
-REFERENCE = "reference"
+OWN_FILES = (CONFIG, MODEL, KNOWN, SCALES, CALIBRATION, PAGE, CARD)
+"""Files of a saved model, the one first without which it is none."""
 SUFFIXES = (".json", ".md", ".safetensors", ".tsv", ".xz")
 """What is copied of a reference, and fetched from a hub: files that hold data and cannot hold code."""
 
@@ -50,8 +52,8 @@ SUFFIXES = (".json", ".md", ".safetensors", ".tsv", ".xz")
 def save_pretrained(model: Path, folder: Path, facts: CardFacts = NO_FACTS, bf16: bool = False, name: str = "") -> Path:
     """Save the model of a run, of a checkpoint or of a saved model as a folder to pass on, and return the folder.
 
-    `facts` are what the card says beside what the run knows. With `bf16` the weights are rounded to half their
-    size; models compute with them in single precision all the same. `name` is what the page of the card tells users to
+    `facts` are what the card says beside what the run knows. With `bf16` the matrices take half the space;
+    models compute with them in single precision all the same. `name` is what the page of the card tells users to
     give as --model. A model that was saved in the folder before is replaced; raises ConfigError for a folder that holds
     anything else, and CheckpointError for a model that is damaged.
     """
@@ -77,18 +79,20 @@ def members(model: Path, folder: Path) -> Iterator[tuple[Path, Stored]]:
 
 
 def prepare_folder(model: Path, folder: Path) -> None:
-    """Make the folder, and remove a model that was saved there before; other files that lie beside it stay.
+    """Make the folder, and remove a model that was saved there before; its reference stays.
 
     Raises ConfigError for a folder that holds files and no saved model, or the model itself.
     """
     refuse_unwritable(folder, "folder", ConfigError)
     if folder.exists() and folder.samefile(model):
         raise ConfigError(f"{folder}: the model itself, expected another folder to save it in; give a new one")
-    if folder.exists() and any(folder.iterdir()) and not (folder / CARD).is_file():
-        raise ConfigError(f"{folder}: holds files but no saved model ({CARD} is missing); give a new folder")
+    folds = fold_folders(folder)
+    own = {*OWN_FILES, REFERENCE, *(fold.name for fold in folds)}
+    if folder.exists() and (others := sorted({path.name for path in folder.iterdir()} - own)):
+        raise ConfigError(f"{folder}: holds {others[0]}, expected an earlier saved model or nothing; give a new folder")
     refuse_inside(folder.parent, "folder")
-    for place in (folder, *fold_folders(folder)):
-        for file in (CONFIG, MODEL, KNOWN, SCALES, CALIBRATION, PAGE, CARD):
+    for place in (folder, *folds):
+        for file in OWN_FILES:
             (place / file).unlink(missing_ok=True)
         if place != folder and not any(place.iterdir()):
             place.rmdir()
@@ -98,11 +102,9 @@ def prepare_folder(model: Path, folder: Path) -> None:
 def save_member(stored: Stored, folder: Path, bf16: bool) -> None:
     """Save the weights and what else is needed to apply a checkpoint; its configuration is written last."""
     folder.mkdir(exist_ok=True)
-    weights = {
-        name: (rounded(tensor) if bf16 else tensor).contiguous() for name, tensor in stored.tensors(MODEL).items()
-    }
+    weights = stored.tensors(MODEL)
     with replace_file(folder / MODEL) as partial:
-        save_file(weights, partial)
+        save_file(in_half_size(weights) if bf16 else weights, partial)
         follow_umask(partial)
     others = [file for file in (KNOWN, SCALES) if (stored.folder / file).is_file()]
     for file in others:
@@ -110,11 +112,6 @@ def save_member(stored: Stored, folder: Path, bf16: bool) -> None:
     digests = {file: digest(folder / file) for file in (MODEL, *others)}
     about: dict[str, Any] = {"format": CHECKPOINT_FORMAT, "kind": KIND_OF[type(stored.config)], "sha256": digests}
     write_json(folder / CONFIG, about | to_dict(without_folders(stored.config)))
-
-
-def rounded(tensor: Tensor) -> Tensor:
-    """Numbers with a fraction in bfloat16; whole numbers as they are."""
-    return tensor.bfloat16() if tensor.is_floating_point() else tensor
 
 
 def without_folders(config: RunnableConfig) -> RunnableConfig:
