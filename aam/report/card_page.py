@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -93,7 +94,8 @@ def sections(card: Mapping[str, Any]) -> Iterator[str]:
     if blocks := list(figure_blocks(card)):
         yield "## Figures\n\n" + "\n\n".join(blocks)
     if text := card["reference"].get("attribution"):
-        yield f"## The reference {card['reference']['name']}\n\n{text.strip()}"
+        lower = re.sub(r"(?m)^(?=#)", "##", text.strip())  # its headings below that of the section
+        yield f"## Reference of training: {card['reference']['name']}\n\n{lower}"
     licence = card["licence"] and f"The weights are under {card['licence']}."
     yield "## Licence of the weights\n\n" + (" ".join(filter(None, (licence, card["attribution"]))) or NOT_STATED)
 
