@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
     """A run of `aam pretrain` with its records; its table lies in a private folder."""
     secret = tmp_path / "of-patients" / "table.biom"
     folder = save_run(
-        tmp_path / "run", example=False, table=str(secret), tree="/home/me/tree.nwk", max_steps=7, lr=0.001
+        tmp_path / "run", example=False, table=str(secret), tree="/data/private/tree.nwk", max_steps=7, lr=0.001
     )
     manifest = {
         "command": ["aam", "pretrain", "--table", str(secret)],
@@ -83,7 +83,9 @@ def test_what_nobody_stated_is_not_on_the_card(run: Path, tmp_path: Path) -> Non
 def test_no_folder_of_this_machine_is_on_the_card(run: Path, tmp_path: Path) -> None:
     page_of(run, FACTS, tmp_path)
     for file in (PAGE, CARD):
-        assert "of-patients" not in (tmp_path / file).read_text() and "/home/me" not in (tmp_path / file).read_text()
+        assert (
+            "of-patients" not in (tmp_path / file).read_text() and "/data/private" not in (tmp_path / file).read_text()
+        )
 
 
 def test_stated_facts_are_on_the_card(run: Path, tmp_path: Path) -> None:
@@ -143,3 +145,9 @@ def test_a_card_that_cannot_be_read_is_refused_in_one_line(content: str, tmp_pat
 
 def test_a_folder_without_a_card_has_an_empty_one(tmp_path: Path) -> None:
     assert read_card(tmp_path) == {}
+
+
+def test_an_encoder_of_any_window_of_the_gene_says_so(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", positions="gene", windows="random")
+    _, text = page_of(run, NO_FACTS, tmp_path)
+    assert "bases of an ASV, each at its column of the 16S gene." in text and "Region: any window of the gene." in text
