@@ -85,7 +85,7 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
         config.model.dim,
         count_parameters(members[0] / MODEL),
         sum((member / MODEL).stat().st_size for member in members),
-        {key: value for key, value in flat(figures or {}).items() if key.split(".")[-1] in FIGURES},
+        {key: value for key, value in flat(figures).items() if key.split(".")[-1] in FIGURES},
         folder,
     )
 
