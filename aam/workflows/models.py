@@ -76,7 +76,8 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
     """What a model is, from its configuration and the heads of its files; raises CheckpointError for damaged ones."""
     members = find_members(folder)
     config, card = read_stored(members[0]).config, read_mapping(folder / CARD)
-    figures = card.get("metrics") if isinstance(card.get("metrics"), dict) else read_mapping(folder / METRICS_FILE)
+    found = card.get("metrics")
+    figures = found if isinstance(found, dict) else read_mapping(folder / METRICS_FILE)
     return ListedModel(
         name,
         place,
