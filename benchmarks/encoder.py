@@ -68,6 +68,7 @@ PEOPLE = {
 UNIFRAC_ON = ("ecam-infants", "ibd-2538", "herfarth")
 COLD = "udca-gut"
 
+ABOUT = ("data", "method", "seen", "samples")
 Row = dict[str, Any]
 
 
@@ -218,11 +219,29 @@ SECTIONS: dict[str, tuple[str, Callable[[Setting], Iterator[Row]]]] = {
 
 
 def show(rows: Sequence[Row]) -> str:
-    """Rows as an aligned table; a column for each value that any of them has."""
+    """Rows as aligned tables, one for each set of values that rows have."""
+    tables: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        tables.setdefault(kind_of(row), []).append(row)
+    return "\n\n".join(show_alike(alike) for alike in tables.values())
+
+
+def kind_of(row: Row) -> tuple[str, ...]:
+    """What a row is about: rows of one study share a table, and so do those whose values have the same names."""
+    names = tuple(name for name in row if name not in ABOUT)
+    return names[:1] if names[0] in ("nearest", "same person", "R2") else names
+
+
+def show_alike(rows: Sequence[Row]) -> str:
+    """Rows as one table; a column for each value that any of them has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[f"{value:.3f}" if isinstance(value, float) else str(value) for value in (row.get(n, "") for n in names)]
-             for row in rows]  # fmt: skip
+    cells = [[cell_of(row.get(name, "")) for name in names] for row in rows]
     return table_text([names, *cells])
+
+
+def cell_of(value: object) -> str:
+    """A number or a text as a cell."""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 @click.command()

@@ -36,7 +36,9 @@ def cost(arguments: list[str], cache: Path) -> dict[str, float]:
 
 def embed_cost(folder: Path, table: Path, work: Path) -> dict[str, float]:
     """`aam embed` of a table."""
-    return cost(["embed", "--model", str(folder), "--table", str(table), "-o", str(work / "e.tsv")], work / "cache")
+    path = work / "embeddings.tsv"
+    path.unlink(missing_ok=True)
+    return cost(["embed", "--model", str(folder), "--table", str(table), "-o", str(path)], work / "cache")
 
 
 def place_costs(reference: Path, table: Path, work: Path) -> dict[str, dict[str, float]]:

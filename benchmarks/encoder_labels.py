@@ -15,14 +15,17 @@ from aam.evaluation.metadata_baselines import (
     LOGISTIC_C,
     PENALTIES,
     REGRESSION_FEATURES,
-    TREES,
     relative_abundance,
 )
 from aam.evaluation.metrics import bootstrap_interval, pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
 from aam.io.table import carriers_of
 
-FOLDS = 5
+FOLDS, REPEATS = 5, 3
+"""Folds, and times that they are drawn anew; predictions are averaged. With few people a single draw says little: a
+forest on the 23 people of `ibd-2538` has an AUC of 0.50 to 0.71."""
+TREES = 60
+"""Of each forest, of which there are `REPEATS`."""
 
 
 class Label(NamedTuple):
@@ -48,7 +51,9 @@ LABELS = (
 
 
 class Task(NamedTuple):
-    """Values [N] to predict (numbers, or 1 for a case and else 0), the subjects, and folds that keep those together."""
+    """Values [N] to predict (numbers, or 1 for a case and else 0), the subjects, and folds that keep those together.
+
+    Each sample is tested in `REPEATS` of the folds."""
 
     values: Floats
     subjects: Objects
@@ -65,7 +70,11 @@ def task_of(label: Label, cohort: Cohort) -> Task:
     column, subjects = cohort.column(label.column), cohort.subjects
     values = (column == label.case).astype(float) if label.case is not None else column.astype(float)
     scheme = "grouped" if label.case is None else "stratified-grouped"
-    folds = make_folds(scheme, values.tolist(), subjects.tolist(), FOLDS, 0)  # type: ignore[arg-type]
+    folds = [
+        fold
+        for seed in range(REPEATS)
+        for fold in make_folds(scheme, values.tolist(), subjects.tolist(), FOLDS, seed)  # type: ignore[arg-type]
+    ]
     return Task(values, subjects, folds, label.case is not None)
 
 
@@ -110,10 +119,10 @@ def fit_line(classes: bool) -> Fit:
 
 def out_of_fold(fit: Fit, task: Task, points: Floats, other: Floats | None = None) -> Floats:
     """Predictions [N] of each fold's test samples by a model of the others; of `other` points of them, if given."""
-    found = np.empty(len(task.values))
+    found = np.zeros(len(task.values))
     for fold in task.folds:
         new = (points if other is None else other)[fold.test]
-        found[fold.test] = fit(points[fold.train], task.values[fold.train], new)
+        found[fold.test] += fit(points[fold.train], task.values[fold.train], new) / REPEATS
     return found
 
 
