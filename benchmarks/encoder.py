@@ -35,7 +35,7 @@ import pandas as pd
 from encoder_cost import embed_cost, place_costs
 from encoder_data import Places, pool
 from encoder_labels import LABELS, open_labelled, predict_labels, task_of
-from encoder_models import Encoder, open_encoder, untrained
+from encoder_models import UNTRAINED, Encoder, open_encoders, untrained
 from encoder_scores import (
     baseline_distances,
     clr_axes,
@@ -86,7 +86,7 @@ class Setting(NamedTuple):
         """Rows of one set of samples by method; those of an encoder say whether it has seen one of the studies."""
         for method, values in found.items():
             encoder = next((one for one in self.encoders if method.split(", ")[0] == one.name), None)
-            seen = "" if encoder is None else "seen" if any(encoder.seen(s, self.places) for s in studies) else "new"
+            seen = "" if encoder is None or not studies else encoder.seen(studies, self.places)
             yield {"data": data, "method": method, "seen": seen, "samples": count, **values}
 
 
@@ -268,10 +268,11 @@ def main(
     with tempfile.TemporaryDirectory(prefix="aam-encoder-") as name:
         kept = work or Path(name)
         kept.mkdir(parents=True, exist_ok=True)
-        encoders = [open_encoder(model, kept) for model in models]
+        encoders = open_encoders(models, kept)
         encoders += [untrained(encoders[0], kept)] if with_untrained else []
         setting = Setting(Places(data, data2), encoders, samples, tips, reference, kept)
-        record: dict[str, Any] = {"models": list(models), "samples": samples, "sections": {}}
+        names = [encoder.name for encoder in encoders if encoder.name != UNTRAINED]
+        record: dict[str, Any] = {"models": names, "samples": samples, "sections": {}}
         for section in (letter for letter in SECTIONS if letter in only):
             title, measure = SECTIONS[section]
             start, busy = time.perf_counter(), time.process_time()

@@ -132,14 +132,15 @@ def abundances(cohort: Cohort) -> Floats:
     return relative_abundance(cohort.study.counts)[:, common].toarray()
 
 
-def score(found: Floats, task: Task) -> dict[str, float]:
-    """R2 and MAE, or AUC and balanced accuracy, and bounds of the first over subjects."""
+def score(found: Floats, task: Task) -> dict[str, Any]:
+    """R2 and MAE, or AUC and balanced accuracy, and the 95 % interval of the first over subjects."""
     main = area if task.classes else r2
-    low, high = bootstrap_interval(lambda rows: main(found[rows], task.values[rows]), task.subjects.tolist(), 0)[:2]
+    low, high = bootstrap_interval(lambda rows: main(found[rows], task.values[rows]), task.subjects.tolist(), 0)
+    interval = {"interval": f"{low:.2f} to {high:.2f}"}
     if task.classes:
         told = balanced_accuracy((found >= 0.5).astype(int), task.values.astype(int))
-        return {"AUC": area(found, task.values), "low": low, "high": high, "balanced accuracy": told}
-    return {"R2": r2(found, task.values), "low": low, "high": high, "MAE": float(abs(found - task.values).mean())}
+        return {"AUC": area(found, task.values), **interval, "balanced accuracy": told}
+    return {"R2": r2(found, task.values), **interval, "MAE": float(abs(found - task.values).mean())}
 
 
 def r2(found: Floats, values: Floats) -> float:

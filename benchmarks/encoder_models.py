@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from encoder_data import Cohort, Places, write_table
@@ -74,13 +73,20 @@ class Encoder:
         """Its size and shape."""
         return config_of_encoder(self.folder).model
 
-    def seen(self, name: str, places: Places) -> bool:
-        """Whether it was trained on a study, as the checksums that it records of its data, or its card, say."""
+    def seen(self, names: Iterable[str], places: Places) -> str:
+        """Whether it was trained on one of some studies: "seen", "new", or "?" if it does not say what it has seen."""
         if self.name == UNTRAINED:
-            return False
-        names = {name, SAME_STUDY.get(name, name)}
-        tables = {digest(places.folder(one) / "table.biom") for one in names}
-        return bool(tables & set(checksums(self.folder)))
+            return "new"
+        known = checksums(self.folder)
+        both = {one for name in names for one in (name, SAME_STUDY.get(name, name))}
+        tables = {table_digest(places.folder(one) / "table.biom") for one in both}
+        return "?" if not known else "seen" if known & tables else "new"
+
+
+@cache
+def table_digest(path: Path) -> str:
+    """SHA-256 of a table, kept."""
+    return digest(path)
 
 
 def cohort_key(cohort: Cohort) -> str:
@@ -90,33 +96,30 @@ def cohort_key(cohort: Cohort) -> str:
     return digest.hexdigest()
 
 
-def checksums(folder: Path) -> Iterator[str]:
-    """SHA-256 of all files that an encoder says to have learned from: its manifest, its corpus, its card."""
+@cache
+def checksums(folder: Path) -> frozenset[str]:
+    """SHA-256 of the files that an encoder has learned from: of its manifest, its card, its table or corpus."""
     checkpoint = find_checkpoint(folder)
-    for path in (folder / MANIFEST, checkpoint.parent / MANIFEST, folder / CARD, checkpoint / CARD):
-        if path.exists():
-            text = path.read_text(encoding="utf-8")
-            yield from SHA256.findall(text)
-            yield from checksums_of_corpus(json.loads(text))
+    data = config_of_encoder(folder).data
+    texts = [digest(data.table)] if data.table is not None and data.table.exists() else []
+    for place in (folder / MANIFEST, checkpoint.parent / MANIFEST, folder / CARD, checkpoint / CARD):
+        texts += [place.read_text(encoding="utf-8")] if place.exists() else []
+    if data.corpus is not None and (manifest := data.corpus / CORPUS_MANIFEST).exists():
+        texts.append(manifest.read_text(encoding="utf-8"))
+    return frozenset(found for text in texts for found in SHA256.findall(text))
 
 
-def checksums_of_corpus(record: dict[str, Any]) -> Iterator[str]:
-    """Those of the tables of the corpus that a manifest names, where it still lies."""
-    corpus = record.get("data", {}).get("corpus") if isinstance(record.get("data"), dict) else None
-    if isinstance(corpus, dict):
-        path = Path(corpus["path"])
-        path = path / CORPUS_MANIFEST if path.is_dir() else path
-        if path.exists():
-            yield from SHA256.findall(path.read_text(encoding="utf-8"))
-
-
-def open_encoder(model: str, work: Path) -> Encoder:
-    """An encoder by the folder of a run or checkpoint, or by the name of a shipped one."""
-    folder = Path(model)
-    if not folder.exists():
-        folder = Path(aam.__file__).parent / "encoders" / model
-    find_checkpoint(folder)  # raises an error of one line
-    return of_folder(model.rstrip("/").rpartition("/")[2], folder, work)
+def open_encoders(models: Sequence[str], work: Path) -> list[Encoder]:
+    """Encoders by the folder of a run or checkpoint, or by the name of a shipped one, each with a name of its own."""
+    found, names = [], set[str]()
+    for number, model in enumerate(models, start=1):
+        folder = Path(model) if Path(model).exists() else Path(aam.__file__).parent / "encoders" / model
+        find_checkpoint(folder)  # raises an error of one line
+        name = folder.resolve().name
+        name = f"{name}-{number}" if name in names | {UNTRAINED} else name
+        names.add(name)
+        found.append(of_folder(name, folder, work))
+    return found
 
 
 def of_folder(name: str, folder: Path, work: Path) -> Encoder:
@@ -128,12 +131,12 @@ def of_folder(name: str, folder: Path, work: Path) -> Encoder:
 
 def untrained(like: Encoder, work: Path) -> Encoder:
     """An encoder of the same shape after one step on the embedded example, which standardises its embeddings."""
-    folder = work / f"untrained-{like.name}"
+    shape = {name: value for name, value in asdict(like.model).items() if name in option_fields(ModelConfig)}
+    shape |= {"max_bp": like.model.max_bp}
+    key = hashlib.blake2b(repr(sorted(shape.items())).encode(), digest_size=4).hexdigest()
+    folder = work / f"{UNTRAINED}-{key}"
     if not (folder / MANIFEST).exists():
-        shape = {name: value for name, value in asdict(like.model).items() if name in option_fields(ModelConfig)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            aam.pretrain(
-                example=True, output_dir=folder, max_steps=1, preflight=False, max_bp=like.model.max_bp, seed=0, **shape
-            )
+            aam.pretrain(example=True, output_dir=folder, max_steps=1, preflight=False, seed=0, **shape)
     return of_folder(UNTRAINED, folder, work)
