@@ -276,7 +276,10 @@ def main(
         for section in (letter for letter in SECTIONS if letter in only):
             title, measure = SECTIONS[section]
             start, busy = time.perf_counter(), time.process_time()
-            rows = list(measure(setting))
+            rows = []
+            for row in measure(setting):
+                rows.append(row)
+                click.echo(f"\r{section}  {row['data']}, {row['method']}\033[K", nl=False, err=True)
             took, busy = time.perf_counter() - start, time.process_time() - busy
             click.echo(f"\n{section}  {title} ({took:.0f} s, {busy:.0f} busy)\n{show(rows)}")
             record["sections"][section] = {"title": title, "seconds": took, "busy seconds": busy, "rows": rows}

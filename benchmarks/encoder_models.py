@@ -132,7 +132,9 @@ def of_folder(name: str, folder: Path, work: Path) -> Encoder:
 def untrained(like: Encoder, work: Path) -> Encoder:
     """An encoder of the same shape after one step on the embedded example, which standardises its embeddings."""
     shape = {name: value for name, value in asdict(like.model).items() if name in option_fields(ModelConfig)}
-    shape |= {"max_bp": like.model.max_bp}
+    shape |= {"positions": like.model.positions} | (
+        {"max_bp": like.model.max_bp} if like.model.positions == "read" else {}
+    )
     key = hashlib.blake2b(repr(sorted(shape.items())).encode(), digest_size=4).hexdigest()
     folder = work / f"{UNTRAINED}-{key}"
     if not (folder / MANIFEST).exists():
