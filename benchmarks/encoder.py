@@ -265,6 +265,7 @@ def main(
     models: tuple[str, ...], with_untrained: bool, data: Path, data2: Path, reference: Path | None, only: str,
     samples: int, tips: int, work: Path | None, output: Path,
 ) -> None:  # fmt: skip
+    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="aam-encoder-") as name:
         kept = work or Path(name)
         kept.mkdir(parents=True, exist_ok=True)
@@ -276,14 +277,15 @@ def main(
         for section in (letter for letter in SECTIONS if letter in only):
             title, measure = SECTIONS[section]
             start, busy = time.perf_counter(), time.process_time()
-            rows = []
+            rows: list[Row] = []
             for row in measure(setting):
                 rows.append(row)
-                click.echo(f"\r{section}  {row['data']}, {row['method']}\033[K", nl=False, err=True)
-            took, busy = time.perf_counter() - start, time.process_time() - busy
-            click.echo(f"\n{section}  {title} ({took:.0f} s, {busy:.0f} busy)\n{show(rows)}")
-            record["sections"][section] = {"title": title, "seconds": took, "busy seconds": busy, "rows": rows}
-            output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                took, used = time.perf_counter() - start, time.process_time() - busy
+                record["sections"][section] = {"title": title, "seconds": took, "busy seconds": used, "rows": rows}
+                output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                click.echo(f"{section}  {row['data']}, {row['method']}: {took:.0f} s", err=True)
+            if rows:
+                click.echo(f"\n{section}  {title} ({took:.0f} s, {used:.0f} busy)\n{show(rows)}\n")
 
 
 if __name__ == "__main__":

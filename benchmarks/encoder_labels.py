@@ -24,7 +24,7 @@ from aam.io.table import carriers_of
 FOLDS, REPEATS = 5, 3
 """Folds, and times that they are drawn anew; predictions are averaged. With few people a single draw says little: a
 forest on the 23 people of `ibd-2538` has an AUC of 0.50 to 0.71."""
-TREES = 60
+TREES = 30
 """Of each forest, of which there are `REPEATS`."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from placement_data import Study
 from scipy import sparse
 
 import aam
-from aam.checkpoint import config_of_encoder, find_checkpoint
+from aam.checkpoint import BEST, CONFIG, config_of_encoder, find_checkpoint
 from aam.config import ModelConfig, option_fields
 from aam.corpus.store import CORPUS_MANIFEST
 from aam.io.files import digest
@@ -137,7 +138,8 @@ def untrained(like: Encoder, work: Path) -> Encoder:
     )
     key = hashlib.blake2b(repr(sorted(shape.items())).encode(), digest_size=4).hexdigest()
     folder = work / f"{UNTRAINED}-{key}"
-    if not (folder / MANIFEST).exists():
+    if not (folder / BEST / CONFIG).exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of a call that was stopped
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             aam.pretrain(example=True, output_dir=folder, max_steps=1, preflight=False, seed=0, **shape)
