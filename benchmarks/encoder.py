@@ -169,7 +169,7 @@ def unifrac(setting: Setting) -> Iterator[Row]:
             measure = Measure(encoder.model.unifrac_metric, encoder.model.unifrac_alpha)
             true = squareform(full_matrix(community, measure, "torch", no_progress), checks=False)
             values = score(squareform(encoder.unifrac(cohort), checks=False), true)
-            found[encoder.name] = {"R2": values.r2, "r": values.r, "MAE": values.mae}
+            found[encoder.name] = {"r": values.r, "R2": values.r2, "MAE": values.mae}
             jaccard = squareform(baseline_distances(cohort)["Jaccard"], checks=False)
             found["Jaccard"] = {"r": float(np.corrcoef(jaccard, true)[0, 1])}
         yield from setting.rows(name, [name], found, len(cohort.ids))
@@ -229,7 +229,7 @@ def show(rows: Sequence[Row]) -> str:
 def kind_of(row: Row) -> tuple[str, ...]:
     """What a row is about: rows of one study share a table, and so do those whose values have the same names."""
     names = tuple(name for name in row if name not in ABOUT)
-    return names[:1] if names[0] in ("nearest", "same person", "R2") else names
+    return names[:1] if names[0] in ("nearest", "same person", "r") else names
 
 
 def show_alike(rows: Sequence[Row]) -> str:
