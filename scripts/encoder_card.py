@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 BESIDE = {"data", "method", "seen", "samples"}
 """Columns of a row of figures that are no measured value."""
-BENCHMARK = "python benchmarks/encoder.py --model RUN --untrained --data STUDIES --data2 TABLES --reference REFERENCE"
+BENCHMARK = "python benchmarks/encoder.py --model RUN --untrained --reference REFERENCE"
 
 
 def card_facts(name: str, corpus: Mapping[str, Any], tips: int, figures: Mapping[str, Any]) -> CardFacts:
@@ -35,18 +35,12 @@ def data_sources(corpus: Mapping[str, Any], tips: int) -> Iterator[DataSource]:
     """The reference, then the studies in the order of the corpus, with their counts."""
     from aam.report.model_card import DataSource
 
-    yield DataSource(
-        recipe.REFERENCE.citation, recipe.REFERENCE.licence, f"{tips:,} sequences", recipe.REFERENCE.repository
-    )
+    yield DataSource("Greengenes 13.8", recipe.REFERENCE.licence, f"{tips:,} sequences", recipe.REFERENCE.origin)
     studies = recipe.known_studies()
     for source, part in zip(corpus["sources"], corpus["parts"], strict=True):
-        counts = f"{part['samples']:,} samples, {part['asvs']:,} ASVs"
-        known = studies.get(source["name"])
-        if known is None:
-            yield DataSource(source["name"], "not stated", counts)
-        else:
-            origin = ", ".join(text for text in (known.accession, known.repository) if text)
-            yield DataSource(f"{source['name']}: {known.citation}", known.licence, counts, origin)
+        counts, known = f"{part['samples']:,} samples, {part['asvs']:,} ASVs", studies.get(source["name"])
+        licence, origin = ("not stated", "") if known is None else (known.licence, known.origin)
+        yield DataSource(source["name"], licence, counts, origin)
 
 
 def card_figures(record: Mapping[str, Any]) -> Iterator[Figure]:

@@ -30,9 +30,14 @@ class Study(NamedTuple):
     repository: str
     licence: str
 
+    @property
+    def origin(self) -> str:
+        """All of it but the licence, in a line."""
+        return "; ".join(text for text in (self.citation, self.accession, self.repository) if text)
+
 
 REFERENCE = Study(
-    "Greengenes 13.8, 97 % OTUs: McDonald et al. 2012, ISME Journal 6:610, doi:10.1038/ismej.2011.139",
+    "97 % OTUs; McDonald et al. 2012, ISME Journal 6:610, doi:10.1038/ismej.2011.139",
     "",
     "PyPI qiime-default-reference 0.1.3",
     "CC BY-SA 3.0",
