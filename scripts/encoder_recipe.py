@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 PREPARE: tuple[str, ...] = ()
 """Options of `aam prepare`, besides the studies."""
+TESTED = ("american-gut", "ecam-infants", "herfarth", "ibd-2538", "moving-pictures", "protect", "udca-gut")
+"""Studies that the figures are of: left out of the encoder that is measured (herfarth and ibd-2538 are one study)."""
 PRETRAIN: tuple[str, ...] = ("--preset", "small", "--precision", "bf16", "--rarefy-depth", "1000")
 """Options of `aam pretrain`, besides corpus, reference and time; chosen by the runs in docs/log.md."""
 MINUTES = 60.0

@@ -2,12 +2,12 @@
 """Make the encoder that ships, from the archive of a reference and folders of studies; a stopped call goes on.
 
 \b
-scripts/make_encoder --studies STUDIES --studies TABLES --work less --leave-out herfarth --until figures
+scripts/make_encoder --studies STUDIES --studies TABLES --work less --held-out --until figures
 scripts/make_encoder --studies STUDIES --studies TABLES --work all --reference less/reference \\
     --figures less/figures/figures.json
 
-The first call trains without the named studies and measures the encoder, on them among others; the second makes the
-encoder that ships, whose card has the figures of the first. Stages; one that is done, of unchanged inputs, is skipped:
+The first call trains without the studies that the figures are of, and measures the encoder; the second makes the
+encoder that ships, of all studies, whose card has the figures of the first. Stages; one that is done, of unchanged inputs, is skipped:
 
 \b
 reference  the archive of PyPI, aligned, and its placement learned
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -41,6 +42,7 @@ from encoder_card import card_facts
 from encoder_stages import ROOT, Stage, aam, call
 
 from aam.corpus.store import open_store
+from aam.errors import AamError
 from aam.io.files import digest
 from aam.placement.store import RECORD
 
@@ -143,6 +145,8 @@ class Recipe:
     def train(self) -> None:
         """Pretrain, or go on."""
         again = ["--resume"] if (self.run / "last").exists() else []
+        if not again:
+            shutil.rmtree(self.run, ignore_errors=True)  # stopped before its first checkpoint
         data = ["--corpus", self.corpus, "--reference", self.reference]
         aam("pretrain", *data, *recipe.PRETRAIN, "--max-minutes", str(self.minutes), "--output-dir", self.run, *again)
 
@@ -252,6 +256,7 @@ FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path
 @click.command(help=__doc__)
 @click.option("--studies", "folders", type=FOLDER, multiple=True, required=True, help="Folder of studies; repeat it.")
 @click.option("--leave-out", "left_out", multiple=True, metavar="NAME", help="Study to leave out; repeat it.")
+@click.option("--held-out", is_flag=True, help="Leave out the studies that the figures are of.")
 @click.option(
     "--work",
     type=click.Path(resolve_path=True, path_type=Path),
@@ -267,10 +272,13 @@ FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path
 @click.option("--threads", default=os.cpu_count() or 1, show_default="one for each core", help="Threads.")
 @click.option("--from", "first", type=click.Choice(STAGES), default=STAGES[0], help="First stage.")
 @click.option("--until", "last", type=click.Choice(STAGES), default=STAGES[-1], help="Last stage.")
-def main(first: str, last: str, **options: Any) -> None:
-    made = Recipe(**options)
+def main(first: str, last: str, left_out: tuple[str, ...], held_out: bool, **options: Any) -> None:
+    made = Recipe(left_out=left_out + recipe.TESTED * held_out, **options)
     os.environ.update({"OMP_NUM_THREADS": str(made.threads), "PYTHONPATH": str(ROOT)} | MALLOC)
-    made.complete(STAGES[STAGES.index(first) : STAGES.index(last) + 1])
+    try:
+        made.complete(STAGES[STAGES.index(first) : STAGES.index(last) + 1])
+    except AamError as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
