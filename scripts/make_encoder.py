@@ -7,7 +7,9 @@ scripts/make_encoder --studies STUDIES --studies TABLES --work all --reference l
     --figures less/figures/figures.json
 
 The first call trains without the studies that the figures are of, and measures the encoder; the second makes the
-encoder that ships, of all studies, whose card has the figures of the first. Stages; one that is done, of unchanged inputs, is skipped:
+encoder that ships, of all studies, whose card has the figures of the first.
+
+Stages, each of which is skipped if it is done and its inputs are unchanged:
 
 \b
 reference  the archive of PyPI, aligned, and its placement learned
