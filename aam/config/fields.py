@@ -16,6 +16,10 @@ Optimizer = Literal["muon", "adamw"]
 OnFault = Literal["stop", "skip", "rollback"]
 Preset = Literal["tiny", "small", "base", "large"]
 Orient = Literal["auto", "none"]
+Positions = Literal["read", "gene"]
+Windows = Literal["reads", "random"]
+GENE_COLUMNS = 1739
+"""Columns of the profile of the 16S gene in `aam.gene`."""
 AUTO_BASES = 0
 """The number of bases that stands for `--max-bp auto` until the data tell it."""
 

@@ -185,6 +185,12 @@ class PretrainModel(nn.Module):
         slots = take_rows(self.asv_encoder.embed(inputs.tokens), inputs.index)
         self.sample_encoder.standardise_outputs(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
 
+    def freeze_asvs(self) -> None:
+        """Keep the ASV encoder and the latent tree as they are: only what reads samples learns."""
+        self.asv_encoder.freeze()
+        if self.latent_tree is not None:
+            self.latent_tree.requires_grad_(False)
+
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are already embedded: asvs [U, D], the rest [B, S]."""
         return self.sample_encoder(take_rows(asvs, index), abundance, valid)

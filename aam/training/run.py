@@ -108,6 +108,8 @@ def build_learner(
     elif not config.run.resume:
         start_heads_at_target_means(model, batches[0])
     model.to(device)
+    if config.start.freeze_asvs and (weights is not None or config.run.resume):
+        model.freeze_asvs()
     optimizer = build_optimizer(model, config.optim)
     scaler = loss_scaler(config.optim, device)
     if config.optim.compile:
