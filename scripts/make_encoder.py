@@ -4,7 +4,7 @@
 \b
 scripts/make_encoder --studies STUDIES --studies TABLES --work less --held-out --until figures
 scripts/make_encoder --studies STUDIES --studies TABLES --work all --reference less/reference \\
-    --figures less/figures/figures.json
+    --asvs less/asvs --figures less/figures/figures.json
 
 The first call trains without the studies that the figures are of, and measures the encoder; the second makes the
 encoder that ships, of all studies, whose card has the figures of the first.
@@ -13,8 +13,9 @@ Stages, each of which is skipped if it is done and its inputs are unchanged:
 
 \b
 reference  the archive of PyPI, aligned, and its placement learned
+asvs       the encoder of ASVs, by `aam pretrain` from the reference alone
 corpus     the tables of the studies, joined by `aam prepare`
-train      `aam pretrain`, with the settings of encoder_recipe.py
+samples    the encoder of samples, by `aam pretrain` from the corpus, on that of ASVs
 figures    benchmarks/encoder.py, beside an untrained encoder
 card       card.json and card.md
 ship       aam/encoders/NAME
@@ -32,7 +33,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,8 +49,10 @@ from aam.errors import AamError
 from aam.io.files import digest
 from aam.placement.store import RECORD
 
-STAGES = ("reference", "corpus", "train", "figures", "card", "ship")
+STAGES = ("reference", "asvs", "corpus", "samples", "figures", "card", "ship")
 TABLE, TREE = "table.biom", "tree.nwk"
+METRICS, WEIGHTS = "metrics.json", "best/model.safetensors"
+"""Files of a run: the last that is written, and what is learned."""
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "200000000",
 }  # fmt: skip
@@ -96,8 +99,8 @@ class Recipe:
     folders: tuple[Path, ...]
     left_out: tuple[str, ...]
     name: str
-    minutes: float
     given_reference: Path | None
+    given_asvs: Path | None
     archive: Path | None
     given_figures: Path | None
     threads: int
@@ -111,6 +114,11 @@ class Recipe:
     def reference(self) -> Path:
         """The folder of the reference."""
         return self.given_reference or self.work / "reference"
+
+    @property
+    def asvs(self) -> Path:
+        """The run that learned to encode ASVs; a call with another --work may share it."""
+        return self.given_asvs or self.work / "asvs"
 
     @property
     def corpus(self) -> Path:
@@ -144,13 +152,15 @@ class Recipe:
         options = [word for each in self.studies for word in ("--table", each.table, "--tree", each.tree)]
         aam("prepare", *options, *recipe.PREPARE, "-o", self.corpus)
 
-    def train(self) -> None:
-        """Pretrain, or go on."""
-        again = ["--resume"] if (self.run / "last").exists() else []
-        if not again:
-            shutil.rmtree(self.run, ignore_errors=True)  # stopped before its first checkpoint
-        data = ["--corpus", self.corpus, "--reference", self.reference]
-        aam("pretrain", *data, *recipe.PRETRAIN, "--max-minutes", str(self.minutes), "--output-dir", self.run, *again)
+    def learn_asvs(self) -> None:
+        """Pretrain the encoder of ASVs, or go on."""
+        options = ["--reference", self.reference, *recipe.ASVS, "--max-minutes", str(recipe.MINUTES["asvs"])]
+        pretrain(options, self.asvs)
+
+    def learn_samples(self) -> None:
+        """Pretrain the encoder of samples, or go on."""
+        options = ["--pretrained", self.asvs, "--corpus", self.corpus, *recipe.SAMPLES]
+        pretrain([*options, "--max-minutes", str(recipe.MINUTES["samples"])], self.run)
 
     def measure(self) -> None:
         """Measure the encoder, beside an untrained one."""
@@ -177,27 +187,46 @@ class Recipe:
 
     def complete(self, wanted: Sequence[str]) -> None:
         """Complete these stages; the inputs of each are its settings and the results of those before it."""
-        settings = {"prepare": " ".join(recipe.PREPARE), "pretrain": f"{' '.join(recipe.PRETRAIN)} {self.minutes:g}"}
         if "reference" in wanted and self.given_reference is None:
             inputs = {"archive": recipe.ARCHIVE_SHA256}
             Stage("reference", self.reference, self.reference / "placer.json", inputs, self.make_reference).complete()
+        made = {"reference": self.reference / RECORD}
+        if "asvs" in wanted and self.given_asvs is None:
+            inputs = options_of("asvs", recipe.ASVS) | digests(made)
+            Stage("asvs", self.asvs, self.asvs / METRICS, inputs, self.learn_asvs).complete()
+        made["asvs"] = self.asvs / WEIGHTS
         if "corpus" in wanted:
-            inputs = {"options": settings["prepare"]} | digests_of(self.studies)
+            inputs = options_of("corpus", recipe.PREPARE) | digests_of(self.studies)
             Stage("corpus", self.corpus, self.corpus / "manifest.json", inputs, self.make_corpus).complete()
-        made_of = {"reference": self.reference / RECORD, "corpus": self.corpus / "manifest.json"}
-        if "train" in wanted:
-            inputs = {"options": settings["pretrain"]} | known(made_of)
-            Stage("train", self.run, self.run / "metrics.json", inputs, self.train).complete()
-        made_of |= {"run": self.run / "best" / "model.safetensors"}
+        made["corpus"] = self.corpus / "manifest.json"
+        if "samples" in wanted:
+            inputs = options_of("samples", recipe.SAMPLES) | digests(made)
+            Stage("samples", self.run, self.run / METRICS, inputs, self.learn_samples).complete()
+        made["samples"] = self.run / WEIGHTS
         if "figures" in wanted and self.given_figures is None:
-            bench = {path.name: digest(path) for path in sorted((ROOT / "benchmarks").glob("encoder*.py"))}
-            Stage("figures", self.figures.parent, self.figures, known(made_of) | bench, self.measure).complete()
+            code = {path.name: path for path in sorted((ROOT / "benchmarks").glob("encoder*.py"))}
+            Stage("figures", self.figures.parent, self.figures, digests(made | code), self.measure).complete()
         if "card" in wanted:
-            about = {path.name: digest(path) for path in sorted((ROOT / "scripts").glob("encoder_*.py"))}
-            inputs = known(made_of) | about | ({"figures": digest(self.figures)} if self.figures.is_file() else {})
+            code = {path.name: path for path in sorted((ROOT / "scripts").glob("encoder_*"))}
+            inputs = digests(made | code | ({"figures": self.figures} if self.figures.is_file() else {}))
             Stage("card", self.card, self.card / "card.json", inputs, self.write_card).complete()
         if "ship" in wanted:
             self.ship()
+
+
+def pretrain(options: Sequence[str | Path], run: Path) -> None:
+    """Run `aam pretrain` into a folder, or go on in it; a run that stopped before its first checkpoint begins anew."""
+    again = ["--resume"] if (run / "last").exists() else []
+    if not again:
+        shutil.rmtree(run, ignore_errors=True)
+    aam("pretrain", *options, "--output-dir", run, *again)
+
+
+def options_of(stage: str, options: Sequence[str]) -> dict[str, str]:
+    """The options of a stage, with its time, as one of its inputs."""
+    return {
+        "options": " ".join([*options, *(f"{minutes:g}" for name, minutes in recipe.MINUTES.items() if name == stage)])
+    }
 
 
 def download_archive(folder: Path) -> Path:
@@ -232,7 +261,7 @@ def split_folders(folders: Sequence[Path]) -> tuple[Path, Path]:
     if len(own) != 1 or len(shared) != 1:
         raise click.UsageError(
             f"the stage figures needs one folder of --studies with a tree for each study and one with a shared tree, "
-            f"found {len(own)} and {len(shared)}; end with --until train, or give --figures FILE"
+            f"found {len(own)} and {len(shared)}; end with --until samples, or give --figures FILE"
         )
     return own[0], shared[0]
 
@@ -243,11 +272,11 @@ def digests_of(studies: Sequence[Source]) -> dict[str, str]:
     return {source.name: f"{digest(source.table)} {trees[source.tree]}" for source in studies}
 
 
-def known(paths: dict[str, Path]) -> dict[str, str]:
+def digests(paths: Mapping[str, Path]) -> dict[str, str]:
     """SHA-256 of the files that stages before left; raises `click.UsageError` if one is missing."""
     for name, path in paths.items():
         if not path.is_file():
-            raise click.UsageError(f"{path} is missing; complete the stage before it first ({name})")
+            raise click.UsageError(f"{path} is missing; complete the stage {name} first")
     return {name: digest(path) for name, path in paths.items()}
 
 
@@ -267,8 +296,8 @@ FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path
     help="Folder of all that is made.",
 )
 @click.option("--name", default="gg-13-8", show_default=True, help="Name of the encoder.")
-@click.option("--minutes", default=recipe.MINUTES, show_default=True, help="Time of training.")
 @click.option("--reference", "given_reference", type=FOLDER, help="Reference that is there already.")
+@click.option("--asvs", "given_asvs", type=FOLDER, help="Run of the stage asvs that is there already.")
 @click.option("--archive", type=FILE, help=f"The archive of {recipe.ARCHIVE}, already downloaded.")
 @click.option("--figures", "given_figures", type=FILE, help="Figures for the card, of a call with --leave-out.")
 @click.option("--threads", default=os.cpu_count() or 1, show_default="one for each core", help="Threads.")
