@@ -13,7 +13,10 @@ ASVS = (
     *("--branches", "256", "--patch", "10"),
 )
 """Options of `aam pretrain` by which the encoder of ASVs learns from the reference alone; see docs/log.md."""
-SAMPLES = ("--freeze-asvs", "--rarefy-depth", "1000", "--validation-fraction", "0.05")
+SAMPLES = (
+    *("--freeze-asvs", "--restart-samples", "--mean-features", "512", "--twin-weight", "1", "--batch-size", "64"),
+    *("--rarefy-depth", "1000", "--validation-fraction", "0.05"),
+)
 """Options of `aam pretrain` by which the encoder of samples learns from the corpus; see docs/log.md."""
 MINUTES = {"asvs": 55.0, "samples": 15.0}
 """Time of each."""
