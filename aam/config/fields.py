@@ -16,6 +16,8 @@ Optimizer = Literal["muon", "adamw"]
 OnFault = Literal["stop", "skip", "rollback"]
 Preset = Literal["tiny", "small", "base", "large"]
 Orient = Literal["auto", "none"]
+SHIPPED = "shipped"
+"""Word that stands for the encoder, or the reference, that comes with the package."""
 Positions = Literal["read", "gene"]
 Windows = Literal["reads", "random"]
 GENE_COLUMNS = 1739

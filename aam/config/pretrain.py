@@ -91,7 +91,7 @@ class TipsConfig:
 
     reference: Path | None = option(
         None,
-        "Folder that `aam reference` wrote: tree distances of its tips are learned too. Without a table they are all that is learned.",
+        "Folder that `aam reference` wrote, or shipped: tree distances of its tips are learned too. Without a table they are all that is learned.",
     )
     reference_tips: int = option(256, "Reference tips per batch, half of them near each other in the tree.", low=16)
     windows: Windows = option(
@@ -241,7 +241,7 @@ class StartConfig:
 
     pretrained: Path | None = option(
         None,
-        "Run directory or checkpoint whose encoder pretraining starts from (default: random weights).",
+        "Model whose encoder pretraining starts from: a run directory, a checkpoint, a name of `aam models`, or shipped (default: random weights).",
     )
     restart_samples: bool = option(
         False,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.atomic import PARTIAL, read_json, write_json
+from aam.encoders import shipped_name
 from aam.phylogeny.tree import Tree
 from aam.placement.reference import Reference
 
@@ -30,10 +31,12 @@ TREE_ARRAYS = ("first", "last", "length", "parent")
 def cached(folder: Path, key: str, unpack: Callable[[], Reference]) -> Reference:
     """The reference in a folder from its cache, which is made of `unpack()` if it is not there; `key` identifies it.
 
-    It lies in the folder or, if that cannot be written to, in the cache folder of the user. Where neither can be
-    written, the reference stays in memory.
+    It lies in the folder or, if that cannot be written to, in the cache folder of the user; for a reference that comes
+    with the package in that of the user first. Where neither can be written, the reference stays in memory.
     """
     places = [folder / CACHE, user_cache() / "references" / key[:32]]
+    if shipped_name(folder) is not None:
+        places.reverse()
     for place in places:
         if (found := read_cache(place, key, str(folder))) is not None:
             return found

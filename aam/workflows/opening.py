@@ -32,6 +32,7 @@ from aam.workflows.notes import (
     say_reads,
     warn_of_doubtful_counts,
     warn_of_other_region,
+    warn_of_unlike_reads,
 )
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
@@ -73,6 +74,7 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
     warn_of_doubtful_counts(samples.table, observer)
     say_reads(samples, observer, limit)
     warn_of_other_region(found.encoder.asv_encoder, samples.table.sequences, observer)
+    warn_of_unlike_reads(found.config, samples, observer)
     return Opened(found.encoder.to(device), found.config, samples)
 
 

@@ -20,6 +20,7 @@ from aam.models.devices import resolve_device
 from aam.observer import Observer
 from aam.text import counted
 from aam.workflows import notes
+from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
 
 
@@ -39,6 +40,7 @@ class NewPredictions:
 
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
     """Predict all samples of a table that the models of a run can read; raises an InputError for unusable files."""
+    model = find_model(model, observer)
     members, calibration = open_predictors(model), read_calibration(model)
     notes.warn_of_missing_folds(model, len(members), observer)
     trained = members[0].config
@@ -50,6 +52,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     notes.say_reads(new, observer, data.max_bp)
     notes.say_known_share(find_members(model)[0], new.tokens, observer)
     notes.warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
+    notes.warn_of_unlike_reads(trained, new, observer)
     with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
         found = predict_all(members, new, config, run)
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
