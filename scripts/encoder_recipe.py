@@ -9,8 +9,10 @@ from typing import NamedTuple
 PREPARE = ("--positions", "gene", "--max-bp", "auto")
 """Options of `aam prepare`, besides the studies."""
 ASVS = (
-    *("--positions", "gene", "--windows", "random", "--preset", "small", "--dim", "64", "--asv-layers", "3"),
-    *("--branches", "256", "--patch", "10"),
+    *("--positions", "gene", "--windows", "random", "--max-bp", "auto"),
+    *("--preset", "small", "--dim", "64", "--asv-layers", "3", "--branches", "256", "--patch", "10"),
+    *("--batch-size", "8", "--reference-tips", "384", "--validation-fraction", "0.1", "--eval-every", "250"),
+    *("--reference-patristic-weight", "1", "--unifrac-weight", "0.3", "--euclidean-weight", "0.03"),
 )
 """Options of `aam pretrain` by which the encoder of ASVs learns from the reference alone; see docs/log.md."""
 SAMPLES = (
