@@ -159,7 +159,7 @@ class Recipe:
 
     def learn_samples(self) -> None:
         """Pretrain the encoder of samples, or go on."""
-        options = ["--pretrained", self.asvs, "--corpus", self.corpus, *recipe.SAMPLES]
+        options = ["--pretrained", self.asvs, "--corpus", self.corpus, "--reference", self.reference, *recipe.SAMPLES]
         pretrain([*options, "--max-minutes", str(recipe.MINUTES["samples"])], self.run)
 
     def measure(self) -> None:
