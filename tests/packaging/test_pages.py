@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from aam.cli import COMMANDS, group
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 EVERY_PAGE = [ROOT / "README.md", *PAGES]
 
 
@@ -37,7 +39,14 @@ def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_navigation_names_every_page() -> None:
     pages = [page for entry in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for page in entry.values()]
-    assert sorted(pages) == [path.name for path in PAGES]
+    assert sorted(pages) == sorted(path.name for path in [*PAGES, *NOTEBOOKS])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_kept_without_output(path: Path) -> None:
+    """`make docs` runs them, so what a page shows is of this version."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert cells and not any(cell["outputs"] or cell["execution_count"] for cell in cells)
 
 
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
