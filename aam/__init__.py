@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from aam.api import distance as distance
     from aam.api import embed as embed
     from aam.api import explain as explain
+    from aam.api import list_models as list_models
+    from aam.api import open_model as open_model
     from aam.api import place as place
     from aam.api import predict as predict
     from aam.api import pretrain as pretrain
     from aam.api import train as train
-    from aam.checkpoint import open_model as open_model
     from aam.io.table import read_table as read_table
     from aam.phylogeny.tree import read_tree as read_tree
     from aam.workflows.place import Placement as Placement
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    **dict.fromkeys(("baseline", "distance", "embed", "explain", "place", "predict", "pretrain", "train"), "aam.api"),
+    **dict.fromkeys(("baseline", "distance", "embed", "explain", "list_models", "open_model"), "aam.api"),
+    **dict.fromkeys(("place", "predict", "pretrain", "train"), "aam.api"),
     "Placement": "aam.workflows.place",
     "Run": "aam.workflows.run",
-    "open_model": "aam.checkpoint",
     "read_table": "aam.io.table",
     "read_tree": "aam.phylogeny.tree",
 }
 """Public name -> the module it is imported from when it is first used, so that `import aam` costs nothing."""
 
-__all__ = ["Placement", "Run", "__version__", "baseline", "distance", "embed", "explain", "open_model", "place"]
-__all__ += ["predict", "pretrain", "read_table", "read_tree", "train"]
+__all__ = ["Placement", "Run", "__version__", "baseline", "distance", "embed", "explain", "list_models", "open_model"]
+__all__ += ["place", "predict", "pretrain", "read_table", "read_tree", "train"]
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of this package
 

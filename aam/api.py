@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam.config import (
@@ -24,7 +25,8 @@ from aam.config import (
     suggest,
     with_absolute_paths,
 )
-from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig, PlacingConfig
+from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig
+from aam.config.fields import SHIPPED
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.text import counted, name_few
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from skbio import DistanceMatrix
 
+    from aam.checkpoint import AnyModel
     from aam.workflows.asv_sources import AsvSource
     from aam.workflows.baseline import BaselineResult
     from aam.workflows.place import Placement
@@ -70,7 +73,7 @@ def train(
 ) -> Run:
     """Train a model that predicts a metadata column, as `aam train`.
 
-    `pretrained` is the run to start from; `folds=5` cross-validates.
+    `pretrained` is the encoder to start from, "shipped" for the one that comes with aam; `folds=5` cross-validates.
     """
     from aam.workflows.train import train
 
@@ -79,13 +82,22 @@ def train(
 
 
 def embed(
-    table: PathLike | None = None, *, model: PathLike, what: str = "samples", verbose: bool = False, **options: Any
+    table: PathLike | None = None,
+    *,
+    model: PathLike | None = None,
+    what: str = "samples",
+    verbose: bool = False,
+    **options: Any,
 ) -> pd.DataFrame:
-    """Embeddings of the samples, ASVs or branches of a table, as `aam embed`: rows by id, a column per dimension."""
+    """Embeddings of the samples, ASVs or branches of a table, as `aam embed`: rows by id, a column per dimension.
+
+    `model` is a run directory, a checkpoint, a name that `aam.list_models()` lists, or an id of the hub of Hugging
+    Face; without it, the encoder that comes with aam is used.
+    """
     from aam.workflows.embed import embed
 
     given = given_options("embed", {"table": table, "what": what, **options})
-    return embed(Inputs.of(path_of("model", model), given), from_some(EmbedConfig, given), observer_of(verbose)).table
+    return embed(Inputs.of(model_of(model), given), from_some(EmbedConfig, given), observer_of(verbose)).table
 
 
 def distance(
@@ -98,7 +110,7 @@ def distance(
     from aam.workflows.any_distance import any_distance
 
     given = given_options("distance", {"table": table, **options})
-    found = any_distance(None if model is None else path_of("model", model), given, False, observer_of(verbose))
+    found = any_distance(model_of(model), given, False, observer_of(verbose))
     return found.faith_pd if found.unifrac is None else found.unifrac
 
 
@@ -106,31 +118,34 @@ def place(
     table: AsvSource | None = None,
     *,
     sequences: Mapping[str, str] | PathLike | None = None,
+    model: PathLike | None = None,
     verbose: bool = False,
     **options: Any,
 ) -> Placement:
     """Place ASVs on the tree of a reference, as `aam place`; the result has `tree`, `taxonomy` and `placements`.
 
     `table` is the file of one, a DataFrame with an ASV per column, a `biom.Table`, a FASTA file, or a list of
-    sequences; `sequences` has the DNA of a table whose ids are not DNA: a file, or a mapping from its ids.
+    sequences; `sequences` has the DNA of a table whose ids are not DNA: a file, or a mapping from its ids. Without
+    `reference`, or a `model` that has one, the reference that comes with aam is used.
     """
     from aam.workflows.asv_sources import asvs_of, read_inputs
+    from aam.workflows.model_names import placing_of
     from aam.workflows.place import place
 
     given, observer = given_options("place", options), observer_of(verbose)
     data = from_some(DataConfig, {"example": given.get("example", False)})
     asvs = read_inputs(data, observer) if data.example else asvs_of(table, sequences, observer)
-    return place(asvs, from_some(PlaceConfig, given), from_some(PlacingConfig, given), observer)
+    return place(asvs, from_some(PlaceConfig, given), placing_of(model_of(model), given, observer), observer)
 
 
-def explain(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
+def explain(
+    table: PathLike | None = None, *, model: PathLike | None = None, verbose: bool = False, **options: Any
+) -> pd.DataFrame:
     """The ASVs that drive embeddings or predictions, the leading one first, as `aam explain`."""
     from aam.workflows.explain import explain
 
     given = given_options("explain", {"table": table, **options})
-    return explain(
-        Inputs.of(path_of("model", model), given), from_some(ExplainConfig, given), observer_of(verbose)
-    ).table
+    return explain(Inputs.of(model_of(model), given), from_some(ExplainConfig, given), observer_of(verbose)).table
 
 
 def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
@@ -166,6 +181,25 @@ def baseline(
     return baseline(config, runs, observer_of(verbose))
 
 
+def open_model(model: PathLike = SHIPPED) -> AnyModel:
+    """A trained model, in evaluation mode, with its configuration; by default the encoder that comes with aam.
+
+    `model` is as in `embed`. A `PretrainModel` for a run of `aam pretrain`, a `FinetuneModel` for one of `aam train`; a
+    cross-validated run has one model in each of its folders `fold-…`.
+    """
+    from aam import checkpoint
+    from aam.workflows.model_names import find_model
+
+    return checkpoint.open_model(find_model(path_of("model", model), Observer()))
+
+
+def list_models() -> pd.DataFrame:
+    """The models that can be asked for by name, and the runs in the current folder, as `aam models`; rows by name."""
+    from aam.workflows.models import list_models, models_table
+
+    return models_table(list_models(Observer()))
+
+
 ONLY_OF_COMMANDS = {
     "dry_run": "only the command prints a plan",
     "output": "the result is returned; write that",
@@ -194,6 +228,11 @@ def given_options(command: str, given: dict[str, Any]) -> dict[str, Any]:
 def is_empty(value: Any) -> bool:
     """Whether a value is a list or tuple of nothing, which stands for an option that was not given."""
     return isinstance(value, list | tuple) and not value
+
+
+def model_of(given: PathLike | None) -> Path | None:
+    """The model that was asked for as a path, which may be a name."""
+    return None if given is None else path_of("model", given)
 
 
 def observer_of(verbose: bool) -> Observer:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from aam.atomic import follow_umask, read_json, sync, write_json
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
+from aam.encoders import remedy_for, shipped_name
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import WEIGHTS, digest
 from aam.models.finetune_model import FinetuneModel
@@ -115,15 +116,25 @@ class Stored:
 
     def _read(self, file: str, reader: Callable[[Path], T]) -> T:
         """Content of a file; raises CheckpointError if its digest differs from the recorded one."""
+        if shipped_name(self.folder) is not None:  # whatever reading it would say, the remedy is another
+            self._compare(file)
         content = read_checked(self.folder, file, reader)
-        if self.digests is not None:
-            found, expected = digest(self.folder / file), str(self.digests.get(file))
-            if found != expected:
-                raise CheckpointError(
-                    f"{self.folder / file}: SHA-256 is {found[:12]}…, expected {expected[:12]}…: it has changed since "
-                    "it was written; restore it, or use another checkpoint"
-                )
+        self._compare(file)
         return content
+
+    def _compare(self, file: str) -> None:
+        """Raise CheckpointError if the digest of a file differs from the recorded one."""
+        if self.digests is None:
+            return
+        path, remedy = self.folder / file, remedy_for(self.folder, "restore it, or use another checkpoint")
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing; {remedy}")
+        found, expected = digest(path), str(self.digests.get(file))
+        if found != expected:
+            raise CheckpointError(
+                f"{path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…: it has changed since it was written; "
+                f"{remedy}"
+            )
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ COMMAND_GROUPS = {
         "predict": "Predict the target for the samples of a table, with a model of `aam train`.",
         "explain": "Find the ASVs that drive sample embeddings or predictions.",
         "export": "Write an encoder as a PyTorch program that runs without this package.",
+        "models": "List the models that come with aam, your own, and the runs in this folder.",
     },
     "Compare": {
         "baseline": "Score random forest, linear models and nearest neighbours on the folds of a run.",

@@ -32,7 +32,7 @@ TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
     | fields_of(DistanceConfig)
     | fields_of(UnifracConfig, ("metric", "alpha"))
     | fields_of(PlacingConfig),
-    required=False,
+    default="the ASVs are placed on a reference",
 )
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
 @click.option("--write-tree", type=PATH, help="File for the tree of the placed ASVs (--method placement): .nwk.")
@@ -40,14 +40,15 @@ def command(model_path: Path | None, output: Path, write_tree: Path | None, **op
     """Find the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
     No tree is needed. With --model, the distance is the UniFrac that the model was trained on. Without it, or with
-    --method placement, the ASVs are placed on the tree of a reference, and any --metric is computed there. Faith PD
+    --method placement, the ASVs are placed on the tree of a reference, and any --metric is computed there; without
+    --reference that is the one that comes with aam. Faith PD
     is written to distances.faith_pd.tsv if the model has learned it. With --tree, the true distances are also
     written, to distances.true.tsv, and distances.json holds the metrics of the prediction and of two baselines without
     learning.
 
     \b
     Examples: aam distance --model aam-run --table table.biom -o distances.tsv
-              aam distance --table table.biom --reference reference --metric weighted -o distances.tsv
+              aam distance --table table.biom --metric weighted -o distances.tsv
     """
     from aam.cli.terminal import TERMINAL
     from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output

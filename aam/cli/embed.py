@@ -17,15 +17,16 @@ from aam.text import counted
 @click.command("embed")
 @model_command(fields_of(EmbedConfig))
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .parquet, .h5ad or .txt.")
-def command(model_path: Path, output: Path, **options: Any) -> None:
-    """Embed the samples or the ASVs of a table with a trained model.
+def command(model_path: Path | None, output: Path, **options: Any) -> None:
+    """Embed the samples or the ASVs of a table with a trained model, or with the encoder that comes with aam.
 
     The suffix of the output file sets its format: .tsv is text that QIIME 2 and pandas read, .parquet has the same
     columns, .h5ad is AnnData for scanpy, and .txt is a scikit-bio ordination (the principal axes of the embedding,
     which preserve its distances). ASVs are embedded from their sequences, so they need not occur in the training data.
 
     \b
-    Example: aam embed --model aam-run --table table.biom -o samples.tsv
+    Examples: aam embed --table table.biom -o samples.tsv
+              aam embed --model aam-run --table table.biom -o samples.tsv
     """
     from aam.cli.terminal import TERMINAL
     from aam.io.output import check_embedding_output

@@ -25,7 +25,7 @@ ID_WIDTH = 40
 @click.command("explain")
 @model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(ExplainConfig))
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
-def command(model_path: Path, output: Path, **options: Any) -> None:
+def command(model_path: Path | None, output: Path, **options: Any) -> None:
     """Find the ASVs that drive the sample embeddings or the predictions of a model.
 
     For a pretrained model, the distance of each sample embedding from the mean embedding is explained. For a model

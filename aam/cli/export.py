@@ -10,6 +10,7 @@ import click
 from aam.cli.options import PATH, add_options, fields_of, model_option, option_values
 from aam.config import from_dict
 from aam.config.apply import ExportConfig
+from aam.config.fields import SHIPPED
 from aam.io.output import check_output
 
 
@@ -17,20 +18,20 @@ from aam.io.output import check_output
 @add_options(fields_of(ExportConfig))
 @model_option()
 @click.option("-o", "--output", required=True, type=PATH, help="File to write: .pt2.")
-def command(model_path: Path, output: Path, **options: Any) -> None:
+def command(model_path: Path | None, output: Path, **options: Any) -> None:
     """Write an encoder as a program of torch.export, with its weights, for any number of ASVs or samples.
 
     The program needs only PyTorch: torch.export.load(FILE).module()(inputs). The file also holds aam.json, which
     describes the inputs. Before it is written, the program's output is compared with the model's.
 
     \b
-    Example: aam export --model aam-run --what asvs -o asvs.pt2
+    Example: aam export --what asvs -o asvs.pt2
     """
     config = from_dict(ExportConfig, option_values(options))
     check_output(output, [".pt2"])
     from aam.cli.terminal import TERMINAL
     from aam.workflows.export import export_model
 
-    exported = export_model(model_path, config, TERMINAL)
+    exported = export_model(model_path or Path(SHIPPED), config, TERMINAL)
     exported.write(output)
     click.echo(f"{config.what}: {output}, within {exported.difference:.0e} of the model")

@@ -179,14 +179,20 @@ TREE_INPUTS = ("tree", "max_missing")
 """Options of `DataConfig` for a tree, where a command can do without one."""
 
 
-def model_option(required: bool = True) -> Callable[[FunctionT], FunctionT]:
-    """Decorate a command with --model."""
-    text = "Run directory of a trained model, or a checkpoint in it."
-    return click.option("--model", "model_path", required=required, type=PATH, metavar="RUN", help=text)
+USUAL_MODEL = "the encoder that comes with aam"
 
 
-def model_command(extra: Fields, required: bool = True) -> Callable[[FunctionT], FunctionT]:
+def model_option(default: str = USUAL_MODEL, what: str = "Model") -> Callable[[FunctionT], FunctionT]:
+    """Decorate a command with --model; `default` says what is done without it."""
+    text = (
+        f"{what}: a run directory, a checkpoint in it, a name that `aam models` lists, or OWNER/NAME of the hub of "
+        f"Hugging Face (default: {default})."
+    )
+    return click.option("--model", "model_path", type=PATH, metavar="MODEL", help=text)
+
+
+def model_command(extra: Fields, default: str = USUAL_MODEL) -> Callable[[FunctionT], FunctionT]:
     """Decorate a command with --model, the options that all commands with --model share, and the `extra` ones."""
     known = fields_of(settings.DataConfig, ("table", "sequences", "example", *READS))
     known |= extra | fields_of(ApplyConfig) | fields_of(settings.RunConfig, ("seed", "device"))
-    return lambda function: model_option(required)(add_options(known)(function))
+    return lambda function: model_option(default)(add_options(known)(function))

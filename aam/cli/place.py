@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.cli.options import PATH, add_options, fields_of, model_option, option_values
 from aam.config import DataConfig, from_some
 from aam.config.apply import PlaceConfig, PlacingConfig
 from aam.text import counted
@@ -30,8 +30,9 @@ TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
 
 @click.command("place")
 @add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(PlacingConfig) | fields_of(PlaceConfig))
+@model_option("the reference that comes with aam", "Model whose reference to place on")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder to write to.")
-def command(output: Path, **values: Any) -> None:
+def command(model_path: Path | None, output: Path, **values: Any) -> None:
     """Place the ASVs of a table, or of a FASTA file, on the tree of a reference, and name their taxa.
 
     The folder gets insertion-tree.nwk, a rooted tree that `qiime`, scikit-bio and `aam` read; placements.jplace, with
@@ -41,18 +42,20 @@ def command(output: Path, **values: Any) -> None:
     are no 16S, or far from every reference, are not in the tree.
 
     \b
-    Example: aam place --table table.qza --sequences rep-seqs.qza --reference reference -o placed
+    Example: aam place --table table.qza --sequences rep-seqs.qza -o placed
     """
     from aam.cli.terminal import TERMINAL
     from aam.io.output import check_output_files
 
     started, asked = time.monotonic(), option_values(values)
-    chosen, config = from_some(PlacingConfig, asked), from_some(PlaceConfig, asked)
+    config = from_some(PlaceConfig, asked)
     data = from_some(DataConfig, {name: asked[name] for name in INPUT_OPTIONS if name in asked})
     check_output_files(output, (TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS))
     with TERMINAL.stage("starting"):
         from aam.workflows.asv_sources import read_inputs
+        from aam.workflows.model_names import placing_of
         from aam.workflows.place import place
+    chosen = placing_of(model_path, asked, TERMINAL)
     with TERMINAL.stage("reading the data"):
         asvs = read_inputs(data, TERMINAL)
     found = place(asvs, config, chosen, TERMINAL)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aam.config.convert import from_some
-from aam.config.fields import Precision, UnifracEngine, UnifracMetric, option
+from aam.config.fields import SHIPPED, Precision, UnifracEngine, UnifracMetric, option
 from aam.config.finetune import FoldConfig
 from aam.config.pretrain import DataConfig, ModelConfig, RunConfig
 
@@ -49,7 +49,7 @@ class ApplyConfig:
 
 
 class Inputs(NamedTuple):
-    """The path of a trained model, and the settings of the samples that it is applied to."""
+    """A trained model, by folder or by name, and the settings of the samples that it is applied to."""
 
     model: Path
     data: DataConfig
@@ -57,8 +57,12 @@ class Inputs(NamedTuple):
     run: RunConfig = RunConfig()
 
     @classmethod
-    def of(cls, model: Path, asked: dict[str, Any]) -> Inputs:
-        """Build from options by name; ignores options of other classes, raises ConfigError for a wrong value."""
+    def of(cls, model: Path | None, asked: dict[str, Any]) -> Inputs:
+        """Build from options by name; without a model, of the encoder that comes with the package.
+
+        Ignores options of other classes, raises ConfigError for a wrong value.
+        """
+        model = model or Path(SHIPPED)
         return cls(model, from_some(DataConfig, asked), from_some(ApplyConfig, asked), from_some(RunConfig, asked))
 
 
@@ -79,8 +83,8 @@ class DistanceConfig:
     method: DistanceMethod = option(
         "auto",
         "How to find UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
-        "studies; placement of the ASVs on a reference tree, without a model; auto chooses by comparing how common each "
-        "ASV is in the table and in the training studies, and is placement without --model.",
+        "studies; placement of the ASVs on a reference tree; auto is placement without --model, and with it chooses by "
+        "comparing how common each ASV is in the table and in the training studies.",
     )
 
 
@@ -89,7 +93,8 @@ class PlacingConfig:
     """What the commands that place ASVs share."""
 
     reference: Path | None = option(
-        None, "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE)."
+        None,
+        "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE, or gg-13-8, which comes with aam).",
     )
     threads: int | None = option(None, "Threads that align the sequences (default: one for each core).", low=1)
 
@@ -131,7 +136,8 @@ class PredictConfig:
     """Settings of `aam predict`; its input files are options of `DataConfig`."""
 
     model: Path | None = option(
-        None, "Run directory of `aam train` (the predictions of all its folds are averaged), or a checkpoint in it."
+        None,
+        "Run directory of `aam train` (the predictions of all its folds are averaged), a checkpoint in it, or the name of a model of `aam models`.",
     )
     draws: int = option(8, "Number of rarefactions per sample; their predictions are averaged.", low=1)
     coverage: float = option(

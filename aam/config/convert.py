@@ -21,6 +21,8 @@ from aam.text import QUOTED, one_line, shorten
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+NAMED = {"pretrained", "reference"}
+"""Options that take the name of a model or reference in place of its path."""
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 WholeRunT = TypeVar("WholeRunT", PretrainConfig, FinetuneConfig)
 
@@ -102,14 +104,16 @@ def from_some(cls: type[ConfigT], given: dict[str, Any]) -> ConfigT:
 
 
 def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Make the input paths among the option values absolute.
+    """Make the input paths among the option values absolute, but for names of models and references.
 
     A run records them, and is opened later from other folders."""
     known = [option for group in group_classes(cls).values() for option in option_fields(group).items()]
     read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
-    return {
-        name: convert(name, value, Path).resolve() if name in read and value not in (None, "") else value
-        for name, value in values.items()
+    paths = {
+        name: convert(name, value, Path) for name, value in values.items() if name in read and value not in (None, "")
+    }
+    return values | {
+        name: path if name in NAMED and not path.exists() else path.resolve() for name, path in paths.items()
     }
 
 

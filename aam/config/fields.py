@@ -16,6 +16,8 @@ Optimizer = Literal["muon", "adamw"]
 OnFault = Literal["stop", "skip", "rollback"]
 Preset = Literal["tiny", "small", "base", "large"]
 Orient = Literal["auto", "none"]
+SHIPPED = "shipped"
+"""Word that stands for the encoder, or the reference, that comes with the package."""
 AUTO_BASES = 0
 """The number of bases that stands for `--max-bp auto` until the data tell it."""
 

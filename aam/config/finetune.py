@@ -62,7 +62,8 @@ class HeadConfig:
     """The head that predicts the target from embeddings, and which encoder layers are trained with it."""
 
     pretrained: Path | None = option(
-        None, "Run directory or checkpoint whose encoder training starts from (default: random weights)."
+        None,
+        "Encoder that training starts from: shipped (the one that comes with aam), another name of `aam models`, a run directory or a checkpoint (default: random weights).",
     )
     adapt_steps: int = option(
         0,

@@ -17,8 +17,9 @@ from aam.errors import ConfigError
 SWITCHES = {
     f"AAM_{field.name.upper()}": field.name for field in fields(HealthConfig) if isinstance(field.default, bool)
 }
-# Variables of the same prefix that are no switches: the folder of a reference, and where the tests find real studies.
-OTHER_VARIABLES = frozenset({"AAM_REFERENCE", "AAM_TEST_DATA"})
+# Variables of the same prefix that are no switches: the folder of a reference, that of the user's models, and where the
+# tests find real studies.
+OTHER_VARIABLES = frozenset({"AAM_MODELS", "AAM_REFERENCE", "AAM_TEST_DATA"})
 SWITCH_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

@@ -1,28 +1,32 @@
-"""Which reference is used where none is named: that of an environment variable, or the one in the package."""
+"""Which reference is used: the one that was asked for, that of an environment variable, or the one in the package."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from aam.errors import ConfigError
+from aam.config.fields import SHIPPED
+from aam.encoders import DEFAULT, REFERENCE, shipped_models, shipped_name
+from aam.observer import Observer
+from aam.placement.store import RECORD
 
 VARIABLE = "AAM_REFERENCE"
-"""Environment variable with the folder of a reference."""
-SHIPPED: Path | None = None
-"""Folder of the reference that comes with the package."""
-HOW_TO_MAKE = (
-    "make one with `aam reference --sequences FASTA --tree NEWICK --taxonomy TSV -o FOLDER`, e.g. of the Greengenes "
-    "files in the package qiime-default-reference of PyPI"
-)
+"""Environment variable with the folder, or the name, of a reference."""
 
 
-def find_reference(given: Path | None) -> Path:
-    """The folder of the reference to use; raises ConfigError if there is none."""
-    if given is not None:
-        return given
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
-    if SHIPPED is not None:
-        return SHIPPED
-    raise ConfigError(f"no reference; give --reference FOLDER (or set {VARIABLE}); {HOW_TO_MAKE}")
+def find_reference(given: Path | None, observer: Observer) -> Path:
+    """The folder of the reference to use; says so if it is one that comes with the package.
+
+    `given` is a folder or the name of a shipped one; a folder of that name that holds a reference wins.
+    """
+    asked = given if given is not None else Path(os.environ.get(VARIABLE) or SHIPPED)
+    name = DEFAULT if str(asked) == SHIPPED else str(asked)
+    if (asked / RECORD).is_file() or name not in shipped_models():
+        return asked
+    observer.say(f"reference: {name}, which comes with aam")
+    return shipped_models()[name] / REFERENCE
+
+
+def reference_name(folder: Path) -> str:
+    """A reference for messages: its name if it comes with the package, else its folder."""
+    return shipped_name(folder) or str(folder)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from aam import __version__
 from aam.atomic import read_json, replace_file, write_json
+from aam.encoders import remedy_for
 from aam.errors import ReferenceFolderError, error_text
 from aam.gene.profile import BASES, NO_BASE, PROFILE_NAME
 from aam.io.files import digest
@@ -101,7 +102,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         record = read_json(path)
         kind, profile = record["format"], record.get("profile")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise ReferenceFolderError(f"{path} is no record of a reference ({error_text(fault)}); {REMEDY}") from fault
+        raise ReferenceFolderError(
+            f"{path} is no record of a reference ({error_text(fault)}); {remedy_for(folder, REMEDY)}"
+        ) from fault
     for what, found, expected in (("of format", kind, FORMAT), ("on the columns of profile", profile, PROFILE_NAME)):
         if found != expected:
             raise ReferenceFolderError(
@@ -109,7 +112,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
                 "version again, into another folder"
             )
     if absent := KEYS - record.keys():
-        raise ReferenceFolderError(f"{path} lacks {', '.join(sorted(absent))}; {REMEDY}")
+        raise ReferenceFolderError(f"{path} lacks {', '.join(sorted(absent))}; {remedy_for(folder, REMEDY)}")
     return record
 
 
@@ -135,11 +138,11 @@ def unpack(folder: Path, record: dict[str, Any]) -> Reference:
     for name, known in record["files"].items():
         path = folder / name
         if not path.exists():
-            raise ReferenceFolderError(f"{path} is missing; {REMEDY}")
+            raise ReferenceFolderError(f"{path} is missing; {remedy_for(folder, REMEDY)}")
         if (found := digest(path)) != known["sha256"]:
             raise ReferenceFolderError(
                 f"{path} has SHA-256 {found[:12]}…, expected {known['sha256'][:12]}…: it has changed since it was "
-                f"written; {REMEDY}"
+                f"written; {remedy_for(folder, REMEDY)}"
             )
     try:
         tree = parse_tree(lzma.decompress((folder / TREE).read_bytes()), str(folder / TREE), any_root=True)
@@ -147,7 +150,9 @@ def unpack(folder: Path, record: dict[str, Any]) -> Reference:
         codes = read_codes(folder / ALIGNMENT, tips, columns)
         lineages = read_lineages(folder / TAXONOMY, tree.tip_names) if TAXONOMY in record["files"] else None
     except (lzma.LZMAError, EOFError, ValueError, TypeError) as fault:
-        raise ReferenceFolderError(f"{folder} holds files that do not fit ({one_line(fault)}); {REMEDY}") from fault
+        raise ReferenceFolderError(
+            f"{folder} holds files that do not fit ({one_line(fault)}); {remedy_for(folder, REMEDY)}"
+        ) from fault
     return Reference(tree, codes, record["first"], lineages)
 
 

@@ -18,8 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from aam.config import Precision, RunConfig, from_dict
 from aam.config.apply import ApplyConfig
+from aam.config.fields import SHIPPED
 from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, tokenize_table
+from aam.observer import Observer
 from aam.sklearn.tables import TakesTables, warn_of_other_region
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 class AAMEncoder(TransformerMixin, TakesTables):
     """Sample embeddings [N, D] of counts [N, A] by a trained model.
 
-    `model` is a run directory or a checkpoint in it. `rarefy_depth` reads are drawn of deeper samples, by `seed`;
+    `model` is a run directory, a checkpoint in it, or a name that `aam models` lists; by default it is the encoder that
+    comes with aam. `rarefy_depth` reads are drawn of deeper samples, by `seed`;
     shallower ones keep all reads (None: all reads). `cache` is a folder for ASV embeddings, which saves time if
     cross-validation encodes the same ASVs repeatedly. `device` and `precision` are the options of `aam embed`.
 
@@ -40,7 +43,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path = SHIPPED,
         rarefy_depth: int | None = None,
         seed: int = 0,
         cache: str | Path | None = None,
@@ -65,10 +68,11 @@ class AAMEncoder(TransformerMixin, TakesTables):
         """Open the model; X is checked, not learned from."""
         from aam.checkpoint import find_members, open_model
         from aam.models.devices import resolve_device
+        from aam.workflows.model_names import find_model
 
         from_dict(ApplyConfig, {"precision": self.precision})
         self._read(X, fitting=True)
-        opened = open_model(find_members(Path(self.model))[0])
+        opened = open_model(find_members(find_model(Path(self.model), Observer()))[0])
         self.encoder_: PretrainModel = opened.encoder.to(resolve_device(self.device))
         self.n_features_out_, self.max_bp_ = opened.config.model.dim, opened.config.model.max_bp
         self.token_limit_ = opened.config.data.token_limit

@@ -48,10 +48,12 @@ from aam.io.table import Table
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
+from aam.observer import Observer
 from aam.sklearn.tables import TakesTables, warn_of_other_region
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import TrainingRun, train
 from aam.training.state import StopRequest
+from aam.workflows.model_names import find_model
 
 MIN_ROWS = 2
 """Scales of features and targets need two samples."""
@@ -87,11 +89,12 @@ class TargetValues:
 class FineTuned(TakesTables):
     """Base of both estimators. Parameters are the options of `aam train`, except these.
 
-    `pretrained`: run or checkpoint whose encoder is taken; without it one of size `preset` learns from scratch.
-    `freeze` keeps it fixed, which is quick. `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases
-    read of each (None: as many as the encoder can). `rarefy_depth`: draw so many reads of deeper samples, anew in each
-    epoch; predictions average `draws` of them and depend on the row that a sample stands in (None: all reads). Both
-    steps warn of ASVs from another region, or the other strand, than those that the encoder has learned from.
+    `pretrained`: run or checkpoint whose encoder is taken, or the name of a model, "shipped" for the one that comes
+    with aam; without it an encoder of size `preset` learns from scratch. `freeze` keeps it fixed, which is quick.
+    `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases read of each (None: as many as the encoder
+    can). `rarefy_depth`: draw so many reads of deeper samples, anew in each epoch; predictions average `draws` of them
+    and depend on the row that a sample stands in (None: all reads). Both steps warn of ASVs from another region, or the
+    other strand, than those that the encoder has learned from.
     """
 
     task: ClassVar[Task]
@@ -140,7 +143,9 @@ class FineTuned(TakesTables):
         with rng, tempfile.TemporaryDirectory(prefix="aam-fit-") as folder:
             config, encoder = self._config(targets, folder), None
             if self.pretrained is not None:
-                encoder, model = open_encoder(self.pretrained)
+                found = find_model(Path(self.pretrained), Observer())
+                config = replace(config, head=replace(config.head, pretrained=found))
+                encoder, model = open_encoder(found)
                 warn_of_other_region(table, encoder.asv_encoder)
                 data = replace(config.data, max_bp=min(self.max_bp or model.max_bp, model.max_bp))
                 config = replace(config, model=model, data=data)

@@ -11,6 +11,7 @@ from aam.config.apply import DistanceConfig, Inputs, PlacingConfig
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.workflows.distance import Distances, distance
+from aam.workflows.model_names import find_model, reference_of
 from aam.workflows.placed_distance import placed_distance
 
 OF_PLACEMENT = ("metric", "alpha", "reference", "threads")
@@ -18,20 +19,21 @@ OF_PLACEMENT = ("metric", "alpha", "reference", "threads")
 
 
 def any_distance(model: Path | None, asked: dict[str, Any], with_tree: bool, observer: Observer) -> Distances:
-    """Find UniFrac and Faith PD by the method that the options `asked` name; without a model by placement.
+    """Find UniFrac and Faith PD by the method that the options `asked` name; by default without a model by placement.
 
     `with_tree`: the caller wants the tree that they are computed on. Raises ConfigError for options that contradict
     the method.
     """
     config = from_some(DistanceConfig, asked)
     if config.method == "placement" or (model is None and config.method == "auto"):
-        if model is not None:  # the metric that it has learned, unless another one is asked for
+        if model is not None:  # the metric that it has learned, and its reference, unless others are asked for
+            model = find_model(model, observer)
             learned = config_of_encoder(model).model
             asked = {"metric": learned.unifrac_metric, "alpha": learned.unifrac_alpha} | asked
+            if (reference := reference_of(model)) is not None:
+                asked = {"reference": reference} | asked
         data, chosen = from_some(DataConfig, asked), from_some(PlacingConfig, asked)
         return placed_distance(data, from_some(UnifracConfig, asked), chosen, from_some(RunConfig, asked), observer)
-    if model is None:
-        raise ConfigError(f"no model; give --model RUN for --method {config.method}, or use --method placement")
     others = [option_flag(name) for name in OF_PLACEMENT if name in asked] + ["--write-tree"] * with_tree
     if others:
         raise ConfigError(

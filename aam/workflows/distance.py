@@ -27,6 +27,7 @@ from aam.observer import Observer, Progress
 from aam.phylogeny import upgma
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
+from aam.workflows.model_names import with_model
 from aam.workflows.notes import say_dropped, say_of_tree, warn_of_doubtful_counts, warn_of_training_samples
 from aam.workflows.opening import Opened, open_inputs
 
@@ -60,6 +61,7 @@ class TreeDistances:
 
 def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Distances:
     """Predict the UniFrac of all pairs of samples, and their Faith PD; with a tree in `inputs.data` score both."""
+    inputs = with_model(inputs, observer)
     opened = open_inputs(inputs, observer, with_tree=True, for_unifrac=True)
     (checkpoint,) = find_members(inputs.model)
     method, scales = choose_method(config.method, checkpoint, opened, observer), read_scales(checkpoint)

@@ -15,6 +15,7 @@ from aam.config.apply import EmbedConfig, EmbedWhat, Inputs
 from aam.errors import ConfigError
 from aam.io.output import INDEX, write_embedding
 from aam.observer import Observer
+from aam.workflows.model_names import with_model
 from aam.workflows.notes import say_known_share
 from aam.workflows.opening import open_inputs
 
@@ -54,6 +55,7 @@ class Embedding:
 
 def embed(inputs: Inputs, config: EmbedConfig, observer: Observer) -> Embedding:
     """Embed the samples or the ASVs of a table; raises ConfigError for branches of a model without a latent tree."""
+    inputs = with_model(inputs, observer)
     opened = open_inputs(inputs, observer, for_unifrac=config.what == "branches")
     if config.what == "branches" and opened.model.latent_tree is None:
         raise ConfigError(

@@ -21,6 +21,7 @@ from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
 from aam.placement.taxonomy import find_lineages, short_name
 from aam.text import counted
+from aam.workflows.model_names import with_model
 from aam.workflows.notes import warn_of_missing_folds
 from aam.workflows.opening import Opened, open_inputs
 
@@ -71,6 +72,7 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
     Raises ConfigError if `config.of` is no output of the model.
     """
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
+    inputs = with_model(inputs, observer)
     opened = open_inputs(inputs, observer, with_tree=True)
     ids = opened.samples.table.asv_ids
     taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))

@@ -27,6 +27,7 @@ from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.pretrain_model import PretrainModel
 from aam.models.sample_encoder import SampleEncoder
 from aam.observer import Observer
+from aam.workflows.model_names import find_model
 from aam.workflows.notes import say_last_checkpoint
 
 ABOUT = "aam.json"
@@ -100,6 +101,7 @@ class SampleProgram(nn.Module):
 
 def export_model(model: Path, config: ExportConfig, observer: Observer) -> Exported:
     """One of the encoders of a trained model as a program."""
+    model = find_model(model, observer)
     say_last_checkpoint(model, observer)
     return export_encoder(*open_encoder(model), config.what)
 

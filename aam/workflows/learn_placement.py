@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from aam.atomic import read_json, replace_file, write_json
+from aam.atomic import follow_umask, read_json, replace_file, write_json
 from aam.evaluation.placement import figures_of
 from aam.io.files import digest
 from aam.observer import Observer
@@ -19,7 +19,7 @@ from aam.placement.hold_out import FEWEST, HeldOut, hold_out
 from aam.placement.learn import LearnConfig, Learning, make_lessons
 from aam.placement.learned import LearnedPlacer, Shrink
 from aam.placement.lessons import Lesson, make_lesson, usual_windows
-from aam.placement.placer_file import write_placer
+from aam.placement.placer_file import round_as_stored, write_placer
 from aam.placement.reference import Reference
 from aam.placement.store import RECORD
 from aam.placement.trust import fit_trust
@@ -48,6 +48,7 @@ def learn_placement(reference: Reference, folder: Path, steps: int | None, obser
         lessons, chance = make_lessons(reference, config, held, progress)
     learning = resume(Learning(reference, config), folder, observer)
     train(learning, lessons, chance, folder, observer)
+    round_as_stored(learning.net)  # so that lengths and confidences are fitted to the weights that are used later
     learned = LearnedPlacer(learning.net.eval(), config.candidates)
     with observer.stage("fitting lengths on simulated studies"):
         learned = LearnedPlacer(learned.net, learned.candidates, fitted(reference, learned, held, config.seed))
@@ -98,6 +99,7 @@ def save(learning: Learning, folder: Path) -> None:
     """Write the state of the learning; its record last."""
     with replace_file(folder / TENSORS) as partial:
         save_file({name: part.contiguous() for name, part in learning.tensors().items()}, partial)
+        follow_umask(partial)
     record = {"settings": settings(learning, folder), "tensors": digest(folder / TENSORS), "step": learning.step}
     write_json(folder / STATE, record)
 

@@ -97,9 +97,9 @@ class Chosen(NamedTuple):
     learned: LearnedPlacer | None
 
 
-def open_chosen(config: PlacingConfig) -> Chosen:
-    """The reference to place on; raises an InputError if there is none or it is unusable."""
-    folder = find_reference(config.reference)
+def open_chosen(config: PlacingConfig, observer: Observer) -> Chosen:
+    """The reference to place on; raises an InputError if it is unusable."""
+    folder = find_reference(config.reference, observer)
     return Chosen(folder, open_reference(folder), read_placer(folder))
 
 
@@ -127,7 +127,7 @@ def place(asvs: Asvs, config: PlaceConfig, chosen: PlacingConfig, observer: Obse
     if not len(asvs.ids):
         raise ConfigError(f"{asvs.source} has no ASVs; give at least one sequence")
     with observer.stage("opening the reference"):
-        opened = open_chosen(chosen)
+        opened = open_chosen(chosen, observer)
     reference = opened.reference
     places = place_asvs(asvs, opened, chosen.threads, observer)
     with observer.stage("building the tree"):

@@ -17,6 +17,7 @@ from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree, rooted_newick
 from aam.placement.placements import Placements
+from aam.placement.shipped import reference_name
 from aam.text import counted
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.distance import Distances, index_by_sample
@@ -37,7 +38,7 @@ def placed_distance(
     With a tree in `data`, those of that tree too, and the metrics of the comparison.
     """
     with observer.stage("opening the reference and reading the data"):
-        opened = open_chosen(chosen)
+        opened = open_chosen(chosen, observer)
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
     say_of_tree(samples.tree, observer)
     say_dropped(samples.dropped, observer)
@@ -48,7 +49,7 @@ def placed_distance(
     placed = samples.table.select(asvs=places.placed)
     tree = insertion_tree(places, opened.reference, with_reference=False)
     tips = counted(len(opened.reference.tree.tip_names), "tips")
-    observer.say(f"distances are in units of the tree of the reference {opened.folder} ({tips})")
+    observer.say(f"distances are in units of the tree of the reference {reference_name(opened.folder)} ({tips})")
     community = build_community(placed.counts, list(placed.asv_ids), tree)
     with observer.progress("UniFrac") as progress:
         matrix = None

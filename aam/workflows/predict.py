@@ -20,6 +20,7 @@ from aam.models.devices import resolve_device
 from aam.observer import Observer
 from aam.text import counted
 from aam.workflows import notes
+from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
 
 
@@ -39,6 +40,7 @@ class NewPredictions:
 
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
     """Predict all samples of a table that the models of a run can read; raises an InputError for unusable files."""
+    model = find_model(model, observer)
     members, calibration = open_predictors(model), read_calibration(model)
     notes.warn_of_missing_folds(model, len(members), observer)
     trained = members[0].config

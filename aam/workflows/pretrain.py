@@ -43,6 +43,7 @@ from aam.training.state import StopRequest, TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
 from aam.workflows.checks import refuse_failed
+from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
     apply_switches,
     say_dropped,
@@ -101,6 +102,7 @@ def join_processes(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any],
 
 def resolve_config(options: dict[str, Any], observer: Observer) -> PretrainConfig:
     """The configuration of these options: that of a resumed run, or one with the size of the encoder it starts from."""
+    options = with_folders(options, observer)
     config = from_options(PretrainConfig, options)
     if not config.run.dry_run:
         check_output_directory(config.run.output_dir, config.run.resume)

@@ -46,6 +46,7 @@ from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import FoldResult, true_targets, write_results
 from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds, whole_folds
+from aam.workflows.model_names import with_folders
 from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, say_reads, warn_of_other_region
 from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import finetuning_plan
@@ -80,7 +81,7 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
 
     Raises ConfigError if options contradict each other or the encoder, CheckpointError for a run directory in use.
     """
-    asked = dict(options)
+    asked = with_folders(options, observer)
     config = from_options(FinetuneConfig, asked)
     loss_name(config.target)
     folder, head, data = config.run.output_dir, config.head, config.data

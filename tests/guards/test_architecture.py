@@ -14,7 +14,7 @@ FLOORS = [
     {"atomic", "errors"},
     {"observer"},
     {"config"},
-    {"io", "phylogeny", "models", "health", "datasets", "gene"},
+    {"io", "phylogeny", "models", "health", "datasets", "encoders", "gene"},
     {"placement"},
     {"corpus", "checkpoint"},
     {"evaluation", "training.losses"},
