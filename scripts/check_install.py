@@ -30,7 +30,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_MINUTES = "0.2"
-TINY = ["--preset", "tiny", "--max-steps", "2", "--no-preflight"]
+MOST_WHEEL = 30_000_000
+"""Bytes of the wheel, most of which are the encoder and the reference that ship."""
+STEPS = ["--max-steps", "2", "--no-preflight"]
+TINY = ["--preset", "tiny", *STEPS]
 DATA = {"--table": "table.biom", "--tree": "tree.nwk", "--metadata": "metadata.tsv"}
 
 
@@ -77,10 +80,27 @@ TRIALS = [
         ["place", *data_options("--table"), "--reference", "ref", "-o", "placed"],
         ["placed/insertion-tree.nwk", "placed/placements.jplace", "placed/placements.tsv"],
     ),
+    Trial(["embed", *data_options("--table"), "-o", "shipped.tsv"], ["shipped.tsv"]),
+    Trial(["place", *data_options("--table"), "-o", "on-shipped"], ["on-shipped/insertion-tree.nwk"]),
+    Trial(["distance", *data_options("--table"), "-o", "on-shipped.tsv"], ["on-shipped.tsv"]),
+    Trial(["models"]),
     Trial(["unifrac", *data_options("--table", "--tree"), "-o", "unifrac.tsv"], ["unifrac.tsv"]),
     Trial(
         ["train", *data_options("--table", "--metadata"), *AGE, *TINY, "--output-dir", "age"],
         [*run_files("age", "predictions.png"), "age/fold-1/last/model.safetensors", "age/predictions.tsv"],
+    ),
+    Trial(
+        [
+            "train",
+            *data_options("--table", "--metadata"),
+            *AGE,
+            *STEPS,
+            "--pretrained",
+            "shipped",
+            "--output-dir",
+            "on",
+        ],
+        ["on/predictions.tsv"],
     ),
     Trial(["baseline", "--model", "age", "--tree", DATA["--tree"]], ["age/baselines.json"]),
     Trial(["predict", "--model", "age", *data_options("--table"), "-o", "predictions.tsv"], ["predictions.tsv"]),
@@ -168,8 +188,13 @@ def build(python: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def check_contents(archive: Path, wheel: Path) -> None:
-    """Raise `Failed` unless the wheel has the package and nothing else, and the source archive all tracked files."""
+    """Raise `Failed` unless the wheel has the package and nothing else, and the source archive all tracked files.
+
+    The wheel may have `MOST_WHEEL` bytes.
+    """
     names = set(tracked())
+    if (size := wheel.stat().st_size) > MOST_WHEEL:
+        raise Failed(f"{wheel.name}: {size:,} bytes, expected at most {MOST_WHEEL:,}")
     with zipfile.ZipFile(wheel) as file:
         packed = {name for name in file.namelist() if ".dist-info/" not in name}
     package = {name for name in names if name.startswith("aam/")}

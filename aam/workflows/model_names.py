@@ -79,8 +79,8 @@ def find_model(asked: Path, observer: Observer) -> Path:
         return download_model(name)
     known = sorted({*shipped, *own})
     raise ConfigError(
-        f"{name}: no checkpoint here, and no model of this name{suggest(name, known)}; there are "
-        f"{name_few(known, NAMED)} (`aam models` lists them)"
+        f"{name}: no checkpoint here, and no model of this name{suggest(name, known)} (there are "
+        f"{name_few(known, NAMED)}; `aam models` lists them)"
     )
 
 

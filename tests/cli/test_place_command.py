@@ -139,8 +139,6 @@ def test_a_model_hands_its_metric_to_placement_and_no_more(study: pd.DataFrame, 
     assert aam("distance", "--model", run, *INPUT, "--method", "placement", "--reference", saved, "-o", "d.tsv") == 0
     said = refusal_of("distance", "--model", run, *INPUT, "--metric", "weighted", "-o", "x.tsv")
     assert "--metric is an option of --method placement" in said
-    said = refusal_of("distance", *INPUT, "--method", "latent-tree", "-o", "x.tsv")
-    assert "no model; give --model RUN for --method latent-tree, or use --method placement" in said
 
 
 @pytest.fixture
@@ -157,9 +155,7 @@ def refusal_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return call
 
 
-def test_refused_in_one_line(study: pd.DataFrame, saved: Path, tmp_path: Path, refusal_of, monkeypatch):
-    monkeypatch.delenv(shipped.VARIABLE, raising=False)
-    assert "no reference; give --reference FOLDER" in refusal_of("place", *INPUT, "-o", "placed")
+def test_refused_in_one_line(study: pd.DataFrame, saved: Path, tmp_path: Path, refusal_of):
     assert "no finished reference" in refusal_of("place", *INPUT, "--reference", "nowhere", "-o", "placed")
     assert "no feature table" in refusal_of("place", "--reference", saved, "-o", "placed")
     assert "--confidence is 2, expected" in refusal_of("place", *INPUT, "--confidence", 2, "-o", "placed")

@@ -71,6 +71,13 @@ def test_a_file_too_many_in_the_wheel_is_seen(script: ModuleType, packed: tuple[
         script.check_contents(*packed)
 
 
+def test_a_wheel_that_is_too_large_is_seen(script: ModuleType, packed: tuple[Path, Path]) -> None:
+    with packed[1].open("ab") as file:
+        file.truncate(script.MOST_WHEEL + 1)
+    with pytest.raises(script.Failed, match="aam-1.whl: 30,000,001 bytes, expected at most 30,000,000"):
+        script.check_contents(*packed)
+
+
 def test_a_file_that_the_source_archive_lacks_is_seen(script: ModuleType, packed: tuple[Path, Path]) -> None:
     with tarfile.open(packed[0], "w:gz"):
         pass
