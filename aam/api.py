@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from skbio import DistanceMatrix
 
     from aam.checkpoint import AnyModel
+    from aam.report.model_card import CardFacts
     from aam.workflows.asv_sources import AsvSource
     from aam.workflows.baseline import BaselineResult
     from aam.workflows.place import Placement
@@ -191,6 +192,42 @@ def open_model(model: PathLike = SHIPPED) -> AnyModel:
     from aam.workflows.model_names import find_model
 
     return checkpoint.open_model(find_model(path_of("model", model), Observer()))
+
+
+from_pretrained = open_model
+"""The name by which other packages open models that were saved or shared."""
+
+
+def save_pretrained(
+    model: PathLike, folder: PathLike, *, facts: CardFacts | None = None, bf16: bool = False, verbose: bool = False
+) -> Path:
+    """Save the model of a run with its card as a folder to pass on, without the run, and return the folder.
+
+    `facts` (`aam.CardFacts`) are what the card says beside what the run knows, e.g. the licence. With `bf16` the
+    matrices take half the space.
+    """
+    from aam.report.model_card import NO_FACTS
+    from aam.workflows.model_names import find_model
+    from aam.workflows.save_pretrained import save_pretrained
+
+    found = find_model(path_of("model", model), observer_of(verbose))
+    return save_pretrained(found, path_of("folder", folder), facts or NO_FACTS, bf16)
+
+
+def push_to_hub(
+    model: PathLike, hub_id: str, *, facts: CardFacts | None = None, private: bool = False, verbose: bool = False
+) -> str:
+    """Upload a model to a hub as `OWNER/NAME`, with its card as the page there, and return its address.
+
+    Needs huggingface_hub (`pip install 'aam[hub]'`) and a token (`hf auth login`). `facts` are as in `save_pretrained`.
+    """
+    from aam.report.model_card import NO_FACTS
+    from aam.workflows.hub import push_to_hub
+    from aam.workflows.model_names import find_model
+
+    observer = observer_of(verbose)
+    found = find_model(path_of("model", model), observer)
+    return push_to_hub(found, hub_id, facts or NO_FACTS, private, observer)
 
 
 def list_models() -> pd.DataFrame:

@@ -136,6 +136,11 @@ class Stored:
                 f"{remedy}"
             )
 
+    def verify(self) -> None:
+        """Raise CheckpointError if a file with a recorded digest is missing or has changed; nothing is loaded."""
+        for file in self.digests or {}:
+            self._compare(file)
+
 
 def read_about(path: Path) -> dict[str, Any]:
     """The content of `CONFIG`; raises ValueError for another JSON file."""

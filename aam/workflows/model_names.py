@@ -25,8 +25,8 @@ from aam.text import name_few
 
 VARIABLE = "AAM_MODELS"
 """Environment variable with the folder of the user's models."""
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-"""OWNER/NAME, as the hub spells it."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
+"""OWNER/NAME or OWNER/NAME@REVISION, as the hub spells it."""
 NAMED = 8
 """Most names that a message lists."""
 
@@ -76,7 +76,7 @@ def find_model(asked: Path, observer: Observer) -> Path:
     if HUB_ID.fullmatch(name):
         from aam.workflows.hub import download_model
 
-        return download_model(name)
+        return download_model(name, observer)
     known = sorted({*shipped, *own})
     raise ConfigError(
         f"{name}: no checkpoint here, and no model of this name{suggest(name, known)} (there are "

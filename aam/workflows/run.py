@@ -82,6 +82,18 @@ class Run:
             raise CheckpointError(f"{self.folder}: no {name} here, the run has not finished; go on with it by --resume")
         return self.folder / name
 
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Save the model with its card as a folder to pass on, without the run; see `aam.save_pretrained`."""
+        from aam.workflows.save_pretrained import save_pretrained
+
+        return save_pretrained(self.folder, path_of("folder", folder))
+
+    def push_to_hub(self, hub_id: str, private: bool = False) -> str:
+        """Upload the model with its card to a hub, and return its address there; see `aam.push_to_hub`."""
+        from aam.workflows.hub import push_to_hub
+
+        return push_to_hub(self.folder, hub_id, private=private)
+
     def model(self) -> Pretrained | Finetuned:
         """The trained model with its configuration; for a cross-validated run those of the first fold."""
         return open_model(find_members(self.folder)[0])
