@@ -27,7 +27,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
-@pytest.mark.filterwarnings("default:.*(had been trained on|not predicted):UserWarning")  # as on the page about Python
+@pytest.mark.filterwarnings("default:.*(had been trained on|not predicted|reads begin):UserWarning")  # as on the page about Python
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
 def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run one after another, as in a notebook."""
