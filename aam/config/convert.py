@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from aam.config.fields import Preset
+from aam.config.fields import GENE_COLUMNS, Preset
 from aam.config.finetune import FinetuneConfig
 from aam.config.pretrain import PRESETS, PretrainConfig, RunConfig
 from aam.errors import ConfigError
@@ -56,7 +56,9 @@ def from_options(cls: type[WholeRunT], given: dict[str, Any]) -> WholeRunT:
             raise ConfigError(f"unknown option {name!r}{suggest(name, known)}")
     preset = convert("preset", given.get("preset", RunConfig.preset), Preset)
     built: dict[str, Any] = {part: from_some(group, given) for part, group in parts.items() if part != "model"}
-    start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": built["data"].max_bp}
+    data = built["data"]
+    bases = GENE_COLUMNS if data.positions == "gene" else data.max_bp
+    start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": bases, "positions": data.positions}
     built["model"] = from_dict(parts["model"], start | select_options(parts["model"], given))
     return check_combinations(cls(**built))
 

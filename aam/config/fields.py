@@ -18,6 +18,10 @@ Preset = Literal["tiny", "small", "base", "large"]
 Orient = Literal["auto", "none"]
 SHIPPED = "shipped"
 """Word that stands for the encoder, or the reference, that comes with the package."""
+Positions = Literal["read", "gene"]
+Windows = Literal["reads", "random"]
+GENE_COLUMNS = 1739
+"""Columns of the profile of the 16S gene in `aam.gene`."""
 AUTO_BASES = 0
 """The number of bases that stands for `--max-bp auto` until the data tell it."""
 

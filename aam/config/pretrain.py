@@ -11,10 +11,12 @@ from aam.config.fields import (
     Metric,
     Optimizer,
     Orient,
+    Positions,
     Precision,
     Preset,
     Selection,
     UnifracHead,
+    Windows,
     derived,
     option,
     part,
@@ -65,6 +67,10 @@ class DataConfig:
         low=1,
         words={"auto": AUTO_BASES},
     )
+    positions: Positions = option(
+        "read",
+        "What a base's position is for the model: its number in the read, or (gene) its column on the 16S gene, by which reads of any region fit one model.",
+    )
     trim: str = option(
         "none",
         "Bases of the reads to keep: none cuts nothing, auto keeps the window of the 16S gene that the reads of the table (with a model: of its training) have in common, START:LENGTH keeps LENGTH bases from column START of the gene on.",
@@ -88,6 +94,10 @@ class TipsConfig:
         "Folder that `aam reference` wrote: tree distances of its tips are learned too. Without a table they are all that is learned.",
     )
     reference_tips: int = option(256, "Reference tips per batch, half of them near each other in the tree.", low=16)
+    windows: Windows = option(
+        "reads",
+        "Window of the gene in which tips are read in training: that of the table's reads, or (random, with --positions gene) others in each batch, in which ASVs that equal a tip are read too.",
+    )
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,7 @@ class ModelConfig:
     unifrac_metric: Metric = option("unweighted", "Which UniFrac the model learns.")
     unifrac_alpha: float = option(0.5, "Exponent alpha of generalised UniFrac.", low=0.0, high=1.0)
     max_bp: int = derived(150)
+    positions: Positions = derived("read")
 
 
 @dataclass(frozen=True)

@@ -87,11 +87,11 @@ class TrainingBatches(Dataset):
             self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
         drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][row_of_order]]
         seed = self.samples.draw.seed
-        batch = collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
-        if self.reference is None:
-            return batch
         rng = np.random.default_rng((seed, REFERENCE, number))
-        return self.reference.add_to(batch, self.reference.train, self.hiding, rng)
+        if self.reference is not None and self.reference.windows is not None:
+            drawn = self.reference.windows.cut(drawn, rng)
+        batch = collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
+        return batch if self.reference is None else self.reference.add_to(batch, self.reference.train, self.hiding, rng)
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the batches of an epoch, [batches, B]: each study shuffled and cut, then the batches shuffled."""

@@ -21,6 +21,7 @@ from aam.atomic import remove_partial_files
 from aam.config import DataConfig, PrepareConfig, option_flag, to_dict
 from aam.config.fields import Orient
 from aam.config.reads import ReadsRecord
+from aam.corpus.gene_tokens import gene_tokens
 from aam.corpus.lineup import Rules, line_up_sequences, parse_trim
 from aam.corpus.prepare_part import WORKING, GrowingCorpus, StudyFiles, add_table, add_tree, resume_growing
 from aam.corpus.prepared import open_lineup
@@ -200,6 +201,10 @@ def add_tokens(growing: GrowingCorpus, config: PrepareConfig, say: Callable[[str
     bounds = growing.array("asvs.bounds").read()
     texts = Texts(growing.array("asvs.text").read(), bounds)
     longest, max_bp = int(np.diff(bounds).max()), config.max_bp or length_of_reads(np.diff(bounds))
+    if config.positions == "gene":
+        found = gene_tokens(texts, config.max_bp or None)
+        growing.writer.array("tokens", "|u1", (found.shape[1],)).append(found)
+        return {"longest": longest, "max_bp": max_bp}
     width = 1 + min(longest, max_bp)
     array = growing.writer.array("tokens", "|u1", (width,))
     for start in range(0, len(texts), TOKENIZED_AT_ONCE):
@@ -229,7 +234,7 @@ def prepare(
         config = replace(config, trim=find_common_window(sources, config.orient))
     with lock_folder(folder, "--output", CorpusError):
         remove_partial_files(folder)
-        options = {name: to_dict(config)[name] for name in ("max_bp", "max_missing", "trim", "orient")}
+        options = {name: to_dict(config)[name] for name in ("max_bp", "positions", "max_missing", "trim", "orient")}
         record = begin_manifest(folder, options, [source.record() for source in sources])
         if record["complete"]:
             say(f"{folder} is complete already")

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.config import Metric, from_dict
+from aam.config.fields import Positions
 from aam.config.reads import ReadsRecord
 from aam.corpus.lineup import Lineup, compare_tables
 from aam.corpus.store import Store, open_store
@@ -94,9 +95,18 @@ class Prepared:
         return own[0] if len(own) == 1 else ForestTargets(own, StudyOf(ids, self.by_id, self.study))
 
 
-def open_prepared(folder: Path, max_bp: int) -> Prepared:
-    """Open a complete corpus; raises `CorpusError` for other folders and `ConfigError` for more bases than it has."""
+def open_prepared(folder: Path, max_bp: int, positions: Positions = "read") -> Prepared:
+    """Open a complete corpus; raises `CorpusError` for other folders.
+
+    Raises `ConfigError` for more bases than it has, or other positions.
+    """
     store = open_store(folder)
+    known = store.manifest["config"].get("positions", "read")
+    if positions != known:
+        raise ConfigError(
+            f"--positions {positions}, but {folder} was prepared with --positions {known}; give the same here, or "
+            "prepare it again"
+        )
     longest, cut = store.manifest["longest"], bases_of(store)
     if max_bp > cut < longest:
         raise ConfigError(
@@ -107,7 +117,7 @@ def open_prepared(folder: Path, max_bp: int) -> Prepared:
     counts = open_counts(store, (len(samples), len(asvs)))
     table = Table(counts, samples, asvs, asvs, folder, open_dropped(store))
     depth, study, by_id = (store[f"samples.{name}"] for name in ("depth", "study", "by_id"))
-    tokens = store["tokens"][:, : 1 + (max_bp or cut)]
+    tokens = store["tokens"] if positions == "gene" else store["tokens"][:, : 1 + (max_bp or cut)]
     return Prepared(table, tokens, depth, study, by_id, *open_trees(store, asvs), open_lineup(store))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config import DataConfig, PretrainConfig, option_flag
+from aam.config.fields import GENE_COLUMNS
 from aam.corpus.lineup import Lineup, read_lined_table
 from aam.corpus.prepared import open_prepared
 from aam.corpus.rarefy import SHALLOW, choose_depth
@@ -26,6 +27,7 @@ from aam.corpus.samples import (
 )
 from aam.corpus.simulated import simulate
 from aam.corpus.split import Sides, Split, split_samples
+from aam.corpus.windows import GeneWindows, tips_of_reads
 from aam.errors import ConfigError, MatrixError
 from aam.gene.layout import summarise_reads
 from aam.io.ids import find_wanted
@@ -91,14 +93,21 @@ def open_with_reference(config: PretrainConfig, reference: Reference) -> Corpus:
 
     Without a table the samples are simulated ones of the tips.
     """
-    data, settings = config.data, (config.tips.reference_tips, config.run.seed)
+    data, random = config.data, config.tips.windows == "random"
+    if random and data.positions != "gene":
+        raise ConfigError("--windows random needs --positions gene, which tells windows of the gene apart; give both")
     if lacks_samples(data):
         window = default_window(reference, data.max_bp)
-        return simulate_corpus(reference, reference_tips(reference, window, 1 + window.bases, *settings), config)
-    corpus = open_table_corpus(config)
-    width = corpus.tokens.shape[1]
-    window = window_of_reads(corpus.table.sequences, width - 1)
-    return replace(corpus, reference=reference_tips(reference, window, width, *settings))
+        tips = reference_tips(reference, window, 1 + window.bases, config)
+        found = simulate_corpus(reference, tips, config)
+    else:
+        found = open_table_corpus(config)
+        width = found.tokens.shape[1]
+        longest = width - 1 if data.positions == "read" else data.max_bp or GENE_COLUMNS
+        window = window_of_reads(found.table.sequences, longest)
+        tips = reference_tips(reference, window, width, config)
+    windows = GeneWindows(reference, tips_of_reads(found.tokens, reference)) if random else None
+    return replace(found, reference=replace(tips, windows=windows))
 
 
 def check_reference_options(config: PretrainConfig) -> None:
@@ -121,7 +130,7 @@ def open_table_corpus(config: PretrainConfig) -> Corpus:
     if data.corpus is not None:
         if data.trim != DataConfig.trim:
             raise ConfigError("--trim trims tables, and --corpus has its reads trimmed: give it to `aam prepare`")
-        found = open_prepared(data.corpus, data.max_bp)
+        found = open_prepared(data.corpus, data.max_bp, data.positions)
         corpus = Corpus(
             found.table, found.tokens, found.trees[0] if len(found.trees) == 1 else None, studies=found.study,
             files=files, targets=found.targets(*measure), sides=Sides.unsplit(len(found.depth)),
@@ -163,7 +172,7 @@ def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measur
         matrix = read_matrix(files["unifrac_matrix"], LONGEST if measure.metric == "weighted" else 1.0)
         table = match_matrix(table, matrix.ids, files["unifrac_matrix"])
         targets = MatrixTargets(matrix.ids, matrix.values)
-    tokens, sides = tokenize_table(table, data.max_bp), Sides.unsplit(len(table.sample_ids))
+    tokens, sides = tokenize_table(table, data.max_bp, data.positions), Sides.unsplit(len(table.sample_ids))
     return Corpus(table, tokens, tree, tips, files=files, targets=targets, sides=sides)
 
 

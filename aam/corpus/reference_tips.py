@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from aam import vocab
-from aam.config import LossConfig
-from aam.config.fields import AUTO_BASES
+from aam.config import LossConfig, PretrainConfig
+from aam.config.fields import AUTO_BASES, Positions
 from aam.corpus.dataset import Batch, mask_bases
+from aam.corpus.gene_tokens import tokens_of_codes
+from aam.corpus.windows import GeneWindows, Window, draw_window
 from aam.errors import ConfigError
 from aam.gene.profile import NO_BASE
-from aam.gene.reads import place_reads
+from aam.gene.reads import LEAST_BASES, place_reads
 from aam.gene.regions import REGIONS, region_text
 from aam.phylogeny.ancestors import Ancestors
 from aam.placement.reference import Reference
@@ -31,7 +33,7 @@ SCOUTS = 200
 """ASVs of a table whose place on the gene tells the window of all."""
 LEAST_COVER = 0.5
 """Part of the window's columns that a reference must have."""
-LEAST_BASES = 0.9
+WHOLE = 0.9
 """Bases that a tip must have, as a part of the median over the tips: what begins later is no read of this window."""
 HELD_OUT, HELD_OUT_SHARE = 2000, 0.1
 """Tips held out of training: so many, and at most this part of all."""
@@ -42,16 +44,10 @@ LEAST_TIPS, MOST_TIPS = 3, 0.02
 GROUP, REACH, CLOSEST = 8, 60, 8
 """Tips of a group near each other in the tree; a group lies within between `CLOSEST` and `REACH` tips of its anchor,
 in the order of the leaves."""
+TWINS = 0.2
+"""Share of the tips of a batch that are read in both of its windows, and so learned to be one."""
 TIPS_AT_ONCE = 1 << 12
 """Bounds memory and changes nothing."""
-
-
-class Window(NamedTuple):
-    """Columns `first` to `last` of the gene, counted from 1, and how many `bases` of them are read at most."""
-
-    first: int
-    last: int
-    bases: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,7 @@ class ReferenceTips:
 
     `numbers` int64 [T]: tips of the reference; `tokens` uint8 [T, L]. Places of tips in these arrays, ascending:
     those that `train`, single tips that are `held_out`, and those of held-out `genera`. A batch has `count` tips.
+    With `windows`, those of a batch that trains are read in two other windows.
     """
 
     ancestors: Ancestors
@@ -70,6 +67,7 @@ class ReferenceTips:
     held_out: Ints
     genera: Ints
     count: int
+    windows: GeneWindows | None = None
 
     def distances(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float64]:
         """Distances in the tree between tips given by their places, elementwise with broadcasting."""
@@ -87,14 +85,51 @@ class ReferenceTips:
     def add_to(self, batch: Batch, side: Ints, hiding: LossConfig | None, rng: np.random.Generator) -> Batch:
         """The batch with tips of a side, their distances, and some of their bases masked."""
         places = self.draw(side, rng)
+        tokens = self.tokens[places]
+        if self.windows is not None and side is self.train:
+            places, tokens = self.in_two_windows(places, self.windows, rng)
         values = {
             "tips": self.numbers[places],
-            "tokens": self.tokens[places],
-            "patristic": self.distances(places[:, None], places).astype(np.float32),
-            **mask_bases(self.tokens[places], hiding, rng),
+            "tokens": tokens,
+            "patristic": self.between(places).astype(np.float32),
+            **mask_bases(tokens, hiding, rng),
         }
         fields: dict[str, Any] = {f"reference_{name}": torch.from_numpy(value) for name, value in values.items()}
-        return replace(batch, **fields)
+        return match_widths(replace(batch, **fields))
+
+    def between(self, places: Ints) -> NDArray[np.float64]:
+        """Distances [P, P] between tips; one that comes twice is two branches, as long as its own, from its twin."""
+        numbers = self.numbers[places]
+        branch = self.ancestors.tree.length[self.ancestors.tips[numbers]]
+        twins = (numbers[:, None] == numbers) & ~np.eye(len(numbers), dtype=bool)
+        return np.where(twins, 2 * branch[:, None], self.distances(places[:, None], places))
+
+    def in_two_windows(
+        self, places: Ints, windows: GeneWindows, rng: np.random.Generator
+    ) -> tuple[Ints, NDArray[np.uint8]]:
+        """Places [P] and tokens [P, L] of tips, each read in one of two windows, `TWINS` of them in both."""
+        kind = rng.random(len(places))
+        parts = [places[kind < (1 + TWINS) / 2], places[kind >= (1 - TWINS) / 2]]
+        found = [windows.tokens(self.numbers[part], draw_window(rng)) for part in parts]
+        places, tokens = np.concatenate(parts), np.concatenate(found)
+        enough = (tokens != vocab.PAD).sum(axis=1) > LEAST_BASES
+        if enough.sum() < 2:  # a reference of one region, and windows elsewhere
+            own = places[: len(parts[0])]
+            return own, self.tokens[own]
+        return places[enough], tokens[enough]
+
+
+def match_widths(batch: Batch) -> Batch:
+    """The batch with the tokens of samples and reference tips padded to one length."""
+    names = ("tokens", "masked_tokens", "reference_tokens", "reference_masked_tokens")
+    found = {name: getattr(batch, name) for name in names}
+    width = max(tokens.shape[1] for tokens in found.values())
+    padded: dict[str, Any] = {
+        name: torch.nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=vocab.PAD)
+        for name, tokens in found.items()
+        if tokens.shape[1] < width
+    }
+    return replace(batch, **padded)
 
 
 def window_of_reads(sequences: Sequence[str], max_bp: int) -> Window:
@@ -127,11 +162,13 @@ def default_window(reference: Reference, max_bp: int) -> Window:
     return Window(first, last, columns if max_bp == AUTO_BASES else min(max_bp, columns))
 
 
-def tips_in_window(reference: Reference, window: Window, width: int) -> tuple[Ints, NDArray[np.uint8]]:
-    """Numbers [T] and tokens [T, width] of the tips that have bases in a window.
+def tips_in_window(
+    reference: Reference, window: Window, width: int, positions: Positions
+) -> tuple[Ints, NDArray[np.uint8]]:
+    """Numbers [T] and tokens [T, L] of the tips that have bases in a window.
 
-    Gaps are left out, so a base stands where it does in a read. Raises ConfigError if the reference lacks too many of
-    the columns.
+    By position in the read gaps are left out, so a base stands where it does in a read, and L is `width`. Raises
+    ConfigError if the reference lacks too many of the columns.
     """
     first, last = max(window.first, reference.first), min(window.last, reference.last)
     if last - first + 1 < LEAST_COVER * (window.last - window.first + 1):
@@ -141,12 +178,15 @@ def tips_in_window(reference: Reference, window: Window, width: int) -> tuple[In
         )
     codes, count = reference.on(first, last), len(reference.tree.tip_names)
     bases = np.minimum((codes != NO_BASE).sum(axis=0), window.bases)
-    numbers = np.flatnonzero(bases >= max(1.0, LEAST_BASES * np.median(bases[bases > 0])) if bases.any() else bases)
+    numbers = np.flatnonzero(bases >= max(1.0, WHOLE * np.median(bases[bases > 0])) if bases.any() else bases)
     if len(numbers) < 2:
         raise ConfigError(
             f"--reference: {len(numbers)} of its {count:,} tips have bases on {region_text(first, last)}, expected at "
             "least 2; make one of another --region"
         )
+    if positions == "gene":
+        tokens = tokens_of_codes(codes[:, numbers], first, 1 + last, window.bases)
+        return numbers.astype(np.int64), tokens
     tokens = np.full((len(numbers), width), vocab.PAD, np.uint8)
     tokens[:, 0] = vocab.START
     for start in range(0, len(numbers), TIPS_AT_ONCE):
@@ -185,9 +225,12 @@ def split_tips(tokens: NDArray[np.uint8], genera: Sequence[str] | None, seed: in
     return np.flatnonzero(~blocked & ~held), np.flatnonzero(held), np.flatnonzero(out)
 
 
-def reference_tips(reference: Reference, window: Window, width: int, count: int, seed: int) -> ReferenceTips:
-    """The tips of a reference in a window as tokens [T, width], those held out drawn by the seed."""
-    numbers, tokens = tips_in_window(reference, window, width)
+def reference_tips(
+    reference: Reference, window: Window, width: int, config: PretrainConfig, windows: GeneWindows | None = None
+) -> ReferenceTips:
+    """The tips of a reference in a window as tokens [T, width], those held out drawn by the seed of a pretraining."""
+    numbers, tokens = tips_in_window(reference, window, width, config.data.positions)
     lineages = reference.lineages
     genera = None if lineages is None else [genus_of(lineages[number]) for number in numbers.tolist()]
-    return ReferenceTips(reference.ancestors, window, numbers, tokens, *split_tips(tokens, genera, seed), count)
+    sides = split_tips(tokens, genera, config.run.seed)
+    return ReferenceTips(reference.ancestors, window, numbers, tokens, *sides, config.tips.reference_tips, windows)

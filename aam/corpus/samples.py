@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from aam import datasets
 from aam.config import DataConfig, option_flag
-from aam.config.fields import AUTO_BASES
+from aam.config.fields import AUTO_BASES, Positions
 from aam.corpus.dataset import ASVDataset, Draw
+from aam.corpus.gene_tokens import gene_tokens
 from aam.corpus.lineup import OUTSIDE, Lineup, read_lined_table
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
 from aam.corpus.store import CORPUS_MANIFEST
@@ -96,8 +97,13 @@ class TableSamples:
         return self.samples(np.arange(len(self.table.sample_ids)), draw)
 
 
-def tokenize_table(table: Table, max_bp: int) -> NDArray[np.uint8]:
-    """Tokens [A, L] of the ASVs of a table; see `tokenize`. `AUTO_BASES`: as many bases as `length_of_reads` says."""
+def tokenize_table(table: Table, max_bp: int, positions: Positions) -> NDArray[np.uint8]:
+    """Tokens [A, L] of the ASVs of a table, by position in the read (see `tokenize`) or on the gene (`gene_tokens`).
+
+    `AUTO_BASES`: as many bases as `length_of_reads` says; on the gene all.
+    """
+    if positions == "gene":
+        return gene_tokens(table.sequences, max_bp or None)
     if max_bp == AUTO_BASES:
         max_bp = length_of_reads(lengths_of(table.sequences))
     return tokenize(table.sequences, max_bp, table.asv_ids)
@@ -197,4 +203,4 @@ def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tr
     carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]
-    return TableSamples(table, tokenize_table(table, max_bp), tree, tips, lineup=lined.lineup)
+    return TableSamples(table, tokenize_table(table, max_bp, data.positions), tree, tips, lineup=lined.lineup)

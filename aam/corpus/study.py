@@ -57,8 +57,9 @@ def open_study(data: DataConfig, target: TargetConfig) -> Study:
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data)
     table = table.drop_absent_asvs()
+    tokens = tokenize_table(table, data.max_bp, data.positions)
     return Study(
-        table, tokenize_table(table, data.max_bp), depth=depth, files=files, labels=labels, lineup=lineup,
+        table, tokens, depth=depth, files=files, labels=labels, lineup=lineup,
         classes=class_names(labels, target, data.metadata), overlap=overlap,
     )  # fmt: skip
 
@@ -149,7 +150,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         truth = pd.DataFrame({name: parse_numbers(values) for name, values in truth.items()}, index=truth.index)
     if truth is not None and not truth.notna().any().all():
         truth = None
-    tokens = tokenize_table(table, data.max_bp)
+    tokens = tokenize_table(table, data.max_bp, data.positions)
     return NewSamples(
         table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup
     )

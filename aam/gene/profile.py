@@ -24,6 +24,8 @@ NO_BASE = 4
 _LETTERS = np.full(256, NO_BASE, np.uint8)
 _LETTERS[[ord(base) for base in BASES]] = range(4)
 _COMPLEMENT = str.maketrans("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN")
+MOST_ENDS = 10
+"""Bases at an end that are placed without the aligner; more are no end of the gene, but, e.g., an adapter."""
 _READS_AT_ONCE = 1024
 """Bounds memory and changes nothing."""
 
@@ -56,19 +58,24 @@ class Profile:
         part.set_consensus()  # or the aligner crashes
         return Profile(part, first)
 
-    def align(self, sequences: Sequence[str], threads: int = 1) -> NDArray[np.uint8]:
+    def align(self, sequences: Sequence[str], threads: int = 1, ends: bool = False) -> NDArray[np.uint8]:
         """Codes [A, W] of upper-case DNA on the columns: 0 to 3 for A C G T, `NO_BASE` for none.
 
-        Every sequence is aligned somewhere; `bits` tells whether it fits.
+        Every sequence is aligned somewhere; `bits` tells whether it fits. `ends`: see `extend_ends`.
         """
         codes = np.full((len(sequences), self.last - self.first + 1), NO_BASE, np.uint8)
         for start in range(0, len(sequences), _READS_AT_ONCE):
-            codes[start : start + _READS_AT_ONCE] = self._align(sequences[start : start + _READS_AT_ONCE], threads)
+            codes[start : start + _READS_AT_ONCE] = self._align(
+                sequences[start : start + _READS_AT_ONCE], threads, ends
+            )
         return codes
 
-    def _align(self, sequences: Sequence[str], threads: int) -> NDArray[np.uint8]:
+    def _align(self, sequences: Sequence[str], threads: int, ends: bool) -> NDArray[np.uint8]:
         text, is_column = self.aligned_text(sequences, threads)
-        return _LETTERS[text[:, is_column]]
+        codes = _LETTERS[text[:, is_column]]
+        if ends:
+            extend_ends(codes, text)
+        return codes
 
     def aligned_text(self, sequences: Sequence[str], threads: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """The alignment of sequences, all at once: ASCII [A, T], and which of the T places are columns of the profile.
@@ -103,6 +110,28 @@ class Profile:
         for column, odds in enumerate(self.log_odds):
             found += odds[codes[:, column]]
         return found / np.maximum(lengths, 1)
+
+
+def extend_ends(codes: NDArray[np.uint8], text: NDArray[np.uint8]) -> None:
+    """Give the bases at both ends of reads that the aligner left out the columns next to those it placed, in place.
+
+    codes [A, W] and aligned text [A, T] as in `Profile`. Posterior decoding leaves out the last bases of a read where
+    one of them differs from what is usual: one to eight bases of every second read of V4.
+    """
+    placed = codes != NO_BASE
+    upper, lower = (text >= ord("A")) & (text <= ord("Z")), text >= ord("a")
+    begin, end = placed.argmax(axis=1), placed.shape[1] - 1 - placed[:, ::-1].argmax(axis=1)
+    first, last = upper.argmax(axis=1), upper.shape[1] - 1 - upper[:, ::-1].argmax(axis=1)
+    for row in np.flatnonzero(placed.any(axis=1)).tolist():
+        letters = text[row]
+        before = letters[: first[row]][lower[row, : first[row]]]
+        behind = letters[last[row] + 1 :][lower[row, last[row] + 1 :]]
+        if 0 < len(before) <= MOST_ENDS:
+            kept = before[max(0, len(before) - begin[row]) :]
+            codes[row, begin[row] - len(kept) : begin[row]] = _LETTERS[kept - 32]
+        if 0 < len(behind) <= MOST_ENDS:
+            kept = behind[: codes.shape[1] - 1 - end[row]]
+            codes[row, end[row] + 1 : end[row] + 1 + len(kept)] = _LETTERS[kept - 32]
 
 
 @cache

@@ -58,14 +58,14 @@ def window_of(sequences: Sequence[str]) -> Profile:
     return gene.window(int(scouts.begin[found].min()) - MARGIN, int(scouts.end[found].max()) + MARGIN)
 
 
-def place_reads(sequences: Sequence[str], window: Profile | None = None, threads: int = 1) -> Reads:
+def place_reads(sequences: Sequence[str], window: Profile | None = None, threads: int = 1, ends: bool = False) -> Reads:
     """Put upper-case DNA on the columns of the gene, each read on the strand that fits.
 
     `window`: where reads are expected (`window_of` the whole table, if these are some of its reads); those that do not
     fit it, or touch its edge, are put on the whole gene, so a read's columns do not depend on the other reads.
     """
     window = window or window_of(sequences)
-    reads = lay(window, sequences, threads)
+    reads = lay(window, sequences, threads, ends)
     gene = gene_profile()
     if (window.first, window.last) == (gene.first, gene.last):
         return reads
@@ -74,17 +74,17 @@ def place_reads(sequences: Sequence[str], window: Profile | None = None, threads
     again = np.flatnonzero((reads.bits < GOOD_BITS) | cut).tolist()
     if not again:
         return reads
-    return _replaced(reads, again, lay(gene, [sequences[row] for row in again], threads))
+    return _replaced(reads, again, lay(gene, [sequences[row] for row in again], threads, ends))
 
 
-def lay(profile: Profile, sequences: Sequence[str], threads: int = 1) -> Reads:
+def lay(profile: Profile, sequences: Sequence[str], threads: int = 1, ends: bool = False) -> Reads:
     """Put reads on one profile; those that fit the plus strand badly on the minus strand too."""
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-    codes = profile.align(sequences, threads)
+    codes = profile.align(sequences, threads, ends)
     bits, strand = profile.bits(codes, lengths), np.ones(len(sequences), np.int8)
     doubtful = np.flatnonzero(bits < GOOD_BITS)
     if doubtful.size:
-        turned = profile.align([reverse_complement(sequences[row]) for row in doubtful.tolist()], threads)
+        turned = profile.align([reverse_complement(sequences[row]) for row in doubtful.tolist()], threads, ends)
         other = profile.bits(turned, lengths[doubtful])
         better = other > bits[doubtful]
         rows = doubtful[better]

@@ -154,6 +154,8 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
 
 def region_mismatch(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
     """Reason why ASVs (DNA in upper case) seem to be of another region or strand than in training; else empty."""
+    if encoder.by_column:  # its ASVs are put on the gene, whatever their region and strand
+        return ""
     some = [sequences[row] for row in range(min(CHECKED_ASVS, len(sequences)))]
     given = mean_log_probability(encoder, some)
     turned = mean_log_probability(encoder, [reverse_complement(sequence) for sequence in some])

@@ -14,10 +14,14 @@ from aam.models.devices import limit_product_caches
 
 
 class Encoded(NamedTuple):
-    """`states` [U, P, D] per transformer position and `embeddings` [U, D]."""
+    """`states` [U, P, D] per transformer position and `embeddings` [U, D].
+
+    `first` [U]: number of the patch whose state stands behind that of START; None if it is patch 0 in every row.
+    """
 
     states: Tensor
     embeddings: Tensor
+    first: Tensor | None = None
 
 
 class Cost(NamedTuple):
@@ -35,6 +39,10 @@ class ChunkedEncoder(nn.Module):
     max_bp: int
     """Bases of the longest sequence."""
     nucleotide_head: nn.Linear
+    by_column = False
+    """Whether positions are columns of the gene, so that rows begin anywhere."""
+    packs = False
+    """Whether parts of rows without bases are left out, which needs to wait for a GPU."""
     dropout = 0.0
     in_turn = False
     """Whether chunks run one after the other even where threads are at hand."""
@@ -102,12 +110,16 @@ class ChunkedEncoder(nn.Module):
 
     def plan(self, tokens: Tensor) -> Plan:
         """Chunks of tokens [U, L], about equal in size; rows of similar length are together, except on a GPU."""
-        device, cost = tokens.device, self.cost(tokens.shape[1])
+        device, cost = tokens.device, self.cost(self.longest(tokens))
         rows = torch.arange(len(tokens), device=device)
         if device.type == "cpu":
             rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
         chunks = list(rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions))))
         return Plan(chunks, count_kept_chunks(device, (len(some) * cost.numbers for some in chunks)))
+
+    def longest(self, tokens: Tensor) -> int:
+        """Tokens of the longest row, at most; `cost` takes it."""
+        return tokens.shape[1]
 
     def _in_chunks(self, run: ChunkFunction, chunks: Sequence[Chunk], kept: int) -> list[Tensor]:
         noisy = self.training and self.dropout > 0

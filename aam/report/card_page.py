@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ WHAT = {
     "samples into embeddings, and estimates UniFrac without a tree.",
     "finetune": "A model of `aam train` that predicts {targets} from a 16S feature table.",
 }
+GENE = ", each at its column of the 16S gene"
 USE = {
     "pretrain": ["aam embed --model {model} --table table.biom -o embeddings.tsv"],
     "finetune": ["aam predict --model {model} --table table.biom -o predictions.tsv"],
@@ -76,7 +78,7 @@ def about(card: Mapping[str, Any], model: str) -> Iterator[str]:
     yield (
         f"{card['parameters']:,} parameters; embeddings of {shape['dim']} numbers; "
         f"{counted(shape['asv_layers'], 'layers')} for ASVs, {shape['sample_layers']} for samples; reads up to "
-        f"{shape['max_bp']:,} bases of an ASV."
+        f"{shape['max_bp']:,} bases of an ASV{GENE if shape['positions'] == 'gene' else ''}."
         + (f" {card['models']} models, one of each fold." if card["models"] > 1 else "")
     )
     commands = "\n".join(line.format(model=model) for line in USE[card["kind"]])
@@ -93,7 +95,8 @@ def sections(card: Mapping[str, Any]) -> Iterator[str]:
     if blocks := list(figure_blocks(card)):
         yield "## Figures\n\n" + "\n\n".join(blocks)
     if text := card["reference"].get("attribution"):
-        yield f"## The reference {card['reference']['name']}\n\n{text.strip()}"
+        lower = re.sub(r"(?m)^(?=#)", "##", text.strip())  # its headings below that of the section
+        yield f"## Reference of training: {card['reference']['name']}\n\n{lower}"
     licence = card["licence"] and f"The weights are under {card['licence']}."
     yield "## Licence of the weights\n\n" + (" ".join(filter(None, (licence, card["attribution"]))) or NOT_STATED)
 
@@ -111,8 +114,10 @@ def data_blocks(card: Mapping[str, Any]) -> Iterator[str]:
         counts.append(f"{card['rarefy_depth']:,} reads drawn of each sample")
     if counts:
         yield ", ".join(counts) + "."
+    if card["region"]:
+        yield f"Region: {card['region']}."
     for reads in card["reads"]:
-        yield f"Reads of {reads['bases']} bases from {reads['begin']} on; region {reads['region']}."
+        yield f"Reads of {reads['bases']} bases from {reads['begin']} on: {reads['region']}."
     if card["files"]:
         rows = [[name, at["file"], at["sha256"]] for name, at in card["files"].items()]
         yield markdown_table(["input", "file", "SHA-256"], rows)

@@ -114,7 +114,7 @@ def card_of(run: Path, facts: CardFacts) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "format": CARD_FORMAT, "aam": aam.__version__, "kind": KIND_OF[type(config)], **dataclasses.asdict(NO_FACTS),
-        "name": record.name, "region": ", ".join(dict.fromkeys(reads["region"] for reads in reads_of(config))),
+        "name": record.name, "region": region_of(config),
         "parameters": parameters, "model": to_dict(config.model), "reads": list(reads_of(config)),
         "predicts": predicted(config), "models": len(find_members(run)), "files": files_of(manifest),
         "reference": reference_of(config),
@@ -131,6 +131,13 @@ def run_folder(model: Path) -> Path:
         return find_run_folder(model)
     except CheckpointError:
         return model
+
+
+def region_of(config: RunnableConfig) -> str:
+    """The regions of the gene that a model has learned; empty where it is not known."""
+    if isinstance(config, PretrainConfig) and config.tips.windows == "random":
+        return "any window of the gene"
+    return ", ".join(dict.fromkeys(reads["region"] for reads in reads_of(config)))
 
 
 def reads_of(config: RunnableConfig) -> Iterator[dict[str, Any]]:

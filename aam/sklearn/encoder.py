@@ -74,7 +74,8 @@ class AAMEncoder(TransformerMixin, TakesTables):
         self._read(X, fitting=True)
         opened = open_model(find_members(find_model(Path(self.model), Observer()))[0])
         self.encoder_: PretrainModel = opened.encoder.to(resolve_device(self.device))
-        self.n_features_out_, self.max_bp_ = opened.config.model.dim, opened.config.model.max_bp
+        model = opened.config.model
+        self.n_features_out_, self.max_bp_, self.positions_ = model.dim, model.max_bp, model.positions
         self.token_limit_ = opened.config.data.token_limit
         return self
 
@@ -87,7 +88,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
         draw = Draw(self.rarefy_depth, None, "abundance", self.seed)
         table = self._read(X, fitting=False)
         warn_of_other_region(table, self.encoder_.asv_encoder)
-        opened = TableSamples(table, tokenize_table(table, self.max_bp_))
+        opened = TableSamples(table, tokenize_table(table, self.max_bp_, self.positions_))
         folder = None if self.cache is None else Path(self.cache)
         with open_cache(folder, self.encoder_.asv_encoder, self.n_features_out_, self.precision) as store:
             asvs = encode_asvs(self.encoder_, opened.tokens, opened.columns, store, precision=self.precision)

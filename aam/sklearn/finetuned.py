@@ -147,7 +147,8 @@ class FineTuned(TakesTables):
                 config = replace(config, head=replace(config.head, pretrained=found))
                 encoder, model = open_encoder(found)
                 warn_of_other_region(table, encoder.asv_encoder)
-                data = replace(config.data, max_bp=min(self.max_bp or model.max_bp, model.max_bp))
+                bases = min(self.max_bp or model.max_bp, model.max_bp)
+                data = replace(config.data, max_bp=bases, positions=model.positions)
                 config = replace(config, model=model, data=data)
             samples, labels = self._samples(table, config), targets.labels()
             schema = fit_schema(labels, config.target, targets.classes, self.rarefy_depth)
@@ -160,7 +161,7 @@ class FineTuned(TakesTables):
     def _samples(self, table: Table, config: FinetuneConfig) -> ASVDataset:
         """All samples of a table, drawn by the parameters."""
         draw = Draw(self.rarefy_depth, self.token_limit, DataConfig.asv_selection, self.seed)
-        return TableSamples(table, tokenize_table(table, config.data.max_bp)).drawn(draw)
+        return TableSamples(table, tokenize_table(table, config.data.max_bp, config.data.positions)).drawn(draw)
 
     def _predictions(self, X: Any) -> Predictions:
         """Predictions for each row of X, averaged over draws."""

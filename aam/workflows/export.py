@@ -60,6 +60,7 @@ class ASVProgram(nn.Module):
     def __init__(self, encoder: ChunkedEncoder, config: ModelConfig):
         super().__init__()
         self.encoder = encoder
+        encoder.packs = False  # how many columns the rows have is no number of the program
         # A sequence within one patch would need a program of its own.
         shortest, longest = config.patch + 2, config.max_bp + 1
         self.lengths = (shortest, (shortest + longest) // 2, longest)

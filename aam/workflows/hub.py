@@ -117,7 +117,7 @@ def push_to_hub(
     """
     name, observer = parse_hub_id(hub_id), observer or Observer()
     if name.revision is not None:
-        raise ConfigError(f"{hub_id}: a revision is made by uploading, it cannot be given; give {name.name}")
+        raise ConfigError(f"{hub_id}: an upload makes a revision of its own; give {name.name}")
     if hub.offline:
         raise ConfigError(f"{hub_id}: HF_HUB_OFFLINE is set; unset it to upload, or save the model in a folder")
     with tempfile.TemporaryDirectory() as work:

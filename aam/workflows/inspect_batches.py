@@ -39,9 +39,10 @@ def compare_with_table(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     misspelt = [
         f"tokens of ASV {table.asv_ids[column]} do not spell its sequence"
         for column, row in zip(batch.asvs.tolist(), batch.tokens.numpy(), strict=True)
-        if "".join(LETTERS[row[row > 0][1:]]) != spell(table.sequences[column], bench.config.data.max_bp)
+        if bench.config.data.positions == "read"
+        and "".join(LETTERS[row[row > 0][1:]]) != spell(table.sequences[column], bench.config.data.max_bp)
     ]
-    found = f"{len(batch.asvs)} spelled out"
+    found = f"{len(batch.asvs)} {'spelled out' if bench.config.data.positions == 'read' else 'on the gene'}"
     yield Inspection("sequences", f"[U, L] = {list(batch.tokens.shape)}", found, name_first(misspelt))
 
 

@@ -77,7 +77,8 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
     """What a model is, from its configuration and the heads of its files; raises CheckpointError for damaged ones."""
     members = find_members(folder)
     config, card = read_stored(members[0]).config, read_mapping(folder / CARD)
-    figures = card.get("figures") if isinstance(card.get("figures"), dict) else read_mapping(folder / METRICS_FILE)
+    stated = (card.get(name) for name in ("metrics", "figures"))
+    figures = next((each for each in stated if isinstance(each, dict)), None) or read_mapping(folder / METRICS_FILE)
     return ListedModel(
         name,
         place,
@@ -86,7 +87,7 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
         config.model.dim,
         count_parameters(members[0] / MODEL),
         sum((member / MODEL).stat().st_size for member in members),
-        {key: value for key, value in flat(figures or {}).items() if key.split(".")[-1] in FIGURES},
+        {key: value for key, value in flat(figures).items() if key.split(".")[-1] in FIGURES},
         folder,
     )
 

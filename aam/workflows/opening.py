@@ -79,6 +79,7 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
 def for_model(data: DataConfig, trained: DataConfig, model: Path) -> DataConfig:
     """The options of a table that a model is applied to: its reads are lined up with those of training.
 
+    A model whose positions are columns of the gene takes reads of any region, and nothing is to be lined up.
     A model whose reads are unknown, or are no 16S, gets them as they are. Raises ConfigError for --trim auto then.
     """
     if not trained.reads and data.trim == "auto":
@@ -86,6 +87,8 @@ def for_model(data: DataConfig, trained: DataConfig, model: Path) -> DataConfig:
             f"--trim auto, but {model} does not record reads of 16S (an older version, or another gene); give "
             "--trim START:LENGTH"
         )
+    if trained.positions == "gene":  # every region and strand fits
+        return dataclasses.replace(data, positions="gene")
     return dataclasses.replace(data, reads=trained.reads, orient=data.orient if trained.reads else "none")
 
 
@@ -94,7 +97,7 @@ def with_findings(config: RunnableT, samples: TableSamples) -> RunnableT:
     lineup, model, bases = samples.lineup, config.model, config.data.max_bp
     if bases == AUTO_BASES:
         bases = samples.bases
-        model = dataclasses.replace(model, max_bp=bases)
+        model = dataclasses.replace(model, max_bp=bases if model.positions == "read" else model.max_bp)
     trim = config.data.trim if lineup.window is None else str(lineup.window)
     data = dataclasses.replace(config.data, reads=lineup.records, trim=trim, max_bp=bases)
     return dataclasses.replace(config, data=data, model=model)
@@ -115,7 +118,8 @@ def with_encoder_size(config: RunnableT, pretrained: Path, asked: dict[str, Any]
 
     `asked` are the given options by name; raises ConfigError if one contradicts the encoder.
     """
-    own = [name for name in (*option_fields(ModelConfig), "preset") if name in asked and name != "dropout"]
+    fixed = (*option_fields(ModelConfig), "preset", "positions")
+    own = [name for name in fixed if name in asked and name != "dropout"]
     if own:
         raise ConfigError(f"{option_flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     say_last_checkpoint(pretrained, observer)

@@ -14,6 +14,7 @@ from aam.checkpoint import find_members, fold_folders, open_model
 from aam.config import FinetuneConfig, path_of
 from aam.errors import CheckpointError
 from aam.inference.predictions import read_out_of_fold
+from aam.report.model_card import NO_FACTS, CardFacts
 from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_mapping
 from aam.training.manifest import find_run_folder, read_config
 from aam.training.sinks import read_log
@@ -82,17 +83,17 @@ class Run:
             raise CheckpointError(f"{self.folder}: no {name} here, the run has not finished; go on with it by --resume")
         return self.folder / name
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+    def save_pretrained(self, folder: str | os.PathLike[str], facts: CardFacts = NO_FACTS) -> Path:
         """Save the model with its card as a folder to pass on, without the run; see `aam.save_pretrained`."""
         from aam.workflows.save_pretrained import save_pretrained
 
-        return save_pretrained(self.folder, path_of("folder", folder))
+        return save_pretrained(self.folder, path_of("folder", folder), facts)
 
-    def push_to_hub(self, hub_id: str, private: bool = False) -> str:
+    def push_to_hub(self, hub_id: str, facts: CardFacts = NO_FACTS, private: bool = False) -> str:
         """Upload the model with its card to a hub, and return its address there; see `aam.push_to_hub`."""
         from aam.workflows.hub import push_to_hub
 
-        return push_to_hub(self.folder, hub_id, private=private)
+        return push_to_hub(self.folder, hub_id, facts, private)
 
     def model(self) -> Pretrained | Finetuned:
         """The trained model with its configuration; for a cross-validated run those of the first fold."""

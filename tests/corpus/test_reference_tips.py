@@ -33,7 +33,8 @@ OPTIONS = {"reference": "not read", "example": True, "preset": "tiny", "referenc
 
 
 def tips_of(reference: Reference = REFERENCE, count: int = 32, seed: int = 0) -> ReferenceTips:
-    return reference_tips(reference, V4, 61, count, seed)
+    config = from_options(PretrainConfig, OPTIONS | {"reference_tips": count, "seed": seed})
+    return reference_tips(reference, V4, 61, config)
 
 
 def corpus(**options: object) -> tuple[PretrainConfig, Corpus]:
@@ -55,7 +56,7 @@ def test_tokens_of_a_tip_are_those_of_a_read_of_it():
     codes = np.array([[0, 0, 3], [1, NO_BASE, 3], [2, 1, 3], [3, 2, NO_BASE], [0, 3, 0]], np.uint8)
     tree = grown_reference(3).tree
     window = Window(102, 105, 3)
-    numbers, tokens = tips_in_window(Reference(tree, codes, 101), window, 5)
+    numbers, tokens = tips_in_window(Reference(tree, codes, 101), window, 5, "read")
     assert numbers.tolist() == [0, 1, 2]
     assert tokens.tolist() == [[5, 2, 3, 4, 0], [5, 2, 3, 4, 0], [5, 4, 4, 1, 0]]
 
@@ -66,7 +67,7 @@ def test_tips_with_too_few_bases_are_left_out():
     codes[: begins + 40, 7] = NO_BASE  # begins 40 bases later, so 60 bases of it are there, but no read begins so late
     codes[:, 8] = NO_BASE
     window = Window(*REGIONS["v4"], 400)
-    numbers, _ = tips_in_window(Reference(REFERENCE.tree, codes, REFERENCE.first), window, 401)
+    numbers, _ = tips_in_window(Reference(REFERENCE.tree, codes, REFERENCE.first), window, 401, "read")
     assert sorted(set(range(120)) - set(numbers.tolist())) == [7, 8]
 
 
@@ -168,9 +169,11 @@ def test_reads_of_the_other_strand_are_refused():
 def test_a_reference_of_another_region_is_refused():
     elsewhere = Reference(REFERENCE.tree, REFERENCE.codes, 1000)
     with pytest.raises(ConfigError, match=r"its tips lie on v.*\(columns 1,000 to 1,263\), expected .* v4 \(columns"):
-        tips_in_window(elsewhere, V4, 61)
+        tips_in_window(elsewhere, V4, 61, "read")
     with pytest.raises(ConfigError, match="0 of its 120 tips have bases on v4"):
-        tips_in_window(Reference(REFERENCE.tree, np.full_like(REFERENCE.codes, NO_BASE), REFERENCE.first), V4, 61)
+        tips_in_window(
+            Reference(REFERENCE.tree, np.full_like(REFERENCE.codes, NO_BASE), REFERENCE.first), V4, 61, "read"
+        )
 
 
 @pytest.mark.parametrize(
