@@ -17,11 +17,14 @@ try:
     from mkdocs.structure.files import File, Files
     from nbclient import NotebookClient
     from nbconvert import MarkdownExporter
+    from traitlets.config import Config
 except ImportError as error:
     raise SystemExit(f"{error}; the pages need the extra: pip install 'aam[docs]'") from error
 
-MAX_SECONDS = 300
-"""Of one cell."""
+MAX_SECONDS = 600
+"""Of one cell, and of the start."""
+CELL_FILE = re.compile(r"^/\S*ipykernel_\d+/\d+\.py:\d+: ", re.MULTILINE)
+"""Where a warning came from: the file of a cell, which nobody can open."""
 
 
 class NotebookPage(File):
@@ -47,10 +50,18 @@ def pages_of(path: Path) -> dict[str, str | bytes]:
     """Run a notebook; -> name: content of the page (under the name of the notebook), its pictures, the notebook run."""
     notebook: Any = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=MAX_SECONDS, resources={"metadata": {"path": folder}}).execute()
+        # Sockets of this folder, in place of ports that every user of the machine can read.
+        local = Config(KernelManager=Config(transport="ipc", ip=f"{folder}/kernel"))
+        where = {"metadata": {"path": folder}}
+        NotebookClient(
+            notebook, timeout=MAX_SECONDS, startup_timeout=MAX_SECONDS, resources=where, config=local
+        ).execute()
+    for output in [output for cell in notebook.cells for output in cell.get("outputs", [])]:
+        if output.get("name") == "stderr":
+            output.text = CELL_FILE.sub("", output.text)
     name = f"{path.stem}/{path.name}"
-    where = {"unique_key": path.stem, "output_files_dir": path.stem}
-    text, resources = MarkdownExporter().from_notebook_node(notebook, where)
+    outputs = {"unique_key": path.stem, "output_files_dir": path.stem}
+    text, resources = MarkdownExporter().from_notebook_node(notebook, outputs)
     download = f"[This page as a notebook]({name}).\n"
     return {
         path.name: re.sub(r"^(# .*\n)", rf"\1\n{download}", text, count=1, flags=re.MULTILINE),

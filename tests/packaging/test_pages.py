@@ -27,7 +27,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
-@pytest.mark.filterwarnings("default:.*(had been trained on|not predicted|reads begin):UserWarning")  # as on the page about Python
+@pytest.mark.filterwarnings("default:.*(had been trained on|not predicted|reads begin):UserWarning")  # of the example
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
 def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run one after another, as in a notebook."""
@@ -67,10 +67,11 @@ def test_readme_lists_the_commands_in_the_order_of_the_help() -> None:
     assert re.findall(r"^\| `aam ([a-z-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE) == list(COMMANDS)
 
 
-def test_command_page_is_that_of_the_options() -> None:
-    """`make docs` writes it again."""
+@pytest.mark.parametrize("script", ["make_command_page", "make_encoder_page"])
+def test_pages_of_options_and_of_the_encoder_are_up_to_date(script: str) -> None:
+    """`make docs` writes them again."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "make_command_page.py"), "--check"], capture_output=True, text=True
+        [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
