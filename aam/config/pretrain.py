@@ -116,6 +116,11 @@ class ModelConfig:
     pool_queries: int = option(
         8, "Number of learned queries that pool the positions of an ASV into its embedding.", low=1
     )
+    mean_features: int = option(
+        0,
+        "Random features of ASV embeddings whose mean over a sample is added to its embedding, which keeps ASVs apart that attention blends; 0: none.",
+        low=0,
+    )
     dropout: float = option(0.1, "Dropout of the sample encoder.", low=0.0, high=0.9)
     asv_dropout: float = option(0.0, "Dropout of the ASV encoder; slow on CPUs.", low=0.0, high=0.9)
     branches: int = option(512, "Number of latent branches of the latent tree.", low=1)
@@ -144,6 +149,11 @@ class LossConfig:
     )
     count_weight: float = option(0.01, "Weight of the loss of hidden log abundances.", low=0.0)
     faith_pd_weight: float = option(0.01, "Weight of the loss of Faith PD.", low=0.0)
+    twin_weight: float = option(
+        0.0,
+        "Weight of the loss that tells a sample by another draw of its reads among the samples of a batch; half as many samples then fill a batch, each drawn twice.",
+        low=0.0,
+    )
     mask_ratio: float = option(0.15, "Fraction of the bases of a masked ASV that are hidden.", above=0.0, high=0.9)
     masked_asvs: float = option(
         0.125,
@@ -232,6 +242,14 @@ class StartConfig:
     pretrained: Path | None = option(
         None,
         "Run directory or checkpoint whose encoder pretraining starts from (default: random weights).",
+    )
+    restart_samples: bool = option(
+        False,
+        "Take the ASV encoder and the latent tree of --pretrained alone; the sample encoder begins anew, with the --sample-layers, --mean-features and --dropout given.",
+    )
+    freeze_asvs: bool = option(
+        False,
+        "Keep the ASV encoder and the latent tree of --pretrained as they are and learn the sample encoder alone: each ASV is encoded once, so a step takes a fraction of the time.",
     )
 
 

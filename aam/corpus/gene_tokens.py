@@ -41,7 +41,7 @@ def gene_tokens(sequences: Sequence[str], max_bp: int | None = None) -> NDArray[
     if lost > (1 - LEAST_SHARE) * len(bases):
         raise SequenceError(
             f"{lost:,} of {len(bases):,} ASVs are no 16S, but --positions gene needs their columns on the 16S gene; "
-            "use --positions read, or check the sequences"
+            "check the sequences, or use a model of --positions read"
         )
     return trim_columns(tokens)
 

@@ -235,7 +235,13 @@ def doubts_of_model(record: ReadsRecord, rules: Rules) -> tuple[str, ...]:
         return ()
     window = common_window(rules.model)
     both = common_window([*rules.model, record])
-    remedy = "--trim auto brings them to the window of the model"
+    if both.length < LEAST_BASES:
+        remedy = (
+            "their windows share nothing, so no --trim helps: do not trust the results; `aam place`, and `aam "
+            "distance` without --model, take reads of every region"
+        )
+    else:
+        remedy = "--trim auto brings them to the window of the model"
     if record.start > window.start and both.length >= LEAST_BASES:
         remedy += f", with N for missing bases; better, train the model with --trim {both}, the window of both"
     known = layout_text(rules.model[0])

@@ -126,7 +126,8 @@ class ASVEncoder(ChunkedEncoder):
             raise ValueError(f"sequences of {found} bases; this encoder takes at most {self.max_bp} (max_bp)")
         valid = (bases != vocab.PAD).any(dim=-1)
         first = None
-        if self.packs:
+        packs = self.packs and len(tokens) > 0
+        if packs:
             numbers = torch.arange(1, 1 + valid.shape[1], device=tokens.device)
             last = (valid * numbers).amax(1)
             first = torch.where(valid, numbers, len(numbers)).amin(1) - 1
@@ -137,7 +138,7 @@ class ASVEncoder(ChunkedEncoder):
             bases = bases.gather(1, at[:, :, None].expand(-1, -1, self.patch))
             valid = valid.gather(1, at) & inside
         valid = torch.cat([tokens[:, :1] != vocab.PAD, valid], dim=1)
-        if self.packs and bool(valid.all()):
+        if packs and bool(valid.all()):
             return Patches(bases, None, first)
         return Patches(bases, valid, first)
 

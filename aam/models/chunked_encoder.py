@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aam import vocab
+from aam.models.asv_memory import ASVMemory
 from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.devices import limit_product_caches
 
@@ -44,6 +45,8 @@ class ChunkedEncoder(nn.Module):
     packs = False
     """Whether parts of rows without bases are left out, which needs to wait for a GPU."""
     dropout = 0.0
+    memory: ASVMemory | None = None
+    """Of a frozen encoder: the embeddings that it has computed."""
     in_turn = False
     """Whether chunks run one after the other even where threads are at hand."""
 
@@ -90,7 +93,16 @@ class ChunkedEncoder(nn.Module):
         return tokens, False
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Distinct ASVs, tokens [U, L] -> embeddings [U, D], in chunks of similar length."""
+        """Distinct ASVs, tokens [U, L] -> embeddings [U, D]; those of a frozen encoder are remembered."""
+        return self._embed_rows(tokens) if self.memory is None else self.memory.recall(tokens, self._embed_rows)
+
+    def freeze(self) -> None:
+        """Learn no more, and remember every embedding from now on."""
+        self.requires_grad_(False)
+        self.memory = ASVMemory()
+
+    def _embed_rows(self, tokens: Tensor) -> Tensor:
+        """As `embed`, computed in chunks of similar length."""
         plan = self.plan(tokens)
         parts = self._in_chunks(self._embed_chunk, [(tokens[rows],) for rows in plan.chunks], plan.kept)
         return torch.cat(parts)[torch.cat(plan.chunks).argsort()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,8 @@ from aam.models.layers import take_rows
 from aam.models.sample_encoder import EncodedSamples, SampleEncoder
 
 Results = TypeVar("Results")
+ASV_PARTS = ("asv_encoder.", "latent_tree.")
+"""How the names of weights begin that read ASVs and no samples."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,24 @@ class PretrainModel(nn.Module):
     def initialise_from(self, inputs: PretrainInputs) -> None:
         """Give the embeddings of a fresh model mean 0 and deviation 1 over a batch, ASVs first, then samples."""
         self.asv_encoder.initialise_from(inputs.tokens)
+        self.initialise_samples(inputs)
+
+    @torch.no_grad()
+    def initialise_samples(self, inputs: PretrainInputs) -> None:
+        """Give the sample embeddings of a fresh sample encoder mean 0 and deviation 1 over a batch."""
         slots = take_rows(self.asv_encoder.embed(inputs.tokens), inputs.index)
         self.sample_encoder.standardise_outputs(slots, inputs.abundance, inputs.valid & inputs.seen, inputs.counted)
+
+    def take_asvs(self, weights: Mapping[str, Tensor]) -> None:
+        """Set the ASV encoder and the latent tree to those in the weights of another model of their size."""
+        own = {name: weights[name] for name in self.state_dict() if name.startswith(ASV_PARTS)}
+        self.load_state_dict(self.state_dict() | own)
+
+    def freeze_asvs(self) -> None:
+        """Keep the ASV encoder and the latent tree as they are: only what reads samples learns."""
+        self.asv_encoder.freeze()
+        if self.latent_tree is not None:
+            self.latent_tree.requires_grad_(False)
 
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are already embedded: asvs [U, D], the rest [B, S]."""

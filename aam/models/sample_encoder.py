@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
 from aam.models.chunks import LIMITS, Plan, Work, compute_in_chunks, count_kept_chunks
+from aam.models.kernel_mean import KernelMean
 from aam.models.layers import Transformer
 
 LOG_FLOOR = 1e-6
@@ -48,6 +49,7 @@ class SampleEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.transformer = Transformer(config.dim, config.heads, config.sample_layers, config.ffn_ratio, config.dropout)
         self.pooling = AttentionPooling(config.dim, config.pool_queries)
+        self.mean = KernelMean(config.dim, config.mean_features) if config.mean_features else None
 
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor | None = None) -> EncodedSamples:
         """asvs [B, S, D], relative abundance [B, S], valid [B, S]; slots that are not `counted` have unknown abundance.
@@ -72,11 +74,15 @@ class SampleEncoder(nn.Module):
         """As `forward`, all samples at once."""
         # What stands in padding must not reach the layers below: 0 * NaN would poison the gradients of their weights.
         asvs, abundance = torch.where(valid[..., None], asvs, 0.0), torch.where(valid, abundance, 1.0)
+        mean = None
+        if self.mean is not None:
+            mean = self.mean(asvs, abundance, valid if counted is None else valid & counted)
         amount = self.abundance(log_abundance(abundance)[..., None] / 5.0)  # about unit size
         if counted is not None:
             amount = torch.where(counted[..., None], amount, self.unknown)
         states = self.transformer(self.norm(asvs) + amount, valid)
-        return EncodedSamples(states, self.pooling(states, valid))
+        embeddings = self.pooling(states, valid)
+        return EncodedSamples(states, embeddings if mean is None else embeddings + mean)
 
     def plan(self, valid: Tensor) -> Plan:
         """Samples of valid [B, S] to encode together: of similar size, as many as fill a chunk, small ones first."""
@@ -95,3 +101,5 @@ class SampleEncoder(nn.Module):
     def standardise_outputs(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:
         """Standardise the embeddings of an untrained encoder over these samples; arguments as in `forward`."""
         self.pooling.standardise_outputs(self(asvs, abundance, valid, counted).states, valid)
+        if self.mean is not None:
+            self.mean.initialise_from(asvs, abundance, valid & counted)

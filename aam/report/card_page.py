@@ -56,7 +56,7 @@ def card_head(card: Mapping[str, Any]) -> dict[str, Any]:
         "library_name": "aam",
         **(named if licence else {}),
         "tags": TAGS,
-        "pipeline_tag": "feature-extraction",
+        **({} if card["predicts"] else {"pipeline_tag": "feature-extraction"}),
         **{name: found for name, found in (("datasets", datasets(card)), ("metrics", metric_words(card))) if found},
     }
 
@@ -106,9 +106,10 @@ def data_blocks(card: Mapping[str, Any]) -> Iterator[str]:
     if card["data"]:
         rows = [[s["name"], s["counts"], s["licence"], s["source"]] for s in card["data"]]
         yield markdown_table(["data", "content", "licence", "source"], rows)
-    counts = [
-        f"{count:,} samples ({name})" for name, count in card.get("samples", {}).items() if isinstance(count, int)
-    ]
+    metrics = card["metrics"]
+    tested = {name: metrics[f"samples_{name}"] for name in ("train", "tested") if f"samples_{name}" in metrics}
+    samples = card.get("samples") or tested
+    counts = [f"{count:,} samples ({name})" for name, count in samples.items() if isinstance(count, int)]
     counts += [f"{card['asvs']:,} ASVs"] if "asvs" in card else []
     if card.get("rarefy_depth"):
         counts.append(f"{card['rarefy_depth']:,} reads drawn of each sample")

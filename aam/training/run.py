@@ -27,21 +27,25 @@ Weights = Mapping[str, Tensor]
 
 
 @torch.no_grad()
-def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
+def start_heads_at_target_means(model: PretrainModel, batch: Batch, learned: Weights | None = None) -> None:
     """Standardise ASV and sample embeddings, then set scales and biases of the heads to the means of one batch.
 
-    Uses training mode, because with an untrained encoder dropout noise exceeds the differences between samples.
+    `learned`: weights whose ASV encoder and latent tree the model takes as they are. Uses training mode, because with
+    an untrained encoder dropout noise exceeds the differences between samples.
     """
     inputs = model_inputs(batch)
     model.train().initialise_from(inputs)
+    if learned is not None:
+        model.take_asvs(learned)
+        model.initialise_samples(inputs)
     output = model(inputs)
     if batch.unifrac is not None:
-        start_unifrac_at_mean(model, batch, above_diagonal(batch.unifrac), output)
+        start_unifrac_at_mean(model, batch, output, learned is None)
         output = model(inputs)
     true, found = batch.patristic, output.patristic
     if batch.reference_patristic is not None:  # the latent tree then has the units of the reference
         true, found = batch.reference_patristic, output.reference_patristic
-    if model.latent_tree is not None and true is not None and found is not None:
+    if learned is None and model.latent_tree is not None and true is not None and found is not None:
         model.latent_tree.log_scale.add_(log_ratio(above_diagonal(true), above_diagonal(found)))
     if batch.faith_pd is not None:
         model.scalars.pd.bias.add_(log_faith_pd(batch.faith_pd).mean() - output.faith_pd.mean())
@@ -50,12 +54,14 @@ def start_heads_at_target_means(model: PretrainModel, batch: Batch) -> None:
     model.hidden_asvs.amount.bias.add_(amount - output.hidden_abundance[batch.valid].mean())
 
 
-def start_unifrac_at_mean(model: PretrainModel, batch: Batch, true: Tensor, output: PretrainOutput) -> None:
-    """Set the UniFrac heads that are on to the mean of the `true` distances [pairs] of the batch."""
+def start_unifrac_at_mean(model: PretrainModel, batch: Batch, output: PretrainOutput, tree: bool) -> None:
+    """Set the UniFrac heads that are on, the latent `tree` or not, to the mean of the distances of the batch."""
+    assert batch.unifrac is not None
+    true = above_diagonal(batch.unifrac)
     mean, largest = true.mean().item(), true.max().item()
     if model.euclidean is not None:
         model.euclidean.start_at_mean(output.samples, mean, largest)
-    if model.latent_tree is not None and model.latent_tree.metric != "weighted":
+    if tree and model.latent_tree is not None and model.latent_tree.metric != "weighted":
         model.latent_tree.start_at_mean(output.asvs, batch.index, batch.valid, batch.abundance, mean)
 
 
@@ -103,11 +109,13 @@ def build_learner(
     """
     torch.manual_seed(config.run.seed)
     model = PretrainModel(config.model)
-    if weights is not None:
+    if weights is not None and not config.start.restart_samples:
         model.load_state_dict(weights)
     elif not config.run.resume:
-        start_heads_at_target_means(model, batches[0])
+        start_heads_at_target_means(model, batches[0], weights)
     model.to(device)
+    if config.start.freeze_asvs and (weights is not None or config.run.resume):
+        model.freeze_asvs()
     optimizer = build_optimizer(model, config.optim)
     scaler = loss_scaler(config.optim, device)
     if config.optim.compile:

@@ -25,8 +25,8 @@ from aam.text import name_few
 
 VARIABLE = "AAM_MODELS"
 """Environment variable with the folder of the user's models."""
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
-"""OWNER/NAME or OWNER/NAME@REVISION, as the hub spells it."""
+HUB_ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@[\w./-]+)?", re.ASCII)
+"""OWNER/NAME of the hub, or OWNER/NAME@REVISION."""
 NAMED = 8
 """Most names that a message lists."""
 
@@ -58,8 +58,8 @@ def holds_model(folder: Path) -> bool:
 def find_model(asked: Path, observer: Observer) -> Path:
     """The folder of a model; says so if it is one that comes with the package.
 
-    Raises ConfigError, with the nearest name, if there is none. A folder without a checkpoint is returned, so that the
-    one who opens it says what is missing.
+    Raises ConfigError, with the nearest name, if there is none. A path that holds no model is returned, so that the one
+    who opens it says what is missing: OWNER/NAME too where a folder OWNER is.
     """
     name, shipped = str(asked), shipped_models()
     if name == SHIPPED:
@@ -71,27 +71,18 @@ def find_model(asked: Path, observer: Observer) -> Path:
         return shipped[name]
     if name in (own := models_in(user_models())):
         return own[name]
-    if asked.exists() or is_path(asked):
+    if asked.exists():
         return asked
-    if HUB_ID.fullmatch(name):
+    if (found := HUB_ID.fullmatch(name)) is not None and not Path(found["name"]).parent.is_dir():
         from aam.workflows.hub import download_model
 
         return download_model(name, observer)
+    if len(asked.parts) != 1 or name == "..":
+        return asked
     known = sorted({*shipped, *own})
     raise ConfigError(
         f"{name}: no checkpoint here, and no model of this name{suggest(name, known)} (there are "
         f"{name_few(known, NAMED)}; `aam models` lists them)"
-    )
-
-
-def is_path(asked: Path) -> bool:
-    """Whether what was asked for can only be meant as a path, not as a name or an id of the hub."""
-    parts = asked.parts
-    return (
-        asked.is_absolute()
-        or parts[:1] in [(), ("..",), ("~",)]
-        or len(parts) > 2
-        or (len(parts) == 2 and asked.parent.is_dir())
     )
 
 

@@ -13,10 +13,9 @@ from safetensors import SafetensorError, safe_open
 from aam.atomic import read_json
 from aam.checkpoint import MODEL, find_members, read_stored
 from aam.config import FinetuneConfig, RunnableConfig
-from aam.config.reads import ReadsRecord
+from aam.corpus.gene_doubts import knows_every_region, span_text
 from aam.encoders import CARD, shipped_models
 from aam.errors import CheckpointError
-from aam.gene.regions import region_text
 from aam.observer import Observer
 from aam.report.record import METRICS_FILE
 from aam.text import counted, name_few
@@ -77,13 +76,12 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
     """What a model is, from its configuration and the heads of its files; raises CheckpointError for damaged ones."""
     members = find_members(folder)
     config, card = read_stored(members[0]).config, read_mapping(folder / CARD)
-    stated = (card.get(name) for name in ("metrics", "figures"))
-    figures = next((each for each in stated if isinstance(each, dict)), None) or read_mapping(folder / METRICS_FILE)
+    figures = card.get("metrics") if isinstance(card.get("metrics"), dict) else read_mapping(folder / METRICS_FILE)
     return ListedModel(
         name,
         place,
         kind_of(config),
-        str(card.get("region") or regions_text(config.data.reads)),
+        regions_text(config),
         config.model.dim,
         count_parameters(members[0] / MODEL),
         sum((member / MODEL).stat().st_size for member in members),
@@ -119,10 +117,10 @@ def kind_of(config: RunnableConfig) -> str:
     return "encoder"
 
 
-def regions_text(reads: Sequence[ReadsRecord]) -> str:
+def regions_text(config: RunnableConfig) -> str:
     """Where the reads of training lie on the gene."""
-    spans = dict.fromkeys(region_text(one.start, one.start + one.length - 1) for one in reads)
-    return name_few(list(spans), REGIONS_NAMED) or "not recorded"
+    spans = dict.fromkeys(span_text(one) for one in config.data.reads)
+    return "every region" if knows_every_region(config) else name_few(list(spans), REGIONS_NAMED) or "not recorded"
 
 
 def count_parameters(weights: Path) -> int:

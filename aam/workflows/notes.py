@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, Precision, PretrainConfig
+from aam.config import FinetuneConfig, Precision, PretrainConfig, RunnableConfig
 from aam.config.switches import read_switches
+from aam.corpus.gene_doubts import doubts_on_gene
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
 from aam.io.ids import read_ids
@@ -87,6 +88,13 @@ def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], obse
     """Warn if ASVs seem to be from another region or strand than those of pretraining."""
     if text := region_mismatch(encoder, sequences):
         observer.warn(text)
+
+
+def warn_of_unlike_reads(trained: RunnableConfig, samples: TableSamples, observer: Observer) -> None:
+    """Warn of reads that a model with positions on the gene has not learned from, or sees nothing of."""
+    if trained.data.positions == "gene":
+        for text in doubts_on_gene(trained, samples.tokens, samples.lineup.records):
+            observer.warn(text)
 
 
 def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Observer) -> None:

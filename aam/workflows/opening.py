@@ -32,6 +32,7 @@ from aam.workflows.notes import (
     say_reads,
     warn_of_doubtful_counts,
     warn_of_other_region,
+    warn_of_unlike_reads,
 )
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
@@ -73,6 +74,7 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
     warn_of_doubtful_counts(samples.table, observer)
     say_reads(samples, observer, limit)
     warn_of_other_region(found.encoder.asv_encoder, samples.table.sequences, observer)
+    warn_of_unlike_reads(found.config, samples, observer)
     return Opened(found.encoder.to(device), found.config, samples)
 
 
@@ -119,13 +121,14 @@ def with_encoder_size(config: RunnableT, pretrained: Path, asked: dict[str, Any]
     `asked` are the given options by name; raises ConfigError if one contradicts the encoder.
     """
     fixed = (*option_fields(ModelConfig), "preset", "positions")
-    own = [name for name in fixed if name in asked and name != "dropout"]
+    free = {"dropout"} if not asked.get("restart_samples") else {"dropout", "sample_layers", "mean_features"}
+    own = [name for name in fixed if name in asked and name not in free]
     if own:
         raise ConfigError(f"{option_flag(own[0])} is fixed by the encoder of --pretrained {pretrained}; leave it out")
     say_last_checkpoint(pretrained, observer)
     began = config_of_encoder(pretrained)
     model, data = began.model, for_model(config.data, began.data, pretrained)
-    model = dataclasses.replace(model, dropout=config.model.dropout if "dropout" in asked else model.dropout)
+    model = dataclasses.replace(model, **{name: getattr(config.model, name) for name in free if name in asked})
     max_bp = config.data.max_bp if "max_bp" in asked else model.max_bp
     if max_bp == AUTO_BASES:
         max_bp = model.max_bp

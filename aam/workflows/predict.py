@@ -52,6 +52,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     notes.say_reads(new, observer, data.max_bp)
     notes.say_known_share(find_members(model)[0], new.tokens, observer)
     notes.warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
+    notes.warn_of_unlike_reads(trained, new, observer)
     with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
         found = predict_all(members, new, config, run)
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))

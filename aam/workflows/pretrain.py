@@ -14,6 +14,7 @@ from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
 from aam.corpus.pretraining import Corpus, lacks_samples, open_corpus
+from aam.errors import ConfigError
 from aam.evaluation.baselines import BASELINES
 from aam.inference.heldout import Embedded, HeldOut
 from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
@@ -110,6 +111,11 @@ def resolve_config(options: dict[str, Any], observer: Observer) -> PretrainConfi
         config = resume_config(options)
     elif config.start.pretrained is not None:
         config = with_encoder_size(config, config.start.pretrained, options, observer)
+    elif config.start.freeze_asvs or config.start.restart_samples:
+        flag = "--freeze-asvs" if config.start.freeze_asvs else "--restart-samples"
+        raise ConfigError(f"{flag} keeps a pretrained ASV encoder, but there is none; give --pretrained RUN")
+    if config.start.freeze_asvs and config.loss.masked_asvs:  # nothing that predicts bases learns
+        config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, masked_asvs=0.0))
     return apply_switches(config, observer)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aam.checkpoint import BEST, FOLD, LAST, Finetuned, find_members, open_as, open_encoder
+from aam.checkpoint import BEST, FOLD, LAST, Finetuned, config_of_encoder, find_members, open_as, open_encoder
 from aam.config import FinetuneConfig, from_options
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, build_draw
@@ -47,7 +47,14 @@ from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import FoldResult, true_targets, write_results
 from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds, whole_folds
 from aam.workflows.model_names import with_folders
-from aam.workflows.notes import apply_switches, say_dropped, say_precision_advice, say_reads, warn_of_other_region
+from aam.workflows.notes import (
+    apply_switches,
+    say_dropped,
+    say_precision_advice,
+    say_reads,
+    warn_of_other_region,
+    warn_of_unlike_reads,
+)
 from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import finetuning_plan
 from aam.workflows.run import Run
@@ -167,6 +174,7 @@ def open_start(config: FinetuneConfig, study: Study, observer: Observer) -> Star
         return Start(None, None)
     encoder, _ = open_encoder(config.head.pretrained)
     warn_of_other_region(encoder.asv_encoder, study.table.sequences, observer)
+    warn_of_unlike_reads(config_of_encoder(config.head.pretrained), study, observer)
     if not (config.head.freeze or config.head.freeze_asvs):
         return Start(encoder.state_dict(), None)
     with observer.stage(f"embedding {len(study.tokens)} ASVs"):

@@ -56,6 +56,39 @@ def test_once_begun_it_no_longer_needs_the_other_run(run: Path, tmp_path: Path):
     assert json.loads((own / "metrics.json").read_text())["steps"] == 3
 
 
+def test_a_frozen_asv_encoder_stays_and_the_sample_encoder_learns(run: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "frozen"
+    asked = ["pretrain", "--example", *QUICK, "--max-steps", "4", "--freeze-asvs", "--no-preflight"]
+    assert cli.main([*asked, "--pretrained", str(run), "--output-dir", str(folder)]) == 0
+    began, ended = (load_checkpoint(path / "best").model for path in (run, folder))
+    same = {name for name in began if torch.equal(began[name], ended[name])}
+    assert {name for name in began if name.startswith(("asv_encoder.", "latent_tree."))} <= same
+    assert not {name for name in began if name.startswith("sample_encoder.transformer")} & same
+    assert cli.main([*asked, "--output-dir", str(tmp_path / "no")]) == 2
+    assert (
+        "--freeze-asvs keeps a pretrained ASV encoder, but there is none; give --pretrained RUN"
+        in capsys.readouterr().err
+    )
+
+
+def test_the_sample_encoder_begins_anew_on_the_asvs_of_another_run(run: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "anew"
+    asked = ["pretrain", "--example", *QUICK, "--max-steps", "2", "--no-preflight", "--pretrained", str(run)]
+    more = ["--restart-samples", "--mean-features", "32", "--sample-layers", "2", "--twin-weight", "1"]
+    assert cli.main([*asked, *more, "--freeze-asvs", "--output-dir", str(folder)]) == 0
+    began, ended = (load_checkpoint(path / "best").model for path in (run, folder))
+    for name in began:
+        if name.startswith(("asv_encoder.", "latent_tree.")):
+            assert torch.equal(began[name], ended[name]), name
+    assert ended["sample_encoder.mean.project.weight"].shape == (32, 32)
+    assert any(name.startswith("sample_encoder.transformer.blocks.1") for name in ended)
+    assert "twin" in (folder / "log.jsonl").read_text()
+    assert cli.main([*asked, "--mean-features", "32", "--output-dir", str(tmp_path / "no")]) == 2
+    assert "--mean-features is fixed by the encoder of --pretrained" in capsys.readouterr().err
+    assert cli.main([*asked[:-2], "--restart-samples", "--output-dir", str(tmp_path / "no")]) == 2
+    assert "--restart-samples keeps a pretrained ASV encoder, but there is none" in capsys.readouterr().err
+
+
 def test_its_size_is_that_of_the_encoder(run: Path, tmp_path: Path, capsys):
     asked = ["pretrain", "--example", "--pretrained", str(run), "--output-dir", str(tmp_path / "no")]
     assert cli.main([*asked, "--dim", "64"]) == 2

@@ -187,7 +187,7 @@ def test_training_starts_from_it(shipped: Path, capsys):
 
 
 def test_models_lists_what_ships_what_is_the_users_and_runs_here(tmp_path: Path, shipped: Path, capsys):
-    (shipped / "card.json").write_text(json.dumps({"region": "any", "figures": {"unifrac_r2": 0.5, "steps": 9}}))
+    (shipped / "card.json").write_text(json.dumps({"metrics": {"unifrac_r2": 0.5, "steps": 9}}))
     save_run(tmp_path / "mine" / "own", dim=64)
     (save_run(Path("run")) / "metrics.json").write_text('{"faith_pd_r2": 0.25, "unifrac_r2": NaN}')
     Path("folder").mkdir()
@@ -199,7 +199,7 @@ def test_models_lists_what_ships_what_is_the_users_and_runs_here(tmp_path: Path,
         ["own", "yours", "encoder"],
         ["run", "here", "encoder"],
     ]
-    assert "any" in lines[1] and "unifrac_r2 0.500" in lines[1] and "steps" not in lines[1]
+    assert "unifrac_r2 0.500" in lines[1] and "steps" not in lines[1]
     assert "not recorded" in lines[2] and " 64 " in lines[2] and "faith_pd_r2 0.250" in lines[3]
     run("models", "--json")
     records = json.loads(capsys.readouterr().out)

@@ -44,7 +44,7 @@ def test_strand_and_length_that_is_read():
 def test_what_is_no_16s_has_no_bases_and_most_of_it_is_refused():
     tokens = gene_tokens([V4, NO_GENE, V3])
     assert tokens[1, 0] == START and not tokens[1, 1:].any()
-    with pytest.raises(SequenceError, match="2 of 3 ASVs are no 16S, .* use --positions read, or check the sequences"):
+    with pytest.raises(SequenceError, match="2 of 3 ASVs are no 16S, .* check the sequences, or use a model"):
         gene_tokens([V4, NO_GENE, NO_GENE])
 
 

@@ -83,3 +83,8 @@ def test_the_same_bases_elsewhere_on_the_gene_are_another_asv(encoder):
 def test_the_mlp_has_no_columns():
     with pytest.raises(ConfigError, match="--asv-encoder mlp has no --positions gene; use --asv-encoder transformer"):
         build_asv_encoder(replace(CONFIG, asv_encoder="mlp"))
+
+
+def test_no_rows(encoder):
+    assert encoder.embed(rows()).shape == (0, CONFIG.dim)
+    assert encoder.predict(rows(), torch.zeros(0, 2, dtype=torch.int64)).shape == (0, 6)

@@ -17,6 +17,7 @@ from aam.cli import group
 from aam.config import PretrainConfig, from_options
 from aam.encoders import CARD
 from aam.errors import CheckpointError
+from aam.report.card_page import card_page
 from aam.report.model_card import ATTRIBUTION, NO_FACTS, PAGE, CardFacts, DataSource, Figure, read_card, write_card
 
 FACTS = CardFacts(
@@ -151,3 +152,13 @@ def test_an_encoder_of_any_window_of_the_gene_says_so(tmp_path: Path) -> None:
     run = save_run(tmp_path / "run", positions="gene", windows="random")
     _, text = page_of(run, NO_FACTS, tmp_path)
     assert "bases of an ASV, each at its column of the 16S gene." in text and "Region: any window of the gene." in text
+
+
+def test_the_page_of_a_model_that_predicts_labels(run: Path, tmp_path: Path) -> None:
+    metrics = {"mae": 2.659, "mae_low": 2.588, "mae_high": 2.738, "samples_train": 186, "samples_tested": 1860}
+    found = {"kind": "finetune", "predicts": ["age"], "models": 5, "metrics": metrics, "samples": {}}
+    page = card_page(write_card(run, NO_FACTS, tmp_path) | found, "lab/age")
+    assert "predicts age from a 16S feature table" in page and "5 models, one of each fold." in page
+    assert "aam predict --model lab/age " in page and "pipeline_tag" not in page
+    assert "186 samples (train), 1,860 samples (tested)" in page
+    assert "| mean absolute error | 2.659 | 2.588 to 2.738 |" in page
