@@ -2,7 +2,7 @@
 # make test           run the tests
 # make test-slow      the tests that take minutes
 # make lint           style and types
-# make docs           build the pages into site/
+# make docs           run the notebooks and build the pages into site/
 # make check-install  the wheel in new environments, with each supported Python found here: every command, and the demo
 # make bench          the benchmarks, minutes on the embedded example; TABLE=table.biom TREE=tree.nwk for another study
 #
@@ -45,6 +45,7 @@ lint: $(VENV)/.installed-lint
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python scripts/make_command_page.py
+	$(BIN)/python scripts/make_encoder_page.py
 	$(BIN)/mkdocs build --strict
 
 # Any Python >= 3.11 runs the script; it finds those to check with by itself.

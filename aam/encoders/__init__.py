@@ -16,7 +16,7 @@ REFERENCE = "reference"
 """Folder of the reference in that of a model."""
 CARD = "card.json"
 """File of a model's folder: what it was trained on, and its figures."""
-REINSTALL = "install aam again: pip install --force-reinstall --no-deps aam"
+REINSTALL = "install aam again: pip install --force-reinstall --no-deps, and the clone or wheel that it came from"
 
 
 def shipped_models() -> dict[str, Path]:

@@ -33,6 +33,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # another test may have left this reference there
     monkeypatch.delenv("AAM_REFERENCE", raising=False)
     counts = pd.DataFrame(
         np.random.default_rng(0).integers(1, 20, (12, 8)),

@@ -143,15 +143,22 @@ def test_a_guard_is_told_from_an_import(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def readme_commands() -> list[str]:
-    """The lines of the README's first code block."""
-    block = re.search(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return [line.split("#")[0].strip() for line in block[1].splitlines() if line.strip()]
+def readme_commands(place: int) -> list[str]:
+    """The lines of a code block of the README, the first is 0."""
+    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [line.split("#")[0].strip() for line in blocks[place].splitlines() if line.strip()]
 
 
-def test_readme_begins_with_the_two_commands_and_the_makefile_has_them() -> None:
-    assert readme_commands()[:2] == ["make demo", "make test"]
-    for command in readme_commands()[:2]:
+def test_readme_begins_with_what_needs_no_training() -> None:
+    install, *commands = readme_commands(0)
+    assert install == "pip install ."
+    assert [command.split()[:2] for command in commands] == [["aam", "place"], ["aam", "distance"], ["aam", "embed"]]
+    assert not any("--model" in command or "--reference" in command for command in commands)
+
+
+def test_readme_goes_on_with_the_two_commands_and_the_makefile_has_them() -> None:
+    assert readme_commands(1) == ["make demo", "make test"]
+    for command in readme_commands(1):
         plan = subprocess.run(
             [*command.split(), "--dry-run", "VENV=/nonexistent"], cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -161,7 +168,7 @@ def test_readme_begins_with_the_two_commands_and_the_makefile_has_them() -> None
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert script.startswith("#!") and "set -euo pipefail" in script
-    assert readme_commands()[1] in script.splitlines()
+    assert readme_commands(1)[1] in script.splitlines()
 
 
 def test_readme_names_the_real_environment_file() -> None:

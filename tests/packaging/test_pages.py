@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from aam.cli import COMMANDS, group
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
 EVERY_PAGE = [ROOT / "README.md", *PAGES]
 
 
@@ -25,7 +27,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
-@pytest.mark.filterwarnings("default:.*(had been trained on|not predicted):UserWarning")  # as on the page about Python
+@pytest.mark.filterwarnings("default:.*(had been trained on|not predicted|reads begin):UserWarning")  # of the example
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
 def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run one after another, as in a notebook."""
@@ -37,7 +39,14 @@ def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_navigation_names_every_page() -> None:
     pages = [page for entry in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for page in entry.values()]
-    assert sorted(pages) == [path.name for path in PAGES]
+    assert sorted(pages) == sorted(path.name for path in [*PAGES, *NOTEBOOKS])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_kept_without_output(path: Path) -> None:
+    """`make docs` runs them, so what a page shows is of this version."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert cells and not any(cell["outputs"] or cell["execution_count"] for cell in cells)
 
 
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
@@ -58,10 +67,11 @@ def test_readme_lists_the_commands_in_the_order_of_the_help() -> None:
     assert re.findall(r"^\| `aam ([a-z-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE) == list(COMMANDS)
 
 
-def test_command_page_is_that_of_the_options() -> None:
-    """`make docs` writes it again."""
+@pytest.mark.parametrize("script", ["make_command_page", "make_encoder_page"])
+def test_pages_of_options_and_of_the_encoder_are_up_to_date(script: str) -> None:
+    """`make docs` writes them again."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "make_command_page.py"), "--check"], capture_output=True, text=True
+        [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
