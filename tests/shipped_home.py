@@ -20,4 +20,5 @@ def ship_small(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = encode
     (folder / "run").rmdir()
     save_reference(model / encoders.REFERENCE, random_reference(40))
     monkeypatch.setattr(encoders, "HOME", folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache-of-user"))
     return model
