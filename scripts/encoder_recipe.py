@@ -16,7 +16,8 @@ ASVS = (
 )
 """Options of `aam pretrain` by which the encoder of ASVs learns from the reference alone; see docs/log.md."""
 SAMPLES = (
-    *("--freeze-asvs", "--restart-samples", "--mean-features", "512", "--twin-weight", "1", "--batch-size", "64"),
+    *("--freeze-asvs", "--restart-samples", "--mean-features", "512"),
+    *("--euclidean-weight", "1", "--masked-asv-weight", "0.1"),
     *("--rarefy-depth", "1000", "--validation-fraction", "0.05"),
 )
 """Options of `aam pretrain` by which the encoder of samples learns from the corpus; see docs/log.md."""
