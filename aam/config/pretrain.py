@@ -149,11 +149,6 @@ class LossConfig:
     )
     count_weight: float = option(0.01, "Weight of the loss of hidden log abundances.", low=0.0)
     faith_pd_weight: float = option(0.01, "Weight of the loss of Faith PD.", low=0.0)
-    twin_weight: float = option(
-        0.0,
-        "Weight of the loss that tells a sample by another draw of its reads among the samples of a batch; half as many samples then fill a batch, each drawn twice.",
-        low=0.0,
-    )
     mask_ratio: float = option(0.15, "Fraction of the bases of a masked ASV that are hidden.", above=0.0, high=0.9)
     masked_asvs: float = option(
         0.125,

@@ -23,8 +23,6 @@ from aam.errors import ConfigError, EmptySampleError
 
 SHUFFLE, MASKING, REFERENCE = 1, 2, 3
 """Streams of random numbers that one seed feeds."""
-OTHER_DRAWS = 1 << 32
-"""Epoch from which on the second draws of samples are taken."""
 B = TypeVar("B", bound=Batch)
 BATCH_FIELDS = {field.name for field in dataclasses.fields(Batch)}
 
@@ -60,8 +58,7 @@ class TrainingBatches(Dataset):
     """Endless shuffled batches. An epoch has every sample once, except those that do not fill a last batch.
 
     All samples of a batch are of one study, because UniFrac between samples of different trees is not defined. With
-    `reference`, each batch also has tips of it. If twins are learned (`hiding.twin_weight`), a batch has half as many
-    samples, each drawn twice.
+    `reference`, each batch also has tips of it.
     """
 
     def __init__(
@@ -81,31 +78,24 @@ class TrainingBatches(Dataset):
             )
         self.samples, self.batch_size, self.targets, self.hiding = samples, batch_size, targets, hiding
         self.reference = reference
-        self.twins = hiding is not None and hiding.twin_weight > 0
-        self.distinct = batch_size // 2 if self.twins else batch_size
-        self.per_epoch = sum(len(rows) // self.distinct for rows in self.members)
+        self.per_epoch = sum(len(rows) // batch_size for rows in self.members)
         self._orders: dict[int, np.ndarray] = {}
 
     def __getitem__(self, number: int) -> Batch:
         epoch, row_of_order = divmod(number, self.per_epoch)
         if epoch not in self._orders:
             self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
-        rows = self._orders[epoch][row_of_order]
-        drawn = [self.samples[epoch, int(row)] for row in rows]
-        if self.twins:
-            drawn += [self.samples[OTHER_DRAWS + epoch, int(row)] for row in rows]
+        drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][row_of_order]]
         seed = self.samples.draw.seed
         rng = np.random.default_rng((seed, REFERENCE, number))
         if self.reference is not None and self.reference.windows is not None:
             drawn = self.reference.windows.cut(drawn, rng)
         batch = collate_fn(drawn, self.targets, self.hiding, np.random.default_rng((seed, MASKING, number)))
-        if self.twins:
-            batch = dataclasses.replace(batch, twins=torch.arange(len(drawn)).roll(-len(rows)))
         return batch if self.reference is None else self.reference.add_to(batch, self.reference.train, self.hiding, rng)
 
     def order(self, epoch: int) -> np.ndarray:
         """Rows of the batches of an epoch, [batches, B]: each study shuffled and cut, then the batches shuffled."""
-        rng, size = np.random.default_rng((self.samples.draw.seed, SHUFFLE, epoch)), self.distinct
+        rng, size = np.random.default_rng((self.samples.draw.seed, SHUFFLE, epoch)), self.batch_size
         cut = [rng.permutation(rows)[: len(rows) // size * size].reshape(-1, size) for rows in self.members]
         return cut[0] if len(cut) == 1 else rng.permutation(np.concatenate(cut))
 
@@ -240,10 +230,6 @@ def drop_samples(batch: B, ids: Collection[str]) -> B:
     changed |= {"asvs": batch.asvs[used], "tokens": batch.tokens[used], **keep_masked(batch, used, place)}
     if batch.unifrac is not None:
         changed["unifrac"] = batch.unifrac[rows][:, rows]
-    if batch.twins is not None:
-        here = torch.full((len(batch.sample_ids),), -1)
-        here[rows] = torch.arange(len(rows))
-        changed["twins"] = here[batch.twins[rows]]
     if batch.faith_pd is not None:
         changed["faith_pd"] = batch.faith_pd[rows]
     if batch.patristic is not None and batch.patristic_rows is not None:

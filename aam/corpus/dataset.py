@@ -170,7 +170,6 @@ class Batch:
     | masked_at, masked_bases | [T, 2], [T] | (row of masked_tokens, position) and the base that was there |
     | unifrac, faith_pd | [B, B], [B] | targets of the samples, or None |
     | patristic_rows, patristic | [Q], [Q, Q] | tree distances between distinct ASVs, or None |
-    | twins | [B] | row of the other draw of the same sample, or None |
     | reference_tips, reference_tokens | [P], [P, L] | numbers and tokens of reference tips, or None without them |
     | reference_patristic | [P, P] | their distances in the reference tree |
     | reference_masked_rows, _tokens, _at, _bases | [M'], [M', L], [T', 2], [T'] | as masked_… above, of the tips |
@@ -192,7 +191,6 @@ class Batch:
     faith_pd: Tensor | None = None
     patristic_rows: Tensor | None = None
     patristic: Tensor | None = None
-    twins: Tensor | None = None
     reference_tips: Tensor | None = None
     reference_tokens: Tensor | None = None
     reference_patristic: Tensor | None = None

@@ -25,10 +25,6 @@ MIN_BRANCH_LENGTH = 1e-9
 """Branch length below which samples are told apart no longer."""
 MIN_TIP_DISTANCE = 1e-6
 """Tree distance below which tips are told apart no longer: the slope of its root stays finite."""
-TEMPERATURE = 0.1
-"""Of the cosines of sample embeddings: a difference of 0.1 is a factor of e in probability."""
-NEVER = -1e4
-"""Logit of what is no answer; finite in every precision."""
 NEAR_TIPS = 0.1
 """Tree distance, in substitutions per site, up to which tips are near, as 1 in 1,500 random pairs of Greengenes."""
 
@@ -135,17 +131,6 @@ def membership_loss(logits: Tensor, index: Tensor, valid: Tensor, hidden: Tensor
     return (terms * weight).sum() / weight.sum().clamp_min(1.0)
 
 
-def twin_loss(samples: Tensor, twins: Tensor) -> Tensor:
-    """Cross-entropy in nats of telling the twin [B] of each sample among the others by cosine; samples [B, D].
-
-    InfoNCE (van den Oord et al. 2018) with the temperature of SimCLR (Chen et al. 2020).
-    """
-    unit = F.normalize(to_single_precision(samples), dim=1)
-    own = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    logits = (unit @ unit.T / TEMPERATURE).masked_fill(own, NEVER)
-    return F.cross_entropy(logits, twins)
-
-
 def log_faith_pd(lengths: Tensor) -> Tensor:
     """Natural log of Faith PD [B]; with a floor, so that it is finite for branches of length 0."""
     return lengths.clamp_min(MIN_BRANCH_LENGTH).log()
@@ -188,8 +173,6 @@ def pretrain_losses(output: PretrainOutput, batch: Batch, weights: LossConfig, s
     if batch.faith_pd is not None:
         true = log_faith_pd(batch.faith_pd)
         terms["faith_pd"] = scaled_mse("faith_pd", output.faith_pd, true, scale.faith_pd, check=False)
-    if batch.twins is not None:
-        terms["twin"] = twin_loss(output.samples, batch.twins)
     terms["masked_asv"] = membership_loss(output.membership, batch.index, batch.valid, batch.hidden, check=False)
     terms["count"] = count_loss(output, batch, scale.abundance)
     terms |= reference_terms(output, batch, scale.reference)

@@ -15,7 +15,7 @@ from generated_samples import HIDING, community
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.corpus.batches import TrainingBatches, ValidationBatches, drop_samples, report_lost_workers
+from aam.corpus.batches import TrainingBatches, ValidationBatches, report_lost_workers
 from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 
@@ -151,17 +151,3 @@ def test_no_validation_batch_has_a_lone_sample(samples: int, size: int):
     sizes = [len(part) for part in ValidationBatches(found, size, None, HIDING).parts]
     assert sum(sizes) == samples and min(sizes) >= 2 and max(sizes) <= max(size, 3)
     assert max(sizes) - min(sizes) <= 1
-
-
-def test_twins_are_two_draws_of_one_sample():
-    hiding = dataclasses.replace(HIDING, twin_weight=1.0)
-    batches = TrainingBatches(COMMUNITY.dataset(8, depth=60, seed=1), 6, COMMUNITY.targets(), hiding)
-    batch = batches[1]
-    assert batch.sample_ids[:3] == batch.sample_ids[3:] and len(set(batch.sample_ids)) == 3
-    assert batch.twins.tolist() == [3, 4, 5, 0, 1, 2]
-    assert batches.per_epoch == len(COMMUNITY.dataset(8, depth=60, seed=1)) // 3
-    drawn = [(batch.index[row][batch.valid[row]].tolist(), batch.counts[row].tolist()) for row in range(6)]
-    assert any(drawn[row] != drawn[row + 3] for row in range(3))
-    assert batch.unifrac.diagonal().tolist() == [0] * 6
-    kept = drop_samples(batch, {batch.sample_ids[1]})
-    assert kept.twins.tolist() == [2, 3, 0, 1] and kept.sample_ids[:2] == kept.sample_ids[2:]

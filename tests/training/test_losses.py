@@ -22,7 +22,6 @@ from aam.training.losses import (
     pretrain_losses,
     refuse_non_finite,
     scaled_mse,
-    twin_loss,
 )
 
 NAN, INF = math.nan, math.inf
@@ -257,15 +256,3 @@ def test_explain_names_the_first_that_is_not_finite():
     refuse_non_finite([("one", fine), ("none", None), ("two", fine)])
     with pytest.raises(NonFiniteError, match=r"^Inf values found in three with shape torch.Size\(\[1\]\): .* 1 Inf of"):
         refuse_non_finite([("one", fine), ("none", None), ("three", bad), ("four", torch.tensor([NAN]))])
-
-
-def test_twins_by_hand():
-    """Rows 0 and 2, 1 and 3 are twins, whatever their lengths: cosines are 1 with the twin and 0 with the others.
-
-    At a temperature of 0.1 the logits are 10, 0, 0, so each row costs log(1 + 2 e^-10).
-    """
-    samples = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 0.5]])
-    twins = torch.tensor([2, 3, 0, 1])
-    assert twin_loss(samples, twins).item() == pytest.approx(math.log(1 + 2 * math.exp(-10)), abs=1e-6)
-    # All alike: a guess among the three others.
-    assert twin_loss(torch.ones(4, 2), twins).item() == pytest.approx(math.log(3), abs=1e-6)
