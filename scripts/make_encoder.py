@@ -144,29 +144,45 @@ class Recipe:
         """Download the archive, check and unpack it, and make a reference of it."""
         with tempfile.TemporaryDirectory() as name:
             files = unpack_archive(self.archive or download_archive(Path(name)), Path(name))
-            options = [word for option, path in files.items() for word in (f"--{option}", path)]
+            options: list[str | Path] = [word for option, path in files.items() for word in (f"--{option}", path)]
             aam("reference", *options, "--threads", str(self.threads), "-o", self.reference)
 
     def make_corpus(self) -> None:
         """Join the studies."""
-        options = [word for each in self.studies for word in ("--table", each.table, "--tree", each.tree)]
+        options: list[str | Path] = [
+            word for each in self.studies for word in ("--table", each.table, "--tree", each.tree)
+        ]
         aam("prepare", *options, *recipe.PREPARE, "-o", self.corpus)
 
     def learn_asvs(self) -> None:
         """Pretrain the encoder of ASVs, or go on."""
-        options = ["--reference", self.reference, *recipe.ASVS, "--max-minutes", str(recipe.MINUTES["asvs"])]
+        options: list[str | Path] = [
+            "--reference",
+            self.reference,
+            *recipe.ASVS,
+            "--max-minutes",
+            str(recipe.MINUTES["asvs"]),
+        ]
         pretrain(options, self.asvs)
 
     def learn_samples(self) -> None:
         """Pretrain the encoder of samples, or go on."""
-        options = ["--pretrained", self.asvs, "--corpus", self.corpus, "--reference", self.reference, *recipe.SAMPLES]
+        options: list[str | Path] = [
+            "--pretrained",
+            self.asvs,
+            "--corpus",
+            self.corpus,
+            "--reference",
+            self.reference,
+            *recipe.SAMPLES,
+        ]
         pretrain([*options, "--max-minutes", str(recipe.MINUTES["samples"])], self.run)
 
     def measure(self) -> None:
         """Measure the encoder, beside an untrained one."""
         own, shared = split_folders(self.folders)
         self.figures.parent.mkdir(parents=True, exist_ok=True)
-        options = ["--untrained", "--data", own, "--data2", shared, "--reference", self.reference]
+        options: list[str | Path] = ["--untrained", "--data", own, "--data2", shared, "--reference", self.reference]
         options += ["--work", self.work / "embedded", "--output", self.figures]
         call(["benchmarks/encoder.py", "--model", self.run, *options])
 
@@ -182,7 +198,7 @@ class Recipe:
 
     def ship(self) -> None:
         """Put encoder, card and reference into the package."""
-        card = ["--card", self.card / "card.json", "--card-text", self.card / "card.md"]
+        card: list[str | Path] = ["--card", self.card / "card.json", "--card-text", self.card / "card.md"]
         call(["scripts/ship_encoder.py", self.run, "--name", self.name, "--reference", self.reference, *card])
 
     def complete(self, wanted: Sequence[str]) -> None:
