@@ -19,7 +19,7 @@ SAMPLES = (
     *("--freeze-asvs", "--restart-samples", "--mean-features", "512"),
     *("--euclidean-weight", "1", "--masked-asv-weight", "0.1"),
     *("--rarefy-depth", "1000", "--validation-fraction", "0.05", "--eval-every", "200"),
-    *("--windows", "random", "--reference-tips", "16", "--max-bp", "auto"),
+    *("--windows", "random", "--reference-tips", "128", "--max-bp", "auto"),
 )
 """Options of `aam pretrain` by which the encoder of samples learns from the corpus; see docs/log.md."""
 MINUTES = {"asvs": 55.0, "samples": 12.0}

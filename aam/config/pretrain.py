@@ -244,7 +244,7 @@ class StartConfig:
     )
     freeze_asvs: bool = option(
         False,
-        "Keep the ASV encoder and the latent tree of --pretrained as they are and learn the sample encoder alone: each ASV is encoded once, so a step takes a fraction of the time.",
+        "Keep the ASV encoder of --pretrained as it is; all that reads its embeddings learns. Each ASV is encoded once, so a step takes a fraction of the time.",
     )
 
 

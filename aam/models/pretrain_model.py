@@ -197,12 +197,6 @@ class PretrainModel(nn.Module):
         own = {name: weights[name] for name in self.state_dict() if name.startswith(ASV_PARTS)}
         self.load_state_dict(self.state_dict() | own)
 
-    def freeze_asvs(self) -> None:
-        """Keep the ASV encoder and the latent tree as they are: only what reads samples learns."""
-        self.asv_encoder.freeze()
-        if self.latent_tree is not None:
-            self.latent_tree.requires_grad_(False)
-
     def encode_samples(self, asvs: Tensor, index: Tensor, valid: Tensor, abundance: Tensor) -> EncodedSamples:
         """Embed samples whose distinct ASVs are already embedded: asvs [U, D], the rest [B, S]."""
         return self.sample_encoder(take_rows(asvs, index), abundance, valid)

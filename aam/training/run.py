@@ -115,7 +115,7 @@ def build_learner(
         start_heads_at_target_means(model, batches[0], weights)
     model.to(device)
     if config.start.freeze_asvs and (weights is not None or config.run.resume):
-        model.freeze_asvs()
+        model.asv_encoder.freeze()
     optimizer = build_optimizer(model, config.optim)
     scaler = loss_scaler(config.optim, device)
     if config.optim.compile:
