@@ -51,8 +51,9 @@ from aam.placement.store import RECORD
 
 STAGES = ("reference", "asvs", "corpus", "samples", "figures", "card", "ship")
 TABLE, TREE = "table.biom", "tree.nwk"
-METRICS, WEIGHTS = "metrics.json", "best/model.safetensors"
-"""Files of a run: the last that is written, and what is learned."""
+METRICS, WEIGHTS, LAST = "metrics.json", "best/model.safetensors", "last/model.safetensors"
+"""Files of a run: the one that is written at the end, and what is learned: with the least loss, and at the end. The best
+step of the ASVs is one by simulated samples, of which there are few; their tips are learned best at the end."""
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "200000000",
 }  # fmt: skip
@@ -167,15 +168,8 @@ class Recipe:
 
     def learn_samples(self) -> None:
         """Pretrain the encoder of samples, or go on."""
-        options: list[str | Path] = [
-            "--pretrained",
-            self.asvs,
-            "--corpus",
-            self.corpus,
-            "--reference",
-            self.reference,
-            *recipe.SAMPLES,
-        ]
+        options: list[str | Path] = ["--pretrained", self.asvs / "last", "--corpus", self.corpus]
+        options += ["--reference", self.reference, *recipe.SAMPLES]
         pretrain([*options, "--max-minutes", str(recipe.MINUTES["samples"])], self.run)
 
     def measure(self) -> None:
@@ -210,7 +204,7 @@ class Recipe:
         if "asvs" in wanted and self.given_asvs is None:
             inputs = options_of("asvs", recipe.ASVS) | digests(made)
             Stage("asvs", self.asvs, self.asvs / METRICS, inputs, self.learn_asvs).complete()
-        made["asvs"] = self.asvs / WEIGHTS
+        made["asvs"] = self.asvs / LAST
         if "corpus" in wanted:
             inputs = options_of("corpus", recipe.PREPARE) | digests_of(self.studies)
             Stage("corpus", self.corpus, self.corpus / "manifest.json", inputs, self.make_corpus).complete()
