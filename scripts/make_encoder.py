@@ -52,8 +52,8 @@ from aam.placement.store import RECORD
 STAGES = ("reference", "asvs", "corpus", "samples", "figures", "card", "ship")
 TABLE, TREE = "table.biom", "tree.nwk"
 METRICS, WEIGHTS, LAST = "metrics.json", "best/model.safetensors", "last/model.safetensors"
-"""Files of a run: the one that is written at the end, and what is learned: with the least loss, and at the end. The best
-step of the ASVs is one by simulated samples, of which there are few; their tips are learned best at the end."""
+"""Files of a run: what is written last, the weights with the least loss, and those of the last step. In the stage asvs
+the loss is one of few simulated samples, and tips are learned best at the end."""
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "200000000",
 }  # fmt: skip
