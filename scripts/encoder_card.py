@@ -11,7 +11,7 @@ import encoder_recipe as recipe
 if TYPE_CHECKING:
     from aam.report.model_card import CardFacts, DataSource, Figure
 
-BESIDE = {"data", "method", "seen", "samples"}
+BESIDE = {"data", "method", "seen", "samples", "interval"}
 """Columns of a row of figures that are no measured value."""
 BENCHMARK = "python benchmarks/encoder.py --model RUN --untrained --reference REFERENCE"
 

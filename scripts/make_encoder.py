@@ -193,7 +193,7 @@ class Recipe:
     def ship(self) -> None:
         """Put encoder, card and reference into the package."""
         card: list[str | Path] = ["--card", self.card / "card.json", "--card-text", self.card / "card.md"]
-        call(["scripts/ship_encoder.py", self.run, "--name", self.name, "--reference", self.reference, *card])
+        call(["scripts/ship_encoder.py", self.run, "--name", self.name, "--reference", self.reference, "--full", *card])
 
     def complete(self, wanted: Sequence[str]) -> None:
         """Complete these stages; the inputs of each are its settings and the results of those before it."""

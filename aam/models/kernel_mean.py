@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from aam.models.attention_pooling import standardise
 from aam.models.devices import to_single_precision
 
-NARROW, WIDE = 0.05, 0.3
+NARROW, WIDE = 0.01, 0.3
 """Widths of the kernel, as parts of the median distance of two ASVs: features of narrow ones tell strains and persons
 apart, those of wide ones habitats. Each feature has one of them, spread evenly on a log scale."""
 MOST_ROWS = 1000

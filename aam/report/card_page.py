@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import yaml
@@ -140,10 +142,10 @@ def training_blocks(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def figure_blocks(card: Mapping[str, Any]) -> Iterator[str]:
-    """Stated figures with their commands, then the metrics of held-out samples that the run has."""
-    if card["figures"]:
-        rows = [[figure["what"], figure["value"], f"`{figure['command']}`"] for figure in card["figures"]]
-        yield markdown_table(["what", "value", "command"], rows)
+    """Stated figures below the command that gave them, then the metrics of held-out samples that the run has."""
+    for command, figures in groupby(card["figures"], itemgetter("command")):
+        rows = [[figure["what"], figure["value"]] for figure in figures]
+        yield f"By `{command}`:\n\n{markdown_table(['what', 'value'], rows)}"
     metrics = card["metrics"]
     parts = [target_part(metrics, card["predicts"])] if card["predicts"] else pretraining_figures(metrics)
     for part in parts:
