@@ -119,8 +119,9 @@ def data_blocks(card: Mapping[str, Any]) -> Iterator[str]:
         yield ", ".join(counts) + "."
     if card["region"]:
         yield f"Region: {card['region']}."
-    for reads in card["reads"]:
-        yield f"Reads of {reads['bases']} bases from {reads['begin']} on: {reads['region']}."
+    yield from dict.fromkeys(
+        f"Reads of {reads['bases']} bases from {reads['begin']} on: {reads['region']}." for reads in card["reads"]
+    )
     if card["files"]:
         rows = [[name, at["file"], at["sha256"]] for name, at in card["files"].items()]
         yield markdown_table(["input", "file", "SHA-256"], rows)

