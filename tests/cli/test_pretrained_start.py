@@ -125,7 +125,7 @@ def test_the_corpus_of_a_fold_holds_no_other_sample():
     ("asked", "missing"),
     [
         (["--example"], "--pretrained RUN"),
-        (["--table", "table.biom", "--metadata", "m.tsv", "--pretrained", "run"], "--tree FILE"),
+        (["--table", "table.biom", "--metadata", "m.tsv", "--pretrained", "shipped"], "--tree FILE"),
     ],
 )
 def test_adapting_needs_an_encoder_and_a_tree(asked: list[str], missing: str, tmp_path: Path, capsys):
