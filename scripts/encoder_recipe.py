@@ -75,8 +75,8 @@ ATTRIBUTION = (
 STRENGTHS = (
     "16S reads of any primer and strand in one space: samples of human body sites, of the gut above all, keep their "
     "distances to each other when they are seen through another window of the gene",
-    "order of samples as by UniFrac, without a tree, also in studies not trained on (`aam distance`, which places ASVs, "
-    "is nearer to UniFrac)",
+    "order of samples as by UniFrac, without a tree, also in studies not trained on (`aam distance`, which places "
+    "ASVs, is nearer to UniFrac)",
     "stool samples of different studies: embeddings tell the study less than Bray-Curtis and unweighted UniFrac do",
     "a start for models of labels: near a forest on abundances, and level with it or above when both are averaged",
 )
