@@ -55,9 +55,9 @@ from aam.config.pretrain import (
     PretrainConfig,
     RanksConfig,
     RunConfig,
-    TipsConfig,
     tiny,
 )
+from aam.config.reference import TipsConfig
 
 __all__ = [
     "Covariate",

@@ -16,13 +16,13 @@ from aam.config.fields import (
     Preset,
     Selection,
     UnifracHead,
-    Windows,
     derived,
     option,
     part,
 )
 from aam.config.health import HealthConfig
 from aam.config.reads import ReadsRecord
+from aam.config.reference import TipsConfig
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,6 @@ class DataConfig:
         high=1.0,
     )
     reads: tuple[ReadsRecord, ...] = derived(())
-
-
-@dataclass(frozen=True)
-class TipsConfig:
-    """A reference phylogeny that is learned beside samples, or alone."""
-
-    reference: Path | None = option(
-        None,
-        "Folder that `aam reference` wrote, or shipped: tree distances of its tips are learned too. Without a table they are all that is learned.",
-    )
-    reference_tips: int = option(256, "Reference tips per batch, half of them near each other in the tree.", low=16)
-    windows: Windows = option(
-        "reads",
-        "Window of the gene in which tips are read in training: that of the table's reads, or (random, with --positions gene) others in each batch, in which ASVs that equal a tip are read too.",
-    )
 
 
 @dataclass(frozen=True)

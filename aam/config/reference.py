@@ -1,11 +1,11 @@
-"""Settings of `aam reference`."""
+"""Settings of `aam reference`, and of a reference in pretraining."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from aam.config.fields import option
+from aam.config.fields import Windows, option
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,18 @@ class ReferenceConfig:
         True, "Learn how ASVs are placed on the reference: 20 to 40 minutes of a core for 100,000 tips."
     )
     learn_steps: int | None = option(None, "Steps of that learning (default: 7000).", low=1)
+
+
+@dataclass(frozen=True)
+class TipsConfig:
+    """A reference phylogeny that is learned beside samples, or alone."""
+
+    reference: Path | None = option(
+        None,
+        "Folder that `aam reference` wrote, or shipped: tree distances of its tips are learned too. Without a table they are all that is learned.",
+    )
+    reference_tips: int = option(256, "Reference tips per batch, half of them near each other in the tree.", low=16)
+    windows: Windows = option(
+        "reads",
+        "Window of the gene in which tips are read in training: that of the table's reads, or (random, with --positions gene) others in each batch, in which ASVs that equal a tip are read too.",
+    )

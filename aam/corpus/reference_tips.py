@@ -225,12 +225,10 @@ def split_tips(tokens: NDArray[np.uint8], genera: Sequence[str] | None, seed: in
     return np.flatnonzero(~blocked & ~held), np.flatnonzero(held), np.flatnonzero(out)
 
 
-def reference_tips(
-    reference: Reference, window: Window, width: int, config: PretrainConfig, windows: GeneWindows | None = None
-) -> ReferenceTips:
+def reference_tips(reference: Reference, window: Window, width: int, config: PretrainConfig) -> ReferenceTips:
     """The tips of a reference in a window as tokens [T, width], those held out drawn by the seed of a pretraining."""
     numbers, tokens = tips_in_window(reference, window, width, config.data.positions)
     lineages = reference.lineages
     genera = None if lineages is None else [genus_of(lineages[number]) for number in numbers.tolist()]
     sides = split_tips(tokens, genera, config.run.seed)
-    return ReferenceTips(reference.ancestors, window, numbers, tokens, *sides, config.tips.reference_tips, windows)
+    return ReferenceTips(reference.ancestors, window, numbers, tokens, *sides, config.tips.reference_tips)

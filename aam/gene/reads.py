@@ -63,6 +63,7 @@ def place_reads(sequences: Sequence[str], window: Profile | None = None, threads
 
     `window`: where reads are expected (`window_of` the whole table, if these are some of its reads); those that do not
     fit it, or touch its edge, are put on the whole gene, so a read's columns do not depend on the other reads.
+    `ends`: place the bases at the ends of reads, too, that the aligner leaves out.
     """
     window = window or window_of(sequences)
     reads = lay(window, sequences, threads, ends)

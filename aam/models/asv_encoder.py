@@ -75,10 +75,9 @@ class ASVEncoder(ChunkedEncoder):
         return embeddings, nucleotides
 
     def encode(self, tokens: Tensor, full: bool = False) -> Encoded:
-        patches = self._patches(tokens.long())
-        if full:
-            patches = patches._replace(valid=None)
-        states = self.transformer(self._embed(tokens.long(), patches), patches.valid)
+        tokens = tokens.long()
+        patches = self._patches(tokens, full)
+        states = self.transformer(self._embed(tokens, patches), patches.valid)
         return Encoded(states, self.pooling(states, patches.valid), patches.first)
 
     def cost(self, length: int) -> Cost:
@@ -86,18 +85,17 @@ class ASVEncoder(ChunkedEncoder):
         return Cost(positions, self.transformer.numbers(positions))
 
     def trimmed(self, tokens: Tensor) -> tuple[Tensor, bool]:
-        if tokens.device.type != "cpu" or not len(tokens):
-            return tokens, False
-        if self.packs:
+        if self.packs or tokens.device.type != "cpu" or not len(tokens):
             return tokens, False
         longest = 1 + int((tokens != vocab.PAD).any(0).nonzero().max())
         tokens = tokens[:, :longest].contiguous()
-        return tokens, bool(self._valid(tokens).all())
+        return tokens, bool(self._valid(tokens, self._bases(tokens)).all())
 
     @torch.no_grad()
     def initialise_from(self, tokens: Tensor) -> None:
-        patches = self._patches(tokens.long())
-        states = self.transformer(self._embed(tokens.long(), patches), patches.valid)
+        numbers = tokens.long()
+        patches = self._patches(numbers)
+        states = self.transformer(self._embed(numbers, patches), patches.valid)
         self.pooling.standardise_outputs(states, patches.valid)
         self.nucleotide_head.weight *= 0.1
         self.prior.weight[: tokens.shape[1]] = log_frequencies(tokens)
@@ -114,33 +112,33 @@ class ASVEncoder(ChunkedEncoder):
         bases = nn.functional.pad(tokens[:, 1:], (0, patches * self.patch - (length - 1)), value=vocab.PAD)
         return bases.reshape(rows, patches, self.patch)
 
-    def _valid(self, tokens: Tensor) -> Tensor:
-        """Which positions [U, P] of tokens [U, L] are real."""
-        return torch.cat([tokens[:, :1] != vocab.PAD, (self._bases(tokens) != vocab.PAD).any(dim=-1)], dim=1)
+    def _valid(self, tokens: Tensor, bases: Tensor) -> Tensor:
+        """Which positions [U, P] of tokens [U, L], with the bases of their patches, are real."""
+        return torch.cat([tokens[:, :1] != vocab.PAD, (bases != vocab.PAD).any(dim=-1)], dim=1)
 
-    def _patches(self, tokens: Tensor) -> Patches:
-        """The patches of tokens [U, L] that the transformer reads."""
+    def _patches(self, tokens: Tensor, full: bool = False) -> Patches:
+        """The patches of tokens [U, L] that the transformer reads; `full` as in `encode`."""
         bases = self._bases(tokens)
         if bases.shape[1] >= self.position.shape[0]:
             found = tokens.shape[1] - 1
             raise ValueError(f"sequences of {found} bases; this encoder takes at most {self.max_bp} (max_bp)")
-        valid = (bases != vocab.PAD).any(dim=-1)
-        first = None
-        packs = self.packs and len(tokens) > 0
-        if packs:
-            numbers = torch.arange(1, 1 + valid.shape[1], device=tokens.device)
-            last = (valid * numbers).amax(1)
-            first = torch.where(valid, numbers, len(numbers)).amin(1) - 1
-            count = max(1, int((last - first).max()))  # one wait for a GPU
-            at = first[:, None] + torch.arange(count, device=tokens.device)
-            inside = at < last[:, None]
-            at = at.clamp_max(valid.shape[1] - 1)
-            bases = bases.gather(1, at[:, :, None].expand(-1, -1, self.patch))
-            valid = valid.gather(1, at) & inside
-        valid = torch.cat([tokens[:, :1] != vocab.PAD, valid], dim=1)
-        if packs and bool(valid.all()):
-            return Patches(bases, None, first)
-        return Patches(bases, valid, first)
+        if self.packs and len(tokens):
+            return self._packed(tokens, bases)
+        return Patches(bases, None if full else self._valid(tokens, bases), None)
+
+    def _packed(self, tokens: Tensor, bases: Tensor) -> Patches:
+        """The patches of each row from its first to its last one with a base."""
+        real = (bases != vocab.PAD).any(dim=-1)
+        numbers = torch.arange(1, 1 + real.shape[1], device=tokens.device)
+        last = (real * numbers).amax(1)
+        first = torch.where(real, numbers, len(numbers)).amin(1) - 1
+        count = max(1, int((last - first).max()))  # one wait for a GPU
+        at = (first[:, None] + torch.arange(count, device=tokens.device)).clamp_max(real.shape[1] - 1)
+        bases = bases.gather(1, at[:, :, None].expand(-1, -1, self.patch))
+        valid = self._valid(tokens, bases)
+        # Behind the last patch of the gene that one is repeated.
+        valid[:, 1:] &= first[:, None] + torch.arange(count, device=tokens.device) < last[:, None]
+        return Patches(bases, None if bool(valid.all()) else valid, first)
 
     def _embed(self, tokens: Tensor, patches: Patches) -> Tensor:
         """tokens [U, L] and their patches -> input states [U, P, D]."""

@@ -74,15 +74,14 @@ class SampleEncoder(nn.Module):
         """As `forward`, all samples at once."""
         # What stands in padding must not reach the layers below: 0 * NaN would poison the gradients of their weights.
         asvs, abundance = torch.where(valid[..., None], asvs, 0.0), torch.where(valid, abundance, 1.0)
-        mean = None
-        if self.mean is not None:
-            mean = self.mean(asvs, abundance, valid if counted is None else valid & counted)
         amount = self.abundance(log_abundance(abundance)[..., None] / 5.0)  # about unit size
         if counted is not None:
             amount = torch.where(counted[..., None], amount, self.unknown)
         states = self.transformer(self.norm(asvs) + amount, valid)
         embeddings = self.pooling(states, valid)
-        return EncodedSamples(states, embeddings if mean is None else embeddings + mean)
+        if self.mean is not None:
+            embeddings = embeddings + self.mean(asvs, abundance, valid if counted is None else valid & counted)
+        return EncodedSamples(states, embeddings)
 
     def plan(self, valid: Tensor) -> Plan:
         """Samples of valid [B, S] to encode together: of similar size, as many as fill a chunk, small ones first."""

@@ -36,13 +36,13 @@ def compare_with_table(bench: Workbench, batch: Batch) -> Iterator[Inspection]:
     wrong = [fault for place, name in enumerate(ids) for fault in slot_faults(bench, batch, place, rows[name])]
     found = f"{int(batch.counts.sum()):,} reads"
     yield Inspection("slots", f"[B, S] = {list(batch.index.shape)}", found, name_first(wrong))
+    by_read = bench.config.data.positions == "read"
     misspelt = [
         f"tokens of ASV {table.asv_ids[column]} do not spell its sequence"
         for column, row in zip(batch.asvs.tolist(), batch.tokens.numpy(), strict=True)
-        if bench.config.data.positions == "read"
-        and "".join(LETTERS[row[row > 0][1:]]) != spell(table.sequences[column], bench.config.data.max_bp)
+        if by_read and "".join(LETTERS[row[row > 0][1:]]) != spell(table.sequences[column], bench.config.data.max_bp)
     ]
-    found = f"{len(batch.asvs)} {'spelled out' if bench.config.data.positions == 'read' else 'on the gene'}"
+    found = f"{len(batch.asvs)} {'spelled out' if by_read else 'on the gene'}"
     yield Inspection("sequences", f"[U, L] = {list(batch.tokens.shape)}", found, name_first(misspelt))
 
 

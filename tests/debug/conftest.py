@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loaded_script import load_script
 
 from aam.cli.debugging import script_workbench
 from aam.workflows.workbench import Workbench, build_workbench
 
-SCRIPTS = Path(__file__).parents[2] / "debug"
 SMALL = {"preset": "tiny", "batch_size": 4, "token_limit": 24}
 
 
 @pytest.fixture(scope="session")
 def script() -> Callable[[str], ModuleType]:
     """`script(name)` is `debug/<name>.py`, imported."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+    return lambda name: load_script(f"debug/{name}.py")
 
 
 @pytest.fixture(scope="session")

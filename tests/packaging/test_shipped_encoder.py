@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from generated_reference import random_reference, save_reference
+from loaded_script import load_script
 from safetensors.torch import load_file, save_file
 from trained_run import save_run
 
@@ -38,11 +38,7 @@ MODELS = shipped_models()
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ship_encoder", ROOT / "scripts" / "ship_encoder.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scripts/ship_encoder.py")
 
 
 def test_the_default_ships() -> None:
