@@ -64,15 +64,15 @@ def pretrain(
 
 
 def train(
-    table: PathLike | None = None,
-    metadata: PathLike | None = None,
+    table: PathLike | Sequence[PathLike] | None = None,
+    metadata: PathLike | Sequence[PathLike] | None = None,
     target: str | Sequence[str] = (),
     output_dir: PathLike = RunConfig.output_dir,
     *,
     verbose: bool = False,
     **options: Any,
 ) -> Run:
-    """Train a model that predicts a metadata column, as `aam train`.
+    """Train a model that predicts a metadata column, as `aam train`; several studies as lists of tables and metadata.
 
     `pretrained` is the encoder to start from, "shipped" for the one that comes with aam; `folds=5` cross-validates.
     """
@@ -259,7 +259,11 @@ def given_options(command: str, given: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"aam.{command}: unknown option {name!r}{advice}")
     found = {name: value for name, value in given.items() if value is not None and not is_empty(value)}
     paths = [name for name in found if isinstance(options[name].type, click.Path)]
-    return found | {name: path_of(name, found[name]) for name in paths}
+    several = {name for name in paths if options[name].multiple and isinstance(found[name], list | tuple)}
+    return found | {
+        name: [path_of(name, each) for each in found[name]] if name in several else path_of(name, found[name])
+        for name in paths
+    }
 
 
 def is_empty(value: Any) -> bool:

@@ -9,15 +9,16 @@ import click
 
 from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, option_values
 from aam.cli.terminal import TERMINAL
-from aam.config import DataConfig, FoldConfig, RunConfig, TargetConfig
+from aam.config import FoldConfig, RunConfig, StudiesConfig, TargetConfig
 from aam.errors import ConfigError
 
 INPUT_OPTIONS = (
-    *("table", "tree", "sequences", "example", "metadata", "group_column", "validation_fraction"),
+    *("table", "tree", "sequences", "corpus", "example", "metadata", "group_column", "study_column"),
+    *("validation_fraction",),
     *("validation_samples", "rarefy_depth", "max_missing"),
 )
-TARGET_OPTIONS = ("target", "task", "where", "class_order")
-FOLD_OPTIONS = ("folds", "leave_one_group_out", "stratify", "label_fraction")
+TARGET_OPTIONS = ("target", "task", "where", "as_class", "class_order")
+FOLD_OPTIONS = ("folds", "leave_one_group_out", "leave_one_study_out", "stratify", "label_fraction")
 """The options that matter here."""
 
 
@@ -26,7 +27,7 @@ COMMON = ("table", "metadata", "target", "task", "group_column", "sequences", "t
 
 
 @click.command("baseline", cls=HeadedCommand, common=COMMON)
-@add_options(fields_of(DataConfig, INPUT_OPTIONS), "Data")
+@add_options(fields_of(StudiesConfig, INPUT_OPTIONS), "Data")
 @add_options(fields_of(TargetConfig, TARGET_OPTIONS), "Target")
 @add_options(fields_of(FoldConfig, FOLD_OPTIONS) | fields_of(RunConfig, ("seed",)), "Folds")
 @click.option(

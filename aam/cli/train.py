@@ -11,9 +11,7 @@ from aam.cli.options import HeadedCommand, config_options, option_values
 from aam.cli.terminal import TERMINAL
 from aam.config import FinetuneConfig, with_absolute_paths
 
-UNIFRAC_OPTIONS = (
-    "corpus", "unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_alpha"
-)  # fmt: skip
+UNIFRAC_OPTIONS = ("unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_alpha")
 """Options that matter only where UniFrac is learned."""
 
 

@@ -110,12 +110,16 @@ def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
     A run records them, and is opened later from other folders."""
     known = [option for group in group_classes(cls).values() for option in option_fields(group).items()]
-    read = {name for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is never optional
-    paths = {
-        name: convert(name, value, Path) for name, value in values.items() if name in read and value not in (None, "")
-    }
+    read = {name: hint for name, (_, hint) in known if Path in typing.get_args(hint)}  # what is written is not optional
+    given = {name: value for name, value in values.items() if name in read and value is not None and value != ""}
+    paths = {name: convert(name, value, read[name]) for name, value in given.items()}
+
+    def absolute(name: str, path: Path) -> Path:
+        return path if name in NAMED and not path.exists() else path.resolve()
+
     return values | {
-        name: path if name in NAMED and not path.exists() else path.resolve() for name, path in paths.items()
+        name: tuple(absolute(name, each) for each in path) if isinstance(path, tuple) else absolute(name, path)
+        for name, path in paths.items()
     }
 
 
@@ -165,7 +169,9 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     choices = typing.get_args(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
-    if typing.get_origin(hint) is tuple:  # one value, as YAML may have it, is a list of one
+    if typing.get_origin(hint) is tuple:  # one value, as YAML may have it, is a list of one; null, of none
+        if value is None:
+            return ()
         several = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
         return tuple(convert(name, each, choices[0]) for each in (value if several else [value]))
     if isinstance(hint, types.UnionType):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,47 @@ NUMERIC_TASKS: tuple[Task, ...] = ("regression", "quantiles")
 
 
 @dataclass(frozen=True)
+class StudiesConfig(DataConfig):
+    """Input files of one study or several, and the settings of their samples; what needs one table takes `each()`."""
+
+    table: tuple[Path, ...] = option(  # type: ignore[assignment]
+        (),
+        "Feature table with read counts of ASVs: BIOM (HDF5 or JSON), QIIME 2 .qza, or TSV; repeat the option for each study.",
+    )
+    sequences: tuple[Path, ...] = option(  # type: ignore[assignment]
+        (),
+        "ASV sequences (FASTA or .qza), needed if ASV ids are not sequences: one file for all tables, or one for each table in the same order.",
+    )
+    corpus: Path | None = option(None, "Corpus that `aam prepare` wrote; replaces --table and --sequences.")
+    metadata: tuple[Path, ...] = option(  # type: ignore[assignment]
+        (),
+        "Sample metadata (TSV, QIIME 2 conventions): one file for all samples, or one for each table, or study of a corpus, in the same order.",
+    )
+    group_column: str | None = option(
+        None,
+        "Metadata column of groups, e.g. subjects; no group has both training and held-out samples; a group is of one study.",
+    )
+    study_column: str | None = option(
+        None,
+        "Metadata column of the study of each sample (default: several tables are a study each, named by file or folder).",
+    )
+
+    def shared(self) -> DataConfig:
+        """The settings without the files of the studies."""
+        return DataConfig(**{f.name: getattr(self, f.name) for f in fields(DataConfig) if f.name not in OF_STUDIES})
+
+    def each(self) -> list[DataConfig]:
+        """The settings of each table, with its file of sequences; without metadata, which may be of all tables."""
+        own = self.sequences if len(self.sequences) > 1 else self.sequences * len(self.table)
+        pairs = zip(self.table, own or (None,) * len(self.table), strict=True)
+        return [replace(self.shared(), table=table, sequences=sequences) for table, sequences in pairs]
+
+
+OF_STUDIES = ("table", "sequences", "metadata", "corpus")
+"""Options of `StudiesConfig` that name the files of the studies."""
+
+
+@dataclass(frozen=True)
 class TargetConfig:
     """Target, samples to use, and covariates."""
 
@@ -27,7 +68,12 @@ class TargetConfig:
         "regression", "What to predict: numbers (regression, quantiles) or classes (classification, ordinal)."
     )
     where: tuple[str, ...] = option(
-        (), "Use only the samples with this value, given as COLUMN=VALUE; repeat the option to require several values."
+        (),
+        "Use only the samples with this value, given as COLUMN=VALUE; repeat the option for other values of the column, of which a sample has one, or for other columns, which must all fit.",
+    )
+    as_class: tuple[str, ...] = option(
+        (),
+        "Read samples whose target is VALUE as class NAME, given as NAME=VALUE; VALUE may be a range of numbers LOW:HIGH, with LOW <= target < HIGH, either end may be left out; repeat the option; samples with other values have no label.",
     )
     covariate: tuple[str, ...] = option(
         (),
@@ -130,6 +176,9 @@ class FoldConfig:
         low=2,
     )
     leave_one_group_out: bool = option(False, "Make one fold for each group of --group-column.")
+    leave_one_study_out: bool = option(
+        False, "Make one fold for each study; of classes, for each study with samples of at least two."
+    )
     stratify: bool = option(True, "Spread every class evenly over the folds.")
     label_fraction: float = option(
         1.0,
@@ -184,7 +233,7 @@ class TargetSchema:
 class FinetuneConfig:
     """All settings of one `aam train`; the checkpoint of a fold holds the `schema` of that fold."""
 
-    data: DataConfig = part(DataConfig, "Data")
+    data: StudiesConfig = part(StudiesConfig, "Data")
     target: TargetConfig = part(TargetConfig, "Target")
     head: HeadConfig = part(HeadConfig, "Head")
     model: ModelConfig = part(ModelConfig, "Encoder")

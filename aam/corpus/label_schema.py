@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, Covariate, NumericTarget, TargetConfig, TargetSchema
-from aam.corpus.labels import Labels, parse_numbers
+from aam.corpus.labels import Labels
 from aam.errors import ConfigError, MetadataError
+from aam.io.metadata import parse_numbers
 from aam.text import quote
 
 UNKNOWN = 0
@@ -38,7 +39,7 @@ class EncodedLabels:
     categories: NDArray[np.int64]
 
 
-def class_names(labels: Labels, config: TargetConfig, path: Path) -> tuple[str, ...]:
+def class_names(labels: Labels, config: TargetConfig, path: Path | str) -> tuple[str, ...]:
     """The classes of labels that came from `path`, in the order of the model's outputs: --class-order, number or name.
 
     Raises `MetadataError` for one class or a class of one sample, `ConfigError` for an order that does not fit.

@@ -7,7 +7,7 @@ must be numbers are turned into numbers here. N samples, T numeric targets.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
+from aam.corpus.class_rules import classify, parse_rules, refuse_unfit_rules
 from aam.errors import ConfigError, MetadataError
-from aam.io.metadata import read_text, refuse_unmatched, select_column
+from aam.io.metadata import Metadata, fill_missing_texts, parse_numbers, refuse_unmatched, select_column
 from aam.text import quote
 
 DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
 """Values that are read as classes, although they may stand for a missing value."""
+NO_STUDY = ""
+"""Study of a sample that none is known of."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Labels:
     """Targets, covariates and groups of N samples; rows as in `sample_ids`.
 
     `numbers` [N, T] float64, NaN is missing; `classes` N texts or None; `covariates` N rows of text or NaN; `groups` N
-    texts or None, or None if nothing groups the samples.
+    texts or None, or None if nothing groups the samples; `studies` N names, or None for one study.
     """
 
     sample_ids: Sequence[str]
@@ -37,6 +40,7 @@ class Labels:
     classes: list[str | None]
     covariates: pd.DataFrame
     groups: list[str | None] | None
+    studies: list[str] | None = None
 
     def rows(self, chosen: NDArray[np.int64]) -> Labels:
         """The labels of some rows, numbers [n]."""
@@ -46,6 +50,7 @@ class Labels:
             [self.classes[row] for row in chosen],
             self.covariates.iloc[chosen],
             None if self.groups is None else [self.groups[row] for row in chosen],
+            None if self.studies is None else [self.studies[row] for row in chosen],
         )
 
     @property
@@ -74,12 +79,17 @@ class MetadataOverlap:
 
 
 def read_labels(
-    path: Path, config: TargetConfig, group_column: str | None, table_ids: Sequence[str]
+    metadata: Metadata,
+    config: TargetConfig,
+    group_column: str | None,
+    table_ids: Sequence[str],
+    study_of: Mapping[str, str] | None = None,
 ) -> tuple[Labels, MetadataOverlap]:
     """Read the labels of the samples that are in table and metadata and match `--where`, in table order.
 
-    Samples without a label are included. Raises `MetadataError` or `ConfigError` for columns that are missing or do not
-    suit the task, and if table and metadata have no sample in common.
+    Samples without a label are included. `study_of` has the study of each sample, if there are several: a group is of
+    one study then, and a sample without one is a group of its own. Raises `MetadataError` or `ConfigError` for columns
+    that are missing or do not suit the task, and if table and metadata have no sample in common.
     """
     if not config.target:
         raise ConfigError("no target; give --target COLUMN, a column of the metadata")
@@ -88,64 +98,70 @@ def read_labels(
     if len(config.target) > 1 and config.task not in NUMERIC_TASKS:
         found = len(config.target)
         raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
-    frame = read_text(path)
-    refuse_unmatched(frame, table_ids, path)
+    rules, (frame, source, entries) = parse_rules(config), metadata
+    refuse_unmatched(frame, table_ids, source)
     known = set(frame.index)
     both = [sample for sample in table_ids if sample in known]
-    kept = frame.loc[both]
-    for condition in config.where:
-        kept = filter_rows(kept, condition, path)
-    numeric = config.task in NUMERIC_TASKS
-    numbers = [require_numbers(select_column(kept, name, path), path) for name in config.target if numeric]
-    classes: list[str | None] = (
-        [None] * len(kept) if numeric else fill_missing_texts(select_column(kept, config.target[0], path))
-    )
+    kept = filter_rows(frame.loc[both], config.where, source)
+    numeric, ids = config.task in NUMERIC_TASKS, [str(sample) for sample in kept.index]
+    columns = [select_column(kept, name, source) for name in config.target]
+    numbers = [require_numbers(column, source) for column in columns if numeric]
+    refuse_unfit_rules(columns[0], rules, source)
     labels = Labels(
-        [str(sample) for sample in kept.index],
+        ids,
         np.column_stack(numbers) if numbers else np.full((len(kept), 0), np.nan),
-        classes,
-        pd.DataFrame({name: select_column(kept, name, path) for name in config.covariate}, index=kept.index),
-        None if group_column is None else fill_missing_texts(select_column(kept, group_column, path)),
+        [None] * len(kept) if numeric else classify(columns[0], rules),
+        pd.DataFrame({name: select_column(kept, name, source) for name in config.covariate}, index=kept.index),
+        None if group_column is None else name_groups(select_column(kept, group_column, source), ids, study_of),
+        None if study_of is None else [study_of.get(sample, NO_STUDY) for sample in ids],
     )
-    return labels, MetadataOverlap(len(table_ids), len(frame), len(both), len(kept), int(labels.labelled.sum()))
+    return labels, MetadataOverlap(len(table_ids), entries, len(both), len(kept), int(labels.labelled.sum()))
 
 
-def filter_rows(frame: pd.DataFrame, condition: str, path: Path) -> pd.DataFrame:
-    """The rows of a metadata frame that meet `COLUMN=VALUE`; raises `MetadataError` if none does."""
-    name, equals, wanted = condition.partition("=")
-    if not equals:
-        raise ConfigError(f"--where is {condition!r}, expected COLUMN=VALUE")
-    values = select_column(frame, name, path)
-    found = frame[values == wanted]
-    if found.empty:
+def name_groups(values: pd.Series, sample_ids: Sequence[str], study_of: Mapping[str, str] | None) -> list[str | None]:
+    """The group of each sample [N]: of one study the values as written, else those that belong to its study alone."""
+    groups = fill_missing_texts(values)
+    if study_of is None:
+        return groups
+    return [
+        f"sample {sample}" if group is None else f"{study_of.get(sample, NO_STUDY)} {group}"
+        for sample, group in zip(sample_ids, groups, strict=True)
+    ]
+
+
+def filter_rows(frame: pd.DataFrame, conditions: Sequence[str], source: Path | str) -> pd.DataFrame:
+    """The rows of a metadata frame that meet the conditions `COLUMN=VALUE`, of one column any, of all columns one.
+
+    Raises `MetadataError` if none does.
+    """
+    wanted: dict[str, list[str]] = {}
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals:
+            raise ConfigError(f"--where is {condition!r}, expected COLUMN=VALUE")
+        wanted.setdefault(name, []).append(value)
+    for name, accepted in wanted.items():
+        values = select_column(frame, name, source)
         shown = ", ".join(map(repr, values.dropna().unique()[:5].tolist()))
-        raise MetadataError(f"{path}: no sample of the table has {name} = {wanted!r}; found {shown}")
-    return found
+        frame = frame[values.isin(accepted)]
+        if frame.empty:
+            raise MetadataError(
+                f"{source}: no sample of the table has {name} = {' or '.join(map(repr, accepted))}; found {shown}"
+            )
+    return frame
 
 
-def require_numbers(values: pd.Series, path: Path) -> NDArray[np.float64]:
+def require_numbers(values: pd.Series, source: Path | str) -> NDArray[np.float64]:
     """Convert a column [N] to float64, NaN for missing values; refuses text and numbers beyond single precision."""
     numbers = parse_numbers(values)
     wrong = np.flatnonzero(values.notna().to_numpy() & np.isnan(numbers))
     if len(wrong):
         raise MetadataError(
-            f"{path}: column {values.name!r} has {len(wrong)} values that are not numbers below 3e38, first "
+            f"{source}: column {values.name!r} has {len(wrong)} values that are not numbers below 3e38, first "
             f"{quote(str(values.iloc[wrong[0]]))} of sample {quote(str(values.index[wrong[0]]))}; correct them, leave "
             f"them blank, or use --task classification"
         )
     return numbers
-
-
-def parse_numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Convert texts [N] to float64; NaN for a text that is not a number in the range of single precision."""
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
-    with np.errstate(over="ignore"):
-        return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
-
-
-def fill_missing_texts(values: pd.Series) -> list[str | None]:
-    """The texts of a column as written; None for missing values."""
-    return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
 def warn_of_doubtful_classes(classes: Sequence[str]) -> list[str]:

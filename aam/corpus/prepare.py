@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ from aam.corpus.prepare_part import WORKING, GrowingCorpus, StudyFiles, add_tabl
 from aam.corpus.prepared import open_lineup
 from aam.corpus.samples import OF_ASVS, length_of_reads, read_any_tree
 from aam.corpus.store import Store, StoreWriter, begin_manifest, open_store
-from aam.errors import ConfigError, CorpusError, InputError, SequenceError, TableError, TreeError
+from aam.errors import ConfigError, CorpusError, InputError, MetadataError, SequenceError, TableError, TreeError
 from aam.gene.layout import common_window, layout_text
 from aam.gene.reads import LEAST_BASES
 from aam.io.files import check_file, digest, lock_folder
@@ -40,7 +40,9 @@ Naming = Callable[[str, str], str]
 """(id in a table, name of its study) -> id in the corpus."""
 TOKENIZED_AT_ONCE = 1 << 16
 """Sequences whose tokens are in memory at a time."""
-ERRORS: dict[str, type[InputError]] = {"table": TableError, "tree": TreeError, "sequences": SequenceError}
+ERRORS: dict[str, type[InputError]] = {
+    "table": TableError, "tree": TreeError, "sequences": SequenceError, "metadata": MetadataError
+}  # fmt: skip
 """Errors of the files of a study, by option."""
 
 
@@ -49,19 +51,20 @@ def list_sources(config: PrepareConfig) -> list[StudyFiles]:
     for name, what in (("table", "feature table"), ("tree", "rooted phylogeny")):
         if not getattr(config, name):
             raise ConfigError(f"no {what}; give {option_flag(name)} FILE, once for each study")
-    count = len(config.table)
-    for name in ("tree", "sequences"):
-        given = len(getattr(config, name))
-        if given not in (0, 1, count):
-            raise ConfigError(
-                f"found {count} times --table and {given} times {option_flag(name)}, expected {option_flag(name)} once "
-                f"for all tables or {count} times, in the order of the tables"
-            )
+    return pair_files(config.table, {"tree": config.tree, "sequences": config.sequences})
+
+
+def pair_files(tables: Sequence[Path], beside: Mapping[str, Sequence[Path]]) -> list[StudyFiles]:
+    """The studies of these tables, each with its file of every option in `beside`, which has one for all or for each.
+
+    Raises `ConfigError` for another number of files, and for a table that is given twice.
+    """
+    refuse_unpaired(len(tables), beside)
     sources, known = [], dict[Path, str]()
-    for number, name in enumerate(study_names(config.table)):
-        files = {"table": config.table[number]}
-        for option in ("tree", "sequences"):
-            if paths := getattr(config, option):
+    for number, name in enumerate(study_names(tables)):
+        files = {"table": tables[number]}
+        for option, paths in beside.items():
+            if paths:
                 files[option] = paths[number] if len(paths) > 1 else paths[0]
         for option, path in files.items():
             if path not in known:
@@ -70,6 +73,16 @@ def list_sources(config: PrepareConfig) -> list[StudyFiles]:
         sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
     refuse_repeated_tables(sources)
     return sources
+
+
+def refuse_unpaired(count: int, beside: Mapping[str, Sequence[Path]]) -> None:
+    """Raise `ConfigError` for an option with another number of files than none, one, or one for each table."""
+    for name, given in beside.items():
+        if len(given) not in (0, 1, count):
+            raise ConfigError(
+                f"found {count} times --table and {len(given)} times {option_flag(name)}, expected {option_flag(name)} "
+                f"once for all tables or {count} times, in the order of the tables"
+            )
 
 
 def study_names(tables: Sequence[Path]) -> list[str]:
@@ -107,7 +120,8 @@ def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str],
     ids = [*growing.texts("ids"), *lost.ids.take(gone)]
     owners = [studies[number] for number in (*study.tolist(), *lost_study[gone].tolist())]
     twice = find_repeated(ids)
-    refuse_duplicate_samples(growing, ids[: len(study)], twice, owners)
+    rows = RowsOf(*(growing.array(f"counts.{part}").read() for part in ("indptr", "indices", "data")))
+    refuse_duplicate_samples(rows, ids[: len(study)], twice, owners, "give each sample once, and another --output")
     naming = make_names_unique(ids, owners, twice, say)
     found = [naming(text, owner) for text, owner in zip(ids[: len(study)], owners, strict=False)]
     growing.append_texts("samples", found)
@@ -115,27 +129,34 @@ def add_ids(growing: GrowingCorpus, studies: Sequence[str], say: Callable[[str],
     add_dropped(growing, lost, studies, naming)
 
 
+class RowsOf(NamedTuple):
+    """Counts of samples as rows of a CSR matrix: `indptr` [samples + 1], sorted `indices` [n], `data` [n]."""
+
+    indptr: NDArray[np.integer]
+    indices: NDArray[np.integer]
+    data: NDArray[np.integer]
+
+
 def refuse_duplicate_samples(
-    growing: GrowingCorpus, ids: Sequence[str], twice: set[str], owners: Sequence[str]
+    counts: RowsOf, ids: Sequence[str], twice: set[str], owners: Sequence[str], remedy: str
 ) -> None:
     """Raise `CorpusError` if tables share a sample (id and counts): it could be in training and held out.
 
     `ids` [samples] are those in the tables, `twice` those that repeat.
     """
-    bounds, columns, reads = (growing.array(f"counts.{part}").read() for part in ("indptr", "indices", "data"))
     first: dict[tuple[str, bytes], int] = {}
     doubles = []
     for row, text in enumerate(ids):
         if text in twice:
-            own = slice(*bounds[row : row + 2])
-            content = hashlib.blake2b(columns[own].tobytes() + reads[own].tobytes(), digest_size=16)
+            own = slice(*counts.indptr[row : row + 2])
+            content = hashlib.blake2b(counts.indices[own].tobytes() + counts.data[own].tobytes(), digest_size=16)
             if first.setdefault((text, content.digest()), row) != row:
                 doubles.append((first[text, content.digest()], row))
     if doubles:
         before, row = doubles[0]
         raise CorpusError(
             f"tables {owners[before]} and {owners[row]} have the same sample {quote(ids[row])} with the same counts, "
-            f"one of {len(doubles):,} in two tables; give each sample once, and another --output"
+            f"one of {len(doubles):,} in two tables; {remedy}"
         )
 
 

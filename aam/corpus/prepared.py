@@ -75,7 +75,7 @@ class StudyOf(Mapping[str, int]):
 class Prepared:
     """An open corpus: `table`, its `tokens` [A, L]; `depth`, `study` and `by_id` are the arrays `samples.*`.
 
-    `trees` and their `leaves` have one entry for all studies, or one for each.
+    `trees` and their `leaves` have one entry for all studies, or one for each. `names` are those of the studies.
     """
 
     table: Table
@@ -86,6 +86,7 @@ class Prepared:
     trees: list[Tree]
     leaves: list[Leaves]
     lineup: Lineup
+    names: tuple[str, ...]
 
     def targets(self, metric: Metric, alpha: float) -> TreeTargets | ForestTargets:
         """Targets from the common tree, or from the tree of each study."""
@@ -118,7 +119,8 @@ def open_prepared(folder: Path, max_bp: int, positions: Positions = "read") -> P
     table = Table(counts, samples, asvs, asvs, folder, open_dropped(store))
     depth, study, by_id = (store[f"samples.{name}"] for name in ("depth", "study", "by_id"))
     tokens = store["tokens"] if positions == "gene" else store["tokens"][:, : 1 + (max_bp or cut)]
-    return Prepared(table, tokens, depth, study, by_id, *open_trees(store, asvs), open_lineup(store))
+    names = tuple(source["name"] for source in store.manifest["sources"])
+    return Prepared(table, tokens, depth, study, by_id, *open_trees(store, asvs), open_lineup(store), names)
 
 
 def bases_of(store: Store) -> int:

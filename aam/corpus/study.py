@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aam.config import NUMERIC_TASKS, DataConfig, TargetConfig, TargetSchema
+from aam.config import NUMERIC_TASKS, DataConfig, StudiesConfig, TargetConfig, TargetSchema
+from aam.corpus.class_rules import classify, parse_rules
 from aam.corpus.label_schema import class_names, refuse_leaks
-from aam.corpus.labels import Labels, MetadataOverlap, parse_numbers, read_labels
+from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
 from aam.corpus.lineup import read_lined_table
 from aam.corpus.rarefy import choose_depth, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
-from aam.errors import ConfigError, MetadataError
+from aam.corpus.studies import open_studies
+from aam.corpus.study_checks import doubts_between_studies, notes_on_columns
+from aam.errors import MetadataError
 from aam.io.ids import find_wanted
-from aam.io.metadata import read_text, refuse_unmatched, select_column
+from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
 from aam.io.table import EMPTY_SAMPLES
 from aam.text import quote
 
@@ -31,52 +34,65 @@ SUBJECTS = {"host_subject", "host", "subject", "patient", "individual", "partici
 
 @dataclass(frozen=True, kw_only=True)
 class Study(TableSamples):
-    """Samples with labels: row i of `labels` is row i of `table`; `classes` in the order of the model's outputs."""
+    """Samples with labels, of one study or several: row i of `labels` is row i of `table`.
+
+    `classes` are in the order of the model's outputs. `metadata` has the samples of table and metadata, all columns
+    text. `names` are the studies, empty if there is one; `notes` are messages on joining them, `doubts` warnings.
+    """
 
     labels: Labels
     classes: tuple[str, ...]
     overlap: MetadataOverlap
+    metadata: pd.DataFrame
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
-def open_study(data: DataConfig, target: TargetConfig) -> Study:
-    """Read and check table and metadata; raises an InputError for files that do not fit together."""
-    data, files = resolve_inputs(data)
-    if data.metadata is None:
-        raise ConfigError("no metadata; give --metadata FILE, the table whose column --target names")
-    table, lineup = read_lined_table(data, files["table"])
-    labels, overlap = read_labels(data.metadata, target, data.group_column, table.sample_ids)
+def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
+    """Read, join and check tables and metadata; raises an InputError for files that do not fit together."""
+    found = open_studies(data)
+    table, source, frame = found.table, found.metadata.source, found.metadata.frame
+    labels, overlap = read_labels(found.metadata, target, data.group_column, table.sample_ids, found.studies)
     table = table.keep(find_wanted(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
     if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(
-            f"{data.metadata}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
+            f"{source}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
             "table; choose another --target"
         )
     table, depth = keep_deep_samples(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
     row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
-    check_study(labels, target, data)
-    table = table.drop_absent_asvs()
-    tokens = tokenize_table(table, data.max_bp, data.positions)
+    check_study(labels, target, data, source)
+    table, notes, doubts = table.drop_absent_asvs(), found.notes, doubts_between_studies(labels, target)
+    if found.studies is not None:
+        notes += notes_on_columns(frame, found.studies, labels, target, data.group_column)
     return Study(
-        table, tokens, depth=depth, files=files, labels=labels, lineup=lineup,
-        classes=class_names(labels, target, data.metadata), overlap=overlap,
+        table, tokenize_table(table, data.max_bp, data.positions), depth=depth, files=found.files, labels=labels,
+        lineup=found.lineup, classes=class_names(labels, target, source), overlap=overlap, metadata=frame,
+        names=found.names, notes=notes, doubts=doubts,
     )  # fmt: skip
 
 
-def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
-    """Raise for too few samples, samples without a group, constant targets, and covariates that predict the target."""
+def check_study(labels: Labels, target: TargetConfig, data: StudiesConfig, source: Path | str) -> None:
+    """Raise for too few samples, samples without study or group, constant targets, covariates that predict the target.
+
+    The labels came from the metadata `source`.
+    """
     if len(labels.sample_ids) < MIN_STUDY_SAMPLES:
         raise MetadataError(
-            f"{data.metadata}: {len(labels.sample_ids)} samples can be used, expected at least {MIN_STUDY_SAMPLES}; "
+            f"{source}: {len(labels.sample_ids)} samples can be used, expected at least {MIN_STUDY_SAMPLES}; "
             "check the overlap of metadata and table, --where and --rarefy-depth"
         )
-    if labels.groups is not None:
-        nameless = [sample for sample, group in zip(labels.sample_ids, labels.groups, strict=True) if group is None]
+    for column, values, none in (
+        (data.study_column, labels.studies, NO_STUDY), (data.group_column, labels.groups, None)
+    ):  # fmt: skip
+        nameless = [name for name, value in zip(labels.sample_ids, values or (), strict=False) if value == none]
         if nameless:
             raise MetadataError(
-                f"{data.metadata}: column {data.group_column!r} has no value for {len(nameless)} of "
-                f"{len(labels.sample_ids)} samples, first {quote(nameless[0])}; fill the column in, or leave these out"
+                f"{source}: column {column!r} has no value for {len(nameless)} of {len(labels.sample_ids)} samples, "
+                f"first {quote(nameless[0])}; fill the column in, or leave these out"
             )
     if target.task in NUMERIC_TASKS:
         for name, values in zip(target.target, labels.numbers.T, strict=True):
@@ -84,15 +100,15 @@ def check_study(labels: Labels, target: TargetConfig, data: DataConfig) -> None:
             if len(known) == 0 or (known == known[0]).all():
                 found = f"is {known[0]:g} for all" if len(known) else "has no value for any of the"
                 raise MetadataError(
-                    f"{data.metadata}: column {name!r} {found} {len(labels.sample_ids)} samples in use; there is "
+                    f"{source}: column {name!r} {found} {len(labels.sample_ids)} samples in use; there is "
                     "nothing to learn, choose another target"
                 )
     refuse_leaks(labels, target)
 
 
-def find_likely_groups(path: Path, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
+def find_likely_groups(metadata: pd.DataFrame, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
     """Name and values of a metadata column that, by its name, holds subjects with several samples each; or None."""
-    frame = read_text(path).reindex(sample_ids)
+    frame = metadata.reindex(sample_ids)
     for name in frame.columns:
         values = frame[name]
         if str(name).lower().removesuffix("_id") in SUBJECTS and 1 < values.nunique() < values.count():
@@ -148,6 +164,8 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     truth = frame[list(target.target)] if set(target.target) <= set(frame.columns) else None
     if truth is not None and target.task in NUMERIC_TASKS:
         truth = pd.DataFrame({name: parse_numbers(values) for name, values in truth.items()}, index=truth.index)
+    if truth is not None and (rules := parse_rules(target)):
+        truth = pd.DataFrame({name: classify(values, rules) for name, values in truth.items()}, index=truth.index)
     if truth is not None and not truth.notna().any().all():
         truth = None
     tokens = tokenize_table(table, data.max_bp, data.positions)

@@ -8,7 +8,10 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aam.errors import MetadataError
 from aam.io.files import check_file, read_lines
@@ -29,6 +32,20 @@ IN_PLAIN_WORDS = {
 """Long messages of scikit-bio for the commonest faults, such as tables that pandas has written, and ours."""
 COLUMNS_LISTED = 10
 """Columns that a message lists where the requested one is absent."""
+
+
+class Metadata(NamedTuple):
+    """Columns of text by sample id, the file or files they came from in words, and the rows of these files."""
+
+    frame: pd.DataFrame
+    source: Path | str
+    entries: int
+
+    @classmethod
+    def read(cls, path: Path) -> Metadata:
+        """The metadata of one file; raises `MetadataError` as `read_metadata`."""
+        frame = read_text(path)
+        return cls(frame, path, len(frame))
 
 
 def read_metadata(path: Path | str) -> pd.DataFrame:
@@ -101,6 +118,20 @@ def select_column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series
     shown = name_few([repr(other) for other in known], COLUMNS_LISTED) or "none but the ids"
     hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}"
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
+
+
+def parse_numbers(values: pd.Series) -> NDArray[np.float64]:
+    """Convert texts [N] to float64; NaN for a text that is not a number in the range of single precision."""
+    import pandas as pd  # half a second that commands without numbers do not wait for
+
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    with np.errstate(over="ignore"):
+        return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
+
+
+def fill_missing_texts(values: pd.Series) -> list[str | None]:
+    """The texts of a column as written; None for missing values."""
+    return [None if missing else str(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
 def read_groups(path: Path | str, name: str, table_ids: Sequence[str]) -> dict[str, str]:

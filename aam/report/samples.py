@@ -16,7 +16,6 @@ from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained
 from aam.corpus.dataset import build_draw
-from aam.corpus.labels import parse_numbers
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.errors import ConfigError
@@ -26,7 +25,7 @@ from aam.evaluation.ordination import pcoa
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
-from aam.io.metadata import read_text, refuse_unmatched, select_column
+from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -44,7 +43,7 @@ class ReportSamples:
     """Samples `ids` [N] with their embeddings [N, D] and their `description` in words.
 
     The report plots the samples `rows` only, by their embeddings and by their distance matrices `distances`
-    (title -> [n, n]). `metadata` and `column` are those of the run, if it has any.
+    (title -> [n, n]). `metadata`, `column` and `frame`, the metadata read already, are those of the run, if it has any.
     """
 
     ids: list[str]
@@ -54,6 +53,7 @@ class ReportSamples:
     description: str
     metadata: Path | None = None
     column: str | None = None
+    frame: pd.DataFrame | None = None
 
 
 def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -87,8 +87,9 @@ def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
         np.arange(len(rows)),
         tree,
         f"{len(rows):,} samples ({why})",
-        study.files["metadata"],
+        study.files.get("metadata"),
         config.target.target[0],
+        study.metadata,
     )
 
 
@@ -102,17 +103,18 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
 
     Raises an InputError for metadata or a column of the options that cannot be used.
     """
-    metadata = options.metadata or samples.metadata
-    if metadata is None and options.color_by is not None:
+    metadata, known = options.metadata or samples.metadata, samples.frame if options.metadata is None else None
+    if metadata is None and known is None and options.color_by is not None:
         raise ConfigError("--color-by names a metadata column, but there is no metadata; give --metadata FILE")
     parts, frame, colouring = list[Part](), None, NO_COLOURS
-    if metadata is not None:
+    if metadata is not None or known is not None:
+        source = metadata or "the metadata of all studies"
         asked_for = options.metadata is not None or options.color_by is not None
         with nullcontext() if asked_for else attempt("the colours"):
-            read = read_text(metadata)
+            read = read_text(source) if known is None else known
             own = samples.column if options.metadata is None else None
-            colouring = choose_colouring(read, options.color_by or own, metadata)
-            refuse_unmatched(read, samples.ids, metadata)
+            colouring = choose_colouring(read, options.color_by or own, source)
+            refuse_unmatched(read, samples.ids, source)
             frame = read
     with attempt("the ordination"):
         parts.append(ordination_part(samples, colouring))
@@ -123,7 +125,7 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
     return parts
 
 
-def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path) -> Colouring:
+def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path | str) -> Colouring:
     """Choose the column to colour by: `name`, else the first that varies; `frame` was read from `metadata`."""
     name = name or find_varying_column(frame)
     if name is None:

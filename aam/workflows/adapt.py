@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aam.checkpoint import config_of_encoder
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
 from aam.corpus.pretraining import Corpus, match_targets
-from aam.corpus.samples import resolve_inputs
+from aam.corpus.studies import resolve_studies
 from aam.corpus.study import Study
 from aam.inference.predictions import embed_asvs
 from aam.observer import Observer
@@ -70,14 +70,14 @@ def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
         num_workers=config.run.num_workers,
         resume=has_checkpoint(folder),
     )
-    own = PretrainConfig(data=config.data, model=config.model, optim=optim, run=run, health=config.health)
+    own = PretrainConfig(data=config.data.shared(), model=config.model, optim=optim, run=run, health=config.health)
     return replace(own, loss=began.loss) if isinstance(began, PretrainConfig) else own
 
 
 def build_unlabelled_corpus(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> Corpus:
     """Build a corpus of samples of a study with the tree of --tree; all samples train."""
-    data, files = resolve_inputs(config.data)
+    data = resolve_studies(config.data).shared()
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     # What the study has left out is in the ledger of the fold.
     table = replace(study.table.select(samples=rows).drop_absent_asvs(), dropped={})
-    return replace(match_targets(table, data, files, measure), depth=study.depth)
+    return replace(match_targets(table, data, study.files, measure), depth=study.depth)

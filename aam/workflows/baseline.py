@@ -13,10 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, from_options, from_some, option_flag
+from aam.config import NUMERIC_TASKS, FinetuneConfig, StudiesConfig, from_options, from_some, option_flag
 from aam.corpus.rarefy import rarefy_table
-from aam.corpus.samples import read_any_tree, resolve_inputs
+from aam.corpus.samples import read_any_tree
 from aam.corpus.split import Fold
+from aam.corpus.studies import resolve_studies
 from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
@@ -33,7 +34,7 @@ from aam.report.summary import baseline_text
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
 from aam.workflows.fold_results import true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
-from aam.workflows.notes import say_of_tree
+from aam.workflows.notes import say_of_tree, say_studies
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 MODEL = "model"
@@ -87,7 +88,7 @@ def resolve_runs(model: Path | None, against: Sequence[Path], asked: dict[str, A
 
 def recorded_config(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
     """The configuration of a run, with the tree of the options."""
-    config, given = read_config(FinetuneConfig, model), from_some(DataConfig, asked)
+    config, given = read_config(FinetuneConfig, model), from_some(StudiesConfig, asked)
     own = {name: getattr(given, name) for name in asked}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **own))
 
@@ -124,6 +125,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
         distances = compute_unifrac(config, study, counts, observer)
+    say_studies(config.target, study, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
     rows = np.concatenate([fold.test for fold in folds])
@@ -174,7 +176,7 @@ def compute_unifrac(
     config: FinetuneConfig, study: Study, counts: Any, observer: Observer
 ) -> NDArray[np.float64] | None:
     """Unweighted UniFrac of all samples [N, N], or None without a tree or if a sample has no ASV in it."""
-    data, _ = resolve_inputs(config.data)
+    data = resolve_studies(config.data)
     if data.tree is None:
         observer.say("no nearest neighbours on UniFrac: give --tree")
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig
 from aam.corpus.labels import Labels, warn_of_doubtful_classes
 from aam.corpus.split import (
@@ -17,11 +19,14 @@ from aam.corpus.split import (
     split_samples,
 )
 from aam.corpus.study import Study, find_likely_groups
+from aam.corpus.study_checks import is_scored, list_contributions, rows_of_studies
 from aam.errors import ConfigError
-from aam.text import counted, quote
+from aam.text import counted, name_few, quote
 
 HELD_OUT = "held-out"
 """Name of the only fold where nothing is cross-validated."""
+STUDIES_NAMED = 5
+"""Studies that a warning names."""
 
 
 def scheme_of(config: FinetuneConfig) -> Scheme:
@@ -75,6 +80,8 @@ def class_of_samples(config: FinetuneConfig, study: Study) -> list[str | None]:
 def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
     """The folds before --label-fraction removes training samples."""
     labels, seed, target = study.labels, config.run.seed, class_of_samples(config, study)
+    if config.fold.leave_one_study_out:
+        return leave_studies_out(config, labels)
     if config.fold.folds is not None or config.fold.leave_one_group_out:
         if config.data.validation_samples is not None:
             raise ConfigError("found both folds and --validation-samples, expected one of them")
@@ -85,6 +92,31 @@ def whole_folds(config: FinetuneConfig, study: Study) -> list[Fold]:
     gone = [sample for ids in study.dropped.values() for sample in ids]
     sides = split_samples(labels.sample_ids, config.data, seed, group_of(labels), gone)
     return [Fold(HELD_OUT, sides.train, sides.validation)]
+
+
+def leave_studies_out(config: FinetuneConfig, labels: Labels) -> list[Fold]:
+    """One fold for each study, named as it, of the studies that can be scored (`is_scored`); the others only train.
+
+    Raises ConfigError for a single study, no study that can be left out, and options of other folds.
+    """
+    given = {"--folds": config.fold.folds, "--leave-one-group-out": config.fold.leave_one_group_out}
+    for option, value in (given | {"--validation-samples": config.data.validation_samples}).items():
+        if value:
+            raise ConfigError(f"found both --leave-one-study-out and {option}, expected one of them")
+    rows = rows_of_studies(labels)
+    if len(rows) < 2:
+        raise ConfigError(
+            f"--leave-one-study-out, but the samples with a label are of {counted(max(1, len(rows)), 'studies')}; give "
+            "--table and --metadata of several studies, or a --study-column with several"
+        )
+    scored = {name: own for name, own in rows.items() if is_scored(labels.rows(own), config.target)}
+    if not scored:
+        raise ConfigError(
+            f"--leave-one-study-out: none of the {len(rows)} studies has samples of two classes, so none can be "
+            "scored; give studies with cases and controls"
+        )
+    every = np.arange(len(labels.sample_ids))
+    return [Fold(name, np.setdiff1d(every, own), own) for name, own in scored.items()]
 
 
 def group_of(labels: Labels) -> dict[str, str | None] | None:
@@ -119,9 +151,25 @@ def list_doubts(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list
     """Reasons to doubt the metrics: suspicious counts or classes, untrained classes, subjects on both sides."""
     return [
         *study.table.doubts(),
+        *study.doubts,
+        *warn_of_studies_without_contrast(config, study),
         *warn_of_doubtful_classes(study.classes),
         *warn_of_untrained_classes(config, study, folds),
         *warn_of_split_subjects(config, study, folds),
+    ]
+
+
+def warn_of_studies_without_contrast(config: FinetuneConfig, study: Study) -> list[str]:
+    """A warning about studies with samples of one class, which are trained on, but cannot be scored."""
+    if config.target.task in NUMERIC_TASKS:
+        return []
+    found = list_contributions(study.labels, config.target, study.names)
+    alone = [f"{own.study} ({own.labels_text})" for own in found if len(own.classes) == 1]
+    if not alone:
+        return []
+    return [
+        f"{counted(len(alone), 'studies')} with one class alone, which a model may learn as the study itself: "
+        f"{name_few(alone, STUDIES_NAMED)}; trained on, but neither left out as a fold nor scored by AUC"
     ]
 
 
@@ -142,10 +190,12 @@ def warn_of_split_subjects(config: FinetuneConfig, study: Study, folds: list[Fol
     """A warning about subjects with samples on both sides of a split."""
     if config.data.group_column is not None:
         return []
-    found = find_likely_groups(study.files["metadata"], study.labels.sample_ids)
+    found = find_likely_groups(study.metadata, study.labels.sample_ids)
     if found is None:
         return []
     name, groups = found
+    if study.labels.studies is not None:  # subjects are of one study
+        groups = [f"{own} {group}" for own, group in zip(study.labels.studies, groups, strict=True)]
     both = max(len(groups_on_both_sides(fold, groups)) for fold in folds)
     if both == 0:
         return []

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, Precision, PretrainConfig, RunnableConfig
+from aam.config import FinetuneConfig, Precision, PretrainConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
+from aam.corpus.study_checks import list_contributions
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
 from aam.io.ids import read_ids
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aam.corpus.samples import TableSamples
+    from aam.corpus.study import Study
     from aam.io.table import Table
     from aam.models.chunked_encoder import ChunkedEncoder
     from aam.phylogeny.tree import Tree
@@ -41,6 +43,14 @@ def say_dropped(dropped: Mapping[str, Sequence[str]], observer: Observer) -> Non
     for reason, ids in dropped.items():
         shown = name_few([shorten(name, QUOTED) for name in ids], NAMED_IDS)
         observer.say(f"left out: {counted(len(ids), reason)} ({shown})")
+
+
+def say_studies(target: TargetConfig, study: Study, observer: Observer) -> None:
+    """Say how several studies were joined and what each of them contributes; nothing of a single one."""
+    for note in study.notes:
+        observer.say(note)
+    for found in list_contributions(study.labels, target, study.names):
+        observer.say(f"study {found.text()}")
 
 
 def say_of_tree(tree: Tree | None, observer: Observer) -> None:

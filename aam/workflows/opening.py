@@ -36,6 +36,7 @@ from aam.workflows.notes import (
 )
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
+DataT = TypeVar("DataT", bound=DataConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
     return Opened(found.encoder.to(device), found.config, samples)
 
 
-def for_model(data: DataConfig, trained: DataConfig, model: Path) -> DataConfig:
+def for_model(data: DataT, trained: DataConfig, model: Path) -> DataT:
     """The options of a table that a model is applied to: its reads are lined up with those of training.
 
     A model whose positions are columns of the gene takes reads of any region, and nothing is to be lined up.

@@ -16,6 +16,7 @@ from aam.corpus.reference_tips import ReferenceTips
 from aam.corpus.samples import TableSamples
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
+from aam.corpus.study_checks import list_contributions
 from aam.gene.regions import region_text
 from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
@@ -95,6 +96,8 @@ def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold],
     rows = [
         ("samples", study.overlap.text()),
         *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
+        *(("study", found.text()) for found in list_contributions(study.labels, config.target, study.names)),
+        *(("note", text) for text in study.notes),
         *reads_rows(study),
         *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
         *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),

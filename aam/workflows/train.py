@@ -19,6 +19,7 @@ from aam.corpus.dataset import ASVDataset, build_draw
 from aam.corpus.label_schema import encode_labels, fit_schema
 from aam.corpus.split import Fold
 from aam.corpus.study import Study, open_study
+from aam.corpus.study_checks import list_contributions
 from aam.errors import ConfigError
 from aam.inference.known_asvs import KnownASVs, read_known, sketch_asvs, write_known
 from aam.inference.predictions import average, decode, embed_asvs, predict_draws, refuse_clashes, score_points
@@ -52,6 +53,7 @@ from aam.workflows.notes import (
     say_dropped,
     say_precision_advice,
     say_reads,
+    say_studies,
     warn_of_other_region,
     warn_of_unlike_reads,
 )
@@ -127,6 +129,7 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
     folds = study_folds(config, study)
     configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     observer.say(study.overlap.text())
+    say_studies(config.target, study, observer)
     say_dropped(study.dropped, observer)
     say_reads(study, observer, study.bases)
     for text in list_doubts(config, study, folds):
@@ -136,7 +139,7 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
         check_model(configs[0], study, folds[0], start, observer)
     say_precision_advice(config.optim.precision, resolve_device(config.run.device), observer)
     # From here on files are written: whatever there was to refuse has been refused.
-    write_record(config, study.files, manifest_record(study, folds))
+    write_record(config, study.files, manifest_record(config, study, folds))
     with StopRequest() as stop:
         results, whole = [], whole_folds(config, study)  # what --label-fraction leaves out may be read all the same
         for number, (fold, own) in enumerate(zip(folds, configs, strict=True), start=1):
@@ -154,15 +157,16 @@ def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run
     return Run(folder)
 
 
-def manifest_record(study: Study, folds: list[Fold]) -> dict[str, Any]:
+def manifest_record(config: FinetuneConfig, study: Study, folds: list[Fold]) -> dict[str, Any]:
     """Entries of the manifest besides the configuration."""
-    ids = study.labels.sample_ids
+    ids, studies = study.labels.sample_ids, list_contributions(study.labels, config.target, study.names)
     return {
         "asvs": len(study.tokens),
         "rarefy_depth": study.depth,
         "overlap": dataclasses.asdict(study.overlap),
         "dropped": {reason: len(gone) for reason, gone in study.dropped.items()},
         "classes": list(study.classes),
+        "studies": [found.record() for found in studies],
         "sample_ids": ids,
         "folds": {fold.name: [ids[row] for row in fold.test] for fold in folds},
     }

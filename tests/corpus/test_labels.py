@@ -25,6 +25,7 @@ from aam.corpus.label_schema import (
 )
 from aam.corpus.labels import Labels, read_labels, warn_of_doubtful_classes
 from aam.errors import ConfigError, MetadataError
+from aam.io.metadata import Metadata
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def metadata(tmp_path: Path) -> Path:
 
 def test_ids_and_groups_are_text_and_missing_words_are_missing(metadata: Path):
     config = TargetConfig(target=("age",), covariate=("site",))
-    labels, overlap = read_labels(metadata, config, "subject", ["00123", "1.1", "1.10", "elsewhere"])
+    labels, overlap = read_labels(Metadata.read(metadata), config, "subject", ["00123", "1.1", "1.10", "elsewhere"])
     assert labels.sample_ids == ["00123", "1.1", "1.10"]  # in the order of the table, and 1.1 is not 1.10
     assert labels.groups == ["00123", "123", "00123"]
     assert labels.numbers[:, 0].tolist()[::2] == [5.0, 3.0]
@@ -49,16 +50,16 @@ def test_ids_and_groups_are_text_and_missing_words_are_missing(metadata: Path):
 
 def test_no_sample_in_common_shows_both(metadata: Path):
     with pytest.raises(MetadataError, match="none of its 4 samples is among the 1 of the table.*'1.10'.*'x1'"):
-        read_labels(metadata, TargetConfig(target=("age",)), None, ["x1"])
+        read_labels(Metadata.read(metadata), TargetConfig(target=("age",)), None, ["x1"])
 
 
 def test_where_keeps_and_explains(metadata: Path):
     config = TargetConfig(target=("age",), where=("site=gut",))
-    labels, overlap = read_labels(metadata, config, None, ["s4", "1.10", "00123"])
+    labels, overlap = read_labels(Metadata.read(metadata), config, None, ["s4", "1.10", "00123"])
     assert labels.sample_ids == ["1.10", "00123"]
     assert overlap.matching == 2
     with pytest.raises(ConfigError, match="expected COLUMN=VALUE"):
-        read_labels(metadata, TargetConfig(target=("age",), where=("gut",)), None, ["s4"])
+        read_labels(Metadata.read(metadata), TargetConfig(target=("age",), where=("gut",)), None, ["s4"])
 
 
 def test_reasons_for_missing_values_are_missing_and_numbers_of_no_size_are_none(tmp_path: Path):
@@ -66,11 +67,11 @@ def test_reasons_for_missing_values_are_missing_and_numbers_of_no_size_are_none(
     path.write_text(
         "sample-id\tage\tph\na\tMissing: control sample\t7\nb\t#N/A\t6\nc\tnull\t5\nd\tnot available\t4\ne\t3\tinf\n"
     )
-    labels, overlap = read_labels(path, TargetConfig(target=("age",)), None, list("abcde"))
+    labels, overlap = read_labels(Metadata.read(path), TargetConfig(target=("age",)), None, list("abcde"))
     assert overlap.labelled == 1 and labels.numbers[4, 0] == 3.0
     with pytest.raises(MetadataError, match="'ph' has 1 values that are not numbers below 3e38, first 'inf' of .* 'e'"):
-        read_labels(path, TargetConfig(target=("ph",)), None, list("abcde"))
-    labels, _ = read_labels(path, TargetConfig(target=("age",), covariate=("ph",)), None, list("abcde"))
+        read_labels(Metadata.read(path), TargetConfig(target=("ph",)), None, list("abcde"))
+    labels, _ = read_labels(Metadata.read(path), TargetConfig(target=("age",), covariate=("ph",)), None, list("abcde"))
     with pytest.raises(MetadataError, match="covariate 'ph': 'inf' is not a number below 3e38"):
         fit_covariate(labels.covariates["ph"])
     known = Covariate("ph", (), 5.0, 1.0)  # of a new sample, such a value is unknown
