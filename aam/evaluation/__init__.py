@@ -4,6 +4,7 @@ Functions take arrays and return small named records.
 
     metrics              R2, MAE, Pearson r of pairs; bootstrap intervals; metrics in words
     target_metrics       errors in the target's units, balanced accuracy, paired differences
+    study_metrics        AUC, rank correlation and error in each study, over subjects, and their mean over studies
     baselines            UniFrac by calibrated Jaccard and calibrated UPGMA on Hamming; bases by position
     metadata_baselines   random forest, linear, k nearest neighbours and constant on a metadata column
     ordination           principal coordinates; Mantel, Procrustes, neighbour recall, stress of two matrices

@@ -64,7 +64,28 @@ def predict_folds(
     _check(baseline, study)
     found = []
     for number, fold in enumerate(folds, start=1):
-        found.append(_predict(baseline, study, fold, seed))
+        model, test = _fit(baseline, study, fold, seed)
+        found.append(model.predict(test))
+        progress(number, len(folds))
+    return np.concatenate(found)
+
+
+def predict_chances(
+    baseline: Baseline,
+    study: LabelledCounts,
+    folds: Sequence[Fold],
+    classes: Sequence[str],
+    seed: int,
+    progress: Progress = no_progress,
+) -> NDArray[np.float64]:
+    """As `predict_folds`, but probabilities [n, C] of these classes; the likeliest is what `predict_folds` gives."""
+    _check(baseline, study)
+    number_of, found = {name: number for number, name in enumerate(classes)}, []
+    for number, fold in enumerate(folds, start=1):
+        model, test = _fit(baseline, study, fold, seed)
+        chances = np.zeros((len(test), len(classes)))
+        chances[:, [number_of[name] for name in model.classes_]] = model.predict_proba(test)
+        found.append(chances)
         progress(number, len(folds))
     return np.concatenate(found)
 
@@ -82,13 +103,14 @@ def centred_log_ratio(counts: csr_array, columns: NDArray[np.int64]) -> NDArray[
     return clr(counts[:, columns].toarray() + PSEUDOCOUNT)
 
 
-def _predict(baseline: Baseline, study: LabelledCounts, fold: Fold, seed: int) -> NDArray[Any]:
+def _fit(baseline: Baseline, study: LabelledCounts, fold: Fold, seed: int) -> tuple[Any, NDArray[Any]]:
+    """An estimator fitted on the training rows of a fold, and the features of its test rows."""
     known = study.target[fold.train]
     if study.task not in NUMERIC_TASKS and (known == known[0]).all():
         baseline = "constant"  # grouped folds may leave one class to train on, and logistic regression refuses that
     train, test = _features(baseline, study, fold)
     model = _estimator(baseline, study.task, train.shape, seed)
-    return model.fit(train, known).predict(test)
+    return model.fit(train, known), test
 
 
 def _features(baseline: Baseline, study: LabelledCounts, fold: Fold) -> tuple[NDArray[Any], NDArray[Any]]:

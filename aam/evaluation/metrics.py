@@ -38,6 +38,9 @@ METRIC_LABELS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "roc_auc": "area under the ROC curve",
+    "auc_mean_over_studies": "area under the ROC curve in a study, over subjects, mean over studies",
+    "spearman_mean_over_studies": "rank correlation in a study, over subjects, mean over studies",
+    "mae_mean_over_studies": "mean absolute error in a study, over subjects, mean over studies",
     "nll": "negative log-likelihood, nats",
     "nll_uncalibrated": "the same before calibration",
     "ece": "expected calibration error",
@@ -47,10 +50,10 @@ METRIC_LABELS = {
     "interval_width": "mean width of the intervals",
 }
 """Metrics of a fine-tuning in words, in the order of its tables."""
-MODEL_MINUS_BASELINE = "model_minus_baseline"
-"""Key of paired differences in baselines.json."""
+MODEL, MODEL_MINUS_BASELINE = "model", "model_minus_baseline"
+"""Name of the run that is compared, and key of paired differences, in baselines.json."""
 PREDICTOR_LABELS = {
-    "model": "this model",
+    MODEL: "this model",
     "random_forest": "random forest on relative abundance",
     "linear": "linear model on centred log-ratios",
     "knn": "nearest neighbours on UniFrac",

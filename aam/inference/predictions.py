@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
@@ -36,8 +36,11 @@ from aam.text import quote
 
 OUT_OF_FOLD = "predictions.tsv"
 """The table of out-of-fold predictions in a run of `aam train`."""
-IN_FOLD, TRUE = "fold", "_true"
-"""In a table of out-of-fold predictions: the column of the fold, and the ending of columns with the true value."""
+IN_FOLD, IN_STUDY, TRUE = "fold", "study", "_true"
+"""In a table of out-of-fold predictions: the columns of fold and study, and the ending of columns of true values."""
+LEAST_CHANCE = 1e-3
+"""Probabilities are drawn together to keep this distance from 0 and 1, their order stays: a forest whose trees agree is
+not certain, and infinite log-odds would outweigh all other samples of a subject."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,12 @@ def score_points(found: Predictions, true: pd.DataFrame, config: FinetuneConfig)
         for name, metric in metrics.items()
     }
     return {name: float(np.mean(values)) for name, values in each.items() if values}
+
+
+def log_odds(chances: ArrayLike) -> NDArray[np.float64]:
+    """Log-odds of the second of two classes [N], from probabilities [N, 2] between `LEAST_CHANCE` and 1 less that."""
+    second = np.asarray(chances, np.float64)[:, 1] * (1 - 2 * LEAST_CHANCE) + LEAST_CHANCE
+    return np.log(second) - np.log1p(-second)
 
 
 def score_probabilities(

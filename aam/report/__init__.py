@@ -3,6 +3,6 @@
 record                             the files of a run, read once
 build                              draws the pictures of a run and writes its report
 samples                            samples of a run under its model: ordination and audit
-parts, page                        parts of the page as data; the page, from templates
+parts, study_table, page           parts of the page as data; the page, from templates
 figures, curves, target_figures    what is drawn; they alone import matplotlib
 """

@@ -37,6 +37,7 @@ from aam.report.record import (
     read_mapping,
 )
 from aam.report.samples import ReportSamples, embed_held_out, embed_study, sample_parts
+from aam.report.study_table import study_part
 from aam.training.manifest import recorded_folds
 from aam.training.sinks import read_log
 
@@ -195,6 +196,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
         parts.target_part(run.metrics, run.config.target.target),
         *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}),
         *([parts.baseline_part(baselines)] if baselines else []),
+        study_part(run.contributions, run.metrics),
         parts.fold_part(run.fold_rows()),
     ]
 

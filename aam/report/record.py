@@ -12,6 +12,7 @@ import pandas as pd
 
 from aam.checkpoint import fold_folders
 from aam.config import FinetuneConfig, from_dict
+from aam.corpus.study_checks import Contribution
 from aam.errors import CheckpointError, InputError
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PREDICTOR_LABELS
 from aam.evaluation.target_metrics import metrics_of
@@ -70,6 +71,11 @@ class RunRecord:
     def config(self) -> FinetuneConfig:
         """The configuration of a run of `aam train`."""
         return from_dict(FinetuneConfig, self.manifest["config"])
+
+    @cached_property
+    def contributions(self) -> list[Contribution]:
+        """What each of several studies contributed to a run of `aam train`."""
+        return [Contribution(**record) for record in self.manifest.get("studies", [])]
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

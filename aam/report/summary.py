@@ -8,11 +8,14 @@ from typing import Any
 
 from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
+from aam.corpus.study_checks import Contribution
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
+from aam.evaluation.study_metrics import MEAN
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.report.parts import format_estimate
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
+from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
 from aam.text import table_text
 
 
@@ -71,12 +74,16 @@ def file_lines(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"  {name:<13}{text}\n" for name, text in rows)
 
 
-def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any]) -> str:
-    """Metrics of predictions of samples that the model had never seen, and where the files of the run are."""
+def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studies: Sequence[Contribution] = ()) -> str:
+    """Metrics of predictions of samples that the model had never seen, and where the files of the run are.
+
+    The metrics of each of several `studies` stand in a table of their own, beside what it contributes.
+    """
+    own = {key for found in studies for key in study_keys(metrics, found.study)}
     rows = [
         [name, f"{metrics[name]:.3f}", f"{metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"]
         for name in metrics
-        if f"{name}_low" in metrics
+        if f"{name}_low" in metrics and name not in own
     ]
     for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
         rows += [[name, f"{metrics[name]:.3f}", ""] for name in metrics if name.endswith(last)]
@@ -93,6 +100,7 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any]) -> st
             "model that was not trained on it\n",
             table_text(rows) + "\n",
             f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})\n",
+            *([table_text(study_rows(studies, metrics)) + "\n", f"  ({STUDY_WORDS})\n"] if studies else []),
             file_lines(files),
         ]
     )
@@ -100,7 +108,13 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any]) -> st
 
 def baseline_text(target: str, found: Mapping[str, Any]) -> str:
     """Metrics of each predictor of one target, then the differences of the model to each baseline."""
-    shown = [key for key in next(iter(found.values())) if key != MODEL_MINUS_BASELINE][:3]
+    keys = [key for key in next(iter(found.values())) if key != MODEL_MINUS_BASELINE]
+    of_studies = [key for key in keys if key.endswith(MEAN)]
+    return "\n".join([target, *(estimate_table(found, shown) for shown in (keys[:3], of_studies) if shown)])
+
+
+def estimate_table(found: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """The metrics `shown` of each predictor, then the differences of the model to each baseline."""
     rows = [["", *shown]]
     rows += [[name, *(format_estimate(metrics[key], "{:.3f}") for key in shown)] for name, metrics in found.items()]
     rows += [
@@ -108,4 +122,4 @@ def baseline_text(target: str, found: Mapping[str, Any]) -> str:
         for name, metrics in found.items()
         if MODEL_MINUS_BASELINE in metrics
     ]
-    return f"{target}\n{table_text(rows)}"
+    return table_text(rows)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aam.atomic import write_json
 from aam.config import NUMERIC_TASKS, FinetuneConfig, StudiesConfig, from_options, from_some, option_flag
+from aam.corpus.labels import Labels
 from aam.corpus.rarefy import rarefy_table
 from aam.corpus.samples import read_any_tree
 from aam.corpus.split import Fold
@@ -21,7 +22,7 @@ from aam.corpus.studies import resolve_studies
 from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
 from aam.evaluation import metadata_baselines as baselines
-from aam.evaluation.metrics import MODEL_MINUS_BASELINE
+from aam.evaluation.metrics import MODEL, MODEL_MINUS_BASELINE
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.inference.predictions import TRUE, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
@@ -32,12 +33,11 @@ from aam.phylogeny.unifrac import Measure, build_community
 from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
-from aam.workflows.fold_results import true_targets
+from aam.workflows.fold_results import score_by_study, true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
 from aam.workflows.notes import say_of_tree, say_studies
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
-MODEL = "model"
 WITH_MODEL = ("tree", "max_missing")
 """Options that may be given beside a run."""
 
@@ -121,6 +121,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
     """Predict the target with each baseline, on the folds of the runs or of `config`, and compare with the runs."""
     with observer.stage("reading the data"):
         study = open_study(config.data, config.target)
+        config = dataclasses.replace(config, schema=dataclasses.replace(config.schema, classes=study.classes))
         folds = runs.folds(config, study)
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
@@ -134,14 +135,13 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
     for target in config.target.target:
         known, values = target_values(config, study, target)
         labelled = baselines.LabelledCounts(counts, values, config.target.task, distances)
-        predicted = predict_baselines(config, labelled, folds, known, observer)
-        predicted |= {name: table[target].to_numpy() for name, table in of_runs.items()}
+        predicted = predict_baselines(config, labelled, folds, known, observer, target) | of_runs
         kept = known[rows]
-        predicted = {name: column[kept] for name, column in predicted.items()}
-        metrics[target] = score_all(config, study, rows[kept], values, predicted)
-        ids = [study.labels.sample_ids[row] for row in rows[kept]]
-        columns = {f"{target}_{name}": column for name, column in predicted.items()}
-        tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=ids))
+        predicted = {name: table[kept] for name, table in predicted.items()}
+        labels = study.labels.rows(rows[kept])
+        metrics[target] = score_all(config, labels, values[rows[kept]], predicted, target)
+        columns = {f"{target}_{name}": table[target].to_numpy() for name, table in predicted.items()}
+        tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=labels.sample_ids))
     predictions = pd.concat(tables, axis=1).rename_axis(SAMPLE_ID)
     return BaselineResult(metrics, predictions, config.data.group_column is not None)
 
@@ -160,15 +160,22 @@ def predict_baselines(
     folds: list[Fold],
     known: NDArray[np.bool_],
     observer: Observer,
-) -> dict[str, NDArray[Any]]:
-    """Predictions of each baseline for the test rows of all folds, in the order of the folds."""
+    target: str,
+) -> dict[str, pd.DataFrame]:
+    """Predictions of each baseline for the test rows of all folds, in their order; columns as in `prediction_table`."""
     trained = [fold._replace(train=fold.train[known[fold.train]]) for fold in folds]
-    found = {}
+    classes, seed, found = config.schema.classes, config.run.seed, {}
     for name in ("random_forest", "linear", "knn", "constant"):
         if name == "knn" and study.distances is None:
             continue
         with observer.progress(f"{name.replace('_', ' ')} on {len(folds)} folds") as progress:
-            found[name] = baselines.predict_folds(name, study, trained, config.run.seed, progress)
+            if config.target.task in NUMERIC_TASKS:
+                values = baselines.predict_folds(name, study, trained, seed, progress)
+                found[name] = pd.DataFrame({target: values})
+                continue
+            chances = baselines.predict_chances(name, study, trained, classes, seed, progress)
+        found[name] = pd.DataFrame(chances, columns=[f"p_{label}" for label in classes])
+        found[name][target] = np.array(classes, dtype=object)[chances.argmax(axis=1)]
     return found
 
 
@@ -197,19 +204,20 @@ def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: F
 
 
 def score_all(
-    config: FinetuneConfig, study: Study, rows: NDArray[np.int64], values: NDArray[Any], predicted: dict[str, Any]
+    config: FinetuneConfig, labels: Labels, true: NDArray[Any], predicted: dict[str, pd.DataFrame], target: str
 ) -> dict[str, Any]:
-    """Metrics of each predictor, and the paired difference of the model to each baseline."""
-    metrics = metrics_of(config.target.task)
-    true, groups, seed = values[rows], study.labels.rows(rows).groups, config.run.seed
+    """Metrics of each predictor of a target, `true` [n], and the paired difference of the model to each baseline."""
+    metrics, groups, seed = metrics_of(config.target.task), labels.groups, config.run.seed
+    by_study = score_by_study(config, labels, predicted, target)
     found: dict[str, Any] = {}
-    for name, column in predicted.items():
-        found[name] = {key: to_json(value) for key, value in estimate(metrics, column, true, groups, seed).items()}
+    for name, table in predicted.items():
+        own = estimate(metrics, table[target].to_numpy(), true, groups, seed) | by_study.estimates(name)
+        found[name] = {key: to_json(value) for key, value in own.items()}
         if name != MODEL and MODEL in predicted:
-            found[name][MODEL_MINUS_BASELINE] = {
-                key: to_json(paired_difference(metric, (predicted[MODEL], column), true, groups, seed))
-                for key, metric in metrics.items()
-            }
+            columns = (predicted[MODEL][target].to_numpy(), table[target].to_numpy())
+            pairs = {key: paired_difference(metric, columns, true, groups, seed) for key, metric in metrics.items()}
+            pairs |= by_study.differences(MODEL, name)
+            found[name][MODEL_MINUS_BASELINE] = {key: to_json(value) for key, value in pairs.items()}
     return found
 
 

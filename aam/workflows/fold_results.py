@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from aam.atomic import write_json, write_text
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.label_schema import encode_labels
+from aam.corpus.labels import Labels
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
+from aam.corpus.study_checks import list_contributions
 from aam.evaluation.calibration import (
     CALIBRATION,
     Calibration,
@@ -24,13 +27,17 @@ from aam.evaluation.calibration import (
     prediction_intervals,
     warn_of_infinite_intervals,
 )
+from aam.evaluation.metrics import MODEL
+from aam.evaluation.study_metrics import StudyFigures, score_studies
 from aam.inference.predictions import (
     IN_FOLD,
+    IN_STUDY,
     OUT_OF_FOLD,
     TRUE,
     Predictions,
     average,
     flatten_metrics,
+    log_odds,
     metric_prefix,
     prediction_table,
     score_probabilities,
@@ -68,10 +75,16 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     true, folder = true_targets(config, study).iloc[rows], config.run.output_dir
     calibration, metrics = fit_calibration(config, study, found, rows)
     table = prediction_table(list(true.index), found, config, calibration)
-    groups = study.labels.rows(rows).groups
-    metrics |= flatten_metrics(score_targets(table, true, config, groups)) | coverage(config, each, true, results)
+    labels = study.labels.rows(rows)
+    metrics |= flatten_metrics(score_targets(table, true, config, labels.groups)) | coverage(
+        config, each, true, results
+    )
+    by_study = {name: score_by_study(config, labels, {MODEL: table}, name) for name in config.target.target}
+    metrics |= flatten_metrics({name: found.estimates(MODEL) for name, found in by_study.items()})
     table = table.assign(**{f"{name}{TRUE}": column.to_numpy() for name, column in true.items()})
     table[IN_FOLD] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
+    if labels.studies is not None and IN_STUDY not in table.columns:
+        table[IN_STUDY] = labels.studies
     table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
     write_json(folder / CALIBRATION, calibration.to_dict())
     trained = {row for result in results for row in result.fold.train.tolist()}
@@ -83,10 +96,32 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
         "seconds": sum(result.seconds for result in results),
     }
     write_json(folder / METRICS_FILE, metrics)
-    text = finetuning_summary(config, metrics)
+    text = finetuning_summary(config, metrics, list_contributions(study.labels, config.target, study.names))
     doubts = warn_of_infinite_intervals(calibration, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY_FILE, text)
+
+
+def score_by_study(
+    config: FinetuneConfig, labels: Labels, tables: Mapping[str, pd.DataFrame], target: str
+) -> StudyFigures:
+    """Metrics of a target within studies, of one or more predictors.
+
+    `tables` have their predictions for the rows of `labels`, columns as in `prediction_table`. Empty for one study,
+    and for more than two classes.
+    """
+    classes, numeric = config.schema.classes, config.target.task in NUMERIC_TASKS
+    if labels.studies is None or not (numeric or len(classes) == 2):
+        return StudyFigures(tuple(tables), {}, {})
+    if numeric:
+        true = labels.numbers[:, config.target.target.index(target)]
+        scores = {name: table[target].to_numpy() for name, table in tables.items()}
+    else:
+        true = np.array([label == classes[1] for label in labels.classes], np.float64)
+        scores = {name: log_odds(table[[f"p_{label}" for label in classes]]) for name, table in tables.items()}
+    known = np.flatnonzero(~np.isnan(true))
+    own, scores = labels.rows(known), {name: values[known] for name, values in scores.items()}
+    return score_studies(scores, true[known], own.studies or [], own.groups, numeric, config.run.seed)
 
 
 def fit_calibration(
