@@ -1,0 +1,78 @@
+"""The features of the learners: how likely a clade, or an ASV, is seen in so many reads of a sample.
+
+    f = 1 - (1 - p)^d        p: share of the sample, d: number of reads that are drawn with replacement
+
+which is the presence that one rarefaction draws at random, without its noise, and does not depend on how deeply a
+sample was sequenced. Small `d` tell abundant clades apart, large `d` rare ones. N samples, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from aam.learners.clades import CladeTable
+
+DEPTH = 300
+"""Reads that are drawn; between 100 and 1,000 the mean AUC of five tasks between studies differs by less than 0.01."""
+MIN_PREVALENCE = 0.05
+"""Features in a smaller part of the training samples stay out."""
+MOST = 12_000
+"""Most features: the most prevalent."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The features of a model: `nodes` int64 [F1] of the reference, then ASVs by `sequences` [F2], F = F1 + F2."""
+
+    nodes: NDArray[np.int64]
+    sequences: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.nodes) + len(self.sequences)
+
+    def shares(self, table: CladeTable) -> NDArray[np.float32]:
+        """The share of each sample in each feature, dense float32 [N, F]; 0 for ASVs that the table does not have."""
+        clades = (table.asvs @ table.members[:, self.nodes]).toarray()
+        column = {sequence: place for place, sequence in enumerate(table.sequences)}
+        found = np.array([column.get(sequence, -1) for sequence in self.sequences], np.int64)
+        own = np.zeros((len(clades), len(found)), np.float32)
+        own[:, found >= 0] = table.asvs[:, found[found >= 0]].toarray()
+        return np.concatenate([clades, own], axis=1).astype(np.float32)
+
+    def of(self, table: CladeTable) -> NDArray[np.float32]:
+        """The features of samples, float32 [N, F], 0 to 1."""
+        return expected_presence(self.shares(table))
+
+
+def expected_presence(shares: NDArray[np.float32], depth: int = DEPTH) -> NDArray[np.float32]:
+    """How likely each share is seen in `depth` reads, the shape of `shares`."""
+    return -np.expm1(depth * np.log1p(-np.clip(shares, 0.0, 1.0 - 1e-6))).astype(np.float32)
+
+
+def choose_features(table: CladeTable) -> FeatureSet:
+    """The features that enough of the training samples have; of several that are equal in all of them, one.
+
+    Nested clades are equal where no sample has an ASV in the one and not in the other; the smallest is kept.
+    """
+    clades, count = table.clades, len(range(table.asvs.shape[0]))
+    key = np.random.default_rng(0).random(count)
+    least = max(MIN_PREVALENCE * count, 2)
+    carriers = np.r_[_carriers(clades), _carriers(table.asvs)]
+    sums = np.r_[key @ clades, key @ table.asvs]
+    kept = np.flatnonzero(carriers >= min(least, carriers.max(initial=0)))
+    # Equal columns have equal random sums; nodes are in postorder, so the first of them is the smallest clade.
+    _, first = np.unique(np.round(sums[kept] / max(float(sums.max(initial=0.0)), 1e-30), 9), return_index=True)
+    kept = kept[np.sort(first)]
+    if len(kept) > MOST:
+        kept = np.sort(kept[np.argsort(-carriers[kept], kind="stable")[:MOST]])
+    nodes = clades.shape[1]
+    return FeatureSet(kept[kept < nodes], tuple(table.sequences[column - nodes] for column in kept[kept >= nodes]))
+
+
+def _carriers(shares: csr_array) -> NDArray[np.int64]:
+    """In how many samples each column is not 0."""
+    return np.bincount(shares.indices[shares.data > 0], minlength=shares.shape[1])

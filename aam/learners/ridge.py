@@ -1,0 +1,145 @@
+"""Ridge regression that compares samples only with samples of their own study.
+
+    minimise  sum_i w_i |(y_i - mean_s(y)) - (x_i - mean_s(x)) B / scale|^2  +  penalty |B|^2
+
+with the weighted means of the sample's study s (fixed effects; Mundlak 1978, Econometrica 46:69), so that what tells
+studies apart teaches nothing. Classes are learned as indicators. N samples, F features, K numbers or classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aam.learners.weights import Labelled, sample_weights
+
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Penalties that are tried, as multiples of the trace of the Gram matrix; at 1 a ridge is the difference of means."""
+FEWEST_SUBJECTS = 30
+"""With fewer subjects the strongest penalty is taken: a choice among so few is noise."""
+PARTS = 5
+"""Parts of the subjects that are left out in turn to choose the penalty, where there are not three studies."""
+MOST_ROWS = 4000
+"""Most samples of one solution, which costs the cube of their number; more are drawn down to it."""
+CHOICE_ROWS = 1500
+"""The same where the penalty is chosen."""
+SPREAD = 0.1
+"""Added to the standard deviation of each feature, so that rare features are not blown up."""
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted ridge: `coefficients` [F, K] of features less `centre` [F], `offset` [K]; `spread` of its scores.
+
+    `spread` is the standard deviation, within studies, of what it says of its training samples.
+    """
+
+    coefficients: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    spread: float
+    penalty: float
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Predictions [n, K] of samples with these features [n, F]; of classes, scores without a scale."""
+        return (features - self.centre) @ self.coefficients + self.offset
+
+
+def fit_ridge(features: NDArray[np.float32], labelled: Labelled, seed: int) -> Ridge:
+    """Fit to features [N, F], with the penalty that predicts left-out training studies, or subjects, best."""
+    penalty = choose_penalty(features, labelled, seed)
+    rows = _draw(labelled, MOST_ROWS, seed)
+    path = _Path.of(features[rows], labelled.rows(rows))
+    return path.ridge(penalty)
+
+
+def choose_penalty(features: NDArray[np.float32], labelled: Labelled, seed: int) -> float:
+    """The penalty with the highest correlation of predictions and targets within studies that were left out."""
+    if len(np.unique(labelled.subject)) < FEWEST_SUBJECTS:
+        return PENALTIES[-1]
+    found = []
+    for part in _parts(labelled, seed):
+        out = np.isin(part.of, part.left_out)
+        train, test = np.flatnonzero(~out), np.flatnonzero(out)
+        train = train[_draw(labelled.rows(train), CHOICE_ROWS, seed)]
+        if not np.ptp(labelled.values[train], axis=0).any() or not np.ptp(labelled.values[test], axis=0).any():
+            continue
+        path = _Path.of(features[train], labelled.rows(train))
+        found.append([_correlation(path.ridge(one)(features[test]), labelled.rows(test)) for one in PENALTIES])
+    return PENALTIES[int(np.mean(found, axis=0).argmax())] if found else PENALTIES[-1]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Which values of `of` [N] are left out."""
+
+    of: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+
+
+def _parts(labelled: Labelled, seed: int) -> list[_Part]:
+    """Studies one by one if there are three; else `PARTS` parts of the subjects."""
+    studies = np.unique(labelled.study)
+    if len(studies) > 2:
+        return [_Part(labelled.study, studies[place : place + 1]) for place in range(len(studies))]
+    subjects = np.random.default_rng(seed).permutation(np.unique(labelled.subject))
+    return [_Part(labelled.subject, part) for part in np.array_split(subjects, PARTS)]
+
+
+def _draw(labelled: Labelled, most: int, seed: int) -> NDArray[np.int64]:
+    """At most so many rows, in their order; one of each subject first, because samples of one subject are alike."""
+    order = np.random.default_rng(seed).permutation(len(labelled.subject))
+    _, first = np.unique(labelled.subject[order], return_index=True)
+    later = np.setdiff1d(np.arange(len(order)), first)
+    return np.sort(order[np.r_[np.sort(first), later]][:most])
+
+
+def _correlation(predicted: NDArray[np.float64], labelled: Labelled) -> float:
+    """Weighted correlation of predictions and targets [n, K], both less the mean of their study."""
+    weight = sample_weights(labelled)[:, None]
+    x, y = _centred(predicted, labelled, weight), _centred(labelled.values, labelled, weight)
+    scale = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
+    return float((weight * x * y).sum() / scale) if scale > 0 else 0.0
+
+
+def _centred(values: NDArray[np.float64], labelled: Labelled, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    found = np.array(values, np.float64)
+    for rows in labelled.by_study():
+        found[rows] -= np.average(found[rows], axis=0, weights=weight[rows, 0])
+    return found
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The solutions for all penalties, from one eigendecomposition of the Gram matrix of the samples."""
+
+    scaled: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    target: NDArray[np.float64]
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], labelled: Labelled) -> _Path:
+        weight = sample_weights(labelled)[:, None]
+        x, y = _centred(features, labelled, weight), _centred(labelled.values, labelled, weight)
+        scale = np.sqrt(np.average(x * x, axis=0, weights=weight[:, 0])) + SPREAD
+        scaled = x / scale * np.sqrt(weight)
+        values, vectors = np.linalg.eigh(scaled @ scaled.T)
+        centre = np.average(features.astype(np.float64), axis=0, weights=weight[:, 0])
+        offset = np.average(labelled.values, axis=0, weights=weight[:, 0])
+        return cls(scaled, scale, centre, offset, vectors.T @ (np.sqrt(weight) * y), values, vectors, weight)
+
+    def ridge(self, penalty: float) -> Ridge:
+        """The solution for one penalty."""
+        total = max(float(self.values.sum()), np.finfo(np.float64).tiny)
+        dual = self.vectors @ (self.target / (np.maximum(self.values, 0.0) + penalty * total)[:, None])
+        direction = self.scaled.T @ dual
+        said = self.scaled @ direction  # predictions times the root of the weight
+        spread = float(np.sqrt((said * said).sum() / (self.weight.sum() * said.shape[1])))
+        return Ridge(direction / self.scale[:, None], self.centre, self.offset, spread, penalty)
