@@ -241,6 +241,11 @@ K = TypeVar("K", Pretrained, Finetuned)
 COMMAND_OF = {Pretrained: "aam pretrain", Finetuned: "aam train"}
 
 
+def is_clades(config: RunnableConfig) -> bool:
+    """Whether this is the configuration of an ensemble on clades, which has no network."""
+    return isinstance(config, FinetuneConfig) and config.learner.learner == "clades"
+
+
 def build_model(config: RunnableConfig) -> AnyModel:
     """Build an untrained model from its configuration."""
     if isinstance(config, FinetuneConfig):
@@ -255,6 +260,11 @@ def open_model(path: Path | str) -> AnyModel:
     run has one model in each of its folders `fold-…`.
     """
     stored = read_stored(find_checkpoint(Path(path)))
+    if is_clades(stored.config):
+        raise CheckpointError(
+            f"{path}: a model of `aam train --learner clades`, which has no encoder; `aam predict` and `aam explain` "
+            "take it, for anything else give a run of `aam pretrain` or another name of `aam models`"
+        )
     opened = build_model(stored.config)
     try:
         opened.model.load_state_dict(stored.tensors(MODEL))

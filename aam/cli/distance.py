@@ -10,7 +10,8 @@ import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, UnifracConfig, from_some
-from aam.config.apply import DistanceConfig, PlacingConfig
+from aam.config.apply import DistanceConfig
+from aam.config.reference import PlacingConfig
 from aam.text import counted, table_text
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import click
 
 from aam.cli.options import PATH, add_options, fields_of, model_option, option_values
 from aam.config import DataConfig, from_some
-from aam.config.apply import PlaceConfig, PlacingConfig
+from aam.config.apply import PlaceConfig
+from aam.config.reference import PlacingConfig
 from aam.text import counted
 
 if TYPE_CHECKING:

@@ -89,17 +89,6 @@ class DistanceConfig:
 
 
 @dataclass(frozen=True)
-class PlacingConfig:
-    """What the commands that place ASVs share."""
-
-    reference: Path | None = option(
-        None,
-        "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE, or gg-13-8, which comes with aam).",
-    )
-    threads: int | None = option(None, "Threads that align the sequences (default: one for each core).", low=1)
-
-
-@dataclass(frozen=True)
 class PlaceConfig:
     """Settings of `aam place` besides the reference; its input files are options of `DataConfig`."""
 
@@ -149,4 +138,10 @@ class PredictConfig:
     rarefy_depth: str | None = option(
         None,
         "Reads drawn per sample: a number, or 'none' for all reads (default: as in training); samples with fewer reads are not predicted.",
+    )
+    prevalence: float | None = option(
+        None,
+        "Fraction of the samples that are expected to have the second of two classes; the probabilities are shifted so that this is their mean.",
+        above=0.0,
+        high=0.999,
     )

@@ -8,6 +8,7 @@ from typing import Literal
 
 from aam.config.fields import Optimizer, derived, option, part
 from aam.config.health import HealthConfig
+from aam.config.learner import LearnerConfig
 from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig, RunConfig
 
 Task = Literal["regression", "quantiles", "classification", "ordinal"]
@@ -235,6 +236,7 @@ class FinetuneConfig:
 
     data: StudiesConfig = part(StudiesConfig, "Data")
     target: TargetConfig = part(TargetConfig, "Target")
+    learner: LearnerConfig = part(LearnerConfig, "Learner")
     head: HeadConfig = part(HeadConfig, "Head")
     model: ModelConfig = part(ModelConfig, "Encoder")
     optim: FinetuneOptimConfig = part(FinetuneOptimConfig, "Optimiser")

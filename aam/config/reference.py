@@ -47,3 +47,14 @@ class TipsConfig:
         "reads",
         "Window of the gene in which tips are read in training: that of the table's reads, or (random, with --positions gene) others in each batch, in which ASVs that equal a tip are read too.",
     )
+
+
+@dataclass(frozen=True)
+class PlacingConfig:
+    """What the commands that place ASVs share."""
+
+    reference: Path | None = option(
+        None,
+        "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE, or gg-13-8, which comes with aam).",
+    )
+    threads: int | None = option(None, "Threads that align the sequences (default: one for each core).", low=1)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import expit, log_softmax
 
 from aam.errors import CheckpointError
 from aam.io.files import read_json_file
@@ -60,6 +60,18 @@ def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> t
     """
     scores = np.maximum(values[..., 0] - true, true - values[..., -1])
     return tuple(np.sort(column[~np.isnan(column)]) for column in scores.T)
+
+
+def shift_to_prevalence(values: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
+    """Log-probabilities [N, 1, 2] shifted so that the mean chance of the second class is `prevalence`.
+
+    One number is added to all log-odds, which corrects a prior that differs from that of training and keeps all ranks
+    (Saerens et al. 2002, Neural Computation 14:21).
+    """
+    odds = values[:, 0, 1] - values[:, 0, 0]
+    bound = float(np.abs(odds).max(initial=0.0)) + 50.0
+    shift = brentq(lambda by: float(expit(odds + by).mean()) - prevalence, -bound, bound) if len(odds) else 0.0
+    return log_softmax(np.stack([np.zeros_like(odds), odds + shift], axis=-1)[:, None], axis=-1)
 
 
 def conformal_margin(scores: NDArray[np.float64], coverage: float) -> float:

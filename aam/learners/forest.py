@@ -5,6 +5,7 @@ N samples, F features, K numbers or classes, T trees, M nodes of all trees toget
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,9 @@ def fit_forest(features: NDArray[np.float32], labelled: Labelled, seed: int) -> 
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     leaf = min(MOST_IN_LEAF, 1 + len(features) // SAMPLES_FOR_ONE_MORE)
-    settings: dict[str, Any] = dict(min_samples_leaf=leaf, oob_score=True, random_state=seed, n_jobs=1)
+    settings: dict[str, Any] = {"min_samples_leaf": leaf, "oob_score": True, "random_state": seed, "n_jobs": 1}
     weight = sample_weights(labelled)
+    warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores", module="sklearn")  # few of them
     if labelled.classes:
         model = RandomForestClassifier(TREES, max_features=CLASSIFICATION_FEATURES, **settings)
         model.fit(features, labelled.class_of, sample_weight=weight)
@@ -79,9 +81,7 @@ def class_scores(chance: NDArray[np.float64]) -> NDArray[np.float64]:
     return logs - logs.mean(axis=1, keepdims=True)
 
 
-def _all_classes(
-    chance: NDArray[np.float64], known: NDArray[np.int64], labelled: Labelled
-) -> NDArray[np.float64]:
+def _all_classes(chance: NDArray[np.float64], known: NDArray[np.int64], labelled: Labelled) -> NDArray[np.float64]:
     """Chances [n, K] from those of the classes that a study has."""
     found = np.zeros((len(chance), labelled.values.shape[1]))
     found[:, known] = chance

@@ -104,7 +104,7 @@ def _correlation(predicted: NDArray[np.float64], labelled: Labelled) -> float:
     return float((weight * x * y).sum() / scale) if scale > 0 else 0.0
 
 
-def _centred(values: NDArray[np.float64], labelled: Labelled, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def _centred(values: NDArray[np.floating], labelled: Labelled, weight: NDArray[np.float64]) -> NDArray[np.float64]:
     found = np.array(values, np.float64)
     for rows in labelled.by_study():
         found[rows] -= np.average(found[rows], axis=0, weights=weight[rows, 0])

@@ -114,7 +114,7 @@ def draw_pictures(run: RunRecord, further: Pictures, observer: Observer, remedy:
 
     A picture that fails is named in a warning that ends with the `remedy`.
     """
-    pictures: Pictures = {CURVES_FILE: partial(draw_curves, run.folder)}
+    pictures: Pictures = {} if run.on_clades else {CURVES_FILE: partial(draw_curves, run.folder)}
     if run.finetuned:
         pictures[PREDICTIONS_FILE] = partial(draw_predictions, run)
     for name, draw in (pictures | further).items():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aam.checkpoint import fold_folders
+from aam.checkpoint import fold_folders, is_clades
 from aam.config import FinetuneConfig, from_dict
 from aam.corpus.study_checks import Contribution
 from aam.errors import CheckpointError, InputError
@@ -66,6 +66,11 @@ class RunRecord:
     def finetuned(self) -> bool:
         """Whether the run is one of `aam train`."""
         return "target" in self.manifest.get("config", {})
+
+    @property
+    def on_clades(self) -> bool:
+        """Whether the run is one of `aam train --learner clades`, which has no steps."""
+        return self.finetuned and is_clades(self.config)
 
     @cached_property
     def config(self) -> FinetuneConfig:

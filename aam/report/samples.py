@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained
+from aam.config import FinetuneConfig
 from aam.corpus.dataset import build_draw
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
@@ -26,6 +27,8 @@ from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
+from aam.learners.clades import CladeTable
+from aam.learners.features import choose_features
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -54,6 +57,10 @@ class ReportSamples:
     metadata: Path | None = None
     column: str | None = None
     frame: pd.DataFrame | None = None
+
+
+COMPONENTS = 32
+"""Principal components that stand for the clades of a sample."""
 
 
 def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -91,6 +98,30 @@ def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
         config.target.target[0],
         study.metadata,
     )
+
+
+def describe_clades(table: CladeTable, study: Study, config: FinetuneConfig) -> ReportSamples:
+    """The samples of a training on clades, by the principal coordinates of what they have of each clade."""
+    rows = choose_scored(len(study.labels.sample_ids), config.run.seed)
+    own = table.rows(rows)
+    return ReportSamples(
+        [study.labels.sample_ids[row] for row in rows.tolist()],
+        principal_components(choose_features(own).of(own)),
+        np.arange(len(rows)),
+        {},
+        f"{len(rows):,} samples, by the clades they have",
+        study.files.get("metadata"),
+        config.target.target[0],
+        study.metadata,
+    )
+
+
+def principal_components(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The first `COMPONENTS` principal components [N, C] of features [N, F]."""
+    from sklearn.decomposition import PCA
+
+    count = min(COMPONENTS, *features.shape)
+    return PCA(count, svd_solver="randomized", random_state=0).fit_transform(features).astype(np.float64)
 
 
 def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from aam.checkpoint import config_of_encoder
 from aam.config import DataConfig, RunConfig, UnifracConfig, from_some, option_flag
-from aam.config.apply import DistanceConfig, Inputs, PlacingConfig
+from aam.config.apply import DistanceConfig, Inputs
+from aam.config.reference import PlacingConfig
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.workflows.distance import Distances, distance

@@ -14,8 +14,9 @@ from typing import Any
 
 from aam.checkpoint import find_checkpoint, find_members
 from aam.config import from_some, suggest
-from aam.config.apply import Inputs, PlacingConfig
+from aam.config.apply import Inputs
 from aam.config.fields import SHIPPED
+from aam.config.reference import PlacingConfig
 from aam.encoders import DEFAULT, REFERENCE, shipped_models
 from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer

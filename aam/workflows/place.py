@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aam import __version__
-from aam.config.apply import PlaceConfig, PlacingConfig
+from aam.config.apply import PlaceConfig
+from aam.config.reference import PlacingConfig
 from aam.errors import ConfigError, SequenceError
 from aam.io.ids import FEATURE_ID
 from aam.observer import Observer

@@ -8,7 +8,7 @@ from typing import Any
 from skbio import DistanceMatrix
 
 from aam.config import DataConfig, Metric, RunConfig, UnifracConfig
-from aam.config.apply import PlacingConfig
+from aam.config.reference import PlacingConfig
 from aam.corpus.samples import TableSamples, open_samples
 from aam.evaluation.distance import Truth, compute_truth, score_distances, score_faith_pd
 from aam.io.table import Table

@@ -92,8 +92,31 @@ def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold],
     model = FinetuneModel(config)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     steps = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)).steps for fold in folds]
-    labels = [label for label in study.labels.classes if label is not None]
     rows = [
+        *labelled_rows(config, study, folds),
+        ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
+        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}, {learned:,} of them learn"),
+        ("steps", f"{', '.join(str(count or 'until the time is over') for count in steps)}"),
+        *(("warning", text) for text in doubts),
+    ]
+    return plan_text(rows)
+
+
+def clades_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:
+    """The same of a training on the clades of a reference, which has no steps."""
+    rows = [
+        *labelled_rows(config, study, folds),
+        ("reads per sample", "all"),
+        ("to place", f"{len(study.table.asv_ids):,} ASVs on the reference"),
+        *(("warning", text) for text in doubts),
+    ]
+    return plan_text(rows)
+
+
+def labelled_rows(config: FinetuneConfig, study: Study, folds: Sequence[Fold]) -> list[tuple[str, str]]:
+    """Rows on the samples, studies, classes and folds of a training."""
+    labels = [label for label in study.labels.classes if label is not None]
+    return [
         ("samples", study.overlap.text()),
         *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
         *(("study", found.text()) for found in list_contributions(study.labels, config.target, study.names)),
@@ -101,12 +124,7 @@ def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold],
         *reads_rows(study),
         *(("class", f"{name}: {labels.count(name)} samples") for name in study.classes),
         *((f"fold {fold.name}", f"{len(fold.train)} to train on, {len(fold.test)} to test") for fold in folds),
-        ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
-        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}, {learned:,} of them learn"),
-        ("steps", f"{', '.join(str(count or 'until the time is over') for count in steps)}"),
-        *(("warning", text) for text in doubts),
     ]
-    return plan_text(rows)
 
 
 def reads_rows(samples: TableSamples) -> list[tuple[str, str]]:

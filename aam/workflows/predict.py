@@ -13,7 +13,7 @@ from aam.corpus.dataset import ASVDataset, build_draw
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration, read_calibration, warn_of_infinite_intervals
+from aam.evaluation.calibration import Calibration, read_calibration, shift_to_prevalence, warn_of_infinite_intervals
 from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
@@ -22,6 +22,7 @@ from aam.text import counted
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
+from aam.workflows.predict_clades import OpenedClades, find_clades, open_clades, predict_clades
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,23 @@ class NewPredictions:
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
     """Predict all samples of a table that the models of a run can read; raises an InputError for unusable files."""
     model = find_model(model, observer)
-    members, calibration = open_predictors(model), read_calibration(model)
-    notes.warn_of_missing_folds(model, len(members), observer)
-    trained = members[0].config
+    predictors, calibration = open_any(model, observer), read_calibration(model)
+    trained = predictors.config
     with observer.stage("reading the data"):
         data = for_model(data, trained.data, model)
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
         new = open_new_samples(data, trained.target)
     notes.warn_of_doubtful_counts(new.table, observer)
     notes.say_reads(new, observer, data.max_bp)
-    notes.say_known_share(find_members(model)[0], new.tokens, observer)
-    notes.warn_of_other_region(members[0].encoder.asv_encoder, new.table.sequences, observer)
-    notes.warn_of_unlike_reads(trained, new, observer)
-    with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
-        found = predict_all(members, new, config, run)
+    if isinstance(predictors, OpenedClades):
+        found = predictions.average([predict_clades(predictors, new, observer)], trained)
+    else:
+        notes.say_known_share(find_members(model)[0], new.tokens, observer)
+        notes.warn_of_other_region(predictors.members[0].encoder.asv_encoder, new.table.sequences, observer)
+        notes.warn_of_unlike_reads(trained, new, observer)
+        with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
+            found = predict_all(predictors.members, new, config, run)
+    found, calibration = at_prevalence(found, config.prevalence, trained, calibration)
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
     table = predictions.prediction_table(new.table.sample_ids, found, trained, calibration)
     for text in warn_of_infinite_intervals(calibration or Calibration(), trained.target.target, config.coverage):
@@ -68,7 +72,52 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         scores = predictions.flatten_metrics(predictions.score_targets(table, new.truth, trained, None))
         notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
     refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
-    return NewPredictions(table, refused, scores, len(members))
+    return NewPredictions(table, refused, scores, predictors.models)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The models of the folds of a run, whose predictions are averaged."""
+
+    members: list[Finetuned]
+
+    @property
+    def config(self) -> FinetuneConfig:
+        """The configuration of the first."""
+        return self.members[0].config
+
+    @property
+    def models(self) -> int:
+        """How many there are."""
+        return len(self.members)
+
+
+def open_any(model: Path, observer: Observer) -> Networks | OpenedClades:
+    """What a run of `aam train` has learned; warns of missing folds."""
+    stored = find_clades(model)
+    if stored is not None:
+        return open_clades(stored)
+    members = open_predictors(model)
+    notes.warn_of_missing_folds(model, len(members), observer)
+    return Networks(members)
+
+
+def at_prevalence(
+    found: predictions.Predictions, prevalence: float | None, trained: FinetuneConfig, known: Calibration | None
+) -> tuple[predictions.Predictions, Calibration | None]:
+    """The predictions, calibrated and shifted to a mean chance of the second class, and what calibration is left.
+
+    Raises ConfigError for a prevalence where there are not two classes.
+    """
+    if prevalence is None:
+        return found, known
+    if len(classes := trained.schema.classes) != 2:
+        raise ConfigError(
+            f"--prevalence is of the second of two classes, but the model predicts {len(classes) or 'no'} classes; "
+            "leave it out"
+        )
+    temperature = 1.0 if known is None else known.temperature
+    return replace(found, values=shift_to_prevalence(found.values / temperature, prevalence)), Calibration()
 
 
 def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:

@@ -58,8 +58,9 @@ from aam.workflows.notes import (
     warn_of_unlike_reads,
 )
 from aam.workflows.opening import with_encoder_size, with_findings
-from aam.workflows.plan import finetuning_plan
+from aam.workflows.plan import clades_plan, finetuning_plan
 from aam.workflows.run import Run
+from aam.workflows.train_clades import CLADES, learns_clades, train_clades
 
 
 def train(options: Mapping[str, Any], observer: Observer) -> Run:
@@ -73,7 +74,11 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
     study = open_labelled(config, observer)
     config = with_findings(config, study)
     with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
-        return train_folds(config, study, observer)
+        folds = study_folds(config, study)
+        say_data(config, study, folds, observer)
+        if config.learner.learner == CLADES:
+            return train_clades(config, study, manifest_record(config, study, folds), observer)
+        return train_folds(config, study, folds, observer)
 
 
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
@@ -82,6 +87,8 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     study = open_labelled(config, observer)
     config = with_findings(config, study)
     folds = study_folds(config, study)
+    if config.learner.learner == CLADES:
+        return clades_plan(config, study, folds, list_doubts(config, study, folds))
     return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, list_doubts(config, study, folds))
 
 
@@ -98,6 +105,8 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
         check_output_directory(folder, config.run.resume)
     if config.run.resume:
         config = with_new_budgets(read_config(FinetuneConfig, folder), asked, folder)
+    elif learns_clades(config):
+        return dataclasses.replace(config, learner=dataclasses.replace(config.learner, learner=CLADES))
     elif head.adapt_steps and (head.pretrained is None or not (data.tree or data.example)):
         missing = "--pretrained RUN" if head.pretrained is None else "--tree FILE"
         raise ConfigError(f"--adapt-steps goes on with pretraining, which needs an encoder and a tree; give {missing}")
@@ -124,16 +133,19 @@ class FoldOrder(NamedTuple):
     stop: StopRequest
 
 
-def train_folds(config: FinetuneConfig, study: Study, observer: Observer) -> Run:
-    """Train and predict each fold, then write metrics, predictions, pictures and report."""
-    folds = study_folds(config, study)
-    configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
+def say_data(config: FinetuneConfig, study: Study, folds: list[Fold], observer: Observer) -> None:
+    """Say which samples there are, what each study contributes, what was left out, and what is doubtful."""
     observer.say(study.overlap.text())
     say_studies(config.target, study, observer)
     say_dropped(study.dropped, observer)
     say_reads(study, observer, study.bases)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
+
+
+def train_folds(config: FinetuneConfig, study: Study, folds: list[Fold], observer: Observer) -> Run:
+    """Train and predict each fold, then write metrics, predictions, pictures and report."""
+    configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     start = open_start(config, study, observer)
     if config.run.preflight and not config.run.resume:
         check_model(configs[0], study, folds[0], start, observer)

@@ -17,6 +17,7 @@ FLOORS = [
     {"io", "phylogeny", "models", "health", "datasets", "encoders", "gene"},
     {"placement"},
     {"corpus", "checkpoint"},
+    {"learners"},
     {"evaluation", "training.losses"},
     {"training", "inference"},
     {"report"},

@@ -1,0 +1,24 @@
+"""The samples of a table on the clades of a reference, for the learners."""
+
+from __future__ import annotations
+
+from aam.config.reference import PlacingConfig
+from aam.corpus.samples import TableSamples
+from aam.learners.clades import CladeTable, clade_table
+from aam.observer import Observer
+from aam.workflows.asv_sources import Asvs
+from aam.workflows.place import Chosen, open_chosen, place_asvs
+
+
+def open_reference_of(config: PlacingConfig, observer: Observer) -> Chosen:
+    """The reference to place on; raises an InputError if it is unusable."""
+    with observer.stage("opening the reference"):
+        return open_chosen(config, observer)
+
+
+def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> CladeTable:
+    """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference."""
+    table = samples.table
+    places = place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer)
+    with observer.stage("adding up clades"):
+        return clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
