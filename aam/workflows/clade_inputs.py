@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from aam.config.reference import PlacingConfig
 from aam.corpus.samples import TableSamples
 from aam.learners.clades import CladeTable, clade_table
 from aam.observer import Observer
+from aam.placement.placements import Placements
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.place import Chosen, open_chosen, place_asvs
 
@@ -16,9 +19,17 @@ def open_reference_of(config: PlacingConfig, observer: Observer) -> Chosen:
         return open_chosen(config, observer)
 
 
-def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> CladeTable:
+class PlacedSamples(NamedTuple):
+    """The clades of samples, and the places of their ASVs."""
+
+    table: CladeTable
+    places: Placements
+
+
+def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> PlacedSamples:
     """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference."""
     table = samples.table
     places = place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer)
     with observer.stage("adding up clades"):
-        return clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
+        found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
+    return PlacedSamples(found, places)

@@ -21,16 +21,18 @@ from aam.io.files import digest
 from aam.learners.clades import CladeTable
 from aam.learners.ensemble import Ensemble, fit_ensemble
 from aam.learners.stored import to_tensors
+from aam.learners.transfer import STUDIES
 from aam.learners.weights import Labelled
 from aam.observer import Observer
 from aam.placement.store import RECORD
 from aam.report.build import write_run_report
-from aam.report.samples import describe_clades
+from aam.report.clade_samples import describe_clades
 from aam.training.manifest import write_record
-from aam.workflows.clade_inputs import open_reference_of, place_samples
+from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
 from aam.workflows.fold_results import FoldResult, write_results
 from aam.workflows.folds import study_folds
 from aam.workflows.run import Run
+from aam.workflows.transfer_card import record_studies
 
 CLADES: Learner = "clades"
 REFERENCE_DIGEST = "reference_sha256"
@@ -64,7 +66,7 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
     """
     folds, folder = study_folds(config, study), config.run.output_dir
     chosen = open_reference_of(config.learner, observer)
-    table = place_samples(study, chosen, config.learner.threads, observer)
+    table, places = place_samples(study, chosen, config.learner.threads, observer)
     write_record(config, study.files, dict(record))
     results, begun = [], time.perf_counter()
     with observer.progress("learning") as progress:
@@ -84,6 +86,8 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
     save_checkpoint(folder / BEST, Checkpoint(whole, to_tensors(kept), {}, state))
     with observer.stage("scoring"):
         write_results(config, study, results)
+    with observer.optional(STUDIES, "`aam predict` then has no transfer card; train again"):
+        record_studies(config, study, PlacedSamples(table, places), kept.features.of(table), observer)
     with observer.stage("drawing"):
         write_run_report(folder, lambda: describe_clades(table, study, config), observer)
     return Run(folder)
