@@ -59,8 +59,8 @@ def with_metadata(samples: ReportSamples, study: Study, config: FinetuneConfig) 
 
 def samples_of(ids: list[str], points: NDArray[np.float64], studies: Sequence[str] | None) -> ReportSamples:
     """Samples with principal components [N, C], all of which are drawn."""
-    what = f"{len(ids):,} samples by the clades they have"
-    return ReportSamples(ids, points, np.arange(len(ids)), {}, what, studies=studies, title="Clades of the reference")
+    what = f"{len(ids):,} samples, in principal components"
+    return ReportSamples(ids, points, np.arange(len(ids)), {}, what, studies=studies, numbers="clades")
 
 
 def read_ordination(path: Path) -> ReportSamples:

@@ -149,8 +149,8 @@ def shorten_fractions(cell: str) -> str:
     return f"{float(cell):.3g}" if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
 
 
-def audit_part(found: Audit, what: str) -> Part:
-    """How well each metadata column is predicted from the sample embeddings of `what`."""
+def audit_part(found: Audit, what: str, numbers: str = "embeddings") -> Part:
+    """How well each metadata column is predicted from the `numbers` of the samples `what`."""
     rows = [
         [
             f"{signal.column} ({signal.role})" if signal.role else signal.column,
@@ -165,7 +165,7 @@ def audit_part(found: Audit, what: str) -> Part:
     ]
     head = ["column", "samples", "classes", "score", "most common class", "shuffled: mean to highest", "above chance"]
     intro = (
-        f"Each column is predicted from the embeddings of {what}: classes and numbers by a linear model trained "
+        f"Each column is predicted from the {numbers} of {what}: classes and numbers by a linear model trained "
         "without the sample and its subject, subjects by the nearest other sample. Score: balanced accuracy of "
         "classes, R² of numbers; next to it that of the most common class (or the mean), and that of "
         f"{SHUFFLES} shuffled columns. If study or batch is above chance, differences between groups that are not "
@@ -173,7 +173,7 @@ def audit_part(found: Audit, what: str) -> Part:
     )
     skipped = "; ".join(f"{name} ({why})" for name, why in found.skipped.items())
     return Part(
-        "Audit: what the embeddings reveal of subject, study and batch",
+        f"Audit: what the {numbers} reveal of subject, study and batch",
         [HtmlTable(head, rows)],
         intro if rows else "",
         [f"Not audited: {skipped}."] if skipped else [],

@@ -45,7 +45,7 @@ class ReportSamples:
 
     The report plots the samples `rows` only, by their embeddings and by their distance matrices `distances`
     (title -> [n, n]). `metadata`, `column` and `frame`, the metadata read already, are those of the run, if it has any.
-    `studies` [N] are the studies of the samples, None for one. `title` says what the embeddings are.
+    `studies` [N] are the studies of the samples, None for one. `numbers` says what the embeddings are.
     """
 
     ids: list[str]
@@ -57,7 +57,7 @@ class ReportSamples:
     column: str | None = None
     frame: pd.DataFrame | None = None
     studies: Sequence[str] | None = None
-    title: str = "Sample embeddings"
+    numbers: str = "embeddings"
 
 
 def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -129,7 +129,7 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
     if frame is not None:
         with attempt("the audit"):
             audited = audit(samples.embeddings, frame.reindex(samples.ids), seed=0)
-            parts.append(audit_part(audited, samples.description))
+            parts.append(audit_part(audited, samples.description, samples.numbers))
     return parts
 
 
@@ -160,7 +160,10 @@ def ordination_part(samples: ReportSamples, colouring: Colouring) -> Part:
 
     ids = [samples.ids[row] for row in samples.rows]
     between = squareform(pdist(samples.embeddings[samples.rows]))
-    panels = {title: pcoa(matrix, ids) for title, matrix in {**samples.distances, samples.title: between}.items()}
+    panels = {
+        title: pcoa(matrix, ids)
+        for title, matrix in {**samples.distances, f"Sample {samples.numbers}": between}.items()
+    }
     (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
     caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")

@@ -14,11 +14,11 @@ HEAD = (
 WORDS = (
     "Figures are means over samples. Differing columns: the share of its columns in which a read differs from the "
     f"nearest sequence of the reference; within {NEAR:.0%}: the share of the reads that differ in no more. Known "
-    "reads: the share of the reads whose ASV another study of training has. Distance: root mean square, over the clades and "
-    "ASVs that the model reads, of the difference between two studies in the mean chance that it is seen in a draw of "
-    "reads, sampling error taken out; 0 is alike. Left out: the study predicted by a model that was trained on the "
-    "others. `aam predict` compares a new table with these studies; one that is farther than each of them from the "
-    "others is outside of what was tested."
+    "reads: the share of the reads whose ASV another study of training has. Distance: root mean square, over the "
+    "clades and ASVs that the model reads, of the difference between two studies in the mean chance that it is seen "
+    "in a draw of reads, sampling error taken out; 0 is alike. Left out: the study predicted by a model that was "
+    "trained on the others. `aam predict` compares a new table with these studies; one that is farther than each of "
+    "them from the others is outside of what was tested."
 )
 SIGNAL_WORDS = (
     "Signal: balanced accuracy above chance, as a part of what is possible (0 by chance, 1 always right), of a linear "
