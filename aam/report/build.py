@@ -217,7 +217,7 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
             )
         return []
     explained = read_mapping(path.with_suffix(".json")).get("explained", "")
-    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ASVs do"})
+    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ones do"})
     frame = read_drivers(path)
     if options.taxonomy is not None:
         ids = frame[FEATURE_ID].tolist()

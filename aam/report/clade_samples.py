@@ -59,7 +59,7 @@ def with_metadata(samples: ReportSamples, study: Study, config: FinetuneConfig) 
 
 def samples_of(ids: list[str], points: NDArray[np.float64], studies: Sequence[str] | None) -> ReportSamples:
     """Samples with principal components [N, C], all of which are drawn."""
-    what = f"{len(ids):,} samples, in principal components"
+    what = f"{len(ids):,} samples"
     return ReportSamples(ids, points, np.arange(len(ids)), {}, what, studies=studies, numbers="clades")
 
 
