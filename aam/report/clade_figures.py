@@ -32,7 +32,7 @@ def plot_clade_drivers(
         left.barh(place, 100 * share[:count], color=colours)
         labels = [f"{shorten(name, LONGEST_NAME)} {rank:>2}" for rank, name in enumerate(names[:count], start=1)]
         left.set_yticks(place, labels, fontsize=7.5, family="DejaVu Sans Mono")
-        left.set(xlabel="share of the influence, %", title="Leading clades and ASVs (orange raises, blue lowers)")
+        left.set(xlabel="share of the influence, % (orange raises, blue lowers)", title="Leading clades and ASVs")
         right.barh(place, np.nan_to_num(change[:count]), color="#888888")
         right.axvline(0.0, color="#333333", linewidth=0.8)
         right.set(xlabel="mean change of the output", title="If their reads are taken out")

@@ -42,8 +42,8 @@ DRIVER_WORDS = (
 CLADE_WORDS = (
     "Tips: reference tips of a clade, 1 for an ASV. Alike: nested clades and ASVs that are all but the same in these "
     "samples and stand in one line, named by the smallest. Attribution: how far it moves the ridge of the model, up "
-    "(+) or down (-), in a sample that has it, against the mean of training; influence: the same without sign; share: its "
-    "fraction of the influence of all in all samples. Deletion: the mean change of the explained output, forests "
+    "(+) or down (-), in a sample that has it, against the mean of training; influence: the same without sign; share: "
+    "its fraction of the influence of all in all samples. Deletion: the mean change of the explained output, forests "
     "included, if its reads are taken out of the samples that have it; found for the leading ones."
 )
 
