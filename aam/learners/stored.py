@@ -49,7 +49,9 @@ def from_tensors(tensors: Mapping[str, Tensor], source: str) -> Ensemble:
     prior = {name.removeprefix(PRIOR): tensor for name, tensor in tensors.items() if name.startswith(PRIOR)}
     try:
         text = tensors[SEQUENCES].numpy().tobytes().decode("ascii")
-        numbers = sorted({int(name.split(".")[0].removeprefix(OF_STUDY)) for name in tensors if name.startswith(OF_STUDY)})
+        numbers = sorted(
+            {int(name.split(".")[0].removeprefix(OF_STUDY)) for name in tensors if name.startswith(OF_STUDY)}
+        )
         return Ensemble(
             FeatureSet(tensors[NODES].numpy(), tuple(text.split("\n")) if text else ()),
             _member(Ridge, RIDGE, tensors),

@@ -69,9 +69,9 @@ def open_prior(config: FinetuneConfig, study: Study, chosen: Chosen) -> Ensemble
     opened.check_reference(chosen.folder)
     if not study.classes:
         raise ConfigError("--pretrained with a run on clades takes classes, found numbers; leave it out")
-    if opened.config.schema.classes != study.classes:
+    if (known := opened.config.schema.classes) != study.classes:
         raise ConfigError(
-            f"--pretrained {config.head.pretrained} has learned the classes {name_few(opened.config.schema.classes, NAMED)}, "
+            f"--pretrained {config.head.pretrained} has learned the classes {name_few(known, NAMED)}, "
             f"found {name_few(study.classes, NAMED)}; name them alike with --as-class"
         )
     return opened.ensemble
