@@ -17,7 +17,7 @@ from aam.learners.forest import Forest
 from aam.learners.ridge import Ridge
 
 NODES, SEQUENCES, CLASSES = "features.nodes", "features.sequences", "classes"
-PRIOR, PRIOR_WEIGHT = "prior.", "prior_weight"
+PRIOR, PRIOR_SHARE, FOREST_FROM = "prior.", "prior_share", "forest_from"
 RIDGE, POOLED, OF_STUDY = "ridge.", "forest.", "study-forest-"
 
 
@@ -28,7 +28,8 @@ def to_tensors(ensemble: Ensemble) -> dict[str, Tensor]:
         NODES: torch.from_numpy(ensemble.features.nodes),
         SEQUENCES: torch.from_numpy(np.frombuffer(text, np.uint8).copy()),
         CLASSES: torch.tensor(ensemble.classes),
-        PRIOR_WEIGHT: torch.tensor(ensemble.prior_weight, dtype=torch.float64),
+        FOREST_FROM: torch.tensor(ensemble.forest_from),
+        PRIOR_SHARE: torch.tensor(ensemble.prior_share, dtype=torch.float64),
     }
     members: dict[str, Ridge | Forest] = {RIDGE: ensemble.ridge, POOLED: ensemble.pooled}
     members |= {f"{OF_STUDY}{number}.": forest for number, forest in enumerate(ensemble.studies)}
@@ -58,8 +59,9 @@ def from_tensors(tensors: Mapping[str, Tensor], source: str) -> Ensemble:
             _member(Forest, POOLED, tensors),
             tuple(_member(Forest, f"{OF_STUDY}{number}.", tensors) for number in numbers),
             bool(tensors[CLASSES]),
+            int(tensors[FOREST_FROM]),
             from_tensors(prior, source) if prior else None,
-            float(tensors[PRIOR_WEIGHT]),
+            float(tensors[PRIOR_SHARE]),
         )
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{source}: not a complete model of clades ({error}); train again") from error
