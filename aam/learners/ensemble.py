@@ -87,5 +87,10 @@ def fit_ensemble(table: CladeTable, labelled: Labelled, seed: int, prior: Ensemb
         labelled.classes,
         start,
         prior,
-        0.0 if prior is None else PRIOR_SUBJECTS / (PRIOR_SUBJECTS + subjects),
+        0.0 if prior is None else prior_share(subjects),
     )
+
+
+def prior_share(subjects: int) -> float:
+    """Share of a prior in the whole, beside so many labelled subjects."""
+    return PRIOR_SUBJECTS / (PRIOR_SUBJECTS + subjects)

@@ -125,7 +125,7 @@ def _centred(values: NDArray[np.floating], labelled: Labelled, weight: NDArray[n
 class _Path:
     """The solutions for all penalties, from one eigendecomposition of the Gram matrix of the samples."""
 
-    scaled: NDArray[np.float64]
+    scaled: NDArray[np.float32]
     scale: NDArray[np.float64]
     centre: NDArray[np.float64]
     offset: NDArray[np.float64]
@@ -143,8 +143,8 @@ class _Path:
         for block in (slice(0, first), slice(first, None)):
             if (total := float((variance[block] / scale[block] ** 2).sum())) > 0:
                 scale[block] *= np.sqrt(total)
-        scaled = x / scale * np.sqrt(weight)
-        values, vectors = np.linalg.eigh(scaled @ scaled.T)
+        scaled = (x / scale * np.sqrt(weight)).astype(np.float32)  # single precision halves the time of the products
+        values, vectors = np.linalg.eigh((scaled @ scaled.T).astype(np.float64))
         centre = np.average(features.astype(np.float64), axis=0, weights=weight[:, 0])
         offset = np.average(labelled.values, axis=0, weights=weight[:, 0])
         return cls(scaled, scale, centre, offset, vectors.T @ (np.sqrt(weight) * y), values, vectors, weight)
