@@ -73,8 +73,8 @@ class Task(NamedTuple):
 
     def labelled(self) -> Labelled:
         """The labels for a learner."""
-        numbers = [pd.factorize(names)[0].astype(np.int64) for names in (self.study, self.subject)]
-        return Labelled(np.eye(2)[self.ill.astype(int)], *numbers, True)
+        study, subject = (pd.factorize(names)[0].astype(np.int64) for names in (self.study, self.subject))
+        return Labelled(np.eye(2)[self.ill.astype(int)], study, subject, True)
 
 
 def load(folder: Path, cache: Path) -> Data:
