@@ -28,7 +28,7 @@ from aam.workflows.explain_clades import CladeDrivers, explain_clades
 from aam.workflows.model_names import with_model
 from aam.workflows.notes import warn_of_missing_folds
 from aam.workflows.opening import Opened, open_inputs
-from aam.workflows.predict_clades import find_clades, open_clades
+from aam.workflows.stored_clades import find_clades, open_clades
 
 ROWS_PRINTED = 10
 """ASVs on the terminal."""

@@ -29,11 +29,11 @@ from aam.report.clade_figures import plot_clade_drivers
 from aam.report.figures import PngFile
 from aam.report.parts import TAXON, TIPS
 from aam.text import counted, shorten
-from aam.workflows.clade_inputs import PlacedSamples, place_samples
+from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
 from aam.workflows.notes import say_dropped, say_reads, warn_of_doubtful_counts
 from aam.workflows.opening import for_model
 from aam.workflows.place import Chosen
-from aam.workflows.predict_clades import OpenedClades, open_own_reference
+from aam.workflows.stored_clades import StoredClades
 
 DELETED = 30
 """Leading lines whose reads are taken out."""
@@ -81,7 +81,7 @@ class CladeDrivers:
         plot_clade_drivers(self.labels, share, attribution, change, target)
 
 
-def explain_clades(opened: OpenedClades, inputs: Inputs, config: ExplainConfig, observer: Observer) -> CladeDrivers:
+def explain_clades(opened: StoredClades, inputs: Inputs, config: ExplainConfig, observer: Observer) -> CladeDrivers:
     """The drivers of a class or number in the samples of a table; raises ConfigError for an output it does not have."""
     if inputs.data.tree is not None:
         raise ConfigError("--tree: clades have their place on the reference of the model; leave it out")
@@ -89,7 +89,8 @@ def explain_clades(opened: OpenedClades, inputs: Inputs, config: ExplainConfig, 
     asked = explaining.choose_output(trained, config.of)
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     samples = open_table(opened, inputs, observer)
-    chosen = open_own_reference(opened, observer)
+    chosen = open_reference_of(trained.learner, observer)
+    opened.check_reference(chosen.folder)
     placed = place_samples(samples, chosen, trained.learner.threads, observer)
     count = len(samples.table.sample_ids)
     table = placed.table.rows(np.sort(np.random.default_rng(inputs.run.seed).permutation(count)[: config.max_samples]))
@@ -103,7 +104,7 @@ def explain_clades(opened: OpenedClades, inputs: Inputs, config: ExplainConfig, 
     return CladeDrivers(asked.name, table.asvs.shape[0], found)
 
 
-def open_table(opened: OpenedClades, inputs: Inputs, observer: Observer) -> TableSamples:
+def open_table(opened: StoredClades, inputs: Inputs, observer: Observer) -> TableSamples:
     """The samples to explain."""
     trained = opened.config.data
     with observer.stage("reading the data"):
@@ -123,11 +124,14 @@ def direction_of(ensemble: Ensemble, place: int) -> NDArray[np.float64]:
     return np.where(np.arange(count) == place, 1.0, -1.0 / (count - 1))
 
 
-def output_of(opened: OpenedClades, place: int) -> Output:
-    """What is explained of samples: a number in its units, or log-odds of a class before calibration."""
+def output_of(opened: StoredClades, place: int) -> Output:
+    """What is explained of samples: a number in its units, or log-odds of a class before calibration.
+
+    Each sample is a study of its own, so that its level is not that of the others.
+    """
 
     def output(table: CladeTable) -> NDArray[np.float64]:
-        said = opened.ensemble(table)
+        said = opened.ensemble(table, np.arange(table.asvs.shape[0]))
         if opened.config.target.task in NUMERIC_TASKS:
             return unscale_values(said[:, place], opened.config.schema.numbers[0])
         others = np.delete(said, place, axis=1)

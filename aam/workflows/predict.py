@@ -22,7 +22,8 @@ from aam.text import counted
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
-from aam.workflows.predict_clades import OpenedClades, find_clades, open_clades, predict_clades
+from aam.workflows.predict_clades import predict_clades
+from aam.workflows.stored_clades import StoredClades, find_clades, open_clades
 from aam.workflows.transfer_card import TransferCard
 
 
@@ -53,8 +54,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         new = open_new_samples(data, trained.target)
     notes.warn_of_doubtful_counts(new.table, observer)
     notes.say_reads(new, observer, data.max_bp)
-    if isinstance(predictors, OpenedClades):
-        repeats, card = predict_clades(predictors, new, observer)
+    if isinstance(predictors, StoredClades):
+        repeats, card = predict_clades(predictors, find_members(model)[0], new, observer)
         found = predictions.average([repeats], trained)
     else:
         card = None
@@ -97,7 +98,7 @@ class Networks:
         return len(self.members)
 
 
-def open_any(model: Path, observer: Observer) -> Networks | OpenedClades:
+def open_any(model: Path, observer: Observer) -> Networks | StoredClades:
     """What a run of `aam train` has learned; warns of missing folds."""
     stored = find_clades(model)
     if stored is not None:
