@@ -39,8 +39,9 @@ REGIONS_NAMED = 2
 class ListedModel:
     """A model: where it is, what it does, and how large it is.
 
-    `kind` is "encoder" or what is predicted. `width`: of embeddings, 0 without them. `region`: of the reads of training. `size`: bytes of its weights, of
-    several folds all. `figures`: metrics of held-out samples, by the names of metrics.json.
+    `kind` is "encoder" or what is predicted. `width`: of embeddings, 0 without them. `region`: of the reads of
+    training. `size`: bytes of its weights, of several folds all. `figures`: metrics of held-out samples, by the names
+    of metrics.json.
     """
 
     name: str

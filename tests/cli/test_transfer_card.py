@@ -15,12 +15,12 @@ from generated_reference import random_reference, read_of
 from aam.cli import main
 from aam.learners.transfer import STUDIES
 
-CLASSES = ("--target", "state", "--task", "classification")
+CLASSES = ("--target", "state", "--task", "classification", "--rarefy-depth", "none")
 
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clade_studies(tmp_path_factory.mktemp("studies"), {"north": 24, "south": 20, "west": 18, "new": 12})
+    return write_clade_studies(tmp_path_factory.mktemp("studies"), {"north": 12, "south": 10, "west": 10, "new": 12})
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,11 @@ def test_what_each_study_is_like_is_stored(run: Path):
     found = {one["study"]: one for one in record["studies"]}
     metrics = json.loads((run / "metrics.json").read_text())
     assert list(found) == ["north", "south", "west"]
-    assert found["north"]["subjects"] == 24 and found["north"]["classes"] == {"healthy": 24, "ill": 24}
+    assert found["north"]["subjects"] == 12 and found["north"]["classes"] == {"healthy": 12, "ill": 12}
     assert found["south"]["scores"]["auc"]["value"] == metrics["auc_south"]
     assert record["scores"]["auc"]["value"] == metrics["auc_mean_over_studies"]
     for one in found.values():
-        assert one["reads"]["difference"] == 0 and one["reads"]["near"] == 1  # reads are tips of the reference
+        assert one["reads"]["difference"] < 0.01 and one["reads"]["near"] == 1  # reads are tips of the reference
         assert one["nearest"] != one["study"] and 0 < one["distance"] < 1
     # each lacks a third of the ASVs, all of which the other two have
     assert [one["known"] for one in found.values()] == [1.0, 1.0, 1.0]
@@ -110,18 +110,6 @@ def test_a_damaged_record_of_studies_is_refused(run: Path, studies: Path, capsys
     assert f"{STUDIES}: not readable" in capsys.readouterr().err
 
 
-def test_prevalence_is_of_classes(studies: Path, capsys: pytest.CaptureFixture[str]):
-    options = [*options_of(studies, "north", "south"), "--target", "level", "--folds", "2", "--learner", "clades"]
-    assert main(["train", *options, "--output-dir", str(studies / "level")]) == 0
-    record = json.loads((studies / "level" / "best" / STUDIES).read_text())
-    assert record["scores"] == {} and record["studies"][0]["scores"] == {}  # no study was left out
-    given = ["--model", str(studies / "level"), "--table", str(studies / "new.tsv"), "-o", str(studies / "p.tsv")]
-    assert main(["predict", *given, "--prevalence", "0.3"]) == 2
-    assert "--prevalence is of the second of two classes, but the model predicts no classes" in capsys.readouterr().err
-    assert main(["predict", *given]) == 0
-    assert "no study was left out in training" in capsys.readouterr().err
-
-
 def test_the_report_is_made_again_alike(run: Path, studies: Path):
     first = (run / "report.html").read_text()
     for part in ("Transfer: 3 studies of training", "Ordination of the samples, by study", "Audit: what the clades"):
@@ -152,12 +140,9 @@ def test_drivers_are_the_clades_that_make_ill(run: Path, studies: Path):
     found = pd.read_csv(output, sep="\t", index_col=0)
     assert found["share"].is_monotonic_decreasing and found["share"].sum() == pytest.approx(1.0, abs=1e-3)
     # what is rare among the first half of the tips, phylum P0, is four times as common in those who are ill
-    leading = found.head(10)
-    assert leading["taxon"].str.contains("p__P0").sum() > 7
-    assert (leading["attribution"] > 0).sum() > 5
-    moved = found.dropna(subset=["deletion"])
-    raise_it = moved[moved["taxon"].str.contains("p__P0")]
-    assert (raise_it["deletion"] < 0).mean() > 0.7
+    leading = found.head(5)
+    assert leading["taxon"].str.contains("p__P0").all()
+    assert (leading["attribution"] > 0).all() and (leading["deletion"] < 0).all()
     about = json.loads(output.with_suffix(".json").read_text())
     assert about["explained"] == "log-odds of state being ill" and output.with_suffix(".png").is_file()
     assert main(["report", str(run)]) == 0

@@ -1,4 +1,4 @@
-"""Drivers of an ensemble: contributions by hand, nested clades in one line, deletion against the samples without reads."""
+"""Drivers of an ensemble: contributions by hand, nested clades in one line, deletion against samples without reads."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_no_taxonomy_without_lineages(case: tuple[Placements, Reference]):
 
 def test_a_clade_is_named_by_what_its_tips_have_in_common():
     tree = parse_tree(b"((a:1,b:1):1,(c:1,d:1):1);", "by hand")  # postorder: a 0, b 1, ab 2, c 3, d 4, cd 5, root 6
-    lineages = ["k__B; p__F; g__X", "k__B; p__F; g__Y", "k__B; p__G; g__", "k__B; p__G; g__"]
+    lineages = ["k__B; p__F; f__; g__X", "k__B; p__F; f__; g__Y", "k__B; p__G; f__; g__", "k__B; p__G; f__; g__"]
     reference = Reference(tree, np.zeros((1, 4), np.uint8), 1, lineages)
     names = clade_lineages(reference, np.arange(7))
     assert names == [lineages[0], lineages[1], "k__B; p__F", "k__B; p__G", "k__B; p__G", "k__B; p__G", "k__B"]
