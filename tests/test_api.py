@@ -74,7 +74,7 @@ def test_a_misspelt_option_is_answered_with_its_like(tmp_path: Path) -> None:
         ("predict", "max_bp", "aam.predict: unknown option 'max_bp'"),
         ("baseline", "fold", "aam.baseline: unknown option 'fold'; did you mean 'folds'?"),
         ("baseline", "lr", "aam.baseline: unknown option 'lr'"),
-        ("train", "corpus", "aam.train: unknown option 'corpus'"),
+        ("train", "unifrac_matrix", "aam.train: unknown option 'unifrac_matrix'"),
         ("train", "dry_run", "aam.train: unknown option 'dry_run'; only the command prints a plan"),
         ("pretrain", "dry_run", "aam.pretrain: unknown option 'dry_run'; only the command prints a plan"),
     ],

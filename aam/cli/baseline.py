@@ -16,15 +16,28 @@ from aam.errors import ConfigError
 
 INPUT_OPTIONS = (
     *("table", "tree", "sequences", "corpus", "example", "metadata", "group_column", "study_column"),
-    *("validation_fraction",),
-    *("validation_samples", "rarefy_depth", "max_missing"),
+    *("validation_fraction", "validation_samples", "rarefy_depth", "max_missing"),
 )
 TARGET_OPTIONS = ("target", "task", "where", "as_class", "class_order")
 FOLD_OPTIONS = ("folds", "leave_one_group_out", "leave_one_study_out", "stratify", "label_fraction")
 """The options that matter here."""
 
 
-COMMON = ("table", "metadata", "target", "task", "group_column", "sequences", "tree", "example", "folds", "baseline")
+COMMON = (
+    *(
+        "table",
+        "metadata",
+        "target",
+        "task",
+        "as_class",
+        "group_column",
+        "study_column",
+        "sequences",
+        "tree",
+        "example",
+    ),
+    *("folds", "leave_one_study_out", "baseline"),
+)
 """Options that `--help` lists."""
 
 

@@ -16,8 +16,8 @@ UNIFRAC_OPTIONS = ("unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_
 
 
 COMMON = (
-    *("table", "metadata", "target", "task", "group_column", "sequences", "example", "pretrained", "freeze", "folds"),
-    *("output_dir", "max_minutes", "resume", "dry_run"),
+    *("table", "metadata", "target", "task", "as_class", "group_column", "study_column", "sequences", "example"),
+    *("pretrained", "freeze", "folds", "leave_one_study_out", "output_dir", "max_minutes", "resume", "dry_run"),
 )
 """Options that `--help` lists."""
 
@@ -33,6 +33,8 @@ def command(config_file: Path | None, **values: Any) -> None:
     Try it:        aam train --example --target age_months --task classification --max-steps 200
     Your own data: aam train --table table.biom --metadata samples.tsv --target age --group-column subject \\
                              --pretrained RUN --freeze --folds 5 --output-dir age-model
+    Your studies:  aam train --table a.biom --metadata a.tsv --table b.biom --metadata b.tsv --target disease \\
+                             --task classification --leave-one-study-out --output-dir disease-model
     """
     asked = with_absolute_paths(FinetuneConfig, option_values(values, config_file))
     with TERMINAL.stage("starting"):

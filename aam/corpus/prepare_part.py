@@ -14,6 +14,7 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.config.convert import to_dict
 from aam.corpus.asv_index import AsvIndex
+from aam.corpus.joining import StudyFiles
 from aam.corpus.lineup import (
     ALL_OUTSIDE,
     OUTSIDE,
@@ -40,20 +41,6 @@ WORKING = {
     "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
 }  # fmt: skip
 """Arrays that are removed at the end: ids as the tables have them, and the leaves of a common tree."""
-
-
-@dataclass(frozen=True)
-class StudyFiles:
-    """One study: its name, its files by option, and the SHA-256 of each."""
-
-    name: str
-    files: dict[str, Path]
-    sha256: dict[str, str]
-
-    def record(self) -> dict[str, Any]:
-        """The entry of the manifest."""
-        files = {option: {"path": str(path), "sha256": self.sha256[option]} for option, path in self.files.items()}
-        return files | {"name": self.name}
 
 
 class Scratch:

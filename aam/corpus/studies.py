@@ -16,18 +16,18 @@ from scipy import sparse
 
 from aam import datasets
 from aam.config import DataConfig, StudiesConfig, option_flag
-from aam.corpus.lineup import LinedTable, Lineup, compare_tables, number_sequences, read_lined_table
-from aam.corpus.prepare import (
+from aam.corpus.joining import (
     Naming,
     RowsOf,
     StudyFiles,
-    find_common_window,
     find_repeated,
     make_names_unique,
     pair_files,
     refuse_duplicate_samples,
     refuse_unpaired,
 )
+from aam.corpus.lineup import LinedTable, Lineup, compare_tables, number_sequences, read_lined_table
+from aam.corpus.prepare import find_common_window
 from aam.corpus.prepared import open_prepared
 from aam.corpus.samples import OF_ASVS
 from aam.corpus.store import CORPUS_MANIFEST

@@ -77,18 +77,21 @@ def fit_logistic(features: FloatArray, labelled: Labelled, norm: Norm, strength:
 
 def within_ridge_clades(problem: Problem) -> FloatArray:
     """Ridge within studies on every clade and ASV that is prevalent enough."""
-    if problem.study.clades is None:
+    table = problem.study.clades
+    if table is None:
         raise ValueError("a ridge on clades needs the clades of the samples: place their ASVs first")
-    train = problem.study.clades.rows(problem.fold.train)
+    problem = problem.contrasting()
+    train, test = (table.rows(rows) for rows in problem.sides)
     features = choose_features(train)
-    return _within_ridge(problem, features.of(train), features.of(problem.study.clades.rows(problem.fold.test)))
+    return _within_ridge(problem, features.of(train), features.of(test), len(features.nodes))
 
 
 def within_ridge_presence(problem: Problem) -> FloatArray:
     """Ridge within studies on which ASVs a sample has."""
+    problem = problem.contrasting()
     there = problem.study.counts[:, prevalent_asvs(problem)] > 0
-    train, test = (there[rows].toarray().astype(np.float32) for rows in problem.fold[1:])
-    return _within_ridge(problem, train, test)
+    train, test = (there[rows].toarray().astype(np.float32) for rows in problem.sides)
+    return _within_ridge(problem, train, test, train.shape[1])
 
 
 def _standardised_clr(problem: Problem) -> tuple[FloatArray, FloatArray]:
@@ -99,9 +102,12 @@ def _standardised_clr(problem: Problem) -> tuple[FloatArray, FloatArray]:
     return scaler.transform(logs[problem.fold.train]), scaler.transform(logs[problem.fold.test])
 
 
-def _within_ridge(problem: Problem, train: NDArray[np.float32], test: NDArray[np.float32]) -> FloatArray:
-    """Numbers [m, 1]; or chances [m, C] if the classes were equally frequent, by scores scaled to spread 1."""
-    ridge = fit_ridge(train, problem.labelled, problem.seed)
+def _within_ridge(problem: Problem, train: NDArray[np.float32], test: NDArray[np.float32], first: int) -> FloatArray:
+    """Numbers [m, 1]; or chances [m, C] if the classes were equally frequent, by scores scaled to spread 1.
+
+    The `first` features are one block, the others another.
+    """
+    ridge = fit_ridge(train, first, problem.labelled, problem.seed)
     said = ridge(test)
     if not problem.labelled.classes:
         return said

@@ -43,14 +43,10 @@ def study_forests(problem: Problem) -> FloatArray:
 
     Studies in which the target does not vary have no forest.
     """
-    kept = problem.labelled.contrasting()
-    train, labelled = problem.fold.train[kept], problem.labelled.rows(kept)
-    said = [
-        _forest(Problem(problem.study, problem.fold._replace(train=train[rows]), own, problem.seed), cell_weights(own))
-        for rows in labelled.by_study()
-        for own in [labelled.rows(rows)]
-    ]
-    return average_ranks(np.stack(said), labelled.classes)
+    problem = problem.contrasting()
+    each = [problem.on(rows) for rows in problem.labelled.by_study()]
+    said = [_forest(own, cell_weights(own.labelled)) for own in each]
+    return average_ranks(np.stack(said), problem.labelled.classes)
 
 
 def gradient_boosting(problem: Problem) -> FloatArray:

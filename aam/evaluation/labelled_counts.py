@@ -6,7 +6,7 @@ N samples, A ASVs, n training samples, m test samples, C classes, K columns: one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,19 @@ class Problem:
     fold: Fold
     labelled: Labelled
     seed: int
+
+    @property
+    def sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows that train [n], and rows to predict [m]."""
+        return self.fold.train, self.fold.test
+
+    def on(self, rows: NDArray[np.int64]) -> Problem:
+        """The same with some of the training samples, numbers of them."""
+        return replace(self, fold=self.fold._replace(train=self.fold.train[rows]), labelled=self.labelled.rows(rows))
+
+    def contrasting(self) -> Problem:
+        """The same without the training studies in which the target does not vary, if others are there."""
+        return self.on(self.labelled.contrasting())
 
     @property
     def answers(self) -> NDArray[Any]:

@@ -40,7 +40,7 @@ def nearest_neighbours(problem: Problem) -> FloatArray:
 
     if problem.study.distances is None:
         raise ValueError("nearest neighbours need distances: compute UniFrac first")
-    train, test = (problem.study.distances[np.ix_(rows, problem.fold.train)] for rows in problem.fold[1:])
+    train, test = (problem.study.distances[np.ix_(rows, problem.fold.train)] for rows in problem.sides)
     kind = KNeighborsClassifier if problem.labelled.classes else KNeighborsRegressor
     model = kind(min(KNN_NEIGHBOURS, len(train)), metric="precomputed")
     return said_by(model.fit(train, problem.answers), test, problem.labelled)
@@ -51,7 +51,7 @@ def constant(problem: Problem) -> FloatArray:
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
     model = DummyClassifier(strategy="most_frequent") if problem.labelled.classes else DummyRegressor(strategy="median")
-    nothing = [np.zeros((len(rows), 1)) for rows in problem.fold[1:]]
+    nothing = [np.zeros((len(rows), 1)) for rows in problem.sides]
     return said_by(model.fit(nothing[0], problem.answers), nothing[1], problem.labelled)
 
 

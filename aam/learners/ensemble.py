@@ -18,6 +18,8 @@ from aam.learners.forest import Forest, class_scores, fit_forest
 from aam.learners.ridge import Ridge, fit_ridge
 from aam.learners.weights import Labelled
 
+PRIOR_SUBJECTS = 10
+"""A prior weighs as much as so many labelled subjects."""
 LEAST_SPREAD = 1e-6
 """A member whose scores are all alike says nothing, and is not scaled up."""
 
@@ -26,7 +28,8 @@ LEAST_SPREAD = 1e-6
 class Ensemble:
     """A fitted ensemble on `features`; `studies` has a forest for each study if there are several, else none.
 
-    `classes`: it predicts classes, not numbers.
+    `classes`: it predicts classes, not numbers. The forests read the features from number `forest_from` on. `prior` is
+    what other studies have taught, and its share of the whole is `prior_share`.
     """
 
     features: FeatureSet
@@ -34,18 +37,27 @@ class Ensemble:
     pooled: Forest
     studies: tuple[Forest, ...]
     classes: bool
+    forest_from: int = 0
+    prior: Ensemble | None = None
+    prior_share: float = 0.0
 
     def __call__(self, table: CladeTable) -> NDArray[np.float64]:
         """Numbers [n, K], or scores of classes whose softmax is a chance once they are calibrated."""
-        return np.mean(list(self.members(table).values()), axis=0)
+        return np.mean(self.members(table), axis=0)
 
-    def members(self, table: CladeTable) -> dict[str, NDArray[np.float64]]:
-        """What each kind of member says [n, K], by name."""
+    def members(self, table: CladeTable) -> NDArray[np.float64]:
+        """What each kind of member says [R, n, K]; the ensemble says their mean.
+
+        The first is the ridge, then the forests: of all studies, and of each. A prior moves them all.
+        """
         x = self.features.of(table)
-        found = {"ridge": self._scaled(self.ridge, x), "forest": self._scaled(self.pooled, x)}
+        of_forests = x[:, self.forest_from :]
+        found = [self._scaled(self.ridge, x), self._scaled(self.pooled, of_forests)]
         if self.studies:
-            found["study forests"] = np.mean([self._scaled(forest, x) for forest in self.studies], axis=0)
-        return found
+            found.append(np.mean([self._scaled(forest, of_forests) for forest in self.studies], axis=0))
+        if self.prior is None:
+            return np.stack(found)
+        return (1.0 - self.prior_share) * np.stack(found) + self.prior_share * self.prior(table)
 
     def _scaled(self, member: Ridge | Forest, x: NDArray[np.float32]) -> NDArray[np.float64]:
         said = member(x)
@@ -55,13 +67,30 @@ class Ensemble:
         return said / max(member.spread, LEAST_SPREAD)
 
 
-def fit_ensemble(table: CladeTable, labelled: Labelled, seed: int) -> Ensemble:
-    """Fit to the samples of a table; studies in which the target does not vary are left out if others are there."""
+def fit_ensemble(table: CladeTable, labelled: Labelled, seed: int, prior: Ensemble | None = None) -> Ensemble:
+    """Fit to the samples of a table; studies in which the target does not vary are left out if others are there.
+
+    A `prior` has learned the same classes, in the same order, in other studies.
+    """
     rows = labelled.contrasting()
     table, labelled = table.rows(rows), labelled.rows(rows)
-    features = choose_features(table)
-    x, studies = features.of(table), labelled.by_study()
+    features, studies = choose_features(table), labelled.by_study()
+    x, clades, subjects = features.of(table), len(features.nodes), len(np.unique(labelled.subject))
+    # ASVs are the same throughout one study, and sharper than clades; between studies it is the clades that agree.
+    start = clades if len(studies) == 1 and features.sequences else 0
     forests = [fit_forest(x[own], labelled.rows(own), seed) for own in studies] if len(studies) > 1 else []
     return Ensemble(
-        features, fit_ridge(x, labelled, seed), fit_forest(x, labelled, seed), tuple(forests), labelled.classes
+        features,
+        fit_ridge(x, clades, labelled, seed),
+        fit_forest(x[:, start:], labelled, seed),
+        tuple(forests),
+        labelled.classes,
+        start,
+        prior,
+        0.0 if prior is None else prior_share(subjects),
     )
+
+
+def prior_share(subjects: int) -> float:
+    """Share of a prior in the whole, beside so many labelled subjects."""
+    return PRIOR_SUBJECTS / (PRIOR_SUBJECTS + subjects)

@@ -20,8 +20,8 @@ DEPTH = 300
 """Reads that are drawn; between 100 and 1,000 the mean AUC of five tasks between studies differs by less than 0.01."""
 MIN_PREVALENCE = 0.05
 """Features in a smaller part of the training samples stay out."""
-MOST = 12_000
-"""Most features: the most prevalent."""
+MOST = 8_000
+"""Most clades, and most ASVs: the most prevalent."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +54,22 @@ def expected_presence(shares: NDArray[np.float32], depth: int = DEPTH) -> NDArra
 
 
 def choose_features(table: CladeTable) -> FeatureSet:
-    """The features that enough of the training samples have; of several that are equal in all of them, one.
+    """The clades and ASVs that enough of the training samples have.
 
-    Nested clades are equal where no sample has an ASV in the one and not in the other; the smallest is kept.
+    Of clades that are equal in all of the samples, nested ones mostly, the smallest is kept; of ASVs too.
     """
-    clades, count = table.clades, len(range(table.asvs.shape[0]))
-    key = np.random.default_rng(0).random(count)
-    least = max(MIN_PREVALENCE * count, 2)
-    carriers = np.r_[_carriers(clades), _carriers(table.asvs)]
-    sums = np.r_[key @ clades, key @ table.asvs]
-    kept = np.flatnonzero(carriers >= min(least, carriers.max(initial=0)))
-    # Equal columns have equal random sums; nodes are in postorder, so the first of them is the smallest clade.
-    _, first = np.unique(np.round(sums[kept] / max(float(sums.max(initial=0.0)), 1e-30), 9), return_index=True)
-    kept = kept[np.sort(first)]
-    if len(kept) > MOST:
-        kept = np.sort(kept[np.argsort(-carriers[kept], kind="stable")[:MOST]])
-    nodes = clades.shape[1]
-    return FeatureSet(kept[kept < nodes], tuple(table.sequences[column - nodes] for column in kept[kept >= nodes]))
+    clades, asvs = _choose(table.clades), _choose(table.asvs)
+    return FeatureSet(clades, tuple(table.sequences[column] for column in asvs.tolist()))
 
 
-def _carriers(shares: csr_array) -> NDArray[np.int64]:
-    """In how many samples each column is not 0."""
-    return np.bincount(shares.indices[shares.data > 0], minlength=shares.shape[1])
+def _choose(shares: csr_array) -> NDArray[np.int64]:
+    """The columns of shares [N, C] that are prevalent, without repeated ones."""
+    count = shares.shape[0]
+    carriers = np.bincount(shares.indices[shares.data > 0], minlength=shares.shape[1])
+    least = min(max(MIN_PREVALENCE * count, 2), carriers.max(initial=0))
+    kept = np.flatnonzero(carriers >= max(least, 1))
+    kept = np.sort(kept[np.argsort(-carriers[kept], kind="stable")[:MOST]])
+    # Equal columns have equal random sums. Nodes are in postorder, so the first of them is the smallest clade.
+    sums = np.random.default_rng(0).random(count) @ shares[:, kept]
+    _, first = np.unique(np.round(sums, 9), return_index=True)
+    return kept[np.sort(first)]

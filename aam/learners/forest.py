@@ -70,7 +70,8 @@ def fit_forest(features: NDArray[np.float32], labelled: Labelled, seed: int) -> 
         said = class_scores(_all_classes(np.nan_to_num(unseen, nan=1 / len(classes)), classes, labelled))
     else:
         model = RandomForestRegressor(TREES, max_features=REGRESSION_FEATURES, **settings)
-        model.fit(features, labelled.values, sample_weight=weight)
+        values = labelled.values
+        model.fit(features, values[:, 0] if values.shape[1] == 1 else values, sample_weight=weight)
         said, classes = model.oob_prediction_.reshape(len(features), -1), None
     return _as_arrays([tree.tree_ for tree in model.estimators_], classes, labelled, float(said.std()))
 

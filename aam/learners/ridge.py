@@ -3,7 +3,8 @@
     minimise  sum_i w_i |(y_i - mean_s(y)) - (x_i - mean_s(x)) B / scale|^2  +  penalty |B|^2
 
 with the weighted means of the sample's study s (fixed effects; Mundlak 1978, Econometrica 46:69), so that what tells
-studies apart teaches nothing. Classes are learned as indicators. N samples, F features, K numbers or classes.
+studies apart teaches nothing. Classes are learned as indicators. Features come in blocks, clades and ASVs, which have
+the same variance in all, or the many nested clades would drown the ASVs. N samples, F features, K numbers or classes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 
 from aam.learners.weights import Labelled, sample_weights
 
-PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Penalties that are tried, as multiples of the trace of the Gram matrix; at 1 a ridge is the difference of means."""
-FEWEST_SUBJECTS = 30
-"""With fewer subjects the strongest penalty is taken: a choice among so few is noise."""
+USUAL = 0.1
+"""The penalty where none is chosen."""
+FEWEST_SUBJECTS = 60
+"""With fewer subjects none is chosen: a choice among so few is noise."""
+TOLERANCE = 0.005
+"""Of penalties that differ by less in the correlation, the strongest is taken."""
 PARTS = 5
 """Parts of the subjects that are left out in turn to choose the penalty, where there are not three studies."""
 MOST_ROWS = 4000
@@ -47,27 +52,32 @@ class Ridge:
         return (features - self.centre) @ self.coefficients + self.offset
 
 
-def fit_ridge(features: NDArray[np.float32], labelled: Labelled, seed: int) -> Ridge:
-    """Fit to features [N, F], with the penalty that predicts left-out training studies, or subjects, best."""
-    penalty = choose_penalty(features, labelled, seed)
+def fit_ridge(features: NDArray[np.float32], first: int, labelled: Labelled, seed: int) -> Ridge:
+    """Fit to features [N, F], the `first` of which are one block and the others another.
+
+    The penalty is the one that predicts left-out training studies, or subjects, best.
+    """
+    penalty = choose_penalty(features, first, labelled, seed)
     rows = draw_rows(labelled, MOST_ROWS, seed)
-    path = _Path.of(features[rows], labelled.rows(rows))
-    return path.ridge(penalty)
+    return _Path.of(features[rows], first, labelled.rows(rows)).ridge(penalty)
 
 
-def choose_penalty(features: NDArray[np.float32], labelled: Labelled, seed: int) -> float:
+def choose_penalty(features: NDArray[np.float32], first: int, labelled: Labelled, seed: int) -> float:
     """The penalty with the highest correlation of predictions and targets within studies that were left out."""
     if len(np.unique(labelled.subject)) < FEWEST_SUBJECTS:
-        return PENALTIES[-1]
+        return USUAL
     found = []
     for out in left_out_parts(labelled, seed):
         train, test = np.flatnonzero(~out), np.flatnonzero(out)
         train = train[draw_rows(labelled.rows(train), CHOICE_ROWS, seed)]
         if not np.ptp(labelled.values[train], axis=0).any() or not np.ptp(labelled.values[test], axis=0).any():
             continue
-        path = _Path.of(features[train], labelled.rows(train))
+        path = _Path.of(features[train], first, labelled.rows(train))
         found.append([correlation_within(path.ridge(one)(features[test]), labelled.rows(test)) for one in PENALTIES])
-    return PENALTIES[int(np.mean(found, axis=0).argmax())] if found else PENALTIES[-1]
+    if not found:
+        return USUAL
+    mean = np.mean(found, axis=0)
+    return PENALTIES[int(np.flatnonzero(mean >= mean.max() - TOLERANCE)[-1])]
 
 
 def left_out_parts(labelled: Labelled, seed: int) -> list[NDArray[np.bool_]]:
@@ -106,7 +116,7 @@ def _centred(values: NDArray[np.floating], labelled: Labelled, weight: NDArray[n
 class _Path:
     """The solutions for all penalties, from one eigendecomposition of the Gram matrix of the samples."""
 
-    scaled: NDArray[np.float64]
+    scaled: NDArray[np.float32]
     scale: NDArray[np.float64]
     centre: NDArray[np.float64]
     offset: NDArray[np.float64]
@@ -116,12 +126,16 @@ class _Path:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], labelled: Labelled) -> _Path:
+    def of(cls, features: NDArray[np.float32], first: int, labelled: Labelled) -> _Path:
         weight = sample_weights(labelled)[:, None]
         x, y = _centred(features, labelled, weight), _centred(labelled.values, labelled, weight)
-        scale = np.sqrt(np.average(x * x, axis=0, weights=weight[:, 0])) + SPREAD
-        scaled = x / scale * np.sqrt(weight)
-        values, vectors = np.linalg.eigh(scaled @ scaled.T)
+        variance = np.average(x * x, axis=0, weights=weight[:, 0])
+        scale = np.sqrt(variance) + SPREAD
+        for block in (slice(0, first), slice(first, None)):
+            if (total := float((variance[block] / scale[block] ** 2).sum())) > 0:
+                scale[block] *= np.sqrt(total)
+        scaled = (x / scale * np.sqrt(weight)).astype(np.float32)  # single precision halves the time of the products
+        values, vectors = np.linalg.eigh((scaled @ scaled.T).astype(np.float64))
         centre = np.average(features.astype(np.float64), axis=0, weights=weight[:, 0])
         offset = np.average(labelled.values, axis=0, weights=weight[:, 0])
         return cls(scaled, scale, centre, offset, vectors.T @ (np.sqrt(weight) * y), values, vectors, weight)

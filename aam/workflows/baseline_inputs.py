@@ -24,7 +24,7 @@ from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree
 from aam.workflows.clade_inputs import add_up_clades, open_reference_of, place_table
 from aam.workflows.notes import say_of_tree
-from aam.workflows.train_clades import learns_clades, numbers_of
+from aam.workflows.train_clades import CLADES, numbers_of
 
 
 class Inputs(NamedTuple):
@@ -67,7 +67,9 @@ def place_if_wanted(
     For several studies, and a run on clades, places are tried too, but that no ASV has one is no error then.
     """
     explicit = config.learner.reference is not None or any(BASELINES[name].clades for name in asked)
-    if not explicit and (asked or not learns_clades(config)):
+    learner = config.learner.learner
+    tried = learner == CLADES or (learner == "auto" and study.labels.studies is not None)
+    if not explicit and (asked or not tried):
         return None
     chosen = open_reference_of(config.learner, observer)
     try:

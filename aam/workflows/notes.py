@@ -51,6 +51,8 @@ def say_studies(target: TargetConfig, study: Study, observer: Observer) -> None:
         observer.say(note)
     for found in list_contributions(study.labels, target, study.names):
         observer.say(f"study {found.text()}")
+    if study.names and len(study.classes) > 2:
+        observer.say(f"no AUC within studies: {len(study.classes)} classes; --as-class makes two of them")
 
 
 def say_of_tree(tree: Tree | None, observer: Observer) -> None:

@@ -22,7 +22,8 @@ from aam.text import counted
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
-from aam.workflows.predict_clades import OpenedClades, find_clades, open_clades, predict_clades
+from aam.workflows.predict_clades import predict_clades
+from aam.workflows.stored_clades import StoredClades, find_clades, open_clades
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         new = open_new_samples(data, trained.target)
     notes.warn_of_doubtful_counts(new.table, observer)
     notes.say_reads(new, observer, data.max_bp)
-    if isinstance(predictors, OpenedClades):
+    if isinstance(predictors, StoredClades):
         found = predictions.average([predict_clades(predictors, new, observer)], trained)
     else:
         notes.say_known_share(find_members(model)[0], new.tokens, observer)
@@ -92,7 +93,7 @@ class Networks:
         return len(self.members)
 
 
-def open_any(model: Path, observer: Observer) -> Networks | OpenedClades:
+def open_any(model: Path, observer: Observer) -> Networks | StoredClades:
     """What a run of `aam train` has learned; warns of missing folds."""
     stored = find_clades(model)
     if stored is not None:

@@ -9,32 +9,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
-from aam.checkpoint import BEST, Checkpoint, save_checkpoint
+from aam.checkpoint import config_of_encoder, find_members, is_clades, read_stored
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.config.learner import Learner
-from aam.corpus.label_schema import encode_labels, fit_schema, scale_values, unscale_values
+from aam.corpus.label_schema import encode_labels, fit_schema, scale_values
 from aam.corpus.study import Study
 from aam.errors import ConfigError
-from aam.io.files import digest
-from aam.learners.clades import CladeTable
 from aam.learners.ensemble import Ensemble, fit_ensemble
-from aam.learners.stored import to_tensors
 from aam.learners.weights import Labelled
 from aam.observer import Observer
-from aam.placement.store import RECORD
 from aam.report.build import write_run_report
 from aam.report.samples import describe_clades
+from aam.text import name_few
 from aam.training.manifest import write_record
 from aam.workflows.clade_inputs import open_reference_of, place_samples
 from aam.workflows.fold_results import FoldResult, write_results
 from aam.workflows.folds import study_folds
+from aam.workflows.place import Chosen
 from aam.workflows.run import Run
+from aam.workflows.stored_clades import StoredClades, open_clades, reference_digest
 
 CLADES: Learner = "clades"
-REFERENCE_DIGEST = "reference_sha256"
-"""Key, in the state of a stored ensemble, of the record of the reference that its clades are of."""
+NAMED = 5
+"""Most classes that a message lists."""
 TASKS = ("regression", "classification")
 
 
@@ -45,16 +43,38 @@ def learns_clades(config: FinetuneConfig) -> bool:
         ("--task " + target.task, target.task not in TASKS),
         ("several --target", len(target.target) > 1),
         ("--covariate", bool(target.covariate)),
-        ("--pretrained", config.head.pretrained is not None),
+        ("--pretrained with an encoder", config.head.pretrained is not None and not begins_with_clades(config)),
     ]
     unable = [name for name, asked in missing if asked]
-    if chosen == "clades" and unable:
+    if chosen == CLADES and unable:
         raise ConfigError(
             f"--learner clades predicts one number or class from ASVs alone, found {unable[0]}; leave it out, or give "
             "--learner network"
         )
     several = len(data.table) > 1 or data.study_column is not None or data.corpus is not None
-    return chosen == "clades" or (chosen == "auto" and several and not unable)
+    return chosen == CLADES or (chosen == "auto" and (several or begins_with_clades(config)) and not unable)
+
+
+def begins_with_clades(config: FinetuneConfig) -> bool:
+    """Whether --pretrained names a run of this learner."""
+    start = config.head.pretrained
+    return start is not None and is_clades(config_of_encoder(start))
+
+
+def open_prior(config: FinetuneConfig, study: Study, chosen: Chosen) -> Ensemble | None:
+    """What the run of --pretrained has learned; raises ConfigError if its classes are others."""
+    if config.head.pretrained is None:
+        return None
+    opened = open_clades(read_stored(find_members(config.head.pretrained)[0]))
+    opened.check_reference(chosen.folder)
+    if not study.classes:
+        raise ConfigError("--pretrained with a run on clades takes classes, found numbers; leave it out")
+    if (known := opened.config.schema.classes) != study.classes:
+        raise ConfigError(
+            f"--pretrained {config.head.pretrained} has learned the classes {name_few(known, NAMED)}, "
+            f"found {name_few(study.classes, NAMED)}; name them alike with --as-class"
+        )
+    return opened.ensemble
 
 
 def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any], observer: Observer) -> Run:
@@ -62,26 +82,28 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
 
     `record` has the entries of the manifest.
     """
-    folds, folder = study_folds(config, study), config.run.output_dir
+    folds, folder, begun = study_folds(config, study), config.run.output_dir, time.perf_counter()
     chosen = open_reference_of(config.learner, observer)
+    prior = open_prior(config, study, chosen)
     table = place_samples(study, chosen, config.learner.threads, observer)
     write_record(config, study.files, dict(record))
-    results, begun = [], time.perf_counter()
+
+    def fitted(rows: NDArray[np.int64]) -> StoredClades:
+        own = with_schema(config, study, rows)
+        known = labelled_rows(own, study, rows)
+        ensemble = fit_ensemble(table.rows(known.rows), known.labels, config.run.seed, prior)
+        return StoredClades(ensemble, own, reference_digest(chosen.folder))
+
+    results = []
     with observer.progress("learning") as progress:
         for number, fold in enumerate(folds, start=1):
-            start, own = time.perf_counter(), with_schema(config, study, fold.train)
-            labelled = labelled_rows(own, study, fold.train)
-            fitted = fit_ensemble(table.rows(labelled.rows), labelled.labels, config.run.seed)
-            found = decoded(fitted, table.rows(fold.test), own)
+            start = time.perf_counter()
+            found = fitted(fold.train)(table.rows(fold.test))
             results.append(FoldResult(fold, found, folder, 0, time.perf_counter() - start))
             progress(number, len(folds) + 1)
-        rows = np.arange(len(study.labels.sample_ids))
-        whole = with_schema(config, study, rows)
-        labelled = labelled_rows(whole, study, rows)
-        kept = fit_ensemble(table.rows(labelled.rows), labelled.labels, config.run.seed)
+        kept = fitted(np.arange(len(study.labels.sample_ids)))
         progress(len(folds) + 1, len(folds) + 1)
-    state = {"step": 0, "seconds": time.perf_counter() - begun, REFERENCE_DIGEST: digest(chosen.folder / RECORD)}
-    save_checkpoint(folder / BEST, Checkpoint(whole, to_tensors(kept), {}, state))
+    kept.save(time.perf_counter() - begun)
     with observer.stage("scoring"):
         write_results(config, study, results)
     with observer.stage("drawing"):
@@ -121,11 +143,3 @@ def numbers_of(names: list[Any]) -> NDArray[np.int64]:
 def with_schema(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> FinetuneConfig:
     """The configuration with the scales and classes of these training samples."""
     return replace(config, schema=fit_schema(study.labels.rows(rows), config.target, study.classes, study.depth))
-
-
-def decoded(ensemble: Ensemble, table: CladeTable, config: FinetuneConfig) -> NDArray[np.float64]:
-    """What each kind of member says [R, n, 1, K], in units of the target or as log-probabilities."""
-    members = np.stack(list(ensemble.members(table).values()))
-    if config.target.task in NUMERIC_TASKS:
-        return unscale_values(members, config.schema.numbers[0])[:, :, :, None]
-    return log_softmax(members, axis=-1)[:, :, None, :]

@@ -190,3 +190,10 @@ def test_no_subject_is_on_both_sides_of_any_split(studies: list[Path]):
     (alpha, beta) = study_folds(from_options(FinetuneConfig, given | inner), study)
     assert (alpha.name, beta.name) == ("alpha", "beta") and len(alpha.train) < 16
     assert set(np.array(study.labels.studies)[beta.train]) == {"alpha", "gamma"}
+
+
+def test_more_than_two_classes_have_no_auc(studies: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    asked = ["baseline", *study_options(studies), *TARGET, "--folds", "2", "--rarefy-depth", "none"]
+    assert cli.main([*asked, "-o", str(tmp_path)]) == 0
+    assert "no AUC within studies: 3 classes; --as-class makes two of them" in capsys.readouterr().err
+    assert "auc_alpha" not in read(tmp_path / "baselines.json")["disease"]["linear"]
