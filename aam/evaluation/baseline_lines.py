@@ -7,7 +7,7 @@ few studies parts of the subjects. n training samples, m test samples, F feature
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,18 +61,30 @@ def fit_logistic(features: FloatArray, labelled: Labelled, norm: Norm, strength:
     """An estimator of scikit-learn fitted to features [n, F], with the weights of `sample_weights`."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
 
     settings: dict[str, Any] = {"C": strength, "max_iter": MOST_ITERATIONS, "random_state": seed}
     if norm == "l1":
-        model: Any = LogisticRegression(l1_ratio=1.0, solver="liblinear", **settings)
-        if len(np.unique(labelled.class_of)) > 2:  # the solver knows two classes
-            model = OneVsRestClassifier(model)
-    else:
-        model = LogisticRegression(**settings)
+        settings |= {"l1_ratio": 1.0, "solver": "liblinear"}
+    answers, weight = labelled.class_of, sample_weights(labelled)
+    known = np.unique(answers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of weak penalties, which are then not chosen
-        return model.fit(features, labelled.class_of, sample_weight=sample_weights(labelled))
+        if norm == "l2" or len(known) == 2:
+            return LogisticRegression(**settings).fit(features, answers, weight)
+        each = [LogisticRegression(**settings).fit(features, answers == one, weight) for one in known]
+        return OneAgainstRest(each, known)
+
+
+class OneAgainstRest(NamedTuple):
+    """Models of each class against the others, for a solver of two classes, as an estimator of scikit-learn."""
+
+    models: list[Any]
+    classes_: NDArray[np.int64]
+
+    def predict_proba(self, features: FloatArray) -> FloatArray:
+        """Chances of the classes [m, C], which sum to 1."""
+        found = np.column_stack([model.predict_proba(features)[:, 1] for model in self.models])
+        return found / found.sum(axis=1, keepdims=True)
 
 
 def within_ridge_clades(problem: Problem) -> FloatArray:

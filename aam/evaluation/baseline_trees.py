@@ -25,7 +25,8 @@ from aam.learners.weights import Labelled, count_alike, sample_weights
 
 ROUNDS = (10, 25, 50, 100, 200)
 """Trees of gradient boosting that are tried; the last number is fitted once, and scored after each of the others."""
-BOOSTING: dict[str, Any] = {"learning_rate": 0.1, "early_stopping": False}
+MOST_IN_LEAF, SAMPLES_FOR_ONE_MORE = 20, 20
+"""A leaf of gradient boosting has at least one sample, and one more for so many of training, up to the first number."""
 
 
 def random_forest(problem: Problem) -> FloatArray:
@@ -112,10 +113,12 @@ def _abundances(problem: Problem, columns: NDArray[np.int64]) -> tuple[NDArray[n
 
 
 def _boosting(labelled: Labelled, rounds: int, seed: int) -> Any:
+    """An unfitted model of so many trees."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind = HistGradientBoostingClassifier if labelled.classes else HistGradientBoostingRegressor
-    return kind(max_iter=rounds, random_state=seed, **BOOSTING)
+    leaf = min(MOST_IN_LEAF, 1 + len(labelled.study) // SAMPLES_FOR_ONE_MORE)
+    return kind(max_iter=rounds, min_samples_leaf=leaf, early_stopping=False, random_state=seed)
 
 
 def _staged(model: Any, features: NDArray[np.float32], labelled: Labelled) -> list[FloatArray]:

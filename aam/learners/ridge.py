@@ -142,7 +142,10 @@ class _Path:
 
     def ridge(self, penalty: float) -> Ridge:
         """The solution for one penalty."""
-        total = max(float(self.values.sum()), np.finfo(np.float64).tiny)
+        total = float(self.values.sum())
+        total = (
+            total if total > np.finfo(np.float64).tiny else 1.0
+        )  # no feature varies, so all that is said is the mean
         dual = self.vectors @ (self.target / (np.maximum(self.values, 0.0) + penalty * total)[:, None])
         direction = self.scaled.T @ dual
         said = self.scaled @ direction  # predictions times the root of the weight
