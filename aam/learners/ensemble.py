@@ -20,6 +20,8 @@ from aam.learners.weights import Labelled
 
 PRIOR_SUBJECTS = 10
 """A prior weighs as much as so many labelled subjects."""
+FEWEST_TO_CENTRE = 10
+"""Samples of a study below which their mean is no level to speak of."""
 LEAST_SPREAD = 1e-6
 """A member whose scores are all alike says nothing, and is not scaled up."""
 
@@ -41,23 +43,31 @@ class Ensemble:
     prior: Ensemble | None = None
     prior_share: float = 0.0
 
-    def __call__(self, table: CladeTable) -> NDArray[np.float64]:
-        """Numbers [n, K], or scores of classes whose softmax is a chance once they are calibrated."""
-        return np.mean(self.members(table), axis=0)
+    def __call__(self, table: CladeTable, study: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Numbers [n, K], or scores of classes whose softmax is a chance once they are calibrated.
 
-    def members(self, table: CladeTable) -> NDArray[np.float64]:
+        `study` [n] numbers the studies of the samples; None: they are of one.
+        """
+        return np.mean(self.members(table, study), axis=0)
+
+    def members(self, table: CladeTable, study: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """What each kind of member says [R, n, K]; the ensemble says their mean.
 
-        The first is the ridge, then the forests: of all studies, and of each. A prior moves them all.
+        The first is the ridge, then the forests: of all studies, and of each. A prior moves them all. What was learned
+        by comparing samples within studies says nothing of the level of a new study: its samples are brought to the
+        mean level of training, that is as if all classes were as frequent there, if there are `FEWEST_TO_CENTRE`.
         """
         x = self.features.of(table)
         of_forests = x[:, self.forest_from :]
         found = [self._scaled(self.ridge, x), self._scaled(self.pooled, of_forests)]
         if self.studies:
             found.append(np.mean([self._scaled(forest, of_forests) for forest in self.studies], axis=0))
+        said = np.stack(found)
+        if self.studies:
+            said = centred(said, study, 0.0 if self.classes else self.ridge.offset)
         if self.prior is None:
-            return np.stack(found)
-        return (1.0 - self.prior_share) * np.stack(found) + self.prior_share * self.prior(table)
+            return said
+        return (1.0 - self.prior_share) * said + self.prior_share * self.prior(table, study)
 
     def _scaled(self, member: Ridge | Forest, x: NDArray[np.float32]) -> NDArray[np.float64]:
         said = member(x)
@@ -89,6 +99,18 @@ def fit_ensemble(table: CladeTable, labelled: Labelled, seed: int, prior: Ensemb
         prior,
         0.0 if prior is None else prior_share(subjects),
     )
+
+
+def centred(
+    said: NDArray[np.float64], study: NDArray[np.int64] | None, level: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """Scores [R, n, K] whose mean over the samples of each large enough study is `level`."""
+    found, study = said.copy(), np.zeros(said.shape[1], np.int64) if study is None else study
+    for one in np.unique(study):
+        rows = np.flatnonzero(study == one)
+        if len(rows) >= FEWEST_TO_CENTRE:
+            found[:, rows] += level - found[:, rows].mean(axis=1, keepdims=True)
+    return found
 
 
 def prior_share(subjects: int) -> float:

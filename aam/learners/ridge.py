@@ -132,8 +132,8 @@ class _Path:
         variance = np.average(x * x, axis=0, weights=weight[:, 0])
         scale = np.sqrt(variance) + SPREAD
         for block in (slice(0, first), slice(first, None)):
-            if (total := float((variance[block] / scale[block] ** 2).sum())) > 0:
-                scale[block] *= np.sqrt(total)
+            # Not below 1: a block that hardly varies is not blown up.
+            scale[block] *= np.sqrt(max(1.0, float((variance[block] / scale[block] ** 2).sum())))
         scaled = (x / scale * np.sqrt(weight)).astype(np.float32)  # single precision halves the time of the products
         values, vectors = np.linalg.eigh((scaled @ scaled.T).astype(np.float64))
         centre = np.average(features.astype(np.float64), axis=0, weights=weight[:, 0])

@@ -49,9 +49,12 @@ class StoredClades:
                 f"{folder}: not the reference whose clades the model has learned; give that one, or train again"
             )
 
-    def __call__(self, table: CladeTable) -> NDArray[np.float64]:
-        """What each kind of member says [R, N, 1, K], in units of the target or as log-probabilities."""
-        members = self.ensemble.members(table)
+    def __call__(self, table: CladeTable, study: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """What each kind of member says [R, N, 1, K], in units of the target or as log-probabilities.
+
+        `study` [N] numbers the studies of the samples; None: they are of one.
+        """
+        members = self.ensemble.members(table, study)
         if self.config.target.task in NUMERIC_TASKS:
             return unscale_values(members, self.config.schema.numbers[0])[:, :, :, None]
         return log_softmax(members, axis=-1)[:, :, None, :]

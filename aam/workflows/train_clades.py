@@ -94,11 +94,11 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
         ensemble = fit_ensemble(table.rows(known.rows), known.labels, config.run.seed, prior)
         return StoredClades(ensemble, own, reference_digest(chosen.folder))
 
-    results = []
+    results, studies = [], None if study.labels.studies is None else numbers_of(study.labels.studies)
     with observer.progress("learning") as progress:
         for number, fold in enumerate(folds, start=1):
             start = time.perf_counter()
-            found = fitted(fold.train)(table.rows(fold.test))
+            found = fitted(fold.train)(table.rows(fold.test), None if studies is None else studies[fold.test])
             results.append(FoldResult(fold, found, folder, 0, time.perf_counter() - start))
             progress(number, len(folds) + 1)
         kept = fitted(np.arange(len(study.labels.sample_ids)))

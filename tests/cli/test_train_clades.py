@@ -22,7 +22,7 @@ CLASSES = ("--target", "state", "--task", "classification")
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clade_studies(tmp_path_factory.mktemp("studies"), {"north": 16, "south": 14, "west": 12, "new": 12})
+    return write_clade_studies(tmp_path_factory.mktemp("studies"), {"north": 24, "south": 20, "west": 18, "new": 12})
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def test_a_new_study_is_predicted_and_stored_arrays_are_all_it_takes(run: Path, 
     found = predict(run, studies)
     true = true_classes(studies, "new").loc[found.index]
     assert roc_auc_score(true == "ill", found["p_ill"]) > 0.8
+    assert (found["state"] == true).mean() > 0.65  # half of them are ill, as is assumed of a study of unknown level
     again = predict(run, studies)
     pd.testing.assert_frame_equal(found, again)
 
@@ -92,7 +93,7 @@ def test_numbers_are_predicted_in_their_units(studies: Path):
     options = [*options_of(studies, "north", "south"), "--target", "level", "--leave-one-study-out"]
     assert main(["train", *options, "--output-dir", str(studies / "level")]) == 0
     metrics = json.loads((studies / "level" / "metrics.json").read_text())
-    assert metrics["r2"] > 0.3 and metrics["mae"] < 2.5  # the classes are 5 apart
+    assert metrics["r2"] > 0.15 and metrics["mae"] < 2.5  # the classes are 5 apart
     found = predict(studies / "level", studies)
     assert 8 < found["level"].min() < found["level"].max() < 17
 

@@ -55,7 +55,7 @@ def test_ridge_is_least_squares_with_an_intercept_for_each_study():
         centred_y[study == one] -= centred_y[study == one].mean()
     variance = np.average(centred_x**2, axis=0, weights=weight)
     scale = np.sqrt(variance) + SPREAD
-    scale *= np.sqrt((variance / scale**2).sum())  # of the only block
+    scale *= np.sqrt(max(1.0, (variance / scale**2).sum()))  # of the only block
     scaled = centred_x / scale
     total = (weight[:, None] * scaled**2).sum()
     plain = PlainRidge(alpha=found.penalty * total, fit_intercept=False).fit(scaled, centred_y, sample_weight=weight)
