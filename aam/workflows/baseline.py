@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ from aam.evaluation.labelled_counts import LabelledCounts
 from aam.evaluation.metadata_baselines import BASELINES, predict_chances, predict_folds, usual
 from aam.evaluation.metrics import MODEL, MODEL_MINUS_BASELINE
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.inference.predictions import TRUE, read_out_of_fold
+from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
 from aam.report.record import BASELINES_FILE
@@ -45,6 +45,8 @@ from aam.workflows.folds import keep_labels, list_doubts, study_folds
 from aam.workflows.notes import say_studies
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
+LOG_ODDS = "_log_odds"
+"""Ending of the columns of log-odds."""
 WITH_MODEL = ("tree", "max_missing", "reference", "threads", "baseline")
 """Options that may be given beside a run."""
 
@@ -156,7 +158,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         predicted = {name: table[kept] for name, table in predicted.items()}
         labels = study.labels.rows(rows[kept])
         metrics[target] = score_all(config, labels, values[rows[kept]], predicted, target)
-        columns = {f"{target}_{name}": table[target].to_numpy() for name, table in predicted.items()}
+        columns = columns_of(config, predicted, target)
         tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=labels.sample_ids))
     predictions = pd.concat(tables, axis=1).rename_axis(SAMPLE_ID)
     return BaselineResult(metrics, predictions, config.data.group_column is not None)
@@ -168,6 +170,16 @@ def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[ND
     known = values.notna().to_numpy()
     filled = values.fillna(0.0 if config.target.task in NUMERIC_TASKS else "")
     return known, filled.to_numpy(np.float64 if config.target.task in NUMERIC_TASKS else object)
+
+
+def columns_of(config: FinetuneConfig, predicted: Mapping[str, pd.DataFrame], target: str) -> dict[str, Any]:
+    """Columns of baseline_predictions.tsv: what each predictor says, and of two classes the log-odds of the second."""
+    classes, found = config.schema.classes, dict[str, Any]()
+    for name, table in predicted.items():
+        found[f"{target}_{name}"] = table[target].to_numpy()
+        if config.target.task not in NUMERIC_TASKS and len(classes) == 2:
+            found[f"{target}_{name}{LOG_ODDS}"] = log_odds(table[[f"p_{label}" for label in classes]])
+    return found
 
 
 def choose_baselines(
