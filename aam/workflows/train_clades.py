@@ -18,19 +18,21 @@ from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.errors import ConfigError
 from aam.learners.ensemble import Ensemble, fit_ensemble
+from aam.learners.transfer import STUDIES
 from aam.learners.weights import Labelled
 from aam.observer import Observer
 from aam.placement.threads import usable_cores
 from aam.report.build import write_run_report
-from aam.report.samples import describe_clades
+from aam.report.clade_samples import describe_clades
 from aam.text import name_few
 from aam.training.manifest import write_record
-from aam.workflows.clade_inputs import open_reference_of, place_samples
+from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
 from aam.workflows.fold_results import FoldResult, write_results
 from aam.workflows.folds import study_folds
 from aam.workflows.place import Chosen
 from aam.workflows.run import Run
 from aam.workflows.stored_clades import StoredClades, open_clades, reference_digest
+from aam.workflows.transfer_card import record_studies
 
 CLADES: Learner = "clades"
 NAMED = 5
@@ -89,7 +91,7 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
         refuse_without_contrast(config, study, fold)
     chosen = open_reference_of(config.learner, observer)
     prior = open_prior(config, study, chosen)
-    table = place_samples(study, chosen, config.learner.threads, observer)
+    table, places = place_samples(study, chosen, config.learner.threads, observer)
     write_record(config, study.files, dict(record))
 
     threads = config.learner.threads or usable_cores()
@@ -112,6 +114,8 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
     kept.save(time.perf_counter() - begun)
     with observer.stage("scoring"):
         write_results(config, study, results)
+    with observer.optional(STUDIES, "`aam predict` then has no transfer card; train again"):
+        record_studies(config, study, PlacedSamples(table, places), kept.ensemble.features.of(table), observer)
     with observer.stage("drawing"):
         write_run_report(folder, lambda: describe_clades(table, study, config), observer)
     return Run(folder)
