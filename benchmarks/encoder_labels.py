@@ -10,20 +10,18 @@ from encoder_data import Chooses, Cohort, Places
 from encoder_scores import Floats, Objects
 
 from aam.corpus.split import Fold, make_folds
-from aam.evaluation.metadata_baselines import (
-    CLASSIFICATION_FEATURES,
-    LOGISTIC_C,
-    PENALTIES,
-    REGRESSION_FEATURES,
-    relative_abundance,
-)
+from aam.evaluation.baseline_lines import RIDGE_PENALTIES
+from aam.evaluation.labelled_counts import relative_abundance
 from aam.evaluation.metrics import bootstrap_interval, pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
 from aam.io.table import carriers_of
+from aam.learners.forest import CLASSIFICATION_FEATURES, REGRESSION_FEATURES
 
 FOLDS, REPEATS = 5, 3
 """Folds, and times that they are drawn anew; predictions are averaged. With few people a single draw says little: a
 forest on the 23 people of `ibd-2538` has an AUC of 0.50 to 0.71."""
+LOGISTIC_C = 10.0
+"""Inverse penalty of logistic regression, shared by all columns: the more of them the stronger."""
 TREES = 30
 """Of each forest, of which there are `REPEATS`."""
 
@@ -112,7 +110,7 @@ def fit_line(classes: bool) -> Fit:
         if classes:
             line = LogisticRegression(C=LOGISTIC_C / seen.shape[1], max_iter=1000, class_weight="balanced")
             return make_pipeline(StandardScaler(), line).fit(seen, values).predict_proba(new)[:, 1]
-        return make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(seen, values).predict(new)
+        return make_pipeline(StandardScaler(), RidgeCV(RIDGE_PENALTIES)).fit(seen, values).predict(new)
 
     return fit
 

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from aam.evaluation.audit import score_column
 from aam.evaluation.baselines import jaccard_distances
-from aam.evaluation.metadata_baselines import MIN_PREVALENCE, centred_log_ratio, relative_abundance
+from aam.evaluation.labelled_counts import MIN_PREVALENCE, centred_log_ratio, relative_abundance
 from aam.evaluation.target_metrics import balanced_accuracy
 from aam.io.table import carriers_of
 from aam.phylogeny.tree import Tree

@@ -10,6 +10,8 @@ import click
 from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, option_values
 from aam.cli.terminal import TERMINAL
 from aam.config import FoldConfig, RunConfig, StudiesConfig, TargetConfig
+from aam.config.baseline import BaselineConfig
+from aam.config.reference import PlacingConfig
 from aam.errors import ConfigError
 
 INPUT_OPTIONS = (
@@ -34,7 +36,7 @@ COMMON = (
         "tree",
         "example",
     ),
-    *("folds", "leave_one_study_out"),
+    *("folds", "leave_one_study_out", "baseline"),
 )
 """Options that `--help` lists."""
 
@@ -42,6 +44,7 @@ COMMON = (
 @click.command("baseline", cls=HeadedCommand, common=COMMON)
 @add_options(fields_of(StudiesConfig, INPUT_OPTIONS), "Data")
 @add_options(fields_of(TargetConfig, TARGET_OPTIONS), "Target")
+@add_options(fields_of(BaselineConfig) | fields_of(PlacingConfig), "Methods")
 @add_options(fields_of(FoldConfig, FOLD_OPTIONS) | fields_of(RunConfig, ("seed",)), "Folds")
 @click.option(
     "--model", type=PATH, help="Run directory of `aam train`: use its data and folds, and compare with its predictions."
@@ -56,9 +59,12 @@ COMMON = (
 def command(output: Path | None, model: Path | None, against: tuple[Path, ...], **values: Any) -> None:
     """Predict a metadata column with standard methods, on the folds of a run or on new folds.
 
-    The methods: random forest on relative abundances, ridge or logistic regression on centred log-ratios, nearest
-    neighbours on unweighted UniFrac (with --tree), and the median or the most common class. With --model, each method
-    is compared with the model on the same samples, and the difference is given with its 95 % interval.
+    The methods: random forests on relative abundances, of all samples or of single studies; gradient boosting; ridge,
+    or L1 and L2 logistic regression, on centred log-ratios; ridge within studies, on clades of a reference or on the
+    presence of ASVs; nearest neighbours on unweighted UniFrac (with --tree or --reference); the median or the most
+    common class. Strengths are chosen by leaving training studies out, of few studies parts of the subjects. With
+    --model, each method is compared with the model on the same samples, and the difference is given with its 95 %
+    interval.
 
     \b
     Example: aam baseline --model age-model --tree tree.nwk

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 
 from aam.corpus.split import Fold, make_folds
 from aam.corpus.study import SUBJECTS
-from aam.evaluation.metadata_baselines import PENALTIES
+from aam.evaluation.baseline_lines import RIDGE_PENALTIES
 from aam.evaluation.metrics import pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
 
@@ -197,7 +197,8 @@ def predict_held_out(
         seen = axes.fit_transform(embeddings[train])
         new = axes.transform(embeddings[test])
         if columns[0].dtype != object:
-            numbers = RidgeCV(PENALTIES, alpha_per_target=True).fit(seen, np.column_stack(columns)[train]).predict(new)
+            ridge = RidgeCV(RIDGE_PENALTIES, alpha_per_target=True).fit(seen, np.column_stack(columns)[train])
+            numbers = ridge.predict(new)
             for values, column in zip(found, numbers.T, strict=True):
                 values[test] = column
             continue

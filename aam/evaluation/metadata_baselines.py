@@ -1,168 +1,164 @@
-"""Baselines for a metadata column: estimators of scikit-learn that studies commonly use, nothing pretrained.
+"""Baselines for a metadata column: estimators that studies commonly use, nothing pretrained.
 
-    random_forest   on relative abundance
-    linear          ridge / logistic regression on centred log-ratios (CLR)
-    knn             k nearest neighbours on a precomputed distance such as UniFrac
-    constant        median / most frequent class
+    random_forest           on relative abundance
+    random_forest_weighted  the same with each class of each study of equal total weight
+    study_forests           a forest of each study, the ranks that they give averaged
+    gradient_boosting       on relative abundance
+    linear                  numbers: ridge regression on centred log-ratios (CLR)
+    logistic_l1, _l2        classes: logistic regression on CLR
+    within_ridge_clades     ridge that compares samples within their study, on every clade of a reference
+    within_ridge_presence   the same on which ASVs are there
+    knn                     k nearest neighbours on a precomputed distance such as UniFrac
+    constant                median / most frequent class
 
 Everything that is learned from data (which ASVs are common, scales, penalties) is learned inside the training fold.
-N samples, A ASVs.
+N samples, n test samples of all folds, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from aam.config import NUMERIC_TASKS, Task
+from aam.config.baseline import BaselineName
 from aam.corpus.split import Fold
-from aam.io.table import carriers_of
+from aam.evaluation import baseline_lines as lines
+from aam.evaluation import baseline_trees as trees
+from aam.evaluation.labelled_counts import FloatArray, LabelledCounts, Problem, said_by
 from aam.observer import Progress, no_progress
 
-Baseline = Literal["random_forest", "linear", "knn", "constant"]
-
-TREES = 300
-REGRESSION_FEATURES, CLASSIFICATION_FEATURES = 1 / 3, "sqrt"
-"""ASVs tried at a split, Breiman's choices. A third beats scikit-learn's default for regression, which is all of them,
-in error (2.86 against 2.93 months on one infant study) and in half its time."""
 KNN_NEIGHBOURS = 10
-MIN_PREVALENCE = 0.05
-"""ASVs in a smaller part of the training samples stay out of the linear baseline: their logarithms are noise."""
-PSEUDOCOUNT = 0.5
-"""Added to counts before the logarithm."""
-PENALTIES = tuple(10.0**power for power in range(-1, 7))
-"""Ridge penalties tried by leave-one-out within the training fold."""
-LOGISTIC_C = 10.0
-"""Inverse penalty of logistic regression on standardised CLR, shared by all columns: the more of them the stronger."""
 
 
-@dataclass(frozen=True)
-class LabelledCounts:
-    """`counts` [N, A] of samples as rows (rarefied or not), `target` [N] (float, or class labels), `task`.
+def nearest_neighbours(problem: Problem) -> FloatArray:
+    """Mean, or shares of the classes, of the nearest training samples."""
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-    `distances` float64 [N, N] are needed for the k nearest neighbours only.
-    """
+    if problem.study.distances is None:
+        raise ValueError("nearest neighbours need distances: compute UniFrac first")
+    train, test = (problem.study.distances[np.ix_(rows, problem.fold.train)] for rows in problem.sides)
+    kind = KNeighborsClassifier if problem.labelled.classes else KNeighborsRegressor
+    model = kind(min(KNN_NEIGHBOURS, len(train)), metric="precomputed")
+    return said_by(model.fit(train, problem.answers), test, problem.labelled)
 
-    counts: csr_array
-    target: NDArray[Any]
-    task: Task
-    distances: NDArray[np.float64] | None = None
+
+def constant(problem: Problem) -> FloatArray:
+    """Median, or the most frequent class, of the training samples."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    model = DummyClassifier(strategy="most_frequent") if problem.labelled.classes else DummyRegressor(strategy="median")
+    nothing = [np.zeros((len(rows), 1)) for rows in problem.sides]
+    return said_by(model.fit(nothing[0], problem.answers), nothing[1], problem.labelled)
+
+
+class Baseline(NamedTuple):
+    """How a baseline predicts the test samples of a fold, numbers [m, 1] or chances [m, C], and for what data it is."""
+
+    predict: Callable[[Problem], FloatArray]
+    numbers: bool = True
+    classes: bool = True
+    several_studies: bool = False
+    clades: bool = False
+    distances: bool = False
+    usual: bool = True
+    """It runs unless others are asked for."""
+
+    def of_task(self, study: LabelledCounts) -> bool:
+        """Whether it predicts targets of this kind."""
+        return self.numbers if study.numeric else self.classes
+
+    def missing(self, study: LabelledCounts) -> str | None:
+        """Why it cannot predict this target; None if it can."""
+        if not self.of_task(study):
+            return f"it predicts {'classes' if study.numeric else 'numbers'}"
+        if self.several_studies and (study.studies is None or len(np.unique(study.studies)) < 2):
+            return "the samples are of one study"
+        if self.clades and study.clades is None:
+            return "the ASVs are not placed; give --reference"
+        if self.distances and study.distances is None:
+            return "there is no UniFrac; give --tree or --reference"
+        return None
+
+
+BASELINES: dict[BaselineName, Baseline] = {
+    "random_forest": Baseline(trees.random_forest),
+    "random_forest_weighted": Baseline(trees.random_forest_weighted, several_studies=True),
+    "study_forests": Baseline(trees.study_forests, several_studies=True),
+    "gradient_boosting": Baseline(trees.gradient_boosting, usual=False),
+    "linear": Baseline(lines.linear, classes=False),
+    "logistic_l1": Baseline(partial(lines.logistic, norm="l1"), numbers=False),
+    "logistic_l2": Baseline(partial(lines.logistic, norm="l2"), numbers=False),
+    "within_ridge_clades": Baseline(lines.within_ridge_clades, clades=True),
+    "within_ridge_presence": Baseline(lines.within_ridge_presence),
+    "knn": Baseline(nearest_neighbours, distances=True),
+    "constant": Baseline(constant),
+}
+"""All baselines by name, in the order in which they run and are shown."""
+
+
+def usual() -> tuple[BaselineName, ...]:
+    """The baselines that run unless others are asked for."""
+    return tuple(name for name, baseline in BASELINES.items() if baseline.usual)
 
 
 def predict_folds(
-    baseline: Baseline, study: LabelledCounts, folds: Sequence[Fold], seed: int, progress: Progress = no_progress
+    baseline: BaselineName, study: LabelledCounts, folds: Sequence[Fold], seed: int, progress: Progress = no_progress
 ) -> NDArray[Any]:
-    """Fit on each fold's training rows and predict its test rows; the predictions of all folds, in their order [n].
+    """Fit on each fold's training rows and predict its test rows: numbers or classes [n] of all folds, in their order.
 
-    Raises ValueError for `knn` without distances, and for empty samples, which have no composition.
+    Raises ValueError for what a baseline lacks, and for empty samples, which have no composition.
     """
-    _check(baseline, study)
-    found = []
-    for number, fold in enumerate(folds, start=1):
-        model, test = _fit(baseline, study, fold, seed)
-        found.append(model.predict(test))
-        progress(number, len(folds))
-    return np.concatenate(found)
+    if study.numeric:
+        return _predict(baseline, study, folds, (), seed, progress)[:, 0]
+    classes = sorted(set(study.target))
+    return np.array(classes, dtype=object)[
+        predict_chances(baseline, study, folds, classes, seed, progress).argmax(axis=1)
+    ]
 
 
 def predict_chances(
-    baseline: Baseline,
+    baseline: BaselineName,
     study: LabelledCounts,
     folds: Sequence[Fold],
     classes: Sequence[str],
     seed: int,
     progress: Progress = no_progress,
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """As `predict_folds`, but probabilities [n, C] of these classes; the likeliest is what `predict_folds` gives."""
+    return _predict(baseline, study, folds, classes, seed, progress)
+
+
+def _predict(
+    baseline: BaselineName,
+    study: LabelledCounts,
+    folds: Sequence[Fold],
+    classes: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> FloatArray:
     _check(baseline, study)
-    number_of, found = {name: number for number, name in enumerate(classes)}, []
+    found = []
     for number, fold in enumerate(folds, start=1):
-        model, test = _fit(baseline, study, fold, seed)
-        chances = np.zeros((len(test), len(classes)))
-        chances[:, [number_of[name] for name in model.classes_]] = model.predict_proba(test)
-        found.append(chances)
+        problem = Problem(study, fold, study.labelled(fold.train, classes), seed)
+        # grouped folds may leave one class to train on, from which nothing is learned
+        alone = not study.numeric and len(np.unique(problem.labelled.class_of)) < 2
+        found.append((constant if alone else BASELINES[baseline].predict)(problem))
         progress(number, len(folds))
     return np.concatenate(found)
 
 
-def relative_abundance(counts: csr_array) -> csr_array:
-    """Counts [N, A] divided by each sample's sum, sparse float64; a sample without reads is refused earlier."""
-    scale = 1.0 / np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    return csr_array(counts.multiply(scale[:, None]))
-
-
-def centred_log_ratio(counts: csr_array, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """CLR of the chosen columns after a pseudocount, dense [N, columns]: log x less the sample's mean of log x."""
-    from skbio.stats.composition import clr
-
-    return clr(counts[:, columns].toarray() + PSEUDOCOUNT)
-
-
-def _fit(baseline: Baseline, study: LabelledCounts, fold: Fold, seed: int) -> tuple[Any, NDArray[Any]]:
-    """An estimator fitted on the training rows of a fold, and the features of its test rows."""
-    known = study.target[fold.train]
-    if study.task not in NUMERIC_TASKS and (known == known[0]).all():
-        baseline = "constant"  # grouped folds may leave one class to train on, and logistic regression refuses that
-    train, test = _features(baseline, study, fold)
-    model = _estimator(baseline, study.task, train.shape, seed)
-    return model.fit(train, known), test
-
-
-def _features(baseline: Baseline, study: LabelledCounts, fold: Fold) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Training and test matrices; for nearest neighbours both hold distances to the training rows."""
-    if baseline == "knn" and study.distances is not None:
-        return study.distances[np.ix_(fold.train, fold.train)], study.distances[np.ix_(fold.test, fold.train)]
-    if baseline == "random_forest":
-        # Dense trains in half the time of sparse. An ASV of a single training sample can only be memorised: left out.
-        columns = _common_asvs(study.counts[fold.train], min(2, len(fold.train)))
-        fractions = relative_abundance(study.counts).astype(np.float32)[:, columns]
-        return fractions[fold.train].toarray(), fractions[fold.test].toarray()
-    if baseline == "linear":
-        logs = centred_log_ratio(study.counts, _common_asvs(study.counts[fold.train], MIN_PREVALENCE * len(fold.train)))
-        return logs[fold.train], logs[fold.test]
-    return np.zeros((len(fold.train), 1)), np.zeros((len(fold.test), 1))
-
-
-def _common_asvs(counts: csr_array, samples: float) -> NDArray[np.int64]:
-    """ASVs in at least so many samples; if there are none, those in the most samples, so that one is chosen."""
-    carriers = carriers_of(counts)
-    return np.flatnonzero(carriers >= min(samples, carriers.max()))
-
-
-def _estimator(baseline: Baseline, task: Task, shape: tuple[int, int], seed: int) -> Any:
-    """An unfitted scikit-learn estimator for a training matrix of this shape."""
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-    from sklearn.linear_model import LogisticRegression, RidgeCV
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regression = task in NUMERIC_TASKS
-    if baseline == "random_forest":
-        if regression:
-            return RandomForestRegressor(TREES, max_features=REGRESSION_FEATURES, random_state=seed, n_jobs=1)
-        return RandomForestClassifier(TREES, max_features=CLASSIFICATION_FEATURES, random_state=seed, n_jobs=1)
-    if baseline == "linear":
-        line = RidgeCV(PENALTIES) if regression else LogisticRegression(C=LOGISTIC_C / shape[1], max_iter=1000)
-        return make_pipeline(StandardScaler(), line)
-    if baseline == "knn":
-        neighbours = KNeighborsRegressor if regression else KNeighborsClassifier
-        return neighbours(min(KNN_NEIGHBOURS, shape[0]), metric="precomputed")
-    return DummyRegressor(strategy="median") if regression else DummyClassifier(strategy="most_frequent")
-
-
-def _check(baseline: Baseline, study: LabelledCounts) -> None:
+def _check(baseline: BaselineName, study: LabelledCounts) -> None:
     samples = study.counts.shape[0]
     if len(study.target) != samples:
         raise ValueError(f"{len(study.target)} targets for {samples} samples: expected one each")
     empty = np.flatnonzero(np.asarray(study.counts.sum(axis=1)).ravel() <= 0)
     if len(empty):
         raise ValueError(f"{len(empty)} samples have no reads, first in row {empty[0]}: drop them before comparing")
-    if baseline == "knn" and (study.distances is None or study.distances.shape != (samples, samples)):
-        raise ValueError(f"nearest neighbours need distances of shape {(samples, samples)}: compute UniFrac first")
+    if reason := BASELINES[baseline].missing(study):
+        raise ValueError(f"{baseline} cannot predict these samples: {reason}")
+    if study.distances is not None and study.distances.shape != (samples, samples):
+        raise ValueError(f"distances have shape {study.distances.shape}, expected {(samples, samples)}")

@@ -55,7 +55,14 @@ MODEL, MODEL_MINUS_BASELINE = "model", "model_minus_baseline"
 PREDICTOR_LABELS = {
     MODEL: "this model",
     "random_forest": "random forest on relative abundance",
+    "random_forest_weighted": "random forest, classes of studies weighted alike",
+    "study_forests": "random forests of single studies, ranks averaged",
+    "gradient_boosting": "gradient boosting on relative abundance",
     "linear": "linear model on centred log-ratios",
+    "logistic_l1": "L1 logistic regression on centred log-ratios",
+    "logistic_l2": "L2 logistic regression on centred log-ratios",
+    "within_ridge_clades": "ridge within studies on clades",
+    "within_ridge_presence": "ridge within studies on presence of ASVs",
     "knn": "nearest neighbours on UniFrac",
     "constant": "median or most common class",
 }

@@ -110,7 +110,9 @@ def list_units(
     frame = pd.DataFrame({name: np.asarray(values, np.float64) for name, values in scores.items()})
     subjects = pd.factorize(pd.Series(range(len(frame)) if groups is None else groups, dtype=object))[0]
     keys = [np.asarray(studies, dtype=object), subjects, np.asarray(true, np.float64)]
-    means = frame.groupby(keys, sort=False).mean()
+    # Of equal scores the mean is one of them, without rounding, so that ties of subjects stay ties.
+    first = frame.groupby(keys, sort=False).transform("first")
+    means = (frame - first).groupby(keys, sort=False).mean() + frame.groupby(keys, sort=False).first()
     of_study, of_subject, of_value = (means.index.get_level_values(level).to_numpy() for level in range(3))
     return {
         str(study): Units(means.to_numpy()[rows], of_value[rows], of_subject[rows].astype(np.int64))

@@ -58,7 +58,7 @@ def fit_ridge(features: NDArray[np.float32], first: int, labelled: Labelled, see
     The penalty is the one that predicts left-out training studies, or subjects, best.
     """
     penalty = choose_penalty(features, first, labelled, seed)
-    rows = _draw(labelled, MOST_ROWS, seed)
+    rows = draw_rows(labelled, MOST_ROWS, seed)
     return _Path.of(features[rows], first, labelled.rows(rows)).ridge(penalty)
 
 
@@ -67,38 +67,29 @@ def choose_penalty(features: NDArray[np.float32], first: int, labelled: Labelled
     if len(np.unique(labelled.subject)) < FEWEST_SUBJECTS:
         return USUAL
     found = []
-    for part in _parts(labelled, seed):
-        out = np.isin(part.of, part.left_out)
+    for out in left_out_parts(labelled, seed):
         train, test = np.flatnonzero(~out), np.flatnonzero(out)
-        train = train[_draw(labelled.rows(train), CHOICE_ROWS, seed)]
+        train = train[draw_rows(labelled.rows(train), CHOICE_ROWS, seed)]
         if not np.ptp(labelled.values[train], axis=0).any() or not np.ptp(labelled.values[test], axis=0).any():
             continue
         path = _Path.of(features[train], first, labelled.rows(train))
-        found.append([_correlation(path.ridge(one)(features[test]), labelled.rows(test)) for one in PENALTIES])
+        found.append([correlation_within(path.ridge(one)(features[test]), labelled.rows(test)) for one in PENALTIES])
     if not found:
         return USUAL
     mean = np.mean(found, axis=0)
     return PENALTIES[int(np.flatnonzero(mean >= mean.max() - TOLERANCE)[-1])]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Which values of `of` [N] are left out."""
-
-    of: NDArray[np.int64]
-    left_out: NDArray[np.int64]
-
-
-def _parts(labelled: Labelled, seed: int) -> list[_Part]:
-    """Studies one by one if there are three; else `PARTS` parts of the subjects."""
+def left_out_parts(labelled: Labelled, seed: int) -> list[NDArray[np.bool_]]:
+    """Samples [N] to leave out in turn, to choose a setting: studies if there are three, else parts of the subjects."""
     studies = np.unique(labelled.study)
     if len(studies) > 2:
-        return [_Part(labelled.study, studies[place : place + 1]) for place in range(len(studies))]
+        return [labelled.study == one for one in studies]
     subjects = np.random.default_rng(seed).permutation(np.unique(labelled.subject))
-    return [_Part(labelled.subject, part) for part in np.array_split(subjects, PARTS)]
+    return [np.isin(labelled.subject, part) for part in np.array_split(subjects, PARTS)]
 
 
-def _draw(labelled: Labelled, most: int, seed: int) -> NDArray[np.int64]:
+def draw_rows(labelled: Labelled, most: int, seed: int) -> NDArray[np.int64]:
     """At most so many rows, in their order; one of each subject first, because samples of one subject are alike."""
     order = np.random.default_rng(seed).permutation(len(labelled.subject))
     _, first = np.unique(labelled.subject[order], return_index=True)
@@ -106,7 +97,7 @@ def _draw(labelled: Labelled, most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(order[np.r_[np.sort(first), later]][:most])
 
 
-def _correlation(predicted: NDArray[np.float64], labelled: Labelled) -> float:
+def correlation_within(predicted: NDArray[np.float64], labelled: Labelled) -> float:
     """Weighted correlation of predictions and targets [n, K], both less the mean of their study."""
     weight = sample_weights(labelled)[:, None]
     x, y = _centred(predicted, labelled, weight), _centred(labelled.values, labelled, weight)
@@ -151,7 +142,10 @@ class _Path:
 
     def ridge(self, penalty: float) -> Ridge:
         """The solution for one penalty."""
-        total = max(float(self.values.sum()), np.finfo(np.float64).tiny)
+        total = float(self.values.sum())
+        total = (
+            total if total > np.finfo(np.float64).tiny else 1.0
+        )  # no feature varies, so all that is said is the mean
         dual = self.vectors @ (self.target / (np.maximum(self.values, 0.0) + penalty * total)[:, None])
         direction = self.scaled.T @ dual
         said = self.scaled @ direction  # predictions times the root of the weight

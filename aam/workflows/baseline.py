@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,40 +13,50 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aam.atomic import write_json
-from aam.config import NUMERIC_TASKS, FinetuneConfig, StudiesConfig, from_options, from_some, option_flag
+from aam.config import (
+    NUMERIC_TASKS,
+    FinetuneConfig,
+    StudiesConfig,
+    from_options,
+    from_some,
+    option_flag,
+    select_options,
+)
+from aam.config.baseline import BaselineConfig, BaselineName
+from aam.config.learner import LearnerConfig
 from aam.corpus.labels import Labels
 from aam.corpus.rarefy import rarefy_table
-from aam.corpus.samples import read_any_tree
 from aam.corpus.split import Fold
-from aam.corpus.studies import resolve_studies
 from aam.corpus.study import Study, open_study
 from aam.errors import ConfigError
-from aam.evaluation import metadata_baselines as baselines
+from aam.evaluation.labelled_counts import LabelledCounts
+from aam.evaluation.metadata_baselines import BASELINES, predict_chances, predict_folds, usual
 from aam.evaluation.metrics import MODEL, MODEL_MINUS_BASELINE
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.inference.predictions import TRUE, read_out_of_fold
+from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
-from aam.phylogeny.engines import full_matrix
-from aam.phylogeny.tree import match_tips
-from aam.phylogeny.unifrac import Measure, build_community
 from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
+from aam.workflows.baseline_inputs import read_inputs
 from aam.workflows.fold_results import score_by_study, true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
-from aam.workflows.notes import say_of_tree, say_studies
+from aam.workflows.notes import say_studies
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
-WITH_MODEL = ("tree", "max_missing")
+LOG_ODDS = "_log_odds"
+"""Ending of the columns of log-odds."""
+WITH_MODEL = ("tree", "max_missing", "reference", "threads", "baseline")
 """Options that may be given beside a run."""
 
 
 class Runs(NamedTuple):
-    """The run to compare, if any, and other runs on the same folds to compare it with."""
+    """The run to compare, if any, other runs on the same folds to compare it with, and the baselines asked for."""
 
     model: Path | None
     against: tuple[Path, ...] = ()
+    baselines: tuple[BaselineName, ...] = ()
 
     def folds(self, config: FinetuneConfig, study: Study) -> list[Fold]:
         """The common folds of the runs; without a run those of `config`.
@@ -76,21 +86,27 @@ def resolve_runs(model: Path | None, against: Sequence[Path], asked: dict[str, A
 
     Raises ConfigError where options contradict each other.
     """
+    wanted = from_some(BaselineConfig, asked).baseline
     if model is None:
         if against:
             raise ConfigError(f"--against {against[0]}: there is nothing to compare it with; give --model RUN")
-        return from_options(FinetuneConfig, asked), Runs(None)
+        given = {name: value for name, value in asked.items() if name != "baseline"}
+        return from_options(FinetuneConfig, given), Runs(None, (), wanted)
     if extra := [name for name in asked if name not in WITH_MODEL]:
         raise ConfigError(f"--model brings its own data and folds, found {option_flag(extra[0])} too; leave it out")
     model = find_run_folder(model)
-    return recorded_config(model, asked), Runs(model, tuple(against))
+    return recorded_config(model, asked), Runs(model, tuple(against), wanted)
 
 
 def recorded_config(model: Path, asked: dict[str, Any]) -> FinetuneConfig:
-    """The configuration of a run, with the tree of the options."""
-    config, given = read_config(FinetuneConfig, model), from_some(StudiesConfig, asked)
-    own = {name: getattr(given, name) for name in asked}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **own))
+    """The configuration of a run, with the tree and the reference of the options."""
+    config = read_config(FinetuneConfig, model)
+    data, learner = from_some(StudiesConfig, asked), from_some(LearnerConfig, asked)
+    tree = {name: getattr(data, name) for name in select_options(StudiesConfig, asked)}
+    reference = {name: getattr(learner, name) for name in select_options(LearnerConfig, asked)}
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, **tree), learner=dataclasses.replace(config.learner, **reference)
+    )
 
 
 @dataclass(frozen=True)
@@ -125,22 +141,24 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         folds = runs.folds(config, study)
         counts = study.table.counts
         counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
-        distances = compute_unifrac(config, study, counts, observer)
     say_studies(config.target, study, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
+    inputs = read_inputs(config, study, counts, runs.baselines, observer)
     rows = np.concatenate([fold.test for fold in folds])
     of_runs = runs.predictions(study, rows, config)
     metrics, tables = {}, []
     for target in config.target.target:
         known, values = target_values(config, study, target)
-        labelled = baselines.LabelledCounts(counts, values, config.target.task, distances)
-        predicted = predict_baselines(config, labelled, folds, known, observer, target) | of_runs
+        labelled = LabelledCounts(counts, values, config.target.task, *inputs)
+        wanted = choose_baselines(labelled, runs.baselines, observer)
+        trained = [fold._replace(train=fold.train[known[fold.train]]) for fold in folds]
+        predicted = {name: predict(name, config, labelled, trained, observer, target) for name in wanted} | of_runs
         kept = known[rows]
         predicted = {name: table[kept] for name, table in predicted.items()}
         labels = study.labels.rows(rows[kept])
         metrics[target] = score_all(config, labels, values[rows[kept]], predicted, target)
-        columns = {f"{target}_{name}": table[target].to_numpy() for name, table in predicted.items()}
+        columns = columns_of(config, predicted, target)
         tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=labels.sample_ids))
     predictions = pd.concat(tables, axis=1).rename_axis(SAMPLE_ID)
     return BaselineResult(metrics, predictions, config.data.group_column is not None)
@@ -154,48 +172,50 @@ def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[ND
     return known, filled.to_numpy(np.float64 if config.target.task in NUMERIC_TASKS else object)
 
 
-def predict_baselines(
-    config: FinetuneConfig,
-    study: baselines.LabelledCounts,
-    folds: list[Fold],
-    known: NDArray[np.bool_],
-    observer: Observer,
-    target: str,
-) -> dict[str, pd.DataFrame]:
-    """Predictions of each baseline for the test rows of all folds, in their order; columns as in `prediction_table`."""
-    trained = [fold._replace(train=fold.train[known[fold.train]]) for fold in folds]
-    classes, seed, found = config.schema.classes, config.run.seed, {}
-    for name in ("random_forest", "linear", "knn", "constant"):
-        if name == "knn" and study.distances is None:
-            continue
-        with observer.progress(f"{name.replace('_', ' ')} on {len(folds)} folds") as progress:
-            if config.target.task in NUMERIC_TASKS:
-                values = baselines.predict_folds(name, study, trained, seed, progress)
-                found[name] = pd.DataFrame({target: values})
-                continue
-            chances = baselines.predict_chances(name, study, trained, classes, seed, progress)
-        found[name] = pd.DataFrame(chances, columns=[f"p_{label}" for label in classes])
-        found[name][target] = np.array(classes, dtype=object)[chances.argmax(axis=1)]
+def columns_of(config: FinetuneConfig, predicted: Mapping[str, pd.DataFrame], target: str) -> dict[str, Any]:
+    """Columns of baseline_predictions.tsv: what each predictor says, and of two classes the log-odds of the second."""
+    classes, found = config.schema.classes, dict[str, Any]()
+    for name, table in predicted.items():
+        found[f"{target}_{name}"] = table[target].to_numpy()
+        if config.target.task not in NUMERIC_TASKS and len(classes) == 2:
+            found[f"{target}_{name}{LOG_ODDS}"] = log_odds(table[[f"p_{label}" for label in classes]])
     return found
 
 
-def compute_unifrac(
-    config: FinetuneConfig, study: Study, counts: Any, observer: Observer
-) -> NDArray[np.float64] | None:
-    """Unweighted UniFrac of all samples [N, N], or None without a tree or if a sample has no ASV in it."""
-    data = resolve_studies(config.data)
-    if data.tree is None:
-        observer.say("no nearest neighbours on UniFrac: give --tree")
-        return None
-    tree = read_any_tree(data.tree)
-    say_of_tree(tree, observer)
-    match = match_tips(study.table.asv_ids, study.table.sequences, tree, data.max_missing)
-    on_tree = counts[:, match.columns]
-    if (np.asarray(on_tree.sum(axis=1)).ravel() == 0).any():
-        observer.say("no nearest neighbours on UniFrac: a sample has no ASV on the tree")
-        return None
-    with observer.progress("UniFrac") as progress:
-        return full_matrix(build_community(on_tree, match.tips, tree), Measure("unweighted", 1.0), "torch", progress)
+def choose_baselines(
+    study: LabelledCounts, asked: Sequence[BaselineName], observer: Observer
+) -> tuple[BaselineName, ...]:
+    """The baselines to score: those asked for, else the usual ones that these data allow; says which are left out.
+
+    Raises ConfigError for one asked for that cannot predict this target.
+    """
+    missing = {name: BASELINES[name].missing(study) for name in asked or usual()}
+    for name, reason in missing.items():
+        if asked and reason is not None:
+            raise ConfigError(f"--baseline {name}: {reason}; leave it out, or choose one of {', '.join(BASELINES)}")
+    for reason in dict.fromkeys(missing.values()):
+        names = [name for name, own in missing.items() if own == reason and BASELINES[name].of_task(study)]
+        if reason is not None and names:
+            observer.say(f"left out: {', '.join(names)}: {reason}")
+    return tuple(name for name in BASELINES if name in missing and missing[name] is None)
+
+
+def predict(
+    name: BaselineName,
+    config: FinetuneConfig,
+    study: LabelledCounts,
+    folds: list[Fold],
+    observer: Observer,
+    target: str,
+) -> pd.DataFrame:
+    """Predictions of a baseline for the test rows of all folds, in their order; columns as in `prediction_table`."""
+    classes, seed = config.schema.classes, config.run.seed
+    with observer.progress(f"{name.replace('_', ' ')} on {len(folds)} folds") as progress:
+        if study.numeric:
+            return pd.DataFrame({target: predict_folds(name, study, folds, seed, progress)})
+        chances = predict_chances(name, study, folds, classes, seed, progress)
+    found = pd.DataFrame(chances, columns=[f"p_{label}" for label in classes])
+    return found.assign(**{target: np.array(classes, dtype=object)[chances.argmax(axis=1)]})
 
 
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
