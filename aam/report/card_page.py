@@ -37,6 +37,7 @@ USE = {
     "pretrain": ["aam embed --model {model} --table table.biom -o embeddings.tsv"],
     "finetune": ["aam predict --model {model} --table table.biom -o predictions.tsv"],
 }
+CLADES = "a ridge and forests on the abundances of ASVs and of the clades of a reference; no network."
 METRIC_WORDS = {"r2": "r_squared", "mae": "mae", "pearson": "pearsonr", "accuracy": "accuracy"}
 """Endings of metrics, in the words of huggingface.co."""
 
@@ -78,10 +79,14 @@ def about(card: Mapping[str, Any], model: str) -> Iterator[str]:
     yield WHAT[card["kind"]].format(targets=" and ".join(card["predicts"]))
     shape = card["model"]
     yield (
-        f"{card['parameters']:,} parameters; embeddings of {shape['dim']} numbers; "
-        f"{counted(shape['asv_layers'], 'layers')} for ASVs, {shape['sample_layers']} for samples; reads up to "
-        f"{shape['max_bp']:,} bases of an ASV{GENE if shape['positions'] == 'gene' else ''}."
-        + (f" {card['models']} models, one of each fold." if card["models"] > 1 else "")
+        f"{card['parameters']:,} numbers; {CLADES}"
+        if card.get("on_clades")
+        else (
+            f"{card['parameters']:,} parameters; embeddings of {shape['dim']} numbers; "
+            f"{counted(shape['asv_layers'], 'layers')} for ASVs, {shape['sample_layers']} for samples; reads up to "
+            f"{shape['max_bp']:,} bases of an ASV{GENE if shape['positions'] == 'gene' else ''}."
+            + (f" {card['models']} models, one of each fold." if card["models"] > 1 else "")
+        )
     )
     commands = "\n".join(line.format(model=model) for line in USE[card["kind"]])
     yield f"```bash\n{commands}\n```"
@@ -113,7 +118,7 @@ def data_blocks(card: Mapping[str, Any]) -> Iterator[str]:
     samples = card.get("samples") or tested
     counts = [f"{count:,} samples ({name})" for name, count in samples.items() if isinstance(count, int)]
     counts += [f"{card['asvs']:,} ASVs"] if "asvs" in card else []
-    if card.get("rarefy_depth"):
+    if card.get("rarefy_depth") and not card.get("on_clades"):
         counts.append(f"{card['rarefy_depth']:,} reads drawn of each sample")
     if counts:
         yield ", ".join(counts) + "."

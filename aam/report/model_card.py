@@ -15,7 +15,7 @@ from typing import Any
 
 import aam
 from aam.atomic import write_json, write_text
-from aam.checkpoint import KIND_OF, MODEL, find_members, read_stored
+from aam.checkpoint import KIND_OF, MODEL, find_members, is_clades, read_stored
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
@@ -116,7 +116,7 @@ def card_of(run: Path, facts: CardFacts) -> dict[str, Any]:
         "format": CARD_FORMAT, "aam": aam.__version__, "kind": KIND_OF[type(config)], **dataclasses.asdict(NO_FACTS),
         "name": record.name, "region": region_of(config),
         "parameters": parameters, "model": to_dict(config.model), "reads": list(reads_of(config)),
-        "predicts": predicted(config), "models": len(find_members(run)), "files": files_of(manifest),
+        "predicts": predicted(config), "on_clades": is_clades(config), "models": len(find_members(run)), "files": files_of(manifest),
         "reference": reference_of(config),
         **{name: manifest[name] for name in ("samples", "asvs", "rarefy_depth") if name in manifest},
         "training": {name: value for name, value in training.items() if value is not None},

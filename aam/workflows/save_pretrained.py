@@ -4,6 +4,7 @@
     model.safetensors     weights
     known_asvs.npy        hashes of the ASVs of training
     scales.json           units of Faith PD, and the lines of the baselines
+    studies.json, state.json   of a model on clades: the studies of training, and the checksum of the reference
     calibration.json      of a model of `aam train`
     fold-…/               of a cross-validated run, these files for each of its models
     reference/            the reference of the model, if it has one
@@ -28,9 +29,11 @@ from aam.checkpoint import (
     CONFIG,
     KIND_OF,
     MODEL,
+    STATE,
     Stored,
     find_checkpoint,
     fold_folders,
+    is_clades,
     read_stored,
 )
 from aam.config import RunnableConfig, group_classes, option_fields, to_dict
@@ -40,10 +43,11 @@ from aam.evaluation.calibration import CALIBRATION
 from aam.inference.known_asvs import KNOWN
 from aam.inference.scales import SCALES
 from aam.io.files import digest, refuse_inside, refuse_unwritable
+from aam.learners.transfer import STUDIES
 from aam.models.storage import in_half_size
 from aam.report.model_card import CARD, NO_FACTS, PAGE, CardFacts, run_folder, write_card
 
-OWN_FILES = (CONFIG, MODEL, KNOWN, SCALES, CALIBRATION, PAGE, CARD)
+OWN_FILES = (CONFIG, MODEL, KNOWN, SCALES, STUDIES, STATE, CALIBRATION, PAGE, CARD)
 """Files of a saved model, the one first without which it is none."""
 SUFFIXES = (".json", ".md", ".safetensors", ".tsv", ".xz")
 """What is copied of a reference, and fetched from a hub: files that hold data and cannot hold code."""
@@ -102,11 +106,12 @@ def prepare_folder(model: Path, folder: Path) -> None:
 def save_member(stored: Stored, folder: Path, bf16: bool) -> None:
     """Save the weights and what else is needed to apply a checkpoint; its configuration is written last."""
     folder.mkdir(exist_ok=True)
-    weights = stored.tensors(MODEL)
+    weights, on_clades = stored.tensors(MODEL), is_clades(stored.config)
     with replace_file(folder / MODEL) as partial:
-        save_file(in_half_size(weights) if bf16 else weights, partial)
+        save_file(in_half_size(weights) if bf16 and not on_clades else weights, partial)
         follow_umask(partial)
-    others = [file for file in (KNOWN, SCALES) if (stored.folder / file).is_file()]
+    wanted = (KNOWN, SCALES, *((STUDIES, STATE) if on_clades else ()))
+    others = [file for file in wanted if (stored.folder / file).is_file()]
     for file in others:
         copy_file(stored.folder / file, folder / file)
     digests = {file: digest(folder / file) for file in (MODEL, *others)}
@@ -119,9 +124,16 @@ def without_folders(config: RunnableConfig) -> RunnableConfig:
     parts = {}
     for part, group in group_classes(type(config)).items():
         values = {name: getattr(getattr(config, part), name) for name in option_fields(group)}
-        names = {name: Path(value.name) for name, value in values.items() if isinstance(value, Path)}
+        names = {name: name_alone(value) for name, value in values.items()}
         parts[part] = dataclasses.replace(getattr(config, part), **names)
     return dataclasses.replace(config, **parts)
+
+
+def name_alone(value: Any) -> Any:
+    """A path, or several, without the folders; other values as they are."""
+    if isinstance(value, tuple):
+        return tuple(map(name_alone, value))
+    return Path(value.name) if isinstance(value, Path) else value
 
 
 def copy_reference(source: Path, target: Path) -> None:

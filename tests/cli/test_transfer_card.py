@@ -12,6 +12,7 @@ import pytest
 from clade_studies import LONG, options_of, write_clade_studies
 from generated_reference import random_reference, read_of
 
+import aam
 from aam.cli import main
 from aam.learners.transfer import STUDIES
 
@@ -183,3 +184,15 @@ def test_models_lists_it(run: Path, capsys: pytest.CaptureFixture[str], monkeypa
     assert main(["models"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
     assert "predicts state from clades" in line and "auc_mean_over_studies" in line
+
+
+def test_a_saved_model_predicts_as_the_run_and_says_nothing_private(
+    run: Path, studies: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(studies)  # where a folder of the name of the reference lies
+    saved = aam.save_pretrained(run, studies / "saved", bf16=True)
+    text = "".join(path.read_text() for path in saved.glob("*.json"))
+    assert str(studies) not in text and "north.tsv" in text
+    assert "a ridge and forests" in (saved / "card.md").read_text()
+    before, after = (aam.predict(studies / "new.tsv", model=model) for model in (run, saved))
+    pd.testing.assert_frame_equal(before, after)
