@@ -28,7 +28,8 @@ class PlacedSamples(NamedTuple):
 
 def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> PlacedSamples:
     """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference."""
-    return add_up_clades(samples, place_table(samples, chosen, threads, observer), chosen, observer)
+    places = place_table(samples, chosen, threads, observer)
+    return PlacedSamples(add_up_clades(samples, places, chosen, observer), places)
 
 
 def place_table(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> Placements:
@@ -41,5 +42,4 @@ def add_up_clades(samples: TableSamples, places: Placements, chosen: Chosen, obs
     """The clades of samples whose ASVs are placed, all their reads."""
     table = samples.table
     with observer.stage("adding up clades"):
-        found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
-    return PlacedSamples(found, places)
+        return clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
