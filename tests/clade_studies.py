@@ -17,10 +17,10 @@ LONG = slice(500, 1000)
 def write_clade_studies(folder: Path, subjects: Mapping[str, int], seed: int = 0) -> Path:
     """Write the reference `reference/` and, for each study by name, `NAME.tsv` and `NAME-metadata.tsv`.
 
-    A study has so many subjects with two samples each, ids `NAME.0`, …, half of them of the class `ill`. It lacks a third
-    of the ASVs of the reference, others than its neighbours. Half of the ASVs are rare, and those of them among the
-    first half of the tips from left to right have four times the reads in those who are ill. `level` is a number that
-    follows the class.
+    A study has so many subjects with two samples each, ids `NAME.0`, …, half of them of the class `ill`. It lacks a
+    third of the ASVs of the reference, others than its neighbours. Half of the ASVs are rare, and those of them among
+    the first half of the tips from left to right have four times the reads in those who are ill. `level` is a number
+    that follows the class.
     """
     reference = random_reference(TIPS)
     save_reference(folder / "reference", reference)

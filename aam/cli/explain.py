@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, from_some
 from aam.config.apply import ExplainConfig, Inputs
-from aam.text import shorten, table_text
-
-if TYPE_CHECKING:
-    from aam.workflows.explain import Drivers
-
-ROWS_PRINTED = 10
-"""ASVs on the terminal."""
-ID_WIDTH = 40
-"""Characters of an id on the terminal."""
+from aam.text import table_text
 
 
 @click.command("explain")
@@ -34,6 +26,9 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     drivers.png and drivers.json, written next to it, hold a check: deleting the ASVs with the largest influence
     must change the output more than deleting as many at random. With --tree, the table also has the position of
     each ASV in the tree, and with --taxonomy its lineage.
+
+    Of a model of several studies (--learner clades) the table has clades of the reference, by what their lineages have
+    in common, and ASVs: what each adds to the prediction, and what changes if its reads are taken out.
 
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
@@ -50,31 +45,14 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     with TERMINAL.stage("starting"):
         from aam.workflows.explain import explain
     drivers = explain(inputs, config, TERMINAL)
-    found = drivers.explanation
     with new_file(output) as partial:
         drivers.table.to_csv(partial, sep="\t", float_format="%.6g")
-    about = {"explained": drivers.explained, "models": drivers.models, "explained_samples": found.explained_samples}
-    write_json(figures, about | {"deletion": found.deletion_table()})
+    write_json(figures, drivers.record)
     again = "the same command with another --output makes it again"
     with TERMINAL.optional(str(picture), again), new_file(picture) as partial:
-        from aam.report.target_figures import plot_explanation
-
-        plot_explanation(found, drivers.labels, drivers.tree_position, partial)
+        drivers.draw(partial)
     written = [str(file) for file in (output, picture, figures) if file.exists()]
-    click.echo(f"explained: {drivers.explained}\n\n{leading_text(drivers)}")
-    click.echo(f"{len(drivers.ids):,} ASVs: {', '.join(written)} ({time.monotonic() - started:.1f} s)")
-
-
-def leading_text(found: Drivers) -> str:
-    """The leading ASVs, and the check by deletion, for the terminal."""
-    rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
-    label = dict(zip(found.ids, found.labels, strict=True))
-    for row in found.table.head(ROWS_PRINTED).itertuples():  # ids of one primer begin alike: the table has the rank too
-        numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
-        rows.append([shorten(label[str(row.Index)], ID_WIDTH), *numbers, f"{row.share:.2%}"])
-    changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
-    for count, figures in found.explanation.deletion_table().items():
-        mean, times = figures["mean_change"], figures["times_random"]
-        ratio = "–" if times is None else f"{times:.1f}"
-        changes.append([count, f"{mean['integrated gradients']:.4f}", f"{mean['random']:.4f}", ratio])
-    return f"{table_text(rows)}\n\n{table_text(changes)}\n"
+    click.echo(f"explained: {drivers.explained}\n")
+    for rows in drivers.printed():
+        click.echo(f"{table_text(rows)}\n")
+    click.echo(f"{drivers.count_text}: {', '.join(written)} ({time.monotonic() - started:.1f} s)")

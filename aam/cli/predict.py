@@ -27,9 +27,15 @@ def command(output: Path, **values: Any) -> None:
     held-out samples. Metadata is needed only for covariates; if it also has the target, the predictions are scored.
     Samples that cannot be predicted are listed with the reason in predictions.refused.tsv, next to the output.
 
+    A model of several studies (--learner clades) also says how far the table lies from the studies of training and how
+    well such studies were predicted when they were left out; predictions.transfer.json, next to the output, has these
+    figures. In a study that is new, ranks hold at once. Probabilities are those of classes that are equally frequent,
+    as training weighs them: give --prevalence with the frequency of the second class.
+
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv
     """
+    from aam.atomic import write_json
     from aam.cli.terminal import TERMINAL
     from aam.io.output import check_output, new_file, refuse_existing
 
@@ -39,7 +45,9 @@ def command(output: Path, **values: Any) -> None:
         raise ConfigError("no model; give --model RUN, the output directory of `aam train`")
     check_output(output, (".tsv",))
     refused = output.with_name(f"{output.stem}.refused.tsv")
+    card = output.with_name(f"{output.stem}.transfer.json")
     refuse_existing(refused)
+    refuse_existing(card)
     with TERMINAL.stage("starting"):
         from aam.workflows.predict import predict
     found = predict(config.model, data, config, run, TERMINAL)
@@ -49,6 +57,8 @@ def command(output: Path, **values: Any) -> None:
         with new_file(refused) as partial:
             found.refused.to_csv(partial, sep="\t")
         click.echo(f"{counted(len(found.refused), 'samples')} refused, with reasons in {refused}", err=True)
+    if found.card is not None:
+        write_json(card, found.card.record())
     for name, value in found.scores.items():
         if not name.endswith(("_low", "_high")):
             click.echo(f"{name:<24}{value:.4f}", err=True)

@@ -12,6 +12,8 @@ from aam.evaluation.metrics import upper_triangle
 
 EXACT_SAMPLES = 1000
 """Above this many samples a randomised decomposition finds the leading axes; the exact one takes O(N^3)."""
+COMPONENTS = 32
+"""Principal components that stand for many features of a sample."""
 RECALL_NEIGHBOURS = 10
 PROCRUSTES_AXES = 10
 
@@ -123,3 +125,11 @@ def _nearest(matrix: ArrayLike, count: int) -> NDArray[np.int64]:
     others = np.array(matrix, dtype=np.float64)
     np.fill_diagonal(others, np.inf)
     return np.argsort(others, axis=1, kind="stable")[:, :count]
+
+
+def principal_components(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The first `COMPONENTS` principal components [N, C] of features [N, F]; fewer of fewer samples or features."""
+    from sklearn.decomposition import PCA
+
+    count = min(COMPONENTS, *features.shape)
+    return PCA(count, svd_solver="randomized", random_state=0).fit_transform(features).astype(np.float64)

@@ -77,7 +77,9 @@ class Ensemble:
         return said / max(member.spread, LEAST_SPREAD)
 
 
-def fit_ensemble(table: CladeTable, labelled: Labelled, seed: int, prior: Ensemble | None = None) -> Ensemble:
+def fit_ensemble(
+    table: CladeTable, labelled: Labelled, seed: int, prior: Ensemble | None = None, threads: int = 1
+) -> Ensemble:
     """Fit to the samples of a table; studies in which the target does not vary are left out if others are there.
 
     A `prior` has learned the same classes, in the same order, in other studies.
@@ -88,11 +90,11 @@ def fit_ensemble(table: CladeTable, labelled: Labelled, seed: int, prior: Ensemb
     x, clades, subjects = features.of(table), len(features.nodes), len(np.unique(labelled.subject))
     # ASVs are the same throughout one study, and sharper than clades; between studies it is the clades that agree.
     start = clades if len(studies) == 1 and features.sequences else 0
-    forests = [fit_forest(x[own], labelled.rows(own), seed) for own in studies] if len(studies) > 1 else []
+    forests = [fit_forest(x[own], labelled.rows(own), seed, threads) for own in studies] if len(studies) > 1 else []
     return Ensemble(
         features,
         fit_ridge(x, clades, labelled, seed),
-        fit_forest(x[:, start:], labelled, seed),
+        fit_forest(x[:, start:], labelled, seed, threads),
         tuple(forests),
         labelled.classes,
         start,

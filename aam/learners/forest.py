@@ -55,12 +55,12 @@ class Forest:
         return self.value[node].astype(np.float64).mean(axis=1)
 
 
-def fit_forest(features: NDArray[np.float32], labelled: Labelled, seed: int) -> Forest:
+def fit_forest(features: NDArray[np.float32], labelled: Labelled, seed: int, threads: int = 1) -> Forest:
     """Fit to features [N, F]; classes and numbers with the weights of `sample_weights`."""
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     leaf = min(MOST_IN_LEAF, 1 + len(features) // SAMPLES_FOR_ONE_MORE)
-    settings: dict[str, Any] = {"min_samples_leaf": leaf, "oob_score": True, "random_state": seed, "n_jobs": 1}
+    settings: dict[str, Any] = {"min_samples_leaf": leaf, "oob_score": True, "random_state": seed, "n_jobs": threads}
     weight = sample_weights(labelled)
     warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores", module="sklearn")  # few of them
     if labelled.classes:

@@ -36,7 +36,7 @@ class Labelled:
     def contrasting(self) -> NDArray[np.int64]:
         """Rows of the studies in which the target varies: the others cannot teach a difference within a study."""
         kept = [rows for rows in self.by_study() if np.ptp(self.values[rows], axis=0).any()]
-        return np.sort(np.concatenate(kept)) if kept else np.arange(len(self.values))
+        return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
     def by_study(self) -> list[NDArray[np.int64]]:
         """Rows of each study."""

@@ -161,3 +161,19 @@ def decide(codes: NDArray[np.int64], weight: NDArray[np.floating]) -> tuple[NDAr
         confidence[:, rank] = np.where(named, above, 0.0)
         allowed = np.where(np.expand_dims(named, 1), usable & (own == chosen), allowed)
     return taxon, confidence
+
+
+def clade_lineages(reference: Reference, nodes: NDArray[np.integer]) -> list[str]:
+    """What the lineages of all tips below each of the `nodes` [n] of the tree have in common, "" for nothing."""
+    if reference.lineages is None or not len(nodes):
+        return [""] * len(nodes)
+    taxa = parse_lineages(reference.lineages)
+    first, last = reference.tree.first[nodes], reference.tree.last[nodes]
+    changes = np.zeros(taxa.codes.shape, np.int64)
+    changes[1:] = np.cumsum(taxa.codes[1:] != taxa.codes[:-1], axis=0)  # tips are in order, so a clade is a run of rows
+    alike = (changes[last - 1] == changes[first]) & (taxa.codes[first] >= 0)
+    depth = np.logical_and.accumulate(alike, axis=1).sum(axis=1)
+    return [
+        taxa.lineages[taxa.codes[tip, ranks - 1]] if ranks else ""
+        for tip, ranks in zip(first.tolist(), depth.tolist(), strict=True)
+    ]

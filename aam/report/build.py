@@ -20,9 +20,11 @@ from aam.inference.heldout import Embedded, HeldOut
 from aam.io.ids import FEATURE_ID
 from aam.io.output import check_output, new_file, shell_path, write_through_memory
 from aam.io.taxonomy import read_taxonomy
+from aam.learners.transfer import read_studies
 from aam.observer import Observer
 from aam.placement.taxonomy import find_lineages
 from aam.report import parts
+from aam.report.clade_samples import reopen_clades
 from aam.report.page import Part, picture_part, report_html
 from aam.report.record import (
     CURVES_FILE,
@@ -38,6 +40,7 @@ from aam.report.record import (
 )
 from aam.report.samples import ReportSamples, embed_held_out, embed_study, sample_parts
 from aam.report.study_table import study_part
+from aam.report.transfer_part import transfer_part
 from aam.training.manifest import recorded_folds
 from aam.training.sinks import read_log
 
@@ -56,7 +59,7 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
     record = RunRecord.read(run)
     samples, pictures, notes = None, Pictures(), list[str]()
     try:
-        samples, pictures = reopen(record)
+        samples, pictures = reopen(record, notes)
     except InputError as error:
         notes = [f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"]
     if output is None:
@@ -93,11 +96,13 @@ def remove_pictures(run: Path) -> None:
             (run / name).unlink()
 
 
-def reopen(run: RunRecord) -> tuple[ReportSamples, Pictures]:
+def reopen(run: RunRecord, notes: list[str]) -> tuple[ReportSamples, Pictures]:
     """Open the data and the model of a finished run again, for samples and the pictures that need them.
 
-    Raises an InputError if they are missing or have changed.
+    Raises an InputError if they are missing or have changed; `notes` gets what is missing of a run on clades.
     """
+    if run.on_clades:
+        return reopen_clades(run, notes), {}
     checkpoint = find_members(run.folder)[0]
     if run.finetuned:
         finetuned = open_as(Finetuned, checkpoint)
@@ -197,6 +202,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
         *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}),
         *([parts.baseline_part(baselines)] if baselines else []),
         study_part(run.contributions, run.metrics),
+        transfer_part(read_studies(find_members(run.folder)[0]) if run.on_clades else None),
         parts.fold_part(run.fold_rows()),
     ]
 
@@ -211,7 +217,7 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
             )
         return []
     explained = read_mapping(path.with_suffix(".json")).get("explained", "")
-    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ASVs do"})
+    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ones do"})
     frame = read_drivers(path)
     if options.taxonomy is not None:
         ids = frame[FEATURE_ID].tolist()

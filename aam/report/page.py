@@ -91,7 +91,13 @@ def render_section(part: Part) -> str:
 def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str] = ()) -> str:
     """The HTML of the page: `parts`, then the parts that every run has; `notes` say why something is not shown."""
     manifest = run.manifest
-    shown = [*parts, data_part(manifest), health_part(run), Part("Not shown", notes=notes), configuration_part(run)]
+    shown = [
+        *parts,
+        data_part(manifest, run.on_clades),
+        health_part(run),
+        Part("Not shown", notes=notes),
+        configuration_part(run),
+    ]
     return TEMPLATES.get_template("page.html").render(
         name=run.name,
         version=manifest.get("versions", {}).get("aam", ""),
@@ -105,7 +111,9 @@ def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str]
 def run_facts(known: Mapping[str, Any]) -> list[list[str]]:
     """Size and minutes of a run, as pairs of number and label."""
     found = [
-        counted(known[name], label).split(" ", 1) for name, label in SIZES.items() if isinstance(known.get(name), int)
+        counted(known[name], label).split(" ", 1)
+        for name, label in SIZES.items()
+        if isinstance(known.get(name), int) and (name != "steps" or known[name])
     ]
     return found + ([[f"{known['seconds'] / 60:.1f}", "minutes of training"]] if "seconds" in known else [])
 
@@ -115,8 +123,11 @@ def format_number(value: Any, form: str) -> str:
     return form.format(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def data_part(manifest: Mapping[str, Any]) -> Part:
-    """Samples kept, what was dropped and why, and the files with their checksums."""
+def data_part(manifest: Mapping[str, Any], all_reads: bool = False) -> Part:
+    """Samples kept, what was dropped and why, and the files with their checksums.
+
+    `all_reads`: nothing was drawn, and the depth is that below which samples were left out.
+    """
     files = [(name, str(at["path"]), f"{at['sha256'][:16]}…") for name, at in manifest.get("data", {}).items()]
     overlap, samples = manifest.get("overlap", {}), manifest.get("samples", {})
     rows = [(label, f"{overlap[name]:,}") for name, label in OVERLAP_LABELS.items() if name in overlap]
@@ -124,7 +135,10 @@ def data_part(manifest: Mapping[str, Any]) -> Part:
     rows += [(f"left out: {reason}", f"{count:,}") for reason, count in manifest.get("dropped", {}).items()]
     if "rarefy_depth" in manifest:
         depth = manifest["rarefy_depth"]
-        rows.append(("reads drawn per sample and epoch", "all" if depth is None else f"{depth:,}"))
+        if not all_reads:
+            rows.append(("reads drawn per sample and epoch", "all" if depth is None else f"{depth:,}"))
+        elif depth is not None:
+            rows.append(("reads of a sample, at least; all are used", f"{depth:,}"))
     return Part("Data", [HtmlTable(("", ""), rows), HtmlTable(("file", "path", "SHA-256"), files)])
 
 

@@ -32,10 +32,19 @@ DRIVER_ROWS, ID_LENGTH = 20, 30
 """Leading ASVs that are listed, and the characters of their ids that are shown."""
 TAXON = "taxon"
 """Column of lineages in the table of `aam explain`."""
+TIPS = "tips"
+"""Column of the number of reference tips, in the table of a model on clades."""
 DRIVER_WORDS = (
     "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
     "the same without sign; share: the ASV's fraction of the influence of all ASVs. Long ids are cut; the table of "
     "`aam explain` has the whole ids in the same order."
+)
+CLADE_WORDS = (
+    "Tips: reference tips of a clade, 1 for an ASV. Alike: nested clades and ASVs that are all but the same in these "
+    "samples and stand in one line, named by the smallest. Attribution: how far it moves the ridge of the model, up "
+    "(+) or down (-), in a sample that has it, against the mean of training; influence: the same without sign; share: "
+    "its fraction of the influence of all in all samples. Deletion: the mean change of the explained output, forests "
+    "included, if its reads are taken out of the samples that have it; found for the leading ones."
 )
 
 TIP_WORDS = (
@@ -139,9 +148,10 @@ def driver_part(frame: pd.DataFrame, explained: str) -> Part:
         shown = shown[[frame.columns[0], TAXON, *frame.columns[1:].drop(TAXON)]]
     head = [str(name).replace("_", " ") for name in shown.columns]
     rows = [[shorten(name, ID_LENGTH), *map(shorten_fractions, rest)] for name, *rest in shown.itertuples(index=False)]
-    which = f"The leading {len(rows):,} of {len(frame):,} ASVs" if len(rows) < len(frame) else "All ASVs"
-    words = f"{which}{f'; explained: {explained}' if explained else ''}. {DRIVER_WORDS}"
-    return Part("Leading ASVs", [HtmlTable(head, rows)], notes=[words])
+    what, about = ("clades and ASVs", CLADE_WORDS) if TIPS in frame else ("ASVs", DRIVER_WORDS)
+    which = f"The leading {len(rows):,} of {len(frame):,} {what}" if len(rows) < len(frame) else f"All {what}"
+    words = f"{which}{f'; explained: {explained}' if explained else ''}. {about}"
+    return Part(f"Leading {what}", [HtmlTable(head, rows)], notes=[words])
 
 
 def shorten_fractions(cell: str) -> str:
@@ -149,8 +159,8 @@ def shorten_fractions(cell: str) -> str:
     return f"{float(cell):.3g}" if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
 
 
-def audit_part(found: Audit, what: str) -> Part:
-    """How well each metadata column is predicted from the sample embeddings of `what`."""
+def audit_part(found: Audit, what: str, numbers: str = "embeddings") -> Part:
+    """How well each metadata column is predicted from the `numbers` of the samples `what`."""
     rows = [
         [
             f"{signal.column} ({signal.role})" if signal.role else signal.column,
@@ -165,7 +175,7 @@ def audit_part(found: Audit, what: str) -> Part:
     ]
     head = ["column", "samples", "classes", "score", "most common class", "shuffled: mean to highest", "above chance"]
     intro = (
-        f"Each column is predicted from the embeddings of {what}: classes and numbers by a linear model trained "
+        f"Each column is predicted from the {numbers} of {what}: classes and numbers by a linear model trained "
         "without the sample and its subject, subjects by the nearest other sample. Score: balanced accuracy of "
         "classes, R² of numbers; next to it that of the most common class (or the mean), and that of "
         f"{SHUFFLES} shuffled columns. If study or batch is above chance, differences between groups that are not "
@@ -173,7 +183,7 @@ def audit_part(found: Audit, what: str) -> Part:
     )
     skipped = "; ".join(f"{name} ({why})" for name, why in found.skipped.items())
     return Part(
-        "Audit: what the embeddings reveal of subject, study and batch",
+        f"Audit: what the {numbers} reveal of subject, study and batch",
         [HtmlTable(head, rows)],
         intro if rows else "",
         [f"Not audited: {skipped}."] if skipped else [],

@@ -26,6 +26,8 @@ METRICS_FILE, SUMMARY_FILE, REPORT_FILE = "metrics.json", "summary.txt", "report
 """Files that every finished run has."""
 CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE = "curves.png", "unifrac.png", "predictions.png"
 """Pictures with a place of their own in the report; others follow the curves."""
+ORDINATION_FILE = "ordination.tsv"
+"""Principal components of the samples of a run on clades."""
 BASELINES_FILE, DRIVERS_FILE = "baselines.json", "drivers.tsv"
 """Files that `aam baseline` and `aam explain` may have written beside a run."""
 

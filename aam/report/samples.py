@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from aam.checkpoint import Finetuned, Pretrained
-from aam.config import FinetuneConfig
 from aam.corpus.dataset import build_draw
 from aam.corpus.split import Fold
+from aam.corpus.studies import STUDY
 from aam.corpus.study import Study
 from aam.errors import ConfigError
 from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, audit
@@ -27,8 +27,6 @@ from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
-from aam.learners.clades import CladeTable
-from aam.learners.features import choose_features
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -47,6 +45,7 @@ class ReportSamples:
 
     The report plots the samples `rows` only, by their embeddings and by their distance matrices `distances`
     (title -> [n, n]). `metadata`, `column` and `frame`, the metadata read already, are those of the run, if it has any.
+    `studies` [N] are the studies of the samples, None for one. `numbers` says what the embeddings are.
     """
 
     ids: list[str]
@@ -57,10 +56,8 @@ class ReportSamples:
     metadata: Path | None = None
     column: str | None = None
     frame: pd.DataFrame | None = None
-
-
-COMPONENTS = 32
-"""Principal components that stand for the clades of a sample."""
+    studies: Sequence[str] | None = None
+    numbers: str = "embeddings"
 
 
 def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -100,30 +97,6 @@ def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
     )
 
 
-def describe_clades(table: CladeTable, study: Study, config: FinetuneConfig) -> ReportSamples:
-    """The samples of a training on clades, by the principal coordinates of what they have of each clade."""
-    rows = choose_scored(len(study.labels.sample_ids), config.run.seed)
-    own = table.rows(rows)
-    return ReportSamples(
-        [study.labels.sample_ids[row] for row in rows.tolist()],
-        principal_components(choose_features(own).of(own)),
-        np.arange(len(rows)),
-        {},
-        f"{len(rows):,} samples, by the clades they have",
-        study.files.get("metadata"),
-        config.target.target[0],
-        study.metadata,
-    )
-
-
-def principal_components(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The first `COMPONENTS` principal components [N, C] of features [N, F]."""
-    from sklearn.decomposition import PCA
-
-    count = min(COMPONENTS, *features.shape)
-    return PCA(count, svd_solver="randomized", random_state=0).fit_transform(features).astype(np.float64)
-
-
 def embeddings_of(encoding: Encoding) -> NDArray[np.float64]:
     """Sample embeddings [N, D]."""
     return encoding.embeddings().double().cpu().numpy()
@@ -149,10 +122,14 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
             frame = read
     with attempt("the ordination"):
         parts.append(ordination_part(samples, colouring))
+    if samples.studies is not None and colouring[0] != STUDY and len(set(samples.studies)) > 1:
+        with attempt("the ordination by study"):
+            by_study = (STUDY, dict(zip(samples.ids, samples.studies, strict=True)))
+            parts.append(ordination_part(samples, by_study)._replace(title="Ordination of the samples, by study"))
     if frame is not None:
         with attempt("the audit"):
             audited = audit(samples.embeddings, frame.reindex(samples.ids), seed=0)
-            parts.append(audit_part(audited, samples.description))
+            parts.append(audit_part(audited, samples.description, samples.numbers))
     return parts
 
 
@@ -183,7 +160,10 @@ def ordination_part(samples: ReportSamples, colouring: Colouring) -> Part:
 
     ids = [samples.ids[row] for row in samples.rows]
     between = squareform(pdist(samples.embeddings[samples.rows]))
-    panels = {title: pcoa(matrix, ids) for title, matrix in {**samples.distances, "Sample embeddings": between}.items()}
+    panels = {
+        title: pcoa(matrix, ids)
+        for title, matrix in {**samples.distances, f"Sample {samples.numbers}": between}.items()
+    }
     (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
     caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")

@@ -43,6 +43,11 @@ def metric_cell(metrics: Mapping[str, Any], key: str) -> str:
     return format_estimate({name: metrics[end] for name, end in ends.items()}, "{:.3f}")
 
 
+def metric_text(name: str, scores: Mapping[str, float]) -> str:
+    """A metric, by `value`, `low` and `high`, with its name."""
+    return f"{name} {format_estimate(scores, '{:.3f}')}"
+
+
 def study_part(studies: Sequence[Contribution], metrics: Mapping[str, Any]) -> Part:
     """The part of the report with one row per study."""
     if not studies:

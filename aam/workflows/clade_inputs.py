@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from aam.config.reference import PlacingConfig
 from aam.corpus.samples import TableSamples
 from aam.learners.clades import CladeTable, clade_table
@@ -17,7 +19,14 @@ def open_reference_of(config: PlacingConfig, observer: Observer) -> Chosen:
         return open_chosen(config, observer)
 
 
-def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> CladeTable:
+class PlacedSamples(NamedTuple):
+    """The clades of samples, and the places of their ASVs."""
+
+    table: CladeTable
+    places: Placements
+
+
+def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> PlacedSamples:
     """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference."""
     return add_up_clades(samples, place_table(samples, chosen, threads, observer), chosen, observer)
 
@@ -32,4 +41,5 @@ def add_up_clades(samples: TableSamples, places: Placements, chosen: Chosen, obs
     """The clades of samples whose ASVs are placed, all their reads."""
     table = samples.table
     with observer.stage("adding up clades"):
-        return clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
+        found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
+    return PlacedSamples(found, places)

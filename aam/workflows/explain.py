@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,19 @@ from aam.io.ids import FEATURE_ID
 from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
 from aam.placement.taxonomy import find_lineages, short_name
-from aam.text import counted
+from aam.report.figures import PngFile
+from aam.report.target_figures import plot_explanation
+from aam.text import counted, shorten
+from aam.workflows.explain_clades import CladeDrivers, explain_clades
 from aam.workflows.model_names import with_model
 from aam.workflows.notes import warn_of_missing_folds
 from aam.workflows.opening import Opened, open_inputs
+from aam.workflows.stored_clades import find_clades, open_clades
+
+ROWS_PRINTED = 10
+"""ASVs on the terminal."""
+ID_WIDTH = 40
+"""Characters of an id on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,36 @@ class Drivers:
     ids: Sequence[str]
     tree_position: NDArray[np.int64] | None
     taxa: Sequence[str] | None = None
+
+    @property
+    def count_text(self) -> str:
+        """How many ASVs there are."""
+        return counted(len(self.ids), "ASVs")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """JSON values: what was explained, and the check by deletion."""
+        found = self.explanation
+        about = {"explained": self.explained, "models": self.models, "explained_samples": found.explained_samples}
+        return about | {"deletion": found.deletion_table()}
+
+    def printed(self) -> list[list[list[str]]]:
+        """The tables of the leading ASVs and of the check by deletion, each with its head first."""
+        rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
+        label = dict(zip(self.ids, self.labels, strict=True))
+        for row in self.table.head(ROWS_PRINTED).itertuples():  # ids of one primer begin alike: ranks are in the table
+            numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
+            rows.append([shorten(label[str(row.Index)], ID_WIDTH), *numbers, f"{row.share:.2%}"])
+        changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
+        for count, figures in self.explanation.deletion_table().items():
+            mean, times = figures["mean_change"], figures["times_random"]
+            ratio = "–" if times is None else f"{times:.1f}"
+            changes.append([count, f"{mean['integrated gradients']:.4f}", f"{mean['random']:.4f}", ratio])
+        return [rows, changes]
+
+    def draw(self, target: PngFile) -> None:
+        """Draw the leading ASVs, the check by deletion and, with a tree, where they are on it."""
+        plot_explanation(self.explanation, self.labels, self.tree_position, target)
 
     @property
     def labels(self) -> list[str]:
@@ -66,13 +106,16 @@ class Drivers:
         return pd.DataFrame(ranked, index=ids)
 
 
-def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Drivers:
+def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Drivers | CladeDrivers:
     """Explain the distance of samples from their mean, or, of a model of `aam train`, a target or class.
 
     Raises ConfigError if `config.of` is no output of the model.
     """
-    lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     inputs = with_model(inputs, observer)
+    stored = find_clades(inputs.model)
+    if stored is not None:
+        return explain_clades(open_clades(stored), inputs, config, observer)
+    lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     opened = open_inputs(inputs, observer, with_tree=True)
     ids = opened.samples.table.asv_ids
     taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))

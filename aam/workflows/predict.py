@@ -24,6 +24,7 @@ from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
 from aam.workflows.predict_clades import predict_clades
 from aam.workflows.stored_clades import StoredClades, find_clades, open_clades
+from aam.workflows.transfer_card import TransferCard
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,15 @@ class NewPredictions:
     """Predictions of samples by id (columns as in `prediction_table`), averaged over `models` models.
 
     `refused` are reasons by id of samples that cannot be predicted. `scores` are the metrics as `flatten_metrics`
-    gives them, with the ends of their intervals; empty if the targets are unknown.
+    gives them, with the ends of their intervals; empty if the targets are unknown. `card`: how far the table lies from
+    training, of a model of clades.
     """
 
     table: pd.DataFrame
     refused: pd.Series
     scores: dict[str, float]
     models: int
+    card: TransferCard | None = None
 
 
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
@@ -52,8 +55,10 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     notes.warn_of_doubtful_counts(new.table, observer)
     notes.say_reads(new, observer, data.max_bp)
     if isinstance(predictors, StoredClades):
-        found = predictions.average([predict_clades(predictors, new, observer)], trained)
+        repeats, card = predict_clades(predictors, find_members(model)[0], new, observer)
+        found = predictions.average([repeats], trained)
     else:
+        card = None
         notes.say_known_share(find_members(model)[0], new.tokens, observer)
         notes.warn_of_other_region(predictors.members[0].encoder.asv_encoder, new.table.sequences, observer)
         notes.warn_of_unlike_reads(trained, new, observer)
@@ -73,7 +78,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         scores = predictions.flatten_metrics(predictions.score_targets(table, new.truth, trained, None))
         notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
     refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
-    return NewPredictions(table, refused, scores, predictors.models)
+    return NewPredictions(table, refused, scores, predictors.models, card)
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,25 @@ from aam.checkpoint import config_of_encoder, find_members, is_clades, read_stor
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.config.learner import Learner
 from aam.corpus.label_schema import encode_labels, fit_schema, scale_values
+from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.errors import ConfigError
 from aam.learners.ensemble import Ensemble, fit_ensemble
+from aam.learners.transfer import STUDIES
 from aam.learners.weights import Labelled
 from aam.observer import Observer
+from aam.placement.threads import usable_cores
 from aam.report.build import write_run_report
-from aam.report.samples import describe_clades
+from aam.report.clade_samples import describe_clades
 from aam.text import name_few
 from aam.training.manifest import write_record
-from aam.workflows.clade_inputs import open_reference_of, place_samples
+from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
 from aam.workflows.fold_results import FoldResult, write_results
 from aam.workflows.folds import study_folds
 from aam.workflows.place import Chosen
 from aam.workflows.run import Run
 from aam.workflows.stored_clades import StoredClades, open_clades, reference_digest
+from aam.workflows.transfer_card import record_studies
 
 CLADES: Learner = "clades"
 NAMED = 5
@@ -83,15 +87,19 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
     `record` has the entries of the manifest.
     """
     folds, folder, begun = study_folds(config, study), config.run.output_dir, time.perf_counter()
+    for fold in folds:
+        refuse_without_contrast(config, study, fold)
     chosen = open_reference_of(config.learner, observer)
     prior = open_prior(config, study, chosen)
-    table = place_samples(study, chosen, config.learner.threads, observer)
+    table, places = place_samples(study, chosen, config.learner.threads, observer)
     write_record(config, study.files, dict(record))
+
+    threads = config.learner.threads or usable_cores()
 
     def fitted(rows: NDArray[np.int64]) -> StoredClades:
         own = with_schema(config, study, rows)
         known = labelled_rows(own, study, rows)
-        ensemble = fit_ensemble(table.rows(known.rows), known.labels, config.run.seed, prior)
+        ensemble = fit_ensemble(table.rows(known.rows), known.labels, config.run.seed, prior, threads)
         return StoredClades(ensemble, own, reference_digest(chosen.folder))
 
     results, studies = [], None if study.labels.studies is None else numbers_of(study.labels.studies)
@@ -106,9 +114,22 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
     kept.save(time.perf_counter() - begun)
     with observer.stage("scoring"):
         write_results(config, study, results)
+    with observer.optional(STUDIES, "`aam predict` then has no transfer card; train again"):
+        record_studies(config, study, PlacedSamples(table, places), kept.ensemble.features.of(table), observer)
     with observer.stage("drawing"):
         write_run_report(folder, lambda: describe_clades(table, study, config), observer)
     return Run(folder)
+
+
+def refuse_without_contrast(config: FinetuneConfig, study: Study, fold: Fold) -> None:
+    """Raise ConfigError for a fold in none of whose studies of training the target varies."""
+    own = with_schema(config, study, fold.train)
+    if not len(labelled_rows(own, study, fold.train).labels.contrasting()):
+        kind = "numbers" if config.target.task in NUMERIC_TASKS else "classes"
+        raise ConfigError(
+            f"fold {fold.name}: no study to train on has samples of two {kind}, and samples are compared within their "
+            "study only; add studies with both, or give --learner network"
+        )
 
 
 class LabelledRows(NamedTuple):

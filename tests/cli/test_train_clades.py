@@ -119,6 +119,18 @@ def test_what_it_cannot_do_is_refused(studies: Path, capsys: pytest.CaptureFixtu
     assert not (studies / "refused" / "manifest.json").exists()
 
 
+def test_studies_without_a_contrast_are_refused(studies: Path, capsys: pytest.CaptureFixture[str]):
+    # of north only those who are ill, of south only the others: what tells the classes apart tells the studies apart
+    for name, state in (("north", "ill"), ("south", "healthy")):
+        own = pd.read_csv(studies / f"{name}-metadata.tsv", sep="\t", index_col=0)
+        own[own["state"] == state].to_csv(studies / f"{name}-half-metadata.tsv", sep="\t")
+        (studies / f"{name}-half.tsv").write_bytes((studies / f"{name}.tsv").read_bytes())
+    options = [*options_of(studies, "north-half", "south-half"), *CLASSES, "--output-dir", str(studies / "apart")]
+    assert main(["train", *options]) == 2
+    assert "no study to train on has samples of two classes" in capsys.readouterr().err
+    assert not (studies / "apart" / "manifest.json").exists()
+
+
 def test_a_start_of_other_classes_is_refused(run: Path, studies: Path, capsys: pytest.CaptureFixture[str]):
     options = [*options_of(studies, "new"), *CLASSES, "--as-class", "sick=ill", "--as-class", "healthy=healthy"]
     options += ["--pretrained", str(run), "--output-dir", str(studies / "other")]
