@@ -36,7 +36,7 @@ def run(studies: Path) -> Path:
 def predict(model: Path, studies: Path, *more: str, name: str = "new") -> pd.DataFrame:
     """What `aam predict` writes for a study."""
     output = studies / f"{model.name}-{name}-{len(more)}.tsv"
-    for file in (output, output.with_suffix(".refused.tsv")):
+    for file in (output, output.with_suffix(".refused.tsv"), output.with_suffix(".transfer.json")):
         file.unlink(missing_ok=True)
     options = ["--model", str(model), "--table", str(studies / f"{name}.tsv"), "-o", str(output), *more]
     assert main(["predict", *options]) == 0
