@@ -22,7 +22,7 @@ from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import Tree, match_tips
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree
-from aam.workflows.clade_inputs import add_up_clades, open_reference_of, place_table
+from aam.workflows.clade_inputs import open_reference_of, place_samples
 from aam.workflows.notes import say_of_tree
 from aam.workflows.train_clades import CLADES, numbers_of
 
@@ -73,7 +73,7 @@ def place_if_wanted(
         return None
     chosen = open_reference_of(config.learner, observer)
     try:
-        places = place_table(study, chosen, config.learner.threads, observer)
+        clades, places = place_samples(study, chosen, config.learner.threads, observer)
     except SequenceError as error:
         if explicit:
             raise
@@ -81,7 +81,7 @@ def place_if_wanted(
         return None
     with observer.stage("building the tree"):
         tree = insertion_tree(places, chosen.reference, with_reference=False)
-    return Placed(add_up_clades(study, places, chosen, observer), places.placed, tree)
+    return Placed(clades, places.placed, tree)
 
 
 def compute_unifrac(

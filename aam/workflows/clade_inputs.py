@@ -28,18 +28,8 @@ class PlacedSamples(NamedTuple):
 
 def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> PlacedSamples:
     """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference."""
-    return add_up_clades(samples, place_table(samples, chosen, threads, observer), chosen, observer)
-
-
-def place_table(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> Placements:
-    """The places of the ASVs of a table; raises `SequenceError` if none has one."""
     table = samples.table
-    return place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer)
-
-
-def add_up_clades(samples: TableSamples, places: Placements, chosen: Chosen, observer: Observer) -> CladeTable:
-    """The clades of samples whose ASVs are placed, all their reads."""
-    table = samples.table
+    places = place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer)
     with observer.stage("adding up clades"):
         found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
     return PlacedSamples(found, places)

@@ -288,7 +288,10 @@ def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path
     first, second = train(*options), train(*options, "--lr", "1e-5").rename(tmp_path / "slow")
     assert cli.main(["baseline", "--model", str(first), "--against", str(second)]) == 0
     found = json.loads((first / "baselines.json").read_text())["age_months"]
-    assert set(found) == {"random_forest", "linear", "knn", "constant", "model", "slow"}
+    assert set(found) == {
+        *("random_forest", "logistic_l1", "logistic_l2", "within_ridge_presence", "knn", "constant"),
+        *("model", "slow"),
+    }
     ours, theirs = (json.loads((run / "metrics.json").read_text())["balanced_accuracy"] for run in (first, second))
     values = {name: figures["balanced_accuracy"]["value"] for name, figures in found.items()}
     assert (values["model"], values["slow"]) == (pytest.approx(ours), pytest.approx(theirs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -12,15 +14,16 @@ from sklearn.preprocessing import StandardScaler
 
 from aam.config.baseline import BaselineName
 from aam.corpus.split import Fold
+from aam.evaluation import baseline_trees
 from aam.evaluation.baseline_lines import STRENGTHS, choose_strength, fit_logistic
 from aam.evaluation.baseline_trees import average_ranks, cell_weights
 from aam.evaluation.labelled_counts import LabelledCounts, Problem, centred_log_ratio, relative_abundance
 from aam.evaluation.metadata_baselines import BASELINES, predict_chances, predict_folds
 from aam.evaluation.metrics import PREDICTOR_LABELS
-from aam.learners.forest import TREES
 from aam.learners.weights import Labelled, sample_weights
 
 CLASSES = ("case", "control")
+TREES = 60
 
 
 def confounded(samples: int = 60, asvs: int = 40) -> LabelledCounts:
@@ -52,6 +55,14 @@ def auc(baseline: BaselineName, study: LabelledCounts) -> float:
     chances = predict_chances(baseline, study, [fold], CLASSES, seed=0)
     np.testing.assert_allclose(chances.sum(axis=1), 1.0)
     return float(roc_auc_score(study.target[fold.test] == "case", chances[:, 0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_forests() -> Iterator[None]:
+    """Forests of 60 trees, for speed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baseline_trees, "TREES", TREES)
+        yield
 
 
 @pytest.fixture(scope="module")
