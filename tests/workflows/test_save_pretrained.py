@@ -99,7 +99,7 @@ def test_a_folder_with_anything_else_is_refused_and_stays_as_it_is(run: Path, tm
     with pytest.raises(ConfigError, match=r"holds thesis\.docx, expected an earlier saved model or nothing"):
         save_pretrained(run, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
-    with pytest.raises(ConfigError, match=r"holds state\.json"):
+    with pytest.raises(ConfigError, match=r"holds training\.safetensors"):
         save_pretrained(run, save_run(tmp_path / "other") / BEST)
     saved = save_pretrained(run, tmp_path / "saved")
     with pytest.raises(ConfigError, match="the model itself"):
