@@ -52,7 +52,7 @@ def test_what_each_study_is_like_is_stored(run: Path):
     # each lacks a third of the ASVs, all of which the other two have
     assert [one["known"] for one in found.values()] == [1.0, 1.0, 1.0]
     # they lack whole ASVs, so the study shows more clearly than the label
-    assert record["study_signal"] > 0.9 > record["label_signal"]
+    assert record["study_signal"] > record["label_signal"] > 0.5
 
 
 def test_the_card_of_a_study_like_those_of_training(run: Path, studies: Path, capsys: pytest.CaptureFixture[str]):
