@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from aam.learners.clades import CladeTable
 
 DEPTH = 300
-"""Reads that are drawn. From 100 to 1,000, or with the mean of several, AUC between studies differs by less than 0.01."""
+"""Reads that are drawn. With 100 or 1,000, or the mean of several, AUC between studies changes by less than 0.01."""
 MIN_PREVALENCE = 0.05
 """Features in a smaller part of the training samples stay out."""
 MOST = 8_000
