@@ -10,17 +10,18 @@ the same variance in all, or the many nested clades would drown the ASVs. N samp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aam.learners.weights import Labelled, sample_weights
 
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Penalties that are tried, as multiples of the trace of the Gram matrix; at 1 a ridge is the difference of means."""
 USUAL = 0.1
 """The penalty where none is chosen."""
-FEWEST_SUBJECTS = 60
+FEWEST_SUBJECTS = 30
 """With fewer subjects none is chosen: a choice among so few is noise."""
 TOLERANCE = 0.005
 """Of penalties that differ by less in the correlation, the strongest is taken."""
@@ -30,6 +31,7 @@ MOST_ROWS = 4000
 """Most samples of one solution, which costs the cube of their number; more are drawn down to it."""
 CHOICE_ROWS = 1500
 """The same where the penalty is chosen."""
+TINY = np.finfo(np.float64).tiny
 SPREAD = 0.1
 """Added to the standard deviation of each feature, so that rare features are not blown up."""
 
@@ -55,29 +57,42 @@ class Ridge:
 def fit_ridge(features: NDArray[np.float32], first: int, labelled: Labelled, seed: int) -> Ridge:
     """Fit to features [N, F], the `first` of which are one block and the others another.
 
-    The penalty is the one that predicts left-out training studies, or subjects, best.
+    Penalty and slope are those that predict left-out training studies, or subjects, best.
     """
-    penalty = choose_penalty(features, first, labelled, seed)
+    choice = choose_penalty(features, first, labelled, seed)
     rows = draw_rows(labelled, MOST_ROWS, seed)
-    return _Path.of(features[rows], first, labelled.rows(rows)).ridge(penalty)
+    return _Path.of(features[rows], first, labelled.rows(rows)).ridge(choice.penalty, choice.slope)
 
 
-def choose_penalty(features: NDArray[np.float32], first: int, labelled: Labelled, seed: int) -> float:
-    """The penalty with the highest correlation of predictions and targets within studies that were left out."""
+class Choice(NamedTuple):
+    """A penalty, and by what its predictions are multiplied, because a strong penalty draws them to the mean."""
+
+    penalty: float
+    slope: float
+
+
+def choose_penalty(features: NDArray[np.float32], first: int, labelled: Labelled, seed: int) -> Choice:
+    """The penalty with the highest correlation of predictions and targets within studies that were left out.
+
+    The slope is that of the regression of these targets on these predictions.
+    """
     if len(np.unique(labelled.subject)) < FEWEST_SUBJECTS:
-        return USUAL
+        return Choice(USUAL, 1.0)
     found = []
     for out in left_out_parts(labelled, seed):
         train, test = np.flatnonzero(~out), np.flatnonzero(out)
         train = train[draw_rows(labelled.rows(train), CHOICE_ROWS, seed)]
         if not np.ptp(labelled.values[train], axis=0).any() or not np.ptp(labelled.values[test], axis=0).any():
             continue
-        path = _Path.of(features[train], first, labelled.rows(train))
-        found.append([correlation_within(path.ridge(one)(features[test]), labelled.rows(test)) for one in PENALTIES])
+        path, own = _Path.of(features[train], first, labelled.rows(train)), labelled.rows(test)
+        found.append([products_within(path.ridge(one)(features[test]), own) for one in PENALTIES])
     if not found:
-        return USUAL
-    mean = np.mean(found, axis=0)
-    return PENALTIES[int(np.flatnonzero(mean >= mean.max() - TOLERANCE)[-1])]
+        return Choice(USUAL, 1.0)
+    of_both, of_predicted, of_target = np.moveaxis(np.array(found), -1, 0)  # each [parts, penalties]
+    mean = (of_both / np.maximum(np.sqrt(of_predicted * of_target), TINY)).mean(axis=0)
+    place = int(np.flatnonzero(mean >= mean.max() - TOLERANCE)[-1])
+    slope = float(of_both[:, place].sum() / max(of_predicted[:, place].sum(), TINY))
+    return Choice(PENALTIES[place], slope if slope > 0 else 1.0)
 
 
 def left_out_parts(labelled: Labelled, seed: int) -> list[NDArray[np.bool_]]:
@@ -99,10 +114,15 @@ def draw_rows(labelled: Labelled, most: int, seed: int) -> NDArray[np.int64]:
 
 def correlation_within(predicted: NDArray[np.float64], labelled: Labelled) -> float:
     """Weighted correlation of predictions and targets [n, K], both less the mean of their study."""
+    of_both, of_predicted, of_target = products_within(predicted, labelled)
+    return of_both / max(np.sqrt(of_predicted * of_target), TINY)
+
+
+def products_within(predicted: NDArray[np.float64], labelled: Labelled) -> tuple[float, float, float]:
+    """Weighted sums of predictions times targets, and of the squares of each, [n, K], less the means of the studies."""
     weight = sample_weights(labelled)[:, None]
     x, y = _centred(predicted, labelled, weight), _centred(labelled.values, labelled, weight)
-    scale = np.sqrt((weight * x * x).sum() * (weight * y * y).sum())
-    return float((weight * x * y).sum() / scale) if scale > 0 else 0.0
+    return float((weight * x * y).sum()), float((weight * x * x).sum()), float((weight * y * y).sum())
 
 
 def _centred(values: NDArray[np.floating], labelled: Labelled, weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -140,14 +160,14 @@ class _Path:
         offset = np.average(labelled.values, axis=0, weights=weight[:, 0])
         return cls(scaled, scale, centre, offset, vectors.T @ (np.sqrt(weight) * y), values, vectors, weight)
 
-    def ridge(self, penalty: float) -> Ridge:
-        """The solution for one penalty."""
+    def ridge(self, penalty: float, slope: float = 1.0) -> Ridge:
+        """The solution for one penalty, its predictions multiplied by `slope`."""
         total = float(self.values.sum())
         total = (
-            total if total > np.finfo(np.float64).tiny else 1.0
+            total if total > TINY else 1.0
         )  # no feature varies, so all that is said is the mean
         dual = self.vectors @ (self.target / (np.maximum(self.values, 0.0) + penalty * total)[:, None])
-        direction = self.scaled.T @ dual
+        direction = slope * (self.scaled.T @ dual)
         said = self.scaled @ direction  # predictions times the root of the weight
         spread = float(np.sqrt((said * said).sum() / (self.weight.sum() * said.shape[1])))
         return Ridge(direction / self.scale[:, None], self.centre, self.offset, spread, penalty)

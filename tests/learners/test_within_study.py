@@ -58,6 +58,7 @@ def test_ridge_is_least_squares_with_an_intercept_for_each_study():
     scale *= np.sqrt(max(1.0, (variance / scale**2).sum()))  # of the only block
     scaled = centred_x / scale
     total = (weight[:, None] * scaled**2).sum()
+    assert found.penalty == ridge.USUAL  # chosen by none of the 30 subjects
     plain = PlainRidge(alpha=found.penalty * total, fit_intercept=False).fit(scaled, centred_y, sample_weight=weight)
     assert found.coefficients.ravel() == pytest.approx(plain.coef_.ravel() / scale, rel=1e-4)
 
@@ -85,11 +86,11 @@ def test_penalty_is_chosen_by_studies_that_are_left_out():
     y = np.tile([0, 1], 60)
     x = rng.normal(size=(120, 60)).astype(np.float32)
     x[:, 0] += y
-    strong = choose_penalty(x, 60, labelled(y.tolist(), study.tolist()), 0)
+    strong = choose_penalty(x, 60, labelled(y.tolist(), study.tolist()), 0).penalty
     x[:, 1:] *= 0.01
     x[:, 0] = y + 0.1 * rng.normal(size=120)
-    assert choose_penalty(x, 60, labelled(y.tolist(), study.tolist()), 0) <= strong
-    assert choose_penalty(x[:20], 60, labelled(y[:20].tolist(), study[:20].tolist()), 0) == ridge.USUAL
+    assert choose_penalty(x, 60, labelled(y.tolist(), study.tolist()), 0).penalty <= strong
+    assert choose_penalty(x[:20], 60, labelled(y[:20].tolist(), study[:20].tolist()), 0) == (ridge.USUAL, 1.0)
 
 
 def test_forest_as_arrays_says_what_that_of_scikit_learn_says():
