@@ -163,9 +163,7 @@ class _Path:
     def ridge(self, penalty: float, slope: float = 1.0) -> Ridge:
         """The solution for one penalty, its predictions multiplied by `slope`."""
         total = float(self.values.sum())
-        total = (
-            total if total > TINY else 1.0
-        )  # no feature varies, so all that is said is the mean
+        total = total if total > TINY else 1.0  # no feature varies, so all that is said is the mean
         dual = self.vectors @ (self.target / (np.maximum(self.values, 0.0) + penalty * total)[:, None])
         direction = slope * (self.scaled.T @ dual)
         said = self.scaled @ direction  # predictions times the root of the weight
