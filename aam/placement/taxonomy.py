@@ -171,8 +171,8 @@ def clade_lineages(reference: Reference, nodes: NDArray[np.integer]) -> list[str
     first, last = reference.tree.first[nodes], reference.tree.last[nodes]
     changes = np.zeros(taxa.codes.shape, np.int64)
     changes[1:] = np.cumsum(taxa.codes[1:] != taxa.codes[:-1], axis=0)  # tips are in order, so a clade is a run of rows
-    alike = (changes[last - 1] == changes[first]) & (taxa.codes[first] >= 0)
-    depth = np.logical_and.accumulate(alike, axis=1).sum(axis=1)
+    alike = np.logical_and.accumulate(changes[last - 1] == changes[first], axis=1) & (taxa.codes[first] >= 0)
+    depth = np.where(alike, np.arange(1, alike.shape[1] + 1), 0).max(axis=1, initial=0)  # ranks without a name between
     return [
         taxa.lineages[taxa.codes[tip, ranks - 1]] if ranks else ""
         for tip, ranks in zip(first.tolist(), depth.tolist(), strict=True)

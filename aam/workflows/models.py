@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from aam.atomic import read_json
-from aam.checkpoint import MODEL, find_members, read_stored
+from aam.checkpoint import MODEL, find_members, is_clades, read_stored
 from aam.config import FinetuneConfig, RunnableConfig
 from aam.corpus.gene_doubts import knows_every_region, span_text
 from aam.encoders import CARD, shipped_models
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Place = Literal["shipped", "yours", "here"]
-FIGURES = ("unifrac_r2", "nucleotide_accuracy", "faith_pd_r2", "r2", "mae", "balanced_accuracy", "auc", "spearman")
+FIGURES = (
+    *("unifrac_r2", "nucleotide_accuracy", "faith_pd_r2"),
+    *("auc_mean_over_studies", "spearman_mean_over_studies", "mae_mean_over_studies"),
+    *("r2", "mae", "balanced_accuracy", "auc", "spearman"),
+)
 """Metrics that are shown, of those that a model has; the first few stand in the table."""
 REGIONS_NAMED = 2
 """Regions of the studies of training that are listed."""
@@ -35,8 +39,9 @@ REGIONS_NAMED = 2
 class ListedModel:
     """A model: where it is, what it does, and how large it is.
 
-    `kind` is "encoder" or what is predicted. `region`: of the reads of training. `size`: bytes of its weights, of
-    several folds all. `figures`: metrics of held-out samples, by the names of metrics.json.
+    `kind` is "encoder" or what is predicted. `width`: of embeddings, 0 without them. `region`: of the reads of
+    training. `size`: bytes of its weights, of several folds all. `figures`: metrics of held-out samples, by the names
+    of metrics.json.
     """
 
     name: str
@@ -83,7 +88,7 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
         place,
         kind_of(config),
         regions_text(config),
-        config.model.dim,
+        0 if is_clades(config) else config.model.dim,
         count_parameters(members[0] / MODEL),
         sum((member / MODEL).stat().st_size for member in members),
         {key: value for key, value in flat(figures).items() if key.split(".")[-1] in FIGURES},
@@ -114,7 +119,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def kind_of(config: RunnableConfig) -> str:
     """What a model does."""
     if isinstance(config, FinetuneConfig):
-        return f"predicts {name_few(config.target.target, 2)}"
+        return f"predicts {name_few(config.target.target, 2)}{' from clades' if is_clades(config) else ''}"
     return "encoder"
 
 
@@ -158,7 +163,7 @@ def rows_of(models: Sequence[ListedModel], most_figures: int = 3) -> list[list[s
     rows = [["name", "where", "kind", "region", "width", "parameters", "size", "figures"]]
     for one in models:
         figures = [f"{name} {value:.3f}" for name, value in list(one.figures.items())[:most_figures]]
-        cells = [one.name, one.place, one.kind, one.region, str(one.width), f"{one.parameters:,}"]
+        cells = [one.name, one.place, one.kind, one.region, str(one.width or "-"), f"{one.parameters:,}"]
         rows.append([*cells, size_text(one.size), ", ".join(figures) or "-"])
     return rows
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aam.observer import no_progress
+from aam.phylogeny.tree import parse_tree
 from aam.placement.nearest_tip import place_by_nearest_tip
 from aam.placement.placements import NOT_16S, Placements
 from aam.placement.reference import Reference, is_named
 from aam.placement.tables import ranks_table, taxonomy_table
-from aam.placement.taxonomy import Taxonomy, classify, decide, parse_lineages, short_name
+from aam.placement.taxonomy import Taxonomy, clade_lineages, classify, decide, parse_lineages, short_name
 
 GREENGENES = [
     "k__Bacteria; p__Firmicutes; c__Clostridia; o__; f__; g__; s__",
@@ -148,3 +149,12 @@ def test_learned_confidence_takes_the_place_of_shares(case: tuple[Placements, Re
 def test_no_taxonomy_without_lineages(case: tuple[Placements, Reference]):
     placements, reference = case
     assert classify(placements, dataclasses.replace(reference, lineages=None)) is None
+
+
+def test_a_clade_is_named_by_what_its_tips_have_in_common():
+    tree = parse_tree(b"((a:1,b:1):1,(c:1,d:1):1);", "by hand")  # postorder: a 0, b 1, ab 2, c 3, d 4, cd 5, root 6
+    lineages = ["k__B; p__F; f__; g__X", "k__B; p__F; f__; g__Y", "k__B; p__G; f__; g__", "k__B; p__G; f__; g__"]
+    reference = Reference(tree, np.zeros((1, 4), np.uint8), 1, lineages)
+    names = clade_lineages(reference, np.arange(7))
+    assert names == [lineages[0], lineages[1], "k__B; p__F", "k__B; p__G", "k__B; p__G", "k__B; p__G", "k__B"]
+    assert clade_lineages(Reference(tree, reference.codes, 1), np.arange(2)) == ["", ""]
