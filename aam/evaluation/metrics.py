@@ -38,6 +38,7 @@ METRIC_LABELS = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "roc_auc": "area under the ROC curve",
+    "auc_over_subjects": "area under the ROC curve, over subjects",
     "auc_mean_over_studies": "area under the ROC curve in a study, over subjects, mean over studies",
     "spearman_mean_over_studies": "rank correlation in a study, over subjects, mean over studies",
     "mae_mean_over_studies": "mean absolute error in a study, over subjects, mean over studies",

@@ -30,6 +30,8 @@ from aam.evaluation.target_metrics import Estimate
 FloatArray = NDArray[np.float64]
 MEAN = "mean_over_studies"
 """Ending of the keys of means over studies."""
+OVER_SUBJECTS = "over_subjects"
+"""Ending of the key of a metric of one study."""
 MIN_UNITS = 3
 """Units from which a correlation of numbers in a study says anything."""
 
@@ -101,6 +103,17 @@ def score_studies(
             points[f"{name}_{MEAN}"] = np.mean([points[f"{name}_{study}"] for study in units], axis=0)
             draws[f"{name}_{MEAN}"] = values
     return StudyFigures(tuple(scores), points, draws)
+
+
+def score_subjects(
+    scores: Mapping[str, ArrayLike], true: ArrayLike, groups: Sequence[Hashable] | None, seed: int
+) -> StudyFigures:
+    """As `score_studies`, for the two classes of a single study: `auc_over_subjects` alone."""
+    found = score_studies(scores, true, [OVER_SUBJECTS] * len(np.asarray(true)), groups, numeric=False, seed=seed)
+    kept = [key for key in found.points if key.endswith(OVER_SUBJECTS)]
+    return StudyFigures(
+        found.predictors, {key: found.points[key] for key in kept}, {key: found.draws[key] for key in kept}
+    )
 
 
 def list_units(

@@ -25,7 +25,7 @@ from aam.text import shorten
 NUCLEOTIDE_LABELS = {"nucleotide": "this model", "nucleotide_consensus": "consensus of the position"}
 COMPARED = (
     *("mae", "r2", "balanced_accuracy", "macro_f1"),
-    *("auc_mean_over_studies", "spearman_mean_over_studies", "mae_mean_over_studies"),
+    *("auc_over_subjects", "auc_mean_over_studies", "spearman_mean_over_studies", "mae_mean_over_studies"),
 )
 """Figures of each predictor in the table of baselines, those that it has."""
 DRIVER_ROWS, ID_LENGTH = 20, 30

@@ -10,7 +10,7 @@ from aam.checkpoint import BEST
 from aam.config import FinetuneConfig
 from aam.corpus.study_checks import Contribution
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
-from aam.evaluation.study_metrics import MEAN
+from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.report.parts import format_estimate
@@ -109,7 +109,7 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
 def baseline_text(target: str, found: Mapping[str, Any]) -> str:
     """Metrics of each predictor of one target, then the differences of the model to each baseline."""
     keys = [key for key in next(iter(found.values())) if key != MODEL_MINUS_BASELINE]
-    of_studies = [key for key in keys if key.endswith(MEAN)]
+    of_studies = [key for key in keys if key.endswith((MEAN, OVER_SUBJECTS))]
     return "\n".join([target, *(estimate_table(found, shown) for shown in (keys[:3], of_studies) if shown)])
 
 

@@ -32,6 +32,7 @@ from aam.errors import ConfigError
 from aam.evaluation.labelled_counts import LabelledCounts
 from aam.evaluation.metadata_baselines import BASELINES, predict_chances, predict_folds, usual
 from aam.evaluation.metrics import MODEL, MODEL_MINUS_BASELINE
+from aam.evaluation.study_metrics import score_subjects
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
@@ -174,12 +175,22 @@ def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[ND
 
 def columns_of(config: FinetuneConfig, predicted: Mapping[str, pd.DataFrame], target: str) -> dict[str, Any]:
     """Columns of baseline_predictions.tsv: what each predictor says, and of two classes the log-odds of the second."""
-    classes, found = config.schema.classes, dict[str, Any]()
+    found = dict[str, Any]()
     for name, table in predicted.items():
         found[f"{target}_{name}"] = table[target].to_numpy()
-        if config.target.task not in NUMERIC_TASKS and len(classes) == 2:
-            found[f"{target}_{name}{LOG_ODDS}"] = log_odds(table[[f"p_{label}" for label in classes]])
+        if has_two_classes(config):
+            found[f"{target}_{name}{LOG_ODDS}"] = log_odds_of(config, table)
     return found
+
+
+def has_two_classes(config: FinetuneConfig) -> bool:
+    """Whether one of two classes is predicted."""
+    return config.target.task not in NUMERIC_TASKS and len(config.schema.classes) == 2
+
+
+def log_odds_of(config: FinetuneConfig, table: pd.DataFrame) -> NDArray[np.float64]:
+    """Log-odds of the second class [n], from a table of predictions."""
+    return log_odds(table[[f"p_{label}" for label in config.schema.classes]])
 
 
 def choose_baselines(
@@ -229,6 +240,9 @@ def score_all(
     """Metrics of each predictor of a target, `true` [n], and the paired difference of the model to each baseline."""
     metrics, groups, seed = metrics_of(config.target.task), labels.groups, config.run.seed
     by_study = score_by_study(config, labels, predicted, target)
+    if labels.studies is None and has_two_classes(config):
+        scores = {name: log_odds_of(config, table) for name, table in predicted.items()}
+        by_study = score_subjects(scores, true == config.schema.classes[1], groups, seed)
     found: dict[str, Any] = {}
     for name, table in predicted.items():
         own = estimate(metrics, table[target].to_numpy(), true, groups, seed) | by_study.estimates(name)

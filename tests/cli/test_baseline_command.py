@@ -88,7 +88,15 @@ def test_one_study_without_a_reference(studies: Path, tmp_path: Path, capsys: py
     assert set(found_in(tmp_path)) == {
         *("random_forest", "logistic_l1", "logistic_l2", "within_ridge_presence", "constant"),
     }
-    told = capsys.readouterr().err
+    figures = found_in(tmp_path)["logistic_l2"]["auc_over_subjects"]
+    table = pd.read_csv(tmp_path / "baseline_predictions.tsv", sep="\t", index_col=0)
+    subjects = table.groupby([int(sample.split(".")[1]) // 2 for sample in table.index])
+    odds = subjects["state_logistic_l2_log_odds"].mean()
+    assert figures["value"] == pytest.approx(roc_auc_score(subjects["state_true"].first() == "ill", odds))
+    assert figures["low"] <= figures["value"] <= figures["high"]
+    printed = capsys.readouterr()
+    assert "auc_over_subjects" in printed.out
+    told = printed.err
     assert "left out: random_forest_weighted, study_forests: the samples are of one study" in told
     assert "left out: knn: there is no UniFrac; give --tree or --reference" in told
 
