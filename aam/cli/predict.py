@@ -30,7 +30,7 @@ def command(output: Path, **values: Any) -> None:
     A model of several studies (--learner clades) also says how far the table lies from the studies of training and how
     well such studies were predicted when they were left out; predictions.transfer.json, next to the output, has these
     figures. In a study that is new, ranks hold at once. Probabilities are those of classes that are equally frequent,
-    as training weighs them: give --prevalence with the frequency of the second class.
+    as training weighs them: --prevalence CLASS=FRACTION says how frequent one is.
 
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv

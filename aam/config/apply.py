@@ -139,9 +139,7 @@ class PredictConfig:
         None,
         "Reads drawn per sample: a number, or 'none' for all reads (default: as in training); samples with fewer reads are not predicted.",
     )
-    prevalence: float | None = option(
+    prevalence: str | None = option(
         None,
-        "Fraction of the samples that are expected to have the second of two classes; the probabilities are shifted so that this is their mean.",
-        above=0.0,
-        high=0.999,
+        "Fraction of the samples that are expected to be of one of two classes, as CLASS=FRACTION, or FRACTION for the second class; the probabilities are shifted so that this is their mean.",
     )

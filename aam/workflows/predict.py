@@ -13,7 +13,7 @@ from aam.corpus.dataset import ASVDataset, build_draw
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration, read_calibration, shift_to_prevalence, warn_of_infinite_intervals
+from aam.evaluation.calibration import Calibration, read_calibration, warn_of_infinite_intervals
 from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
@@ -23,6 +23,7 @@ from aam.workflows import notes
 from aam.workflows.model_names import find_model
 from aam.workflows.opening import for_model
 from aam.workflows.predict_clades import predict_clades
+from aam.workflows.prevalence import at_prevalence, parse_prevalence
 from aam.workflows.stored_clades import StoredClades, find_clades, open_clades
 from aam.workflows.transfer_card import TransferCard
 
@@ -47,7 +48,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     """Predict all samples of a table that the models of a run can read; raises an InputError for unusable files."""
     model = find_model(model, observer)
     predictors, calibration = open_any(model, observer), read_calibration(model)
-    trained = predictors.config
+    trained, text = predictors.config, config.prevalence
+    wanted = None if text is None else parse_prevalence(text, trained.schema.classes)
     with observer.stage("reading the data"):
         data = for_model(data, trained.data, model)
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
@@ -64,7 +66,9 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         notes.warn_of_unlike_reads(trained, new, observer)
         with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
             found = predict_all(predictors.members, new, config, run)
-    found, calibration = at_prevalence(found, config.prevalence, trained, calibration)
+    if wanted is not None:
+        found, calibration = at_prevalence(found, wanted, calibration), Calibration()
+        observer.say(f"mean probability of {trained.schema.classes[1]}: {wanted:g}, by --prevalence")
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
     table = predictions.prediction_table(new.table.sample_ids, found, trained, calibration)
     for text in warn_of_infinite_intervals(calibration or Calibration(), trained.target.target, config.coverage):
@@ -106,24 +110,6 @@ def open_any(model: Path, observer: Observer) -> Networks | StoredClades:
     members = open_predictors(model)
     notes.warn_of_missing_folds(model, len(members), observer)
     return Networks(members)
-
-
-def at_prevalence(
-    found: predictions.Predictions, prevalence: float | None, trained: FinetuneConfig, known: Calibration | None
-) -> tuple[predictions.Predictions, Calibration | None]:
-    """The predictions, calibrated and shifted to a mean chance of the second class, and what calibration is left.
-
-    Raises ConfigError for a prevalence where there are not two classes.
-    """
-    if prevalence is None:
-        return found, known
-    if len(classes := trained.schema.classes) != 2:
-        raise ConfigError(
-            f"--prevalence is of the second of two classes, but the model predicts {len(classes) or 'no'} classes; "
-            "leave it out"
-        )
-    temperature = 1.0 if known is None else known.temperature
-    return replace(found, values=shift_to_prevalence(found.values / temperature, prevalence)), Calibration()
 
 
 def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:

@@ -1,19 +1,10 @@
-"""What a transfer card says of tables near and far, by hand; the prevalence that predictions are shifted to."""
+"""What a transfer card says of tables near and far, by hand."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import pytest
-from scipy.special import expit, log_softmax
-
-from aam.config import FinetuneConfig, TargetSchema
-from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration
-from aam.inference.predictions import Predictions
 from aam.learners.transfer import Profile, ReadFigures, TrainingStudies, TrainingStudy
-from aam.workflows.predict import at_prevalence
 from aam.workflows.transfer_card import TransferCard, span
 
 V4, V3 = ReadFigures(30, 9000.0, 611, 760, 0.012, 0.9, 0.0), ReadFigures(30, 9000.0, 427, 594, 0.012, 0.9, 0.0)
@@ -68,20 +59,3 @@ def test_studies_that_show_more_than_labels_are_warned_of():
 
 def test_a_span_of_alike_values_is_one():
     assert span([3.0, 1.0, 2.0], "{:.0f}") == "1 to 3" and span([0.1, 0.1], "{:.1f}") == "0.1"
-
-
-def test_prevalence_is_the_mean_chance_and_ranks_stay():
-    odds = np.array([-2.0, 0.0, 1.0, 3.0])
-    values = log_softmax(np.stack([np.zeros(4), odds], axis=1), axis=1)[:, None, :]
-    trained = replace(FinetuneConfig(), schema=TargetSchema(classes=("well", "ill")))
-    moved, left = at_prevalence(Predictions(values, np.zeros((4, 1))), 0.2, trained, Calibration(temperature=2.0))
-    chance = np.exp(moved.values[:, 0, 1])
-    assert chance.mean() == pytest.approx(0.2)
-    shift = np.log(chance / (1 - chance)) - odds / 2  # calibrated first
-    assert shift == pytest.approx(np.full(4, shift[0])) and left == Calibration()
-    assert expit(odds / 2 + shift[0]).mean() == pytest.approx(0.2)
-
-
-def test_prevalence_of_numbers_is_refused():
-    with pytest.raises(ConfigError, match="the model predicts no classes; leave it out"):
-        at_prevalence(Predictions(np.zeros((3, 1, 1)), np.zeros((3, 1))), 0.2, FinetuneConfig(), None)
