@@ -20,8 +20,9 @@ def parse_prevalence(text: str, classes: Sequence[str]) -> float:
     Raises ConfigError for another form, an unknown class, and a model that does not predict two classes.
     """
     if len(classes) != 2:
+        count = len(classes) or "no"
         raise ConfigError(
-            f"--prevalence is of one of two classes, but the model predicts {len(classes) or 'no'} classes; leave it out"
+            f"--prevalence is of one of two classes, but the model predicts {count} classes; leave it out"
         )
     name, equals, number = text.rpartition("=")
     if equals and name not in classes:
