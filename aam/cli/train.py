@@ -16,8 +16,8 @@ UNIFRAC_OPTIONS = ("unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_
 
 
 COMMON = (
-    *("table", "metadata", "target", "task", "as_class", "group_column", "study_column", "sequences", "example"),
-    *("pretrained", "freeze", "folds", "leave_one_study_out", "output_dir", "max_minutes", "resume", "dry_run"),
+    *("table", "metadata", "target", "task", "as_class", "group_column", "sequences", "example", "learner"),
+    *("pretrained", "folds", "leave_one_study_out", "output_dir", "dry_run"),
 )
 """Options that `--help` lists."""
 
@@ -27,12 +27,16 @@ COMMON = (
 def command(config_file: Path | None, **values: Any) -> None:
     """Train a model that predicts a metadata column, and score it on held-out samples.
 
-    The column holds numbers (predicted as such or as quantiles), classes or ordered classes.
+    The column holds numbers (predicted as such or as quantiles), classes or ordered classes. Several studies are
+    learned by comparing samples within their study (--learner clades), and --leave-one-study-out tests each on the
+    others.
 
     \b
     Try it:        aam train --example --target age_months --task classification --max-steps 200
     Your own data: aam train --table table.biom --metadata samples.tsv --target age --group-column subject \\
                              --pretrained RUN --freeze --folds 5 --output-dir age-model
+    Several:       aam train --table a.biom --metadata a.tsv --table b.biom --metadata b.tsv --target disease \\
+                             --task classification --group-column subject --leave-one-study-out --output-dir disease
     Your studies:  aam train --table a.biom --metadata a.tsv --table b.biom --metadata b.tsv --target disease \\
                              --task classification --leave-one-study-out --output-dir disease-model
     """

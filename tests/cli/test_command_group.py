@@ -145,7 +145,18 @@ def test_the_many_options_of_a_run_stand_under_headings(capsys: pytest.CaptureFi
     assert cli.main(["train", "--help-all"]) == 0
     printed = capsys.readouterr().out
     headings = [line.removesuffix(":") for line in printed.splitlines() if line.endswith(":") and line[0] != " "]
-    assert headings == ["Options", "Data", "Target", "Head", "Encoder", "Optimiser", "Folds", "Run", "Health"]
+    assert headings == [
+        "Options",
+        "Data",
+        "Target",
+        "Learner",
+        "Head",
+        "Encoder",
+        "Optimiser",
+        "Folds",
+        "Run",
+        "Health",
+    ]
     assert printed.index("\nOptimiser:") < printed.index("  --encoder-rate ") < printed.index("\nFolds:")
 
 
