@@ -22,7 +22,6 @@ from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
 from aam.placement.taxonomy import find_lineages, short_name
 from aam.report.figures import PngFile
-from aam.report.target_figures import plot_explanation
 from aam.text import counted, shorten
 from aam.workflows.explain_clades import CladeDrivers, explain_clades
 from aam.workflows.model_names import with_model
@@ -79,6 +78,8 @@ class Drivers:
 
     def draw(self, target: PngFile) -> None:
         """Draw the leading ASVs, the check by deletion and, with a tree, where they are on it."""
+        from aam.report.target_figures import plot_explanation  # a picture that fails must not cost the table
+
         plot_explanation(self.explanation, self.labels, self.tree_position, target)
 
     @property

@@ -25,7 +25,6 @@ from aam.learners.ensemble import Ensemble
 from aam.observer import Observer
 from aam.placement.reference import Reference
 from aam.placement.taxonomy import UNASSIGNED, clade_lineages, classify, find_lineages, short_name
-from aam.report.clade_figures import plot_clade_drivers
 from aam.report.figures import PngFile
 from aam.report.parts import TAXON, TIPS
 from aam.text import counted, shorten
@@ -77,6 +76,8 @@ class CladeDrivers:
 
     def draw(self, target: PngFile) -> None:
         """Draw the leading ones."""
+        from aam.report.clade_figures import plot_clade_drivers  # a picture that fails must not cost the table
+
         share, attribution, change = (self.table[name].to_numpy() for name in ("share", "attribution", "deletion"))
         plot_clade_drivers(self.labels, share, attribution, change, target)
 

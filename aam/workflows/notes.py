@@ -12,7 +12,6 @@ from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_fol
 from aam.config import FinetuneConfig, Precision, PretrainConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
-from aam.corpus.study_checks import list_contributions
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
 from aam.io.ids import read_ids
@@ -47,6 +46,8 @@ def say_dropped(dropped: Mapping[str, Sequence[str]], observer: Observer) -> Non
 
 def say_studies(target: TargetConfig, study: Study, observer: Observer) -> None:
     """Say how several studies were joined and what each of them contributes; nothing of a single one."""
+    from aam.corpus.study_checks import list_contributions  # pandas, for which other commands do not wait
+
     for note in study.notes:
         observer.say(note)
     for found in list_contributions(study.labels, target, study.names):

@@ -16,7 +16,7 @@ from aam.config.learner import Learner
 from aam.corpus.label_schema import encode_labels, fit_schema, scale_values
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
-from aam.errors import ConfigError
+from aam.errors import ConfigError, SequenceError
 from aam.learners.ensemble import Ensemble, fit_ensemble
 from aam.learners.transfer import STUDIES
 from aam.learners.weights import Labelled
@@ -91,7 +91,10 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
         refuse_without_contrast(config, study, fold)
     chosen = open_reference_of(config.learner, observer)
     prior = open_prior(config, study, chosen)
-    table, places = place_samples(study, chosen, config.learner.threads, observer)
+    try:
+        table, places = place_samples(study, chosen, config.learner.threads, observer)
+    except SequenceError as error:
+        raise SequenceError(f"{error}; --learner network needs no reference") from error
     write_record(config, study.files, dict(record))
 
     threads = config.learner.threads or usable_cores()

@@ -17,8 +17,21 @@ from aam.corpus.study import open_study
 from aam.workflows.folds import inner_split, study_folds
 from tests.generated_studies import study_options, write_studies
 
-QUICK = ["--preset", "tiny", "--branches", "16", "--max-steps", "2", "--draws", "1", "--device", "cpu"]
-QUICK += ["--batch-size", "8", "--no-preflight", "--rarefy-depth", "none"]
+QUICK = [
+    "--learner",
+    "network",
+    "--preset",
+    "tiny",
+    "--branches",
+    "16",
+    "--max-steps",
+    "2",
+    "--draws",
+    "1",
+    "--device",
+    "cpu",
+]
+QUICK += ["--batch-size", "8", "--no-preflight", "--rarefy-depth", "none", "--learner", "network"]
 TARGET = ["--target", "disease", "--task", "classification", "--group-column", "subject"]
 IBD = ["--as-class", "IBD=CD", "--as-class", "IBD=UC", "--as-class", "control=control"]
 CLASSES = {
@@ -196,4 +209,4 @@ def test_more_than_two_classes_have_no_auc(studies: list[Path], tmp_path: Path, 
     asked = ["baseline", *study_options(studies), *TARGET, "--folds", "2", "--rarefy-depth", "none"]
     assert cli.main([*asked, "-o", str(tmp_path)]) == 0
     assert "no AUC within studies: 3 classes; --as-class makes two of them" in capsys.readouterr().err
-    assert "auc_alpha" not in read(tmp_path / "baselines.json")["disease"]["linear"]
+    assert "auc_alpha" not in read(tmp_path / "baselines.json")["disease"]["logistic_l2"]

@@ -131,6 +131,18 @@ def test_studies_without_a_contrast_are_refused(studies: Path, capsys: pytest.Ca
     assert not (studies / "apart" / "manifest.json").exists()
 
 
+def test_another_gene_is_pointed_to_the_network(tmp_path: Path, studies: Path, capsys: pytest.CaptureFixture[str]):
+    rng = np.random.default_rng(0)
+    ids = pd.read_csv(studies / "north-metadata.tsv", sep="\t", index_col=0).index
+    reads = ["".join(row) for row in rng.choice(list("ACGT"), (6, 200))]
+    pd.DataFrame(rng.poisson(30, (6, len(ids))), reads, ids).rename_axis("#OTU ID").to_csv(tmp_path / "t.tsv", sep="\t")
+    options = ["--table", str(tmp_path / "t.tsv"), "--metadata", str(studies / "north-metadata.tsv"), *CLASSES]
+    options += ["--learner", "clades", "--reference", str(studies / "reference"), "--output-dir", str(tmp_path / "r")]
+    assert main(["train", *options]) == 2
+    told = capsys.readouterr().err
+    assert "none of 6 ASVs can be placed (6 not 16S)" in told and "--learner network needs no reference" in told
+
+
 def test_a_start_of_other_classes_is_refused(run: Path, studies: Path, capsys: pytest.CaptureFixture[str]):
     options = [*options_of(studies, "new"), *CLASSES, "--as-class", "sick=ill", "--as-class", "healthy=healthy"]
     options += ["--pretrained", str(run), "--output-dir", str(studies / "other")]

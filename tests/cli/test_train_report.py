@@ -75,7 +75,7 @@ def test_baselines_and_leading_asvs_are_found_or_given(run: tuple[str, Path], tm
     assert (
         "ACGTACGT" in page
         and "<td>g__Blautia</td>" in page
-        and "What the leading ASVs do" in page
+        and "What the leading ones do" in page
         and "coloured by plate" in page
     )
     assert "http" not in page and "<script" not in page
