@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam.atomic import follow_umask, read_json, sync, write_json
-from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, to_dict
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, is_clades, to_dict
 from aam.encoders import remedy_for, shipped_name
 from aam.errors import CheckpointError, ConfigError
 from aam.io.files import WEIGHTS, digest
@@ -239,11 +239,6 @@ class Finetuned(NamedTuple):
 AnyModel = Pretrained | Finetuned
 K = TypeVar("K", Pretrained, Finetuned)
 COMMAND_OF = {Pretrained: "aam pretrain", Finetuned: "aam train"}
-
-
-def is_clades(config: RunnableConfig) -> bool:
-    """Whether this is the configuration of an ensemble on clades, which has no network."""
-    return isinstance(config, FinetuneConfig) and config.learner.learner == "clades"
 
 
 def build_model(config: RunnableConfig) -> AnyModel:

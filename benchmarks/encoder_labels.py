@@ -11,10 +11,9 @@ from encoder_scores import Floats, Objects
 
 from aam.corpus.split import Fold, make_folds
 from aam.evaluation.baseline_lines import RIDGE_PENALTIES
-from aam.evaluation.labelled_counts import relative_abundance
 from aam.evaluation.metrics import bootstrap_interval, pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
-from aam.io.table import carriers_of
+from aam.io.table import carriers_of, relative_abundance
 from aam.learners.forest import CLASSIFICATION_FEATURES, REGRESSION_FEATURES
 
 FOLDS, REPEATS = 5, 3

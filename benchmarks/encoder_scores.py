@@ -13,9 +13,9 @@ from scipy.spatial.distance import cdist, pdist, squareform
 
 from aam.evaluation.audit import score_column
 from aam.evaluation.baselines import jaccard_distances
-from aam.evaluation.labelled_counts import MIN_PREVALENCE, centred_log_ratio, relative_abundance
+from aam.evaluation.labelled_counts import MIN_PREVALENCE, centred_log_ratio
 from aam.evaluation.target_metrics import balanced_accuracy
-from aam.io.table import carriers_of
+from aam.io.table import carriers_of, relative_abundance
 from aam.phylogeny.tree import Tree
 
 Floats = NDArray[np.float64]

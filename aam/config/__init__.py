@@ -44,6 +44,7 @@ from aam.config.finetune import (
     TargetSchema,
     Task,
     Transform,
+    is_clades,
 )
 from aam.config.health import HealthConfig
 from aam.config.prepare import PrepareConfig
@@ -105,6 +106,7 @@ __all__ = [
     "select_options",
     "from_some",
     "suggest",
+    "is_clades",
     "tiny",
     "group_titles",
     "to_dict",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from aam.config.fields import Optimizer, derived, option, part
 from aam.config.health import HealthConfig
-from aam.config.learner import LearnerConfig
+from aam.config.learner import CLADES, LearnerConfig
 from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig, RunConfig
 
 Task = Literal["regression", "quantiles", "classification", "ordinal"]
@@ -248,3 +248,8 @@ class FinetuneConfig:
 
 RunnableConfig = PretrainConfig | FinetuneConfig
 """What loop and step are configured by, whatever is learned."""
+
+
+def is_clades(config: RunnableConfig) -> bool:
+    """Whether this is the configuration of an ensemble on clades, which has no network."""
+    return isinstance(config, FinetuneConfig) and config.learner.learner == CLADES

@@ -9,6 +9,7 @@ from aam.config.fields import option
 from aam.config.reference import PlacingConfig
 
 Learner = Literal["auto", "network", "clades"]
+CLADES: Learner = "clades"
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,16 @@ class Labels:
         )
 
     @property
+    def study_numbers(self) -> NDArray[np.int64]:
+        """Number of the study of each sample [N], by first appearance; 0 for all if there is one."""
+        return number_names(self.studies if self.studies is not None else [""] * len(self.sample_ids))
+
+    @property
+    def subject_numbers(self) -> NDArray[np.int64]:
+        """Number of the subject of each sample [N]; groups of several studies have names of their own, as ids have."""
+        return number_names(self.groups if self.groups is not None else self.sample_ids)
+
+    @property
     def labelled(self) -> NDArray[np.bool_]:
         """Which samples have a class, or at least one number [N]."""
         return ~np.isnan(self.numbers).all(axis=1) | np.array([label is not None for label in self.classes])
@@ -179,3 +189,8 @@ def warn_of_doubtful_classes(classes: Sequence[str]) -> list[str]:
         for names in alike.values()
         if len(names) > 1
     ]
+
+
+def number_names(names: Sequence[str | None]) -> NDArray[np.int64]:
+    """Numbers [n] of names, by first appearance."""
+    return pd.factorize(pd.Series(names, dtype=object), use_na_sentinel=False)[0].astype(np.int64)

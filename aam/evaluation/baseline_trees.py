@@ -14,12 +14,11 @@ from aam.evaluation.labelled_counts import (
     FloatArray,
     Problem,
     common_asvs,
-    in_all_classes,
     prevalent_asvs,
-    relative_abundance,
     said_by,
 )
-from aam.learners.forest import CLASSIFICATION_FEATURES, REGRESSION_FEATURES, TREES
+from aam.io.table import relative_abundance
+from aam.learners.forest import CLASSIFICATION_FEATURES, REGRESSION_FEATURES, TREES, in_all_classes
 from aam.learners.ridge import correlation_within, left_out_parts
 from aam.learners.weights import Labelled, count_alike, sample_weights
 

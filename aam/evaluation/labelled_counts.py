@@ -17,6 +17,7 @@ from aam.config import NUMERIC_TASKS, Task
 from aam.corpus.split import Fold
 from aam.io.table import carriers_of
 from aam.learners.clades import CladeTable
+from aam.learners.forest import in_all_classes
 from aam.learners.weights import Labelled
 
 FloatArray = NDArray[np.float64]
@@ -90,19 +91,6 @@ def said_by(model: Any, features: NDArray[Any], labelled: Labelled) -> FloatArra
     if not labelled.classes:
         return np.asarray(model.predict(features), np.float64).reshape(len(features), 1)
     return in_all_classes(model.predict_proba(features), model.classes_, labelled.values.shape[1])
-
-
-def in_all_classes(chances: FloatArray, known: NDArray[np.int64], classes: int) -> FloatArray:
-    """Chances [m, C] of all classes from those of the classes that training samples have."""
-    found = np.zeros((len(chances), classes))
-    found[:, known] = chances
-    return found
-
-
-def relative_abundance(counts: csr_array) -> csr_array:
-    """Counts [N, A] divided by each sample's sum, sparse float64; a sample without reads is refused earlier."""
-    scale = 1.0 / np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    return csr_array(counts.multiply(scale[:, None]))
 
 
 def centred_log_ratio(counts: csr_array, columns: NDArray[np.int64]) -> FloatArray:

@@ -129,6 +129,12 @@ def carriers_of(counts: sparse.csr_array) -> NDArray[np.int64]:
     return np.asarray((counts > 0).sum(axis=0)).ravel()
 
 
+def relative_abundance(counts: sparse.csr_array) -> sparse.csr_array:
+    """Counts [N, A] divided by each sample's sum, sparse float64; a sample without reads has nothing."""
+    reads = np.asarray(counts.sum(axis=1), np.float64).ravel()
+    return sparse.csr_array(counts.multiply(1.0 / np.maximum(reads, 1.0)[:, None]))
+
+
 def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     """Read BIOM (HDF5 or JSON), a QIIME 2 `FeatureTable[Frequency]`, or classic TSV; the content decides, not the name.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from aam.io.table import relative_abundance
 from aam.phylogeny.tree import Tree
 from aam.placement.placements import Placements
 
@@ -46,9 +47,7 @@ def clade_table(counts: csr_array, sequences: Sequence[str], places: Placements,
 
     ASVs without a place are in no clade; they stay features of their own.
     """
-    reads = np.asarray(counts.sum(axis=1), np.float64).ravel()
-    shares = csr_array(counts.multiply(1.0 / np.maximum(reads, 1.0)[:, None])).astype(np.float32)
-    return CladeTable(shares, clades_of(places, tree), sequences)
+    return CladeTable(relative_abundance(counts).astype(np.float32), clades_of(places, tree), sequences)
 
 
 def clades_of(places: Placements, tree: Tree) -> csr_array:

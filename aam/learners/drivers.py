@@ -20,6 +20,7 @@ from scipy.sparse import csr_array, diags_array
 
 from aam.learners.clades import CladeTable
 from aam.learners.ensemble import LEAST_SPREAD, Ensemble
+from aam.learners.features import expected_presence
 from aam.phylogeny.tree import Tree
 
 ALIKE = 0.95
@@ -52,7 +53,8 @@ class Lines:
 
 def contributing(ensemble: Ensemble, table: CladeTable, direction: NDArray[np.float64], tree: Tree) -> Lines:
     """The contributions to the ridge's scores times `direction` [K] in samples; `tree` is that of the reference."""
-    shares, x, ridge = ensemble.features.shares(table), ensemble.features.of(table), ensemble.ridge
+    shares, ridge = ensemble.features.shares(table), ensemble.ridge
+    x = expected_presence(shares)
     scale = max(ridge.spread, LEAST_SPREAD) if ensemble.classes else 1.0
     contribution = (x - ridge.centre) * (ridge.coefficients @ direction / scale)
     feature, line = alike_features(ensemble, table, x, tree)

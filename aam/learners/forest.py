@@ -67,7 +67,9 @@ def fit_forest(features: NDArray[np.float32], labelled: Labelled, seed: int, thr
         model = RandomForestClassifier(TREES, max_features=CLASSIFICATION_FEATURES, **settings)
         model.fit(features, labelled.class_of, sample_weight=weight)
         unseen, classes = model.oob_decision_function_, model.classes_
-        said = class_scores(_all_classes(np.nan_to_num(unseen, nan=1 / len(classes)), classes, labelled))
+        said = class_scores(
+            in_all_classes(np.nan_to_num(unseen, nan=1 / len(classes)), classes, labelled.values.shape[1])
+        )
     else:
         model = RandomForestRegressor(TREES, max_features=REGRESSION_FEATURES, **settings)
         values = labelled.values
@@ -82,10 +84,10 @@ def class_scores(chance: NDArray[np.float64]) -> NDArray[np.float64]:
     return logs - logs.mean(axis=1, keepdims=True)
 
 
-def _all_classes(chance: NDArray[np.float64], known: NDArray[np.int64], labelled: Labelled) -> NDArray[np.float64]:
-    """Chances [n, K] from those of the classes that a study has."""
-    found = np.zeros((len(chance), labelled.values.shape[1]))
-    found[:, known] = chance
+def in_all_classes(chances: NDArray[np.float64], known: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Chances [n, K] of all classes from those of the classes that training samples have."""
+    found = np.zeros((len(chances), classes))
+    found[:, known] = chances
     return found
 
 
@@ -100,7 +102,7 @@ def _as_arrays(trees: list[Any], classes: NDArray[np.int64] | None, labelled: La
     )  # fmt: skip
     value = np.concatenate([tree.value[:, :, 0] if classes is None else tree.value[:, 0] for tree in trees])
     if classes is not None:
-        value = _all_classes(value / value.sum(axis=1, keepdims=True), classes, labelled)
+        value = in_all_classes(value / value.sum(axis=1, keepdims=True), classes, labelled.values.shape[1])
     return Forest(
         left,
         right,

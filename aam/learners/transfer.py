@@ -27,6 +27,7 @@ from scipy.sparse import csr_array
 
 from aam.errors import CheckpointError
 from aam.io.files import read_json_file
+from aam.io.table import relative_abundance
 from aam.placement.placements import Placements
 
 STUDIES = "studies.json"
@@ -55,7 +56,7 @@ class ReadFigures:
 
 def describe_reads(counts: csr_array, places: Placements) -> ReadFigures:
     """The figures of samples with `counts` [N, A] of ASVs that were placed."""
-    depth, shares = np.asarray(counts.sum(axis=1)).ravel(), shares_of(counts)
+    depth, shares = np.asarray(counts.sum(axis=1)).ravel(), relative_abundance(counts)
     there = np.zeros(len(places.fate), bool)
     there[places.placed] = True
     differing = np.where(there, places.differing[:, 0] / np.maximum(places.covered, 1), 0.0)
@@ -71,12 +72,6 @@ def describe_reads(counts: csr_array, places: Placements) -> ReadFigures:
         near=min(mean_share(shares, there & (differing <= NEAR)), 1.0),
         unplaced=max(float(1.0 - placed.mean()), 0.0),
     )
-
-
-def shares_of(counts: csr_array) -> csr_array:
-    """Shares of the reads of each sample, float64, the shape of `counts` [N, A]."""
-    reads = np.asarray(counts.sum(axis=1), np.float64).ravel()
-    return csr_array(counts.multiply(1.0 / np.maximum(reads, 1.0)[:, None]))
 
 
 def mean_share(shares: csr_array, which: NDArray[np.bool_]) -> float:
@@ -179,4 +174,4 @@ def known_elsewhere(counts: csr_array, rows: Mapping[str, NDArray[np.int64]]) ->
     """Share of the reads of each study whose ASV another study has; `rows` of counts [N, A] are the samples of each."""
     carried = {name: np.bincount(counts[own].indices, minlength=counts.shape[1]) > 0 for name, own in rows.items()}
     carriers = np.sum(list(carried.values()), axis=0)
-    return {name: mean_share(shares_of(counts[own]), carriers > carried[name]) for name, own in rows.items()}
+    return {name: mean_share(relative_abundance(counts[own]), carriers > carried[name]) for name, own in rows.items()}

@@ -15,13 +15,14 @@ from typing import Any
 
 import aam
 from aam.atomic import write_json, write_text
-from aam.checkpoint import KIND_OF, MODEL, find_members, is_clades, read_stored
+from aam.checkpoint import KIND_OF, MODEL, find_members, read_stored
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
     RunnableConfig,
     from_options,
     group_classes,
+    is_clades,
     option_fields,
     option_flag,
     to_dict,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from aam.checkpoint import fold_folders, is_clades
-from aam.config import FinetuneConfig, from_dict
+from aam.checkpoint import fold_folders
+from aam.config import FinetuneConfig, from_dict, is_clades
 from aam.corpus.study_checks import Contribution
 from aam.errors import CheckpointError, InputError
 from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PREDICTOR_LABELS

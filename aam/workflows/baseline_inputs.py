@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from aam.config import FinetuneConfig
 from aam.config.baseline import BaselineName
+from aam.config.learner import CLADES
 from aam.corpus.samples import read_any_tree
 from aam.corpus.studies import resolve_studies
 from aam.corpus.study import Study
@@ -24,7 +25,6 @@ from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree
 from aam.workflows.clade_inputs import open_reference_of, place_samples
 from aam.workflows.notes import say_of_tree
-from aam.workflows.train_clades import CLADES, numbers_of
 
 
 class Inputs(NamedTuple):
@@ -53,10 +53,8 @@ def read_inputs(
     distances = None
     if any(BASELINES[name].distances for name in wanted):
         distances = compute_unifrac(config, study, counts, placed, observer)
-    studies = None if labels.studies is None else numbers_of(labels.studies)
-    names = labels.groups if labels.groups is not None else labels.sample_ids
-    subjects = numbers_of(list(zip(labels.studies or [""] * len(names), names, strict=True)))
-    return Inputs(distances, None if placed is None else placed.clades, studies, subjects)
+    studies = None if labels.studies is None else labels.study_numbers
+    return Inputs(distances, None if placed is None else placed.clades, studies, labels.subject_numbers)
 
 
 def place_if_wanted(

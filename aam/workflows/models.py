@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from aam.atomic import read_json
-from aam.checkpoint import MODEL, find_members, is_clades, read_stored
-from aam.config import FinetuneConfig, RunnableConfig
+from aam.checkpoint import MODEL, find_members, read_stored
+from aam.config import FinetuneConfig, RunnableConfig, is_clades
 from aam.corpus.gene_doubts import knows_every_region, span_text
 from aam.encoders import CARD, shipped_models
 from aam.errors import CheckpointError

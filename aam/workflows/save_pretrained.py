@@ -33,10 +33,9 @@ from aam.checkpoint import (
     Stored,
     find_checkpoint,
     fold_folders,
-    is_clades,
     read_stored,
 )
-from aam.config import RunnableConfig, group_classes, option_fields, to_dict
+from aam.config import RunnableConfig, group_classes, is_clades, option_fields, to_dict
 from aam.encoders import REFERENCE
 from aam.errors import ConfigError
 from aam.evaluation.calibration import CALIBRATION

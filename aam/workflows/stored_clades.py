@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from aam.checkpoint import BEST, MODEL, Checkpoint, Stored, find_members, is_clades, read_stored, save_checkpoint
-from aam.config import NUMERIC_TASKS, FinetuneConfig
+from aam.checkpoint import BEST, MODEL, Checkpoint, Stored, find_members, read_stored, save_checkpoint
+from aam.config import NUMERIC_TASKS, FinetuneConfig, is_clades
 from aam.corpus.label_schema import unscale_values
 from aam.errors import CheckpointError
 from aam.io.files import digest

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, config_of_encoder, find_members, open_as, open_encoder
-from aam.config import FinetuneConfig, from_options
+from aam.config import FinetuneConfig, from_options, is_clades
+from aam.config.learner import CLADES
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, build_draw
 from aam.corpus.label_schema import encode_labels, fit_schema
@@ -60,7 +61,7 @@ from aam.workflows.notes import (
 from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import clades_plan, finetuning_plan
 from aam.workflows.run import Run
-from aam.workflows.train_clades import CLADES, learns_clades, train_clades
+from aam.workflows.train_clades import learns_clades, train_clades
 
 
 def train(options: Mapping[str, Any], observer: Observer) -> Run:
@@ -76,8 +77,8 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
     with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
         folds = study_folds(config, study)
         say_data(config, study, folds, observer)
-        if config.learner.learner == CLADES:
-            return train_clades(config, study, manifest_record(config, study, folds), observer)
+        if is_clades(config):
+            return train_clades(config, study, folds, manifest_record(config, study, folds), observer)
         return train_folds(config, study, folds, observer)
 
 
@@ -87,7 +88,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     study = open_labelled(config, observer)
     config = with_findings(config, study)
     folds = study_folds(config, study)
-    if config.learner.learner == CLADES:
+    if is_clades(config):
         return clades_plan(config, study, folds, list_doubts(config, study, folds))
     return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, list_doubts(config, study, folds))
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.checkpoint import config_of_encoder, find_members, is_clades, read_stored
-from aam.config import NUMERIC_TASKS, FinetuneConfig
-from aam.config.learner import Learner
+from aam.checkpoint import config_of_encoder, find_members, read_stored
+from aam.config import NUMERIC_TASKS, FinetuneConfig, is_clades
+from aam.config.learner import CLADES
 from aam.corpus.label_schema import encode_labels, fit_schema, scale_values
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
@@ -28,13 +28,11 @@ from aam.text import name_few
 from aam.training.manifest import write_record
 from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
 from aam.workflows.fold_results import FoldResult, write_results
-from aam.workflows.folds import study_folds
 from aam.workflows.place import Chosen
 from aam.workflows.run import Run
 from aam.workflows.stored_clades import StoredClades, open_clades, reference_digest
 from aam.workflows.transfer_card import record_studies
 
-CLADES: Learner = "clades"
 NAMED = 5
 """Most classes that a message lists."""
 TASKS = ("regression", "classification")
@@ -81,12 +79,14 @@ def open_prior(config: FinetuneConfig, study: Study, chosen: Chosen) -> Ensemble
     return opened.ensemble
 
 
-def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any], observer: Observer) -> Run:
+def train_clades(
+    config: FinetuneConfig, study: Study, folds: Sequence[Fold], record: Mapping[str, Any], observer: Observer
+) -> Run:
     """Score the ensemble fold by fold, fit it to all samples, and write model, metrics, predictions and report.
 
     `record` has the entries of the manifest.
     """
-    folds, folder, begun = study_folds(config, study), config.run.output_dir, time.perf_counter()
+    folder, begun = config.run.output_dir, time.perf_counter()
     for fold in folds:
         refuse_without_contrast(config, study, fold)
     chosen = open_reference_of(config.learner, observer)
@@ -105,11 +105,11 @@ def train_clades(config: FinetuneConfig, study: Study, record: Mapping[str, Any]
         ensemble = fit_ensemble(table.rows(known.rows), known.labels, config.run.seed, prior, threads)
         return StoredClades(ensemble, own, reference_digest(chosen.folder))
 
-    results, studies = [], None if study.labels.studies is None else numbers_of(study.labels.studies)
+    results, studies = [], study.labels.study_numbers
     with observer.progress("learning") as progress:
         for number, fold in enumerate(folds, start=1):
             start = time.perf_counter()
-            found = fitted(fold.train)(table.rows(fold.test), None if studies is None else studies[fold.test])
+            found = fitted(fold.train)(table.rows(fold.test), studies[fold.test])
             results.append(FoldResult(fold, found, folder, 0, time.perf_counter() - start))
             progress(number, len(folds) + 1)
         kept = fitted(np.arange(len(study.labels.sample_ids)))
@@ -151,17 +151,8 @@ def labelled_rows(config: FinetuneConfig, study: Study, rows: NDArray[np.int64])
     else:
         classes = encode_labels(labels, config.schema).classes
         values, known = np.eye(len(config.schema.classes))[np.maximum(classes, 0)], np.flatnonzero(classes >= 0)
-    studies = labels.studies if labels.studies is not None else [""] * len(rows)
-    subjects = labels.groups if labels.groups is not None else labels.sample_ids
-    number = numbers_of(studies), numbers_of(list(zip(studies, subjects, strict=True)))
-    found = Labelled(values, *number, config.target.task not in NUMERIC_TASKS)
+    found = Labelled(values, labels.study_numbers, labels.subject_numbers, config.target.task not in NUMERIC_TASKS)
     return LabelledRows(rows[known], found.rows(known))
-
-
-def numbers_of(names: list[Any]) -> NDArray[np.int64]:
-    """Numbers [n] of names, by first appearance."""
-    seen: dict[Any, int] = {}
-    return np.array([seen.setdefault(name, len(seen)) for name in names], np.int64)
 
 
 def with_schema(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> FinetuneConfig:

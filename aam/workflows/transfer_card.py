@@ -25,6 +25,7 @@ from aam.evaluation.separability import class_signal, halves, within
 from aam.evaluation.study_metrics import CLASSES, MEAN, NUMERIC
 from aam.gene.regions import region_text
 from aam.inference.known_asvs import hashes_of, read_known, sketch_asvs, write_known
+from aam.io.table import relative_abundance
 from aam.learners.transfer import (
     FEWEST_SAMPLES,
     NEAR,
@@ -37,7 +38,6 @@ from aam.learners.transfer import (
     known_elsewhere,
     mean_share,
     nearest_study,
-    shares_of,
 )
 from aam.observer import Observer
 from aam.report.record import METRICS_FILE
@@ -242,7 +242,7 @@ def make_card(
     counts, known = samples.table.counts, read_known(checkpoint)
     share = None
     if known is not None:
-        hashes, shares = hashes_of(samples.tokens), shares_of(counts)
+        hashes, shares = hashes_of(samples.tokens), relative_abundance(counts)
         looked_up = mean_share(shares, covered := known.covers(hashes))
         seen = mean_share(shares, covered & np.isin(hashes, known.rows["hash"]))
         share = seen / looked_up if looked_up > 0 else None

@@ -11,11 +11,11 @@ from scipy.sparse import csr_array
 
 from aam.corpus.rarefy import rarefy, sample_rng
 from aam.corpus.split import Fold, make_folds
-from aam.evaluation.labelled_counts import PSEUDOCOUNT, LabelledCounts, centred_log_ratio, relative_abundance
+from aam.evaluation.labelled_counts import PSEUDOCOUNT, LabelledCounts, centred_log_ratio
 from aam.evaluation.metadata_baselines import predict_folds
 from aam.evaluation.target_metrics import CLASSIFICATION, REGRESSION
 from aam.io.metadata import read_metadata
-from aam.io.table import read_table
+from aam.io.table import read_table, relative_abundance
 
 
 def pooled(baseline: str, study: LabelledCounts, folds: list[Fold]) -> np.ndarray:

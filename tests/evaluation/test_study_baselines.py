@@ -17,9 +17,10 @@ from aam.corpus.split import Fold
 from aam.evaluation import baseline_trees
 from aam.evaluation.baseline_lines import STRENGTHS, choose_strength, fit_logistic
 from aam.evaluation.baseline_trees import average_ranks, cell_weights
-from aam.evaluation.labelled_counts import LabelledCounts, Problem, centred_log_ratio, relative_abundance
+from aam.evaluation.labelled_counts import LabelledCounts, Problem, centred_log_ratio
 from aam.evaluation.metadata_baselines import BASELINES, predict_chances, predict_folds
 from aam.evaluation.metrics import PREDICTOR_LABELS
+from aam.io.table import relative_abundance
 from aam.learners.weights import Labelled, sample_weights
 
 CLASSES = ("case", "control")
