@@ -1,12 +1,11 @@
-"""Calibration from out-of-fold predictions: prediction intervals of numbers, temperatures of probabilities.
+"""Calibration from out-of-fold predictions: residuals of numbers, temperatures of probabilities.
 
-N samples, O targets, Q quantiles, C classes.
+N samples, C classes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, log_softmax
 
 from aam.errors import CheckpointError
+from aam.evaluation.intervals import Residuals
 from aam.io.files import read_json_file
-from aam.text import counted
 
 CALIBRATION = "calibration.json"
 TEMPERATURES = (0.05, 20.0)
@@ -29,14 +28,14 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Calibration:
-    """Sorted `scores` of each numeric target, as of `interval_scores`, and the `temperature` of log-probabilities."""
+    """`residuals` of each numeric target, and the `temperature` of log-probabilities."""
 
-    scores: tuple[NDArray[np.float64], ...] = ()
+    residuals: tuple[Residuals, ...] = ()
     temperature: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return {"scores": [column.tolist() for column in self.scores], "temperature": self.temperature}
+        return {"residuals": [one.to_dict() for one in self.residuals], "temperature": self.temperature}
 
 
 def read_calibration(folder: Path) -> Calibration | None:
@@ -49,17 +48,8 @@ def read_calibration(folder: Path) -> Calibration | None:
 
 def parse_calibration(record: Any) -> Calibration:
     """A calibration from the result of its `to_dict`."""
-    scores = tuple(np.array(column, np.float64) for column in record["scores"])
-    return Calibration(scores, float(record["temperature"]))
-
-
-def interval_scores(values: NDArray[np.float64], true: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Conformity scores of known truths [N, O] under predictions [N, O, Q]: residuals, or distance to the quantiles.
-
-    Quantiles: conformalised quantile regression (Romano, Patterson and Candès 2019); scores inside are negative.
-    """
-    scores = np.maximum(values[..., 0] - true, true - values[..., -1])
-    return tuple(np.sort(column[~np.isnan(column)]) for column in scores.T)
+    residuals = record["residuals"] if "residuals" in record else record["scores"]
+    return Calibration(tuple(map(Residuals.parse, residuals)), float(record["temperature"]))
 
 
 def shift_to_prevalence(values: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
@@ -72,34 +62,6 @@ def shift_to_prevalence(values: NDArray[np.float64], prevalence: float) -> NDArr
     bound = float(np.abs(odds).max(initial=0.0)) + 50.0
     shift = brentq(lambda by: float(expit(odds + by).mean()) - prevalence, -bound, bound) if len(odds) else 0.0
     return log_softmax(np.stack([np.zeros_like(odds), odds + shift], axis=-1)[:, None], axis=-1)
-
-
-def conformal_margin(scores: NDArray[np.float64], coverage: float) -> float:
-    """Margin of the intervals: the ceil((n + 1) coverage)-th smallest of scores [n].
-
-    Split conformal prediction (Lei et al. 2018); infinite if n is too small for this coverage. With an ensemble
-    of folds it follows the CV+ idea (Barber et al. 2021), whose guarantee is weaker than its usual coverage.
-    """
-    rank = math.ceil((len(scores) + 1) * coverage)
-    return float(scores[rank - 1]) if rank <= len(scores) else math.inf
-
-
-def warn_of_infinite_intervals(calibration: Calibration, targets: Sequence[str], coverage: float) -> list[str]:
-    """One warning per target with infinite intervals; it names the possible coverage. See `conformal_margin`."""
-    return [
-        f"intervals of {name} are infinite: {counted(len(scores), 'residuals')} of held-out samples can "
-        f"guarantee --coverage {math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000:g} at most, not {coverage:g}"
-        for name, scores in zip(targets, calibration.scores, strict=False)  # classes have none
-        if math.isinf(conformal_margin(scores, coverage))
-    ]
-
-
-def prediction_intervals(values: NDArray[np.float64], calibration: Calibration, coverage: float) -> NDArray[np.float64]:
-    """Lower and upper ends [N, O, 2] around values [N, O, Q]."""
-    widths = np.array([conformal_margin(scores, coverage) for scores in calibration.scores])
-    lower, upper = values[..., 0] - widths, values[..., -1] + widths
-    middle = values[..., values.shape[-1] // 2]  # a negative margin must not turn an interval inside out
-    return np.stack([np.minimum(lower, middle), np.maximum(upper, middle)], axis=-1)
 
 
 def fit_temperature(log_probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:

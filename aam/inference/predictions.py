@@ -24,8 +24,8 @@ from aam.evaluation.calibration import (
     Calibration,
     expected_calibration_error,
     negative_log_likelihood,
-    prediction_intervals,
 )
+from aam.evaluation.intervals import prediction_intervals
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
@@ -149,7 +149,8 @@ def prediction_table(
     index = pd.Index(sample_ids, name=SAMPLE_ID)
     if config.target.task not in NUMERIC_TASKS:
         return class_table(index, found, config, calibration)
-    ends = None if calibration is None else prediction_intervals(found.values, calibration, config.fold.coverage)
+    known = () if calibration is None else calibration.residuals
+    ends = prediction_intervals(found.values, known, config.fold.coverage) if known else None
     columns: dict[str, Any] = {}
     for place, name in enumerate(config.target.target):
         values = found.values[:, place]

@@ -25,6 +25,7 @@ from aam.observer import Observer
 from aam.placement.taxonomy import find_lineages
 from aam.report import parts
 from aam.report.clade_samples import reopen_clades
+from aam.report.interval_part import interval_part
 from aam.report.page import Part, picture_part, report_html
 from aam.report.record import (
     CURVES_FILE,
@@ -201,6 +202,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
         parts.target_part(run.metrics, run.config.target.target),
         *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}),
         *([parts.baseline_part(baselines)] if baselines else []),
+        interval_part(run.predictions, run.config.target.target, run.config.fold.coverage),
         study_part(run.contributions, run.metrics),
         transfer_part(read_studies(find_members(run.folder)[0]) if run.on_clades else None),
         parts.fold_part(run.fold_rows()),

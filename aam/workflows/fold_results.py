@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,8 @@ from aam.evaluation.calibration import (
     CALIBRATION,
     Calibration,
     fit_temperature,
-    interval_scores,
-    prediction_intervals,
-    warn_of_infinite_intervals,
 )
+from aam.evaluation.intervals import find_residuals, measure_coverage, warn_of_infinite_intervals
 from aam.evaluation.metrics import MODEL
 from aam.evaluation.study_metrics import StudyFigures, score_studies
 from aam.inference.predictions import (
@@ -74,11 +72,14 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     found = Predictions(*(np.concatenate([getattr(one, name) for one in each]) for name in ("values", "spread")))
     true, folder = true_targets(config, study).iloc[rows], config.run.output_dir
     calibration, metrics = fit_calibration(config, study, found, rows)
-    table = prediction_table(list(true.index), found, config, calibration)
-    labels = study.labels.rows(rows)
-    metrics |= flatten_metrics(score_targets(table, true, config, labels.groups)) | coverage(
-        config, each, true, results
+    table = pd.concat(
+        prediction_table(list(true.index[own]), one, config, known)
+        for own, one, known in calibrate_folds(config, each, true, calibration)
     )
+    labels = study.labels.rows(rows)
+    metrics |= flatten_metrics(score_targets(table, true, config, labels.groups))
+    if config.target.task in NUMERIC_TASKS and len(results) > 1:
+        metrics |= score_intervals(config, table, true)
     by_study = {name: score_by_study(config, labels, {MODEL: table}, name) for name in config.target.target}
     metrics |= flatten_metrics({name: found.estimates(MODEL) for name, found in by_study.items()})
     table = table.assign(**{f"{name}{TRUE}": column.to_numpy() for name, column in true.items()})
@@ -97,7 +98,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     }
     write_json(folder / METRICS_FILE, metrics)
     text = finetuning_summary(config, metrics, list_contributions(study.labels, config.target, study.names))
-    doubts = warn_of_infinite_intervals(calibration, config.target.target, config.fold.coverage)
+    doubts = warn_of_infinite_intervals(calibration.residuals, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY_FILE, text)
 
@@ -129,35 +130,35 @@ def fit_calibration(
 ) -> tuple[Calibration, dict[str, Any]]:
     """Fit the calibration of later predictions on out-of-fold predictions; also returns its quality for classes."""
     if config.target.task in NUMERIC_TASKS:
-        return Calibration(interval_scores(found.values, study.labels.numbers[rows])), {}
+        return Calibration(find_residuals(found.values, study.labels.numbers[rows])), {}
     classes = encode_labels(study.labels.rows(rows), config.schema).classes
     temperature = fit_temperature(found.values[:, 0], classes)
     return Calibration((), temperature), score_probabilities(found.values, classes, temperature)
 
 
-def coverage(
-    config: FinetuneConfig, each: list[Predictions], true: pd.DataFrame, results: list[FoldResult]
-) -> dict[str, float]:
-    """Coverage and width of the prediction intervals of each target.
+def calibrate_folds(
+    config: FinetuneConfig, each: Sequence[Predictions], true: pd.DataFrame, calibration: Calibration
+) -> Iterator[tuple[slice, Predictions, Calibration]]:
+    """Yield the rows of each fold in `true`, its predictions, and a calibration with the residuals of other folds.
 
-    The intervals of a fold are calibrated with the residuals of the other folds."""
-    if config.target.task not in NUMERIC_TASKS or len(each) < 2:
-        return {}
-    inside, width = [], []
-    ends = np.cumsum([len(result.fold.test) for result in results])[:-1]
-    whole = true.to_numpy(np.float64)
-    truths = np.split(whole, ends)
-    for place, one in enumerate(each):
-        others = [k for k in range(len(each)) if k != place]
-        values = np.concatenate([each[k].values for k in others])
-        known = Calibration(interval_scores(values, np.concatenate([truths[k] for k in others])))
-        lower, upper = np.moveaxis(prediction_intervals(one.values, known, config.fold.coverage), -1, 0)
-        inside.append((lower <= truths[place]) & (truths[place] <= upper))
-        width.append(upper - lower)
+    Classes, and a single fold, have the calibration of all.
+    """
+    ends = np.cumsum([len(one.values) for one in each]).tolist()
+    for one, end in zip(each, ends, strict=True):
+        own = slice(end - len(one.values), end)
+        if config.target.task not in NUMERIC_TASKS or len(each) < 2:
+            yield own, one, calibration
+            continue
+        others = np.concatenate([other.values for other in each if other is not one])
+        truth = np.delete(true.to_numpy(np.float64), own, axis=0)
+        yield own, one, Calibration(find_residuals(others, truth))
+
+
+def score_intervals(config: FinetuneConfig, table: pd.DataFrame, true: pd.DataFrame) -> dict[str, float]:
+    """Coverage and width of the prediction intervals of each target, from the table of out-of-fold predictions."""
     figures = {"interval_nominal": config.fold.coverage}
-    covered, wide = np.concatenate(inside), np.concatenate(width)
-    for place, name in enumerate(true):
-        before, there = metric_prefix(name, true.shape[1]), ~np.isnan(whole[:, place])
-        figures[f"{before}interval_coverage"] = float(covered[there, place].mean())
-        figures[f"{before}interval_width"] = float(wide[:, place].mean())
+    for name, truth in true.items():
+        covered, width = measure_coverage(truth, table[f"{name}_lower"], table[f"{name}_upper"])
+        before = metric_prefix(str(name), true.shape[1])
+        figures |= {f"{before}interval_coverage": covered, f"{before}interval_width": width}
     return figures

@@ -13,7 +13,8 @@ from aam.corpus.dataset import ASVDataset, build_draw
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration, read_calibration, warn_of_infinite_intervals
+from aam.evaluation.calibration import Calibration, read_calibration
+from aam.evaluation.intervals import warn_of_infinite_intervals
 from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
@@ -71,7 +72,9 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         observer.say(f"mean probability of {trained.schema.classes[1]}: {wanted:g}, by --prevalence")
     trained = replace(trained, fold=replace(trained.fold, coverage=config.coverage))
     table = predictions.prediction_table(new.table.sample_ids, found, trained, calibration)
-    for text in warn_of_infinite_intervals(calibration or Calibration(), trained.target.target, config.coverage):
+    for text in warn_of_infinite_intervals(
+        (calibration or Calibration()).residuals, trained.target.target, config.coverage
+    ):
         observer.warn(text)
     if calibration is None:
         observer.say("no calibration beside this checkpoint: no intervals, uncalibrated probabilities")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from aam import cli
-from aam.evaluation.calibration import conformal_margin
+from aam.evaluation.intervals import conformal_margin
 from aam.inference.known_asvs import reverse_complement
 
 IDS = ["1.10", "1.1", "00123", "123", "1e5", *(f"s{row}" for row in range(15))]

@@ -1,8 +1,7 @@
-"""Intervals that cover and probabilities that are meant, checked by hand and by simulation."""
+"""Probabilities that are meant, checked by hand and by simulation; a calibration in its file."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,55 +12,12 @@ from aam.errors import CheckpointError
 from aam.evaluation.calibration import (
     CALIBRATION,
     Calibration,
-    conformal_margin,
     expected_calibration_error,
     fit_temperature,
-    interval_scores,
     negative_log_likelihood,
-    prediction_intervals,
     read_calibration,
-    warn_of_infinite_intervals,
 )
-
-
-def test_the_margin_is_the_rank_conformal_prediction_asks_for():
-    scores = np.arange(1.0, 10.0)  # nine residuals: of ten ranks, 80 % need the eighth, 90 % the ninth
-    assert conformal_margin(scores, 0.8) == 8.0
-    assert conformal_margin(scores, 0.9) == 9.0
-    assert conformal_margin(scores, 0.95) == math.inf  # nine residuals cannot promise more than 90 %
-
-
-def test_intervals_without_end_are_told_with_what_can_be_promised():
-    few, many = np.arange(11.0), np.arange(200.0)  # eleven promise 11 of 12 at most, 0.916 and not 0.917
-    (text,) = warn_of_infinite_intervals(Calibration((few, many)), ("age", "weight"), 0.95)
-    assert text.startswith("intervals of age are infinite: 11 residuals")
-    assert text.endswith("--coverage 0.916 at most, not 0.95")
-    assert warn_of_infinite_intervals(Calibration((few, many)), ("age", "weight"), 0.916) == []
-    assert warn_of_infinite_intervals(Calibration((), 2.0), ("class",), 0.999) == []
-
-
-@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])
-def test_intervals_cover_what_they_promise(coverage):
-    rng = np.random.default_rng(0)
-    shares = []
-    for _ in range(200):
-        noise = rng.standard_t(3, size=(2, 100, 1))  # heavy tails, as labels have
-        values = np.zeros((100, 1, 1))
-        ends = prediction_intervals(values, Calibration(interval_scores(values, noise[0])), coverage)
-        shares.append(((ends[:, 0, 0] <= noise[1][:, 0]) & (noise[1][:, 0] <= ends[:, 0, 1])).mean())
-    assert np.mean(shares) == pytest.approx(coverage, abs=0.02)
-
-
-def test_quantiles_that_are_too_wide_are_narrowed():
-    values = np.tile([-10.0, 0.0, 10.0], (50, 1, 1))
-    true = np.linspace(-2, 2, 50)[:, None]
-    ends = prediction_intervals(values, Calibration(interval_scores(values, true)), 0.9)
-    assert -10 < ends[0, 0, 0] <= 0 <= ends[0, 0, 1] < 10
-
-
-def test_missing_truth_gives_no_score():
-    scores = interval_scores(np.zeros((3, 2, 1)), np.array([[1.0, np.nan], [-3.0, 2.0], [2.0, np.nan]]))
-    assert [column.tolist() for column in scores] == [[1.0, 2.0, 3.0], [2.0]]
+from aam.evaluation.intervals import Residuals, prediction_intervals
 
 
 def test_temperature_undoes_overconfidence():
@@ -82,12 +38,20 @@ def test_calibration_error_by_hand():
 
 def test_calibration_comes_back_from_its_file(tmp_path: Path):
     assert read_calibration(tmp_path / "last") is None
-    kept = Calibration((np.array([0.5, 1.0]),), 2.0)
+    residuals = Residuals(np.array([3.0, 4.0]), np.array([0.5, -1.0]), np.array([-0.5, 1.0]))
+    kept = Calibration((residuals,), 2.0)
     write_json(tmp_path / CALIBRATION, kept.to_dict())
     for place in (tmp_path, tmp_path / "fold-1"):
         found = read_calibration(place)
-        assert found.scores[0].tolist() == [0.5, 1.0]
-        assert found.temperature == 2.0
+        assert found is not None and found.to_dict() == kept.to_dict()
     (tmp_path / CALIBRATION).write_text("{}")
     with pytest.raises(CheckpointError, match="not readable"):
         read_calibration(tmp_path)
+
+
+def test_calibrations_of_sizes_alone_are_read(tmp_path: Path):
+    """As written before predictions were kept: intervals as they were, one margin for all."""
+    write_json(tmp_path / CALIBRATION, {"scores": [np.arange(1.0, 200.0).tolist()], "temperature": 1.0})
+    found = read_calibration(tmp_path)
+    assert found is not None
+    assert prediction_intervals(np.array([[[5.0]]]), found.residuals, 0.9).tolist() == [[[-175.0, 185.0]]]

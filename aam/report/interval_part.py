@@ -1,0 +1,46 @@
+"""The part of the report on prediction intervals: whether they hold the truth, everywhere in the range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from aam.evaluation.intervals import coverage_by_size
+from aam.inference.predictions import TRUE
+from aam.report.page import HtmlTable, Part, format_number
+
+INTERVAL_WORDS = (
+    "Intervals of each sample were made from the errors of other folds at like predictions. Coverage is promised at "
+    "each predicted value: there it should be near {nominal:.0%} in every row. At a true value it cannot be promised: "
+    "samples that are hard to predict, often those at the ends of the range, are missed more often."
+)
+
+
+def interval_part(table: pd.DataFrame, targets: Sequence[str], nominal: float) -> Part:
+    """Coverage and width of the intervals in a table of out-of-fold predictions, by predicted and by true value.
+
+    Empty where there are none, or where not all are finite.
+    """
+    tables = []
+    for name in targets:
+        ends = [f"{name}_lower", f"{name}_upper"]
+        if not {*ends, f"{name}{TRUE}"} <= set(table.columns):
+            continue
+        known = table[table[f"{name}{TRUE}"].notna()].astype(dict.fromkeys((name, *ends), float))
+        if not len(known) or known[ends].isna().any(axis=None):  # text has no infinite numbers
+            continue
+        true, lower, upper = (known[column] for column in (f"{name}{TRUE}", *ends))
+        for what, by in (("predicted", known[name]), ("true", true)):
+            parts = coverage_by_size(by, true, (lower, upper))
+            rows = [
+                [
+                    f"{format_number(one.low, '{:.3g}')} to {format_number(one.high, '{:.3g}')}",
+                    f"{one.samples:,}",
+                    f"{one.coverage:.3f}",
+                    format_number(one.width, "{:.3g}"),
+                ]
+                for one in parts.itertuples()
+            ]
+            tables.append(HtmlTable([f"{what} {name}", "samples", "coverage", "mean width"], rows))
+    return Part("Prediction intervals", tables, notes=[INTERVAL_WORDS.format(nominal=nominal)] if tables else [])
