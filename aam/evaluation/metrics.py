@@ -53,6 +53,8 @@ METRIC_LABELS = {
 """Metrics of a fine-tuning in words, in the order of its tables."""
 MODEL, MODEL_MINUS_BASELINE = "model", "model_minus_baseline"
 """Name of the run that is compared, and key of paired differences, in baselines.json."""
+CONSTANT = "constant"
+"""Name of the predictor that always says the median or the most common class of training."""
 PREDICTOR_LABELS = {
     MODEL: "this model",
     "random_forest": "random forest on relative abundance",
@@ -65,7 +67,7 @@ PREDICTOR_LABELS = {
     "within_ridge_clades": "ridge within studies on clades",
     "within_ridge_presence": "ridge within studies on presence of ASVs",
     "knn": "nearest neighbours on UniFrac",
-    "constant": "median or most common class",
+    CONSTANT: "median or most common class",
 }
 """Predictors of a metadata column in words; other runs go by the name of their folder."""
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from aam.checkpoint import BEST
-from aam.config import FinetuneConfig
+from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.study_checks import Contribution
-from aam.evaluation.metrics import MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
+from aam.evaluation.metrics import CONSTANT, MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
 from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
+from aam.io.output import shell_path
 from aam.report.parts import format_estimate
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
@@ -85,25 +86,35 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
         for name in metrics
         if f"{name}_low" in metrics and name not in own
     ]
+    always = "always the median" if config.target.task in NUMERIC_TASKS else "always the most common class"
+    constants = {name: constant_key(name, config.target.target) for name, *_ in rows}
+    rows = [[*row, f"{metrics[key]:.3f}" if (key := constants[row[0]]) in metrics else ""] for row in rows]
     for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
-        rows += [[name, f"{metrics[name]:.3f}", ""] for name in metrics if name.endswith(last)]
+        rows += [[name, f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
     folder = config.run.output_dir
     files = [
         ["predictions", str(folder / OUT_OF_FOLD)],
         ["metrics", str(folder / METRICS_FILE)],
         ["report", str(folder / REPORT_FILE)],
-        ["use it", f"aam predict --model {folder} --table TABLE -o predictions.tsv"],
+        ["compare it", f"aam baseline --model {shell_path(folder)}"],
+        ["use it", f"aam predict --model {shell_path(folder)} --table TABLE -o predictions.tsv"],
     ]
     return "\n".join(
         [
             f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "
             "model that was not trained on it\n",
-            table_text(rows) + "\n",
+            table_text([["", "value", "95 % interval", always], *rows]) + "\n",
             f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})\n",
             *([table_text(study_rows(studies, metrics)) + "\n", f"  ({STUDY_WORDS})\n"] if studies else []),
             file_lines(files),
         ]
     )
+
+
+def constant_key(name: str, targets: Sequence[str]) -> str:
+    """Key of the metric that the median or the most common class has, for the key of a metric of the model."""
+    before = next((f"{target}_" for target in targets if len(targets) > 1 and name.startswith(f"{target}_")), "")
+    return f"{before}{CONSTANT}_{name.removeprefix(before)}"
 
 
 def baseline_text(target: str, found: Mapping[str, Any]) -> str:

@@ -25,8 +25,9 @@ from aam.evaluation.calibration import (
     fit_temperature,
 )
 from aam.evaluation.intervals import find_residuals, measure_coverage, warn_of_infinite_intervals
-from aam.evaluation.metrics import MODEL
+from aam.evaluation.metrics import CONSTANT, MODEL
 from aam.evaluation.study_metrics import StudyFigures, score_studies
+from aam.evaluation.target_metrics import metrics_of, to_comparable_arrays
 from aam.inference.predictions import (
     IN_FOLD,
     IN_STUDY,
@@ -43,6 +44,9 @@ from aam.inference.predictions import (
 )
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.summary import finetuning_summary
+
+NOT_OF_CONSTANTS = ("pearson",)
+"""Metrics that predictions without spread do not have."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     )
     labels = study.labels.rows(rows)
     metrics |= flatten_metrics(score_targets(table, true, config, labels.groups))
+    metrics |= score_constant(config, study, results)
     if config.target.task in NUMERIC_TASKS and len(results) > 1:
         metrics |= score_intervals(config, table, true)
     by_study = {name: score_by_study(config, labels, {MODEL: table}, name) for name in config.target.target}
@@ -101,6 +106,27 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     doubts = warn_of_infinite_intervals(calibration.residuals, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY_FILE, text)
+
+
+def score_constant(config: FinetuneConfig, study: Study, results: Sequence[FoldResult]) -> dict[str, float]:
+    """Metrics, prefixed `constant_`, of what needs no samples: the median or most common class of training.
+
+    A metric that constants do not have, such as a correlation, is left out.
+    """
+    true, metrics, figures = true_targets(config, study), metrics_of(config.target.task), dict[str, float]()
+    for name, column in true.items():
+        numeric = config.target.task in NUMERIC_TASKS
+        said, truth = [], []
+        for result in results:
+            train, test = (column.iloc[rows].dropna() for rows in (result.fold.train, result.fold.test))
+            value = train.median() if numeric else train.value_counts().sort_index(kind="stable").idxmax()
+            said += [value] * len(test)
+            truth += test.tolist()
+        predicted, known = to_comparable_arrays(said, truth)
+        before = metric_prefix(str(name), true.shape[1])
+        found = {key: metric(predicted, known) for key, metric in metrics.items() if key not in NOT_OF_CONSTANTS}
+        figures |= {f"{before}{CONSTANT}_{key}": value for key, value in found.items()}
+    return figures
 
 
 def score_by_study(
