@@ -64,7 +64,7 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     presence of ASVs; nearest neighbours on unweighted UniFrac (with --tree or --reference); the median or the most
     common class. Strengths are chosen by leaving training studies out, of few studies parts of the subjects. With
     --model, each method is compared with the model on the same samples, and the difference is given with its 95 %
-    interval.
+    interval; results join those of earlier comparisons in the run, and its report is made again.
 
     \b
     Example: aam baseline --model age-model --tree tree.nwk
@@ -76,13 +76,18 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
     with TERMINAL.stage("starting"):
         from aam.io.output import refuse_existing
-        from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES_FILE, baseline, resolve_runs
+        from aam.workflows.baseline import baseline, resolve_runs
+        from aam.workflows.stored_baselines import FILES, add_to_run, write_baselines
 
     config, runs = resolve_runs(model, against, asked)
-    folder = output or runs.model or folder
-    for name in (BASELINES_FILE, BASELINE_PREDICTIONS):
-        refuse_existing(folder / name)
+    if output is not None:
+        for name in FILES:
+            refuse_existing(output / name)
     found = baseline(config, runs, TERMINAL)
-    found.write(folder)
+    folder = output or runs.model or folder
+    if output is None:
+        add_to_run(found, folder, TERMINAL)
+    else:
+        write_baselines(found, folder)
     click.echo(found.text())
-    click.echo(f"  metrics      {folder / BASELINES_FILE}")
+    click.echo(f"  metrics      {folder / FILES[0]}")

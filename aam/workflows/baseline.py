@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.atomic import write_json
 from aam.config import (
     NUMERIC_TASKS,
     FinetuneConfig,
@@ -37,7 +36,6 @@ from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired
 from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
-from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
 from aam.workflows.baseline_inputs import read_inputs
@@ -45,7 +43,6 @@ from aam.workflows.fold_results import score_by_study, true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
 from aam.workflows.notes import say_studies
 
-BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 LOG_ODDS = "_log_odds"
 """Ending of the columns of log-odds."""
 WITH_MODEL = ("tree", "max_missing", "reference", "threads", "baseline")
@@ -121,12 +118,6 @@ class BaselineResult:
     metrics: dict[str, dict[str, Any]]
     predictions: pd.DataFrame
     grouped: bool
-
-    def write(self, folder: Path) -> None:
-        """Write baselines.json and baseline_predictions.tsv."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.predictions.to_csv(folder / BASELINE_PREDICTIONS, sep="\t", float_format="%.6g")
-        write_json(folder / BASELINES_FILE, self.metrics)
 
     def text(self) -> str:
         """The metrics as tables for the terminal."""

@@ -301,9 +301,21 @@ def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path
     table = pd.read_csv(first / "baseline_predictions.tsv", sep="\t", index_col=0)
     predicted = pd.read_csv(first / "predictions.tsv", sep="\t", index_col=0).loc[table.index]
     assert (table["age_months_true"] == predicted["age_months_true"]).all()
+    assert cli.main(["baseline", "--model", str(first), "--baseline", "gradient_boosting"]) == 0
+    assert json.loads((first / "baselines.json").read_text())["age_months"].items() > found.items()
+    both = pd.read_csv(first / "baseline_predictions.tsv", sep="\t", index_col=0)
+    pd.testing.assert_frame_equal(both[list(table)], table)
+    assert "age_months_gradient_boosting" in both
+    assert "gradient boosting on relative abundance" in (first / "report.html").read_text()
     capsys.readouterr()
-    assert cli.main(["baseline", "--model", str(first)]) == 2
+    assert cli.main(["baseline", "--model", str(first), "-o", str(first)]) == 2
     assert "exists and is not overwritten" in capsys.readouterr().err
+    changed = json.loads((first / "baselines.json").read_text())
+    changed["age_months"]["model"]["macro_f1"]["value"] += 0.1  # as if the run had gone on since
+    (first / "baselines.json").write_text(json.dumps(changed))
+    assert cli.main(["baseline", "--model", str(first), "--baseline", "constant"]) == 0
+    assert "earlier baselines were compared with other predictions of this run" in capsys.readouterr().err
+    assert set(json.loads((first / "baselines.json").read_text())["age_months"]) == {"constant", "model"}
     apart = train(*TASKS["two classes"])
     assert cli.main(["baseline", "--model", str(first), "--against", str(apart), "-o", str(tmp_path / "x")]) == 2
     assert "its folds are not those of" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""The files of `aam baseline`, and what later comparisons on the same run add to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from aam.atomic import replace_file, write_json
+from aam.evaluation.metrics import MODEL
+from aam.inference.predictions import TRUE
+from aam.io.ids import SAMPLE_ID
+from aam.observer import Observer
+from aam.report.build import report_run
+from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines
+from aam.workflows.baseline import BaselineResult
+
+BASELINE_PREDICTIONS = "baseline_predictions.tsv"
+FILES = (BASELINES_FILE, BASELINE_PREDICTIONS)
+
+
+def write_baselines(found: BaselineResult, folder: Path) -> None:
+    """Write baselines.json and baseline_predictions.tsv into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replace_file(folder / BASELINE_PREDICTIONS) as new:
+        found.predictions.to_csv(new, sep="\t", float_format="%.6g")
+    write_json(folder / BASELINES_FILE, found.metrics)
+
+
+def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
+    """Write the comparison beside a run, with what earlier ones found there, and make the report of the run again.
+
+    Predictors that are in both are the new ones. Earlier ones are left out, which is said, if the predictions of the
+    model have changed since.
+    """
+    if all((run / name).is_file() for name in FILES):
+        earlier = read_earlier(run)
+        if all(earlier.metrics.get(target, {}).get(MODEL) == own[MODEL] for target, own in found.metrics.items()):
+            found = beside(found, earlier)
+        else:
+            observer.say("earlier baselines were compared with other predictions of this run: left out")
+    write_baselines(found, run)
+    with observer.optional(REPORT_FILE, "`aam report` makes it again"), observer.stage("drawing"):
+        report_run(run, ReportOptions(), None, observer)
+
+
+def read_earlier(run: Path) -> BaselineResult:
+    """The comparison that is in a run."""
+    ids = {SAMPLE_ID: str}
+    predictions = pd.read_csv(run / BASELINE_PREDICTIONS, sep="\t", dtype=ids, keep_default_na=False, na_values=[""])
+    return BaselineResult(read_baselines(run, None), predictions.set_index(SAMPLE_ID), grouped=False)
+
+
+def beside(found: BaselineResult, earlier: BaselineResult) -> BaselineResult:
+    """A comparison and the predictors of an earlier one of the same run that it lacks."""
+    metrics = {target: earlier.metrics[target] | own for target, own in found.metrics.items()}
+    lacking = [name for name in earlier.predictions if name not in found.predictions and not name.endswith(TRUE)]
+    predictions = found.predictions.join(earlier.predictions[lacking])
+    return dataclasses.replace(found, metrics=metrics, predictions=predictions)
