@@ -166,6 +166,12 @@ def test_folds_by_group_predict_together(pretrained: Path, train, predict):
     assert metrics["mae_low"] <= metrics["mae"] <= metrics["mae_high"]
     assert metrics["mae"] == pytest.approx((table["age_months"] - table["age_months_true"]).abs().mean(), rel=1e-4)
     assert 0 <= metrics["interval_coverage"] <= 1
+    true = table["age_months_true"]
+    medians = table["fold"].map(lambda fold: true[table["fold"] != fold].median())  # of the samples to train on
+    assert metrics["constant_mae"] == pytest.approx((medians - true).abs().mean())
+    told = (folder / "summary.txt").read_text()
+    assert "always the median" in told and f"{metrics['constant_mae']:.3f}" in told
+    assert f"aam baseline --model {folder}" in told
     subjects = pd.read_csv(json.loads((folder / "manifest.json").read_text())["data"]["metadata"]["path"], sep="\t")
     of = dict(zip(subjects["sample-id"], subjects["subject"], strict=True))
     assert table.groupby(lambda sample: of[sample])["fold"].nunique().max() == 1
