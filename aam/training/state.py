@@ -23,8 +23,8 @@ from aam.errors import CheckpointError
 from aam.training.optim import set_moments, set_weights
 from aam.training.step import Learner
 
-DEFAULT_EPOCHS = 100
-"""Budget of a run that was given none."""
+DEFAULT_EPOCHS, DEFAULT_MINUTES = 100, 20.0
+"""Budgets of a run that was given none; the first that is reached ends it."""
 TIMED_STEPS = 5
 """Updates before the pace tells how many fit into a time budget."""
 UNTIMED = 1000
@@ -52,6 +52,11 @@ class TrainState:
         return 0 < patience <= self.stale_evaluations
 
 
+def unbounded(run: RunConfig) -> bool:
+    """Whether no end of a run is given."""
+    return run.epochs is None and run.max_steps is None and run.max_minutes is None
+
+
 @dataclass(frozen=True)
 class Budget:
     """When a run ends: after `steps` updates or `seconds` of training, whichever comes first; None is no bound."""
@@ -61,11 +66,13 @@ class Budget:
 
     @classmethod
     def of(cls, run: RunConfig, steps_per_epoch: int) -> Budget:
-        """The tightest of the budgets that were given, or 100 epochs."""
+        """The tightest of the budgets that were given, or of `DEFAULT_EPOCHS` and `DEFAULT_MINUTES`."""
+        epochs, minutes = run.epochs, run.max_minutes
+        if unbounded(run):
+            epochs, minutes = DEFAULT_EPOCHS, DEFAULT_MINUTES
         bounds = [run.max_steps] if run.max_steps is not None else []
-        if run.epochs is not None or (run.max_steps is None and run.max_minutes is None):
-            bounds.append((run.epochs or DEFAULT_EPOCHS) * steps_per_epoch)
-        return cls(min(bounds, default=None), None if run.max_minutes is None else 60.0 * run.max_minutes)
+        bounds += [] if epochs is None else [epochs * steps_per_epoch]
+        return cls(min(bounds, default=None), None if minutes is None else 60.0 * minutes)
 
     def spent(self, state: TrainState) -> bool:
         return (self.steps is not None and state.step >= self.steps) or (

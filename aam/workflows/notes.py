@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, Precision, PretrainConfig, RunnableConfig, TargetConfig
+from aam.config import FinetuneConfig, Precision, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.errors import CheckpointError
@@ -18,6 +18,7 @@ from aam.io.ids import read_ids
 from aam.models.devices import measure_bf16_gain
 from aam.observer import Observer
 from aam.text import QUOTED, counted, name_few, shorten
+from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, unbounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,6 +170,15 @@ def precision_advice(gain: float) -> str | None:
     if gain < WORTHWHILE_GAIN:
         return None
     return f"matrix products are {gain:.1f} times as fast in bfloat16 here: --precision bf16 shortens each step"
+
+
+def say_default_length(run: RunConfig, observer: Observer) -> None:
+    """Say how long a run trains that was not told, and how to train longer."""
+    if unbounded(run):
+        observer.say(
+            f"trains for {DEFAULT_MINUTES:g} minutes, or {DEFAULT_EPOCHS} epochs if they are over before; "
+            "--max-minutes MINUTES or --epochs EPOCHS trains longer"
+        )
 
 
 def apply_switches(config: RunnableT, observer: Observer) -> RunnableT:

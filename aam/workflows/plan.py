@@ -6,11 +6,13 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from aam.config import FinetuneConfig, PretrainConfig
+from aam.corpus.batches import TrainingBatches
 from aam.corpus.pretraining import Corpus
 from aam.corpus.reference_tips import ReferenceTips
 from aam.corpus.samples import TableSamples
@@ -19,11 +21,10 @@ from aam.corpus.study import Study
 from aam.corpus.study_checks import list_contributions
 from aam.gene.regions import region_text
 from aam.models.devices import resolve_device
-from aam.models.finetune_model import FinetuneModel
 from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
-from aam.training.step import step
+from aam.training.step import Learner, step
 from aam.workflows.notes import NAMED_IDS, cut_text
 
 TRIALS = 3
@@ -35,17 +36,9 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
     per_step = config.optim.accumulate
-    seconds, asvs = [], []
-    for trial in range(TRIALS):
-        micro = [batches[trial * per_step + place] for place in range(per_step)]
-        start = time.perf_counter()
-        result = step(learner, micro, trial, TRIALS)
-        seconds.append(time.perf_counter() - start)
-        asvs.append(result.asvs)
-    pace = float(np.median(seconds[1:]))
+    pace, asvs = measure_steps(learner, [batches[number] for number in range(TRIALS * per_step)], per_step)
     budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))
-    in_time = None if budget.seconds is None else int(budget.seconds / pace)
-    steps = min(count for count in (budget.steps, in_time) if count is not None)
+    steps = steps_within(budget, pace)
     richness = corpus.table.richness()
     rows = [
         (
@@ -69,12 +62,29 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         ),
         *([] if corpus.reference is None else [("reference", reference_text(corpus.reference))]),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
-        ("batch", f"{config.optim.batch_size} samples x {per_step}, about {int(np.median(asvs))} distinct ASVs a step"),
+        ("batch", f"{config.optim.batch_size} samples x {per_step}, about {asvs} distinct ASVs a step"),
         ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),
-        ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {learner.device}"),
-        ("memory", f"{peak_memory(learner.device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
+        *cost_rows(steps, pace, learner.device),
     ]
     return plan_text(rows)
+
+
+def measure_steps(learner: Learner, micro: Sequence[Any], per_step: int) -> tuple[float, int]:
+    """Seconds of a step, and distinct ASVs in it: medians of `TRIALS` steps of `per_step` of the batches `micro`."""
+    seconds, asvs = [], []
+    for trial in range(TRIALS):
+        start = time.perf_counter()
+        asvs.append(step(learner, micro[trial * per_step : (trial + 1) * per_step], trial, TRIALS).asvs)
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:])), int(np.median(asvs))
+
+
+def cost_rows(steps: int, pace: float, device: torch.device) -> list[tuple[str, str]]:
+    """Rows on time and memory of `steps` steps of `pace` seconds each."""
+    return [
+        ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {device}"),
+        ("memory", f"{peak_memory(device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
+    ]
 
 
 def reference_text(tips: ReferenceTips) -> str:
@@ -87,19 +97,38 @@ def reference_text(tips: ReferenceTips) -> str:
     )
 
 
-def finetuning_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:
-    """The plan as text, with the configuration of the first fold and reasons to doubt the metrics."""
-    model = FinetuneModel(config)
-    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    steps = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)).steps for fold in folds]
+def finetuning_plan(
+    config: FinetuneConfig,
+    study: Study,
+    folds: Sequence[Fold],
+    doubts: Sequence[str],
+    trial: tuple[Learner, TrainingBatches],
+) -> str:
+    """The plan as text, with the configuration of the first fold and reasons to doubt the metrics.
+
+    Measures a few steps with the model and the batches of the first fold, `trial`.
+    """
+    learner, batches = trial
+    per_step = config.optim.accumulate
+    pace, _ = measure_steps(learner, [batches[number] for number in range(TRIALS * per_step)], per_step)
+    budgets = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)) for fold in folds]
+    steps = [steps_within(budget, pace) for budget in budgets]
+    learned = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
     rows = [
         *labelled_rows(config, study, folds),
         ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
-        ("parameters", f"{sum(p.numel() for p in model.parameters()):,}, {learned:,} of them learn"),
-        ("steps", f"{', '.join(str(count or 'until the time is over') for count in steps)}"),
+        ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,}, {learned:,} of them learn"),
+        ("steps", ", ".join(map(str, steps))),
+        *cost_rows(sum(steps), pace, learner.device),
         *(("warning", text) for text in doubts),
     ]
     return plan_text(rows)
+
+
+def steps_within(budget: Budget, pace: float) -> int:
+    """Steps that fit into a budget, of `pace` seconds each."""
+    in_time = None if budget.seconds is None else int(budget.seconds / pace)
+    return min(count for count in (budget.steps, in_time) if count is not None)
 
 
 def clades_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:

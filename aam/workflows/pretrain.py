@@ -47,6 +47,7 @@ from aam.workflows.checks import refuse_failed
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
     apply_switches,
+    say_default_length,
     say_dropped,
     say_of_tree,
     say_precision_advice,
@@ -154,6 +155,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
         check_model(config, corpus, run.learner, observer)
     if world.first:
         say_precision_advice(config.optim.precision, run.learner.device, observer)
+        say_default_length(config.run, observer)
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
     write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))

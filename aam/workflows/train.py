@@ -90,7 +90,11 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     folds = study_folds(config, study)
     if is_clades(config):
         return clades_plan(config, study, folds, list_doubts(config, study, folds))
-    return finetuning_plan(fold_config(config, study, folds[0], 1), study, folds, list_doubts(config, study, folds))
+    start = open_start(config, study, observer)
+    with observer.stage("measuring one step"):
+        own = fold_config(config, study, folds[0], 1)
+        trial = first_learner(own, study, folds[0], start)
+        return finetuning_plan(own, study, folds, list_doubts(config, study, folds), trial)
 
 
 def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneConfig:
@@ -267,11 +271,17 @@ def draw_rows(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> 
 def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, observer: Observer) -> None:
     """Preflight of the first fold, in at most a twentieth of its time; raises NonFiniteError if a check fails."""
     with observer.stage("preflight"):
-        batches = fold_batches(config, study, inner_split(config, study, fold))
-        learner = build_target_learner(config, batches, start, resolve_device(config.run.device))
-        found = quick_preflight(config, learner, batches, TargetProbes(config))
+        found = quick_preflight(config, *first_learner(config, study, fold, start), TargetProbes(config))
     refuse_failed(found.failed, "; --no-preflight starts without the checks")
     observer.say(f"preflight: {found.tally()}")
+
+
+def first_learner(
+    config: FinetuneConfig, study: Study, fold: Fold, start: Start
+) -> tuple[TargetLearner, LabelledBatches]:
+    """A model that has not learned, and the batches of a fold, to try out."""
+    batches = fold_batches(config, study, inner_split(config, study, fold))
+    return build_target_learner(config, batches, start, resolve_device(config.run.device)), batches
 
 
 def predict_rows(

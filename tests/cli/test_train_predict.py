@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -286,6 +287,7 @@ def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
     told = capsys.readouterr().out
     assert "fold 3" in told
     assert "class             12: " in told
+    assert re.search(r"time +\d+\.\d minutes at \d+\.\d\d s a step, on cpu", told) and "memory" in told
     assert not (tmp_path / "x").exists()
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from aam.config import OptimConfig, RunConfig
 from aam.training.optim import learning_rate
-from aam.training.state import DEFAULT_EPOCHS, TIMED_STEPS, Budget, TrainState
+from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, TIMED_STEPS, Budget, TrainState
 
 
 @pytest.mark.parametrize(
     ("given_budgets", "steps", "seconds"),
     [
-        ({}, 12 * DEFAULT_EPOCHS, None),
+        ({}, 12 * DEFAULT_EPOCHS, 60 * DEFAULT_MINUTES),
         ({"epochs": 3}, 36, None),
         ({"max_steps": 5}, 5, None),
         ({"epochs": 3, "max_steps": 50}, 36, None),
