@@ -24,6 +24,12 @@ AGREEMENT = {
     "procrustes": "Procrustes m2 of 10 axes (0 is best)",
     "neighbour_recall": "recall of 10 nearest neighbours",
 }
+OTHER_SCALE = 0.1
+"""R2 that a line must add for the distances to be called those of another scale."""
+OTHER_SCALE_NOTE = (
+    "Both agree on which samples are alike (Pearson r {:.3f}, Mantel r {:.3f}), but not on the scale: lengths of branches\n"
+    "differ between trees, which is normal. R2 and MAE further down compare the numbers as they are."
+)
 TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
 
 
@@ -106,11 +112,11 @@ def score_table(figures: dict[str, Any], placed: bool) -> str:
         return f"Faith PD against that of the tree\n{table_text(rows)}\n"
     labels = UNIFRAC_LABELS | {"unifrac": "placement"} if placed else UNIFRAC_LABELS
     agreement = [[title, f"{figures[f'unifrac_{name}']:.4f}"] for name, title in AGREEMENT.items()]
-    return "\n\n".join(
-        [
-            f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples",
-            unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma"), labels),
-            table_text(agreement),
-            f"  {figures['calibration']}\n",
-        ]
-    )
+    tables = [
+        unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma"), labels),
+        table_text(agreement),
+    ]
+    if figures["unifrac_r2_calibrated"] - figures["unifrac_r2"] > OTHER_SCALE:
+        tables = [OTHER_SCALE_NOTE.format(figures["unifrac_pearson"], figures["unifrac_mantel"]), *reversed(tables)]
+    head = f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples"
+    return "\n\n".join([head, *tables, f"  {figures['calibration']}\n"])

@@ -15,6 +15,7 @@ from trained_run import save_run
 from aam import datasets
 from aam.checkpoint import BEST
 from aam.cli import main
+from aam.cli.distance import score_table
 from aam.inference.known_asvs import KNOWN, hashes_of, sketch_asvs, write_known
 from aam.inference.scales import GROWN, SCALES
 from aam.io.matrix import read_matrix
@@ -186,3 +187,16 @@ def test_a_finished_run_knows_the_asvs_of_its_training_samples(finished: Path, t
     assert dict(zip(found["hash"].tolist(), found["prevalence"].tolist(), strict=True)) == pytest.approx(known)
     assert main(["embed", "--model", str(finished), "--example", "-o", str(tmp_path / "e.tsv")]) == 0
     assert "100% of the 310 ASVs were in training" in capsys.readouterr().err
+
+
+def test_a_tree_of_another_scale_is_called_that_before_any_r2(run: Path, folder: Path, capsys):
+    """Longer terminal branches leave the order of the distances as it is, and stretch their range."""
+    assert aam_distance(run, "--tree", "tree.nwk", "-o", "d.tsv") == 0
+    figures = json.loads((folder / "d.json").read_text())
+    capsys.readouterr()
+    same = figures | {"unifrac_r2": 0.81, "unifrac_r2_calibrated": 0.82}
+    other = figures | {"unifrac_r2": -1.4, "unifrac_r2_calibrated": 0.82, "unifrac_pearson": 0.9, "unifrac_mantel": 0.8}
+    assert "scale" not in score_table(same, placed=False).split("fitted on the scored pairs")[0]
+    told = score_table(other, placed=False)
+    assert "(Pearson r 0.900, Mantel r 0.800), but not on the scale" in told
+    assert told.index("not on the scale") < told.index("R2 after a line of its own") < told.index("-1.400")
