@@ -27,7 +27,7 @@ AGREEMENT = {
 OTHER_SCALE = 0.1
 """R2 that a line must add for the distances to be called those of another scale."""
 OTHER_SCALE_NOTE = (
-    "Both agree on which samples are alike (Pearson r {:.3f}, Mantel r {:.3f}), but not on the scale: lengths of branches\n"
+    "Both agree on which samples are alike (Pearson r {:.3f}, Mantel r {:.3f}), but not on the scale: branch lengths\n"
     "differ between trees, which is normal. R2 and MAE further down compare the numbers as they are."
 )
 TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
