@@ -13,7 +13,6 @@ from aam.config.convert import (
     group_classes,
     group_titles,
     option_fields,
-    option_flag,
     path_of,
     select_options,
     suggest,
@@ -27,6 +26,7 @@ from aam.config.fields import (
     Preset,
     Selection,
     UnifracEngine,
+    option_flag,
 )
 from aam.config.finetune import (
     NUMERIC_TASKS,
@@ -55,11 +55,11 @@ from aam.config.pretrain import (
     ModelConfig,
     OptimConfig,
     PretrainConfig,
-    RanksConfig,
-    RunConfig,
     tiny,
 )
 from aam.config.reference import TipsConfig
+from aam.config.run import RanksConfig, RunConfig
+from aam.config.sizes import check_sizes
 
 __all__ = [
     "Covariate",
@@ -95,6 +95,7 @@ __all__ = [
     "Transform",
     "UnifracConfig",
     "UnifracEngine",
+    "check_sizes",
     "with_absolute_paths",
     "with_options",
     "option_flag",

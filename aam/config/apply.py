@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 from aam.config.convert import from_some
 from aam.config.fields import SHIPPED, Precision, UnifracEngine, UnifracMetric, option
 from aam.config.finetune import FoldConfig
-from aam.config.pretrain import DataConfig, ModelConfig, RunConfig
+from aam.config.pretrain import DataConfig, ModelConfig
+from aam.config.run import RunConfig
 
 ExportWhat = Literal["asvs", "samples"]
 EmbedWhat = Literal["samples", "asvs", "branches"]
@@ -113,7 +114,10 @@ class ExplainConfig:
         None, "Target or class to explain, for a model of `aam train` (default: its first target, or its last class)."
     )
     max_samples: int = option(
-        200, "Largest number of samples to explain; of a larger table this many are drawn by --seed.", low=1
+        200,
+        "Largest number of samples to explain; of a larger table this many are drawn by --seed.",
+        low=1,
+        high=10_000_000,
     )
     taxonomy: Path | None = option(
         None, "Lineages of the ASVs, to name them: taxonomy.tsv of `aam place`, or of QIIME 2 (.qza or .tsv)."
@@ -128,7 +132,7 @@ class PredictConfig:
         None,
         "Run directory of `aam train` (the predictions of all its folds are averaged), a checkpoint in it, or the name of a model of `aam models`.",
     )
-    draws: int = option(8, "Number of rarefactions per sample; their predictions are averaged.", low=1)
+    draws: int = option(8, "Number of rarefactions per sample; their predictions are averaged.", low=1, high=1000)
     coverage: float = option(
         FoldConfig.coverage,
         "Fraction of the samples whose true value the prediction interval should contain.",

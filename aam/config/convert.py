@@ -12,9 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from aam.config.fields import GENE_COLUMNS, Preset
+from aam.config.fields import GENE_COLUMNS, Preset, option_flag
 from aam.config.finetune import FinetuneConfig
-from aam.config.pretrain import PRESETS, PretrainConfig, RunConfig
+from aam.config.pretrain import PRESETS, PretrainConfig
+from aam.config.run import RunConfig
+from aam.config.sizes import check_sizes
 from aam.errors import ConfigError
 from aam.text import QUOTED, one_line, shorten
 
@@ -60,7 +62,9 @@ def from_options(cls: type[WholeRunT], given: dict[str, Any]) -> WholeRunT:
     bases = GENE_COLUMNS if data.positions == "gene" else data.max_bp
     start = dataclasses.asdict(PRESETS[preset]()) | {"max_bp": bases, "positions": data.positions}
     built["model"] = from_dict(parts["model"], start | select_options(parts["model"], given))
-    return check_combinations(cls(**built))
+    config = cls(**built)
+    check_sizes(config)
+    return config
 
 
 def with_options(config: WholeRunT, given: dict[str, Any]) -> WholeRunT:
@@ -69,15 +73,9 @@ def with_options(config: WholeRunT, given: dict[str, Any]) -> WholeRunT:
         part: from_dict(group, to_dict(getattr(config, part)) | select_options(group, given))
         for part, group in group_classes(type(config)).items()
     }
-    return check_combinations(type(config)(**parts))
-
-
-def check_combinations(config: WholeRunT) -> WholeRunT:
-    """Raise ConfigError for options that are valid alone but contradict each other."""
-    model = config.model
-    if model.dim % model.heads:
-        raise ConfigError(f"--dim {model.dim} is not a multiple of --heads {model.heads}; change one of them")
-    return config
+    changed = type(config)(**parts)
+    check_sizes(changed)
+    return changed
 
 
 def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
@@ -97,7 +95,10 @@ def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
         found[name] = convert(name, value, hints[name])
         for each in found[name] if isinstance(found[name], tuple) else (found[name],):
             check_bounds(name, each, bounds[name])
-    return cls(**found)
+    config = cls(**found)
+    if isinstance(config, PretrainConfig | FinetuneConfig):  # of a run that was read back
+        check_sizes(config, stored=True)
+    return config
 
 
 def from_some(cls: type[ConfigT], given: dict[str, Any]) -> ConfigT:
@@ -196,7 +197,10 @@ def convert(name: str, value: Any, hint: Any) -> Any:
 
 def shown(value: Any) -> str:
     """A refused value as a message shows it: of a table or an array the beginning, in one line."""
-    return shorten(one_line(repr(value)), QUOTED)
+    try:
+        return shorten(one_line(repr(value)), QUOTED)
+    except RecursionError:
+        return f"a nested {type(value).__name__}"
 
 
 def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> None:
@@ -208,11 +212,10 @@ def check_bounds(name: str, value: Any, bounds: typing.Mapping[str, Any]) -> Non
     inside = (low is None or value >= low) and (high is None or value <= high) and (above is None or value > above)
     if not (finite and inside):
         words = {"at least": low, "more than": above, "at most": high}
-        limits = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
-        number = value if isinstance(value, int) else f"{value:g}"
-        raise ConfigError(f"{option_flag(name)} is {number}, expected {' and '.join(limits) or 'a finite number'}")
+        limits = [f"{word} {said(bound)}" for word, bound in words.items() if bound is not None]
+        raise ConfigError(f"{option_flag(name)} is {said(value)}, expected {' and '.join(limits) or 'a finite number'}")
 
 
-def option_flag(name: str) -> str:
-    """The command-line spelling of a field name."""
-    return "--" + name.replace("_", "-")
+def said(number: float) -> str:
+    """A number as a message shows it: whole ones in full."""
+    return str(number) if isinstance(number, int) else f"{number:g}"

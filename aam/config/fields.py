@@ -24,6 +24,14 @@ GENE_COLUMNS = 1739
 """Columns of the profile of the 16S gene in `aam.gene`."""
 AUTO_BASES = 0
 """The number of bases that stands for `--max-bp auto` until the data tell it."""
+MOST_BASES = 20_000
+"""Largest --max-bp: twice the longest rRNA operon."""
+MOST_STEPS, MOST_EPOCHS, TEN_YEARS = 10**9, 10**6, 5_256_000.0
+"""Longest runs, in steps, epochs and minutes; more is a slip of the keyboard."""
+MOST_THREADS = 1024
+"""More cores than a node of a cluster has."""
+LARGEST_WEIGHT, LARGEST_RATE, LARGEST_DECAY = 1e6, 100.0, 1000.0
+"""Largest weights of loss terms, learning rates and weight decays: far above any that learns."""
 
 
 def option(
@@ -48,6 +56,11 @@ def part(kind: type, title: str) -> Any:
     return field(default_factory=kind, metadata={"title": title})
 
 
-def derived(default: Any) -> Any:
-    """Define a field that is computed from options or data; it is recorded but is no option."""
-    return field(default=default, metadata={"derived": True})
+def derived(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
+    """Define a field that is computed from options or data; it is recorded, and checked when read, but is no option."""
+    return field(default=default, metadata={"derived": True, "low": low, "high": high})
+
+
+def option_flag(name: str) -> str:
+    """The command-line spelling of a field name."""
+    return "--" + name.replace("_", "-")

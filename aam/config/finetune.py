@@ -6,10 +6,21 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from aam.config.fields import Optimizer, derived, option, part
+from aam.config.fields import (
+    LARGEST_DECAY,
+    LARGEST_RATE,
+    LARGEST_WEIGHT,
+    MOST_EPOCHS,
+    MOST_STEPS,
+    Optimizer,
+    derived,
+    option,
+    part,
+)
 from aam.config.health import HealthConfig
 from aam.config.learner import CLADES, LearnerConfig
-from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig, RunConfig
+from aam.config.pretrain import DataConfig, ModelConfig, OptimConfig, PretrainConfig
+from aam.config.run import RunConfig
 
 Task = Literal["regression", "quantiles", "classification", "ordinal"]
 TargetLoss = Literal["auto", "huber", "mse", "mae", "asymmetric", "pinball", "cross-entropy"]
@@ -91,10 +102,16 @@ class TargetConfig:
         "auto", "Loss to minimise; auto: huber for regression, pinball for quantiles, cross-entropy for classes."
     )
     over_penalty: float = option(
-        1.0, "Weight of errors of predictions above the true value, with --loss asymmetric.", above=0.0
+        1.0,
+        "Weight of errors of predictions above the true value, with --loss asymmetric.",
+        above=0.0,
+        high=LARGEST_WEIGHT,
     )
     under_penalty: float = option(
-        1.0, "Weight of errors of predictions below the true value, with --loss asymmetric.", above=0.0
+        1.0,
+        "Weight of errors of predictions below the true value, with --loss asymmetric.",
+        above=0.0,
+        high=LARGEST_WEIGHT,
     )
     quantiles: tuple[float, ...] = option(
         (0.05, 0.5, 0.95), "Quantile to predict; repeat the option in rising order.", above=0.0, high=0.999
@@ -117,11 +134,12 @@ class HeadConfig:
         "Steps to pretrain the encoder further on each fold's training samples, without labels, before the head learns; needs "
         "--pretrained and --tree.",
         low=0,
+        high=MOST_STEPS,
     )
     freeze: bool = option(False, "Train the head only; ASVs are embedded once, so an epoch takes seconds.")
     freeze_asvs: bool = option(False, "Train the head and the sample encoder; the ASV encoder stays fixed.")
-    head_dim: int = option(128, "Hidden width of the head.", low=1)
-    head_members: int = option(4, "Number of networks in the head; their outputs are averaged.", low=1)
+    head_dim: int = option(128, "Hidden width of the head.", low=1, high=16_384)
+    head_members: int = option(4, "Number of networks in the head; their outputs are averaged.", low=1, high=1024)
     identity_prevalence: float = option(
         0.02,
         "The head also reads the abundance of each ASV that at least this fraction of the training samples contain; "
@@ -130,7 +148,7 @@ class HeadConfig:
         high=1.0,
     )
     head_dropout: float = option(0.5, "Dropout of the head.", low=0.0, high=0.9)
-    covariate_dim: int = option(16, "Width of the embedding of a categorical covariate.", low=1)
+    covariate_dim: int = option(16, "Width of the embedding of a categorical covariate.", low=1, high=1024)
     covariate_dropout: float = option(
         0.1,
         "Fraction of the training inputs in which a covariate is hidden, so that the model can predict without it.",
@@ -146,8 +164,10 @@ class FinetuneOptimConfig(OptimConfig):
     optimizer: Optimizer = option(
         "adamw", "adamw: AdamW for all; muon: Muon for the matrices of the encoders' layers, as in `aam pretrain`."
     )
-    lr: float = option(5e-4, "Peak learning rate of the head, and of an encoder without --pretrained.", above=0.0)
-    weight_decay: float = option(1.0, "Weight decay, applied to matrices only.", low=0.0)
+    lr: float = option(
+        5e-4, "Peak learning rate of the head, and of an encoder without --pretrained.", above=0.0, high=LARGEST_RATE
+    )
+    weight_decay: float = option(1.0, "Weight decay, applied to matrices only.", low=0.0, high=LARGEST_DECAY)
     encoder_rate: float = option(
         0.1, "Learning rate of the last layer of a pretrained encoder, as a fraction of --lr.", low=0.0, high=1.0
     )
@@ -164,6 +184,7 @@ class FinetuneRunConfig(RunConfig):
         40,
         "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches.",
         low=1,
+        high=MOST_EPOCHS,
     )
 
 
@@ -175,6 +196,7 @@ class FoldConfig:
         None,
         "Number of folds of the cross-validation, one model each (default: one split by --validation-fraction).",
         low=2,
+        high=10_000,
     )
     leave_one_group_out: bool = option(False, "Make one fold for each group of --group-column.")
     leave_one_study_out: bool = option(
@@ -193,7 +215,7 @@ class FoldConfig:
         low=0.0,
         high=0.5,
     )
-    draws: int = option(4, "Number of rarefactions per sample; their predictions are averaged.", low=1)
+    draws: int = option(4, "Number of rarefactions per sample; their predictions are averaged.", low=1, high=1000)
     coverage: float = option(
         0.9, "Fraction of the samples whose true value the prediction interval should contain.", above=0.0, high=0.999
     )
@@ -223,11 +245,11 @@ class Covariate:
 class TargetSchema:
     """Scales, classes and covariates of the training samples, which a model needs to encode and decode labels."""
 
-    depth: int | None = derived(None)
+    depth: int | None = derived(None, low=1)
     numbers: tuple[NumericTarget, ...] = derived(())
     classes: tuple[str, ...] = derived(())
     covariates: tuple[Covariate, ...] = derived(())
-    identities: int = derived(0)
+    identities: int = derived(0, low=0, high=1_000_000)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aam.config.fields import OnFault, option
+from aam.config.fields import MOST_STEPS, OnFault, option
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class HealthConfig:
         1,
         "Check every N steps that loss and gradients are finite; more than 1 saves waiting for a GPU but finds a fault up to N - 1 steps late.",
         low=1,
+        high=1_000_000,
     )
     spike_sigma: float = option(
         6.0,
         "A loss or gradient norm counts as a spike if it is this many standard deviations above its recent mean.",
         above=0.0,
+        high=1e6,
     )
     nan_debug: bool = option(False, "Print the full report of a fault instead of its first lines.")
     debug_finite: bool = option(False, "Check the result of every operation for NaN and infinity (about 1.3 x slower).")
@@ -52,4 +54,6 @@ class HealthConfig:
     skip_step_on_nan: bool = option(
         False, "Skip a step with a non-finite gradient, whatever --on-fault says; every skip counts as an intervention."
     )
-    bundle_step: int | None = option(None, "Write a replay bundle of this step, even without a fault.", low=1)
+    bundle_step: int | None = option(
+        None, "Write a replay bundle of this step, even without a fault.", low=1, high=MOST_STEPS
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aam.config.fields import AUTO_BASES, Orient, Positions, option
+from aam.config.fields import AUTO_BASES, MOST_BASES, Orient, Positions, option
 from aam.config.pretrain import DataConfig
 
 
@@ -28,6 +28,7 @@ class PrepareConfig:
         "Number of bases stored from the start of each sequence; longer sequences are cut; auto: the length of the reads.",
         low=1,
         words={"auto": AUTO_BASES},
+        high=MOST_BASES,
     )
     positions: Positions = option(
         DataConfig.positions, "What a base's position is for the model, as in `aam pretrain`: read, or gene."

@@ -8,12 +8,15 @@ from typing import Literal
 
 from aam.config.fields import (
     AUTO_BASES,
+    LARGEST_DECAY,
+    LARGEST_RATE,
+    LARGEST_WEIGHT,
+    MOST_BASES,
     Metric,
     Optimizer,
     Orient,
     Positions,
     Precision,
-    Preset,
     Selection,
     UnifracHead,
     derived,
@@ -23,6 +26,7 @@ from aam.config.fields import (
 from aam.config.health import HealthConfig
 from aam.config.reads import ReadsRecord
 from aam.config.reference import TipsConfig
+from aam.config.run import RanksConfig, RunConfig
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,14 @@ class DataConfig:
         "auto",
         "Reads drawn per sample, anew in each epoch: a number, 'none' for all reads, or 'auto' for the largest depth, at most 5000, that keeps 90 % of the samples.",
     )
-    token_limit: int = option(1024, "Largest number of ASVs per sample that the model reads.", low=1)
+    token_limit: int = option(1024, "Largest number of ASVs per sample that the model reads.", low=1, high=1_000_000)
     asv_selection: Selection = option("abundance", "Which ASVs to keep if a sample has more than the token limit.")
     max_bp: int = option(
         150,
         "Number of bases read from the start of each sequence; longer sequences are cut; auto: the length of the reads.",
         low=1,
         words={"auto": AUTO_BASES},
+        high=MOST_BASES,
     )
     positions: Positions = option(
         "read",
@@ -92,30 +97,31 @@ class ModelConfig:
     asv_encoder: Literal["transformer", "mlp"] = option(
         "transformer", "Network that encodes each ASV: a transformer, or a one-hot MLP as a fast baseline."
     )
-    dim: int = option(128, "Width of the ASV and sample embeddings.", low=1)
-    heads: int = option(4, "Number of attention heads; --dim must be a multiple of it.", low=1)
-    asv_layers: int = option(2, "Number of transformer blocks of the ASV encoder.", low=1)
-    sample_layers: int = option(2, "Number of transformer blocks of the sample encoder.", low=1)
-    ffn_ratio: int = option(4, "Hidden width of the feed-forward layers, as a multiple of --dim.", low=1)
-    patch: int = option(5, "Number of neighbouring bases that share one transformer position.", low=1)
+    dim: int = option(128, "Width of the ASV and sample embeddings.", low=1, high=16_384)
+    heads: int = option(4, "Number of attention heads; --dim must be a multiple of it.", low=1, high=1024)
+    asv_layers: int = option(2, "Number of transformer blocks of the ASV encoder.", low=1, high=256)
+    sample_layers: int = option(2, "Number of transformer blocks of the sample encoder.", low=1, high=256)
+    ffn_ratio: int = option(4, "Hidden width of the feed-forward layers, as a multiple of --dim.", low=1, high=64)
+    patch: int = option(5, "Number of neighbouring bases that share one transformer position.", low=1, high=1024)
     pool_queries: int = option(
-        8, "Number of learned queries that pool the positions of an ASV into its embedding.", low=1
+        8, "Number of learned queries that pool the positions of an ASV into its embedding.", low=1, high=1024
     )
     mean_features: int = option(
         0,
         "Random features of ASV embeddings whose mean over a sample is added to its embedding, which keeps ASVs apart that attention blends; 0: none.",
         low=0,
+        high=65_536,
     )
     dropout: float = option(0.1, "Dropout of the sample encoder.", low=0.0, high=0.9)
     asv_dropout: float = option(0.0, "Dropout of the ASV encoder; slow on CPUs.", low=0.0, high=0.9)
-    branches: int = option(512, "Number of latent branches of the latent tree.", low=1)
+    branches: int = option(512, "Number of latent branches of the latent tree.", low=1, high=65_536)
     unifrac_head: UnifracHead = option(
         "both",
         "What predicts UniFrac: the latent tree of the ASV embeddings, the sample embeddings (euclidean), or both.",
     )
     unifrac_metric: Metric = option("unweighted", "Which UniFrac the model learns.")
     unifrac_alpha: float = option(0.5, "Exponent alpha of generalised UniFrac.", low=0.0, high=1.0)
-    max_bp: int = derived(150)
+    max_bp: int = derived(150, low=0, high=MOST_BASES)
     positions: Positions = derived("read")
 
 
@@ -123,17 +129,24 @@ class ModelConfig:
 class LossConfig:
     """Weights of the loss terms and how inputs are hidden from the model."""
 
-    nucleotide_weight: float = option(0.1, "Weight of the loss of masked nucleotides.", low=0.0)
-    unifrac_weight: float = option(1.0, "Weight of the loss of UniFrac predicted by the latent tree.", low=0.0)
+    nucleotide_weight: float = option(0.1, "Weight of the loss of masked nucleotides.", low=0.0, high=LARGEST_WEIGHT)
+    unifrac_weight: float = option(
+        1.0, "Weight of the loss of UniFrac predicted by the latent tree.", low=0.0, high=LARGEST_WEIGHT
+    )
     euclidean_weight: float = option(
-        0.1, "Weight of the loss of UniFrac predicted from the sample embeddings.", low=0.0
+        0.1, "Weight of the loss of UniFrac predicted from the sample embeddings.", low=0.0, high=LARGEST_WEIGHT
     )
-    patristic_weight: float = option(0.4, "Weight of the loss of patristic (tip-to-tip) distances.", low=0.0)
+    patristic_weight: float = option(
+        0.4, "Weight of the loss of patristic (tip-to-tip) distances.", low=0.0, high=LARGEST_WEIGHT
+    )
     masked_asv_weight: float = option(
-        0.01, "Weight of the loss that separates a sample's hidden ASVs from ASVs absent from it.", low=0.0
+        0.01,
+        "Weight of the loss that separates a sample's hidden ASVs from ASVs absent from it.",
+        low=0.0,
+        high=LARGEST_WEIGHT,
     )
-    count_weight: float = option(0.01, "Weight of the loss of hidden log abundances.", low=0.0)
-    faith_pd_weight: float = option(0.01, "Weight of the loss of Faith PD.", low=0.0)
+    count_weight: float = option(0.01, "Weight of the loss of hidden log abundances.", low=0.0, high=LARGEST_WEIGHT)
+    faith_pd_weight: float = option(0.01, "Weight of the loss of Faith PD.", low=0.0, high=LARGEST_WEIGHT)
     mask_ratio: float = option(0.15, "Fraction of the bases of a masked ASV that are hidden.", above=0.0, high=0.9)
     masked_asvs: float = option(
         0.125,
@@ -147,12 +160,14 @@ class LossConfig:
         low=0.0,
         high=0.4,
     )
-    patristic_asvs: int = option(256, "Number of ASVs per batch whose patristic distances are learned.", low=0)
+    patristic_asvs: int = option(
+        256, "Number of ASVs per batch whose patristic distances are learned.", low=0, high=16_384
+    )
     reference_patristic_weight: float = option(
-        0.4, "Weight of the loss of tree distances between tips of --reference.", low=0.0
+        0.4, "Weight of the loss of tree distances between tips of --reference.", low=0.0, high=LARGEST_WEIGHT
     )
     reference_nucleotide_weight: float = option(
-        0.1, "Weight of the loss of masked nucleotides of tips of --reference.", low=0.0
+        0.1, "Weight of the loss of masked nucleotides of tips of --reference.", low=0.0, high=LARGEST_WEIGHT
     )
     same_scale: bool = option(
         False,
@@ -164,57 +179,25 @@ class LossConfig:
 class OptimConfig:
     """Optimiser, schedule and arithmetic."""
 
-    batch_size: int = option(32, "Samples per forward pass.", low=2)
-    accumulate: int = option(1, "Forward passes whose gradients are summed into one step.", low=1)
+    batch_size: int = option(32, "Samples per forward pass.", low=2, high=16_384)
+    accumulate: int = option(1, "Forward passes whose gradients are summed into one step.", low=1, high=1024)
     optimizer: Optimizer = option(
         "muon",
         "muon: Muon at 3 times the learning rate for the matrices of the encoders' layers, AdamW for the rest; adamw: AdamW for all.",
     )
-    lr: float = option(3e-3, "Peak learning rate.", above=0.0)
-    weight_decay: float = option(0.1, "Weight decay, applied to matrices only.", low=0.0)
+    lr: float = option(3e-3, "Peak learning rate.", above=0.0, high=LARGEST_RATE)
+    weight_decay: float = option(0.1, "Weight decay, applied to matrices only.", low=0.0, high=LARGEST_DECAY)
     warmup_fraction: float = option(
         0.05,
         "Fraction of the run over which the learning rate rises to its peak; after that it falls to 0 linearly.",
         low=0.0,
         high=1.0,
     )
-    clip_norm: float = option(1.0, "Largest gradient norm; larger gradients are scaled down to it.", above=0.0)
+    clip_norm: float = option(
+        1.0, "Largest gradient norm; larger gradients are scaled down to it.", above=0.0, high=1e12
+    )
     precision: Precision = option("fp32", "Number format of the matrix products.")
     compile: bool = option(False, "Compile the model with torch.compile: faster on GPUs, not on CPUs.")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Length, device and output of a run."""
-
-    output_dir: Path = option(
-        Path("aam-run"),
-        "Run directory: checkpoints, curves, metrics and manifest are written here; it must not hold another run.",
-    )
-    preset: Preset = option("small", "Size of the model; options such as --dim override it.")
-    epochs: int | None = option(
-        None,
-        "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches (without any: 100 epochs or 20 minutes).",
-        low=1,
-    )
-    max_steps: int | None = option(None, "Largest number of optimiser steps.", low=1)
-    max_minutes: float | None = option(
-        None, "Longest time to train, in minutes (default: 20 without --epochs and --max-steps, else none).", above=0.0
-    )
-    patience: int = option(
-        0, "Stop after this many evaluations without a lower loss on held-out samples; 0: never stop early.", low=0
-    )
-    eval_every: int | None = option(
-        None, "Steps between two evaluations on held-out samples (default: about 10 evaluations per run).", low=1
-    )
-    seed: int = option(0, "Seed of the split, rarefaction, masking and initial weights.", low=0, high=2**32 - 1)
-    device: str = option("auto", "Device to compute on: auto, cpu, cuda or cuda:N.")
-    num_workers: int = option(0, "Number of processes that assemble batches; 0: the training process does.", low=0)
-    resume: bool = option(False, "Continue the run in --output-dir from its last checkpoint.")
-    preflight: bool = option(True, "Check that the model can learn from these data before training starts.")
-    dry_run: bool = option(
-        False, "Read and check the data, print the plan (samples kept, parameters, steps, memory, time) and stop."
-    )
 
 
 @dataclass(frozen=True)
@@ -232,21 +215,6 @@ class StartConfig:
     freeze_asvs: bool = option(
         False,
         "Keep the ASV encoder of --pretrained as it is; all that reads its embeddings learns. Each ASV is encoded once, so a step takes a fraction of the time.",
-    )
-
-
-@dataclass(frozen=True)
-class RanksConfig:
-    """Runs of several processes, which `torchrun` starts."""
-
-    shard: bool = option(
-        False,
-        "Divide weights, gradients and optimiser state among the processes of torchrun, for models too large for one device.",
-    )
-    rank_timeout: float = option(
-        600.0,
-        "Seconds without an answer after which a process of torchrun counts as lost; must be longer than the checks before a run, which take up to a minute.",
-        above=0.0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aam.config.fields import Windows, option
+from aam.config.fields import MOST_THREADS, Windows, option
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class ReferenceConfig:
         "Part of the gene to keep: a name such as v4, or FROM:TO in columns of the alignment; none keeps the whole "
         "gene, which serves every primer.",
     )
-    threads: int | None = option(None, "Cores to use (default: all).", low=1)
+    threads: int | None = option(None, "Cores to use (default: all).", low=1, high=MOST_THREADS)
     learn: bool = option(
         True, "Learn how ASVs are placed on the reference: 20 to 40 minutes of a core for 100,000 tips."
     )
-    learn_steps: int | None = option(None, "Steps of that learning (default: 7000).", low=1)
+    learn_steps: int | None = option(None, "Steps of that learning (default: 7000).", low=1, high=10_000_000)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class TipsConfig:
         None,
         "Folder that `aam reference` wrote, or shipped: tree distances of its tips are learned too. Without a table they are all that is learned.",
     )
-    reference_tips: int = option(256, "Reference tips per batch, half of them near each other in the tree.", low=16)
+    reference_tips: int = option(
+        256, "Reference tips per batch, half of them near each other in the tree.", low=16, high=16_384
+    )
     windows: Windows = option(
         "reads",
         "Window of the gene in which tips are read in training: that of the table's reads, or (random, with --positions gene) others in each batch, in which ASVs that equal a tip are read too.",
@@ -57,4 +59,6 @@ class PlacingConfig:
         None,
         "Folder that `aam reference` wrote (default: that of the environment variable AAM_REFERENCE, or gg-13-8, which comes with aam).",
     )
-    threads: int | None = option(None, "Threads that align the sequences (default: one for each core).", low=1)
+    threads: int | None = option(
+        None, "Threads that align the sequences (default: one for each core).", low=1, high=MOST_THREADS
+    )

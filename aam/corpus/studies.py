@@ -32,7 +32,7 @@ from aam.corpus.prepared import open_prepared
 from aam.corpus.samples import OF_ASVS
 from aam.corpus.store import CORPUS_MANIFEST
 from aam.errors import ConfigError
-from aam.io.metadata import Metadata, read_text, refuse_unmatched, select_column
+from aam.io.metadata import Metadata, refuse_unmatched, select_column
 from aam.io.table import STORED_ZEROS, Table
 from aam.text import name_few
 
@@ -227,13 +227,13 @@ def join_metadata(paths: Sequence[Path], names: Sequence[str], studies: Mapping[
     its table. The column `STUDY` is added where the files have none.
     """
     if len(paths) == 1:
-        frame, source, entries = Metadata.read(paths[0])
+        frame, source, entries, types = Metadata.read(paths[0])
     else:
-        frames, entries = [], 0
+        frames, entries, types = [], 0, dict[str, str]()
         for name, path in zip(names, paths, strict=True):
             own = {sample for sample, study in studies.items() if study == name}
-            found = read_text(path)
-            entries += len(found)
+            found, _, rows, own_types = Metadata.read(path)
+            entries, types = entries + rows, {**types, **own_types}
             joined = {text: f"{name}.{text}" for text in found.index if text not in own}
             found = found.rename(index={text: there for text, there in joined.items() if there in own})
             refuse_unmatched(found, [sample for sample in studies if sample in own], path)
@@ -242,7 +242,7 @@ def join_metadata(paths: Sequence[Path], names: Sequence[str], studies: Mapping[
         source = name_few([str(path) for path in paths], FILES_NAMED)
     if len(names) > 1 and STUDY not in frame.columns:
         frame = frame.assign(**{STUDY: [studies.get(sample) for sample in frame.index]})
-    return Metadata(frame, source, entries)
+    return Metadata(frame, source, entries, types)
 
 
 def by_column(found: JoinedStudies, column: str) -> JoinedStudies:

@@ -1,12 +1,10 @@
-"""Sample metadata by the conventions of QIIME 2, read by scikit-bio; ids stay text."""
+"""Sample metadata as a frame, its columns and numbers; ids stay text."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,89 +12,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.errors import MetadataError
-from aam.io.files import check_file, read_lines
-from aam.text import counted, name_few, quote
+from aam.io.metadata_rows import CATEGORICAL, read_rows
+from aam.text import counted, name_few, number_of, quote
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
-           "missing", "restricted access"}  # fmt: skip
-"""Missing values, in lower case: blanks, the words of INSDC, and those that R, pandas, databases and Excel write."""
-MISSING_BECAUSE = "missing:"
-"""Prefix of the INSDC terms that give a reason, such as `missing: control sample`."""
-IN_PLAIN_WORDS = {
-    "Found unrecognized ID column name '(.*?)' while": "the first column is named {}, expected 'sample-id'; rename it",
-    "Metadata column name '(.*?)' conflicts with": "a column is named {}, which is kept for the ids; rename it",
-}
-"""Long messages of scikit-bio for the commonest faults, such as tables that pandas has written, and ours."""
 COLUMNS_LISTED = 10
 """Columns that a message lists where the requested one is absent."""
 
 
 class Metadata(NamedTuple):
-    """Columns of text by sample id, the file or files they came from in words, and the rows of these files."""
+    """Columns of text by sample id, the file or files they came from in words, and the rows of these files.
+
+    `types` has the types that the file declares, categorical or numeric, by column.
+    """
 
     frame: pd.DataFrame
     source: Path | str
     entries: int
+    types: Mapping[str, str] = {}
 
     @classmethod
-    def read(cls, path: Path) -> Metadata:
-        """The metadata of one file; raises `MetadataError` as `read_metadata`."""
-        frame = read_text(path)
-        return cls(frame, path, len(frame))
+    def read(cls, path: Path | str) -> Metadata:
+        """The metadata of one file; raises `MetadataError` as `read_rows`."""
+        import pandas as pd  # half a second that commands without metadata do not wait for
+
+        rows = read_rows(Path(path))
+        cells = np.empty((len(rows.ids), len(rows.columns)), dtype=object)
+        if rows.columns:
+            cells[:] = rows.cells
+        ids, columns = pd.Index(rows.ids, dtype=object), pd.Index(rows.columns, dtype=object)
+        return cls(pd.DataFrame(cells, index=ids, columns=columns), Path(path), len(rows.ids), rows.types)
 
 
 def read_metadata(path: Path | str) -> pd.DataFrame:
-    """Columns of a metadata file, indexed by sample id (text); numbers are float64, the rest text.
+    """Columns of a metadata file, indexed by sample id (text): float64 if all values are numbers, else text.
 
-    Missing values (`MISSING`) are NaN, and leave a column of numbers one of numbers.
-    Raises `MetadataError`, in one line, for what scikit-bio refuses: no id column, ids or columns that repeat, rows
-    longer than the header; and for text that is not UTF-8.
+    Missing values are NaN. Raises `MetadataError` as `read_rows`.
     """
-    return _load(path, None)
+    import pandas as pd
+
+    found = Metadata.read(path)
+    typed = {}
+    for name, values in found.frame.items():
+        numbers = parse_numbers(values)
+        as_text = found.types.get(str(name)) == CATEGORICAL or (np.isnan(numbers) & values.notna().to_numpy()).any()
+        typed[name] = values if as_text else numbers
+    return pd.DataFrame(typed, index=found.frame.index)
 
 
 def read_text(path: Path | str) -> pd.DataFrame:
     """As `read_metadata`, but all columns are text as written: `1.10` and `00123` stay what they are."""
-    return _load(path, dict.fromkeys(map(str, read_metadata(path).columns), "categorical"))
-
-
-def _is_missing(value: object) -> bool:
-    text = str(value).strip().lower()
-    return text in MISSING or text.startswith(MISSING_BECAUSE)
-
-
-def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
-    """The frame that scikit-bio reads, with the columns named in `types` read as these types."""
-    from skbio.metadata import SampleMetadata
-    from skbio.metadata.io import MetadataFileError
-
-    path = Path(path)
-    check_file(path, "--metadata", MetadataError)
-    first = ""
-    for _, line in read_lines(path, str(path), MetadataError):  # names lines that are not UTF-8, as scikit-bio does not
-        first = first or line.strip()
-    if "\t" not in first and (sign := next((sign for sign in ",;" if sign in first), None)):
-        raise MetadataError(
-            f"{path}: the first line, {quote(first)}, has {sign!r} and no tab; expected columns between tabs: export "
-            "it as tab-separated text"
-        )
-    try:
-        read = SampleMetadata.load(str(path), column_types=types, default_missing_scheme="INSDC:missing")
-    except (MetadataFileError, csv.Error) as fault:
-        reason = " ".join(str(fault).split("\n\nThere may be more errors")[0].split())
-        for theirs, ours in IN_PLAIN_WORDS.items():
-            if found := re.match(theirs, reason):
-                raise MetadataError(f"{path}: {ours.format(quote(found[1]))}") from fault
-        reason = re.sub("'[^']{40,}'", lambda found: quote(found.group()[1:-1]), reason)  # a line may be a whole file
-        raise MetadataError(
-            f"{path}: {reason.rstrip('.')}; correct the file (tab-separated, QIIME 2 conventions)"
-        ) from fault
-    frame = read.to_dataframe().map(lambda value: math.nan if _is_missing(value) else value)
-    frame.index = frame.index.astype(str)
-    return frame
+    return Metadata.read(path).frame
 
 
 def refuse_unmatched(frame: pd.DataFrame, table_ids: Sequence[str], path: Path | str) -> None:
@@ -120,11 +88,10 @@ def select_column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
 
 
-def parse_numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Convert texts [N] to float64; NaN for a text that is not a number in the range of single precision."""
-    import pandas as pd  # half a second that commands without numbers do not wait for
-
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+def parse_numbers(values: Iterable[object]) -> NDArray[np.float64]:
+    """Convert texts [N], or numbers, to float64; NaN for what is not a number in the range of single precision."""
+    given = (number_of(each) if isinstance(each, str) else math.nan if each is None else each for each in values)
+    numbers = np.fromiter(given, np.float64)
     with np.errstate(over="ignore"):
         return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
 
