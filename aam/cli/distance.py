@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
+from aam.cli.options import OUTPUT, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, UnifracConfig, from_some
 from aam.config.apply import DistanceConfig
 from aam.config.reference import PlacingConfig
@@ -35,8 +35,8 @@ TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
     | fields_of(PlacingConfig),
     default="the ASVs are placed on a reference",
 )
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
-@click.option("--write-tree", type=PATH, help="File for the tree of the placed ASVs (--method placement): .nwk.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv, .h5 or .npy.")
+@click.option("--write-tree", type=OUTPUT, help="File for the tree of the placed ASVs (--method placement): .nwk.")
 def command(model_path: Path | None, output: Path, write_tree: Path | None, **options: Any) -> None:
     """Find the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 

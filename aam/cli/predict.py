@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, READS, add_options, fields_of, option_values
+from aam.cli.options import OUTPUT, READS, add_options, fields_of, option_values
 from aam.config import DataConfig, PredictConfig, RunConfig, from_some
 from aam.errors import ConfigError
 from aam.text import counted
@@ -19,7 +19,7 @@ RUN_OPTIONS = ("seed", "device")
 
 @click.command("predict")
 @add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUT_OPTIONS) | fields_of(RunConfig, RUN_OPTIONS))
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
     """Predict the target for the samples of a table with a model of `aam train`; gives the uncertainty too.
 
@@ -37,7 +37,7 @@ def command(output: Path, **values: Any) -> None:
     """
     from aam.atomic import write_json
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import check_output, new_file, refuse_existing
+    from aam.io.output import check_output, new_file, refuse_existing, write_frame
 
     asked = option_values(values)
     config, data, run = from_some(PredictConfig, asked), from_some(DataConfig, asked), from_some(RunConfig, asked)
@@ -52,10 +52,10 @@ def command(output: Path, **values: Any) -> None:
         from aam.workflows.predict import predict
     found = predict(config.model, data, config, run, TERMINAL)
     with new_file(output) as partial:
-        found.table.to_csv(partial, sep="\t", float_format="%.6g")
+        write_frame(partial, found.table)
     if len(found.refused):
         with new_file(refused) as partial:
-            found.refused.to_csv(partial, sep="\t")
+            write_frame(partial, found.refused)
         click.echo(f"{counted(len(found.refused), 'samples')} refused, with reasons in {refused}", err=True)
     if found.card is not None:
         write_json(card, found.card.record())

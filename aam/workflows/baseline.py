@@ -36,6 +36,7 @@ from aam.evaluation.study_metrics import score_subjects
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
+from aam.io.output import replace_frame
 from aam.observer import Observer
 from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
@@ -125,7 +126,7 @@ class BaselineResult:
     def write(self, folder: Path) -> None:
         """Write baselines.json and baseline_predictions.tsv."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.predictions.to_csv(folder / BASELINE_PREDICTIONS, sep="\t", float_format="%.6g")
+        replace_frame(folder / BASELINE_PREDICTIONS, self.predictions)
         write_json(folder / BASELINES_FILE, self.metrics)
 
     def text(self) -> str:

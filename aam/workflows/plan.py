@@ -18,7 +18,7 @@ from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.corpus.study_checks import list_contributions
 from aam.gene.regions import region_text
-from aam.models.devices import resolve_device
+from aam.models.devices import lasted, resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
@@ -40,7 +40,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         micro = [batches[trial * per_step + place] for place in range(per_step)]
         start = time.perf_counter()
         result = step(learner, micro, trial, TRIALS)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(lasted(time.perf_counter() - start))
         asvs.append(result.asvs)
     pace = float(np.median(seconds[1:]))
     budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))

@@ -11,7 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
     {"text", "vocab"},
-    {"atomic", "errors"},
+    {"errors"},
+    {"atomic", "paths"},
     {"observer"},
     {"config"},
     {"io", "phylogeny", "models", "health", "datasets", "encoders", "gene"},
