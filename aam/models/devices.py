@@ -10,10 +10,13 @@ from torch import Tensor
 
 from aam.config import Precision
 from aam.errors import ConfigError
+from aam.text import one_line, shorten
 
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SHORTEST = 1e-6
 """Seconds: the shortest time that counts as measured."""
+REASON = 160
+"""Characters of the reason of another library in a message."""
 TIMED_ROUNDS, TIMED_SECONDS = 5, 0.05
 """Rounds of a measurement of speed, and the time after which no other round begins: so slow a product needs no more."""
 
@@ -46,6 +49,18 @@ def resolve_device(name: str) -> torch.device:
             f"--device is {name!r}, but torch {torch.__version__} finds {found} CUDA devices; use --device cpu or auto"
         )
     return device
+
+
+def refuse_uncompilable(device: torch.device) -> None:
+    """Raise ConfigError where --compile cannot work, which needs a compiler; tries it on a few numbers."""
+    try:
+        torch.compile(torch.sin, fullgraph=True)(torch.ones(8, device=device))
+    except Exception as error:
+        reason = shorten(one_line(error).partition("Set TORCHDYNAMO_VERBOSE")[0].strip(), REASON)
+        raise ConfigError(
+            f"--compile does not work here ({reason}); install a C++ compiler such as g++ (CXX names another), or leave "
+            "--compile out"
+        ) from error
 
 
 def set_product_precision(precision: Precision, device: torch.device) -> torch.autocast:
