@@ -33,9 +33,8 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
-    from aam.atomic import write_json
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import check_output, new_file, write_frame, write_through_memory
+    from aam.io.output import all_or_none, check_output, new_file, write_frame, write_new_json, write_through_memory
 
     started, asked = time.monotonic(), option_values(options)
     inputs, config = Inputs.of(model_path, asked), from_some(ExplainConfig, asked)
@@ -45,9 +44,10 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     with TERMINAL.stage("starting"):
         from aam.workflows.explain import explain
     drivers = explain(inputs, config, TERMINAL)
-    with new_file(output) as partial:
-        write_frame(partial, drivers.table)
-    write_json(figures, drivers.record)
+    with all_or_none():
+        with new_file(output) as partial:
+            write_frame(partial, drivers.table)
+        write_new_json(figures, drivers.record)
     again = "the same command with another --output makes it again"
     with TERMINAL.optional(str(picture), again), new_file(picture) as partial, write_through_memory(partial) as memory:
         drivers.draw(memory)

@@ -69,16 +69,17 @@ def command(model_path: Path | None, output: Path, **values: Any) -> None:
 
 def write(found: Placement, folder: Path) -> None:
     """Write the files of a placement to a folder, which is made if it does not exist."""
-    from aam.io.output import new_file, write_frame
+    from aam.io.output import all_or_none, new_file, write_frame
     from aam.placement.jplace import write_jplace
     from aam.workflows.place import PROGRAM
 
     folder.mkdir(parents=True, exist_ok=True)
-    with new_file(folder / TREE) as partial:
-        partial.write_text(found.newick + "\n", encoding="utf-8")
-    with new_file(folder / JPLACE) as partial:
-        write_jplace(partial, found.places, found.reference, PROGRAM)
-    for name, table in ((PLACEMENTS, found.placements), (TAXONOMY, found.taxonomy), (RANKS, found.ranks)):
-        if table is not None:
-            with new_file(folder / name) as partial:
-                write_frame(partial, table)
+    with all_or_none():
+        with new_file(folder / TREE) as partial:
+            partial.write_text(found.newick + "\n", encoding="utf-8")
+        with new_file(folder / JPLACE) as partial:
+            write_jplace(partial, found.places, found.reference, PROGRAM)
+        for name, table in ((PLACEMENTS, found.placements), (TAXONOMY, found.taxonomy), (RANKS, found.ranks)):
+            if table is not None:
+                with new_file(folder / name) as partial:
+                    write_frame(partial, table)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import partial_path, replace_file
+from aam.atomic import partial_path, replace_file, write_json
 from aam.errors import ConfigError
 from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.ids import FEATURE_ID, SAMPLE_ID
@@ -27,6 +28,8 @@ MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
 VECTOR_SUFFIXES = (".tsv",)
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids in a file of embeddings, by the kind of rows."""
+MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
+"""The new files of the innermost block `all_or_none`."""
 
 
 def check_output(path: Path, suffixes: Sequence[str], option: str = "--output") -> None:
@@ -81,6 +84,30 @@ def new_file(path: Path) -> Iterator[Path]:
     except FileExistsError:
         refuse_existing(path)
         raise
+    if (made := MADE.get()) is not None:
+        made.append(path)
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Remove the new files of this block if it fails: of several outputs that belong together none stays alone."""
+    made: list[Path] = []
+    before = MADE.set(made)
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                path.unlink()
+        raise
+    finally:
+        MADE.reset(before)
+
+
+def write_new_json(path: Path, value: Any) -> None:
+    """Write a value as JSON to a file that does not exist."""
+    with new_file(path) as partial:
+        write_json(partial, value)
 
 
 def open_text(path: Path) -> TextIO:

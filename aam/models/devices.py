@@ -58,8 +58,8 @@ def refuse_uncompilable(device: torch.device) -> None:
     except Exception as error:
         reason = shorten(one_line(error).partition("Set TORCHDYNAMO_VERBOSE")[0].strip(), REASON)
         raise ConfigError(
-            f"--compile does not work here ({reason}); install a C++ compiler such as g++ (CXX names another), or leave "
-            "--compile out"
+            f"--compile does not work here ({reason}); install a C++ compiler such as g++ (CXX names another), or "
+            "leave --compile out"
         ) from error
 
 

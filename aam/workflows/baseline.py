@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.atomic import write_json
 from aam.config import (
     NUMERIC_TASKS,
     FinetuneConfig,
@@ -36,7 +35,7 @@ from aam.evaluation.study_metrics import score_subjects
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
 from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import replace_frame
+from aam.io.output import all_or_none, new_file, write_frame, write_new_json
 from aam.observer import Observer
 from aam.report.record import BASELINES_FILE
 from aam.report.summary import baseline_text
@@ -126,8 +125,10 @@ class BaselineResult:
     def write(self, folder: Path) -> None:
         """Write baselines.json and baseline_predictions.tsv."""
         folder.mkdir(parents=True, exist_ok=True)
-        replace_frame(folder / BASELINE_PREDICTIONS, self.predictions)
-        write_json(folder / BASELINES_FILE, self.metrics)
+        with all_or_none():
+            with new_file(folder / BASELINE_PREDICTIONS) as partial:
+                write_frame(partial, self.predictions)
+            write_new_json(folder / BASELINES_FILE, self.metrics)
 
     def text(self) -> str:
         """The metrics as tables for the terminal."""
