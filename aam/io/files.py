@@ -162,7 +162,7 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
-    with lock.open("a") as handle:
+    with lock.open("a", encoding="utf-8") as handle:
         if not try_lock(handle, lock):
             raise error(
                 f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
