@@ -21,6 +21,7 @@ from aam.config import (
     PretrainConfig,
     RunConfig,
     from_some,
+    option_flag,
     path_of,
     suggest,
     with_absolute_paths,
@@ -260,8 +261,12 @@ def given_options(command: str, given: dict[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in given.items() if value is not None and not is_empty(value)}
     paths = [name for name in found if isinstance(options[name].type, click.Path)]
     several = {name for name in paths if options[name].multiple and isinstance(found[name], list | tuple)}
+
+    def checked(name: str, value: Any) -> Path:
+        return options[name].type.rule(option_flag(name), path_of(name, value))
+
     return found | {
-        name: [path_of(name, each) for each in found[name]] if name in several else path_of(name, found[name])
+        name: [checked(name, each) for each in found[name]] if name in several else checked(name, found[name])
         for name in paths
     }
 

@@ -5,31 +5,56 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from aam.errors import with_file
 
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
+def replace_file(path: Path, exclusive: bool = False) -> Iterator[Path]:
     """Yield a temporary path next to `path` to write to; it is renamed to `path` once it is synced to disk.
 
-    After an error the temporary file is removed and an older file at `path` is unchanged; an OSError names `path`.
+    After an error the temporary file is removed and an older file at `path` is unchanged. Where the machine refuses, an
+    OSError names `path`, whichever library wrote. With `exclusive`, raises FileExistsError if `path` exists by then.
     """
     partial = partial_path(path)
     try:
-        yield partial
-        sync(partial)
-        partial.replace(path)
-    except OSError as error:
-        if error.filename is None or str(error.filename) == str(partial):
-            error.filename = str(path)
-        raise
+        with name_file(path, partial):
+            yield partial
+            sync(partial)
+            if not (exclusive and link_file(partial, path)):
+                partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def name_file(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Errors of the machine in this block, of whatever library, become an OSError that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        named = with_file(error, path, partial)
+        if named is error:
+            raise
+        raise named from error
+
+
+def link_file(partial: Path, path: Path) -> bool:
+    """Give a file a second name if nothing has it, in one step; False where the file system has no such names."""
+    try:
+        os.link(partial, path)
+    except FileExistsError as error:
+        raise FileExistsError(error.errno, error.strerror, str(path)) from None
+    except OSError:
+        return False
+    return True
 
 
 def partial_path(path: Path) -> Path:
@@ -51,12 +76,13 @@ def follow_umask(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Sync a file, or the entries of a folder, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Sync a file, or the entries of a folder, to disk; an OSError names it."""
+    with name_file(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

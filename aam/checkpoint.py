@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aam.atomic import follow_umask, read_json, sync, write_json
+from aam.atomic import follow_umask, name_file, read_json, sync, write_json
 from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, is_clades, to_dict
 from aam.encoders import remedy_for, shipped_name
 from aam.errors import CheckpointError, ConfigError
@@ -51,7 +51,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace `folder` by a complete checkpoint; a crash at any point leaves the old or the new one readable."""
     with replace_folder(folder) as partial:
         for file, tensors in ((MODEL, checkpoint.model), (TRAINING, checkpoint.training)):
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / file)
+            with name_file(folder / file):
+                save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / file)
             follow_umask(partial / file)
         write_about(partial, checkpoint)
 

@@ -24,16 +24,56 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from aam.text import one_line, quote
 
 FAILED, REFUSED = 1, 2
-"""Exit codes beside those of `AamError`: an error nobody foresaw, and input that was refused."""
-ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
-"""What the machine may refuse: full disks, missing permissions, broken drives."""
+"""Exit codes beside those of `AamError`: what the machine refused or nobody foresaw, and input that was refused."""
+ROOM = "make room, or write elsewhere"
+ALLOWED = "check its permissions, or use another path"
+BROKEN = "the drive or its network has failed; try again later, or use another one"
+OTHER_PATH = "give another path"
+REMEDIES = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f), or write elsewhere",
+    errno.EIO: BROKEN,
+    errno.ESTALE: BROKEN,
+    errno.ENXIO: BROKEN,
+    errno.EREMOTEIO: BROKEN,
+    errno.EHOSTDOWN: BROKEN,
+    errno.ETIMEDOUT: BROKEN,
+    errno.EROFS: "write elsewhere",
+    errno.EACCES: ALLOWED,
+    errno.EPERM: ALLOWED,
+    errno.EMFILE: "raise the limit of open files (ulimit -n 4096), or use fewer --num-workers",
+    errno.ENFILE: "the machine has too many open files; end other programs, or try again later",
+    errno.EAGAIN: "raise the limit of processes and threads (ulimit -u), or set OMP_NUM_THREADS=1",
+    errno.ENAMETOOLONG: OTHER_PATH,
+    errno.ENOTDIR: OTHER_PATH,
+    errno.EISDIR: OTHER_PATH,
+    errno.ELOOP: OTHER_PATH,
+    errno.ENOENT: "it, or its folder, is not there or was removed meanwhile; restore it and run the command again",
+    errno.EEXIST: "it was made meanwhile; remove it, or give another path",
+}
+"""What to do where the machine refuses to read or write, by the number of its error."""
 WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What it refuses of a path: names that are too long, folders that are files and files that are folders."""
+NO_ROOM = ("free space to write", " requested and ")
+"""Texts of numpy on a full disk, which has no number."""
+NO_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "alloc_failed",
+    "bad_alloc",
+    "unable to allocate",
+    "failed to map segment",
+)
+"""Lower-case texts of torch, CUDA, numpy, HDF5 and the loader of libraries where memory is short."""
+ASKED = re.compile(r"tried to allocate ([\d.]+ ?(?:bytes|[KMGT]iB))", re.IGNORECASE)
+"""How much torch has asked for."""
 
 
 class AamError(Exception):
@@ -116,21 +156,82 @@ def error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
+def errno_of(error: BaseException) -> int | None:
+    """Number of the error of the machine behind an error of any library; None if there is none.
+
+    Libraries without an `OSError` of their own have the text of the system in theirs: safetensors, h5py, torch.
+    """
+    if isinstance(error, AamError):
+        return None
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    text = str(error)
+    if any(words in text for words in NO_ROOM):
+        return errno.ENOSPC
+    found = next((number for number in REMEDIES if os.strerror(number) in text), None)
+    return errno_of(error.__cause__) if found is None and error.__cause__ is not None else found
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error of any library means that memory, of the machine or of a GPU, is short."""
+    if isinstance(error, AamError):
+        return False
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
+
+
+def with_file(error: Exception, path: Path, partial: Path | None = None) -> Exception:
+    """An error of the machine at a file, of whatever library, as an `OSError` that names it; other errors as they are.
+
+    `partial` is the temporary file that is written in place of `path`.
+    """
+    if (number := errno_of(error)) is None or lacks_memory(error):
+        return error
+    if isinstance(error, OSError):
+        if error.filename is None or str(error.filename) == str(partial):
+            error.filename = str(path)
+        return error if error.errno else OSError(number, os.strerror(number), error.filename)
+    return OSError(number, os.strerror(number), str(path))
+
+
 def expected_error(error: Exception) -> tuple[str, int] | None:
     """Text and exit code of an error that the user or the machine caused, None for any other error."""
     text = one_line(error)
     if isinstance(error, AamError):
         return text, error.exit_code
-    if (full := os.strerror(errno.ENOSPC)) in text:  # libraries have errors of their own for it
-        where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
-        return f"{full}{where}; make room, or write elsewhere", FAILED
-    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
-        return f"{error.strerror}: {error.filename or 'unknown file'}", FAILED
-    if isinstance(error, OSError) and error.errno in WRONG_PATHS:
-        name = quote(Path(error.filename or "unknown file").name)
-        return f"{error.strerror}: {name}; give another path", REFUSED
-    if isinstance(error, MemoryError):
-        return "not enough memory; use a smaller batch or table, or a machine with more", FAILED
+    if lacks_memory(error):
+        return memory_text(text), FAILED
+    if (number := errno_of(error)) is not None and (number in REMEDIES or named_file(error)):
+        return machine_text(number, named_file(error)), REFUSED if number in WRONG_PATHS else FAILED
     if "DataLoader worker" in text:  # torch says so wherever the run happens to be
         return "a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
+    if isinstance(error, ConnectionError):
+        return f"a process of this run has ended and left a broken pipe ({text}); go on with --resume", FAILED
+    if "can't start new thread" in text:
+        return f"{text}; {REMEDIES[errno.EAGAIN]}", FAILED
+    if isinstance(error, ImportError) and not (error.name or "").startswith("aam"):
+        return f"a package cannot be imported ({text}); repair the installation, e.g. by pip install -U aam", FAILED
     return None
+
+
+def named_file(error: BaseException) -> str:
+    """The file that an error of the system names; empty if there is none."""
+    name = getattr(error, "filename", None)
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else ""
+
+
+def machine_text(number: int, file: str) -> str:
+    """An error of the machine in words: what, at which file, and what to do."""
+    where = f": {quote(Path(file).name)}" if number == errno.ENAMETOOLONG else f": {one_line(file)}" if file else ""
+    return f"{os.strerror(number)}{where}; {REMEDIES.get(number, 'try again, or use another path')}"
+
+
+def memory_text(text: str) -> str:
+    """A failed allocation in words, with how much was asked for where `text` says so."""
+    asked = f" ({found[1]} more were asked for)" if (found := ASKED.search(text)) else ""
+    if "CUDA" in text or "CUBLAS" in text or "CUDNN" in text:
+        return (
+            f"not enough memory on the GPU{asked}; use a smaller --batch-size (with --accumulate), --precision bf16, "
+            "or a GPU with more"
+        )
+    return f"not enough memory{asked}; use a smaller --batch-size, --token-limit or table, or a machine with more"

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from aam import __version__
-from aam.errors import FAILED, REFUSED, error_text, expected_error
+from aam.cli.streams import lasting_streams
+from aam.errors import FAILED, REFUSED, ConfigError, error_text, expected_error
+from aam.paths import is_utf8, output_path
+from aam.text import one_line, quote
 
 COMMAND_GROUPS = {
     "Start": {
@@ -74,8 +79,16 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command {args[0]!r}{suggest(args[0], COMMANDS) or '.'}")
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
+            ctx.obj["writes"] = any(getattr(each.type, "rule", None) is output_path for each in command.params)
             refuse_repeated_paths(command, click.Context(command, ctx, name), rest)
         return name, command, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click would take any broken pipe for that of stdout, and end without a word."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ConnectionError(one_line(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, commands in COMMAND_GROUPS.items():
@@ -122,18 +135,38 @@ def group(ctx: click.Context, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process); return the exit code. Errors are one line on stderr."""
-    options = {"debug": False}
-    try:
-        with hide_variable("MPLBACKEND"):
-            code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the user gets one line and a code
-        if options["debug"]:
-            traceback.print_exc()
-        message, code = explain_error(error)
-        click.echo(message, err=True)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    return code if isinstance(code, int) else 0
+    return run(group, arguments, "aam")
+
+
+def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
+    """Run a click command as `main` runs all of `aam`; without a `name` usage names the script."""
+    options = {"debug": False, "writes": False}
+    with lasting_streams() as stdout:
+        try:
+            refuse_odd_arguments(sys.argv[1:] if arguments is None else arguments)
+            with hide_variable("MPLBACKEND"):
+                code = command.main(arguments, prog_name=name, standalone_mode=False, obj=options)
+        except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, one line and a code
+            if options["debug"]:
+                traceback.print_exc()
+            message, code = explain_error(error)
+            click.echo(message, err=True)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        code = code if isinstance(code, int) else 0
+        if stdout is not None and (lost := stdout.lost()) is not None:
+            click.echo(f"Error: what was to be printed is lost: {os.strerror(lost)}: standard output", err=True)
+            code = code or (0 if options["writes"] else FAILED)
+        return code
+
+
+def refuse_odd_arguments(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for arguments that are not text: a name of a file or of a column in another encoding."""
+    if (odd := next((text for text in arguments if not is_utf8(text)), None)) is not None:
+        raise ConfigError(
+            f"argument {quote(odd)} is not text in the encoding of this locale, {sys.getfilesystemencoding()}; give it "
+            "in UTF-8 and set PYTHONUTF8=1, or rename what it names"
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, HeadedCommand, add_options, fields_of, option_values
+from aam.cli.options import OUTPUT, PATH, HeadedCommand, add_options, fields_of, option_values
 from aam.cli.terminal import TERMINAL
 from aam.config import FoldConfig, RunConfig, StudiesConfig, TargetConfig
 from aam.config.baseline import BaselineConfig
@@ -55,7 +55,7 @@ COMMON = (
     type=PATH,
     help="Another run directory of `aam train` on the same folds, also compared with --model; repeat for several.",
 )
-@click.option("-o", "--output", type=PATH, help="Directory to write to (default with --model: its run directory).")
+@click.option("-o", "--output", type=OUTPUT, help="Directory to write to (default with --model: its run directory).")
 def command(output: Path | None, model: Path | None, against: tuple[Path, ...], **values: Any) -> None:
     """Predict a metadata column with standard methods, on the folds of a run or on new folds.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aam.cli import explain_error
+from aam.cli import run
 from aam.cli.options import PATH, add_options
 from aam.cli.terminal import TERMINAL
 from aam.config import PretrainConfig, group_classes, option_fields
@@ -71,9 +71,4 @@ def print_inspections(title: str, inspections: Sequence[Inspection], notes: Sequ
 
 def run_script(command: click.Command) -> NoReturn:
     """Run a script's command and return its exit code: 0 no fault, 1 a fault, 2 unusable input (one line on stderr)."""
-    try:
-        code = command.main(standalone_mode=False)
-    except Exception as error:  # noqa: BLE001 - the last resort, as in aam.cli.main
-        message, code = explain_error(error)
-        click.echo(message, err=True)
-    sys.exit(code)
+    sys.exit(run(command))

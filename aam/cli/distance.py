@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
+from aam.cli.options import OUTPUT, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, UnifracConfig, from_some
 from aam.config.apply import DistanceConfig
 from aam.config.reference import PlacingConfig
@@ -41,8 +41,8 @@ TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
     | fields_of(PlacingConfig),
     default="the ASVs are placed on a reference",
 )
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
-@click.option("--write-tree", type=PATH, help="File for the tree of the placed ASVs (--method placement): .nwk.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv, .h5 or .npy.")
+@click.option("--write-tree", type=OUTPUT, help="File for the tree of the placed ASVs (--method placement): .nwk.")
 def command(model_path: Path | None, output: Path, write_tree: Path | None, **options: Any) -> None:
     """Find the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
@@ -58,7 +58,7 @@ def command(model_path: Path | None, output: Path, write_tree: Path | None, **op
               aam distance --table table.biom --metric weighted -o distances.tsv
     """
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, check_output
+    from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, all_or_none, check_output
 
     started, asked = time.monotonic(), option_values(options)
     data = from_some(DataConfig, asked)
@@ -73,14 +73,14 @@ def command(model_path: Path | None, output: Path, write_tree: Path | None, **op
     with TERMINAL.stage("starting"):
         from aam.workflows.any_distance import any_distance
     found = any_distance(model_path, asked, write_tree is not None, TERMINAL)
-    count = write(found, output, write_tree)
+    with all_or_none():
+        count = write(found, output, write_tree)
     click.echo(f"{found.metric} of {counted(count, 'samples')}: {output} ({time.monotonic() - started:.1f} s)")
 
 
 def write(found: Distances, output: Path, write_tree: Path | None) -> int:
     """Write distances, Faith PD and, where there is a tree, the truth and the figures; returns how many samples."""
-    from aam.atomic import write_json
-    from aam.io.output import new_file, write_columns, write_matrix
+    from aam.io.output import new_file, write_columns, write_matrix, write_new_json
 
     diversities = [column for column in (found.faith_pd, found.true_faith_pd) if column is not None]
     columns = {str(column.name): column.to_numpy() for column in diversities}
@@ -88,7 +88,7 @@ def write(found: Distances, output: Path, write_tree: Path | None) -> int:
     if found.true_unifrac is not None:
         write_matrix(output.with_suffix(f".true{output.suffix}"), ids, found.true_unifrac.data)
     if found.figures:
-        write_json(output.with_suffix(".json"), found.figures)
+        write_new_json(output.with_suffix(".json"), found.figures)
         click.echo(score_table(found.figures, placed=found.newick is not None))
     if write_tree is not None and found.newick is not None:
         with new_file(write_tree) as partial:

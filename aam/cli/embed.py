@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, fields_of, model_command, option_values
+from aam.cli.options import OUTPUT, fields_of, model_command, option_values
 from aam.config import from_some
 from aam.config.apply import EmbedConfig, Inputs
 from aam.text import counted
@@ -16,7 +16,7 @@ from aam.text import counted
 
 @click.command("embed")
 @model_command(fields_of(EmbedConfig))
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .parquet, .h5ad or .txt.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv, .parquet, .h5ad or .txt.")
 def command(model_path: Path | None, output: Path, **options: Any) -> None:
     """Embed the samples or the ASVs of a table with a trained model, or with the encoder that comes with aam.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, TREE_INPUTS, fields_of, model_command, option_values
+from aam.cli.options import OUTPUT, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, from_some
 from aam.config.apply import ExplainConfig, Inputs
 from aam.text import table_text
@@ -16,7 +16,7 @@ from aam.text import table_text
 
 @click.command("explain")
 @model_command(fields_of(DataConfig, TREE_INPUTS) | fields_of(ExplainConfig))
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv.")
 def command(model_path: Path | None, output: Path, **options: Any) -> None:
     """Find the ASVs that drive the sample embeddings or the predictions of a model.
 
@@ -33,9 +33,8 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
-    from aam.atomic import write_json
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import check_output, new_file
+    from aam.io.output import all_or_none, check_output, new_file, write_frame, write_new_json, write_through_memory
 
     started, asked = time.monotonic(), option_values(options)
     inputs, config = Inputs.of(model_path, asked), from_some(ExplainConfig, asked)
@@ -45,12 +44,13 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     with TERMINAL.stage("starting"):
         from aam.workflows.explain import explain
     drivers = explain(inputs, config, TERMINAL)
-    with new_file(output) as partial:
-        drivers.table.to_csv(partial, sep="\t", float_format="%.6g")
-    write_json(figures, drivers.record)
+    with all_or_none():
+        with new_file(output) as partial:
+            write_frame(partial, drivers.table)
+        write_new_json(figures, drivers.record)
     again = "the same command with another --output makes it again"
-    with TERMINAL.optional(str(picture), again), new_file(picture) as partial:
-        drivers.draw(partial)
+    with TERMINAL.optional(str(picture), again), new_file(picture) as partial, write_through_memory(partial) as memory:
+        drivers.draw(memory)
     written = [str(file) for file in (output, picture, figures) if file.exists()]
     click.echo(f"explained: {drivers.explained}\n")
     for rows in drivers.printed():

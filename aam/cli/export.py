@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, model_option, option_values
+from aam.cli.options import OUTPUT, add_options, fields_of, model_option, option_values
 from aam.config import from_dict
 from aam.config.apply import ExportConfig
 from aam.config.fields import SHIPPED
@@ -17,7 +17,7 @@ from aam.io.output import check_output
 @click.command("export")
 @add_options(fields_of(ExportConfig))
 @model_option()
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .pt2.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .pt2.")
 def command(model_path: Path | None, output: Path, **options: Any) -> None:
     """Write an encoder as a program of torch.export, with its weights, for any number of ASVs or samples.
 

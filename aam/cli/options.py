@@ -14,13 +14,32 @@ import click
 from aam import config as settings
 from aam.config.apply import ApplyConfig
 from aam.errors import ConfigError
+from aam.paths import input_path, output_path
 
 RunnableT = TypeVar("RunnableT", settings.PretrainConfig, settings.FinetuneConfig)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+WRITTEN = ("output_dir", "cache")
+"""Options of config classes that are written to."""
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
 Fields = dict[str, tuple[dataclasses.Field, Any]]
+
+
+class PathOption(click.Path):
+    """The type of every option that is a path: `rule`, with its name, checks the path before any work begins."""
+
+    def __init__(self, rule: Callable[[str, Path], Path]):
+        super().__init__(path_type=Path)
+        self.rule = rule
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if param is None:
+            return self.rule("path", Path(value))
+        return self.rule(param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name, Path(value))
+
+
+PATH, OUTPUT = PathOption(input_path), PathOption(output_path)
+"""Types of options: a path that is read, and one that is written."""
 
 
 class Headed(click.Option):
@@ -133,7 +152,7 @@ def build_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -
     several = typing.get_origin(hint) is tuple
     if several:
         hint = typing.get_args(hint)[0]
-    kind: Any = {int: int, float: float, str: str, Path: PATH}.get(hint)
+    kind: Any = {int: int, float: float, str: str, Path: OUTPUT if name in WRITTEN else PATH}.get(hint)
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
     looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
@@ -170,7 +189,20 @@ def option_values(options: dict[str, Any], config_file: Path | None = None) -> d
     for name in from_file:
         if name not in options:
             raise ConfigError(f"--config {config_file}: unknown option {name!r}{settings.suggest(name, options)}")
-    return from_file | {name: value for name, value in options.items() if value is not None and value != ()}
+    checked = {name: check_paths(name, value) for name, value in from_file.items()}
+    return checked | {name: value for name, value in options.items() if value is not None and value != ()}
+
+
+def check_paths(name: str, value: Any) -> Any:
+    """The value of an option in a config file; paths are checked by the rule of the option."""
+    options = {option.name: option.type for option in click.get_current_context().command.params}
+    if not isinstance(kind := options[name], PathOption):
+        return value
+
+    def checked(path: Any) -> Any:
+        return kind.rule(settings.option_flag(name), Path(path)) if isinstance(path, str) else path
+
+    return [checked(each) for each in value] if isinstance(value, list) else checked(value)
 
 
 READS = ("trim", "orient")

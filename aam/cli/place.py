@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, model_option, option_values
+from aam.cli.options import OUTPUT, add_options, fields_of, model_option, option_values
 from aam.config import DataConfig, from_some
 from aam.config.apply import PlaceConfig
 from aam.config.reference import PlacingConfig
@@ -32,7 +32,7 @@ TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
 @click.command("place")
 @add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(PlacingConfig) | fields_of(PlaceConfig))
 @model_option("the reference that comes with aam", "Model whose reference to place on")
-@click.option("-o", "--output", required=True, type=PATH, help="Folder to write to.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="Folder to write to.")
 def command(model_path: Path | None, output: Path, **values: Any) -> None:
     """Place the ASVs of a table, or of a FASTA file, on the tree of a reference, and name their taxa.
 
@@ -69,16 +69,17 @@ def command(model_path: Path | None, output: Path, **values: Any) -> None:
 
 def write(found: Placement, folder: Path) -> None:
     """Write the files of a placement to a folder, which is made if it does not exist."""
-    from aam.io.output import new_file
+    from aam.io.output import all_or_none, new_file, write_frame
     from aam.placement.jplace import write_jplace
     from aam.workflows.place import PROGRAM
 
     folder.mkdir(parents=True, exist_ok=True)
-    with new_file(folder / TREE) as partial:
-        partial.write_text(found.newick + "\n", encoding="utf-8")
-    with new_file(folder / JPLACE) as partial:
-        write_jplace(partial, found.places, found.reference, PROGRAM)
-    for name, table in ((PLACEMENTS, found.placements), (TAXONOMY, found.taxonomy), (RANKS, found.ranks)):
-        if table is not None:
-            with new_file(folder / name) as partial:
-                table.to_csv(partial, sep="\t", float_format="%.6g")
+    with all_or_none():
+        with new_file(folder / TREE) as partial:
+            partial.write_text(found.newick + "\n", encoding="utf-8")
+        with new_file(folder / JPLACE) as partial:
+            write_jplace(partial, found.places, found.reference, PROGRAM)
+        for name, table in ((PLACEMENTS, found.placements), (TAXONOMY, found.taxonomy), (RANKS, found.ranks)):
+            if table is not None:
+                with new_file(folder / name) as partial:
+                    write_frame(partial, table)

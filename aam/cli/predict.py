@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, READS, add_options, fields_of, option_values
+from aam.cli.options import OUTPUT, READS, add_options, fields_of, option_values
 from aam.config import DataConfig, PredictConfig, RunConfig, from_some
 from aam.errors import ConfigError
 from aam.text import counted
@@ -19,7 +19,7 @@ RUN_OPTIONS = ("seed", "device")
 
 @click.command("predict")
 @add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUT_OPTIONS) | fields_of(RunConfig, RUN_OPTIONS))
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
     """Predict the target for the samples of a table with a model of `aam train`; gives the uncertainty too.
 
@@ -35,9 +35,8 @@ def command(output: Path, **values: Any) -> None:
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv
     """
-    from aam.atomic import write_json
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import check_output, new_file, refuse_existing
+    from aam.io.output import all_or_none, check_output, new_file, refuse_existing, write_frame, write_new_json
 
     asked = option_values(values)
     config, data, run = from_some(PredictConfig, asked), from_some(DataConfig, asked), from_some(RunConfig, asked)
@@ -51,14 +50,16 @@ def command(output: Path, **values: Any) -> None:
     with TERMINAL.stage("starting"):
         from aam.workflows.predict import predict
     found = predict(config.model, data, config, run, TERMINAL)
-    with new_file(output) as partial:
-        found.table.to_csv(partial, sep="\t", float_format="%.6g")
+    with all_or_none():
+        with new_file(output) as partial:
+            write_frame(partial, found.table)
+        if len(found.refused):
+            with new_file(refused) as partial:
+                write_frame(partial, found.refused)
+        if found.card is not None:
+            write_new_json(card, found.card.record())
     if len(found.refused):
-        with new_file(refused) as partial:
-            found.refused.to_csv(partial, sep="\t")
         click.echo(f"{counted(len(found.refused), 'samples')} refused, with reasons in {refused}", err=True)
-    if found.card is not None:
-        write_json(card, found.card.record())
     for name, value in found.scores.items():
         if not name.endswith(("_low", "_high")):
             click.echo(f"{name:<24}{value:.4f}", err=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.cli.options import OUTPUT, PATH, add_options, fields_of, option_values
 from aam.config import PrepareConfig, from_dict
 from aam.errors import ConfigError
 
@@ -16,7 +16,7 @@ from aam.errors import ConfigError
 @click.command("prepare")
 @add_options(fields_of(PrepareConfig))
 @click.option(
-    "-o", "--output", type=PATH, help="Corpus folder to write; a preparation that was stopped in it is continued."
+    "-o", "--output", type=OUTPUT, help="Corpus folder to write; a preparation that was stopped in it is continued."
 )
 @click.option("--verify", type=PATH, help="Corpus folder to verify: compare every file with its checksum, then stop.")
 def command(output: Path | None, verify: Path | None, **values: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.cli.options import OUTPUT, add_options, fields_of, option_values
 from aam.config import from_dict
 from aam.config.reference import ReferenceConfig
 from aam.text import counted
@@ -17,7 +17,11 @@ from aam.text import counted
 @click.command("reference")
 @add_options(fields_of(ReferenceConfig))
 @click.option(
-    "-o", "--output", required=True, type=PATH, help="Folder to write; a reference that was stopped in it is continued."
+    "-o",
+    "--output",
+    required=True,
+    type=OUTPUT,
+    help="Folder to write; a reference that was stopped in it is continued.",
 )
 def command(output: Path, **values: Any) -> None:
     """Make a reference of 16S sequences and their tree, on which ASVs of any primer are placed.

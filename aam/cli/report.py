@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH
+from aam.cli.options import OUTPUT, PATH
 
 
 @click.command("report")
@@ -23,7 +23,7 @@ from aam.cli.options import PATH
 @click.option(
     "--taxonomy", type=PATH, help="Lineages that name the ASVs of that table: of `aam place` or QIIME 2 (.qza or .tsv)."
 )
-@click.option("-o", "--output", type=PATH, help="File to write (default: report.html in RUN).")
+@click.option("-o", "--output", type=OUTPUT, help="File to write (default: report.html in RUN).")
 def command(run: Path, output: Path | None, **options: Any) -> None:
     """Write the results of a run of `aam pretrain` or `aam train` as one HTML file, to show to others.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aam.cli.options import PATH, add_options, fields_of, option_values
+from aam.cli.options import OUTPUT, add_options, fields_of, option_values
 from aam.config import DataConfig, RunConfig, UnifracConfig, from_some
 from aam.text import counted
 
@@ -18,7 +18,7 @@ INPUT_OPTIONS = ("table", "tree", "sequences", "example", "max_missing")
 
 @click.command("unifrac")
 @add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(UnifracConfig) | fields_of(RunConfig, ("seed",)))
-@click.option("-o", "--output", required=True, type=PATH, help="File to write: .tsv, .h5 or .npy.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv, .h5 or .npy.")
 def command(output: Path, **values: Any) -> None:
     """Compute UniFrac between all samples of a table, or Faith PD of each.
 

@@ -18,6 +18,7 @@ from aam.config.pretrain import PRESETS, PretrainConfig
 from aam.config.run import RunConfig
 from aam.config.sizes import check_sizes
 from aam.errors import ConfigError
+from aam.paths import plain_path
 from aam.text import QUOTED, one_line, shorten
 
 if TYPE_CHECKING:
@@ -126,12 +127,7 @@ def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def path_of(name: str, value: Any) -> Path:
     """A path that a program gives, with `~` expanded; raises ConfigError for what is no path, such as a table."""
-    try:
-        return convert(name, value, Path).expanduser()
-    except RuntimeError as error:  # no home directory, or that of an unknown user
-        raise ConfigError(
-            f"{option_flag(name)} is {shown(value)}: {one_line(error)} Give the path without ~."
-        ) from None
+    return plain_path(option_flag(name), convert(name, value, Path))
 
 
 def select_options(cls: type, given: dict[str, Any]) -> dict[str, Any]:

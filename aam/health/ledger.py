@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from aam.atomic import name_file
 from aam.errors import LedgerError, NonFiniteError
 from aam.text import name_few
 
@@ -157,7 +158,7 @@ class Ledger:
     def _write(self, *records: dict[str, Any]) -> None:
         if self.path is None or not records:
             return
-        with self.path.open("a", encoding="utf-8") as file:
+        with name_file(self.path), self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
             file.flush()
             os.fsync(file.fileno())

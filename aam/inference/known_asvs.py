@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 from aam import vocab
 from aam.atomic import replace_file
 from aam.errors import CheckpointError
+from aam.io.output import write_through_memory
 from aam.io.sequences import hash_sequences, tokenize, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
 
@@ -131,7 +132,7 @@ def sketch_asvs(
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Write the sketch into the folder of a checkpoint."""
-    with replace_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
+    with replace_file(checkpoint / KNOWN) as partial, write_through_memory(partial) as handle:
         np.save(handle, known.rows, allow_pickle=False)
 
 

@@ -6,16 +6,19 @@ without `flock`, falls back to a marker file; that of a job killed on one host w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
-from aam.atomic import read_json
-from aam.errors import CheckpointError, InputError
+from aam.atomic import PARTIAL, read_json
+from aam.errors import ALLOWED, REMEDIES, CheckpointError, InputError
+from aam.paths import output_path, refuse_irregular
 
 FileKind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
 T = TypeVar("T")
@@ -31,6 +34,8 @@ FREE_UNPACKED = 64 << 20
 """Bytes up to which the ratio is not checked."""
 MAX_RATIO = 200
 """Unpacked over stored bytes. Real tables and artifacts stay below 20; a single deflate can reach 1,032."""
+PROBED = 4096
+"""Bytes that are written to find whether a folder can be written to."""
 LOCK = ".lock"
 """File in a folder that a process has locked."""
 
@@ -59,6 +64,7 @@ def check_file(path: Path, option: str, error: type[InputError], packed: bool = 
 
     `option` is the option with which the user gave it.
     """
+    refuse_irregular(path, option, error)
     if path.is_dir():
         raise error(f"{path} is a directory, expected a file; give {option} the path of the file itself")
     if not path.exists():
@@ -119,23 +125,30 @@ def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple
 
 
 def refuse_unwritable(folder: Path, option: str, error: type[InputError]) -> None:
-    """Raise `error` for a folder, existing or not, that is a file, lies in a file or cannot be written to.
+    """Raise `error` for a folder, existing or not, that is or lies in a file, or in which no file can be made.
 
     Commands check this first, before hours of work.
     """
+    output_path(option, folder, error)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise error(f"{option} {folder}: {there} is a file, expected a folder; give another path")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise error(f"{option} {folder}: {there} cannot be written to; check its permissions, or give another folder")
+    try:
+        with tempfile.TemporaryFile(prefix=PARTIAL, dir=there, buffering=0) as probe:
+            probe.write(bytes(PROBED))
+    except OSError as fault:
+        reason = "" if fault.errno == errno.EACCES else f" ({os.strerror(fault.errno or 0)})"
+        remedy = REMEDIES.get(fault.errno or 0, ALLOWED)
+        raise error(f"{option} {folder}: {there} cannot be written to{reason}; {remedy}") from fault
 
 
 def refuse_inside(folder: Path, option: str) -> None:
-    """Raise CheckpointError for an output folder inside a checkpoint, which its run replaces as a whole."""
-    if (folder / WEIGHTS).exists():
-        raise CheckpointError(
-            f"{option} {folder}: a checkpoint, which its run replaces as a whole; give another folder"
-        )
+    """Raise CheckpointError for an output folder in a checkpoint, which its run replaces as a whole."""
+    for place in (folder, *folder.absolute().parents):
+        if (place / WEIGHTS).exists():
+            raise CheckpointError(
+                f"{option} {folder}: {place} is a checkpoint, which its run replaces as a whole; give another folder"
+            )
 
 
 @contextmanager
@@ -149,7 +162,7 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
-    with lock.open("a") as handle:
+    with lock.open("a", encoding="utf-8") as handle:
         if not try_lock(handle, lock):
             raise error(
                 f"{option} {folder}: another process is writing there; wait for its end, or give another folder"

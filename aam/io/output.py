@@ -5,33 +5,43 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import partial_path, replace_file
+from aam.atomic import partial_path, replace_file, write_json
 from aam.errors import ConfigError
 from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.ids import FEATURE_ID, SAMPLE_ID
+from aam.paths import LONGEST_NAME, output_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
 VECTOR_SUFFIXES = (".tsv",)
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids in a file of embeddings, by the kind of rows."""
+MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
+"""The new files of the innermost block `all_or_none`."""
 
 
 def check_output(path: Path, suffixes: Sequence[str], option: str = "--output") -> None:
     """Raise `ConfigError` for an output file that exists, has no folder or an unknown suffix, before any work."""
+    output_path(option, path)
     if path.suffix not in suffixes:
         raise ConfigError(f"{option} {path}: found the ending {path.suffix!r}, expected {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise ConfigError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
     refuse_unwritable(path.parent, option, ConfigError)
-    partial_path(path).exists()  # the system refuses names that are too long here already
+    if len(os.fsencode(partial_path(path).name)) > LONGEST_NAME:
+        raise ConfigError(f"{option} {path}: the name is too long; give a shorter one")
     for file in [path, *companion_paths(path)]:
         refuse_existing(file, option)
     refuse_inside(path.parent, option)
@@ -67,9 +77,57 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises `ConfigError` if `path` exists by then.
     """
-    with replace_file(path) as partial:
-        yield partial
+    try:
+        with replace_file(path, exclusive=True) as partial:
+            yield partial
+            refuse_existing(path)
+    except FileExistsError:
         refuse_existing(path)
+        raise
+    if (made := MADE.get()) is not None:
+        made.append(path)
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Remove the new files of this block if it fails: of several outputs that belong together none stays alone."""
+    made: list[Path] = []
+    before = MADE.set(made)
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                path.unlink()
+        raise
+    finally:
+        MADE.reset(before)
+
+
+def write_new_json(path: Path, value: Any) -> None:
+    """Write a value as JSON to a file that does not exist."""
+    with new_file(path) as partial:
+        write_json(partial, value)
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a file to write a text: UTF-8 and plain line ends, whatever the locale and the name of the file.
+
+    Libraries get this file and no path: by its name they would compress, expand or encode in their own way.
+    """
+    return path.open("w", encoding="utf-8", newline="\n")
+
+
+def write_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
+    """Write a table as tab-separated text, numbers with six digits."""
+    with open_text(path) as file:
+        frame.to_csv(file, sep="\t", float_format="%.6g", lineterminator="\n")
+
+
+def replace_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
+    """Write a table as `write_frame` does, in place of an older file: whole or not at all."""
+    with replace_file(path) as partial:
+        write_frame(partial, frame)
 
 
 @contextmanager
@@ -117,7 +175,8 @@ def _write_hdf5(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
 def _write_tsv(path: Path, ids: Sequence[str], values: np.ndarray) -> None:
     from skbio import DistanceMatrix
 
-    DistanceMatrix(values, ids).write(str(path), format="lsmat")
+    with open_text(path) as file:
+        DistanceMatrix(values, ids).write(file, format="lsmat")
 
 
 def write_columns(path: Path, ids: Sequence[str], columns: Mapping[str, np.ndarray]) -> None:
@@ -144,7 +203,7 @@ def write_embedding(path: Path, kind: str, ids: Sequence[str], prefix: str, valu
 
 def _embed_tsv(path: Path, index: str, ids: Sequence[str], names: Sequence[str], values: NDArray[np.float32]) -> None:
     """Text; nine digits give every float32 back exactly."""
-    with path.open("w", encoding="utf-8") as file:
+    with open_text(path) as file:
         file.write("\t".join([index, *names]) + "\n")
         for row_id, row in zip(ids, values.tolist(), strict=True):
             file.write("\t".join([row_id, *(f"{value:.9g}" for value in row)]) + "\n")
@@ -156,7 +215,8 @@ def _embed_parquet(
     import pandas as pd
 
     frame = pd.DataFrame(values, index=pd.Index(list(ids), name=index), columns=list(names))
-    frame.to_parquet(path, engine="pyarrow")
+    with write_through_memory(path) as memory:
+        frame.to_parquet(memory, engine="pyarrow")
 
 
 def _embed_h5ad(path: Path, index: str, ids: Sequence[str], names: Sequence[str], values: NDArray[np.float32]) -> None:
@@ -191,13 +251,15 @@ def _embed_ordination(
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     variances = size**2 / max(len(values) - 1, 1)
     axes = [f"PC{number}" for number in range(1, len(size) + 1)]
-    OrdinationResults(
+    results = OrdinationResults(
         short_method_name="AAM",
         long_method_name="Principal axes of an aam embedding",
         eigvals=pd.Series(variances, index=axes),
         samples=pd.DataFrame(left * size, index=list(ids), columns=axes),
         proportion_explained=pd.Series(variances / max(variances.sum(), np.finfo(float).tiny), index=axes),
-    ).write(str(path), format="ordination")
+    )
+    with open_text(path) as file:
+        results.write(file, format="ordination")
 
 
 Writer = Callable[[Path, str, Sequence[str], Sequence[str], NDArray[np.float32]], None]

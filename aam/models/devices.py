@@ -10,8 +10,13 @@ from torch import Tensor
 
 from aam.config import Precision
 from aam.errors import ConfigError
+from aam.text import one_line, shorten
 
 PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SHORTEST = 1e-6
+"""Seconds: the shortest time that counts as measured."""
+REASON = 160
+"""Characters of the reason of another library in a message."""
 TIMED_ROUNDS, TIMED_SECONDS = 5, 0.05
 """Rounds of a measurement of speed, and the time after which no other round begins: so slow a product needs no more."""
 
@@ -46,6 +51,18 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def refuse_uncompilable(device: torch.device) -> None:
+    """Raise ConfigError where --compile cannot work, which needs a compiler; tries it on a few numbers."""
+    try:
+        torch.compile(torch.sin, fullgraph=True)(torch.ones(8, device=device))
+    except Exception as error:
+        reason = shorten(one_line(error).partition("Set TORCHDYNAMO_VERBOSE")[0].strip(), REASON)
+        raise ConfigError(
+            f"--compile does not work here ({reason}); install a C++ compiler such as g++ (CXX names another), or "
+            "leave --compile out"
+        ) from error
+
+
 def set_product_precision(precision: Precision, device: torch.device) -> torch.autocast:
     """Context in which matrix products are computed in this precision; fp32 changes nothing."""
     return torch.autocast(device.type, dtype=PRECISION_DTYPES[precision], enabled=precision != "fp32")
@@ -55,7 +72,7 @@ def measure_bf16_gain(device: torch.device) -> float:
     """Speed-up of products of the size of a chunk in bfloat16 over single precision: the best of several trials.
 
     Takes about 10 ms, or one round where the processor only imitates bfloat16. It is measured because hardware flags do
-    not show the speed.
+    not show the speed; 1 where the clock is too coarse to tell.
     """
     limit_product_caches()
     single, half = (
@@ -65,15 +82,24 @@ def measure_bf16_gain(device: torch.device) -> float:
     seconds: list[tuple[float, float]] = []
     while len(seconds) < TIMED_ROUNDS and sum(map(sum, seconds)) < TIMED_SECONDS:
         seconds.append((time_product(*single), time_product(*half)))
-    return min(slow for slow, _ in seconds) / min(fast for _, fast in seconds)
+    slow, fast = (min(each) for each in zip(*seconds, strict=True))
+    return slow / fast if fast > SHORTEST else 1.0
 
 
 def time_product(left: Tensor, right: Tensor) -> float:
-    """Time of a matrix product in seconds; on a CPU its CPU time, because other processes may share the core."""
-    clock = time.process_time if left.device.type == "cpu" else time.perf_counter
+    """Time of a matrix product in seconds; on a CPU the CPU time of this thread: other processes may share the core.
+
+    The CPU time of a process moves in ticks of several milliseconds where it is limited (`ulimit -t`).
+    """
+    clock = time.thread_time if left.device.type == "cpu" else time.perf_counter
     start = clock()
     (left @ right)[0, 0].item()
-    return clock() - start
+    return lasted(clock() - start)
+
+
+def lasted(seconds: float) -> float:
+    """A measured time that can be divided by: clocks of some machines stand still for a while."""
+    return max(seconds, SHORTEST)
 
 
 def to_single_precision(tensor: Tensor) -> Tensor:

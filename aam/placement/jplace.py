@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.io.output import open_text
 from aam.phylogeny.newick import format_newick, quote_name
 from aam.placement.placements import Placements
 from aam.placement.reference import Reference
@@ -65,7 +66,7 @@ def edge_numbered_newick(reference: Reference) -> str:
 def write_jplace(path: Path, placements: Placements, reference: Reference, program: str) -> None:
     """Write a jplace file of the placed ASVs; `program` says in the file what made it."""
     head = {"version": 3, "fields": FIELDS, "metadata": {"software": program}, "tree": edge_numbered_newick(reference)}
-    with path.open("w", encoding="utf-8") as file:
+    with open_text(path) as file:
         file.write(json.dumps(head)[:-1] + ', "placements": [')
         separator = "\n"
         for record in records(placements, find_places(placements, reference)):

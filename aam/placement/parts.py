@@ -19,6 +19,7 @@ from aam.atomic import read_json, remove_partial_files, replace_file, write_json
 from aam.errors import ReferenceFolderError
 from aam.gene.profile import PROFILE_NAME, Profile
 from aam.gene.reads import lay
+from aam.io.output import write_through_memory
 from aam.observer import Progress
 from aam.placement.threads import map_in_threads
 from aam.text import one_line
@@ -91,7 +92,7 @@ def align_parts(
 def align_part(path: Path, texts: Sequence[str], gene: Profile) -> None:
     """Put sequences on the columns, each on the strand that fits, and write them."""
     reads = lay(gene, texts)
-    with replace_file(path) as partial, partial.open("wb") as handle:
+    with replace_file(path) as partial, write_through_memory(partial) as handle:
         np.savez(handle, codes=reads.codes, strand=reads.strand)
 
 

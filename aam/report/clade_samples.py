@@ -17,12 +17,11 @@ from aam.errors import CheckpointError, InputError
 from aam.evaluation.baselines import choose_scored
 from aam.evaluation.ordination import principal_components
 from aam.io.ids import SAMPLE_ID
+from aam.io.output import replace_frame
 from aam.learners.clades import CladeTable
 from aam.learners.features import choose_features
 from aam.report.record import ORDINATION_FILE, RunRecord
 from aam.report.samples import ReportSamples
-
-DIGITS = "%.6g"
 
 
 def describe_clades(table: CladeTable, study: Study, config: FinetuneConfig) -> ReportSamples:
@@ -34,7 +33,7 @@ def describe_clades(table: CladeTable, study: Study, config: FinetuneConfig) -> 
     frame = pd.DataFrame(points, pd.Index(list(labels.sample_ids), name=SAMPLE_ID), names)
     if labels.studies is not None:
         frame.insert(0, STUDY, list(labels.studies))
-    frame.to_csv(config.run.output_dir / ORDINATION_FILE, sep="\t", float_format=DIGITS)
+    replace_frame(config.run.output_dir / ORDINATION_FILE, frame)
     return with_metadata(samples_of(list(labels.sample_ids), points, labels.studies), study, config)
 
 

@@ -132,7 +132,9 @@ def choose_class_looks(labels: Iterable[str]) -> Looks:
 @contextmanager
 def open_figure(width: float, height: float, target: PngFile) -> Iterator[Figure]:
     """Yield an empty figure of `width` x `height` inches in `STYLE`; written as PNG when the block ends."""
-    with matplotlib.rc_context(fname=STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user may ask for LaTeX, or for fonts that are not there
+        matplotlib.rc_file(STYLE, use_default_template=False)
         # Names in other scripts are drawn as boxes, and stand whole in the tables.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")

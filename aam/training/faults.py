@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aam.atomic import write_text
 from aam.checkpoint import LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches, drop_samples
@@ -247,7 +248,7 @@ class RunHealth:
             "policy": self.policy,
             "reproduce": f"aam replay {folder / BUNDLE}",
         }
-        (folder / FAULT_REPORT).write_text(full_text(fault, self.names, facts), encoding="utf-8")
+        write_text(folder / FAULT_REPORT, full_text(fault, self.names, facts))
         return folder
 
     def _quarantine(self, fault: Diagnosis, numbers: list[int]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import aam
-from aam.atomic import read_json, write_json
+from aam.atomic import read_json, write_json, write_text
 from aam.checkpoint import FOLD, LAST, fold_folders, read_stored
 from aam.config import (
     FinetuneConfig,
@@ -186,7 +186,7 @@ def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> N
     }
     write_record(config, corpus.files, more)
     for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
-        (config.run.output_dir / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
+        write_text(config.run.output_dir / name, "\n".join(ids) + "\n")
 
 
 def installed_versions() -> dict[str, str]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from aam.atomic import write_text
+from aam.atomic import name_file, write_text
 from aam.errors import CheckpointError
+from aam.models.devices import lasted
 from aam.observer import Sink
 from aam.training.step import StepResult
 
@@ -41,8 +42,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Means of the loss terms and gradient norms, last learning rate, rates per second; starts anew."""
         results, self._results = self._results, []
-        seconds, now = time.perf_counter() - self._since, time.perf_counter()
-        self._since = now
+        seconds, self._since = lasted(time.perf_counter() - self._since), time.perf_counter()
         if not results:
             return {}
         rows = torch.stack([torch.cat([r.terms.float(), r.grad_norm.float()[None]]) for r in results])
@@ -84,14 +84,16 @@ class JsonlSink:
     def __init__(self, path: Path, step: int | None = None):
         if step is not None and path.exists():
             write_text(path, "".join(lines_until(path, step)))
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("a", encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
-        self._file.write(json.dumps({"kind": kind, "step": step, "time": time.time(), **values}) + "\n")
-        self._file.flush()
+        with name_file(self._path):
+            self._file.write(json.dumps({"kind": kind, "step": step, "time": time.time(), **values}) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with name_file(self._path):
+            self._file.close()
 
 
 def lines_until(path: Path, step: int) -> Iterator[str]:
@@ -117,7 +119,8 @@ class TensorBoardSink:
 
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns()}.{platform.node()}.{os.getpid()}"
-        self._records = RecordWriter((folder / name).open("wb"))
+        self._path = folder / name
+        self._records = RecordWriter(self._path.open("wb"))
         self._add(file_version="brain.Event:2")
         if step is not None:
             self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))  # drops what was from there on
@@ -131,8 +134,10 @@ class TensorBoardSink:
     def _add(self, **content: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
-        self._records.flush()
+        with name_file(self._path):
+            self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+            self._records.flush()
 
     def close(self) -> None:
-        self._records.close()
+        with name_file(self._path):
+            self._records.close()

@@ -20,6 +20,7 @@ from torch import Tensor
 from aam.checkpoint import Checkpoint, load_checkpoint, tensor_error_text
 from aam.config import RunConfig, RunnableConfig
 from aam.errors import CheckpointError
+from aam.models.devices import lasted
 from aam.training.optim import set_moments, set_weights
 from aam.training.step import Learner
 
@@ -89,7 +90,7 @@ class Budget:
             return steps
         if state.step < TIMED_STEPS:
             return min(steps, max(state.horizon, UNTIMED))
-        pace = max(state.seconds, 1e-9) / state.step
+        pace = lasted(state.seconds) / state.step
         return min(steps, state.step + max(0, int((self.seconds - state.seconds) / pace)))
 
     def share(self, state: TrainState) -> float:

@@ -42,6 +42,7 @@ from aam.inference.predictions import (
     score_probabilities,
     score_targets,
 )
+from aam.io.output import replace_frame
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.summary import finetuning_summary
 
@@ -91,7 +92,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     table[IN_FOLD] = np.concatenate([[result.fold.name] * len(result.fold.test) for result in results])
     if labels.studies is not None and IN_STUDY not in table.columns:
         table[IN_STUDY] = labels.studies
-    table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
+    replace_frame(folder / OUT_OF_FOLD, table)
     write_json(folder / CALIBRATION, calibration.to_dict())
     trained = {row for result in results for row in result.fold.train.tolist()}
     metrics |= {

@@ -161,8 +161,9 @@ def say_last_checkpoint(model: Path, observer: Observer) -> None:
 
 def say_precision_advice(precision: Precision, device: torch.device, observer: Observer) -> None:
     """Recommend bfloat16 to a run in single precision on hardware that is faster in bfloat16."""
-    if precision == "fp32" and (text := precision_advice(measure_bf16_gain(device))) is not None:
-        observer.say(text)
+    with observer.optional("the advice on --precision"):
+        if precision == "fp32" and (text := precision_advice(measure_bf16_gain(device))) is not None:
+            observer.say(text)
 
 
 def precision_advice(gain: float) -> str | None:

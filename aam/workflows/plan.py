@@ -20,7 +20,7 @@ from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.corpus.study_checks import list_contributions
 from aam.gene.regions import region_text
-from aam.models.devices import resolve_device
+from aam.models.devices import lasted, resolve_device
 from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
@@ -75,7 +75,7 @@ def measure_steps(learner: Learner, micro: Sequence[Any], per_step: int) -> tupl
     for trial in range(TRIALS):
         start = time.perf_counter()
         asvs.append(step(learner, micro[trial * per_step : (trial + 1) * per_step], trial, TRIALS).asvs)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(lasted(time.perf_counter() - start))
     return float(np.median(seconds[1:])), int(np.median(asvs))
 
 

@@ -20,6 +20,7 @@ from aam.inference.heldout import Embedded, HeldOut
 from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
 from aam.inference.scales import SCALES, fit_scales
 from aam.io.output import shell_path
+from aam.models.devices import lasted, refuse_uncompilable, resolve_device
 from aam.observer import Observer, Sink
 from aam.report.build import remove_pictures, unifrac_picture, write_run_report
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
@@ -108,6 +109,8 @@ def resolve_config(options: dict[str, Any], observer: Observer) -> PretrainConfi
     config = from_options(PretrainConfig, options)
     if not config.run.dry_run:
         check_output_directory(config.run.output_dir, config.run.resume)
+    if config.optim.compile:
+        refuse_uncompilable(resolve_device(config.run.device))
     if config.run.resume:
         config = resume_config(options)
     elif config.start.pretrained is not None:
@@ -239,7 +242,7 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
         "steps": state.step,
         "best_step": state.best_step,
         "seconds": state.seconds,
-        "samples_per_second": samples / max(state.seconds, 1e-9),
+        "samples_per_second": samples / lasted(state.seconds),
         **run.health.counts(),
         "health": run.health.line(state.step),
         "peak_memory_bytes": peak,

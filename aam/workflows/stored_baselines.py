@@ -11,6 +11,7 @@ from aam.atomic import replace_file, write_json
 from aam.evaluation.metrics import MODEL
 from aam.inference.predictions import TRUE
 from aam.io.ids import SAMPLE_ID
+from aam.io.output import write_frame
 from aam.observer import Observer
 from aam.report.build import report_run
 from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines
@@ -23,8 +24,8 @@ FILES = (BASELINES_FILE, BASELINE_PREDICTIONS)
 def write_baselines(found: BaselineResult, folder: Path) -> None:
     """Write baselines.json and baseline_predictions.tsv into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replace_file(folder / BASELINE_PREDICTIONS) as new:
-        found.predictions.to_csv(new, sep="\t", float_format="%.6g")
+    with replace_file(folder / BASELINE_PREDICTIONS) as partial:
+        write_frame(partial, found.predictions)
     write_json(folder / BASELINES_FILE, found.metrics)
 
 

@@ -95,7 +95,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (click.Abort(), "Interrupted.", 130),
         (OSError(28, "No space left on device", "run/last"), "Error: No space left on device: run/last", 1),
         (RuntimeError("safetensors: No space left on device (os error 28)"), "Error: No space left on device; make", 1),
-        (NotADirectoryError(20, "Not a directory", "a/b"), "Error: Not a directory: 'b'; give another path", 2),
+        (NotADirectoryError(20, "Not a directory", "a/b"), "Error: Not a directory: a/b; give another path", 2),
         (MemoryError(), "Error: not enough memory", 1),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "Error: a process of --num-work", 1),
     ],
