@@ -15,7 +15,9 @@
     │   ├── CheckpointError              run directories and checkpoints
     │   └── LedgerError                  quarantine ledgers
     ├── NonFiniteError (ValueError)  3   a tensor holds NaN or Inf, or a health rule stopped the run
-    └── Interrupted                  4   stopped by a signal after a checkpoint was written
+    ├── OutOfMemoryError             1   memory does not suffice for a step on one sample
+    ├── WorkerError                  1   a process of --num-workers cannot be started or was lost
+    └── Interrupted                  4   stopped by a signal; a checkpoint was written if there was something to save
 
 A message says what was wrong, where, what was found, what was expected and what to do, in one line.
 """
@@ -34,6 +36,16 @@ ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 """What the machine may refuse: full disks, missing permissions, broken drives."""
 WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What it refuses of a path: names that are too long, folders that are files and files that are folders."""
+
+NO_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "alloc_failed",
+    "bad_alloc",
+    "unable to allocate",
+    "failed to map segment",
+)
+"""Lower-case texts of torch, CUDA, numpy, HDF5 and the loader of libraries where memory is short."""
 
 
 class AamError(Exception):
@@ -105,10 +117,30 @@ class NonFiniteError(AamError, ValueError):
     exit_code = 3
 
 
+class WorkerError(AamError):
+    """A process that assembles batches cannot be started, was killed or stands still."""
+
+    exit_code = FAILED
+
+
+class OutOfMemoryError(AamError):
+    """Memory does not suffice for a training step, not even on a single sample."""
+
+    exit_code = FAILED
+
+
 class Interrupted(AamError):
-    """The run was stopped by a signal; a checkpoint was written first."""
+    """The run was stopped by a signal; a checkpoint was written first if there was something to save."""
 
     exit_code = 4
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error of any library means that memory, of the machine or of a GPU, is short."""
+    if isinstance(error, AamError):
+        return False
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
 
 
 def error_text(error: Exception) -> str:
@@ -131,6 +163,4 @@ def expected_error(error: Exception) -> tuple[str, int] | None:
         return f"{error.strerror}: {name}; give another path", REFUSED
     if isinstance(error, MemoryError):
         return "not enough memory; use a smaller batch or table, or a machine with more", FAILED
-    if "DataLoader worker" in text:  # torch says so wherever the run happens to be
-        return "a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
     return None

@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 
 from aam import __version__
-from aam.errors import FAILED, REFUSED, error_text, expected_error
+from aam.errors import FAILED, REFUSED, Interrupted, error_text, expected_error
+from aam.stopping import end_on_signals
 
 COMMAND_GROUPS = {
     "Start": {
@@ -48,9 +49,6 @@ COMMAND_GROUPS = {
 }
 """Heading -> name of each command, which is the name of its module, and its line in `aam --help`."""
 COMMANDS = {name: text for commands in COMMAND_GROUPS.values() for name, text in commands.items()}
-
-INTERRUPTED = 130
-"""Exit code of Ctrl-C with nothing to go on from."""
 
 
 class LazyGroup(click.Group):
@@ -123,16 +121,15 @@ def group(ctx: click.Context, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: that of the process); return the exit code. Errors are one line on stderr."""
     options = {"debug": False}
-    try:
-        with hide_variable("MPLBACKEND"):
-            code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, the user gets one line and a code
-        if options["debug"]:
-            traceback.print_exc()
-        message, code = explain_error(error)
-        click.echo(message, err=True)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    with end_on_signals() as signals:
+        try:
+            with hide_variable("MPLBACKEND"):
+                code = group.main(arguments, prog_name="aam", standalone_mode=False, obj=options)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, the user gets one line and a code
+            if options["debug"]:
+                traceback.print_exc()
+            message, code = explain_error(error, signals.name)
+            click.echo(message, err=True)
     return code if isinstance(code, int) else 0
 
 
@@ -151,10 +148,14 @@ def hide_variable(name: str) -> Iterator[None]:
             os.environ[name] = value
 
 
-def explain_error(error: Exception) -> tuple[str, int]:
-    """One line for the user, and the exit code; an unexpected error is reported as a bug of `aam`."""
-    if isinstance(error, click.Abort):
-        return "Interrupted.", INTERRUPTED
+def explain_error(error: BaseException, signal_name: str = "") -> tuple[str, int]:
+    """One line for the user, and the exit code; an unexpected error is reported as a bug of `aam`.
+
+    `signal_name`: the signal that has ended the command, of which any error may be a consequence; empty without one.
+    """
+    if isinstance(error, click.Abort | KeyboardInterrupt) or (signal_name and not isinstance(error, Interrupted)):
+        return f"Error: interrupted{signal_name and ' by '}{signal_name}; start again", Interrupted.exit_code
+    assert isinstance(error, Exception)
     if (known := explain_option_error(error) or expected_error(error)) is not None:
         return f"Error: {known[0]}", known[1]
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -55,7 +55,7 @@ def measure_bf16_gain(device: torch.device) -> float:
     """Speed-up of products of the size of a chunk in bfloat16 over single precision: the best of several trials.
 
     Takes about 10 ms, or one round where the processor only imitates bfloat16. It is measured because hardware flags do
-    not show the speed.
+    not show the speed. 1 if the clock is too coarse, as that of a process with a limit of CPU time is.
     """
     limit_product_caches()
     single, half = (
@@ -65,7 +65,8 @@ def measure_bf16_gain(device: torch.device) -> float:
     seconds: list[tuple[float, float]] = []
     while len(seconds) < TIMED_ROUNDS and sum(map(sum, seconds)) < TIMED_SECONDS:
         seconds.append((time_product(*single), time_product(*half)))
-    return min(slow for slow, _ in seconds) / min(fast for _, fast in seconds)
+    slowest, fastest = min(slow for slow, _ in seconds), min(fast for _, fast in seconds)
+    return slowest / fastest if slowest > 0 and fastest > 0 else 1.0
 
 
 def time_product(left: Tensor, right: Tensor) -> float:

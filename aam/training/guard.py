@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from aam.config import RunnableConfig
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
-from aam.health.bundle import random_state, save_bundle, torch_state
-from aam.health.guards import Interventions, clamp_outputs, sanitize_gradients
+from aam.health.bundle import random_state, restore_torch_state, save_bundle, torch_state
+from aam.health.guards import HALVED_BATCH, Interventions, clamp_outputs, sanitize_gradients
 from aam.health.monitor import NORM, Reading, Spike, Watch
 from aam.health.tracing import Tracer
 from aam.models.layers import Block
@@ -48,8 +49,10 @@ class StepGuard(Guard):
         self.scaled = False  # a loss scale has been found that the gradients survive
         self.new_spikes: list[Spike] = []
         self.ratios: dict[str, float] = {}
+        self._attempt: Attempt | None = None  # the last step that has begun
         self._unread: list[Attempt] = []
         self._reading: Reading | None = None
+        self.changing = False  # weights or counts may be those of a step that the run has not counted yet
         self._recorded: dict[str, Any] | None = None  # what the step under way depends on, where it is to be recorded
         self._random = random_state()  # a step draws from torch's generators alone, so the others are read once
         if config.health.safe_clamp:
@@ -57,6 +60,7 @@ class StepGuard(Guard):
             clamp_outputs(blocks, CLAMP, self.interventions)
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
+        self.changing = False
         self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
         self._unread.append(self._attempt)
         if number + 1 == self.config.health.bundle_step:
@@ -75,7 +79,19 @@ class StepGuard(Guard):
             self._unread.clear()
             raise Tripped(self._attempt, None, [*made, *found, "NaN made in another process"][0])
 
+    def out_of_memory(self, learner: Learner, text: str) -> None:
+        self._unread.pop()
+        self.interventions.add(HALVED_BATCH)
+        print(text, file=sys.stderr, flush=True)
+
+    def rewind(self, number: int) -> bool:
+        """Take back the random numbers of step `number` if it has begun; False if it may have changed more."""
+        if self._attempt is not None and self._attempt.number == number:
+            restore_torch_state(self._attempt.random)
+        return not self.changing
+
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
+        self.changing = True
         norm = self._sanitised(learner, result) if self.config.health.sanitize_grads else result.grad_norm
         if self.watch is None:
             self.watch = Watch(learner.model, result.names, self.config.health)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
     {"text", "vocab"},
     {"atomic", "errors"},
-    {"observer"},
+    {"observer", "stopping"},
     {"config"},
     {"io", "phylogeny", "models", "health", "datasets", "encoders", "gene"},
     {"placement"},
