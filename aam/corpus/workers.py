@@ -18,6 +18,7 @@ from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aam.errors import WorkerError
+from aam.errors import WorkerError, error_text
 from aam.stopping import STOP_SIGNALS
 
 AHEAD = 2
@@ -42,6 +43,25 @@ class Worker(NamedTuple):
 
     process: BaseProcess
     pipe: Connection
+
+
+class Fault(NamedTuple):
+    """An error of a worker: class, arguments, attributes, and its traceback there."""
+
+    kind: type[Exception]
+    args: tuple[Any, ...]
+    state: dict[str, Any]
+    note: str
+
+    def to_error(self) -> Exception:
+        """The error, with the traceback as a note."""
+        try:
+            error = self.kind(*self.args)
+        except TypeError:  # its arguments are not those of its class, as pickle expects
+            error = self.kind.__new__(self.kind, *self.args)
+        vars(error).update(self.state)
+        error.add_note(self.note)
+        return error
 
 
 def assemble_ahead(batches: Any, start: int, workers: int) -> Iterator[Any]:
@@ -61,8 +81,8 @@ def assemble_ahead(batches: Any, start: int, workers: int) -> Iterator[Any]:
             for number in count(start):
                 worker = team[number % workers]
                 found = lookout.receive(worker)
-                if isinstance(found, BaseException):
-                    raise found
+                if isinstance(found, Fault):
+                    raise found.to_error()
                 ask(worker, number + AHEAD * workers)
                 kind, fields = found
                 yield kind(**{name: to_tensor(value) for name, value in fields.items()})
@@ -119,12 +139,21 @@ def send(pipe: Connection, batches: Any, number: int) -> None:
     try:
         batch = batches[number]
         found: Any = type(batch), {name: to_plain(value) for name, value in vars(batch).items()}
-        pipe.send(found)
-    except (BrokenPipeError, ConnectionError):
-        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the training process has to raise it
-        error.add_note(f"In a process of --num-workers:\n{traceback.format_exc()}")
-        pipe.send(error)
+        found = fault_of(error)
+    pipe.send(found)
+
+
+def fault_of(error: Exception) -> Fault:
+    """An error as a record that can be sent; of a kind that cannot be sent its text."""
+    note = f"In a process of --num-workers:\n{traceback.format_exc()}"
+    _, args, *state = error.__reduce__()
+    fault = Fault(type(error), args, (state or [None])[0] or {}, note)
+    try:
+        ForkingPickler.dumps(fault)
+    except Exception:  # noqa: BLE001 - an error of any library may hold anything
+        return Fault(RuntimeError, (error_text(error),), {}, note)
+    return fault
 
 
 def to_plain(value: Any) -> Any:

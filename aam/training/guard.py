@@ -49,7 +49,7 @@ class StepGuard(Guard):
         self.scaled = False  # a loss scale has been found that the gradients survive
         self.new_spikes: list[Spike] = []
         self.ratios: dict[str, float] = {}
-        self._attempt: Attempt | None = None  # the last step that has begun
+        self._begun: tuple[int, dict[str, Any]] = (-1, {})  # the last step that has begun, and its random state
         self._unread: list[Attempt] = []
         self._reading: Reading | None = None
         self.changing = False  # weights or counts may be those of a step that the run has not counted yet
@@ -62,6 +62,7 @@ class StepGuard(Guard):
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
         self.changing = False
         self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
+        self._begun = (number, self._attempt.random)
         self._unread.append(self._attempt)
         if number + 1 == self.config.health.bundle_step:
             self._recorded = copy_tensors(bundle_contents(self.config, learner, self._attempt, self.names))
@@ -86,8 +87,9 @@ class StepGuard(Guard):
 
     def rewind(self, number: int) -> bool:
         """Take back the random numbers of step `number` if it has begun; False if it may have changed more."""
-        if self._attempt is not None and self._attempt.number == number:
-            restore_torch_state(self._attempt.random)
+        begun, random = self._begun
+        if begun == number:
+            restore_torch_state(random)
         return not self.changing
 
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
