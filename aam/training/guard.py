@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from aam.config import RunnableConfig
 from aam.corpus.dataset import Batch
-from aam.errors import NonFiniteError
+from aam.errors import NonFiniteError, lacks_memory
 from aam.health.bundle import random_state, restore_torch_state, save_bundle, torch_state
 from aam.health.guards import HALVED_BATCH, Interventions, clamp_outputs, sanitize_gradients
 from aam.health.monitor import NORM, Reading, Spike, Watch
@@ -188,4 +188,6 @@ def detect_anomalies(wanted: bool) -> Iterator[list[str]]:
         with torch.autograd.set_detect_anomaly(True):
             yield found
     except RuntimeError as error:
+        if lacks_memory(error):
+            raise
         found.append(" ".join(str(error).split()))

@@ -134,11 +134,18 @@ def score(learner: Learner, batch: Batch) -> tuple[Any, Losses]:
     return output, learner.objective.losses(output, batch)
 
 
-def add_gradients(learner: Learner, batch: Batch, samples: int) -> tuple[tuple[str, ...], Tensor]:
-    """Forward and backward pass of a batch of a step of so many samples; returns names and values of the loss terms."""
+def parts_of_step(batch: Batch, batches: Sequence[Batch]) -> float:
+    """What the losses of a batch are divided by, so that those of all batches of a step add up to their mean."""
+    return sum(len(each.sample_ids) for each in batches) / len(batch.sample_ids)
+
+
+def add_gradients(learner: Learner, batch: Batch, parts: float) -> tuple[tuple[str, ...], Tensor]:
+    """Forward and backward pass of a batch of a step; returns names and values of the loss terms, divided by `parts`.
+
+    Raises NonFiniteError for a loss without a graph.
+    """
     _, losses = score(learner, batch)
     refuse_constant(losses, batch)
-    parts = samples / len(batch.sample_ids)
     learner.scaler.scale(losses.total / parts).backward()
     return ("loss", *losses.terms), torch.stack([losses.total, *losses.terms.values()]).detach() / parts
 
@@ -148,12 +155,11 @@ def refuse_constant(losses: Losses, batch: Batch) -> None:
     if losses.total.requires_grad:
         return
     constant = [name for name, term in losses.terms.items() if not term.requires_grad]
-    learns = "all its terms have weight 0"
-    if len(constant) == len(losses.terms):
-        learns = "no term depends on a weight that learns (detached, computed under no_grad, or all weights frozen)"
+    why = f"its terms {', '.join(losses.terms)} have one, their sum was detached or made under no_grad"
+    if constant:
+        why = f"no weight that learns has made {', '.join(constant)} (frozen, detached, or under no_grad)"
     raise NonFiniteError(
-        f"the loss has no gradient: {learns}; terms {', '.join(losses.terms)}, samples "
-        f"{name_few(batch.sample_ids, MAX_NAMED_SAMPLES)}; nothing was updated"
+        f"the loss has no gradient: {why}; samples {name_few(batch.sample_ids, MAX_NAMED_SAMPLES)}; nothing was updated"
     )
 
 
@@ -165,7 +171,7 @@ def add_all_gradients(
     If memory is short, all of it is made again with each batch in twice as many parts, now and in later steps. Raises
     OutOfMemoryError if a sample alone needs too much.
     """
-    random, samples = torch_state(), sum(len(batch.sample_ids) for batch in microbatches)
+    random = torch_state()
     while True:
         batches = [part for batch in microbatches for part in split_batch(batch, learner.parts)]
         learner.optimizer.zero_grad(set_to_none=True)
@@ -175,7 +181,7 @@ def add_all_gradients(
         try:
             with guard.passes(learner):
                 for part in batches:
-                    rows.append(add_gradients(learner, part, samples))
+                    rows.append(add_gradients(learner, part, parts_of_step(part, batches)))
             return rows
         except (RuntimeError, MemoryError) as error:
             if not (lacks_memory(error) and learner.ranks.alone):
