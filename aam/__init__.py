@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # what type checkers take for true; importing `typing` takes as long as all else here
 
 if TYPE_CHECKING:
     from aam.api import baseline as baseline

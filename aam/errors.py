@@ -15,7 +15,9 @@
     │   ├── CheckpointError              run directories and checkpoints
     │   └── LedgerError                  quarantine ledgers
     ├── NonFiniteError (ValueError)  3   a tensor holds NaN or Inf, or a health rule stopped the run
-    └── Interrupted                  4   stopped by a signal after a checkpoint was written
+    ├── OutOfMemoryError             1   memory does not suffice for a step on one sample
+    ├── WorkerError                  1   a process of --num-workers cannot be started or was lost
+    └── Interrupted                  4   stopped by a signal; a checkpoint was written if there was something to save
 
 A message says what was wrong, where, what was found, what was expected and what to do, in one line.
 """
@@ -145,8 +147,20 @@ class NonFiniteError(AamError, ValueError):
     exit_code = 3
 
 
+class WorkerError(AamError):
+    """A process that assembles batches cannot be started, was killed or stands still."""
+
+    exit_code = FAILED
+
+
+class OutOfMemoryError(AamError):
+    """Memory does not suffice for a training step, not even on a single sample."""
+
+    exit_code = FAILED
+
+
 class Interrupted(AamError):
-    """The run was stopped by a signal; a checkpoint was written first."""
+    """The run was stopped by a signal; a checkpoint was written first if there was something to save."""
 
     exit_code = 4
 
@@ -203,8 +217,6 @@ def expected_error(error: Exception) -> tuple[str, int] | None:
         return memory_text(text), FAILED
     if (number := errno_of(error)) is not None and (number in REMEDIES or named_file(error)):
         return machine_text(number, named_file(error)), REFUSED if number in WRONG_PATHS else FAILED
-    if "DataLoader worker" in text:  # torch says so wherever the run happens to be
-        return "a process of --num-workers was killed; go on with --resume, and fewer if memory is short", FAILED
     if isinstance(error, ConnectionError):
         return f"a process of this run has ended and left a broken pipe ({text}); go on with --resume", FAILED
     if "can't start new thread" in text:

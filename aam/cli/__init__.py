@@ -19,8 +19,9 @@ import click
 
 from aam import __version__
 from aam.cli.streams import lasting_streams
-from aam.errors import FAILED, REFUSED, ConfigError, error_text, expected_error
+from aam.errors import FAILED, REFUSED, ConfigError, Interrupted, error_text, expected_error
 from aam.paths import is_utf8, output_path
+from aam.stopping import end_on_signals
 from aam.text import one_line, quote
 
 COMMAND_GROUPS = {
@@ -53,9 +54,6 @@ COMMAND_GROUPS = {
 }
 """Heading -> name of each command, which is the name of its module, and its line in `aam --help`."""
 COMMANDS = {name: text for commands in COMMAND_GROUPS.values() for name, text in commands.items()}
-
-INTERRUPTED = 130
-"""Exit code of Ctrl-C with nothing to go on from."""
 
 
 class LazyGroup(click.Group):
@@ -141,18 +139,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run a click command as `main` runs all of `aam`; without a `name` usage names the script."""
     options = {"debug": False, "writes": False}
-    with lasting_streams() as stdout:
+    with lasting_streams() as stdout, end_on_signals() as signals:
         try:
             refuse_odd_arguments(sys.argv[1:] if arguments is None else arguments)
             with hide_variable("MPLBACKEND"):
                 code = command.main(arguments, prog_name=name, standalone_mode=False, obj=options)
-        except Exception as error:  # noqa: BLE001 - the last resort: whatever went wrong, one line and a code
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever went wrong, one line and a code
             if options["debug"]:
                 traceback.print_exc()
-            message, code = explain_error(error)
+            message, code = explain_error(error, signals.name)
             click.echo(message, err=True)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
         code = code if isinstance(code, int) else 0
         if stdout is not None and (lost := stdout.lost()) is not None:
             click.echo(f"Error: what was to be printed is lost: {os.strerror(lost)}: standard output", err=True)
@@ -184,10 +180,14 @@ def hide_variable(name: str) -> Iterator[None]:
             os.environ[name] = value
 
 
-def explain_error(error: Exception) -> tuple[str, int]:
-    """One line for the user, and the exit code; an unexpected error is reported as a bug of `aam`."""
-    if isinstance(error, click.Abort):
-        return "Interrupted.", INTERRUPTED
+def explain_error(error: BaseException, signal_name: str = "") -> tuple[str, int]:
+    """One line for the user, and the exit code; an unexpected error is reported as a bug of `aam`.
+
+    `signal_name`: the signal that has ended the command, of which any error may be a consequence; empty without one.
+    """
+    if isinstance(error, click.Abort | KeyboardInterrupt) or (signal_name and not isinstance(error, Interrupted)):
+        return f"Error: interrupted{signal_name and ' by '}{signal_name}; start again", Interrupted.exit_code
+    assert isinstance(error, Exception)
     if (known := explain_option_error(error) or expected_error(error)) is not None:
         return f"Error: {known[0]}", known[1]
     frame = traceback.extract_tb(error.__traceback__)[-1]

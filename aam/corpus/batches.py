@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from aam.config import LossConfig
 from aam.corpus.dataset import ASVDataset, Batch, TargetSource, collate_fn
 from aam.corpus.label_schema import EncodedLabels
 from aam.corpus.reference_tips import ReferenceTips
+from aam.corpus.workers import assemble_ahead
 from aam.errors import ConfigError, EmptySampleError
 
 SHUFFLE, MASKING, REFERENCE = 1, 2, 3
@@ -102,35 +103,12 @@ class TrainingBatches(Dataset):
     def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
         """Batches start, start + 1, … without end; `num_workers` processes assemble them ahead.
 
-        Raises RuntimeError, as torch does, if one of these processes is killed.
+        Raises WorkerError if one of these processes cannot be started, is killed or stands still.
         """
-        numbers = range(start, 2**62)
+        if num_workers == 0:
+            return (self[number] for number in count(start))
         send_maps_by_reference()
-        # Without a generator of its own the loader draws from torch's, and a resumed run would apply other dropout.
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=numbers,
-            num_workers=num_workers,
-            in_order=True,
-            generator=torch.Generator(),
-            worker_init_fn=leave_signals_to_parent,
-        )
-        return report_lost_workers(iter(loader))
-
-
-def report_lost_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield the batches; raise RuntimeError if a worker is killed while it sends one, which torch does not catch."""
-    try:
-        yield from batches
-    except (EOFError, ConnectionError) as error:
-        raise RuntimeError(f"DataLoader worker is gone while it hands over a batch ({type(error).__name__})") from error
-
-
-def leave_signals_to_parent(worker: int) -> None:
-    """Ignore Ctrl-C and the signals of SLURM in a worker: the training process handles them and still needs batches."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        return assemble_ahead(self, start, num_workers)
 
 
 class ValidationBatches(Dataset):
@@ -239,6 +217,12 @@ def drop_samples(batch: B, ids: Collection[str]) -> B:
     labels = {f.name: getattr(batch, f.name)[rows] for f in dataclasses.fields(batch) if f.name not in BATCH_FIELDS}
     fields: dict[str, Any] = {"sample_ids": [batch.sample_ids[row] for row in rows.tolist()], **changed, **labels}
     return dataclasses.replace(batch, **fields)
+
+
+def split_batch(batch: B, parts: int) -> list[B]:
+    """The batch in so many parts of about equal size, or in single samples if it has fewer."""
+    groups = np.array_split(np.array(batch.sample_ids, dtype=object), min(parts, len(batch.sample_ids)))
+    return [drop_samples(batch, set(batch.sample_ids).difference(group)) for group in groups]
 
 
 def keep_masked(batch: Batch, used: Tensor, place: Tensor) -> dict[str, Tensor]:

@@ -115,11 +115,16 @@ def torch_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Set the generators to a state that `random_state` returned; states of absent CUDA devices are left out."""
+def restore_torch_state(state: Mapping[str, Any]) -> None:
+    """The part of `restore_random_state` that belongs to torch."""
     torch.set_rng_state(state["torch"].cpu())
     for device, cuda in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(cuda.cpu(), device)
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Set the generators to a state that `random_state` returned; states of absent CUDA devices are left out."""
+    restore_torch_state(state)
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, np.asarray(keys), position, has_gauss, cached))
     random.setstate(state["python"])

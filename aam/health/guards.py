@@ -17,6 +17,9 @@ from aam.errors import NonFiniteError
 from aam.health.stats import TensorSummary, format_stats, real_values, summarise_tensors
 from aam.text import counted
 
+HALVED_BATCH = "halved batches for memory"
+"""Intervention that is no fault of the numbers and has no budget."""
+
 
 class Interventions:
     """Counter by kind ("skipped step", "clamp", "sanitised gradient", "fallback", …) against a budget.
@@ -40,7 +43,7 @@ class Interventions:
 
     def check(self, steps: int) -> None:
         """Raise `NonFiniteError` (exit code 3) if the budget for this number of steps is exceeded."""
-        if self.total > self.budget * steps:
+        if self.total - self.counts[HALVED_BATCH] > self.budget * steps:
             raise NonFiniteError(
                 f"{self.line(steps)}: above the budget of {self.budget:.3%} of the steps; "
                 "find the cause (aam replay on the bundle of the first fault) or raise the intervention budget"

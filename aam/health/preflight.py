@@ -15,9 +15,11 @@ from collections.abc import Callable
 
 import torch
 
+from aam.errors import lacks_memory
 from aam.health.checks_start import MODE_CHECKS, START_CHECKS
 from aam.health.checks_update import LEARNING_CHECKS, UPDATE_CHECKS
 from aam.health.trial import CheckFailed, CheckResult, Checks, CheckSkipped, Make, Preflight
+from aam.text import one_line
 
 ALL = (*START_CHECKS, *UPDATE_CHECKS, *MODE_CHECKS, *LEARNING_CHECKS)
 
@@ -49,6 +51,8 @@ def _outcome(check: Callable[[Make, float], str], make: Make, left: float) -> tu
     except CheckSkipped as reason:
         return None, str(reason)
     except Exception as error:  # noqa: BLE001 - whatever a training step raises is what the user must see
+        if lacks_memory(error):  # the run itself computes a batch in parts where it has to
+            return None, f"not enough memory ({one_line(error)})"
         return False, f"{type(error).__name__}: {error}"
     finally:
         torch.set_rng_state(state)

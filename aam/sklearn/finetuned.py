@@ -50,9 +50,9 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Observer
 from aam.sklearn.tables import TakesTables, warn_of_other_region
+from aam.stopping import StopRequest
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import TrainingRun, train
-from aam.training.state import StopRequest
 from aam.workflows.model_names import find_model
 
 MIN_ROWS = 2

@@ -20,7 +20,7 @@ from aam.health.verdict import Replays, Verdict, judge
 from aam.text import name_few, shorten
 from aam.training.bundles import BUNDLE, AsvNames, Attempt
 from aam.training.places import Meaning
-from aam.training.step import Learner, add_gradients
+from aam.training.step import Learner, add_gradients, parts_of_step
 
 FAULT_REPORT = "report.txt"
 SHOWN_BASES = 40
@@ -67,9 +67,10 @@ def locate_fault(
 ) -> tuple[Report, dict[str, Meaning]]:
     """Compute one micro-batch, without some samples, under the locator; also returns the meaning of its names."""
     batch = drop_samples(attempt.microbatches[place], without)
+    parts = parts_of_step(attempt.microbatches[place], attempt.microbatches)
 
     def call() -> Tensor:
-        return add_gradients(learner, batch, len(attempt.microbatches))[1]
+        return add_gradients(learner, batch, parts)[1]
 
     if names.ids:
         rows = learner.objective.row_names([batch], names.ids, learner.model)

@@ -39,6 +39,8 @@ from aam.training.world import World
 class Replicas(Ranks):
     """Ranks that each hold the whole model and encode a share of every batch."""
 
+    alone = False
+
     def __init__(self, world: World):
         self.world = world
 

@@ -211,6 +211,10 @@ class RunHealth:
             "ledger": self.ledger.state_dict(),
         }
 
+    def rewind(self, state: TrainState) -> bool:
+        """Take back what a step that was cut off has drawn; False if it may have changed more than that."""
+        return self.guard.rewind(state.step)
+
     def state_dict(self) -> dict[str, Any]:
         """Records of faults for the checkpoint, so that a resumed run keeps them."""
         self.unsaved = False
@@ -221,6 +225,7 @@ class RunHealth:
             "reach": self.guard.reach,
             "spikes": self.guard.spikes,
             "scaled": self.guard.scaled,
+            "parts": self.learner.parts,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -229,6 +234,7 @@ class RunHealth:
         self.skipped = set(state["skipped"])
         self.guard.reach, self.guard.spikes = state["reach"], state["spikes"]
         self.guard.scaled = state["scaled"]
+        self.learner.parts = state.get("parts", 1)  # checkpoints of earlier versions have none
         self._quarantined = state["quarantined"]
 
     def _write(self, learner: Learner, fault: Diagnosis, trip: Tripped, numbers: list[int]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 
 from aam.config import RunnableConfig
 from aam.corpus.dataset import Batch
-from aam.errors import NonFiniteError
-from aam.health.bundle import random_state, save_bundle, torch_state
-from aam.health.guards import Interventions, clamp_outputs, sanitize_gradients
+from aam.errors import NonFiniteError, lacks_memory
+from aam.health.bundle import random_state, restore_torch_state, save_bundle, torch_state
+from aam.health.guards import HALVED_BATCH, Interventions, clamp_outputs, sanitize_gradients
 from aam.health.monitor import NORM, Reading, Spike, Watch
 from aam.health.tracing import Tracer
 from aam.models.layers import Block
@@ -48,8 +49,10 @@ class StepGuard(Guard):
         self.scaled = False  # a loss scale has been found that the gradients survive
         self.new_spikes: list[Spike] = []
         self.ratios: dict[str, float] = {}
+        self._begun: tuple[int, dict[str, Any]] = (-1, {})  # the last step that has begun, and its random state
         self._unread: list[Attempt] = []
         self._reading: Reading | None = None
+        self.changing = False  # weights or counts may be those of a step that the run has not counted yet
         self._recorded: dict[str, Any] | None = None  # what the step under way depends on, where it is to be recorded
         self._random = random_state()  # a step draws from torch's generators alone, so the others are read once
         if config.health.safe_clamp:
@@ -57,7 +60,9 @@ class StepGuard(Guard):
             clamp_outputs(blocks, CLAMP, self.interventions)
 
     def begin(self, learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int) -> None:
+        self.changing = False
         self._attempt = Attempt(number, horizon, tuple(microbatches), self._random | torch_state())
+        self._begun = (number, self._attempt.random)
         self._unread.append(self._attempt)
         if number + 1 == self.config.health.bundle_step:
             self._recorded = copy_tensors(bundle_contents(self.config, learner, self._attempt, self.names))
@@ -75,7 +80,20 @@ class StepGuard(Guard):
             self._unread.clear()
             raise Tripped(self._attempt, None, [*made, *found, "NaN made in another process"][0])
 
+    def out_of_memory(self, learner: Learner, text: str) -> None:
+        self._unread.pop()
+        self.interventions.add(HALVED_BATCH)
+        print(text, file=sys.stderr, flush=True)
+
+    def rewind(self, number: int) -> bool:
+        """Take back the random numbers of step `number` if it has begun; False if it may have changed more."""
+        begun, random = self._begun
+        if begun == number:
+            restore_torch_state(random)
+        return not self.changing
+
     def admit(self, learner: Learner, result: StepResult) -> Tensor:
+        self.changing = True
         norm = self._sanitised(learner, result) if self.config.health.sanitize_grads else result.grad_norm
         if self.watch is None:
             self.watch = Watch(learner.model, result.names, self.config.health)
@@ -170,4 +188,6 @@ def detect_anomalies(wanted: bool) -> Iterator[list[str]]:
         with torch.autograd.set_detect_anomaly(True):
             yield found
     except RuntimeError as error:
+        if lacks_memory(error):
+            raise
         found.append(" ".join(str(error).split()))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
@@ -15,10 +16,11 @@ from aam.corpus.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError
 from aam.io.table import Table
 from aam.observer import Sink
+from aam.stopping import Stopped, StopRequest
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
 from aam.training.sinks import Meter
-from aam.training.state import EVALUATIONS, Budget, StopRequest, TrainState, restore, snapshot
+from aam.training.state import EVALUATIONS, Budget, TrainState, restore, snapshot
 from aam.training.step import Learner, step
 
 EARLIEST = 5
@@ -96,8 +98,32 @@ class TrainingRun:
 
 
 def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
-    """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`."""
+    """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`.
+
+    Raises Interrupted, after a checkpoint, if a signal has stopped the run.
+    """
     run.health.open()
+    try:
+        if state.unscored:
+            evaluate(run, state)
+            run.save(state, LAST)
+        take_steps(run, state, stop)
+    except Stopped as cut:
+        if run.learner.ranks.alone and run.health.rewind(state):
+            save_and_end(run, state, cut.name)
+        raise
+    run.health.close()
+
+
+def save_and_end(run: TrainingRun, state: TrainState, name: str) -> NoReturn:
+    """Write a checkpoint and end the run for a signal of this name."""
+    run.health.check_unread(state)
+    folder = run.save(state, LAST)
+    raise Interrupted(f"interrupted by {name} after step {state.step}; go on with --resume ({folder})")
+
+
+def take_steps(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
+    """The steps of `train`, from the state on."""
     stream = run.stream(state.batches)
     before = read = run.seconds()
     state.horizon = run.budget.horizon(state)
@@ -113,6 +139,7 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
                 continue
         now = run.seconds()
         state.step, state.batches = state.step + 1, state.batches + len(drawn.numbers)
+        run.health.guard.changing = False
         state.seconds, before = state.seconds + now - before, now
         state.done = run.budget.spent(state)
         if state.done or now - read > LOG_SECONDS:
@@ -130,15 +157,22 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
         if run.eval_due(state) or run.health.unsaved:
             run.save(state, LAST)
         if run.learner.ranks.any_rank(stop.requested) and not state.done:
-            run.health.check_unread(state)
-            folder = run.save(state, LAST)
-            name = stop.name or "a signal to another process"
-            raise Interrupted(f"interrupted by {name} after step {state.step}; go on with --resume ({folder})")
-    run.health.close()
+            save_and_end(run, state, stop.name or "a signal to another process")
 
 
 def evaluate(run: TrainingRun, state: TrainState) -> None:
-    """Evaluate, keep the best checkpoint, and end the run if patience runs out."""
+    """Evaluate, keep the best checkpoint, and end the run if patience runs out; cut off, it leaves all of that open."""
+    before = replace(state, unscored=True)
+    try:
+        judge(run, state)
+    except Stopped:
+        vars(state).update(vars(before))
+        raise
+    state.unscored = False
+
+
+def judge(run: TrainingRun, state: TrainState) -> None:
+    """The work of `evaluate`."""
     with run.meter.pause():
         values = run.scores()
     run.write("validation", state, values)

@@ -37,8 +37,9 @@ from aam.config.switches import read_switches
 from aam.corpus.pretraining import Corpus
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
-from aam.errors import CheckpointError, ConfigError
+from aam.errors import CheckpointError, ConfigError, Interrupted
 from aam.io.files import digest, lock_folder, read_json_file, refuse_inside, refuse_unwritable
+from aam.stopping import Stopped
 
 MANIFEST = "manifest.json"
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
@@ -82,7 +83,12 @@ def reserve_output_directory(folder: Path, resume: bool) -> Iterator[None]:
     """Lock an output directory for this process until the block ends."""
     with lock_folder(folder, "--output-dir", CheckpointError):
         check_output_directory(folder, resume)  # another run may have come and gone since this was asked first
-        yield
+        try:
+            yield
+        except Stopped as stopped:
+            if not has_begun(folder):
+                raise
+            raise Interrupted(f"interrupted by {stopped.name}; go on with --resume ({folder})") from stopped
 
 
 def has_begun(folder: Path) -> bool:

@@ -6,12 +6,9 @@ With this state, weights, optimiser and random state a run resumes exactly.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -37,7 +34,10 @@ RANDOM_STATE = "random_state"
 
 @dataclass
 class TrainState:
-    """`step` updates done, `batches` consumed, `seconds` trained; `horizon` is where the schedule ends."""
+    """`step` updates done, `batches` consumed, `seconds` trained; `horizon` is where the schedule ends.
+
+    `unscored`: the evaluation after this step was cut off, and has to be made again.
+    """
 
     step: int = 0
     batches: int = 0
@@ -47,6 +47,7 @@ class TrainState:
     best_step: int = 0
     stale_evaluations: int = 0
     done: bool = False
+    unscored: bool = False
 
     def out_of_patience(self, patience: int) -> bool:
         """Whether so many evaluations have passed without a better one; a patience of 0 never ends."""
@@ -136,30 +137,3 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
         raise CheckpointError(
             f"{folder}: the run cannot go on from here ({tensor_error_text(error)}); start anew in another --output-dir"
         ) from error
-
-
-class StopRequest:
-    """Context in which the first SIGINT or SIGTERM asks a run to end after the current step.
-
-    A second one ends the process at once. Outside of the context, and in threads other than the main one, where Python
-    does not let handlers be set, signals have their usual effect.
-    """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        self.requested, self.name = False, ""
-
-    def __enter__(self) -> StopRequest:
-        signals = self.SIGNALS if threading.current_thread() is threading.main_thread() else ()
-        self._previous = {number: signal.signal(number, self._ask) for number in signals}
-        return self
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.requested, self.name = True, signal.Signals(number).name
-        for each, handler in self._previous.items():
-            signal.signal(each, handler)
-
-    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import OptimConfig
+from aam.corpus.batches import split_batch
 from aam.corpus.dataset import Batch
-from aam.errors import NonFiniteError
+from aam.errors import NonFiniteError, OutOfMemoryError, lacks_memory
+from aam.health.bundle import restore_torch_state, torch_state
 from aam.health.guards import check_gradients
 from aam.health.stats import gather_tensor
 from aam.models.devices import set_product_precision
-from aam.text import name_few
+from aam.text import counted, name_few
 from aam.training.losses import Losses, refuse_non_finite
 from aam.training.objective import Objective
 from aam.training.optim import MuonAdamW, learning_rate, set_learning_rate
@@ -45,10 +47,12 @@ Q = TypeVar("Q", bound=Objective)
 
 
 class Ranks:
-    """The processes that train a learner together. This class is for a single process.
+    """The processes that train a learner together (`alone`: one). This class is for a single process.
 
     `aam.training.distributed` has those for several processes; all ranks must call these methods together.
     """
+
+    alone = True
 
     def reduce_gradients(self, model: nn.Module) -> None:
         """Combine the gradients of all ranks, between backward and update."""
@@ -77,7 +81,10 @@ class Ranks:
 
 @dataclass
 class Learner(Generic[M, Q]):
-    """Model, optimiser and everything else that a step uses or changes."""
+    """Model, optimiser and everything else that a step uses or changes.
+
+    `parts`: number of parts in which each batch is computed, because memory does not suffice for all of it.
+    """
 
     model: M
     optimizer: MuonAdamW
@@ -86,6 +93,7 @@ class Learner(Generic[M, Q]):
     objective: Q
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)
+    parts: int = 1
 
     def autocast(self) -> torch.autocast:
         return set_product_precision(self.optim.precision, self.device)
@@ -109,6 +117,9 @@ class Guard:
         """Context of the update."""
         return nullcontext()
 
+    def out_of_memory(self, learner: Learner, text: str) -> None:
+        """Called if the passes of a step, which begins anew, have run out of memory; the text says what is done."""
+
 
 def named_outputs(output: Any) -> dict[str, Any]:
     """The predictions by field name, without copying them."""
@@ -123,11 +134,68 @@ def score(learner: Learner, batch: Batch) -> tuple[Any, Losses]:
     return output, learner.objective.losses(output, batch)
 
 
-def add_gradients(learner: Learner, batch: Batch, parts: int) -> tuple[tuple[str, ...], Tensor]:
-    """Forward and backward pass of one of `parts` batches of a step; returns names and values of the loss terms."""
+def parts_of_step(batch: Batch, batches: Sequence[Batch]) -> float:
+    """What the losses of a batch are divided by, so that those of all batches of a step add up to their mean."""
+    return sum(len(each.sample_ids) for each in batches) / len(batch.sample_ids)
+
+
+def add_gradients(learner: Learner, batch: Batch, parts: float) -> tuple[tuple[str, ...], Tensor]:
+    """Forward and backward pass of a batch of a step; returns names and values of the loss terms, divided by `parts`.
+
+    Raises NonFiniteError for a loss without a graph.
+    """
     _, losses = score(learner, batch)
+    refuse_constant(losses, batch)
     learner.scaler.scale(losses.total / parts).backward()
     return ("loss", *losses.terms), torch.stack([losses.total, *losses.terms.values()]).detach() / parts
+
+
+def refuse_constant(losses: Losses, batch: Batch) -> None:
+    """Raise NonFiniteError for a loss without a graph: no weight can learn from it."""
+    if losses.total.requires_grad:
+        return
+    constant = [name for name, term in losses.terms.items() if not term.requires_grad]
+    why = f"its terms {', '.join(losses.terms)} have one, their sum was detached or made under no_grad"
+    if constant:
+        why = f"no weight that learns has made {', '.join(constant)} (frozen, detached, or under no_grad)"
+    raise NonFiniteError(
+        f"the loss has no gradient: {why}; samples {name_few(batch.sample_ids, MAX_NAMED_SAMPLES)}; nothing was updated"
+    )
+
+
+def add_all_gradients(
+    learner: Learner, microbatches: Sequence[Batch], number: int, horizon: int, guard: Guard
+) -> list[tuple[tuple[str, ...], Tensor]]:
+    """Forward and backward passes of a step; returns what `add_gradients` does for each batch.
+
+    If memory is short, all of it is made again with each batch in twice as many parts, now and in later steps. Raises
+    OutOfMemoryError if a sample alone needs too much.
+    """
+    random = torch_state()
+    while True:
+        batches = [part for batch in microbatches for part in split_batch(batch, learner.parts)]
+        learner.optimizer.zero_grad(set_to_none=True)
+        guard.begin(learner, batches, number, horizon)
+        part = batches[0]
+        rows = []
+        try:
+            with guard.passes(learner):
+                for part in batches:
+                    rows.append(add_gradients(learner, part, parts_of_step(part, batches)))
+            return rows
+        except (RuntimeError, MemoryError) as error:
+            if not (lacks_memory(error) and learner.ranks.alone):
+                raise
+        # The error is gone, and with it all that its frames held.
+        text = f"step {number + 1}: not enough memory for samples {name_few(part.sample_ids, MAX_NAMED_SAMPLES)} "
+        text += f"({counted(len(part.sample_ids), 'samples')}, {counted(len(part.asvs), 'ASVs')})"
+        if len(part.sample_ids) == 1:
+            raise OutOfMemoryError(f"{text}; use a smaller --token-limit, --max-bp or --preset, or more memory")
+        learner.parts *= 2
+        guard.out_of_memory(learner, f"{text}; from here on batches are computed in {learner.parts} parts")
+        restore_torch_state(random)
+        if learner.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def step(
@@ -140,10 +208,7 @@ def step(
     guard = guard or Gate()
     rate = learning_rate(number, horizon, learner.optim)
     set_learning_rate(learner.optimizer, rate)
-    learner.optimizer.zero_grad(set_to_none=True)
-    guard.begin(learner, microbatches, number, horizon)
-    with guard.passes(learner):
-        rows = [add_gradients(learner, batch, len(microbatches)) for batch in microbatches]
+    rows = add_all_gradients(learner, microbatches, number, horizon, guard)
     learner.ranks.reduce_gradients(learner.model)
     learner.scaler.unscale_(learner.optimizer)
     parameters = [p for p in learner.model.parameters() if p.grad is not None]

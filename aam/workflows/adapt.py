@@ -19,11 +19,11 @@ from aam.corpus.study import Study
 from aam.inference.predictions import embed_asvs
 from aam.observer import Observer
 from aam.phylogeny.unifrac import Measure
+from aam.stopping import StopRequest
 from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import has_checkpoint
 from aam.training.run import build_run
-from aam.training.state import StopRequest
 
 ADAPTED = "adapted"
 """Folder of the adapted encoder in that of a fold."""

@@ -26,6 +26,7 @@ from aam.report.build import remove_pictures, unifrac_picture, write_run_report
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.samples import embed_held_out
 from aam.report.summary import pretraining_summary
+from aam.stopping import StopRequest
 from aam.training import loop
 from aam.training.distributed import distribute_run, refuse_unshareable_options
 from aam.training.manifest import (
@@ -41,7 +42,7 @@ from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
 from aam.training.run import Weights, build_learner, build_run, training_batches
 from aam.training.sinks import open_sinks
-from aam.training.state import StopRequest, TrainState
+from aam.training.state import TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
 from aam.workflows.checks import refuse_failed
@@ -165,7 +166,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     display = observer.training_display(run.budget.share(state))
     sinks = open_sinks(folder, state.step, display) if world.first else nullcontext(list[Sink]())
     try:
-        with sinks as run.sinks, StopRequest() as stop:
+        with sinks as run.sinks, StopRequest(patient=world.size > 1) as stop:
             loop.train(run, state, stop)
     finally:
         add_health(folder, run.health.record(state.step))

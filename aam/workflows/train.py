@@ -29,6 +29,7 @@ from aam.models.finetune_model import FinetuneModel
 from aam.observer import Observer
 from aam.report.build import remove_pictures, write_run_report
 from aam.report.samples import embed_study
+from aam.stopping import StopRequest
 from aam.training import loop
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.manifest import (
@@ -43,7 +44,6 @@ from aam.training.objective import loss_name
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
 from aam.training.sinks import open_sinks
-from aam.training.state import StopRequest
 from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import FoldResult, true_targets, write_results

@@ -92,12 +92,11 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (EmptySampleError("s1", 0, 0), "Error: Sample s1 has no ASVs with count > 0 (num_asvs=0, counts_sum=0)", 2),
         (NonFiniteError("NaN in loss"), "Error: NaN in loss", 3),
         (Interrupted("stopped; checkpoint in run/last"), "Error: stopped; checkpoint in run/last", 4),
-        (click.Abort(), "Interrupted.", 130),
+        (click.Abort(), "Error: interrupted; start again", 4),
         (OSError(28, "No space left on device", "run/last"), "Error: No space left on device: run/last", 1),
         (RuntimeError("safetensors: No space left on device (os error 28)"), "Error: No space left on device; make", 1),
         (NotADirectoryError(20, "Not a directory", "a/b"), "Error: Not a directory: a/b; give another path", 2),
         (MemoryError(), "Error: not enough memory", 1),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "Error: a process of --num-work", 1),
     ],
 )
 def test_what_an_error_tells(error: Exception, text: str, code: int):

@@ -41,7 +41,7 @@ def test_what_is_learned_is_used(inputs: list[str], monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as stopped:
         stopped.setattr(learn_placement, "fitted", stop)  # as by Ctrl-C after the last step
-        assert main(inputs) == 130
+        assert main(inputs) == 4
     assert Path("made", STATE).exists() and not Path("made", ABOUT).exists()
     assert main(inputs) == 0
     said = capsys.readouterr().err

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +11,7 @@ from generated_samples import HIDING, community
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.corpus.batches import TrainingBatches, ValidationBatches, report_lost_workers
+from aam.corpus.batches import TrainingBatches, ValidationBatches
 from aam.corpus.dataset import Batch
 from aam.errors import ConfigError
 
@@ -87,48 +83,6 @@ def test_a_stream_takes_no_number_from_the_random_state(workers: int):
     before = torch.get_rng_state()
     list(islice(training().stream(0, workers), 2))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-KILLED = """
-import multiprocessing
-from itertools import islice
-
-from aam.cli import explain_error
-from test_loader import training
-
-stream = training().stream(0, 1)
-next(stream)
-try:
-    multiprocessing.active_children()[0].kill()
-    list(islice(stream, 100))
-except RuntimeError as error:
-    print(explain_error(error)[0])
-"""
-
-
-def test_a_killed_worker_is_told_in_words_that_the_command_line_knows():
-    """In a process of its own, in which torch raises the error again whenever any child ends."""
-    told = subprocess.run(
-        [sys.executable, "-c", KILLED],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert "a process of --num-workers was killed; go on with --resume" in told.stdout, told.stderr
-
-
-@pytest.mark.parametrize("error", [EOFError, ConnectionResetError])
-def test_a_worker_killed_while_it_hands_over_a_batch_is_one_as_well(error: type[Exception]):
-    def batches():
-        yield 1
-        raise error
-
-    found = report_lost_workers(batches())
-    assert next(found) == 1
-    with pytest.raises(RuntimeError, match="DataLoader worker is gone"):
-        next(found)
 
 
 def test_more_samples_a_batch_than_there_are_is_refused():

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
     {"text", "vocab"},
     {"errors"},
-    {"atomic", "paths"},
+    {"atomic", "paths", "stopping"},
     {"observer"},
     {"config"},
     {"io", "phylogeny", "models", "health", "datasets", "encoders", "gene"},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from aam.stopping import StopRequest
 from aam.training.sinks import Meter
-from aam.training.state import StopRequest
 from aam.training.step import StepResult
 
 

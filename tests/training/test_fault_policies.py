@@ -15,11 +15,12 @@ from spoilt_runs import BAD, GENEROUS, ROW, NewRun, close, finite, infinite_coun
 
 from aam.errors import Interrupted, NonFiniteError
 from aam.health.ledger import Ledger
+from aam.stopping import StopRequest
 from aam.training.faults import TRAINING_STAGE
 from aam.training.guard import SKIPPED
 from aam.training.loop import TrainingRun, train
 from aam.training.sinks import JsonlSink
-from aam.training.state import StopRequest, TrainState
+from aam.training.state import TrainState
 
 
 def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRun, tmp_path: Path):

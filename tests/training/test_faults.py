@@ -16,11 +16,11 @@ from torch import nn
 from aam.checkpoint import load_checkpoint, save_checkpoint
 from aam.corpus.dataset import Batch
 from aam.errors import NonFiniteError
+from aam.stopping import StopRequest
 from aam.training.faults import TRAINING_STAGE
 from aam.training.guard import HALVED
 from aam.training.loop import train
 from aam.training.sinks import JsonlSink
-from aam.training.state import StopRequest
 
 
 def rare_asv(batch: Batch) -> Batch:

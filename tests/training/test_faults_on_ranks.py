@@ -16,12 +16,12 @@ from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import open_corpus
 from aam.errors import NonFiniteError
 from aam.health.stats import gather_tensor
+from aam.stopping import StopRequest
 from aam.training.bundles import fingerprint
 from aam.training.distributed import distribute_run
 from aam.training.faults import FAULTS, TRAINING_STAGE
 from aam.training.loop import train
 from aam.training.run import build_run
-from aam.training.state import StopRequest
 from aam.training.world import World, join_world
 
 pytestmark = pytest.mark.slow

@@ -16,13 +16,13 @@ from aam.config import LossConfig, PretrainConfig, from_options
 from aam.corpus.pretraining import Corpus, open_with_reference
 from aam.errors import Interrupted
 from aam.inference.heldout import HeldOut
+from aam.stopping import StopRequest
 from aam.training.loop import TrainingRun, train
 from aam.training.losses import TargetScale, pretrain_losses, root_pair_loss, scale_to
 from aam.training.objective import model_inputs
 from aam.training.preflight import quick_preflight
 from aam.training.probes import PretrainProbes
 from aam.training.run import build_learner, build_run, training_batches
-from aam.training.state import StopRequest
 from aam.training.step import step
 
 REFERENCE = grown_reference(120)

@@ -12,11 +12,11 @@ from spoilt_runs import ROW, NewRun, infinite_count, spoil
 
 from aam.errors import NonFiniteError
 from aam.health.bundle import load_bundle, save_bundle
+from aam.stopping import StopRequest
 from aam.training.bundles import BUNDLE, Bundle, compare_outcomes, open_bundle, replay
 from aam.training.diagnosis import Diagnosis, diagnose
 from aam.training.faults import FAULTS
 from aam.training.loop import train
-from aam.training.state import StopRequest
 
 
 def trace(bundle: Bundle) -> Diagnosis:

@@ -12,9 +12,10 @@ from every_step import EveryStep
 from torch import Tensor
 
 from aam.errors import CheckpointError, ConfigError, Interrupted, NonFiniteError
+from aam.stopping import StopRequest
 from aam.training.loop import TrainingRun, train
 from aam.training.manifest import resume_config
-from aam.training.state import StopRequest, TrainState
+from aam.training.state import TrainState
 
 NewRun = Callable[..., tuple[TrainingRun, TrainState]]
 STEPS, BREAK = 6, 4

@@ -15,10 +15,11 @@ from aam.checkpoint import load_checkpoint, open_model
 from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.models.chunks import LIMITS, Limits
+from aam.stopping import StopRequest
 from aam.training.distributed import distribute_run
 from aam.training.loop import TrainingRun, train
 from aam.training.run import build_run
-from aam.training.state import StopRequest, TrainState
+from aam.training.state import TrainState
 from aam.training.world import World, join_world
 
 pytestmark = pytest.mark.slow
