@@ -11,6 +11,7 @@ import pandas as pd
 
 from aam.config import NUMERIC_TASKS, DataConfig, StudiesConfig, TargetConfig, TargetSchema
 from aam.corpus.class_rules import classify, parse_rules
+from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.label_schema import class_names, refuse_leaks
 from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
 from aam.corpus.lineup import read_lined_table
@@ -62,6 +63,7 @@ def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
             "table; choose another --target"
         )
     table, depth = keep_deep_samples(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
+    table = table.select(samples=order_by_id(table))
     row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data, source)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from aam.config.reads import ReadsRecord
 from aam.gene.profile import Profile, gene_profile, reverse_complement
-from aam.gene.reads import LEAST_BASES, MARGIN, SCOUTS, Reads, lay, place_reads, window_of
+from aam.gene.reads import LEAST_BASES, MARGIN, SCOUTS, Reads, lay, place_reads, some_of, window_of
 from aam.gene.regions import begin_text
 
 LOOKED_AT = 300
-"""ASVs of a table that are looked at, evenly spread: a strand or another begin of 1 % of them is seen with 95 %."""
+"""ASVs of a table that are looked at: a strand or another begin of 1 % of them is seen with 95 %."""
 LONGEST = 5000
 """Bases of the longest sequence that is laid on the gene, which has 1,500: longer ones are no reads of it."""
 COVERED = 0.95
@@ -72,16 +72,11 @@ def _skipped(profile: Profile, sequences: Sequence[str], column: int, threads: i
     return Skipped(begin, np.where(place[first] >= column, np.clip(column - begin, 0, before[rows, first]), bases))
 
 
-def spread_sample(count: int, most: int) -> NDArray[np.int64]:
-    """Numbers of at most `most` of `count` things, evenly spread, ascending."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
-
-
 def summarise_reads(sequences: Sequence[str]) -> ReadsRecord | None:
     """How reads (upper-case DNA) lie, from `LOOKED_AT` of them; None if they are not 16S."""
-    some = [sequences[place] for place in spread_sample(len(sequences), LOOKED_AT).tolist()]
+    some = some_of(sequences, LOOKED_AT)
     reads = [text for text in some if LEAST_BASES <= len(text) <= LONGEST]
-    scouts = [reads[place] for place in spread_sample(len(reads), SCOUTS).tolist()]
+    scouts = some_of(reads, SCOUTS)
     if not scouts or 2 * int((lay(gene_profile(), scouts).strand != 0).sum()) < len(scouts):
         return None
     placed = place_reads(reads)

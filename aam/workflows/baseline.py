@@ -140,8 +140,8 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         study = open_study(config.data, config.target)
         config = dataclasses.replace(config, schema=dataclasses.replace(config.schema, classes=study.classes))
         folds = runs.folds(config, study)
-        counts = study.table.counts
-        counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
+        counts, ids = study.table.counts, study.table.sample_ids
+        counts = counts if study.depth is None else rarefy_table(counts, ids, study.depth, config.run.seed)
     say_studies(config.target, study, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)

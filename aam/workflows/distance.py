@@ -167,7 +167,7 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
         data, _ = resolve_inputs(data)
         if data.tree is None:
             raise ConfigError("no tree; give --tree FILE, a rooted phylogeny whose tips are the features of the table")
-        table, tree, tips = open_rarefied(data, config.rarefy_depth, run.seed, with_tree=True)
+        table, tree, tips = open_rarefied(data, config.rarefy_depth, run.seed)
     assert tree is not None  # a missing one was refused
     say_dropped(table.dropped, observer)
     say_of_tree(tree, observer)
