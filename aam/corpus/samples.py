@@ -18,7 +18,7 @@ from aam import datasets
 from aam.config import DataConfig, option_flag
 from aam.config.fields import AUTO_BASES, Positions
 from aam.corpus.dataset import ASVDataset, Draw
-from aam.corpus.equal_asvs import order_asvs
+from aam.corpus.equal_asvs import order_asvs, order_by_id
 from aam.corpus.gene_tokens import gene_tokens
 from aam.corpus.lineup import OUTSIDE, Lineup, read_lined_table
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
@@ -85,6 +85,10 @@ class TableSamples:
     def bases(self) -> int:
         """Bases of the longest ASV as it is read."""
         return self.tokens.shape[1] - 1
+
+    def by_id(self) -> TableSamples:
+        """The same samples in the order of their ids, for what chooses some of them or goes from one to the next."""
+        return replace(self, table=self.table.select(samples=order_by_id(self.table)))
 
     def samples(self, rows: NDArray[np.integer], draw: Draw) -> ASVDataset:
         """Some of the samples, numbers [n], drawn by `draw`; nothing is copied."""

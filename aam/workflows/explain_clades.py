@@ -89,7 +89,7 @@ def explain_clades(opened: StoredClades, inputs: Inputs, config: ExplainConfig, 
     trained, ensemble = opened.config, opened.ensemble
     asked = explaining.choose_output(trained, config.of)
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
-    samples = open_table(opened, inputs, observer)
+    samples = open_table(opened, inputs, observer).by_id()
     chosen = open_reference_of(trained.learner, observer)
     opened.check_reference(chosen.folder)
     placed = place_samples(samples, chosen, trained.learner.threads, observer)
