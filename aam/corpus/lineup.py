@@ -31,6 +31,7 @@ from aam.gene.layout import (
     summarise_reads,
 )
 from aam.gene.reads import LEAST_BASES, window_of
+from aam.gene.strands import lie_of
 from aam.io.table import Table, read_table
 from aam.text import counted
 
@@ -125,15 +126,18 @@ def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> Li
     window, outside = parse_trim(rules.trim), np.zeros(len(sequences), bool)
     if max(map(len, sequences), default=0) < LEAST_BASES:
         return LinedSequences(sequences, outside, Lineup())
-    record = summarise_reads(sequences)
-    if record is None:
+    lying = lie_of(sequences, threads())
+    if lying is None:
         return LinedSequences(sequences, outside, Lineup(notes=(layout_text(None),)))
-    notes = [layout_text(record)]
-    if rules.orient == "auto" and record.minus > 0 and not any(known.minus >= 0.5 for known in rules.model):
-        strand = place_all(sequences, threads())
-        sequences = orient(sequences, strand)
-        notes.append(f"turned: {counted(int((strand < 0).sum()), 'ASVs')} of the minus strand")
+    record, regions = lying.record, lying.regions_text()
+    notes, doubts = [layout_text(record)], list[str]()
+    if rules.orient == "auto" and lying.minus and not any(known.minus >= 0.5 for known in rules.model):
+        sequences = orient(sequences, lying.strand)
+        rest = "" if lying.minus == len(sequences) else f", of {len(sequences):,}"
+        notes.append(f"turned: {counted(lying.minus, 'ASVs')} of the minus strand{rest}")
         record = summarise_reads(sequences) or record
+    elif both := lying.strands_text():
+        doubts.append(both)
     if rules.trim == "auto":
         window = common_window(rules.model or (record,))
         if rules.max_bp is not None and rules.model:
@@ -143,8 +147,10 @@ def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> Li
         sequences, outside, cut = trim_reads(sequences, window, source, missing)
         notes.append(cut)
         record = summarise_reads(sequences) or record
-    doubts = doubts_of_model(record, rules) if rules.model else ()
-    return LinedSequences(sequences, outside, Lineup((record,), window, tuple(notes), doubts))
+    elif regions:
+        doubts.append(regions)
+    doubts += doubts_of_model(record, rules) if rules.model else ()
+    return LinedSequences(sequences, outside, Lineup((record,), window, tuple(notes), tuple(doubts)))
 
 
 class Missing(NamedTuple):

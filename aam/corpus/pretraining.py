@@ -15,7 +15,7 @@ from aam.config.fields import GENE_COLUMNS
 from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.lineup import Lineup, read_lined_table
 from aam.corpus.prepared import open_prepared
-from aam.corpus.rarefy import SHALLOW, choose_depth
+from aam.corpus.rarefy import SHALLOW, choose_depth, depth_text
 from aam.corpus.reference_tips import ReferenceTips, default_window, reference_tips, window_of_reads
 from aam.corpus.samples import (
     SAMPLE_FILES,
@@ -201,8 +201,8 @@ def rarefy_and_split(
     """
     data = config.data
     order = order_by_id(corpus.table) if by_id is None else by_id
-    depth, deep = choose_depth(depths, data.rarefy_depth), depths[order]
-    deep = deep >= (depth or 0)
+    depth = choose_depth(depths, data.rarefy_depth)
+    deep = depths[order] >= (depth or 0)
     table = corpus.table.select(samples=order).keep(deep, SHALLOW)
     studies = None if corpus.studies is None else corpus.studies[order[deep]]
     groups = None
@@ -212,4 +212,5 @@ def rarefy_and_split(
         groups = read_groups(data.metadata, data.group_column, table.sample_ids)
     gone = chain.from_iterable(table.dropped.values())
     sides = split_samples(table.sample_ids, data, config.run.seed, groups, gone, np.arange(len(table.sample_ids)))
-    return replace(corpus, table=table, depth=depth, studies=studies, sides=sides)
+    text = depth_text(depths, data.rarefy_depth, depth)
+    return replace(corpus, table=table, depth=depth, studies=studies, sides=sides, reads=text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from scipy import sparse
 
 from aam.errors import ConfigError, TableError
 from aam.io.table import Table
+from aam.text import counted
 
 AUTO_DEPTH = 5000
 """Reads beyond which "auto" does not go."""
@@ -74,8 +76,30 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
     return depth
 
 
-def keep_deep_samples(table: Table, setting: str) -> tuple[Table, int | None]:
+def depth_text(depths: NDArray[np.int64], setting: str, depth: int | None) -> str:
+    """How many reads samples with `depths` [samples] reads have, and how many are drawn of each, in words."""
+    low, high, middle = int(depths.min()), int(depths.max()), int(np.median(depths))
+    text = f"reads: {low:,} to {high:,} a sample, median {middle:,}; "
+    if depth is None:
+        return text + "all are used"
+    why = ""
+    if setting == "auto":
+        why = f" (auto: what {100 - 100 // AUTO_LOSS} % of the samples of this very table have, at most {AUTO_DEPTH:,})"
+    below = int((depths < depth).sum())
+    left = f", and {counted(below, 'samples')} with fewer {'is' if below == 1 else 'are'} left out" if below else ""
+    return f"{text}{depth:,} are drawn of each{why}{left}"
+
+
+class DeepSamples(NamedTuple):
+    """The samples that are deep enough, the reads to draw of each, None: all, and both in words."""
+
+    table: Table
+    depth: int | None
+    text: str
+
+
+def keep_deep_samples(table: Table, setting: str) -> DeepSamples:
     """Select the samples that are deep enough, and the reads to draw of each; `setting` as in `choose_depth`."""
     depths = table.depths()
     depth = choose_depth(depths, setting)
-    return table.keep(depths >= (depth or 0), SHALLOW), depth
+    return DeepSamples(table.keep(depths >= (depth or 0), SHALLOW), depth, depth_text(depths, setting, depth))

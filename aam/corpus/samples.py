@@ -49,7 +49,8 @@ class TableSamples:
 
     `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None if
     there is none or there are several. `studies` int [samples] is the number of each sample's study, None if one
-    table was read. `files` are the input files by option. `lineup` says how the reads lie.
+    table was read. `files` are the input files by option. `lineup` says how the reads lie, `reads` how
+    many there are in a sample and how many are drawn.
     """
 
     table: Table
@@ -60,6 +61,7 @@ class TableSamples:
     studies: NDArray[np.integer] | None = None
     files: dict[str, Path] = field(default_factory=dict)
     lineup: Lineup = field(default_factory=Lineup)
+    reads: str = ""
 
     @property
     def dropped(self) -> Mapping[str, Sequence[str]]:
@@ -175,11 +177,15 @@ def names_of_tips(tree: Tree | None) -> set[str]:
 
 
 class TableOnTree(NamedTuple):
-    """A table and, if there is one, the tree of its ASVs; `tips` [A] are the names of the ASVs in it."""
+    """A table and, if there is one, the tree of its ASVs; `tips` [A] are the names of the ASVs in it.
+
+    `reads` says how many there were in a sample and how many were drawn.
+    """
 
     table: Table
     tree: Tree | None
     tips: list[str]
+    reads: str
 
 
 def open_rarefied(data: DataConfig, setting: str, seed: int) -> TableOnTree:
@@ -200,10 +206,10 @@ def rarefied(table: Table, tree: Tree | None, max_missing: float, setting: str, 
     tips = list[str]()
     if tree is not None:
         table, tree, tips = match_tree(table, tree, max_missing)
-    table, depth = keep_deep_samples(table, setting)
+    table, depth, text = keep_deep_samples(table, setting)
     if depth is not None:
         table = replace(table, stored=rarefy_table(table.counts, table.sample_ids, depth, seed), rows=None)
-    return TableOnTree(table, tree, tips)
+    return TableOnTree(table, tree, tips, text)
 
 
 def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tree: bool = False) -> TableSamples:
@@ -214,8 +220,9 @@ def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tr
     data, files = resolve_inputs(replace(data, max_bp=max_bp))
     tree = read_any_tree(data.tree) if with_tree and data.tree is not None else None
     lined = read_lined_table(data, files["table"], names_of_tips(tree))
-    table, tree, tips = rarefied(lined.table, tree, data.max_missing, setting, seed)
+    table, tree, tips, text = rarefied(lined.table, tree, data.max_missing, setting, seed)
     carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]
-    return TableSamples(table, tokenize_table(table, max_bp, data.positions), tree, tips, lineup=lined.lineup)
+    tokens = tokenize_table(table, max_bp, data.positions)
+    return TableSamples(table, tokens, tree, tips, lineup=lined.lineup, reads=text)

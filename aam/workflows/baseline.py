@@ -44,6 +44,7 @@ from aam.workflows.baseline_inputs import read_inputs
 from aam.workflows.fold_results import score_by_study, true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
 from aam.workflows.notes import say_studies
+from aam.workflows.opened import say_opened
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
 LOG_ODDS = "_log_odds"
@@ -142,6 +143,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         folds = runs.folds(config, study)
         counts, ids = study.table.counts, study.table.sample_ids
         counts = counts if study.depth is None else rarefy_table(counts, ids, study.depth, config.run.seed)
+    say_opened(study, observer, study.bases)
     say_studies(config.target, study, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)

@@ -74,6 +74,8 @@ def embed(inputs: Inputs, config: EmbedConfig, observer: Observer) -> Embedding:
         places = np.argsort(np.arange(len(table.asv_ids)) if table.places is None else table.places)
         ids, found = pick_texts(table.asv_ids, places), encoding.asvs.embeddings[torch.from_numpy(places)]
     else:
+        if config.what == "samples":
+            opened.say_limit(inputs.apply, observer)
         with observer.progress("samples") as progress:
             branches = encoding.branches(progress) if config.what == "branches" else None
             ids, found = table.sample_ids, encoding.embeddings(progress) if branches is None else branches

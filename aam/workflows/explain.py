@@ -120,6 +120,7 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     opened = open_inputs(inputs, observer, with_tree=True)
     opened = dataclasses.replace(opened, samples=opened.samples.by_id())
+    opened.say_limit(inputs.apply, observer)
     ids = opened.samples.table.asv_ids
     taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))
     if taxa is not None and (unnamed := taxa.count("")):
