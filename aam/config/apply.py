@@ -41,6 +41,9 @@ class ApplyConfig:
         UnifracConfig.rarefy_depth,
         "Reads drawn per sample: a number, 'none' for all reads, or 'auto' as in `aam pretrain`; samples with fewer reads are dropped.",
     )
+    token_limit: int | None = option(
+        None, "Largest number of ASVs per sample that the model reads (default: as in training).", low=1
+    )
     cache: Path | None = option(None, "Folder of stored ASV embeddings; later commands with the same model reuse them.")
     precision: Precision = option(
         "fp32",
@@ -142,6 +145,9 @@ class PredictConfig:
     rarefy_depth: str | None = option(
         None,
         "Reads drawn per sample: a number, or 'none' for all reads (default: as in training); samples with fewer reads are not predicted.",
+    )
+    token_limit: int | None = option(
+        None, "Largest number of ASVs per sample that the model reads (default: as in training).", low=1
     )
     prevalence: str | None = option(
         None,

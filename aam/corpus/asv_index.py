@@ -37,6 +37,11 @@ class AsvIndex:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def by_hash(self) -> NDArray[np.int64]:
+        """The columns in the order of the hashes of their sequences, int64 [A]; see `aam.corpus.equal_asvs`."""
+        return self._columns
+
     def holds(self, sequences: Iterable[str]) -> NDArray[np.bool_]:
         """Which sequences [n] have a column, bool [n]."""
         keys = hash_texts(sequences)

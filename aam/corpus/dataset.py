@@ -1,6 +1,7 @@
 """Samples drawn from a table, and their assembly into validated batches.
 
-A draw is a pure function of (seed, epoch, sample): it rarefies the sample and keeps at most `token_limit` of its ASVs.
+A draw is a pure function of seed, epoch, sample id and counts: it rarefies the sample and keeps at most `token_limit`
+of its ASVs. The order of the columns is that of `aam.corpus.equal_asvs`, so that it is no fact of a file.
 `collate_fn` stores each distinct ASV of a batch once and points to it from the samples' slots, so no ASV that is only
 padding is ever built.
 """
@@ -134,7 +135,7 @@ class ASVDataset(Dataset):
         at = row if self.rows is None else self.rows[row]
         start, stop = self.stored.indptr[at : at + 2]
         asvs, counts = self.stored.indices[start:stop], self.stored.data[start:stop]
-        rng = sample_rng(self.draw.seed, epoch, row)
+        rng = sample_rng(self.draw.seed, epoch, self.sample_ids[row])
         if self.draw.depth is not None and counts.sum() > self.draw.depth:
             counts = rarefy(counts, self.draw.depth, rng)
         present = np.flatnonzero(counts > 0)

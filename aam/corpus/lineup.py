@@ -6,17 +6,17 @@ An ASV keeps its id, and the sequence that it was read with (`Table.originals`),
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from aam.config import DataConfig
 from aam.config.reads import ReadsRecord
+from aam.corpus.equal_asvs import merge_equal_asvs, merged_texts, order_asvs
 from aam.errors import ConfigError
 from aam.gene.layout import (
     USUAL,
@@ -31,6 +31,7 @@ from aam.gene.layout import (
     summarise_reads,
 )
 from aam.gene.reads import LEAST_BASES, window_of
+from aam.gene.strands import lie_of
 from aam.io.table import Table, read_table
 from aam.text import counted
 
@@ -81,9 +82,13 @@ class Rules(NamedTuple):
     max_bp: int | None = None
 
 
-def read_lined_table(data: DataConfig, path: Path) -> LinedTable:
-    """Read a table and line up its reads, by the options of `data` and the reads of its model, if it has one."""
-    return line_up(read_table(path, data.sequences), Rules(data.trim, data.orient, data.reads, data.max_bp or None))
+def read_lined_table(data: DataConfig, path: Path, tips: Collection[str] = ()) -> LinedTable:
+    """Read a table and line up its reads, by the options of `data` and the reads of its model, if it has one.
+
+    `tips` are names of the tree of the ASVs, if there is one.
+    """
+    rules = Rules(data.trim, data.orient, data.reads, data.max_bp or None)
+    return line_up(read_table(path, data.sequences), rules, tips)
 
 
 def parse_trim(text: str) -> Window | None:
@@ -99,25 +104,21 @@ def parse_trim(text: str) -> Window | None:
     return window
 
 
-def line_up(table: Table, rules: Rules) -> LinedTable:
-    """Turn and trim the reads of a table as the rules say, and merge the ASVs that are equal then."""
+def line_up(table: Table, rules: Rules, tips: Collection[str] = ()) -> LinedTable:
+    """Turn and trim the reads of a table as the rules say, merge the ASVs that are equal then, and order all ASVs.
+
+    Of equal ASVs that is kept which is one of the `tips` of a tree; see `merge_equal_asvs`.
+    """
     sequences, outside, lineup = line_up_sequences(table.sequences, rules, str(table.source))
-    if sequences is table.sequences:
-        return LinedTable(table, lineup)
-    table = replace(table, sequences=sequences, originals=table.sequences)
+    if sequences is not table.sequences:
+        table = replace(table, sequences=sequences, originals=table.sequences)
     if outside.any():
         gone = [table.asv_ids[row] for row in np.flatnonzero(outside).tolist()]
         table = replace(table.select(asvs=np.flatnonzero(~outside)), dropped={**table.dropped, OUTSIDE: gone})
         table = table.keep(table.depths() > 0, ALL_OUTSIDE)
-    merged = merge_equal_asvs(table)
-    if (fewer := len(table.asv_ids) - len(merged.asv_ids)) > 0:
-        lineup = replace(lineup, notes=(*lineup.notes, merged_text(fewer)))
-    return LinedTable(merged, lineup)
-
-
-def merged_text(fewer: int) -> str:
-    """How many ASVs there are fewer because of those that are equal."""
-    return f"merged: {counted(fewer, 'ASVs')} that became equal to another one"
+    merged = merge_equal_asvs(table, tips)
+    texts = merged_texts(table.originals or table.sequences, len(table.asv_ids) - len(merged.asv_ids))
+    return LinedTable(order_asvs(merged), replace(lineup, notes=(*lineup.notes, *texts)))
 
 
 def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> LinedSequences:
@@ -125,15 +126,18 @@ def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> Li
     window, outside = parse_trim(rules.trim), np.zeros(len(sequences), bool)
     if max(map(len, sequences), default=0) < LEAST_BASES:
         return LinedSequences(sequences, outside, Lineup())
-    record = summarise_reads(sequences)
-    if record is None:
+    lying = lie_of(sequences, threads())
+    if lying is None:
         return LinedSequences(sequences, outside, Lineup(notes=(layout_text(None),)))
-    notes = [layout_text(record)]
-    if rules.orient == "auto" and record.minus > 0 and not any(known.minus >= 0.5 for known in rules.model):
-        strand = place_all(sequences, threads())
-        sequences = orient(sequences, strand)
-        notes.append(f"turned: {counted(int((strand < 0).sum()), 'ASVs')} of the minus strand")
+    record, regions = lying.record, lying.regions_text()
+    notes, doubts = [layout_text(record)], list[str]()
+    if rules.orient == "auto" and lying.minus and not any(known.minus >= 0.5 for known in rules.model):
+        sequences = orient(sequences, lying.strand)
+        rest = "" if lying.minus == len(sequences) else f", of {len(sequences):,}"
+        notes.append(f"turned: {counted(lying.minus, 'ASVs')} of the minus strand{rest}")
         record = summarise_reads(sequences) or record
+    elif both := lying.strands_text():
+        doubts.append(both)
     if rules.trim == "auto":
         window = common_window(rules.model or (record,))
         if rules.max_bp is not None and rules.model:
@@ -143,8 +147,10 @@ def line_up_sequences(sequences: Sequence[str], rules: Rules, source: str) -> Li
         sequences, outside, cut = trim_reads(sequences, window, source, missing)
         notes.append(cut)
         record = summarise_reads(sequences) or record
-    doubts = doubts_of_model(record, rules) if rules.model else ()
-    return LinedSequences(sequences, outside, Lineup((record,), window, tuple(notes), doubts))
+    elif regions:
+        doubts.append(regions)
+    doubts += doubts_of_model(record, rules) if rules.model else ()
+    return LinedSequences(sequences, outside, Lineup((record,), window, tuple(notes), tuple(doubts)))
 
 
 class Missing(NamedTuple):
@@ -201,32 +207,6 @@ def trim_reads(sequences: Sequence[str], window: Window, source: str, missing: M
     elif late or short:
         text += f"; {late:,} begin later, {short:,} have fewer bases"
     return TrimmedReads(trimmed, outside, text)
-
-
-def number_sequences(sequences: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each sequence, int64 [A], from 0 in the order of first occurrence; equal ones have one number."""
-    number: dict[str, int] = {}
-    return np.fromiter((number.setdefault(text, len(number)) for text in sequences), np.int64, len(sequences))
-
-
-def most_read(groups: NDArray[np.int64], reads: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Of each group of ASVs, numbers from 0 [A], the ASV with the most reads [A]; of several the first. int64 [G]."""
-    order = np.lexsort((-np.asarray(reads, np.int64), groups))
-    return order[np.unique(groups[order], return_index=True)[1]]
-
-
-def merge_equal_asvs(table: Table) -> Table:
-    """Add up the counts of ASVs with one sequence; id and original sequence are those of the one with most reads."""
-    groups = number_sequences(table.sequences)
-    count = int(groups.max(initial=-1)) + 1
-    if count == len(groups):
-        return table
-    chosen = most_read(groups, np.asarray(table.counts.sum(axis=0)).ravel())
-    ones = np.ones(len(groups), table.counts.dtype)
-    joins = sparse.csr_array((ones, groups, np.arange(len(groups) + 1)), shape=(len(groups), count))
-    counts = sparse.csr_array(table.counts @ joins)
-    counts.sort_indices()
-    return replace(table.select(asvs=chosen), stored=counts, rows=None)
 
 
 def doubts_of_model(record: ReadsRecord, rules: Rules) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from aam.atomic import remove_partial_files
 from aam.config import DataConfig, PrepareConfig, option_flag, to_dict
@@ -29,7 +30,7 @@ from aam.corpus.joining import (
     refuse_duplicate_samples,
 )
 from aam.corpus.lineup import Rules, line_up_sequences, parse_trim
-from aam.corpus.prepare_part import WORKING, GrowingCorpus, add_table, add_tree, resume_growing
+from aam.corpus.prepare_part import ENTRIES_AT_ONCE, WORKING, GrowingCorpus, add_table, add_tree, resume_growing
 from aam.corpus.prepared import open_lineup
 from aam.corpus.samples import OF_ASVS, length_of_reads, read_any_tree
 from aam.corpus.store import Store, StoreWriter, begin_manifest, open_store
@@ -38,6 +39,7 @@ from aam.gene.layout import common_window, layout_text
 from aam.gene.reads import LEAST_BASES
 from aam.io.files import lock_folder
 from aam.io.ids import Texts
+from aam.io.raw_table import cut_rows
 from aam.io.sequences import sequences_of, tokenize, unpadded_rows
 from aam.io.table import STORED_ZEROS, open_rows
 from aam.text import counted
@@ -101,17 +103,42 @@ def complete_corpus(
     growing: GrowingCorpus, sources: Sequence[StudyFiles], config: PrepareConfig, say: Callable[[str], None]
 ) -> None:
     """Write the arrays that need all tables, and mark the corpus as complete."""
+    add_ordered_asvs(growing)
     add_ids(growing, [source.name for source in sources], say)
     tokens = add_tokens(growing, config, say)
     if growing.tree is not None:
         leaves = growing.array("leaf").read()
         names = [growing.tree.tip_names[leaf] for leaf in leaves.tolist()]
         add_tree(growing, growing.tree, names, np.arange(len(names)))
+    add_leaves(growing)
     counts = {
         "samples": growing.array("samples.depth").rows, "ASVs": len(growing.index), "studies": len(sources),
         "trees": growing.array("trees.nodes").rows, "counts": growing.array("counts.data").rows,
     }  # fmt: skip
     growing.writer.complete(tokens | {"counts": counts}, without=tuple(WORKING))
+
+
+def add_ordered_asvs(growing: GrowingCorpus) -> None:
+    """Write counts and DNA of the ASVs in the order of `aam.corpus.equal_asvs`: not that of the tables."""
+    order, texts = growing.index.by_hash, growing.texts("raw")
+    for start in range(0, len(order), TOKENIZED_AT_ONCE):
+        growing.append_texts("asvs", list(texts.take(order[start : start + TOKENIZED_AT_ONCE])))
+    place, bounds = np.argsort(order), growing.array("counts.indptr").read()
+    for rows in cut_rows(bounds, ENTRIES_AT_ONCE):
+        own = np.array(bounds[rows.start : rows.stop + 1])
+        data, indices = (
+            np.array(growing.array(f"raw.{name}").read(int(own[0]), int(own[-1]))) for name in ("data", "indices")
+        )
+        counts = sparse.csr_array((data, place[indices], own - own[0]), shape=(len(own) - 1, len(order)))
+        counts.sort_indices()
+        growing.append(counts_data=counts.data, counts_indices=counts.indices)
+
+
+def add_leaves(growing: GrowingCorpus) -> None:
+    """Write the column of each leaf of each tree, and the leaves in the order of their columns."""
+    place, leaves = np.argsort(growing.index.by_hash), growing.array("raw.leaves").read()
+    for own in np.split(place[leaves], np.cumsum(growing.array("trees.tips").read())[:-1]):
+        growing.append(trees_columns=own, trees_order=np.argsort(own))
 
 
 def add_tokens(growing: GrowingCorpus, config: PrepareConfig, say: Callable[[str], None]) -> dict[str, int]:

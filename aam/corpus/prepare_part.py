@@ -14,6 +14,7 @@ from scipy import sparse
 from aam.config import PrepareConfig
 from aam.config.convert import to_dict
 from aam.corpus.asv_index import AsvIndex
+from aam.corpus.equal_asvs import merged_texts, most_read, number_sequences
 from aam.corpus.joining import StudyFiles
 from aam.corpus.lineup import (
     ALL_OUTSIDE,
@@ -21,9 +22,6 @@ from aam.corpus.lineup import (
     LinedSequences,
     Rules,
     line_up_sequences,
-    merged_text,
-    most_read,
-    number_sequences,
 )
 from aam.corpus.prepared import ARRAY_DTYPES
 from aam.corpus.samples import NOT_IN_TREE, ONLY_ABSENT_ASVS, read_any_tree
@@ -38,9 +36,11 @@ ENTRIES_AT_ONCE = 1 << 18
 """Counts in memory at a time: about 35 MB, mostly of the checks."""
 WORKING = {
     "ids.text": "|u1", "ids.bounds": "<i8", "leaf": "<i4",
+    "raw.indices": "<i4", "raw.data": "<i4", "raw.text": "|u1", "raw.bounds": "<i8", "raw.leaves": "<i4",
     "lost.text": "|u1", "lost.bounds": "<i8", "lost.reason": "|u1", "lost.study": "<i4",
 }  # fmt: skip
-"""Arrays that are removed at the end: ids as the tables have them, and the leaves of a common tree."""
+"""Arrays that are removed at the end: ids as the tables have them, the leaves of a common tree, and ASVs (counts, DNA,
+leaves) in the order in which the tables have them."""
 
 
 class Scratch:
@@ -122,7 +122,7 @@ class GrowingCorpus:
         return self.writer.array(name, (ARRAY_DTYPES | WORKING)[name])
 
     def append(self, **arrays: NDArray) -> None:
-        """Append rows to arrays; the keyword `counts_data` is for the array "counts.data"."""
+        """Append rows to arrays; the keyword `raw_data` is for the array "raw.data"."""
         for name, values in arrays.items():
             self.array(name.replace("_", ".", 1)).append(values)
 
@@ -160,7 +160,7 @@ def resume_growing(writer: StoreWriter, tree: Tree | None) -> GrowingCorpus:
     growing = GrowingCorpus(writer, AsvIndex(), tree)
     for name in writer.parts[-1]["rows"] if writer.parts else ():
         growing.array(name)
-    growing.index.assign(growing.texts("asvs"))
+    growing.index.assign(growing.texts("raw"))
     return growing
 
 
@@ -189,34 +189,34 @@ def add_table(
         reason = ALL_OUTSIDE if lined.outside.any() else ONLY_ABSENT_ASVS
         read.dropped[reason] = [read.sample_ids[row] for row in np.flatnonzero(~kept)]
     growing.append_texts("ids", [read.sample_ids[row] for row in np.flatnonzero(kept)])
-    growing.append_texts("asvs", [lined.sequences[match.columns[place]] for place in assigned.new])
+    growing.append_texts("raw", [lined.sequences[match.columns[place]] for place in assigned.new])
     growing.append_lost(read.dropped, number)
     if growing.tree is None:
         add_tree(growing, tree, match.tips, assigned.columns)
     else:
         growing.append(leaf=tree.leaves_of([match.tips[place] for place in assigned.new]))
-    fewer = 0 if lined.sequences is read.sequences else len(match.columns) - len(np.unique(assigned.columns))
+    own = [read.sequences[place] for place in match.columns]
     part = {
         "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(assigned.new),
         "dropped": {reason: len(ids) for reason, ids in read.dropped.items()},
         "reads": [to_dict(record) for record in lined.lineup.records],
-        "notes": [*lined.lineup.notes, *([merged_text(fewer)] if fewer else [])],
+        "notes": [*lined.lineup.notes, *merged_texts(own, len(own) - len(np.unique(assigned.columns)))],
     }  # fmt: skip
     growing.writer.commit(part)
     return part
 
 
 def tips_of_lined(match: TipMatch, lined: LinedSequences, read: TableIds, scratch: Scratch) -> TipMatch:
-    """The ASVs of a match that are not outside of the window; those that became equal have the tip of the most read."""
-    if lined.sequences is read.sequences:
-        return match
+    """The ASVs of a match that are not outside of the window; those that are equal have the tip of the most read."""
     kept = ~lined.outside[match.columns]
     columns, tips = match.columns[kept], [tip for tip, own in zip(match.tips, kept.tolist(), strict=True) if own]
     groups = number_sequences([lined.sequences[place] for place in columns])
+    if len(groups) == int(groups.max(initial=-1)) + 1:
+        return TipMatch(columns, tips, match.missing)
     reads = np.zeros(int(read.features[-1]) + 1)
     for block in scratch.blocks(len(reads)):
         reads += np.bincount(block.indices, block.data, len(reads))
-    chosen = most_read(groups, reads[read.features[columns]])
+    chosen = most_read(groups, reads[read.features[columns]], [read.asv_ids[place] for place in columns])
     return TipMatch(columns, [tips[place] for place in chosen[groups].tolist()], match.missing)
 
 
@@ -234,16 +234,16 @@ def add_counts(growing: GrowingCorpus, scratch: Scratch, column_of: NDArray[np.i
         parts = block.data[columns >= 0], columns[columns >= 0], np.r_[0, left[1:][rows]]
         counts = sparse.csr_array(parts, shape=(int(rows.sum()), len(growing.index)))
         counts.sum_duplicates()  # sorts too; a sequence may have several ids in one table
-        bounds.append(growing.array("counts.data").rows + counts.indptr[1:].astype(np.int64))
+        bounds.append(growing.array("raw.data").rows + counts.indptr[1:].astype(np.int64))
         growing.append(
-            counts_data=counts.data, counts_indices=counts.indices,
+            raw_data=counts.data, raw_indices=counts.indices,
             samples_depth=counts.sum(axis=1), samples_study=np.full(counts.shape[0], study),
         )  # fmt: skip
     return np.concatenate(kept)
 
 
 def add_tree(growing: GrowingCorpus, tree: Tree, tips: Sequence[str], columns: NDArray[np.int64]) -> None:
-    """Add a tree, sheared to the tips of these columns; keeps the first of several tips with the same sequence."""
+    """Add a tree, sheared to the tips of these columns; ASVs of one column have one tip."""
     own, first = np.unique(columns, return_index=True)
     names = [tips[place] for place in first]
     sheared = tree.shear(names)
@@ -251,6 +251,5 @@ def add_tree(growing: GrowingCorpus, tree: Tree, tips: Sequence[str], columns: N
     of_leaf[sheared.leaves_of(names)] = own
     growing.append(
         trees_first=sheared.first, trees_last=sheared.last, trees_parent=sheared.parent, trees_length=sheared.length,
-        trees_columns=of_leaf, trees_order=np.argsort(of_leaf),
-        trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
+        raw_leaves=of_leaf, trees_nodes=np.array([len(sheared.first)]), trees_tips=np.array([len(names)]),
     )  # fmt: skip

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from aam.config import DataConfig, PretrainConfig, option_flag
 from aam.config.fields import GENE_COLUMNS
+from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.lineup import Lineup, read_lined_table
 from aam.corpus.prepared import open_prepared
-from aam.corpus.rarefy import SHALLOW, choose_depth
+from aam.corpus.rarefy import SHALLOW, choose_depth, depth_text
 from aam.corpus.reference_tips import ReferenceTips, default_window, reference_tips, window_of_reads
 from aam.corpus.samples import (
     SAMPLE_FILES,
     TABLE_FILES,
     TableSamples,
     match_tree,
+    names_of_tips,
     read_any_tree,
     resolve_inputs,
     tokenize_table,
@@ -35,7 +37,7 @@ from aam.io.matrix import read_matrix
 from aam.io.metadata import read_groups
 from aam.io.table import Table
 from aam.phylogeny.targets import ForestTargets, MatrixTargets, TreeTargets
-from aam.phylogeny.tree import LONGEST
+from aam.phylogeny.tree import LONGEST, Tree
 from aam.phylogeny.unifrac import Measure
 from aam.placement.reference import Reference
 from aam.placement.store import RECORD, open_reference
@@ -142,8 +144,9 @@ def open_table_corpus(config: PretrainConfig) -> Corpus:
         raise ConfigError(
             f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
         )
-    table, lineup = read_lined_table(data, files["table"])
-    corpus = replace(match_targets(table, data, files, measure), lineup=lineup)
+    tree = None if data.tree is None else read_any_tree(data.tree)
+    table, lineup = read_lined_table(data, files["table"], names_of_tips(tree))
+    corpus = replace(match_targets(table, tree, data, files, measure), lineup=lineup)
     return rarefy_and_split(corpus, config, corpus.table.depths())
 
 
@@ -161,12 +164,14 @@ def simulate_corpus(reference: Reference, tips: ReferenceTips, config: PretrainC
     )  # fmt: skip
 
 
-def match_targets(table: Table, data: DataConfig, files: dict[str, Path], measure: Measure) -> Corpus:
-    """Match a table with the tree or matrix of `data`; in this corpus all samples train, with all their reads."""
-    tree, tips = None, list[str]()
+def match_targets(
+    table: Table, tree: Tree | None, data: DataConfig, files: dict[str, Path], measure: Measure
+) -> Corpus:
+    """Match a table with a tree, or the matrix of `data`; in this corpus all samples train, with all their reads."""
+    tips = list[str]()
     targets: TreeTargets | MatrixTargets
-    if data.tree is not None:
-        table, tree, tips = match_tree(table, read_any_tree(data.tree), data.max_missing)
+    if tree is not None:
+        table, tree, tips = match_tree(table, tree, data.max_missing)
         targets = TreeTargets(tree, tree.leaves_of(tips), *measure)
     else:
         matrix = read_matrix(files["unifrac_matrix"], LONGEST if measure.metric == "weighted" else 1.0)
@@ -190,22 +195,22 @@ def match_matrix(table: Table, ids: list[str], path: Path) -> Table:
 def rarefy_and_split(
     corpus: Corpus, config: PretrainConfig, depths: NDArray[np.int64], by_id: NDArray[np.int32] | None = None
 ) -> Corpus:
-    """Leave out the samples below the rarefaction depth and hold some of the others out.
+    """Order the samples by id, leave out those below the rarefaction depth, and hold some of the others out.
 
     `depths` [samples] are the reads of each; `by_id` int [samples] the samples in the order of their ids, if known.
     """
-    data, table, studies = config.data, corpus.table, corpus.studies
+    data = config.data
+    order = order_by_id(corpus.table) if by_id is None else by_id
     depth = choose_depth(depths, data.rarefy_depth)
-    deep = depths >= (depth or 0)
-    if not deep.all():
-        table = table.keep(deep, SHALLOW)
-        studies = None if studies is None else studies[deep]
-        by_id = None if by_id is None else (np.cumsum(deep) - 1)[by_id[deep[by_id]]]
+    deep = depths[order] >= (depth or 0)
+    table = corpus.table.select(samples=order).keep(deep, SHALLOW)
+    studies = None if corpus.studies is None else corpus.studies[order[deep]]
     groups = None
     if data.group_column is not None:
         if data.metadata is None:
             raise ConfigError("--group-column names a metadata column, but no --metadata file was given; give one")
         groups = read_groups(data.metadata, data.group_column, table.sample_ids)
     gone = chain.from_iterable(table.dropped.values())
-    sides = split_samples(table.sample_ids, data, config.run.seed, groups, gone, by_id)
-    return replace(corpus, table=table, depth=depth, studies=studies, sides=sides)
+    sides = split_samples(table.sample_ids, data, config.run.seed, groups, gone, np.arange(len(table.sample_ids)))
+    text = depth_text(depths, data.rarefy_depth, depth)
+    return replace(corpus, table=table, depth=depth, studies=studies, sides=sides, reads=text)

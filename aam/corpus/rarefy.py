@@ -1,6 +1,14 @@
-"""Rarefaction: reads drawn without replacement, the same for the same (seed, epoch, sample) in every process."""
+"""Rarefaction: reads drawn without replacement, the same for the same seed, epoch, sample id, depth and counts.
+
+ASVs have to stand in the order of `aam.corpus.equal_asvs.order_asvs`; then neither the order of a table nor its other
+samples change what is drawn of a sample.
+"""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +16,7 @@ from scipy import sparse
 
 from aam.errors import ConfigError, TableError
 from aam.io.table import Table
+from aam.text import counted
 
 AUTO_DEPTH = 5000
 """Reads beyond which "auto" does not go."""
@@ -17,12 +26,14 @@ SHALLOW = "samples with fewer reads than the rarefaction depth"
 """Reason under which `keep_deep_samples` leaves samples out."""
 
 
-def sample_rng(seed: int, epoch: int, sample: int) -> np.random.Generator:
-    """Generator of one sample in one epoch, a pure function of three whole numbers >= 0.
+def sample_rng(seed: int, epoch: int, sample_id: str) -> np.random.Generator:
+    """Generator of one sample in one epoch, a pure function of two whole numbers >= 0 and the sample's id.
 
-    Philox is counter-based: the seed is its key, epoch and sample are the upper half of its 256-bit counter, so no two
-    streams of a seed overlap before 2**128 draws. Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3.
+    Philox is counter-based: the seed is its key, epoch and a hash of the id are the upper half of its 256-bit counter,
+    so no two streams of a seed overlap before 2**128 draws. Salmon et al. 2011, Parallel random numbers: as easy as 1,
+    2, 3.
     """
+    sample = int.from_bytes(hashlib.blake2b(sample_id.encode(), digest_size=8).digest(), "little")
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, epoch, sample]))
 
 
@@ -34,12 +45,12 @@ def rarefy(counts: NDArray[np.int64], depth: int, rng: np.random.Generator) -> N
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
 
 
-def rarefy_table(counts: sparse.csr_array, depth: int, seed: int) -> sparse.csr_array:
+def rarefy_table(counts: sparse.csr_array, sample_ids: Sequence[str], depth: int, seed: int) -> sparse.csr_array:
     """Counts [samples, ASVs] with `depth` reads drawn of each sample, as training draws them in its first epoch."""
     drawn = counts.copy()
-    for sample in range(counts.shape[0]):
-        row = slice(*counts.indptr[sample : sample + 2])
-        drawn.data[row] = rarefy(counts.data[row], depth, sample_rng(seed, 0, sample))
+    for number, sample_id in enumerate(sample_ids):
+        row = slice(*counts.indptr[number : number + 2])
+        drawn.data[row] = rarefy(counts.data[row], depth, sample_rng(seed, 0, sample_id))
     drawn.eliminate_zeros()
     return drawn
 
@@ -65,8 +76,30 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
     return depth
 
 
-def keep_deep_samples(table: Table, setting: str) -> tuple[Table, int | None]:
+def depth_text(depths: NDArray[np.int64], setting: str, depth: int | None) -> str:
+    """How many reads samples with `depths` [samples] reads have, and how many are drawn of each, in words."""
+    low, high, middle = int(depths.min()), int(depths.max()), int(np.median(depths))
+    text = f"reads: {low:,} to {high:,} a sample, median {middle:,}; "
+    if depth is None:
+        return text + "all are used"
+    why = ""
+    if setting == "auto":
+        why = f" (auto: what {100 - 100 // AUTO_LOSS} % of the samples of this very table have, at most {AUTO_DEPTH:,})"
+    below = int((depths < depth).sum())
+    left = f", and {counted(below, 'samples')} with fewer {'is' if below == 1 else 'are'} left out" if below else ""
+    return f"{text}{depth:,} are drawn of each{why}{left}"
+
+
+class DeepSamples(NamedTuple):
+    """The samples that are deep enough, the reads to draw of each, None: all, and both in words."""
+
+    table: Table
+    depth: int | None
+    text: str
+
+
+def keep_deep_samples(table: Table, setting: str) -> DeepSamples:
     """Select the samples that are deep enough, and the reads to draw of each; `setting` as in `choose_depth`."""
     depths = table.depths()
     depth = choose_depth(depths, setting)
-    return table.keep(depths >= (depth or 0), SHALLOW), depth
+    return DeepSamples(table.keep(depths >= (depth or 0), SHALLOW), depth, depth_text(depths, setting, depth))

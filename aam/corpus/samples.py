@@ -18,6 +18,7 @@ from aam import datasets
 from aam.config import DataConfig, option_flag
 from aam.config.fields import AUTO_BASES, Positions
 from aam.corpus.dataset import ASVDataset, Draw
+from aam.corpus.equal_asvs import order_asvs, order_by_id
 from aam.corpus.gene_tokens import gene_tokens
 from aam.corpus.lineup import OUTSIDE, Lineup, read_lined_table
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
@@ -48,7 +49,8 @@ class TableSamples:
 
     `depth` reads are to be drawn of each sample, None: all. `tree` has the ASVs as tips, called `tips`; None if
     there is none or there are several. `studies` int [samples] is the number of each sample's study, None if one
-    table was read. `files` are the input files by option. `lineup` says how the reads lie.
+    table was read. `files` are the input files by option. `lineup` says how the reads lie, `reads` how
+    many there are in a sample and how many are drawn.
     """
 
     table: Table
@@ -59,6 +61,7 @@ class TableSamples:
     studies: NDArray[np.integer] | None = None
     files: dict[str, Path] = field(default_factory=dict)
     lineup: Lineup = field(default_factory=Lineup)
+    reads: str = ""
 
     @property
     def dropped(self) -> Mapping[str, Sequence[str]]:
@@ -84,6 +87,10 @@ class TableSamples:
     def bases(self) -> int:
         """Bases of the longest ASV as it is read."""
         return self.tokens.shape[1] - 1
+
+    def by_id(self) -> TableSamples:
+        """The same samples in the order of their ids, for what chooses some of them or goes from one to the next."""
+        return replace(self, table=self.table.select(samples=order_by_id(self.table)))
 
     def samples(self, rows: NDArray[np.integer], draw: Draw) -> ASVDataset:
         """Some of the samples, numbers [n], drawn by `draw`; nothing is copied."""
@@ -164,32 +171,45 @@ def match_tree(table: Table, tree: Tree, max_missing: float) -> tuple[Table, Tre
     return table, tree.shear(match.tips), match.tips
 
 
+def names_of_tips(tree: Tree | None) -> set[str]:
+    """The tips of a tree, if there is one."""
+    return set() if tree is None else set(tree.tip_names)
+
+
 class TableOnTree(NamedTuple):
-    """A table and, if there is one, the tree of its ASVs; `tips` [A] are the names of the ASVs in it."""
+    """A table and, if there is one, the tree of its ASVs; `tips` [A] are the names of the ASVs in it.
+
+    `reads` says how many there were in a sample and how many were drawn.
+    """
 
     table: Table
     tree: Tree | None
     tips: list[str]
+    reads: str
 
 
-def open_rarefied(data: DataConfig, setting: str, seed: int, with_tree: bool) -> TableOnTree:
-    """The table of `data` as it is, `rarefied`; raises an InputError for unusable files."""
+def open_rarefied(data: DataConfig, setting: str, seed: int) -> TableOnTree:
+    """The table of `data` as it is, `rarefied`; raises an InputError for unusable files.
+
+    ASVs of one DNA with tips of their own in a tree keep them: they are not merged.
+    """
     data, files = resolve_inputs(data)
-    return rarefied(read_table(files["table"], data.sequences), data, setting, seed, with_tree)
+    table, tree = read_table(files["table"], data.sequences), None if data.tree is None else read_any_tree(data.tree)
+    return rarefied(order_asvs(table), tree, data.max_missing, setting, seed)
 
 
-def rarefied(table: Table, data: DataConfig, setting: str, seed: int, with_tree: bool) -> TableOnTree:
+def rarefied(table: Table, tree: Tree | None, max_missing: float, setting: str, seed: int) -> TableOnTree:
     """A table, rarefied by a `setting` of --rarefy-depth.
 
     Samples below the depth are left out and, with a tree, ASVs that are not in it.
     """
-    tree, tips = None, list[str]()
-    if with_tree and data.tree is not None:
-        table, tree, tips = match_tree(table, read_any_tree(data.tree), data.max_missing)
-    table, depth = keep_deep_samples(table, setting)
+    tips = list[str]()
+    if tree is not None:
+        table, tree, tips = match_tree(table, tree, max_missing)
+    table, depth, text = keep_deep_samples(table, setting)
     if depth is not None:
-        table = replace(table, stored=rarefy_table(table.counts, depth, seed), rows=None)
-    return TableOnTree(table, tree, tips)
+        table = replace(table, stored=rarefy_table(table.counts, table.sample_ids, depth, seed), rows=None)
+    return TableOnTree(table, tree, tips, text)
 
 
 def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tree: bool = False) -> TableSamples:
@@ -198,9 +218,11 @@ def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tr
     ASVs that no sample carries are left out. `data.reads` are the reads that the model has learned from.
     """
     data, files = resolve_inputs(replace(data, max_bp=max_bp))
-    lined = read_lined_table(data, files["table"])
-    table, tree, tips = rarefied(lined.table, data, setting, seed, with_tree)
+    tree = read_any_tree(data.tree) if with_tree and data.tree is not None else None
+    lined = read_lined_table(data, files["table"], names_of_tips(tree))
+    table, tree, tips, text = rarefied(lined.table, tree, data.max_missing, setting, seed)
     carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]
-    return TableSamples(table, tokenize_table(table, max_bp, data.positions), tree, tips, lineup=lined.lineup)
+    tokens = tokenize_table(table, max_bp, data.positions)
+    return TableSamples(table, tokens, tree, tips, lineup=lined.lineup, reads=text)

@@ -24,7 +24,7 @@ from aam.io.files import LOCK, digest
 from aam.text import one_line
 
 CORPUS_MANIFEST = "manifest.json"
-CORPUS_FORMAT = "aam corpus 2"
+CORPUS_FORMAT = "aam corpus 3"
 """Counts up when older code can no longer read what is written."""
 BEGUN_KEYS = {"complete", "config", "sources", "parts"}
 COMPLETE_KEYS = {"arrays", "counts", "longest", "reasons"}

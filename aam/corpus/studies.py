@@ -16,6 +16,7 @@ from scipy import sparse
 
 from aam import datasets
 from aam.config import DataConfig, StudiesConfig, option_flag
+from aam.corpus.equal_asvs import number_sequences, order_asvs
 from aam.corpus.joining import (
     Naming,
     RowsOf,
@@ -26,7 +27,7 @@ from aam.corpus.joining import (
     refuse_duplicate_samples,
     refuse_unpaired,
 )
-from aam.corpus.lineup import LinedTable, Lineup, compare_tables, number_sequences, read_lined_table
+from aam.corpus.lineup import LinedTable, Lineup, compare_tables, read_lined_table
 from aam.corpus.prepare import find_common_window
 from aam.corpus.prepared import open_prepared
 from aam.corpus.samples import OF_ASVS
@@ -177,7 +178,7 @@ def stack_tables(sources: Sequence[StudyFiles], tables: Sequence[Table], notes: 
     )
     naming = make_names_unique(every, of_all, twice, notes.append)
     sequences, originals = ([text for table in tables for text in texts(table)] for texts in (read_as, read_with))
-    return Table(
+    joined = Table(
         stored,
         [naming(text, name) for text, name in zip(ids, owners, strict=True)],
         [sequences[place] for place in first],
@@ -186,6 +187,7 @@ def stack_tables(sources: Sequence[StudyFiles], tables: Sequence[Table], notes: 
         join_dropped(names, tables, naming),
         originals=None if originals == sequences else [originals[place] for place in first],
     )
+    return order_asvs(joined)
 
 
 def read_as(table: Table) -> Sequence[str]:

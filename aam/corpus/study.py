@@ -11,10 +11,11 @@ import pandas as pd
 
 from aam.config import NUMERIC_TASKS, DataConfig, StudiesConfig, TargetConfig, TargetSchema
 from aam.corpus.class_rules import classify, parse_rules
+from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.label_schema import class_names, refuse_leaks
 from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
 from aam.corpus.lineup import read_lined_table
-from aam.corpus.rarefy import choose_depth, keep_deep_samples
+from aam.corpus.rarefy import choose_depth, depth_text, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.corpus.studies import open_studies
 from aam.corpus.study_checks import doubts_between_studies, notes_on_columns
@@ -61,7 +62,8 @@ def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
             f"{source}: column {names} has no value for any of the {len(labels.sample_ids)} samples of the "
             "table; choose another --target"
         )
-    table, depth = keep_deep_samples(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
+    table, depth, text = keep_deep_samples(table.keep(labels.labelled, NO_TARGET), data.rarefy_depth)
+    table = table.select(samples=order_by_id(table))
     row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data, source)
@@ -71,7 +73,7 @@ def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
     return Study(
         table, tokenize_table(table, data.max_bp, data.positions), depth=depth, files=found.files, labels=labels,
         lineup=found.lineup, classes=class_names(labels, target, source), overlap=overlap, metadata=frame,
-        names=found.names, notes=notes, doubts=doubts,
+        names=found.names, notes=notes, doubts=doubts, reads=text,
     )  # fmt: skip
 
 
@@ -145,6 +147,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
     depths = table.depths()
     depth = choose_depth(depths, data.rarefy_depth)
+    text = depth_text(depths, data.rarefy_depth, depth)
     shallow = depths < (depth or 1)
     refused |= {
         table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample"
@@ -170,5 +173,5 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         truth = None
     tokens = tokenize_table(table, data.max_bp, data.positions)
     return NewSamples(
-        table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup
+        table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup, reads=text
     )

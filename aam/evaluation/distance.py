@@ -66,7 +66,7 @@ def score_distances(
     count = len(predicted)
     if count < MIN_SCORED:
         return {"samples": count, "skipped": f"{count} samples: at least {MIN_SCORED} are needed to score pairs"}
-    rows = choose_scored(count, seed)
+    rows = np.argsort(np.array(samples.table.sample_ids, dtype=object))[choose_scored(count, seed)]
     ours, true = predicted[np.ix_(rows, rows)], truth.unifrac[np.ix_(rows, rows)]
     pairs, true_pairs = upper_triangle(ours), upper_triangle(true)
     scores = pair_scores(pairs, true_pairs)._asdict()

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from aam.config.reads import ReadsRecord
 from aam.gene.profile import Profile, gene_profile, reverse_complement
-from aam.gene.reads import LEAST_BASES, MARGIN, SCOUTS, Reads, lay, place_reads, window_of
+from aam.gene.reads import LEAST_BASES, MARGIN, SCOUTS, Reads, lay, place_reads, some_of, window_of
 from aam.gene.regions import begin_text
 
 LOOKED_AT = 300
-"""ASVs of a table that are looked at, evenly spread: a strand or another begin of 1 % of them is seen with 95 %."""
+"""ASVs of a table that are looked at: a strand or another begin of 1 % of them is seen with 95 %."""
 LONGEST = 5000
 """Bases of the longest sequence that is laid on the gene, which has 1,500: longer ones are no reads of it."""
 COVERED = 0.95
 """Share of the reads that cover the window of a table. The others begin at an insertion, end early, or are no 16S that
 looks like it: in three studies of the gut 1 to 4 % of the ASVs begin elsewhere."""
+FAR = 20
+"""Columns from the usual begin of the reads of a table, beyond which a read is of another region."""
 USUAL = 0.9
 """Share of the reads with one begin, or one length, from which on the others are not worth a word."""
 ROWS_AT_ONCE = 1024
@@ -72,16 +74,29 @@ def _skipped(profile: Profile, sequences: Sequence[str], column: int, threads: i
     return Skipped(begin, np.where(place[first] >= column, np.clip(column - begin, 0, before[rows, first]), bases))
 
 
-def spread_sample(count: int, most: int) -> NDArray[np.int64]:
-    """Numbers of at most `most` of `count` things, evenly spread, ascending."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
+class Looked(NamedTuple):
+    """What `LOOKED_AT` reads of a table tell: their record, and those on the usual strand with the `usual` begin."""
+
+    record: ReadsRecord
+    usual: list[str]
+
+
+def is_usable(text: str) -> bool:
+    """Whether a sequence is of a length that may be laid on the gene."""
+    return LEAST_BASES <= len(text) <= LONGEST
 
 
 def summarise_reads(sequences: Sequence[str]) -> ReadsRecord | None:
     """How reads (upper-case DNA) lie, from `LOOKED_AT` of them; None if they are not 16S."""
-    some = [sequences[place] for place in spread_sample(len(sequences), LOOKED_AT).tolist()]
-    reads = [text for text in some if LEAST_BASES <= len(text) <= LONGEST]
-    scouts = [reads[place] for place in spread_sample(len(reads), SCOUTS).tolist()]
+    found = look_at(sequences)
+    return None if found is None else found.record
+
+
+def look_at(sequences: Sequence[str]) -> Looked | None:
+    """Look at some reads (upper-case DNA) of a table; None if they are not 16S."""
+    some = some_of(sequences, LOOKED_AT)
+    reads = list(filter(is_usable, some))
+    scouts = some_of(reads, SCOUTS)
     if not scouts or 2 * int((lay(gene_profile(), scouts).strand != 0).sum()) < len(scouts):
         return None
     placed = place_reads(reads)
@@ -97,7 +112,10 @@ def summarise_reads(sequences: Sequence[str]) -> ReadsRecord | None:
     left = (lengths - skipped_bases(profile, own, start).bases)[begins <= start]
     length = int(np.quantile(left, 1 - COVERED, method="inverted_cdf"))
     minus = float((placed.strand[found] < 0).mean())
-    return ReadsRecord(len(some), len(own), begin, at_begin, bases, alike, minus, start, length)
+    usual = (placed.strand[found] < 0) == (minus > 0.5)
+    near = found[usual & (np.abs(begins - begin) <= FAR)]
+    record = ReadsRecord(len(some), len(own), begin, at_begin, bases, alike, minus, start, length)
+    return Looked(record, [reads[row] for row in near.tolist()])
 
 
 def most_common(values: NDArray[np.int64]) -> tuple[int, float]:
@@ -120,7 +138,7 @@ def profile_of(placed: Reads) -> Profile:
 def place_all(sequences: Sequence[str], threads: int = 1) -> NDArray[np.int8]:
     """Strand of each sequence, int8 [A]: 1 plus, -1 minus, 0 no 16S."""
     strand = np.zeros(len(sequences), np.int8)
-    usable = [row for row, text in enumerate(sequences) if LEAST_BASES <= len(text) <= LONGEST]
+    usable = [row for row, text in enumerate(sequences) if is_usable(text)]
     window = window_of([sequences[row] for row in usable])
     for rows in in_blocks(usable):
         strand[rows] = place_reads([sequences[row] for row in rows], window, threads).strand

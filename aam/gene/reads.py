@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,10 +51,17 @@ class Reads:
         return found
 
 
+def some_of(sequences: Sequence[str], most: int) -> list[str]:
+    """At most `most` of some sequences, those of the smallest hashes: the same ones in whatever order they come."""
+    if len(sequences) <= most:
+        return list(sequences)
+    return heapq.nsmallest(most, sequences, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
 def window_of(sequences: Sequence[str]) -> Profile:
-    """The part of the gene on which `SCOUTS` reads, spread over the given ones, lie; the whole gene if none fits."""
-    gene, places = gene_profile(), np.unique(np.linspace(0, len(sequences) - 1, SCOUTS).astype(int))
-    scouts = lay(gene, [sequences[place] for place in places.tolist()]) if len(sequences) else None
+    """The part of the gene on which `SCOUTS` of the reads lie; the whole gene if none fits."""
+    gene = gene_profile()
+    scouts = lay(gene, some_of(sequences, SCOUTS)) if len(sequences) else None
     if scouts is None or not (found := scouts.strand != 0).any():
         return gene
     return gene.window(int(scouts.begin[found].min()) - MARGIN, int(scouts.end[found].max()) + MARGIN)

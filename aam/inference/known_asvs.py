@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 from aam import vocab
 from aam.atomic import replace_file
 from aam.errors import CheckpointError
+from aam.gene.reads import some_of
 from aam.io.output import write_through_memory
 from aam.io.sequences import hash_sequences, tokenize, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
@@ -41,7 +42,7 @@ CHANCE = -math.log(4)
 MARGIN = 0.2
 """Nats below chance that are no sign of another region: a model that has learned little is near chance with all."""
 CHECKED_ASVS = 1000
-"""ASVs of a table whose region is checked."""
+"""ASVs of a table whose region is checked; only for a model that does not know how its reads lie."""
 COMPLEMENT = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 
 
@@ -157,7 +158,7 @@ def region_mismatch(encoder: ChunkedEncoder, sequences: Sequence[str]) -> str:
     """Reason why ASVs (DNA in upper case) seem to be of another region or strand than in training; else empty."""
     if encoder.by_column:  # its ASVs are put on the gene, whatever their region and strand
         return ""
-    some = [sequences[row] for row in range(min(CHECKED_ASVS, len(sequences)))]
+    some = some_of(sequences, CHECKED_ASVS)
     given = mean_log_probability(encoder, some)
     turned = mean_log_probability(encoder, [reverse_complement(sequence) for sequence in some])
     if not given < CHANCE - MARGIN:  # also where no letter is a base

@@ -44,7 +44,8 @@ class Table:
     The samples are the given `rows` of `stored`, or all if that is None, so that a table that is mapped from disk can
     lose samples without being read. `dropped` has the ids of what was left out by reason: by reading (`STORED_ZEROS`,
     `EMPTY_SAMPLES`, `EMPTY_ASVS`) and by later steps. `originals` are the sequences that the table was read with, if
-    they were turned or trimmed since: a tree may have them as tips.
+    they were turned or trimmed since: a tree may have them as tips. `places` [A] are those of the ASVs in the file,
+    None if that has their order.
     """
 
     stored: sparse.csr_array
@@ -55,6 +56,7 @@ class Table:
     dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rows: NDArray[np.int64] | None = None
     originals: Sequence[str] | None = None
+    places: NDArray[np.int64] | None = None
 
     @cached_property
     def counts(self) -> sparse.csr_array:
@@ -110,7 +112,10 @@ class Table:
         places = np.asarray(asvs)
         ids, sequences = (pick_texts(texts, places) for texts in (self.asv_ids, self.sequences))
         originals = None if self.originals is None else pick_texts(self.originals, places)
-        return replace(self, stored=counts, rows=None, asv_ids=ids, sequences=sequences, originals=originals)
+        in_file = places if self.places is None else self.places[places]
+        return replace(
+            self, stored=counts, rows=None, asv_ids=ids, sequences=sequences, originals=originals, places=in_file
+        )
 
     def keep(self, kept: NDArray[np.bool_], reason: str) -> Table:
         """The table of the samples that are `kept` [samples]; the ids of the others are in `dropped` under `reason`."""

@@ -210,7 +210,7 @@ class TipMatch:
 def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max_missing: float) -> TipMatch:
     """Find the tip of each ASV by its id or, if that is no tip (a hash, lower case, RNA), by its sequence.
 
-    ASVs of one sequence share a tip.
+    An ASV that has neither shares the tip of the first ASV by id that has its sequence.
 
     Raises `TreeError` if no ASV is a tip, or more than the fraction `max_missing` of them is not.
     """
@@ -223,6 +223,13 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
             "use the tree that was made from these ASVs"
         )
     present = np.fromiter((name in tips for name in names), dtype=bool, count=len(names))
+    if not present.all():  # by the tip of an ASV with the same sequence
+        pairs = sorted(
+            ((text, name) for text, name in zip(sequences, asv_ids, strict=True) if name in tips), reverse=True
+        )
+        tip_of = dict(pairs)
+        names = [name if found else tip_of.get(name, name) for name, found in zip(names, present.tolist(), strict=True)]
+        present = np.fromiter((name in tips for name in names), dtype=bool, count=len(names))
     columns = np.flatnonzero(present)
     missing = [name for name, found in zip(asv_ids, present.tolist(), strict=True) if not found]
     fraction = len(missing) / len(asv_ids)

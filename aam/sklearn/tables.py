@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_array
 
+from aam.corpus.equal_asvs import merge_equal_asvs, order_asvs
 from aam.errors import EmptySampleError, SequenceError, TableError
 from aam.inference.known_asvs import region_mismatch
 from aam.io.sequences import sequences_of
@@ -44,9 +45,10 @@ class TakesTables(BaseEstimator):
         return tags
 
     def _read(self, X: Any, fitting: bool, least: int = 1) -> Table:
-        """The samples of X, at least `least`, and the ASVs that any of them carries, in the order of the columns.
+        """The samples of X, at least `least`, and the ASVs that any of them carries, in the order of `equal_asvs`.
 
-        Samples are named by row number, because ids repeat if samples are drawn with replacement.
+        Columns of one DNA are added up. Samples are named by row number, because ids repeat if samples are drawn with
+        replacement.
         Raises an `InputError` or a ValueError of scikit-learn, naming sample or column.
         """
         counts, names, named = read_frame(X, self, least)
@@ -63,7 +65,8 @@ class TakesTables(BaseEstimator):
                 "features as input"
             )
         rows = [f"row {row}" for row in range(counts.shape[0])]
-        return Table(counts, rows, names, sequences, Path(SOURCE)).drop_absent_asvs()
+        table = Table(counts, rows, names, sequences, Path(SOURCE)).drop_absent_asvs()
+        return order_asvs(merge_equal_asvs(table))
 
 
 def warn_of_other_region(table: Table, encoder: ChunkedEncoder) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aam.checkpoint import config_of_encoder
 from aam.config import FinetuneConfig, OptimConfig, PretrainConfig, RunConfig
 from aam.corpus.pretraining import Corpus, match_targets
+from aam.corpus.samples import read_any_tree
 from aam.corpus.studies import resolve_studies
 from aam.corpus.study import Study
 from aam.inference.predictions import embed_asvs
@@ -80,4 +81,5 @@ def build_unlabelled_corpus(config: FinetuneConfig, study: Study, rows: NDArray[
     measure = Measure(config.model.unifrac_metric, config.model.unifrac_alpha)
     # What the study has left out is in the ledger of the fold.
     table = replace(study.table.select(samples=rows).drop_absent_asvs(), dropped={})
-    return replace(match_targets(table, data, study.files, measure), depth=study.depth)
+    tree = None if data.tree is None else read_any_tree(data.tree)
+    return replace(match_targets(table, tree, data, study.files, measure), depth=study.depth)

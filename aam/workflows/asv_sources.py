@@ -15,7 +15,7 @@ from aam.io.ids import MAX_FEATURE_ID, check_ids
 from aam.io.sequences import plain_sequences, read_asvs, sequences_of
 from aam.io.table import read_table
 from aam.observer import Observer
-from aam.text import quote
+from aam.text import counted, quote
 from aam.workflows.notes import say_dropped
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def read_inputs(data: DataConfig, observer: Observer) -> Asvs:
     data, files = resolve_inputs(data)
     table = read_table(files["table"], data.sequences)
     say_dropped(table.dropped, observer)
+    if same := len(table.sequences) - len(set(table.sequences)):
+        observer.say(f"{counted(same, 'ASVs')} with the DNA of another one: each id keeps its place")
     return Asvs(table.asv_ids, table.sequences, str(table.source))
 
 

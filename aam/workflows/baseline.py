@@ -42,6 +42,7 @@ from aam.workflows.baseline_inputs import read_inputs
 from aam.workflows.fold_results import score_by_study, true_targets
 from aam.workflows.folds import keep_labels, list_doubts, study_folds
 from aam.workflows.notes import say_studies
+from aam.workflows.opened import say_opened
 
 LOG_ODDS = "_log_odds"
 """Ending of the columns of log-odds."""
@@ -131,8 +132,9 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         study = open_study(config.data, config.target)
         config = dataclasses.replace(config, schema=dataclasses.replace(config.schema, classes=study.classes))
         folds = runs.folds(config, study)
-        counts = study.table.counts
-        counts = counts if study.depth is None else rarefy_table(counts, study.depth, config.run.seed)
+        counts, ids = study.table.counts, study.table.sample_ids
+        counts = counts if study.depth is None else rarefy_table(counts, ids, study.depth, config.run.seed)
+    say_opened(study, observer, study.bases)
     say_studies(config.target, study, observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)

@@ -67,6 +67,8 @@ def distance(inputs: Inputs, config: DistanceConfig, observer: Observer) -> Dist
     method, scales = choose_method(config.method, checkpoint, opened, observer), read_scales(checkpoint)
     model, samples = opened.config.model, opened.samples
     measure = Measure(model.unifrac_metric, model.unifrac_alpha)
+    if opened.model.latent_tree is None:  # it reads all ASVs, whatever the limit
+        opened.say_limit(inputs.apply, observer)
     encoding = opened.encode(inputs.apply, observer)
     with observer.progress("UniFrac") as progress:
         if method == "grown-tree":
@@ -167,9 +169,10 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
         data, _ = resolve_inputs(data)
         if data.tree is None:
             raise ConfigError("no tree; give --tree FILE, a rooted phylogeny whose tips are the features of the table")
-        table, tree, tips = open_rarefied(data, config.rarefy_depth, run.seed, with_tree=True)
+        table, tree, tips, text = open_rarefied(data, config.rarefy_depth, run.seed)
     assert tree is not None  # a missing one was refused
     say_dropped(table.dropped, observer)
+    observer.say(text)
     say_of_tree(tree, observer)
     warn_of_doubtful_counts(table, observer)
     samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from aam.checkpoint import find_members
 from aam.config.apply import EmbedConfig, EmbedWhat, Inputs
 from aam.errors import ConfigError
+from aam.io.ids import pick_texts
 from aam.io.output import INDEX, write_embedding
 from aam.observer import Observer
 from aam.workflows.model_names import with_model
@@ -69,8 +71,11 @@ def embed(inputs: Inputs, config: EmbedConfig, observer: Observer) -> Embedding:
     say_known_share(members[0], opened.samples.tokens, observer)
     encoding, table = opened.encode(inputs.apply, observer), opened.samples.table
     if config.what == "asvs":
-        ids, found = table.asv_ids, encoding.asvs.embeddings
+        places = np.argsort(np.arange(len(table.asv_ids)) if table.places is None else table.places)
+        ids, found = pick_texts(table.asv_ids, places), encoding.asvs.embeddings[torch.from_numpy(places)]
     else:
+        if config.what == "samples":
+            opened.say_limit(inputs.apply, observer)
         with observer.progress("samples") as progress:
             branches = encoding.branches(progress) if config.what == "branches" else None
             ids, found = table.sample_ids, encoding.embeddings(progress) if branches is None else branches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,8 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
         return explain_clades(open_clades(stored), inputs, config, observer)
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     opened = open_inputs(inputs, observer, with_tree=True)
+    opened = dataclasses.replace(opened, samples=opened.samples.by_id())
+    opened.say_limit(inputs.apply, observer)
     ids = opened.samples.table.asv_ids
     taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))
     if taxa is not None and (unnamed := taxa.count("")):

@@ -29,7 +29,7 @@ from aam.report.figures import PngFile
 from aam.report.parts import TAXON, TIPS
 from aam.text import counted, shorten
 from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
-from aam.workflows.notes import say_dropped, say_reads, warn_of_doubtful_counts
+from aam.workflows.opened import say_opened
 from aam.workflows.opening import for_model
 from aam.workflows.place import Chosen
 from aam.workflows.stored_clades import StoredClades
@@ -89,7 +89,7 @@ def explain_clades(opened: StoredClades, inputs: Inputs, config: ExplainConfig, 
     trained, ensemble = opened.config, opened.ensemble
     asked = explaining.choose_output(trained, config.of)
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
-    samples = open_table(opened, inputs, observer)
+    samples = open_table(opened, inputs, observer).by_id()
     chosen = open_reference_of(trained.learner, observer)
     opened.check_reference(chosen.folder)
     placed = place_samples(samples, chosen, trained.learner.threads, observer)
@@ -111,9 +111,7 @@ def open_table(opened: StoredClades, inputs: Inputs, observer: Observer) -> Tabl
     with observer.stage("reading the data"):
         data = for_model(inputs.data, trained, inputs.model)
         samples = open_samples(data, inputs.apply.rarefy_depth, inputs.run.seed, trained.max_bp)
-    say_dropped(samples.dropped, observer)
-    warn_of_doubtful_counts(samples.table, observer)
-    say_reads(samples, observer, trained.max_bp)
+    say_opened(samples, observer, trained.max_bp)
     return samples
 
 

@@ -18,6 +18,7 @@ from aam.config import (
 )
 from aam.config.apply import ApplyConfig, Inputs
 from aam.config.fields import AUTO_BASES
+from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, open_samples
 from aam.errors import CheckpointError, ConfigError
 from aam.inference.asvs import encode_asvs, open_cache
@@ -25,15 +26,8 @@ from aam.inference.embed import Encoding
 from aam.models.devices import resolve_device
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Observer
-from aam.workflows.notes import (
-    say_dropped,
-    say_last_checkpoint,
-    say_of_tree,
-    say_reads,
-    warn_of_doubtful_counts,
-    warn_of_other_region,
-    warn_of_unlike_reads,
-)
+from aam.workflows.notes import say_last_checkpoint, warn_of_other_region, warn_of_unlike_reads
+from aam.workflows.opened import say_limit, say_opened
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 DataT = TypeVar("DataT", bound=DataConfig)
@@ -53,7 +47,15 @@ class Opened:
         cache = open_cache(apply.cache, model.asv_encoder, self.config.model.dim, apply.precision)
         with cache as store, observer.progress("ASVs") as progress:
             asvs = encode_asvs(model, samples.tokens, samples.columns, store, progress, apply.precision)
-        return Encoding(model, samples.drawn(), asvs, self.config.data.token_limit, apply.precision)
+        return Encoding(model, samples.drawn(), asvs, self.limit(apply), apply.precision)
+
+    def limit(self, apply: ApplyConfig) -> int:
+        """ASVs of a sample that the sample encoder reads."""
+        return apply.token_limit or self.config.data.token_limit
+
+    def say_limit(self, apply: ApplyConfig, observer: Observer) -> None:
+        """Say what the sample encoder does not read of the samples."""
+        say_limit(self.samples.drawn(Draw(None, self.limit(apply), "abundance", 0)), observer)
 
 
 def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for_unifrac: bool = False) -> Opened:
@@ -69,14 +71,20 @@ def open_inputs(inputs: Inputs, observer: Observer, with_tree: bool = False, for
             refuse_finetuned(inputs.model, found.config)
         limit = found.config.model.max_bp
         data = for_model(inputs.data, found.config.data, inputs.model)
-        samples = open_samples(data, inputs.apply.rarefy_depth, inputs.run.seed, limit, with_tree)
-    say_dropped(samples.dropped, observer)
-    say_of_tree(samples.tree, observer)
-    warn_of_doubtful_counts(samples.table, observer)
-    say_reads(samples, observer, limit)
+        samples = open_samples(data, depth_for(inputs, found.config), inputs.run.seed, limit, with_tree)
+    say_opened(samples, observer, limit)
     warn_of_other_region(found.encoder.asv_encoder, samples.table.sequences, observer)
     warn_of_unlike_reads(found.config, samples, observer)
     return Opened(found.encoder.to(device), found.config, samples)
+
+
+def depth_for(inputs: Inputs, trained: RunnableConfig) -> str:
+    """The setting of --rarefy-depth: for auto the depth of training, which no other sample of the table changes.
+
+    That of an older run is not recorded in its configuration; then auto is that of the table, and said.
+    """
+    asked = inputs.apply.rarefy_depth
+    return trained.data.rarefy_depth if asked == "auto" else asked
 
 
 def for_model(data: DataT, trained: DataConfig, model: Path) -> DataT:
@@ -96,13 +104,14 @@ def for_model(data: DataT, trained: DataConfig, model: Path) -> DataT:
 
 
 def with_findings(config: RunnableT, samples: TableSamples) -> RunnableT:
-    """The configuration with what the data tell: their reads, the window of --trim auto, the bases of --max-bp auto."""
+    """The configuration with what the data tell: their reads, and what is auto: depth, window of --trim, bases."""
     lineup, model, bases = samples.lineup, config.model, config.data.max_bp
     if bases == AUTO_BASES:
         bases = samples.bases
         model = dataclasses.replace(model, max_bp=bases if model.positions == "read" else model.max_bp)
     trim = config.data.trim if lineup.window is None else str(lineup.window)
-    data = dataclasses.replace(config.data, reads=lineup.records, trim=trim, max_bp=bases)
+    depth = "none" if samples.depth is None else str(samples.depth)
+    data = dataclasses.replace(config.data, reads=lineup.records, trim=trim, max_bp=bases, rarefy_depth=depth)
     return dataclasses.replace(config, data=data, model=model)
 
 

@@ -21,7 +21,8 @@ from aam.placement.shipped import reference_name
 from aam.text import counted
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.distance import Distances, index_by_sample
-from aam.workflows.notes import say_dropped, say_of_tree, warn_of_doubtful_counts
+from aam.workflows.notes import say_dropped
+from aam.workflows.opened import say_opened
 from aam.workflows.place import open_chosen, place_asvs
 
 WITHOUT_PLACE = "samples none of whose ASVs has a place"
@@ -40,9 +41,7 @@ def placed_distance(
     with observer.stage("opening the reference and reading the data"):
         opened = open_chosen(chosen, observer)
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
-    say_of_tree(samples.tree, observer)
-    say_dropped(samples.dropped, observer)
-    warn_of_doubtful_counts(samples.table, observer)
+    say_opened(samples, observer, WHOLE)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
     places = place_asvs(asvs, opened, chosen.threads, observer)
     samples = with_places(samples, places, observer)

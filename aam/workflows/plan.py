@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from aam.config import FinetuneConfig, PretrainConfig
+from aam.config import DataConfig, FinetuneConfig, PretrainConfig
 from aam.corpus.batches import TrainingBatches
+from aam.corpus.dataset import ASVDataset, build_draw
 from aam.corpus.pretraining import Corpus
 from aam.corpus.reference_tips import ReferenceTips
 from aam.corpus.samples import TableSamples
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.corpus.study_checks import list_contributions
+from aam.corpus.token_limit import limit_text
 from aam.gene.regions import region_text
 from aam.models.devices import lasted, resolve_device
 from aam.text import counted, name_few
@@ -55,11 +57,8 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
             "ASVs",
             f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
         ),
-        ("reads per sample", "all" if corpus.depth is None else f"{corpus.depth}, drawn anew each epoch"),
-        (
-            "token limit",
-            f"{config.data.token_limit}: cuts {counted(int((richness > config.data.token_limit).sum()), 'samples')}",
-        ),
+        ("reads per sample", corpus.reads),
+        ("token limit", limit_row(config.data, corpus.drawn(build_draw(config.data, corpus.depth, config.run.seed)))),
         *([] if corpus.reference is None else [("reference", reference_text(corpus.reference))]),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
         ("batch", f"{config.optim.batch_size} samples x {per_step}, about {asvs} distinct ASVs a step"),
@@ -116,7 +115,8 @@ def finetuning_plan(
     learned = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
     rows = [
         *labelled_rows(config, study, folds),
-        ("reads per sample", "all" if study.depth is None else f"{study.depth}, drawn anew each epoch"),
+        ("reads per sample", study.reads),
+        ("token limit", limit_row(config.data, study.drawn(build_draw(config.data, study.depth, config.run.seed)))),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,}, {learned:,} of them learn"),
         ("steps", ", ".join(map(str, steps))),
         *cost_rows(sum(steps), pace, learner.device),
@@ -161,6 +161,11 @@ def reads_rows(samples: TableSamples) -> list[tuple[str, str]]:
     rows = [("reads", text) for text in samples.lineup.notes]
     rows += [("warning", text) for text in samples.lineup.doubts]
     return rows + [("bases", text) for text in [cut_text(samples, samples.bases)] if text]
+
+
+def limit_row(data: DataConfig, samples: ASVDataset) -> str:
+    """The token limit, and what it cuts of drawn samples."""
+    return limit_text(samples) or f"{data.token_limit:,} ASVs: cuts no sample"
 
 
 def plan_text(rows: Sequence[tuple[str, str]]) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
 from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
-from aam.corpus.dataset import ASVDataset, build_draw
+from aam.corpus.dataset import Draw, build_draw
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
@@ -22,6 +22,7 @@ from aam.observer import Observer
 from aam.text import counted
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
+from aam.workflows.opened import say_limit, say_opened
 from aam.workflows.opening import for_model
 from aam.workflows.predict_clades import predict_clades
 from aam.workflows.prevalence import at_prevalence, parse_prevalence
@@ -55,8 +56,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         data = for_model(data, trained.data, model)
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
         new = open_new_samples(data, trained.target)
-    notes.warn_of_doubtful_counts(new.table, observer)
-    notes.say_reads(new, observer, data.max_bp)
+    say_opened(new, observer, data.max_bp)
     if isinstance(predictors, StoredClades):
         repeats, card = predict_clades(predictors, find_members(model)[0], new, observer)
         found = predictions.average([repeats], trained)
@@ -65,6 +65,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         notes.say_known_share(find_members(model)[0], new.tokens, observer)
         notes.warn_of_other_region(predictors.members[0].encoder.asv_encoder, new.table.sequences, observer)
         notes.warn_of_unlike_reads(trained, new, observer)
+        say_limit(new.drawn(draw_of(predictors.members[0].config, new, config, run)), observer)
         with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
             found = predict_all(predictors.members, new, config, run)
     if wanted is not None:
@@ -124,14 +125,19 @@ def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:
     return config.rarefy_depth
 
 
+def draw_of(trained: FinetuneConfig, new: NewSamples, config: PredictConfig, run: RunConfig) -> Draw:
+    """How the samples are drawn: as in training, but with the depth and the token limit that were asked for."""
+    draw = build_draw(trained.data, new.depth, run.seed)
+    return draw if config.token_limit is None else replace(draw, token_limit=config.token_limit)
+
+
 def predict_all(
     members: list[Finetuned], new: NewSamples, config: PredictConfig, run: RunConfig
 ) -> predictions.Predictions:
     """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
     device, repeats = resolve_device(run.device), []
     for member in members:
-        draw = build_draw(member.config.data, new.depth, run.seed)
-        samples = ASVDataset(new.table.counts, new.tokens, new.table.sample_ids, draw)
+        samples = new.drawn(draw_of(member.config, new, config, run))
         labels = encode_labels(new.labels, member.config.schema)
         raw = predictions.predict_draws(member.model.to(device), samples, labels, config.draws)
         repeats.append(predictions.decode(raw, member.config))

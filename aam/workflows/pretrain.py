@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from aam.atomic import write_json, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
+from aam.corpus.dataset import build_draw
 from aam.corpus.pretraining import Corpus, lacks_samples, open_corpus
 from aam.errors import ConfigError
 from aam.evaluation.baselines import BASELINES
@@ -50,12 +51,11 @@ from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
     apply_switches,
     say_default_length,
-    say_dropped,
     say_of_tree,
     say_precision_advice,
-    say_reads,
     warn_of_doubtful_counts,
 )
+from aam.workflows.opened import say_limit, say_opened
 from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import peak_memory, pretraining_plan
 from aam.workflows.run import Run
@@ -129,12 +129,18 @@ def open_data(config: PretrainConfig, observer: Observer, world: World) -> Corpu
     with observer.stage("reading the data"):
         corpus = open_corpus(config)
     if world.first:
-        say_dropped({} if config.run.dry_run else corpus.dropped, observer)  # a plan has a line for each
+        say_data(config, corpus, observer)
+    return corpus
+
+
+def say_data(config: PretrainConfig, corpus: Corpus, observer: Observer) -> None:
+    """Say what was opened, but for what the plan of a run has a row for."""
+    if config.run.dry_run:
         say_of_tree(corpus.tree, observer)
         warn_of_doubtful_counts(corpus.table, observer)
-        if not config.run.dry_run:
-            say_reads(corpus, observer, corpus.bases)
-    return corpus
+        return
+    say_opened(corpus, observer, corpus.bases)
+    say_limit(corpus.drawn(build_draw(config.data, corpus.depth, config.run.seed)), observer)
 
 
 class Trained(NamedTuple):

@@ -51,13 +51,12 @@ from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds,
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
     apply_switches,
-    say_dropped,
     say_precision_advice,
-    say_reads,
     say_studies,
     warn_of_other_region,
     warn_of_unlike_reads,
 )
+from aam.workflows.opened import say_limit, say_opened
 from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import clades_plan, finetuning_plan
 from aam.workflows.run import Run
@@ -142,8 +141,9 @@ def say_data(config: FinetuneConfig, study: Study, folds: list[Fold], observer: 
     """Say which samples there are, what each study contributes, what was left out, and what is doubtful."""
     observer.say(study.overlap.text())
     say_studies(config.target, study, observer)
-    say_dropped(study.dropped, observer)
-    say_reads(study, observer, study.bases)
+    say_opened(study, observer, study.bases)
+    if not is_clades(config):
+        say_limit(study.drawn(build_draw(config.data, study.depth, config.run.seed)), observer)
     for text in list_doubts(config, study, folds):
         observer.warn(text)
 

@@ -12,15 +12,13 @@ from scipy.sparse import csr_array
 
 from aam.config import DataConfig, from_dict, to_dict
 from aam.config.reads import ReadsRecord
+from aam.corpus.equal_asvs import merge_equal_asvs, most_read, number_sequences
 from aam.corpus.lineup import (
     ALL_OUTSIDE,
     OUTSIDE,
     Rules,
     compare_tables,
     line_up,
-    merge_equal_asvs,
-    most_read,
-    number_sequences,
     parse_trim,
 )
 from aam.corpus.samples import length_of_reads, match_tree
@@ -62,24 +60,29 @@ def test_merging_keeps_every_read(sequences: list[str], data: st.DataObject):
     of = {text: sum(n for own, n in zip(sequences, reads, strict=True) if own == text) for text in sequences}
     assert dict(zip(found.sequences, found.counts.toarray()[0].tolist(), strict=True)) == of
     groups = number_sequences(sequences)
-    best = most_read(groups, np.array(reads))
+    best = most_read(groups, np.array(reads), [str(row) for row in range(len(reads))])
     assert all(reads[row] == max(n for n, g in zip(reads, groups, strict=True) if g == k) for k, row in enumerate(best))
 
 
 def test_turned_reads_are_turned_and_turned_ones_stay(reads: list[str]):
     turned = line_up(table_of(list(map(reverse_complement, reads)), ids=reads), Rules("none", "auto"))
-    assert list(turned.table.sequences) == reads and turned.lineup.records[0].minus == 0
+    assert sorted(turned.table.sequences) == sorted(reads) and turned.lineup.records[0].minus == 0
     assert turned.lineup.notes[1] == f"turned: {len(reads)} ASVs of the minus strand"
     again = line_up(turned.table, Rules("none", "auto"))
     assert again.table is turned.table and len(again.lineup.notes) == 1
 
 
+def as_pairs(table: Table) -> set[tuple[str, str, int]]:
+    """Id, DNA and reads in the first sample of each ASV."""
+    return set(zip(table.asv_ids, table.sequences, table.counts.toarray()[0].tolist(), strict=True))
+
+
 def test_nothing_is_done_where_nothing_was_asked(reads: list[str]):
     for table in (table_of(reads), table_of(["ACGT", "GGTA"]), table_of(["ACGGT" * 20, "GATTT" * 20])):
-        assert line_up(table, Rules("none", "auto")).table is table
-        assert line_up(table, NONE).table is table
+        for rules in (Rules("none", "auto"), NONE):
+            assert as_pairs(line_up(table, rules).table) == as_pairs(table)
     minus = table_of(list(map(reverse_complement, reads)))
-    assert line_up(minus, NONE).table is minus
+    assert as_pairs(line_up(minus, NONE).table) == as_pairs(minus)
     assert line_up(table_of(["ACGGT" * 20]), AUTO).lineup.notes == ("reads are not 16S: no columns",)
     assert line_up(table_of(["ACGT"]), AUTO).lineup.notes == ()  # too short to tell anything
 
@@ -123,7 +126,7 @@ def test_a_table_unlike_its_model_is_warned_of_with_the_window_of_both(reads: li
 def test_a_model_of_the_minus_strand_gets_reads_as_they_are(reads: list[str]):
     minus = table_of(list(map(reverse_complement, reads)))
     model = ReadsRecord(300, 300, 611, 1.0, 100, 1.0, 1.0, 611, 100)
-    assert line_up(minus, Rules("none", "auto", (model,), 100)).table is minus
+    assert as_pairs(line_up(minus, Rules("none", "auto", (model,), 100)).table) == as_pairs(minus)
 
 
 def test_asvs_outside_of_the_window_are_listed_and_a_window_of_nothing_is_refused(reads: list[str]):
@@ -143,7 +146,7 @@ def test_a_tree_is_matched_by_what_the_table_was_read_with(reads: list[str]):
     tips = [*pair, *reads[1:]]
     tree = parse_tree(f"({pair[0]}:1,({','.join(f'{tip}:1' for tip in tips[1:3])}):1);".encode(), "tree")
     found, sheared, names = match_tree(table, tree, 1.0)
-    assert names[0] == pair[1] and found.asv_ids[0] == "id1" and sorted(sheared.tip_names) == sorted(tips[1:3])
+    assert pair[1] in names and "id1" in found.asv_ids and sorted(sheared.tip_names) == sorted(tips[1:3])
 
 
 @pytest.mark.parametrize("text", ["", "621", "621:", ":140", "a:b", "621:140:2", "0:140", "621:29", "-1:50", "Auto"])

@@ -54,12 +54,14 @@ def test_counts_are_those_of_the_tables_by_sequence(two: list[Path]):
 
 def test_ids_that_repeat_get_their_study_and_subjects_are_of_one_study(two: list[Path]):
     study = open_study(config(two, group_column="subject"), TARGET)
-    assert study.labels.sample_ids[0] == "alpha.s0" and study.labels.sample_ids[12] == "beta.s0"
-    assert study.labels.studies == ["alpha"] * 12 + ["beta"] * 8 and study.names == ("alpha", "beta")
-    assert study.labels.groups is not None
-    assert study.labels.groups[:3] == ["alpha P0", "alpha P0", "alpha P1"]
-    assert set(study.labels.groups[:12]).isdisjoint(study.labels.groups[12:])
-    assert study.labels.classes == CLASSES["alpha"] + CLASSES["beta"]
+    assert study.labels.sample_ids == sorted(study.labels.sample_ids) and len(study.labels.sample_ids) == 20
+    assert sorted(study.labels.studies) == ["alpha"] * 12 + ["beta"] * 8 and study.names == ("alpha", "beta")
+    group, label = (
+        dict(zip(study.labels.sample_ids, own, strict=True)) for own in (study.labels.groups, study.labels.classes)
+    )
+    assert [group[f"alpha.s{n}"] for n in range(3)] == ["alpha P0", "alpha P0", "alpha P1"]
+    assert all(group[name].split()[0] == name.split(".")[0] for name in group if "." in name)
+    assert [label[f"alpha.s{n}"] for n in range(8)] == CLASSES["alpha"][:8]
     assert "8 sample ids occur in several tables" in study.notes[0]
 
 
@@ -85,7 +87,7 @@ def test_one_table_with_a_column_of_studies(two: list[Path]):
     frame = pd.read_csv(two[0] / "metadata.tsv", sep="\t").assign(site=["x"] * 6 + ["y"] * 6)
     frame.to_csv(two[0] / "metadata.tsv", sep="\t", index=False)
     study = open_study(config(two[:1], study_column="site", group_column="subject"), TARGET)
-    assert study.labels.studies == ["x"] * 6 + ["y"] * 6 and study.labels.sample_ids[0] == "s0"
+    assert study.labels.studies == ["x" if int(name[1:]) < 6 else "y" for name in study.labels.sample_ids]
     assert study.labels.groups is not None and study.labels.groups[0] == "x P0"
     frame.loc[3, "site"] = np.nan
     frame.to_csv(two[0] / "metadata.tsv", sep="\t", index=False)
@@ -115,7 +117,7 @@ def test_sequences_of_each_table_and_a_joined_metadata_file(two: list[Path], tmp
     data = config(two, sequences=tuple(fasta), metadata=(tmp_path / "all.tsv",))
     study = open_study(data, TARGET)
     assert counts_by_name(study) == whole
-    assert study.labels.studies == ["alpha"] * 12 + ["beta"] * 8
+    assert sorted(study.labels.studies) == ["alpha"] * 12 + ["beta"] * 8
     with pytest.raises(ConfigError, match="found 2 times --table and 3 times --sequences, expected --sequences once"):
         open_study(replace(data, sequences=(*fasta, fasta[0])), TARGET)
 

@@ -127,7 +127,7 @@ def children(study: Callable[[str], Path]) -> tuple[LabelledCounts, list[str]]:
     frame = metadata.loc[table.sample_ids]
     rows = np.flatnonzero((frame["mom_child"] == "C").to_numpy())
     dense = table.counts.toarray()[rows]
-    counts = csr_array(np.stack([rarefy(row, 2000, sample_rng(0, 0, k)) for k, row in enumerate(dense)]))
+    counts = csr_array(np.stack([rarefy(row, 2000, sample_rng(0, 0, str(k))) for k, row in enumerate(dense)]))
     months = frame["month_of_life"].iloc[rows].astype(float).to_numpy()
     return LabelledCounts(counts, months, "regression"), frame["host_subject_id"].iloc[rows].astype(str).tolist()
 

@@ -170,7 +170,9 @@ def test_figures_on_real_studies(
     """A fifth of the samples held out; the ranges hold several seeds of split and rarefaction."""
     table = read_table(study(name) / "table.biom")
     dense = table.counts.toarray()
-    dense = np.stack([rarefy(row, depth, sample_rng(0, 0, k)) for k, row in enumerate(dense) if row.sum() >= depth])
+    dense = np.stack(
+        [rarefy(row, depth, sample_rng(0, 0, str(k))) for k, row in enumerate(dense) if row.sum() >= depth]
+    )
     present = np.flatnonzero(dense.any(axis=0))
     counts, names = dense[:, present], [table.asv_ids[column] for column in present]
     tokens = tokenize([table.sequences[column] for column in present], 150)

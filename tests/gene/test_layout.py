@@ -15,10 +15,10 @@ from aam.gene.layout import (
     layout_text,
     same_layout,
     skipped_bases,
-    spread_sample,
     summarise_reads,
 )
 from aam.gene.profile import gene_profile, reverse_complement
+from aam.gene.reads import some_of
 from aam.io.table import read_table
 
 V4 = gene_profile().window(580, 800)
@@ -99,6 +99,8 @@ def test_layouts_in_words():
     assert "about 253 bases, minus strand" in layout_text(replace(RECORD, bases=253, alike=0.6, minus=1.0))
 
 
-def test_a_sample_is_spread_evenly_and_never_larger_than_what_there_is():
-    assert spread_sample(10, 4).tolist() == [0, 3, 6, 9] and spread_sample(3, 300).tolist() == [0, 1, 2]
-    assert len(spread_sample(10**6, 300)) == 300
+def test_some_reads_are_the_same_in_whatever_order_they_come():
+    texts = [f"ACGT{number}" for number in range(1000)]
+    some = some_of(texts, 300)
+    assert len(some) == 300 and some_of(texts[::-1], 300) == some and some_of(texts[:3], 300) == texts[:3]
+    assert set(some_of(texts[:500], 300)) >= set(some) & set(texts[:500])  # of a part, those that the whole has too
