@@ -104,7 +104,9 @@ def sniff(path: Path) -> str:
         return kind
     if head[257:262] == b"ustar":
         return "tar"
-    return "binary" if b"\0" in head else _text_kind(head.removeprefix(BYTE_ORDER_MARK).lstrip())
+    if b"\0" in head:
+        return "utf-16" if any(head[0:64:2]) != any(head[1:64:2]) else "binary"  # of ASCII each other byte is 0 there
+    return _text_kind(head.removeprefix(BYTE_ORDER_MARK).lstrip())
 
 
 def _text_kind(head: bytes) -> str:

@@ -51,8 +51,8 @@ def find_layout(path: Path, name: str, error: type[InputError]) -> Layout:
     """
     comment, lines = _first_lines(path, name, error)
     header, first = lines[0], lines[1]
-    for separator in SEPARATORS:
-        for (skip, text), (_, row) in ((comment, header), (header, first)):
+    for (skip, text), (_, row) in ((comment, header), (header, first)):
+        for separator in SEPARATORS:
             if _separates(separator, text, row):
                 return _layout(separator, skip, text, row, name, error)
     raise error(
@@ -77,7 +77,12 @@ def _first_lines(path: Path, name: str, error: type[InputError]) -> tuple[tuple[
 
 def split_line(line: str, separator: str, quoted: bool) -> list[str]:
     """The cells of one line."""
-    return next(csv.reader([line], delimiter=separator), [""]) if quoted else line.split(separator)
+    if not quoted:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator), []) or [line]
+    except csv.Error:  # a carriage return, or a very long cell
+        return [line]
 
 
 def _separates(separator: str, header: str, row: str) -> bool:
@@ -105,7 +110,7 @@ def _layout(separator: str, skip: int, header: str, row: str, name: str, error: 
         names = [*names, ""]  # as mothur ends its rows
     elif not has_corner and all(map(_NUMBER.fullmatch, names[1:])):
         raise error(
-            f"{name}: the first line, {quote(header)}, holds numbers, expected the ids of columns; add a header"
+            f"{name}: the first line, {quote(header)}, holds numbers, expected ids of columns; add a header"
         )
     mothur = [text.strip().lower() for text in names[:3]]
     shared = mothur[:2] == ["label", "group"] and mothur[2:] != [] and mothur[2].startswith("num")

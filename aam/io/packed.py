@@ -7,8 +7,9 @@ import gzip
 import lzma
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 from aam.errors import InputError
@@ -19,7 +20,9 @@ from aam.text import one_line
 
 ROOTED_TREE = "Phylogeny[Rooted]"
 """QIIME 2 type of the trees that are read."""
-UNPACKERS = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+UNPACKERS: dict[str, Callable[[Path], BufferedIOBase]] = {
+    "gzip": gzip.GzipFile, "bzip2": bz2.BZ2File, "xz": lzma.LZMAFile,
+}  # fmt: skip
 """By the kind of the packed file."""
 _BYTES_AT_ONCE = 1 << 20
 

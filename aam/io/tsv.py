@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _CELLS_AT_ONCE = 1 << 22
 """Cells of one block, so that a large table is never dense in memory."""
+_WIDE_ROW = re.compile("in line ([0-9]+), saw ([0-9]+)")
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([.'][0-9]{3})+")
 """A number of a program that separates columns by semicolons: there `1.000` may be a thousand."""
 
@@ -102,6 +103,11 @@ def _rows(
     except pd.errors.EmptyDataError:
         return
     except pd.errors.ParserError as fault:
+        if found := _WIDE_ROW.search(str(fault)):
+            raise error(
+                f"{name}: line {layout.skip + int(found[1])} has {found[2]} fields under a header of {layout.fields}; "
+                "every row needs as many fields as the header"
+            ) from fault
         raise error(f"{name}: {one_line(fault)}; every row needs as many fields as the header") from fault
     except UnicodeDecodeError:
         for _ in read_lines(path, name, error):  # raises with the number of the line
@@ -136,7 +142,7 @@ def _numbers(
             found = pd.to_numeric(cells, errors="coerce")  # among others whole numbers beyond 64 bits
             wrong = found.isna().to_numpy()
             if layout.separator == ";":
-                wrong |= cells.str.strip().str.fullmatch(_THOUSANDS).to_numpy(bool)
+                wrong = wrong | cells.str.strip().str.fullmatch(_THOUSANDS).to_numpy(bool)
             if wrong.any():
                 row = int(wrong.argmax())
                 raise error(
