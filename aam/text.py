@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+_ANNOTATIONS = re.compile(r"(;(size|ee|length)=[0-9.eE+-]*)+;?$")
 QUOTED = 40
 """Characters of an id that a message shows."""
 NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -20,6 +21,11 @@ def shorten(text: str, most: int) -> str:
 def quote(text: str) -> str:
     """An id as it stands in a message: quoted, control characters escaped, cut to `QUOTED` characters."""
     return repr(shorten(text, QUOTED))
+
+
+def without_annotations(text: str) -> str:
+    """An id without what vsearch and usearch write behind it: "ASV1;size=12;ee=0.1;" is "ASV1"."""
+    return _ANNOTATIONS.sub("", text) if ";" in text else text
 
 
 def name_few(names: Sequence[str], most: int) -> str:

@@ -54,7 +54,7 @@ def pair_files(tables: Sequence[Path], beside: Mapping[str, Sequence[Path]]) -> 
                 files[option] = paths[number] if len(paths) > 1 else paths[0]
         for option, path in files.items():
             if path not in known:
-                check_file(path, option_flag(option), ERRORS[option], packed=option != "table")
+                check_file(path, option_flag(option), ERRORS[option])
                 known[path] = digest(path)
         sources.append(StudyFiles(name, files, {option: known[path] for option, path in files.items()}))
     refuse_repeated_tables(sources)

@@ -93,6 +93,7 @@ def read_counts(source: StudyFiles, scratch: Scratch) -> TableIds:
     dropped: dict[str, list[str]] = {}
     sample_ids: list[str] = []
     with open_rows(path, fasta is not None) as rows:
+        dropped.update((reason, list(ids)) for reason, ids in rows.dropped.items())
         seen = np.zeros(len(rows.feature_ids), dtype=bool)
         for raw in rows.blocks(ENTRIES_AT_ONCE):
             found = clean_counts(raw, str(path))

@@ -1,17 +1,15 @@
-"""BIOM files: HDF5 (version 2.1) and JSON (version 1).
+"""BIOM files of HDF5 (version 2.1).
 
-HDF5 arrays are checked and passed from h5py to scipy. `biom` is not used: it would build a second copy with fixed-width
-ids, and an index out of range would crash the process. JSON cells are checked before they become a
-matrix, since `biom` sums a cell that is given twice and counts negative positions from the end.
+Arrays are checked and passed from h5py to scipy. `biom` is not used: it would build a second copy with fixed-width
+ids, and an index out of range would crash the process.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,6 @@ from scipy import sparse
 from aam.errors import TableError
 from aam.io.hdf5 import HDF5File, check_indices, check_row_bounds, check_unpacked_size, dataset, open_hdf5, read_strings
 from aam.io.raw_table import RawRows, RawTable, check_shape, cut_rows
-from aam.text import quote
 
 _NUMBERS = {"data": "iuf", "indices": "iu", "indptr": "iu"}
 """Arrays of a BIOM matrix group and the types they may have."""
@@ -138,79 +135,3 @@ def _mix_bits(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
-
-
-def read_biom_json(path: Path, name: str) -> RawTable:
-    """Table of a BIOM 1 file, sparse or dense; `name` stands for the file in messages. Raises `TableError`."""
-
-    def refuse(literal: str) -> NoReturn:
-        raise TableError(f"{name}: a count is {literal}; expected whole numbers >= 0; replace missing values by counts")
-
-    try:
-        content = json.loads(path.read_bytes(), parse_constant=refuse)
-        sample_ids = [_text(column["id"]) for column in content["columns"]]
-        feature_ids = [_text(row["id"]) for row in content["rows"]]
-        dense = content.get("matrix_type") == "dense"
-        cells = np.asarray(content["data"], dtype=np.float64)
-        features, samples = (int(size) for size in content["shape"])
-    except TableError:
-        raise
-    except (KeyError, TypeError, AttributeError) as fault:
-        raise TableError(f"{name} is JSON but not a BIOM table ({fault} is missing or has another form)") from fault
-    except (ValueError, OverflowError, RecursionError) as fault:
-        raise TableError(
-            f"{name} is damaged JSON, not a BIOM table ({fault}); write or fetch the file again"
-        ) from fault
-    check_shape(samples, features, name)
-    if (features, samples) != (len(feature_ids), len(sample_ids)):
-        raise TableError(
-            f"{name}: shape {features} x {samples}, but {len(feature_ids)} rows and {len(sample_ids)} columns have "
-            "ids; the file is damaged: write or fetch it again"
-        )
-    values = _from_dense(cells, name, features, samples) if dense else _from_cells(cells, name, feature_ids, sample_ids)
-    return RawTable(values, sample_ids, feature_ids)
-
-
-def _text(found: Any) -> str:
-    """An id as text; some writers give numbers."""
-    if not isinstance(found, str | int):
-        raise TypeError(f"id {found!r}")
-    return str(found)
-
-
-def _from_dense(cells: NDArray[np.float64], name: str, features: int, samples: int) -> sparse.csr_array:
-    """Sparse [samples, features] of the dense rows [features, samples]."""
-    if cells.shape != (features, samples):
-        raise TableError(
-            f"{name}: dense data of shape {cells.shape}, expected {features} x {samples}; write the file again"
-        )
-    return sparse.csr_array(cells.T)
-
-
-def _from_cells(
-    cells: NDArray[np.float64], name: str, feature_ids: list[str], sample_ids: list[str]
-) -> sparse.csr_array:
-    """Sparse [samples, features] of triples [cells, (feature, sample, value)]."""
-    features, samples = len(feature_ids), len(sample_ids)
-    cells = cells.reshape(-1, 3) if cells.size == 0 else cells
-    if cells.ndim != 2 or cells.shape[1] != 3:
-        raise TableError(f"{name}: sparse data of shape {cells.shape}, expected triples of row, column, count")
-    place, value = cells[:, :2], cells[:, 2]
-    outside = ~((place >= 0) & (place < (features, samples)) & (place == np.floor(place))).all(axis=1)
-    if outside.any():
-        row, column = place[outside.argmax()]
-        raise TableError(
-            f"{name}: {int(np.count_nonzero(outside))} cells lie outside the {features} x {samples} table, first row "
-            f"{row:g}, column {column:g}; the file is damaged: write or fetch it again"
-        )
-    row, column = place.astype(np.int64).T
-    order = np.argsort(row * samples + column, kind="stable")
-    row, column, value = row[order], column[order], value[order]
-    twice = (row[1:] == row[:-1]) & (column[1:] == column[:-1])
-    if twice.any():
-        first = int(twice.argmax())
-        raise TableError(
-            f"{name}: {int(np.count_nonzero(twice))} cells are given more than once, first sample "
-            f"{quote(sample_ids[column[first]])}, feature {quote(feature_ids[row[first]])}; keep one count each"
-        )
-    return sparse.csr_array((value, (column, row)), shape=(samples, features))

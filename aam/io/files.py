@@ -1,4 +1,4 @@
-"""Checks of input files and output folders, recognition of file kinds, and locks of folders.
+"""Checks of input files and output folders, and locks of folders.
 
 `lock_folder` uses `flock` itself. The package `filelock` leaves its lock file in the folder and, on file systems
 without `flock`, falls back to a marker file; that of a job killed on one host would block the next job on another.
@@ -14,18 +14,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, TypeVar
 
 from aam.atomic import PARTIAL, read_json
 from aam.errors import ALLOWED, REMEDIES, CheckpointError, InputError
 from aam.paths import output_path, refuse_irregular
 
-FileKind = Literal["hdf5", "zip", "npy", "json", "text", "binary"]
 T = TypeVar("T")
 WEIGHTS = "model.safetensors"
 """The file whose presence makes a folder a checkpoint."""
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-GZIP_SIGNATURE = b"\x1f\x8b"
 MAX_LINE = 1 << 26
 """Bytes of one line of text; a longer one is no table, FASTA or list of ids."""
 MAX_UNPACKED = 32 << 30
@@ -59,8 +56,8 @@ def read_json_file(path: Path, parse: Callable[[Any], T], error: type[InputError
         raise error(f"{path}: not readable ({fault}); {advice}") from fault
 
 
-def check_file(path: Path, option: str, error: type[InputError], packed: bool = False) -> None:
-    """Raise `error` unless `path` is a readable, non-empty file that is not compressed by gzip, or may be (`packed`).
+def check_file(path: Path, option: str, error: type[InputError]) -> None:
+    """Raise `error` unless `path` is a readable, non-empty file; `aam.io.kinds` says what it holds.
 
     `option` is the option with which the user gave it.
     """
@@ -71,40 +68,18 @@ def check_file(path: Path, option: str, error: type[InputError], packed: bool = 
         raise error(f"{path} does not exist; check the path given as {option}")
     try:
         with path.open("rb") as handle:
-            first = handle.read(len(GZIP_SIGNATURE))
+            first = handle.read(1)
     except OSError as fault:
         raise error(f"{path} cannot be read ({fault.strerror}); check its permissions") from fault
     if not first:
         raise error(f"{path} is an empty file (0 bytes); write or fetch it again")
-    if first == GZIP_SIGNATURE and not packed:
-        raise error(f"{path} is packed by gzip, expected the plain file; unpack it first (gunzip)")
-
-
-def sniff(path: Path) -> FileKind:
-    """Kind of a file by its first 512 bytes."""
-    with path.open("rb") as handle:
-        head = handle.read(512)
-    if head.startswith(HDF5_SIGNATURE):
-        return "hdf5"
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return "zip"
-    if head.startswith(b"\x93NUMPY"):
-        return "npy"
-    if b"\0" in head:
-        return "binary"
-    return "json" if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else "text"
 
 
 def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
 
-    Raises `error` for other kinds of files and, naming the line, for text that is not UTF-8, NUL bytes and lines
-    longer than `MAX_LINE`.
+    Raises `error`, naming the line, for text that is not UTF-8, NUL bytes and lines longer than `MAX_LINE`.
     """
-    kind = sniff(path)
-    if kind in ("hdf5", "zip", "npy"):
-        guess = " (a workbook of Excel, or a .qza)" if kind == "zip" else ""
-        raise error(f"{name} is {kind} data{guess}, expected text; export it as tab-separated text or FASTA")
     with path.open("rb") as handle:
         for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE + 1), b""), 1):
             if len(line) > MAX_LINE:

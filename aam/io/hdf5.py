@@ -8,8 +8,10 @@ Layout: HDF5 File Format Specification 3.0, section III.E (global heap, global h
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ from aam.text import one_line, quote
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 """Filters that biom, h5py and ssu write; others need plug-ins or are rare enough to be untested."""
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, 524)
+"""Answers of file systems without locks; 524 is ENOTSUPP of the kernel, which network file systems let through."""
 REFERENCES_AT_ONCE = 1 << 13
 """References of strings that are Python objects together."""
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
@@ -57,16 +61,42 @@ class HDF5File:
 
 @contextmanager
 def open_hdf5(path: Path, name: str, error: type[InputError]) -> Iterator[HDF5File]:
-    """Open for reading; errors of HDF5 inside the block become an `error` naming the file."""
+    """Open for reading; errors of HDF5 inside the block become an `error` naming the file.
+
+    Errors of the machine, which have a number, stay an OSError, now with the path. A file system without locks is read
+    without; a lock that another program holds is respected, since a file that is being written has no numbers yet.
+    """
     try:
-        # No cache of chunks: nothing is read twice, and a cache costs a megabyte a dataset and a third of the time.
-        with h5py.File(path, "r", rdcc_nbytes=0) as file:
+        with _open(path) as file:
             yield HDF5File(file, path, name, path.stat().st_size, error)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as fault:
         reason = one_line(fault)
+        number = fault.errno if isinstance(fault, OSError) else None
+        if number in (errno.EAGAIN, errno.EACCES) and "unable to lock" in reason:
+            raise error(
+                f"{name} is locked by another program that has it open for writing; close it there, or set "
+                "HDF5_USE_FILE_LOCKING=FALSE if it does not write any more"
+            ) from fault
+        if "already open for write" in reason:
+            raise error(
+                f"{name} is marked as open for writing: a program writes it, or ended without closing it; wait for it, "
+                "or clear the mark (h5clear -s)"
+            ) from fault
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from fault
         raise error(f"{name} is truncated or damaged HDF5 ({reason}); write or fetch the file again") from fault
+
+
+def _open(path: Path) -> h5py.File:
+    # No cache of chunks: nothing is read twice, and a cache costs a megabyte a dataset and a third of the time.
+    try:
+        return h5py.File(path, "r", rdcc_nbytes=0)
+    except OSError as fault:
+        if fault.errno not in WITHOUT_LOCKS:
+            raise
+        return h5py.File(path, "r", rdcc_nbytes=0, locking=False)
 
 
 def dataset(source: HDF5File, path: str, kinds: str, dimensions: int = 1) -> h5py.Dataset:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aam.errors import ConfigError, InputError
 from aam.io.files import check_file, read_lines
+from aam.io.kinds import check_kind
 from aam.text import quote
 
 SAMPLE_ID, FEATURE_ID = "sample-id", "feature-id"
@@ -66,6 +67,7 @@ def read_ids(path: Path, error: type[InputError] = ConfigError, option: str = "-
     """
     path = Path(path)
     check_file(path, option, error)
+    check_kind(path, str(path), error, ("text",), "text with one id a line")
     ids = [line.strip() for _, line in read_lines(path, str(path), error) if line.strip()]
     if not ids:
         raise error(f"{path} holds no ids; expected one id a line")

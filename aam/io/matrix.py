@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.errors import MatrixError
-from aam.io.files import check_file, sniff
 from aam.io.hdf5 import check_unpacked_size, dataset, open_hdf5, read_strings
 from aam.io.ids import check_ids, read_ids
+from aam.io.kinds import sniff
 from aam.io.output import ids_path
-from aam.io.qza import open_artifact
+from aam.io.packed import plain_file
 from aam.io.tsv import read_square_tsv
 from aam.text import one_line, quote
 
-OPTION = "--unifrac-matrix"
+OPTION, MATRIX_TYPE = "--unifrac-matrix", "DistanceMatrix"
 SYMMETRY_TOLERANCE = 1e-6
 """Asymmetry, diagonal and excess over the largest value that single precision and rounded text may cause."""
 _ROWS_AT_ONCE = 512
@@ -40,19 +40,14 @@ def read_matrix(path: Path | str, largest: float = math.inf) -> DistanceRecord:
     be: 1 for unweighted, normalised and generalised UniFrac.
     """
     path = Path(path)
-    check_file(path, OPTION, MatrixError)
-    kind = sniff(path)
-    if kind == "zip":
-        with open_artifact(path, "DistanceMatrix") as payload:
-            ids, values = _from_text(payload, str(path))
-    elif kind == "hdf5":
-        ids, values = _from_hdf5(path)
-    elif kind == "npy":
-        ids, values = _from_npy(path)
-    elif kind == "text":
-        ids, values = _from_text(path, str(path))
-    else:
-        raise MatrixError(f"{path} is {kind} data, expected a distance matrix as .npy, .h5, .tsv or .qza; convert it")
+    with plain_file(path, OPTION, MATRIX_TYPE) as plain:
+        kind = sniff(plain)
+        if kind == "hdf5":
+            ids, values = _from_hdf5(plain, str(path))
+        elif kind == "npy":
+            ids, values = _from_npy(plain, path)
+        else:
+            ids, values = _from_text(plain, str(path))
     check_ids(ids, "sample id", str(path), MatrixError)
     if values.shape != (len(ids), len(ids)):
         raise MatrixError(
@@ -62,10 +57,10 @@ def read_matrix(path: Path | str, largest: float = math.inf) -> DistanceRecord:
     return DistanceRecord(ids, values)
 
 
-def _from_npy(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    """Array of numbers and the ids beside it; mapped first, so that a false shape costs no memory."""
+def _from_npy(plain: Path, path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Array of numbers and the ids beside the given file; mapped first, so that a false shape costs no memory."""
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(plain, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as fault:
         raise MatrixError(f"{path} is no sound .npy array of numbers ({one_line(fault)}); write it again") from fault
     if mapped.dtype.kind not in "iuf":
@@ -73,9 +68,9 @@ def _from_npy(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     return read_ids(ids_path(path), MatrixError, f"the ids of {path}"), np.array(mapped, dtype=np.float64)
 
 
-def _from_hdf5(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+def _from_hdf5(path: Path, name: str) -> tuple[list[str], NDArray[np.float64]]:
     """`matrix` and `order` of an HDF5 file, the names that `ssu` and `unifrac` use."""
-    with open_hdf5(path, str(path), MatrixError) as source:
+    with open_hdf5(path, name, MatrixError) as source:
         values, order = dataset(source, "matrix", "iuf", dimensions=2), dataset(source, "order", "S")
         check_unpacked_size(source, [values, order])
         return read_strings(source, order), values[:].astype(np.float64, copy=False)

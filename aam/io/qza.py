@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from aam.errors import InputError, MatrixError, SequenceError, TableError, TaxonomyError, TreeError
+from aam.errors import InputError, MatrixError, MetadataError, SequenceError, TableError, TaxonomyError, TreeError
 from aam.io.files import MAX_RATIO, MAX_UNPACKED, is_inflated
 from aam.text import one_line, quote
 
@@ -22,18 +22,37 @@ MAX_METADATA = 1 << 20
 
 
 class Payload(NamedTuple):
-    """The main file of a type of artifact below `data/`, and the error class for faults in it."""
+    """The main file of a type of artifact below `data/`, its error class, the kinds it may be of, its name in words."""
 
     file: str
     error: type[InputError]
+    kinds: tuple[str, ...]
+    words: str
 
 
 PAYLOADS = {
-    "FeatureTable": Payload("feature-table.biom", TableError),
-    "Phylogeny": Payload("tree.nwk", TreeError),
-    "FeatureData[Sequence]": Payload("dna-sequences.fasta", SequenceError),
-    "FeatureData[Taxonomy]": Payload("taxonomy.tsv", TaxonomyError),
-    "DistanceMatrix": Payload("distance-matrix.tsv", MatrixError),
+    "FeatureTable": Payload(
+        "feature-table.biom",
+        TableError,
+        ("hdf5", "json", "text"),
+        "BIOM (HDF5 or JSON), QIIME 2 .qza, or tab-separated text with ids in the first row and column",
+    ),
+    "Phylogeny": Payload("tree.nwk", TreeError, ("newick", "text"), "a rooted tree: Newick text or a QIIME 2 .qza"),
+    "FeatureData[Sequence]": Payload(
+        "dna-sequences.fasta", SequenceError, ("fasta", "text"), "sequences: FASTA text or a QIIME 2 .qza"
+    ),
+    "FeatureData[Taxonomy]": Payload(
+        "taxonomy.tsv",
+        TaxonomyError,
+        ("text",),
+        "lines of an id, a tab and ranks between ';', or a QIIME 2 .qza",
+    ),
+    "DistanceMatrix": Payload(
+        "distance-matrix.tsv", MatrixError, ("hdf5", "npy", "text"), "a distance matrix: .npy, .h5, .tsv or .qza"
+    ),
+    "ImmutableMetadata": Payload(
+        "metadata.tsv", MetadataError, ("text",), "sample metadata: tab-separated text or a QIIME 2 .qza"
+    ),
 }
 """By prefix of the artifact's type."""
 
@@ -82,7 +101,7 @@ def _root(archive: zipfile.ZipFile, path: Path, error: type[InputError]) -> str:
     if len(roots) != 1:
         raise error(
             f"{path} is a zip with {len(roots)} top folders, not a QIIME 2 artifact (expected one); "
-            "give a .qza or the plain file (a workbook of Excel as tab-separated text)"
+            "give a .qza, or unzip it and give the plain file"
         )
     return roots.pop()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,22 +29,24 @@ class RawTable:
 class RawRows:
     """An open, unchecked table file: its ids, and its samples in order, which `blocks(entries)` yields as tables.
 
-    A block has at most `entries` stored values, but at least one sample. The file is read block by block.
+    A block has at most `entries` stored values, but at least one sample. The file is read block by block. `dropped` has
+    the ids of what was left out before, by reason.
     """
 
     sample_ids: list[str]
     feature_ids: list[str]
     blocks: Callable[[int], Iterator[RawTable]]
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def rows_of(raw: RawTable) -> RawRows:
-    """Wrap a table in memory as `RawRows`."""
+def rows_of(raw: RawTable, dropped: Mapping[str, Sequence[str]]) -> RawRows:
+    """Wrap a table in memory as `RawRows`; `dropped` has the ids of what was left out of it, by reason."""
 
     def blocks(entries: int) -> Iterator[RawTable]:
         for rows in cut_rows(raw.values.indptr, entries):
             yield RawTable(raw.values[rows], raw.sample_ids[rows], raw.feature_ids)
 
-    return RawRows(raw.sample_ids, raw.feature_ids, blocks)
+    return RawRows(raw.sample_ids, raw.feature_ids, blocks, dropped)
 
 
 def cut_rows(indptr: NDArray[np.integer], entries: int) -> Iterator[slice]:

@@ -15,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.errors import SequenceError
-from aam.io.files import read_lines, sniff
+from aam.io.files import read_lines
 from aam.io.ids import MAX_FEATURE_ID, check_ids
 from aam.io.packed import plain_file
-from aam.text import quote
+from aam.text import quote, without_annotations
 from aam.vocab import AMBIGUOUS, BASES, MASK, PAD, START
 
 SEQUENCES_AT_ONCE = 1 << 12
 """Bounds memory and changes nothing, like `ROWS_AT_ONCE`."""
 ROWS_AT_ONCE = 1 << 16
 """Rows of tokens whose bytes are copied together."""
+LEAST_DNA = 20
+"""Letters from which on an id that looks like DNA is DNA."""
 BAD = 255
 """Code of a character that is neither a base nor an IUPAC ambiguity code."""
 SEQUENCES_TYPE = "FeatureData[Sequence]"
@@ -78,6 +80,14 @@ def is_dna(sequences: Sequence[str]) -> bool:
         (encode_bases(sequences[start : start + SEQUENCES_AT_ONCE])[0] != BAD).all()
         for start in range(0, len(sequences), SEQUENCES_AT_ONCE)
     )
+
+
+def are_columns_dna(columns: Sequence[str], rows: Sequence[str]) -> bool:
+    """Whether the columns of a table are named by sequences and its rows are not, as in tables of R packages.
+
+    Short ids may look like DNA by chance.
+    """
+    return min(map(len, columns)) >= LEAST_DNA and is_dna(columns) and not is_dna(rows)
 
 
 def tokenize(sequences: Sequence[str], max_bp: int, ids: Sequence[str] | None = None) -> NDArray[np.uint8]:
@@ -145,11 +155,6 @@ def fasta_records(path: Path, name: str) -> Iterator[tuple[str, str]]:
 
     `name` stands for the file in messages. Raises `SequenceError` for what is not FASTA and for ids that repeat.
     """
-    if (kind := sniff(path)) != "text":
-        raise SequenceError(
-            f"{name} is {kind} data, not sequences; expected FASTA text or a QIIME 2 {SEQUENCES_TYPE} .qza; give the "
-            "file of the sequences"
-        )
     known = set[str]()
     identifier, lines = "", list[str]()
     for number, line in read_lines(path, name, SequenceError):
@@ -187,7 +192,7 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
         if fault := find_invalid(ids):
             raise SequenceError(_not_dna(ids, fault, table))
         return [to_plain_dna(text) for text in ids]
-    records = read_sequences(path)
+    records = _by_plain_ids(read_sequences(path), ids, path)
     missing = [text for text in ids if text not in records]
     if missing:
         raise SequenceError(
@@ -196,6 +201,23 @@ def sequences_of(ids: Sequence[str], path: Path | None, table: str) -> list[str]
             "give the representative sequences of this very table"
         )
     return plain_sequences({text: records[text] for text in ids}, path)
+
+
+def _by_plain_ids(records: dict[str, str], ids: Sequence[str], path: Path) -> dict[str, str]:
+    """The records by id, those that `ids` needs also without annotations such as `;size=12;`.
+
+    Raises `SequenceError` for one that two records have without them, with unlike sequences.
+    """
+    wanted = set(ids).difference(records)
+    found = dict(records)
+    for written, sequence in records.items():
+        plain = without_annotations(written)
+        if plain in wanted and found.setdefault(plain, sequence) != sequence:
+            raise SequenceError(
+                f"{path}: two records are {quote(plain)} without their annotations (such as ;size=12;) and have other "
+                "sequences; make their ids unique"
+            )
+    return found
 
 
 def read_asvs(path: Path) -> dict[str, str]:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from aam.errors import TableError
-from aam.io.biom_file import open_biom_hdf5, read_biom_json
-from aam.io.files import check_file, sniff
+from aam.io.biom_file import open_biom_hdf5
+from aam.io.biom_json import read_biom_json
 from aam.io.ids import FEATURE_ID, MAX_FEATURE_ID, SAMPLE_ID, check_ids, pick_texts
-from aam.io.qza import open_artifact
+from aam.io.kinds import sniff
+from aam.io.packed import plain_file
 from aam.io.raw_table import RawRows, RawTable, rows_of, whole_counts
-from aam.io.sequences import is_dna, sequences_of
+from aam.io.sequences import are_columns_dna, sequences_of
+from aam.io.totals import drop_totals, may_be_totals
 from aam.io.tsv import read_table_tsv
+from aam.text import without_annotations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,9 +155,10 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
         (raw,) = rows.blocks(UNLIMITED_ENTRIES)
     found = clean_counts(raw, str(path))
     refuse_empty(found.sample_ids, raw.sample_ids, path)
-    seen = np.bincount(found.counts.indices, minlength=len(raw.feature_ids)) > 0
-    asv_ids = [raw.feature_ids[column] for column in np.flatnonzero(seen)]
-    dropped = found.dropped | {EMPTY_ASVS: [raw.feature_ids[column] for column in np.flatnonzero(~seen)]}
+    seen = np.bincount(found.counts.indices, minlength=len(rows.feature_ids)) > 0
+    asv_ids = [rows.feature_ids[column] for column in np.flatnonzero(seen)]
+    empty = [rows.feature_ids[column] for column in np.flatnonzero(~seen)]
+    dropped = {**rows.dropped, **found.dropped, EMPTY_ASVS: empty}
     return Table(
         stored=found.counts if seen.all() else found.counts[:, seen],
         sample_ids=found.sample_ids,
@@ -196,40 +200,31 @@ def refuse_empty(kept: Sequence[str], everyone: Sequence[str], path: Path) -> No
 @contextmanager
 def open_rows(path: Path, with_sequences: bool) -> Iterator[RawRows]:
     """Open a table file of any known format and check its ids; `with_sequences`: feature ids need not be DNA."""
-    check_file(path, "--table", TableError)
     with _open_raw(path) as rows:
         check_ids(rows.sample_ids, "sample id", str(path), TableError)
         check_ids(rows.feature_ids, "feature id", str(path), TableError, MAX_FEATURE_ID)
-        if not with_sequences and _is_transposed(rows):
+        if not with_sequences and are_columns_dna(rows.sample_ids, rows.feature_ids):
             raise TableError(
                 f"{path}: sample ids are DNA and feature ids are not; transpose the table, ASVs are the rows of its "
                 "file"
             )
-        yield rows
-
-
-def _is_transposed(raw: RawRows) -> bool:
-    """Whether the sample ids are sequences, as in tables of R packages; short ids may look like DNA by chance."""
-    return min(map(len, raw.sample_ids)) >= 20 and is_dna(raw.sample_ids) and not is_dna(raw.feature_ids)
+        plain = [without_annotations(text) for text in rows.feature_ids]
+        if plain != rows.feature_ids:
+            check_ids(plain, "feature id without annotation (such as ;size=12;)", str(path), TableError, MAX_FEATURE_ID)
+        yield replace(rows, feature_ids=plain)
 
 
 @contextmanager
 def _open_raw(path: Path) -> Iterator[RawRows]:
-    """Content of a table file of any known kind; BIOM 2.1 is read block by block."""
-    kind = sniff(path)
-    if kind == "zip":
-        with open_artifact(path, TABLE_TYPE) as payload:
-            if sniff(payload) != "hdf5":
-                raise TableError(f"{path} does not hold a BIOM 2.1 (HDF5) table; export it from QIIME 2 again")
-            with open_biom_hdf5(payload, str(path)) as rows:
+    """Content of a table file of any known kind; BIOM 2.1 is read block by block, if no id names a sum of others."""
+    with plain_file(path, "--table", TABLE_TYPE) as plain:
+        kind, name = sniff(plain), str(path)
+        if kind == "hdf5":
+            with open_biom_hdf5(plain, name) as rows:
+                if may_be_totals(rows.sample_ids).any() or may_be_totals(rows.feature_ids).any():
+                    (raw,) = rows.blocks(UNLIMITED_ENTRIES)
+                    rows = rows_of(*drop_totals(raw, name))
                 yield rows
-    elif kind == "hdf5":
-        with open_biom_hdf5(path, str(path)) as rows:
-            yield rows
-    elif kind in ("json", "text"):
-        yield rows_of((read_biom_json if kind == "json" else read_table_tsv)(path, str(path)))
-    else:
-        raise TableError(
-            f"{path} is {kind} data, expected BIOM (HDF5 or JSON), QIIME 2 .qza or tab-separated text; if it should be "
-            "BIOM, it is damaged: write it again"
-        )
+        else:
+            raw = (read_biom_json if kind == "json" else read_table_tsv)(plain, name)
+            yield rows_of(*drop_totals(raw, name))

@@ -1,4 +1,4 @@
-"""Tab-separated grids: ids in the first row and column, numbers between. Classic tables and distance matrices.
+"""Tables of text: ids in the first row and column, numbers between. Classic tables and distance matrices.
 
 `biom` would treat a last column with one invalid number as taxonomy and drop the sample; here only a column named as
 taxonomy is left out. Ids stay text: `1.10` is not `1.1` and `NA` is an id.
@@ -7,6 +7,7 @@ taxonomy is left out. Ids stay text: `1.10` is not `1.1` and `NA` is an id.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,89 +18,96 @@ from scipy import sparse
 
 from aam.errors import InputError, TableError
 from aam.io.files import read_lines
+from aam.io.layout import Layout, find_layout
+from aam.io.mothur import is_compressed, read_compressed
 from aam.io.raw_table import RawTable, check_shape
+from aam.io.sequences import are_columns_dna
 from aam.text import one_line, quote
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TAXONOMY = {"taxonomy", "consensus lineage", "consensuslineage"}
-"""Names, in lower case, of a last column that is not a sample."""
 _CELLS_AT_ONCE = 1 << 22
 """Cells of one block, so that a large table is never dense in memory."""
+_WIDE_ROW = re.compile("in line ([0-9]+), saw ([0-9]+)")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}([.'][0-9]{3})+")
+"""A number of a program that separates columns by semicolons: there `1.000` may be a thousand."""
 
 
 def read_table_tsv(path: Path, name: str) -> RawTable:
     """Classic table: features are rows, samples are columns, `#` lines before the header are comments.
 
-    Raises `TableError` for a file without such a header, rows of unequal length, and cells that are no numbers.
+    Also as R writes it, without a name above the ids, between commas, semicolons or blanks; with samples as rows, if
+    the columns are named by DNA; and the count tables and .shared files of mothur. Raises `TableError` for a file
+    without such a header, rows of unequal length, and cells that are no numbers.
     """
-    columns, skip = _header(path, name, TableError)
-    has_taxonomy = bool(columns) and columns[-1].strip().lower() in TAXONOMY
-    samples = columns[:-1] if has_taxonomy else columns
-    feature_ids: list[str] = []
+    if is_compressed(path):
+        return read_compressed(path, name)
+    layout = find_layout(path, name, TableError)
+    row_ids, labels = list[str](), set[str]()
     pieces = []
-    for ids, values in _rows(path, name, skip, samples, has_taxonomy):
-        feature_ids += ids
+    for ids, values, firsts in _rows(path, name, layout, TableError):
+        row_ids += ids
         pieces.append(sparse.csr_array(values))
-    check_shape(len(samples), len(feature_ids), name)
-    return RawTable(sparse.vstack(pieces, format="csr").T.tocsr(), samples, feature_ids)
+        labels |= set(firsts) if layout.shared else set()
+    if len(labels) > 1:
+        raise TableError(
+            f"{name}: a .shared file of mothur with {len(labels)} labels, such as {quote(min(labels))} and "
+            f"{quote(max(labels))}, each with the same samples; give one of them (get.label)"
+        )
+    columns = list(layout.columns.values())
+    samples, features = (row_ids, columns) if layout.shared else (columns, row_ids)
+    check_shape(len(samples), len(features), name)
+    values = sparse.vstack(pieces, format="csr")
+    if layout.shared or are_columns_dna(columns, row_ids):  # samples are rows, as in the tables of DADA2
+        return RawTable(values, row_ids, columns)
+    return RawTable(values.T.tocsr(), columns, row_ids)
 
 
 def read_square_tsv(path: Path, name: str, error: type[InputError]) -> tuple[list[str], list[str], NDArray[np.float64]]:
-    """Column ids, row ids and values [rows, columns] of a matrix whose first line is a tab and the column ids."""
-    columns, skip = _header(path, name, error)
+    """Column ids, row ids and values [rows, columns] of a matrix whose first line has the column ids."""
+    layout = find_layout(path, name, error)
     row_ids: list[str] = []
-    pieces = [np.empty((0, len(columns)))]
-    for ids, values in _rows(path, name, skip, columns, False, error):
+    pieces = [np.empty((0, len(layout.columns)))]
+    for ids, values, _ in _rows(path, name, layout, error):
         row_ids += ids
         pieces.append(values)
-    return columns, row_ids, np.concatenate(pieces)
-
-
-def _header(path: Path, name: str, error: type[InputError]) -> tuple[list[str], int]:
-    """Column ids of the header (the last leading `#` line with a tab, else the first line) and the lines to skip."""
-    columns: list[str] = []
-    skip = 0
-    for number, line in read_lines(path, name, error):
-        comment = line.startswith("#")
-        if columns and not comment:
-            break
-        if "\t" in line:
-            columns, skip = line.split("\t")[1:], number
-        if line.strip() and not comment:
-            break
-    if not columns:
-        raise error(
-            f"{name} is not a table: no header of tab-separated ids found; expected BIOM (HDF5 or JSON), QIIME 2 .qza, "
-            "or tab-separated text with ids in the first row and column"
-        )
-    return columns, skip
+    return list(layout.columns.values()), row_ids, np.concatenate(pieces)
 
 
 def _rows(
-    path: Path, name: str, skip: int, columns: list[str], extra: bool, error: type[InputError] = TableError
-) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
-    """Pieces of (row ids, values [rows, columns]); `extra` says that a column to leave out follows the named ones."""
+    path: Path, name: str, layout: Layout, error: type[InputError]
+) -> Iterator[tuple[list[str], NDArray[np.float64], list[str]]]:
+    """Pieces of (row ids, values [rows, columns], first cells of the rows)."""
     import pandas as pd  # a quarter of a second, and most tables are BIOM
 
-    fields = 1 + len(columns) + extra
-    types = {0: str, fields - 1: str} if extra else {0: str}
+    texts = set(range(layout.fields)) - (set() if layout.separator == ";" else set(layout.columns))
+    quoting = csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE
     try:
-        with pd.read_csv(
-            path, sep="\t", header=None, skiprows=skip, quoting=csv.QUOTE_NONE, na_filter=False, low_memory=False,
-            dtype=types, chunksize=max(1, _CELLS_AT_ONCE // fields), encoding="utf-8-sig",
-        ) as reader:  # fmt: skip
-            for frame in reader:
-                if frame.shape[1] != fields:
-                    raise error(
-                        f"{name}: rows of {frame.shape[1]} fields under a header of {fields}; give rows all columns"
-                    )
-                ids = frame[0].tolist()
-                yield ids, _numbers(frame.iloc[:, 1 : 1 + len(columns)], ids, columns, name, error)
+        with path.open(encoding="utf-8-sig", newline="\n") as handle:
+            for _ in range(layout.skip):  # by pandas, a quote in a comment would begin a cell of many lines
+                handle.readline()
+            with pd.read_csv(
+                handle, sep=layout.separator, header=None, quoting=quoting, na_filter=False, low_memory=False,
+                dtype=dict.fromkeys(texts, str), chunksize=max(1, _CELLS_AT_ONCE // layout.fields),
+            ) as reader:  # fmt: skip
+                for frame in reader:
+                    if frame.shape[1] != layout.fields:
+                        raise error(
+                            f"{name}: rows of {frame.shape[1]} fields under a header of {layout.fields}; give rows all "
+                            "columns"
+                        )
+                    ids = frame[layout.ids].tolist()
+                    _refuse_unnamed(frame, ids, layout, name, error)
+                    yield ids, _numbers(frame[list(layout.columns)], ids, layout, name, error), frame[0].tolist()
     except pd.errors.EmptyDataError:
         return
     except pd.errors.ParserError as fault:
+        if found := _WIDE_ROW.search(str(fault)):
+            raise error(
+                f"{name}: line {layout.skip + int(found[1])} has {found[2]} fields under a header of {layout.fields}; "
+                "every row needs as many fields as the header"
+            ) from fault
         raise error(f"{name}: {one_line(fault)}; every row needs as many fields as the header") from fault
     except UnicodeDecodeError:
         for _ in read_lines(path, name, error):  # raises with the number of the line
@@ -107,22 +115,50 @@ def _rows(
         raise
 
 
+def _refuse_unnamed(frame: pd.DataFrame, ids: list[str], layout: Layout, name: str, error: type[InputError]) -> None:
+    """Refuse a value in the last column if that has no name."""
+    if layout.blank is None:
+        return
+    filled = frame[layout.blank].fillna("").astype(str).str.strip() != ""
+    if filled.any():
+        row = int(filled.to_numpy().argmax())
+        raise error(
+            f"{name}: column {layout.blank + 1} has no name, but {quote(str(frame[layout.blank].iloc[row]))} in row "
+            f"{quote(ids[row])}; name it, or remove it"
+        )
+
+
 def _numbers(
-    frame: pd.DataFrame, ids: list[str], columns: list[str], name: str, error: type[InputError]
+    frame: pd.DataFrame, ids: list[str], layout: Layout, name: str, error: type[InputError]
 ) -> NDArray[np.float64]:
     """Float64 values [rows, columns] of a frame; raises for the first cell that is not a number, naming its place."""
     import pandas as pd
 
-    for place, column in enumerate(columns):
-        if frame.dtypes.iloc[place].kind in "iuf":
-            continue
-        wrong = pd.to_numeric(frame.iloc[:, place].astype(str), errors="coerce").isna().to_numpy()
-        if not wrong.any():  # whole numbers beyond 64 bits
-            continue
-        row = int(wrong.argmax())
-        cell = str(frame.iloc[row, place])
-        found = f"{quote(cell)} is not a number" if cell else "a cell is empty or missing"
-        raise error(
-            f"{name}: {found} in row {quote(ids[row])}, column {quote(column)}; expected a number in every cell"
-        )
-    return frame.to_numpy(dtype=np.float64)
+    values = np.empty(frame.shape)
+    for number, (place, column) in enumerate(layout.columns.items()):
+        found = frame[place]
+        if found.dtype.kind not in "iuf":
+            cells = found.fillna("").astype(str)
+            found = pd.to_numeric(cells, errors="coerce")  # among others whole numbers beyond 64 bits
+            wrong = found.isna().to_numpy()
+            if layout.separator == ";":
+                wrong = wrong | cells.str.strip().str.fullmatch(_THOUSANDS).to_numpy(bool)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise error(
+                    f"{name}: {_fault_of(cells.iloc[row])} in row {quote(ids[row])}, column {quote(column)}; expected "
+                    "a number in every cell, with '.' for decimals and nothing between thousands"
+                )
+        values[:, number] = found
+    return values
+
+
+def _fault_of(cell: str) -> str:
+    """What is wrong with a cell that is no number."""
+    if not cell.strip():
+        return "a cell is empty or missing"
+    if _THOUSANDS.fullmatch(cell.strip()):
+        return f"{quote(cell)} may be thousands or decimals"
+    if any(letter.isdigit() and not letter.isascii() for letter in cell):
+        return f"{quote(cell)} has digits of another script"
+    return f"{quote(cell)} is not a number"

@@ -16,6 +16,10 @@ OPEN, CLOSE, COMMA, COLON, END, QUOTE, BRACKET_OPEN, BRACKET_CLOSE = (ord(charac
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HIDDEN = ord("x")
 """Stands in the skeleton for each byte of a quoted name; any byte without a meaning of its own would do."""
+MAX_TIPS = 1 << 25
+FREE_MARKS = 1 << 20
+_MOST_PER_TIP = {b"(": 2, b")": 2, b":": 32, b"[": 8, b"]": 8, b"'": 16}
+"""Most of a character for each tip, beyond `FREE_MARKS`: a text of parentheses would take 50 times its size in memory."""
 _EDGE_NUMBER = re.compile(rb":[0-9.eE+-]+\{[0-9]+\}")
 """A branch length with the number of an edge, as the trees of jplace files have."""
 
@@ -28,7 +32,7 @@ class NewickText:
     """
 
     def __init__(self, raw: bytes, source: str):
-        _refuse_other_formats(raw, source)
+        _refuse_other_texts(raw, source)
         self.raw, self.source = raw.removeprefix(BYTE_ORDER_MARK), source
         self.text = self.raw
         self.data = self.skeleton = np.frombuffer(self.raw, dtype=np.uint8)
@@ -114,18 +118,24 @@ def check_tree_size(size: int, source: str) -> None:
         )
 
 
-def _refuse_other_formats(data: bytes, source: str) -> None:
+def _refuse_other_texts(data: bytes, source: str) -> None:
     check_tree_size(len(data), source)
-    head = data.removeprefix(BYTE_ORDER_MARK)[:512].lstrip()
-    if not head:
+    if not data.removeprefix(BYTE_ORDER_MARK)[:512].strip() and not data.removeprefix(BYTE_ORDER_MARK).strip():
         raise TreeError(f"{source}: the file is empty; expected a Newick tree such as ((a:1,b:1):1,c:2);")
-    for magic, what in ((b"PK\x03\x04", "a zip archive"), (b"#NEXUS", "a NEXUS file"), (b"<", "an XML file")):
-        if head.upper().startswith(magic):
-            raise TreeError(f"{source}: this is {what}, not Newick text; export the tree as Newick")
-    if head.startswith(b"{") or (b"{" in data and _EDGE_NUMBER.search(data)):
+    if b"{" in data and _EDGE_NUMBER.search(data):
         raise TreeError(
-            f"{source}: these are placements on a tree (jplace), not a tree; graft them onto it first "
-            "(`gappa examine graft`)"
+            f"{source}: the branches are numbered as in a jplace file: these are placements on a tree, not a tree; "
+            "graft them onto it first (`gappa examine graft`)"
         )
-    if b"\x00" in head:
-        raise TreeError(f"{source}: this is a binary file, not Newick text; export the tree as Newick")
+    tips = data.count(b",") + 1
+    if tips > MAX_TIPS:
+        raise TreeError(
+            f"{source}: {tips:,} commas, more than the {MAX_TIPS:,} tips that are read; reduce the tree to the features "
+            "of the table first (`qiime phylogeny filter-tree`)"
+        )
+    for mark, most in _MOST_PER_TIP.items():
+        if (found := data.count(mark)) > most * tips + FREE_MARKS:
+            raise TreeError(
+                f"{source}: {found:,} {mark.decode()!r} for {tips:,} tips, as no tree of sequences has; give the tree "
+                "that was made from the ASVs"
+            )

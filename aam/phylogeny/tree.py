@@ -12,7 +12,7 @@ import numpy as np
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
 from aam.phylogeny.newick_text import character_number, check_tree_size
-from aam.text import quote
+from aam.text import quote, without_annotations
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
 SHORTEST, LONGEST = 1e-15, 1e18
@@ -210,12 +210,16 @@ class TipMatch:
 def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max_missing: float) -> TipMatch:
     """Find the tip of each ASV by its id or, if that is no tip (a hash, lower case, RNA), by its sequence.
 
-    An ASV that has neither shares the tip of the first ASV by id that has its sequence.
+    An ASV that has neither shares the tip of the first ASV by id that has its sequence. Tips may have annotations such
+    as `;size=12;`, which ids of ASVs have lost.
 
     Raises `TreeError` if no ASV is a tip, or more than the fraction `max_missing` of them is not.
     """
-    tips = set(tree.tip_names)
-    names = [name if name in tips else sequence for name, sequence in zip(asv_ids, sequences, strict=True)]
+    tips, plain = set(tree.tip_names), _annotated_tips(tree.tip_names)
+    names = [
+        name if name in tips else plain.get(name) or (sequence if sequence in tips else plain.get(sequence, sequence))
+        for name, sequence in zip(asv_ids, sequences, strict=True)
+    ]
     if tips.isdisjoint(names):
         raise TreeError(
             f"{tree.source}: none of the {len(asv_ids):,} ASVs is a tip of the tree, neither by id "
@@ -240,6 +244,13 @@ def match_tips(asv_ids: Sequence[str], sequences: Sequence[str], tree: Tree, max
             "(`qiime fragment-insertion sepp`), or allow it with --max-missing"
         )
     return TipMatch(columns, [names[column] for column in columns.tolist()], missing)
+
+
+def _annotated_tips(tip_names: Sequence[str]) -> dict[str, str]:
+    """The tips with annotations by their name without; none for a name that two tips have then."""
+    plain = {name: without_annotations(name) for name in tip_names if ";" in name}
+    times = Counter(plain.values())
+    return {text: name for name, text in plain.items() if times[text] == 1}
 
 
 def _examples(names: Sequence[str]) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from aam.config import DataConfig, path_of
 from aam.corpus.samples import resolve_inputs
 from aam.errors import ConfigError, SequenceError
-from aam.io.files import check_file, sniff
+from aam.io.files import check_file
 from aam.io.ids import MAX_FEATURE_ID, check_ids
+from aam.io.kinds import sniff
 from aam.io.sequences import plain_sequences, read_asvs, sequences_of
 from aam.io.table import read_table
 from aam.observer import Observer
@@ -108,7 +109,4 @@ def split(records: Mapping[str, str]) -> tuple[list[str], list[str]]:
 def is_fasta(path: Path) -> bool:
     """Whether a file is FASTA text, not a table; raises an InputError for a file that cannot be read."""
     check_file(path, "--table", ConfigError)
-    if sniff(path) != "text":
-        return False
-    with path.open("rb") as file:
-        return file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b">")
+    return sniff(path) == "fasta"

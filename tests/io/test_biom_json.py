@@ -31,7 +31,7 @@ def test_the_smallest_sound_file(tmp_path):
         ({"data": [[0, -1, 3]]}, "1 cells lie outside the 2 x 2 table, first row 0, column -1"),
         ({"data": [[5, 0, 3]]}, "1 cells lie outside the 2 x 2 table, first row 5, column 0"),
         ({"data": [[0.5, 0, 3]]}, "1 cells lie outside the 2 x 2 table, first row 0.5"),
-        ({"data": [[0, 0]]}, r"sparse data of shape \(1, 2\), expected triples"),
+        ({"data": [[0, 0]]}, r"sparse data of shape \(1, 2\), expected 2 x 2 counts, or triples"),
         ({"data": [[0, 0, 3], [1]]}, "is damaged JSON"),
         ({"data": []}, r"all 2 samples are empty \(no count > 0\)"),
         ({"data": [[0, 0, None]]}, "1 of 1 counts are NaN, first nan in sample 'a', feature 'AC'"),

@@ -143,5 +143,5 @@ def test_files_that_are_no_matrix(tmp_path):
     with pytest.raises(MatrixError, match="none.npy does not exist; check the path given as --unifrac-matrix"):
         read_matrix(tmp_path / "none.npy")
     (tmp_path / "d.json").write_text("{}")
-    with pytest.raises(MatrixError, match="d.json is json data, expected a distance matrix"):
+    with pytest.raises(MatrixError, match="d.json is JSON, expected a distance matrix"):
         read_matrix(tmp_path / "d.json")

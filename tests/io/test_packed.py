@@ -27,7 +27,7 @@ def test_plain_gzip_and_artifact_are_one_text(tmp_path, write_qza):
         (gzip.compress(TREE)[:-9], "is a damaged gzip file .*; fetch it again"),
         (b"\x1f\x8b\x08rest of nothing", "is a damaged gzip file"),
         (gzip.compress(b""), "is an empty file .packed by gzip."),
-        (gzip.compress(b"PK\x03\x04"), "is a zip packed by gzip"),
+        (gzip.compress(b"PK\x03\x04"), ".gzip. holds a zip archive, expected a rooted tree.*; unzip it first"),
         (gzip.compress(bytes(1 << 27)), "unpacks to more than .* bytes .*do not trust this file"),
         (b"", "is an empty file"),
     ],

@@ -42,7 +42,7 @@ def test_artifact_of_sequences(write_qza):
         (b"\n\n", "holds no records"),
         (b">a\n\xe9\n", "line 2 is not UTF-8"),
         (b"\x1f\x8b\x08\0", "is a damaged gzip file"),
-        (b"\x89HDF\r\n\x1a\n", "is hdf5 data, not sequences; expected FASTA text or a QIIME 2"),
+        (b"\x89HDF\r\n\x1a\n", "is HDF5, expected sequences: FASTA text or a QIIME 2"),
     ],
 )
 def test_files_that_are_no_fasta(content, words, tmp_path):

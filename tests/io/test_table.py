@@ -236,11 +236,11 @@ def test_what_is_no_table_file_is_refused_by_what_it_is(tmp_path, write_qza):
     cases = {
         "missing.biom": (None, "missing.biom does not exist; check the path given as --table"),
         "empty.biom": (b"", "empty.biom is an empty file"),
-        "packed.biom": (b"\x1f\x8b\x08rest", "is packed by gzip, expected the plain file; unpack it first .gunzip."),
-        "image.biom": (b"\x89PNG\r\n\x1a\n\0\0", "is binary data, expected BIOM"),
-        "array.biom": (b"\x93NUMPY\x01\0", "is npy data, expected BIOM"),
+        "packed.biom": (b"\x1f\x8b\x08rest", "packed.biom is a damaged gzip file"),
+        "image.biom": (b"\x89PNG\r\n\x1a\n\0\0", "is an image, expected BIOM"),
+        "array.biom": (b"\x93NUMPY\x01\0", "is an array of NumPy .*, expected BIOM"),
         "notes.biom": (b"Dear diary,\n", "notes.biom is not a table: no header of tab-separated ids found"),
-        "reads.biom": (b">s1\nACGT\n", "reads.biom is not a table"),
+        "reads.biom": (b">s1\nACGT\n", "reads.biom is FASTA .sequences., expected BIOM .*; give it as --sequences"),
     }
     for name, (content, words) in cases.items():
         if content is not None:

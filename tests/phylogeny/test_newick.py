@@ -87,9 +87,7 @@ def test_what_is_written_reads_back_to_the_last_bit(tree: Node):
 
 REFUSED = {
     "": "t.nwk: the file is empty; expected a Newick tree",
-    "PK\x03\x04rest": "t.nwk: this is a zip archive, not Newick text",
-    "#NEXUS\nbegin trees;": "t.nwk: this is a NEXUS file",
-    "\x89HDF\r\n\x1a\n\x00": "t.nwk: this is a binary file",
+    "  \n": "t.nwk: the file is empty",
     "((a:1,b:1):1,c:1": "character 17: the tree ends without ';'; the file may be cut off",
     "((a:1,b:1):1,c:1;": "character 1: found '(' without its ')'; the parentheses are unbalanced by 1",
     "(a:1,b:1)):1;": "character 10: found ')' without its '('",
