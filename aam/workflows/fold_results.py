@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.atomic import write_json, write_text
+from aam.atomic import write_json, write_record, write_text
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.labels import Labels
@@ -45,6 +45,9 @@ from aam.inference.predictions import (
 )
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.summary import finetuning_summary
+
+RESULTS = (OUT_OF_FOLD, METRICS_FILE, SUMMARY_FILE)
+"""Files that `write_results` writes, sealed ones aside."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     if labels.studies is not None and IN_STUDY not in table.columns:
         table[IN_STUDY] = labels.studies
     table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
-    write_json(folder / CALIBRATION, calibration.to_dict())
+    write_record(folder / CALIBRATION, calibration.to_dict())
     trained = {row for result in results for row in result.fold.train.tolist()}
     metrics |= {
         "samples_train": len(trained),
