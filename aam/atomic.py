@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import platform
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from aam.errors import with_file
+from aam.records import parse_record, seal
 
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
+HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+"""This machine, in such names: the numbers of processes are those of one machine."""
 
 
 @contextmanager
@@ -23,6 +28,7 @@ def replace_file(path: Path, exclusive: bool = False) -> Iterator[Path]:
     OSError names `path`, whichever library wrote. With `exclusive`, raises FileExistsError if `path` exists by then.
     """
     partial = partial_path(path)
+    sweep(path.parent)
     try:
         with name_file(path, partial):
             yield partial
@@ -59,7 +65,28 @@ def link_file(partial: Path, path: Path) -> bool:
 
 def partial_path(path: Path) -> Path:
     """The temporary path that this process writes before it is renamed to the file."""
-    return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    return path.parent / f"{PARTIAL}{HOST}-{os.getpid()}-{path.name}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes of this machine have left of files that they were writing into a folder."""
+    own = f"{PARTIAL}{HOST}-"
+    with suppress(OSError):
+        for path in folder.glob(f"{own}*"):
+            process = path.name.removeprefix(own).partition("-")[0]
+            if process.isdigit() and not is_alive(int(process)):
+                path.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, by its number, is there."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -96,6 +123,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """As `write_json`, with a seal, so that `read_json` finds it changed if a bit of it is another."""
+    write_json(path, seal(record))
+
+
 def read_json(path: Path) -> Any:
-    """Read a file of `write_json`; raises OSError or ValueError for a file that cannot be read as JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a file of `write_json` or `write_record`; raises OSError or ValueError for anything but a whole one."""
+    return parse_record(path)

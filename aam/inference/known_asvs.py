@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 
 from aam import vocab
 from aam.atomic import replace_file
+from aam.checkpoint import further_file, read_stored, read_unchanged
 from aam.errors import CheckpointError
 from aam.gene.reads import some_of
 from aam.io.output import write_through_memory
@@ -133,7 +134,11 @@ def sketch_asvs(
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Write the sketch into the folder of a checkpoint."""
-    with replace_file(checkpoint / KNOWN) as partial, write_through_memory(partial) as handle:
+    with (
+        further_file(checkpoint, KNOWN),
+        replace_file(checkpoint / KNOWN) as partial,
+        write_through_memory(partial) as handle,
+    ):
         np.save(handle, known.rows, allow_pickle=False)
 
 
@@ -142,6 +147,7 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
     file = checkpoint / KNOWN
     if not file.exists():
         return None
+    read_unchanged(checkpoint, lambda folder: read_stored(folder).check_further(KNOWN))
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -23,11 +23,8 @@ from aam.phylogeny.unifrac import Measure
 from aam.stopping import StopRequest
 from aam.training.finetune import Start
 from aam.training.loop import train
-from aam.training.manifest import has_checkpoint
+from aam.training.manifest import ADAPTED, has_checkpoint
 from aam.training.run import build_run
-
-ADAPTED = "adapted"
-"""Folder of the adapted encoder in that of a fold."""
 
 
 def adapt(

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam.atomic import replace_file, write_json
+from aam.atomic import write_json
 from aam.evaluation.metrics import MODEL
 from aam.inference.predictions import TRUE
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import write_frame
+from aam.io.output import replace_frame
 from aam.observer import Observer
 from aam.report.build import report_run
 from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines
+from aam.training.run_files import recorded
 from aam.workflows.baseline import BaselineResult
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
@@ -24,9 +25,9 @@ FILES = (BASELINES_FILE, BASELINE_PREDICTIONS)
 def write_baselines(found: BaselineResult, folder: Path) -> None:
     """Write baselines.json and baseline_predictions.tsv into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replace_file(folder / BASELINE_PREDICTIONS) as partial:
-        write_frame(partial, found.predictions)
-    write_json(folder / BASELINES_FILE, found.metrics)
+    with recorded(folder, *FILES):
+        replace_frame(folder / BASELINE_PREDICTIONS, found.predictions)
+        write_json(folder / BASELINES_FILE, found.metrics)
 
 
 def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
