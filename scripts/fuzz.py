@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,6 +24,10 @@ INSTRUMENTED = ["aam", "skbio.metadata", "yaml", "zipfile", "csv", "json.decoder
 """Modules whose branches guide the fuzzer."""
 SECONDS, MEMORY, LONGEST = 10, 4 * 64, 1 << 14
 """Most that one file may take, in seconds and MiB (4 times what files unpack to unchecked), and bytes of a file."""
+MOST = 20
+"""Files on which one parser fails before its fuzzing is given up: it is to be mended first."""
+STUCK = 300
+"""Seconds of the clock after which libFuzzer ends a file that does not; much more than `SECONDS` on a busy machine."""
 
 
 def peak() -> float:
@@ -30,102 +35,100 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def fuzz(name: str, arguments: list[str]) -> None:
-    """Fuzz one parser in this process until libFuzzer ends it; `arguments` are those of libFuzzer."""
+def fuzz(name: str, folder: Path, seconds: float) -> None:
+    """Fuzz one parser in this process for some processor time; `folder` gets corpus, record and what fails."""
     import atheris
 
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     with atheris.instrument_imports(include=INSTRUMENTED, enable_loader_override=False):
         from parsers import PARSERS, assert_answer_or_refusal
-    parser, folder = PARSERS[name], Path(tempfile.mkdtemp(prefix="aam-fuzz-"))
-    for content in parser.seeds(folder):
-        assert_answer_or_refusal(parser, content, folder)
-    start = most = peak()
+    parser, place, corpus = PARSERS[name], folder / "read", folder / "corpus"
+    for path in (place, corpus):
+        path.mkdir(exist_ok=True)
+    for number, content in enumerate(parser.seeds(place)):
+        assert_answer_or_refusal(parser, content, place)
+        (corpus / f"seed-{number}").write_bytes(content)
+    start, began, record = peak(), time.process_time(), Record(folder)
 
     def one(content: bytes) -> None:
-        nonlocal most
-        assert_answer_or_refusal(parser, content, folder)
-        if peak() > most:
-            most = peak()
-            (Path(arguments[0]).parent / "peak.json").write_text(json.dumps(most - start))
-            if most - start > MEMORY:
-                raise MemoryError(f"{most - start:.0f} MiB more than before, at most {MEMORY} expected")
+        before = time.process_time()
+        if before - began > seconds - record.seconds:
+            record.write(before - began, peak() - start)
+            os._exit(0)
+        record.cases += 1
+        try:
+            assert_answer_or_refusal(parser, content, place)
+            if (took := time.process_time() - before) > SECONDS:
+                raise TimeoutError(f"{took:.1f} s, at most {SECONDS} expected")
+            if peak() - start > MEMORY:
+                raise MemoryError(f"{peak() - start:.0f} MiB more than before, at most {MEMORY} expected")
+        except BaseException as fault:
+            record.write(time.process_time() - began, peak() - start, f"{type(fault).__name__}: {fault}")
+            raise
 
-    atheris.Setup([sys.argv[0], *arguments], one)
+    limits = [f"-timeout={STUCK}", "-rss_limit_mb=0", f"-max_len={LONGEST}", "-max_total_time=0"]
+    atheris.Setup([sys.argv[0], str(corpus), *limits, f"-artifact_prefix={folder}/"], one)
     atheris.Fuzz()
 
 
-def seed(name: str, corpus: Path) -> None:
-    """Write the sound files of a parser, and what was found before, into its corpus."""
-    code = f"import sys; from parsers import PARSERS; from pathlib import Path; p = Path(sys.argv[1])\n"
-    code += f"for n, c in enumerate(PARSERS[{name!r}].seeds(p.parent)): (p / str(n)).write_bytes(c)"
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    subprocess.run([sys.executable, "-c", code, str(corpus)], env=paths, check=True)
-    for path in (FOUND / name).glob("*"):
-        (corpus / path.name).write_bytes(path.read_bytes())
+class Record:
+    """What the processes of one parser have done together, kept in a file of their folder."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "record.json"
+        found = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.cases, self.seconds, self.mebibytes = (found.get(key, 0) for key in ("cases", "seconds", "MiB"))
+        self.found = found.get("found", [])
+
+    def write(self, seconds: float, mebibytes: float, fault: str = "") -> None:
+        """Add so much processor time, and a fault."""
+        found = [*self.found, fault[:300]] if fault else self.found
+        content = {"cases": self.cases, "seconds": round(self.seconds + seconds, 1)}
+        content |= {"MiB": round(max(self.mebibytes, mebibytes)), "found": found}
+        self.path.write_text(json.dumps(content))
 
 
 def run(name: str, minutes: float) -> dict[str, object]:
-    """Fuzz one parser for some minutes, going on after each find; returns what came out."""
-    with tempfile.TemporaryDirectory(prefix="aam-fuzz-") as folder:
-        corpus, cases, found = Path(folder) / "corpus", 0, []
-        corpus.mkdir()
-        seed(name, corpus)
-        deadline = time.monotonic() + 60 * minutes
-        while (left := int(deadline - time.monotonic())) > 0:
-            options = [f"-max_total_time={left}", f"-timeout={SECONDS}", "-rss_limit_mb=0", f"-max_len={LONGEST}"]
-            options += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-verbosity=1"]
-            done = subprocess.run(
-                [sys.executable, __file__, "--one", name, str(corpus), *options], capture_output=True, text=True,
-                check=False, cwd=folder,
-            )  # fmt: skip
-            said = done.stdout + done.stderr
-            cases += sum(int(line.split()[1]) for line in said.splitlines() if "number_of_executed_units" in line)
-            kept = [path for pattern in ("crash-*", "timeout-*", "oom-*") for path in Path(folder).glob(pattern)]
-            if done.returncode and not kept:
-                raise SystemExit(f"{name}: the fuzzer itself failed:\n{said[-3000:]}")
-            for path in kept:
-                found.append({"file": keep(name, path), "said": last_words(said)})
-        memory = Path(folder) / "peak.json"
-        peak_found = json.loads(memory.read_text()) if memory.exists() else 0.0
-    return {"parser": name, "minutes": minutes, "cases": cases, "MiB": round(peak_found), "found": found}
+    """Fuzz one parser for some minutes of processor time, going on after each find; returns what came out."""
+    with tempfile.TemporaryDirectory(prefix="aam-fuzz-") as text:
+        folder = Path(text)
+        command = [sys.executable, __file__, "--one", name, str(folder), str(60 * minutes)]
+        while (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
+            found = [path for kind in ("crash-*", "timeout-*", "oom-*") for path in folder.glob(kind)]
+            if not found or len(Record(folder).found) > MOST:
+                raise SystemExit(f"{name}: the fuzzer itself failed:\n{(done.stdout + done.stderr)[-3000:]}")
+            for path in found:
+                keep(name, path)
+        return {"parser": name, **json.loads((folder / "record.json").read_text())}
 
 
-def keep(name: str, path: Path) -> str:
+def keep(name: str, path: Path) -> None:
     """Move a file that a parser failed on to the fixtures of the tests."""
     content = path.read_bytes()
     kept = FOUND / name / hashlib.sha256(content).hexdigest()[:12]
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(content)
     path.unlink()
-    return str(kept.relative_to(ROOT))
-
-
-def last_words(said: str) -> str:
-    """The line of a log that names the failure."""
-    lines = [line for line in said.splitlines() if "Error" in line or "ERROR" in line or "Exception" in line]
-    return (lines or said.splitlines()[-1:] or [""])[0][:300]
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--minutes", type=float, default=60.0, help="time for all parsers together")
+    arguments.add_argument("--minutes", type=float, default=60.0, help="processor time of all parsers together")
     arguments.add_argument("--parser", action="append", help="only this one; may be repeated")
     asked = arguments.parse_args()
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from parsers import PARSERS
 
-    names = asked.parser or list(PARSERS)
-    results = []
+    names, failed = asked.parser or list(PARSERS), False
     for name in names:
-        results.append(run(name, asked.minutes / len(names)))
-        print(json.dumps(results[-1]), flush=True)
-    if any(result["found"] for result in results):
+        result = run(name, asked.minutes / len(names))
+        failed |= bool(result["found"])
+        print(json.dumps(result), flush=True)
+    if failed:
         raise SystemExit(f"the files are in {FOUND.relative_to(ROOT)}; mend the parsers, then `make test` tries them")
 
 
 if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     if sys.argv[1:2] == ["--one"]:
-        fuzz(sys.argv[2], sys.argv[3:])
+        fuzz(sys.argv[2], Path(sys.argv[3]), float(sys.argv[4]))
     else:
         main()

@@ -1,4 +1,4 @@
-"""What reads files of strangers: each parser with sound files of it, from which tests and the fuzzer make damaged ones."""
+"""What reads files of strangers: each parser with sound files, from which tests and the fuzzer make damaged ones."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def read_artifact(path: Path) -> object:
 
 def matrices(folder: Path) -> list[bytes]:
     """Distances as text, HDF5 and .npy; of the last the ids lie in a file of their own."""
-    text = "".join(f"{name}\t" + "\t".join(map(repr, row)) + "\n" for name, row in zip(SAMPLES, DISTANCES.tolist()))
+    rows = zip(SAMPLES, DISTANCES.tolist(), strict=True)
+    text = "".join("\t".join([name, *map(repr, row)]) + "\n" for name, row in rows)
     with h5py.File(folder / "seed.h5", "w") as file:
         file.create_dataset("matrix", data=DISTANCES)
         file.create_dataset("order", data=np.array(SAMPLES, dtype=object))
