@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def _from_npy(plain: Path, path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Array of numbers and the ids beside the given file; mapped first, so that a false shape costs no memory."""
     try:
         mapped = np.load(plain, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as fault:
+    except (ValueError, OSError, EOFError, SyntaxError, TokenError, TypeError, MemoryError, RecursionError) as fault:
         raise MatrixError(f"{path} is no sound .npy array of numbers ({one_line(fault)}); write it again") from fault
     if mapped.dtype.kind not in "iuf":
         raise MatrixError(f"{path} holds {mapped.dtype}, expected numbers; write it again")

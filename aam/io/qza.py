@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -19,6 +22,9 @@ from aam.text import one_line, quote
 
 MAX_METADATA = 1 << 20
 """Bytes of metadata.yaml."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, NotImplementedError,
+           OverflowError, IndexError, UnicodeDecodeError, OSError)  # fmt: skip
+"""What `zipfile` and its decompressors raise for archives that are no sound ones; found by fuzzing."""
 
 
 class Payload(NamedTuple):
@@ -84,7 +90,9 @@ def open_artifact(path: Path, expected_type_prefix: str) -> Iterator[Path]:
                 entry = _entry(archive, f"{root}/data/{payload.file}", path, payload.error, MAX_UNPACKED)
                 with archive.open(entry) as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy, 1 << 20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as fault:
+        except DAMAGED as fault:
+            if isinstance(fault, OSError) and fault.errno not in (None, errno.EINVAL):
+                raise  # of the machine; a place before the file is EINVAL, a broken bzip2 stream has no number
             reason = one_line(fault)
             raise payload.error(f"{path} is a damaged or unreadable zip ({reason}); fetch the .qza again") from fault
         yield target

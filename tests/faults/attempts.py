@@ -1,0 +1,123 @@
+"""The entries of the fault list: command lines that must refuse, or go on and count, each in a process of its own.
+
+A process is forked from one that has imported everything, so it takes a tenth of a second instead of three. It may use
+`SECONDS` of processor time and `MEMORY` more address space than it begins with; a signal that ends it is a failure.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import resource
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+SECONDS, PATIENCE = 10, 60
+"""Most processor time of an attempt, and the time of a clock on the wall (of a machine that is busy)."""
+MEMORY = 2 << 30
+"""Bytes of address space; threads and arenas reserve most of it without using it."""
+WARM = [
+    "pytest", "torch", "sympy", "pandas", "h5py", "biom", "skbio.metadata", "yaml", "sklearn", "pyhmmer", "cProfile",
+    "aam.cli.pretrain", "aam.cli.unifrac",
+    *(f"aam.workflows.{name}" for name in ("pretrain", "finetune", "distance", "embed")),
+]  # fmt: skip
+"""What the process that others are forked from imports."""
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(WARM)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A command line and what must come of it: an exit code, and `words` (a pattern) in what it says.
+
+    A refusal (`code` 2) is one line that names `file` and ends with what to do. `afterwards` looks at what was written.
+    """
+
+    arguments: Sequence[str | Path]
+    words: str
+    file: str | Path = ""
+    code: int = 2
+    environment: Mapping[str, str] = field(default_factory=dict)
+    afterwards: Callable[[], None] = lambda: None
+
+
+Case = Callable[[Path], Attempt | Iterator[Attempt]]
+
+
+class Entries:
+    """The cases of one class of faults; `@entries(15)` makes a function of a folder the case of entry 15.
+
+    The function writes what is at fault into the folder and returns the attempt, or yields several.
+    """
+
+    def __init__(self) -> None:
+        self.cases: dict[str, Case] = {}
+
+    def __call__(self, *numbers: int | str) -> Callable[[Case], Case]:
+        def register(case: Case) -> Case:
+            self.cases["-".join([*map(str, numbers), case.__name__])] = case
+            return case
+
+        return register
+
+    def parametrize(self) -> pytest.MarkDecorator:
+        """Decorate the test that tries them."""
+        return pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in self.cases.items()])
+
+
+def hold(case: Case, folder: Path) -> None:
+    """Assert that what must come of a case does."""
+    found = case(folder)
+    for attempt in [found] if isinstance(found, Attempt) else found:
+        before = sorted(folder.rglob("*"))
+        code, said = run(attempt.arguments, folder, attempt.environment)
+        assert code == attempt.code, f"exit code {code}, expected {attempt.code}:\n{said}"
+        assert "Traceback" not in said and "bug in aam" not in said, said
+        assert re.search(attempt.words, said), f"expected {attempt.words!r} in:\n{said}"
+        if code == 2:
+            (error,) = [line for line in said.splitlines() if line.startswith("Error: ")]
+            assert re.search(attempt.words, error), f"expected {attempt.words!r} in {error!r}"
+            assert str(attempt.file) in error, f"expected {attempt.file} in {error!r}"
+            assert len(error) < 700 and error.isprintable(), error
+            left = [path for path in folder.rglob("*") if path not in before and path.name not in ("said", "out")]
+            assert not left, f"a refusal left {left}"
+        attempt.afterwards()
+
+
+def run(arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code (minus a signal's number) and output of `aam` with these arguments, run in `folder`."""
+    said = folder / "said"
+    process = CONTEXT.Process(target=_child, args=([str(each) for each in arguments], folder, said, dict(environment)))
+    process.start()
+    process.join(PATIENCE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError(f"no end after {PATIENCE} s:\n{said.read_text(errors='replace')}")
+    code = process.exitcode
+    process.close()
+    text = said.read_text(errors="replace")
+    said.unlink()
+    assert code is not None and code >= 0, f"the process died of signal {-(code or 0)}:\n{text}"
+    return code, text
+
+
+def _child(arguments: list[str], folder: Path, said: Path, environment: dict[str, str]) -> None:
+    """In the forked process: run `aam` within limits and exit with its code."""
+    from aam.cli import main
+
+    os.environ.update(environment)
+    os.chdir(folder)
+    output = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(output), "w", 1, errors="replace") for _ in range(2))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+    sys.exit(main(arguments))
