@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
-    {"text", "vocab"},
+    {"text", "spelling", "vocab"},
     {"atomic", "errors"},
     {"observer"},
     {"config"},
