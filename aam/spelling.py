@@ -66,7 +66,7 @@ def look_of(text: str) -> str:
     if len(plain) > LONGEST_NUMBER or not NUMBER.fullmatch(plain):
         return unicodedata.normalize("NFKC", plain)
     try:
-        return str(Decimal(plain).normalize(EXACT))
+        return str(EXACT.add(Decimal(plain), Decimal(0)).normalize(EXACT))  # 0 is -0
     except ArithmeticError:  # an exponent of many digits
         return plain
 

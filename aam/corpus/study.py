@@ -114,10 +114,9 @@ def check_study(labels: Labels, target: TargetConfig, data: StudiesConfig, sourc
 
 def find_likely_groups(metadata: pd.DataFrame, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
     """Name and values of a metadata column that, by its name, holds subjects with several samples each; or None."""
-    frame = metadata.reindex(sample_ids)
-    for name in frame.columns:
-        values = frame[name]
-        if str(name).lower().removesuffix("_id") in SUBJECTS and 1 < values.nunique() < values.count():
+    for name in (name for name in metadata.columns if str(name).lower().removesuffix("_id") in SUBJECTS):
+        values = metadata[name].reindex(sample_ids)
+        if 1 < values.nunique() < values.count():
             alone = pd.Series([f"sample {sample}" for sample in sample_ids], index=values.index)
             return str(name), values.fillna(alone).astype(str).tolist()
     return None
