@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
 _ANNOTATIONS = re.compile(r"(;(size|ee|length)=[0-9.eE+-]*)+;?$")
 QUOTED = 40
 """Characters of an id that a message shows."""
-NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-WHOLE = re.compile(r"[-+]?[0-9]{1,4000}")
 
 
 def shorten(text: str, most: int) -> str:
@@ -31,22 +28,6 @@ def without_annotations(text: str) -> str:
 def name_few(names: Sequence[str], most: int) -> str:
     """List at most `most` names: `a, b, c and 5 more`."""
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
-def number_of(text: str) -> float:
-    """The number that a text is, as in `-1.5e3`; NaN for any other text.
-
-    The one rule for tables, options and files: ASCII digits, a point, no separators. Python alone would read digits of
-    all scripts, `1_000`, `inf` and `nan`.
-    """
-    text = text.strip(" \t\r\n")
-    return float(text) if NUMBER.fullmatch(text) else math.nan
-
-
-def whole_of(text: str) -> int | None:
-    """The whole number that a text is, by the rule of `number_of`; None for any other text."""
-    text = text.strip(" \t\r\n")
-    return int(text) if WHOLE.fullmatch(text) else None
 
 
 def counted(count: int, things: str) -> str:

@@ -126,7 +126,9 @@ def group(ctx: click.Context, debug: bool) -> None:
     from aam.config.switches import read_switches
 
     ctx.obj["debug"] = debug
-    read_switches(os.environ, HealthConfig())  # a misspelt switch that does nothing costs days
+    switches = read_switches(os.environ, HealthConfig())  # a misspelt switch that does nothing costs days
+    if debug and switches.ignored:
+        click.echo(f"no switches of aam, ignored: {', '.join(switches.ignored)}", err=True)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -15,6 +16,7 @@ from aam import config as settings
 from aam.config.apply import ApplyConfig
 from aam.errors import ConfigError
 from aam.paths import input_path, output_path
+from aam.spelling import number_of
 
 RunnableT = TypeVar("RunnableT", settings.PretrainConfig, settings.FinetuneConfig)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -22,6 +24,8 @@ WRITTEN = ("output_dir", "cache")
 """Options of config classes that are written to."""
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
+LONGEST_CONFIG = 1_000_000
+"""Characters of a config file."""
 Fields = dict[str, tuple[dataclasses.Field, Any]]
 
 
@@ -40,6 +44,18 @@ class PathOption(click.Path):
 
 PATH, OUTPUT = PathOption(input_path), PathOption(output_path)
 """Types of options: a path that is read, and one that is written."""
+
+
+class Number(click.ParamType):
+    """A number by the rule of `aam.spelling`: click alone reads digits of all scripts, `1_000` and `nan`."""
+
+    def __init__(self, kind: click.ParamType):
+        self.kind, self.name = kind, kind.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and math.isnan(number_of(value)):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return self.kind.convert(value, param, ctx)
 
 
 class Headed(click.Option):
@@ -152,7 +168,8 @@ def build_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -
     several = typing.get_origin(hint) is tuple
     if several:
         hint = typing.get_args(hint)[0]
-    kind: Any = {int: int, float: float, str: str, Path: OUTPUT if name in WRITTEN else PATH}.get(hint)
+    paths = OUTPUT if name in WRITTEN else PATH
+    kind: Any = {int: Number(click.INT), float: Number(click.FLOAT), str: str, Path: paths}.get(hint)
     if typing.get_origin(hint) is Literal:
         kind = click.Choice(typing.get_args(hint))
     looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
@@ -169,23 +186,28 @@ def describe_default(default: Any) -> str:
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """Option values of a YAML file; raises ConfigError for a file that is missing, broken or not a mapping."""
-    import yaml
+    from aam.io.files import check_file, read_lines
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--config {path}: {error.strerror or error}; give an existing YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"--config {path}: not YAML ({reason}); expected lines like 'token_limit: 512'") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"--config {path}: expected lines like 'token_limit: 512', found {type(values).__name__}")
-    return {key.replace("-", "_"): value for key, value in values.items()}
+    check_file(path, "--config", ConfigError)
+    text = ""
+    for _, line in read_lines(path, f"--config {path}", ConfigError):
+        text += f"{line}\n"
+        if len(text) > LONGEST_CONFIG:
+            raise ConfigError(f"--config {path}: longer than {LONGEST_CONFIG:,} characters; give a file of options")
+    return settings.parse_yaml(text, f"--config {path}")
+
+
+def with_flags(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a config file, with those of flags of the command as booleans; raises ConfigError for others."""
+    context = click.get_current_context(silent=True)
+    known = [] if context is None else context.command.params
+    flags = {option.name for option in known if isinstance(option, click.Option) and option.is_flag}
+    return {name: settings.convert(name, value, bool) if name in flags else value for name, value in values.items()}
 
 
 def option_values(options: dict[str, Any], config_file: Path | None = None) -> dict[str, Any]:
     """The option values that the user gave: those of the config file, overridden by the command line."""
-    from_file = {} if config_file is None else read_config_file(config_file)
+    from_file = {} if config_file is None else with_flags(read_config_file(config_file))
     for name in from_file:
         if name not in options:
             raise ConfigError(f"--config {config_file}: unknown option {name!r}{settings.suggest(name, options)}")

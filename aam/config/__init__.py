@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from aam.config.apply import PredictConfig, UnifracConfig
 from aam.config.convert import (
+    convert,
     from_dict,
     from_options,
     from_some,
@@ -60,6 +61,7 @@ from aam.config.pretrain import (
 from aam.config.reference import TipsConfig
 from aam.config.run import RanksConfig, RunConfig
 from aam.config.sizes import check_sizes
+from aam.config.yaml_file import parse_yaml
 
 __all__ = [
     "Covariate",
@@ -96,9 +98,11 @@ __all__ = [
     "UnifracConfig",
     "UnifracEngine",
     "check_sizes",
+    "parse_yaml",
     "with_absolute_paths",
     "with_options",
     "option_flag",
+    "convert",
     "from_dict",
     "from_options",
     "group_classes",

@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -19,11 +20,14 @@ from aam.config.run import RunConfig
 from aam.config.sizes import check_sizes
 from aam.errors import ConfigError
 from aam.paths import plain_path
+from aam.spelling import number_of, whole_of
 from aam.text import QUOTED, one_line, shorten
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""Words of a config file, in lower case."""
 NAMED = {"pretrained", "reference"}
 """Options that take the name of a model or reference in place of its path."""
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
@@ -162,7 +166,7 @@ def suggest(name: str, known: typing.Iterable[str]) -> str:
 
 
 def convert(name: str, value: Any, hint: Any) -> Any:
-    """Convert a value to the type of its field; accepts numbers as text, because YAML reads 1e-4 as text."""
+    """Convert a value to the type of its field; accepts numbers and booleans as text, as config files give them."""
     choices = typing.get_args(hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value)
@@ -178,17 +182,30 @@ def convert(name: str, value: Any, hint: Any) -> Any:
             raise ConfigError(f"{option_flag(name)} is {shown(value)}, expected one of {', '.join(choices)}")
         return value
     if hint is bool:
-        if not isinstance(value, bool):
+        known = value if isinstance(value, bool) else BOOLEANS.get(value.lower()) if isinstance(value, str) else None
+        if known is None:
             raise ConfigError(f"{option_flag(name)} is {shown(value)}, expected true or false")
-        return value
+        return known
     try:
-        converted = hint(value)
-        if isinstance(value, bool) or (hint is int and not isinstance(value, str) and converted != value):
-            raise ValueError
-        return converted
+        return convert_plain(value, hint)
     except (TypeError, ValueError, OverflowError):
         expected = {int: "a whole number", float: "a number", Path: "a path", str: "text"}[hint]
         raise ConfigError(f"{option_flag(name)} is {shown(value)}, expected {expected}") from None
+
+
+def convert_plain(value: Any, hint: type) -> Any:
+    """Convert to a number, a path or text; raises ValueError or TypeError for what is none, such as a table."""
+    if isinstance(value, bool) or (hint is str and not isinstance(value, str | Real)):
+        raise ValueError
+    if isinstance(value, str) and hint in (int, float):
+        number = whole_of(value) if hint is int else number_of(value)
+        if number is None or math.isnan(number):
+            raise ValueError
+        return number
+    converted = hint(value)
+    if hint is int and converted != value:
+        raise ValueError
+    return converted
 
 
 def shown(value: Any) -> str:

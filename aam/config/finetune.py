@@ -251,6 +251,10 @@ class TargetSchema:
     covariates: tuple[Covariate, ...] = derived(())
     identities: int = derived(0, low=0, high=1_000_000)
 
+    def types(self) -> dict[str, str]:
+        """Name -> numeric or categorical, of each covariate, as a file of metadata calls them."""
+        return {each.name: "categorical" if each.categories else "numeric" for each in self.covariates}
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:

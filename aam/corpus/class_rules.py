@@ -17,11 +17,11 @@ import pandas as pd
 from aam.config import NUMERIC_TASKS, TargetConfig
 from aam.errors import ConfigError, MetadataError
 from aam.io.metadata import fill_missing_texts, parse_numbers
+from aam.spelling import NUMBER, nearest
 from aam.text import name_few, quote
 
 FORM = "expected NAME=VALUE or NAME=LOW:HIGH, e.g. IBD=CD or obese=30:"
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-RANGE = re.compile(rf"({NUMBER})?:({NUMBER})?")
+RANGE = re.compile(rf"({NUMBER.pattern})?:({NUMBER.pattern})?")
 VALUES_LISTED = 10
 """Values of a column that a message lists."""
 
@@ -116,7 +116,9 @@ def refuse_unfit_rules(values: pd.Series, rules: Sequence[Rule], source: Path | 
             )
         if not which(rule, values, numbers).any():
             what = "between" if rule.is_range else "with the value"
+            shown = f"found {name_few(known, VALUES_LISTED) or 'no value'}"
+            close = "" if rule.is_range else nearest(rule.value, map(str, pd.unique(values.dropna())))
             raise MetadataError(
-                f"{source}: {rule.text}: no sample of column {values.name!r} {what} {quote(rule.value)}; found "
-                f"{name_few(known, VALUES_LISTED) or 'no value'}"
+                f"{source}: {rule.text}: no sample of column {values.name!r} {what} {quote(rule.value)}; "
+                f"{close or shown}"
             )

@@ -72,9 +72,9 @@ def order_classes(classes: list[str], config: TargetConfig) -> tuple[str, ...]:
                 f"{', '.join(map(repr, classes))}; name each once"
             )
         return config.class_order
-    numbers = pd.to_numeric(pd.Series(classes), errors="coerce")
-    if not numbers.isna().any():
-        return tuple(classes[place] for place in np.argsort(numbers.to_numpy(), kind="stable"))
+    numbers = parse_numbers(classes)
+    if not np.isnan(numbers).any():
+        return tuple(classes[place] for place in np.argsort(numbers, kind="stable"))
     if config.task == "ordinal":
         raise ConfigError(
             f"--task ordinal: how are {', '.join(map(repr, classes[:4]))} ordered? say so with --class-order"
@@ -124,24 +124,17 @@ def unscale_values(values: NDArray[np.float64], target: NumericTarget) -> NDArra
 
 
 def fit_covariate(values: pd.Series) -> Covariate:
-    """Fit a covariate: numeric if all known values are numbers, else categories in order of name.
+    """Fit a covariate, which `read_covariates` has read as numbers or as categories; categories are in order of name.
 
-    Raises MetadataError if no value is known, or if a number is infinite or too large.
+    Raises MetadataError if no value is known.
     """
     known = values.dropna()
     if known.empty:
         raise MetadataError(f"covariate {values.name!r} has no value for any training sample; leave it out")
-    numbers = parse_numbers(known)
-    if np.isnan(numbers).any():
-        if pd.to_numeric(known, errors="coerce").notna().all():
-            beyond = known.iloc[int(np.isnan(numbers).argmax())]
-            raise MetadataError(
-                f"covariate {values.name!r}: {quote(str(beyond))} is not a number below 3e38, all others are numbers; "
-                "correct it, or leave it blank"
-            )
+    if values.dtype.kind != "f":
         return Covariate(str(values.name), tuple(sorted(set(map(str, known)))))
-    deviation = float(numbers.std())
-    return Covariate(str(values.name), (), float(numbers.mean()), deviation if deviation > 0 else 1.0)
+    deviation = float(known.std(ddof=0))
+    return Covariate(str(values.name), (), float(known.mean()), deviation if deviation > 0 else 1.0)
 
 
 def encode_labels(labels: Labels, schema: TargetSchema) -> EncodedLabels:
@@ -163,7 +156,7 @@ def encode_labels(labels: Labels, schema: TargetSchema) -> EncodedLabels:
 def encode_covariates(
     frame: pd.DataFrame, covariates: Sequence[Covariate], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`numeric` [N, 2 X] and `categories` [N, X] of a frame of text; all values of an absent column are missing."""
+    """`numeric` [N, 2 X] and `categories` [N, X] of numbers and text; all values of an absent column are missing."""
     numeric, categories = [], []
     for covariate in covariates:
         values = frame[covariate.name] if covariate.name in frame else pd.Series([None] * count)
@@ -201,9 +194,9 @@ def refuse_leaks(labels: Labels, config: TargetConfig) -> None:
 
 
 def is_sample_id(values: pd.Series) -> bool:
-    """Whether a covariate [N] of texts is a sample id: a category that no two samples share."""
+    """Whether a covariate [N] is a sample id: a category that no two samples share."""
     known = values.dropna()
-    return len(known) >= MIN_EVIDENCE and len(fit_covariate(known).categories) == len(known)
+    return values.dtype.kind != "f" and MIN_EVIDENCE <= len(known) == known.nunique()
 
 
 def named_targets(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArray]]:
@@ -214,8 +207,8 @@ def named_targets(labels: Labels, config: TargetConfig) -> list[tuple[str, NDArr
 
 
 def predicts_target(covariate: NDArray, target: NDArray) -> bool:
-    """Whether `covariate` [N] of texts predicts `target` [N] almost exactly; both without missing values."""
-    numbers = pd.to_numeric(pd.Series(covariate), errors="coerce").to_numpy(np.float64)
+    """Whether `covariate` [N] predicts `target` [N] almost exactly; both without missing values."""
+    numbers = parse_numbers(covariate)
     numeric, regression = not np.isnan(numbers).any(), target.dtype.kind == "f"
     if numeric and regression:
         return bool(abs(pd.Series(numbers).corr(pd.Series(target), method="spearman")) > PERFECT)

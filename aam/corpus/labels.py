@@ -6,7 +6,6 @@ must be numbers are turned into numbers here. N samples, T numeric targets.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,11 @@ from numpy.typing import NDArray
 
 from aam.config import NUMERIC_TASKS, TargetConfig
 from aam.corpus.class_rules import classify, parse_rules, refuse_unfit_rules
+from aam.corpus.covariates import read_covariates, tell_cells
+from aam.corpus.likeness import warn_of_alike
 from aam.errors import ConfigError, MetadataError
 from aam.io.metadata import Metadata, fill_missing_texts, parse_numbers, refuse_unmatched, select_column
-from aam.text import quote
+from aam.spelling import look_of, nearest
 
 DOUBTFUL = {"unknown", "unspecified", "undetermined", "-", "?", "."}
 """Values that are read as classes, although they may stand for a missing value."""
@@ -108,7 +109,7 @@ def read_labels(
     if len(config.target) > 1 and config.task not in NUMERIC_TASKS:
         found = len(config.target)
         raise ConfigError(f"--task {config.task} takes one --target, found {found}; train one model for each")
-    rules, (frame, source, entries) = parse_rules(config), metadata
+    rules, (frame, source, entries, types, _) = parse_rules(config), metadata
     refuse_unmatched(frame, table_ids, source)
     known = set(frame.index)
     both = [sample for sample in table_ids if sample in known]
@@ -121,7 +122,7 @@ def read_labels(
         ids,
         np.column_stack(numbers) if numbers else np.full((len(kept), 0), np.nan),
         [None] * len(kept) if numeric else classify(columns[0], rules),
-        pd.DataFrame({name: select_column(kept, name, source) for name in config.covariate}, index=kept.index),
+        read_covariates([select_column(kept, name, source) for name in config.covariate], types, kept.index, source),
         None if group_column is None else name_groups(select_column(kept, group_column, source), ids, study_of),
         None if study_of is None else [study_of.get(sample, NO_STUDY) for sample in ids],
     )
@@ -155,8 +156,10 @@ def filter_rows(frame: pd.DataFrame, conditions: Sequence[str], source: Path | s
         shown = ", ".join(map(repr, values.dropna().unique()[:5].tolist()))
         frame = frame[values.isin(accepted)]
         if frame.empty:
+            close = next(filter(None, (nearest(value, map(str, values.dropna().unique())) for value in accepted)), "")
             raise MetadataError(
-                f"{source}: no sample of the table has {name} = {' or '.join(map(repr, accepted))}; found {shown}"
+                f"{source}: no sample of the table has {name} = {' or '.join(map(repr, accepted))}; "
+                f"{close or f'found {shown}'}"
             )
     return frame
 
@@ -164,31 +167,23 @@ def filter_rows(frame: pd.DataFrame, conditions: Sequence[str], source: Path | s
 def require_numbers(values: pd.Series, source: Path | str) -> NDArray[np.float64]:
     """Convert a column [N] to float64, NaN for missing values; refuses text and numbers beyond single precision."""
     numbers = parse_numbers(values)
-    wrong = np.flatnonzero(values.notna().to_numpy() & np.isnan(numbers))
-    if len(wrong):
+    wrong = values.notna().to_numpy() & np.isnan(numbers)
+    if wrong.any():
         raise MetadataError(
-            f"{source}: column {values.name!r} has {len(wrong)} values that are not numbers below 3e38, first "
-            f"{quote(str(values.iloc[wrong[0]]))} of sample {quote(str(values.index[wrong[0]]))}; correct them, leave "
-            f"them blank, or use --task classification"
+            f"{source}: column {values.name!r} {tell_cells(values, wrong)}; expected digits 0-9 and a decimal point: "
+            "correct them, leave them blank, or use --task classification"
         )
     return numbers
 
 
 def warn_of_doubtful_classes(classes: Sequence[str]) -> list[str]:
-    """Yield warnings about classes that look like missing values, or that differ only in upper and lower case."""
+    """Yield warnings about classes that look like missing values, or like each other."""
     found = [
         f"{name!r} is learned as a class; if it means that nothing is known, leave these cells blank"
         for name in classes
-        if name.lower() in DOUBTFUL
+        if look_of(name) in DOUBTFUL
     ]
-    alike = defaultdict(list)
-    for name in classes:
-        alike[name.casefold()].append(repr(name))
-    return found + [
-        f"{' and '.join(names)} are learned as classes of their own; if they mean the same, spell them alike"
-        for names in alike.values()
-        if len(names) > 1
-    ]
+    return found + warn_of_alike(classes, "learned as classes of their own")
 
 
 def number_names(names: Sequence[str | None]) -> NDArray[np.int64]:

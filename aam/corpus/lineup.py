@@ -33,6 +33,7 @@ from aam.gene.layout import (
 from aam.gene.reads import LEAST_BASES, window_of
 from aam.gene.strands import lie_of
 from aam.io.table import Table, read_table
+from aam.spelling import whole_of
 from aam.text import counted
 
 UNKNOWN = "N"
@@ -95,10 +96,10 @@ def parse_trim(text: str) -> Window | None:
     """The window of a --trim START:LENGTH; None for auto and none. Raises ConfigError for anything else."""
     if text in ("auto", "none"):
         return None
-    start, colon, length = text.partition(":")
-    if not (colon and start.isascii() and start.isdecimal() and length.isascii() and length.isdecimal()):
+    start, length = (whole_of(part) for part in (*text.split(":"), "", "")[:2])
+    if text.count(":") != 1 or start is None or length is None:
         raise ConfigError(f"--trim is {text!r}, expected auto, none or START:LENGTH, e.g. 621:140")
-    window = Window(int(start), int(length))
+    window = Window(start, length)
     if window.start < 1 or window.length < LEAST_BASES:
         raise ConfigError(f"--trim is {text}, expected a START from 1 on and a LENGTH of {LEAST_BASES} bases or more")
     return window

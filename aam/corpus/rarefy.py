@@ -16,6 +16,7 @@ from scipy import sparse
 
 from aam.errors import ConfigError, TableError
 from aam.io.table import Table
+from aam.spelling import whole_of
 from aam.text import counted
 
 AUTO_DEPTH = 5000
@@ -65,7 +66,7 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
         return None
     if setting == "auto":
         return min(AUTO_DEPTH, int(np.sort(depths)[len(depths) // AUTO_LOSS]))
-    depth = int(setting) if setting.isdecimal() else 0
+    depth = whole_of(setting) or 0
     if depth < 1:
         raise ConfigError(f"--rarefy-depth is {setting!r}, expected a whole number >= 1, 'auto' or 'none'")
     if depth > depths.max():

@@ -27,6 +27,7 @@ from aam.corpus.joining import (
     refuse_duplicate_samples,
     refuse_unpaired,
 )
+from aam.corpus.likeness import warn_of_alike_ids
 from aam.corpus.lineup import LinedTable, Lineup, compare_tables, read_lined_table
 from aam.corpus.prepare import find_common_window
 from aam.corpus.prepared import open_prepared
@@ -101,7 +102,9 @@ def open_table(data: StudiesConfig) -> JoinedStudies:
     (own,), (path,) = data.each(), data.metadata
     table, lineup = read_lined_table(own, data.table[0])
     files = {"table": data.table[0], "metadata": path} | named_files("sequences", data.sequences, ())
-    return JoinedStudies(table, lineup, Metadata.read(path), files)
+    metadata = Metadata.read(path)
+    doubts = warn_of_alike_ids(table.sample_ids, metadata.frame.index)
+    return JoinedStudies(table, lineup, metadata._replace(doubts=tuple(doubts)), files)
 
 
 def open_corpus_studies(data: StudiesConfig, folder: Path) -> JoinedStudies:
@@ -229,22 +232,24 @@ def join_metadata(paths: Sequence[Path], names: Sequence[str], studies: Mapping[
     its table. The column `STUDY` is added where the files have none.
     """
     if len(paths) == 1:
-        frame, source, entries, types = Metadata.read(paths[0])
+        frame, source, entries, types, _ = Metadata.read(paths[0])
+        doubts = warn_of_alike_ids(list(studies), frame.index)
     else:
-        frames, entries, types = [], 0, dict[str, str]()
+        frames, entries, types, doubts = [], 0, dict[str, str](), list[str]()
         for name, path in zip(names, paths, strict=True):
             own = {sample for sample, study in studies.items() if study == name}
-            found, _, rows, own_types = Metadata.read(path)
+            found, _, rows, own_types, _ = Metadata.read(path)
             entries, types = entries + rows, {**types, **own_types}
             joined = {text: f"{name}.{text}" for text in found.index if text not in own}
             found = found.rename(index={text: there for text, there in joined.items() if there in own})
             refuse_unmatched(found, [sample for sample in studies if sample in own], path)
+            doubts += warn_of_alike_ids([sample for sample in studies if sample in own], found.index)
             frames.append(found[found.index.isin(own)])
         frame = pd.concat(frames, join="outer")
         source = name_few([str(path) for path in paths], FILES_NAMED)
     if len(names) > 1 and STUDY not in frame.columns:
         frame = frame.assign(**{STUDY: [studies.get(sample) for sample in frame.index]})
-    return Metadata(frame, source, entries, types)
+    return Metadata(frame, source, entries, types, tuple(doubts))
 
 
 def by_column(found: JoinedStudies, column: str) -> JoinedStudies:

@@ -11,14 +11,16 @@ import pandas as pd
 
 from aam.config import NUMERIC_TASKS, DataConfig, StudiesConfig, TargetConfig, TargetSchema
 from aam.corpus.class_rules import classify, parse_rules
+from aam.corpus.covariates import describe_covariates, read_covariates, warn_of_alike_categories, warn_of_texts
 from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.label_schema import class_names, refuse_leaks
 from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
+from aam.corpus.likeness import warn_of_alike_ids
 from aam.corpus.lineup import read_lined_table
 from aam.corpus.rarefy import choose_depth, depth_text, keep_deep_samples
 from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
 from aam.corpus.studies import open_studies
-from aam.corpus.study_checks import doubts_between_studies, notes_on_columns
+from aam.corpus.study_checks import doubts_between_studies, doubts_of_names, notes_on_columns
 from aam.errors import MetadataError
 from aam.io.ids import find_wanted
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
@@ -53,7 +55,7 @@ class Study(TableSamples):
 def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
     """Read, join and check tables and metadata; raises an InputError for files that do not fit together."""
     found = open_studies(data)
-    table, source, frame = found.table, found.metadata.source, found.metadata.frame
+    table, table_ids, source, frame = found.table, found.table.sample_ids, found.metadata.source, found.metadata.frame
     labels, overlap = read_labels(found.metadata, target, data.group_column, table.sample_ids, found.studies)
     table = table.keep(find_wanted(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
     if not labels.labelled.any():
@@ -67,7 +69,11 @@ def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
     row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data, source)
-    table, notes, doubts = table.drop_absent_asvs(), found.notes, doubts_between_studies(labels, target)
+    table, notes = table.drop_absent_asvs(), (*found.notes, *describe_covariates(labels.covariates))
+    own = frame.reindex([sample for sample in table_ids if sample in frame.index])
+    columns = {"--group-column": data.group_column, "--study-column": data.study_column}
+    doubts = (*found.metadata.doubts, *doubts_of_names(labels, target, own, columns))
+    doubts += doubts_between_studies(labels, target)
     if found.studies is not None:
         notes += notes_on_columns(frame, found.studies, labels, target, data.group_column)
     return Study(
@@ -110,10 +116,9 @@ def check_study(labels: Labels, target: TargetConfig, data: StudiesConfig, sourc
 
 def find_likely_groups(metadata: pd.DataFrame, sample_ids: Sequence[str]) -> tuple[str, list[str]] | None:
     """Name and values of a metadata column that, by its name, holds subjects with several samples each; or None."""
-    frame = metadata.reindex(sample_ids)
-    for name in frame.columns:
-        values = frame[name]
-        if str(name).lower().removesuffix("_id") in SUBJECTS and 1 < values.nunique() < values.count():
+    for name in (name for name in metadata.columns if str(name).lower().removesuffix("_id") in SUBJECTS):
+        values = metadata[name].reindex(sample_ids)
+        if 1 < values.nunique() < values.count():
             alone = pd.Series([f"sample {sample}" for sample in sample_ids], index=values.index)
             return str(name), values.fillna(alone).astype(str).tolist()
     return None
@@ -123,12 +128,14 @@ def find_likely_groups(metadata: pd.DataFrame, sample_ids: Sequence[str]) -> tup
 class NewSamples(TableSamples):
     """Samples to predict: row i of `labels` is row i of `table`; `refused` has the reason for each refused id.
 
-    `truth` has the targets that the metadata has, in columns named as the targets; missing values are NaN.
+    `truth` has the targets that the metadata has, in columns named as the targets; missing values are NaN. `doubts`
+    are warnings.
     """
 
     labels: Labels
     refused: dict[str, str]
     truth: pd.DataFrame | None
+    doubts: tuple[str, ...] = ()
 
     def unseen(self, schema: TargetSchema) -> dict[str, int]:
         """Number of samples whose value is missing or new, by covariate."""
@@ -140,8 +147,11 @@ class NewSamples(TableSamples):
         return {name: count for name, count in found.items() if count}
 
 
-def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
-    """Read a table and, if given, its metadata; samples that cannot be predicted are listed in `refused`."""
+def open_new_samples(data: DataConfig, target: TargetConfig, schema: TargetSchema) -> NewSamples:
+    """Read a table and, if given, its metadata; samples that cannot be predicted are listed in `refused`.
+
+    Raises an InputError for unusable files, and for cells that are no numbers of a covariate that is one by `schema`.
+    """
     data, files = resolve_inputs(data)
     table, lineup = read_lined_table(data, files["table"])
     refused = dict.fromkeys(table.dropped.get(EMPTY_SAMPLES, []), "no reads")
@@ -154,18 +164,22 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         for row in np.flatnonzero(shallow).tolist()
     }
     table = table.select(samples=np.flatnonzero(~shallow)).drop_absent_asvs()
-    frame = pd.DataFrame(index=table.sample_ids)
+    frame, doubts = pd.DataFrame(index=table.sample_ids), list[str]()
     if data.metadata is not None:
         frame = read_text(data.metadata)
         refuse_unmatched(frame, table.sample_ids, data.metadata)
+        doubts = warn_of_alike_ids(table.sample_ids, frame.index)
         frame = frame.reindex(table.sample_ids)
         for name in target.covariate:
             select_column(frame, name, data.metadata)
-    covariates = frame.reindex(columns=list(target.covariate))
+    wanted, types = frame.reindex(columns=list(target.covariate)), schema.types()
+    covariates = read_covariates([wanted[name] for name in wanted], types, frame.index, data.metadata or "")
+    doubts += warn_of_alike_categories(covariates, schema)
     count = len(table.sample_ids)
     labels = Labels(table.sample_ids, np.full((count, len(target.target)), np.nan), [None] * count, covariates, None)
     truth = frame[list(target.target)] if set(target.target) <= set(frame.columns) else None
     if truth is not None and target.task in NUMERIC_TASKS:
+        doubts += warn_of_texts(truth)
         truth = pd.DataFrame({name: parse_numbers(values) for name, values in truth.items()}, index=truth.index)
     if truth is not None and (rules := parse_rules(target)):
         truth = pd.DataFrame({name: classify(values, rules) for name, values in truth.items()}, index=truth.index)
@@ -173,5 +187,6 @@ def open_new_samples(data: DataConfig, target: TargetConfig) -> NewSamples:
         truth = None
     tokens = tokenize_table(table, data.max_bp, data.positions)
     return NewSamples(
-        table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup, reads=text
-    )
+        table, tokens, depth=depth, files=files, labels=labels, refused=refused, truth=truth, lineup=lineup, reads=text,
+        doubts=tuple(doubts),
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 
 from aam.config import NUMERIC_TASKS, TargetConfig
+from aam.corpus.class_rules import parse_rules
 from aam.corpus.labels import Labels
+from aam.corpus.likeness import warn_of_alike, warn_of_left_out
 from aam.errors import MetadataError
+from aam.spelling import look_alike, look_of, tell_apart
 from aam.text import counted
 
 FOLD_OF_MEDIANS = 10.0
@@ -110,6 +113,37 @@ def doubts_between_studies(labels: Labels, target: TargetConfig) -> tuple[str, .
     return tuple(found)
 
 
+def doubts_of_names(
+    labels: Labels, target: TargetConfig, metadata: pd.DataFrame, columns: Mapping[str, str | None]
+) -> tuple[str, ...]:
+    """Warnings of names that look alike: categories, groups, studies, values left out by an option, columns.
+
+    `metadata` has the samples of table and metadata; `columns` are those of groups and of studies, by their option.
+    """
+    found = []
+    for name, values in labels.covariates.items():
+        if values.dtype.kind != "f":
+            found += warn_of_alike(values.dropna(), f"categories of their own of covariate {name!r}")
+    found += warn_of_alike(filter(None, labels.groups or ()), "groups of their own")
+    found += warn_of_alike(filter(None, labels.studies or ()), "studies of their own")
+    wanted = defaultdict(list)
+    for condition in target.where:
+        name, _, value = condition.partition("=")
+        wanted[name].append(value)
+    for name, accepted in wanted.items():
+        found += warn_of_left_out(metadata[name].dropna(), accepted, f"--where {name}={accepted[0]}")
+    if named := [rule.value for rule in parse_rules(target) if not rule.is_range]:
+        found += warn_of_left_out(metadata[target.target[0]].dropna(), named, "--as-class")
+    read = dict.fromkeys(target.target, "--target") | dict.fromkeys(target.covariate, "--covariate")
+    read |= {name: option for option, name in columns.items() if name is not None}
+    for group in look_alike(map(str, metadata.columns)):
+        for name in read.keys() & group:
+            found.append(
+                f"{read[name]} reads column {tell_apart([name, *(set(group) - {name})])[0]}, but others look alike"
+            )
+    return tuple(found)
+
+
 def known(values: np.ndarray) -> bool:
     """Whether any of these values [n] is known."""
     return bool((~np.isnan(values)).any())
@@ -129,8 +163,8 @@ def refuse_other_spellings(classes: Mapping[str, set[str | None]]) -> None:
 
 
 def plain(name: str) -> str:
-    """A class without case, blanks, hyphens and underscores, where something else is left."""
-    return re.sub(r"[\s_-]+", "", name).casefold() or name
+    """What a class looks like without blanks, hyphens and underscores, where something else is left."""
+    return re.sub(r"[\s_-]+", "", look_of(name)) or name
 
 
 def notes_on_columns(

@@ -21,6 +21,7 @@ from aam.corpus.study import SUBJECTS
 from aam.evaluation.baseline_lines import RIDGE_PENALTIES
 from aam.evaluation.metrics import pair_scores
 from aam.evaluation.target_metrics import balanced_accuracy
+from aam.io.metadata import parse_wide_numbers
 
 Role = Literal["subject", "study", "batch", ""]
 
@@ -111,7 +112,7 @@ class Unusable(Exception):
 
 def score_column(embeddings: NDArray[np.floating], column: pd.Series, subjects: pd.Series | None, seed: int) -> Signal:
     """Audit one column [N] of embeddings [N, D]; raises `Unusable` if that is impossible."""
-    role, numbers = guess_role(str(column.name)), pd.to_numeric(column, errors="coerce")
+    role, numbers = guess_role(str(column.name)), pd.Series(parse_wide_numbers(column), index=column.index)
     if role == "subject":
         return score_subjects(embeddings, column, seed)
     own = np.array([f"sample {row}" for row in range(len(column))], dtype=object)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from aam.errors import ConfigError
+from aam.spelling import whole_of
 
 
 class Region(NamedTuple):
@@ -52,10 +53,10 @@ def parse_region(text: str, columns: int) -> Region | None:
         return None
     if name in REGIONS:
         return REGIONS[name]
-    first, colon, last = name.partition(":")
-    if not (colon and first.isdecimal() and last.isdecimal() and first.isascii() and last.isascii()):
+    first, last = (whole_of(part) for part in (*name.split(":"), "", "")[:2])
+    if name.count(":") != 1 or first is None or last is None:
         raise ConfigError(f"--region is {text!r}, expected one of {', '.join(REGIONS)}, none, or FROM:TO in columns")
-    region = Region(int(first), int(last))
+    region = Region(first, last)
     if not 1 <= region.first <= region.last <= columns:
         raise ConfigError(f"--region is {text}, expected columns with 1 <= FROM <= TO <= {columns:,}")
     return region

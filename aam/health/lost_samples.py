@@ -12,6 +12,7 @@ import numpy as np
 
 from aam.errors import InputError
 from aam.health.ledger import FILE_NAME, Item, Ledger, nan_counts, read_object
+from aam.spelling import whole_of
 
 DRAWS = 9999
 """Permutations of a categorical column: with the real one among them p is a multiple of 1 in 10,000."""
@@ -189,7 +190,7 @@ def _read_list(file: Path) -> Lost:
             continue
         if name in ids:
             raise InputError(f"{file}, line {number}: id {name!r} stands twice; a list of lost ids names each once")
-        if count and not count.isdecimal():
+        ids[name] = whole_of(count)
+        if count and ids[name] is None:
             raise InputError(f"{file}, line {number}: expected a number of NaN after the tab, found {count!r}")
-        ids[name] = int(count) if count else None
     return Lost(file, frozenset(ids), None, {name: count for name, count in ids.items() if count is not None})

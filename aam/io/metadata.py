@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 
 from aam.errors import MetadataError
 from aam.io.metadata_rows import CATEGORICAL, read_rows
-from aam.text import counted, name_few, number_of, quote
+from aam.spelling import alike_strangers, nearest, number_of, tell_apart
+from aam.text import counted, name_few, quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,13 +25,14 @@ COLUMNS_LISTED = 10
 class Metadata(NamedTuple):
     """Columns of text by sample id, the file or files they came from in words, and the rows of these files.
 
-    `types` has the types that the file declares, categorical or numeric, by column.
+    `types` has the types that the file declares, categorical or numeric, by column; `doubts` are warnings.
     """
 
     frame: pd.DataFrame
     source: Path | str
     entries: int
     types: Mapping[str, str] = {}
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path | str) -> Metadata:
@@ -70,11 +71,17 @@ def read_text(path: Path | str) -> pd.DataFrame:
 def refuse_unmatched(frame: pd.DataFrame, table_ids: Sequence[str], path: Path | str) -> None:
     """Raise `MetadataError` if none of the table's samples is in the metadata, read from `path`."""
     known = set(frame.index)
-    if not any(sample in known for sample in table_ids):
-        raise MetadataError(
-            f"{path}: none of its {counted(len(frame), 'samples')} is among the {len(table_ids)} of the table "
-            f"(metadata: {quote(str(frame.index[0]))}, table: {quote(table_ids[0])}); use the metadata of this table"
-        )
+    if any(sample in known for sample in table_ids):
+        return
+    alike, advice = alike_strangers(table_ids, known), "use the metadata of this table"
+    ours, theirs = quote(table_ids[0]), quote(str(frame.index[0]))
+    if alike:
+        ours, theirs = tell_apart(alike[0])
+        advice = f"{counted(len(alike), 'ids')} look alike: spell them alike"
+    raise MetadataError(
+        f"{path}: none of its {counted(len(frame), 'samples')} is among the {len(table_ids)} of the table "
+        f"(metadata: {theirs}, table: {ours}); {advice}"
+    )
 
 
 def select_column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series:
@@ -82,16 +89,20 @@ def select_column(frame: pd.DataFrame, name: str, path: Path | str) -> pd.Series
     if name in frame.columns:
         return frame[name]
     known = [str(other) for other in frame.columns]
-    close = difflib.get_close_matches(name, known, n=1)
     shown = name_few([repr(other) for other in known], COLUMNS_LISTED) or "none but the ids"
-    hint = f"did you mean {close[0]!r}?" if close else f"it has {shown}"
+    hint = nearest(name, known) or f"it has {shown}"
     raise MetadataError(f"{path} has no column {name!r}; {hint}")
+
+
+def parse_wide_numbers(values: Iterable[object]) -> NDArray[np.float64]:
+    """As `parse_numbers`, but also numbers that single precision does not hold."""
+    given = (number_of(each) if isinstance(each, str) else math.nan if each is None else each for each in values)
+    return np.fromiter(given, np.float64)
 
 
 def parse_numbers(values: Iterable[object]) -> NDArray[np.float64]:
     """Convert texts [N], or numbers, to float64; NaN for what is not a number in the range of single precision."""
-    given = (number_of(each) if isinstance(each, str) else math.nan if each is None else each for each in values)
-    numbers = np.fromiter(given, np.float64)
+    numbers = parse_wide_numbers(values)
     with np.errstate(over="ignore"):
         return np.where(np.isfinite(numbers.astype(np.float32)), numbers, np.nan)
 

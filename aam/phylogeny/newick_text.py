@@ -19,7 +19,7 @@ HIDDEN = ord("x")
 MAX_TIPS = 1 << 25
 FREE_MARKS = 1 << 20
 _MOST_PER_TIP = {b"(": 2, b")": 2, b":": 32, b"[": 8, b"]": 8, b"'": 16}
-"""Most of a character for each tip, beyond `FREE_MARKS`: a text of parentheses would take 50 times its size in memory."""
+"""Most of a character for each tip, beyond `FREE_MARKS`: a text of parentheses takes 50 times its size in memory."""
 _EDGE_NUMBER = re.compile(rb":[0-9.eE+-]+\{[0-9]+\}")
 """A branch length with the number of an edge, as the trees of jplace files have."""
 
@@ -130,8 +130,8 @@ def _refuse_other_texts(data: bytes, source: str) -> None:
     tips = data.count(b",") + 1
     if tips > MAX_TIPS:
         raise TreeError(
-            f"{source}: {tips:,} commas, more than the {MAX_TIPS:,} tips that are read; reduce the tree to the features "
-            "of the table first (`qiime phylogeny filter-tree`)"
+            f"{source}: {tips:,} commas, more than the {MAX_TIPS:,} tips that are read; reduce the tree to the "
+            "features of the table first (`qiime phylogeny filter-tree`)"
         )
     for mark, most in _MOST_PER_TIP.items():
         if (found := data.count(mark)) > most * tips + FREE_MARKS:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from aam.evaluation.metrics import PAIR_LABELS, UNIFRAC_LABELS, known_pairs, pair_cells
 from aam.evaluation.ordination import Ordination
+from aam.spelling import number_of
 from aam.text import shorten
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#333333")
@@ -171,10 +172,8 @@ def _score_table(axes: Axes, metrics: Mapping[str, Any]) -> None:
 
 def _natural(name: str) -> tuple[float, str]:
     """Numbers by size, before words."""
-    try:
-        return float(name), name
-    except ValueError:
-        return math.inf, name
+    number = number_of(name)
+    return math.inf if math.isnan(number) else number, name
 
 
 def _present(value: Any) -> bool:

@@ -169,9 +169,8 @@ def are_numbers(values: pd.Series) -> bool:
 
 def find_varying_column(frame: pd.DataFrame) -> str | None:
     """Find the first column with different numbers, or with few enough classes to colour them."""
-    kinds = {str(name): frame[name].nunique() for name in frame.columns}
-    fit = (name for name, n in kinds.items() if n > 1 and (n <= MOST_CLASSES or are_numbers(frame[name])))
-    return next(fit, None)
+    kinds = ((str(name), frame[name].nunique()) for name in frame.columns)
+    return next((name for name, n in kinds if n > 1 and (n <= MOST_CLASSES or are_numbers(frame[name]))), None)
 
 
 def ordination_part(samples: ReportSamples, colouring: Colouring, audited: Audit) -> Part:

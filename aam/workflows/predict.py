@@ -19,6 +19,7 @@ from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
 from aam.observer import Observer
+from aam.spelling import whole_of
 from aam.text import counted
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
@@ -55,7 +56,9 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     with observer.stage("reading the data"):
         data = for_model(data, trained.data, model)
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
-        new = open_new_samples(data, trained.target)
+        new = open_new_samples(data, trained.target, trained.schema)
+    for text in new.doubts:
+        observer.warn(text)
     say_opened(new, observer, data.max_bp)
     if isinstance(predictors, StoredClades):
         repeats, card = predict_clades(predictors, find_members(model)[0], new, observer)
@@ -120,7 +123,7 @@ def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:
     """Reads per sample as an option value: the given one, else that of training."""
     if config.rarefy_depth is None:
         return "none" if trained.schema.depth is None else str(trained.schema.depth)
-    if config.rarefy_depth != "none" and not config.rarefy_depth.isdecimal():
+    if config.rarefy_depth != "none" and whole_of(config.rarefy_depth) is None:
         raise ConfigError(f"--rarefy-depth is {config.rarefy_depth!r}, expected a whole number or 'none'")
     return config.rarefy_depth
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, shift_to_prevalence
 from aam.inference.predictions import Predictions
+from aam.spelling import number_of
 from aam.text import name_few, quote
 
 NAMED = 5
@@ -27,10 +28,7 @@ def parse_prevalence(text: str, classes: Sequence[str]) -> float:
     name, equals, number = text.rpartition("=")
     if equals and name not in classes:
         raise ConfigError(f"--prevalence names the class {quote(name)}, expected {name_few(classes, NAMED)}")
-    try:
-        fraction = float(number)
-    except ValueError:
-        fraction = -1.0
+    fraction = number_of(number)
     if not 0.0 < fraction < 1.0:
         raise ConfigError(f"--prevalence is {quote(text)}, expected CLASS=FRACTION, a number between 0 and 1")
     return 1.0 - fraction if equals and name == classes[0] else fraction

@@ -243,9 +243,9 @@ def test_an_output_directory_that_is_a_file_or_lies_below_one(refused: Callable[
         ("tokn_limit: 3", "unknown option 'tokn_limit'; did you mean 'token_limit'?"),
         ("token_limit: many", "--token-limit is 'many', expected a whole number"),
         ("resume: maybe", "--resume is 'maybe', expected true or false"),
-        ("- a\n- b", "expected lines like 'token_limit: 512', found list"),
+        ("- a\n- b", "line 1: found a list; expected lines like 'token_limit: 512'"),
         ("a: [", "not YAML"),
-        ("x: !!python/object/apply:os.system ['true']", "not YAML"),
+        ("x: !!python/object/apply:os.system ['true']", "line 1: found the tag 'tag:yaml.org,2002:python/"),
     ],
 )
 def test_config_files(refused: Callable[..., str], data: Path, content: str, text: str):

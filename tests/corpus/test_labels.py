@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aam.config import Covariate, NumericTarget, TargetConfig
+from aam.config import NumericTarget, TargetConfig
 from aam.corpus.label_schema import (
     class_names,
-    encode_covariates,
     encode_labels,
-    fit_covariate,
     fit_number,
     fit_schema,
     is_sample_id,
@@ -69,17 +67,18 @@ def test_reasons_for_missing_values_are_missing_and_numbers_of_no_size_are_none(
     )
     labels, overlap = read_labels(Metadata.read(path), TargetConfig(target=("age",)), None, list("abcde"))
     assert overlap.labelled == 1 and labels.numbers[4, 0] == 3.0
-    with pytest.raises(MetadataError, match="'ph' has 1 values that are not numbers below 3e38, first 'inf' of .* 'e'"):
+    with pytest.raises(
+        MetadataError, match="'ph' has 1 of 5 values that are not numbers below 3e38, first 'inf' of .* 'e'"
+    ):
         read_labels(Metadata.read(path), TargetConfig(target=("ph",)), None, list("abcde"))
-    labels, _ = read_labels(Metadata.read(path), TargetConfig(target=("age",), covariate=("ph",)), None, list("abcde"))
-    with pytest.raises(MetadataError, match="covariate 'ph': 'inf' is not a number below 3e38"):
-        fit_covariate(labels.covariates["ph"])
-    known = Covariate("ph", (), 5.0, 1.0)  # of a new sample, such a value is unknown
-    assert encode_covariates(labels.covariates[3:], (known,), 2)[0].tolist() == [[-1.0, 0.0], [0.0, 1.0]]
+    with pytest.raises(
+        MetadataError, match="covariate 'ph' has 1 of 5 values that are not numbers below 3e38, first 'inf'"
+    ):
+        read_labels(Metadata.read(path), TargetConfig(target=("age",), covariate=("ph",)), None, list("abcde"))
 
 
 def test_classes_that_may_be_none_or_the_same_are_doubted():
-    assert warn_of_doubtful_classes(["gut", "skin", "1.10", "1.1"]) == []
+    assert warn_of_doubtful_classes(["gut", "skin", "1.10", "1.2"]) == []
     unknown, alike = warn_of_doubtful_classes(["Gut", "Unknown", "gut", "skin"])
     assert unknown.startswith("'Unknown' is learned as a class; ")
     assert alike.startswith("'Gut' and 'gut' are learned as classes of their own; ")
@@ -126,7 +125,7 @@ def test_scales_are_what_their_names_say():
 
 
 def test_covariates_of_test_samples_are_read_by_the_training_schema():
-    frame = pd.DataFrame({"site": ["a", "b", "new", np.nan], "age": ["1", "3", "5", np.nan]})
+    frame = pd.DataFrame({"site": ["a", "b", "new", np.nan], "age": [1.0, 3.0, 5.0, np.nan]})
     labels = Labels(list("wxyz"), np.array([[1.0], [2.0], [3.0], [4.0]]), [None] * 4, frame, None)
     config = TargetConfig(("y",), covariate=("site", "age"))
     schema = fit_schema(labels.rows(np.array([0, 1])), config, (), 100)
@@ -161,11 +160,11 @@ def test_what_gives_the_target_away(covariate, target, leaks):
         ([f"s{n}" for n in TWELVE], True),
         ([f"s{n}" for n in TWELVE] + [None] * 5, True),
         ([f"s{n}" for n in range(11)] + ["s0"], False),  # two samples of one subject
-        ([str(n / 7) for n in TWELVE], False),  # a number, such as an age
+        ([n / 7 for n in TWELVE], False),  # a number, such as an age
         ([*map(str, range(11)), "x"], True),
         (list("abcdefg"), False),  # as many kinds as samples may be chance with so few
         ([None] * 12, False),
     ],
 )
 def test_a_category_for_each_sample_is_an_id(values: list[str | None], found: bool):
-    assert is_sample_id(pd.Series(values, dtype=object)) is found
+    assert is_sample_id(pd.Series(values)) is found

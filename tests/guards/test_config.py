@@ -174,7 +174,7 @@ def test_bounds_are_enforced_at_the_bound(group: type, name: str):
         ({"token_limit": 1.5}, "--token-limit is 1.5, expected a whole number"),
         ({"token_limit": True}, "--token-limit is True, expected a whole number"),
         ({"lr": "fast"}, "--lr is 'fast', expected a number"),
-        ({"example": "yes"}, "--example is 'yes', expected true or false"),
+        ({"example": "maybe"}, "--example is 'maybe', expected true or false"),
         ({"preset": "huge"}, "--preset is 'huge', expected one of tiny, small, base, large"),
         ({"table": 3}, "--table is 3, expected a path"),
         ({"token_limit": None}, "--token-limit is None, expected a whole number"),
