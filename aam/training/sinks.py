@@ -16,6 +16,7 @@ import torch
 from aam.atomic import write_text
 from aam.errors import CheckpointError
 from aam.observer import Sink
+from aam.training.state import SHORTEST
 from aam.training.step import StepResult
 
 LOG = "log.jsonl"
@@ -41,7 +42,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Means of the loss terms and gradient norms, last learning rate, rates per second; starts anew."""
         results, self._results = self._results, []
-        seconds, now = time.perf_counter() - self._since, time.perf_counter()
+        seconds, now = max(time.perf_counter() - self._since, SHORTEST), time.perf_counter()
         self._since = now
         if not results:
             return {}

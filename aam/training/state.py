@@ -29,6 +29,8 @@ UNTIMED = 1000
 EVALUATIONS = 10
 """Evaluations of a run whose configuration does not say how often."""
 RANDOM_STATE = "random_state"
+SHORTEST = 1e-9
+"""Seconds that have passed at least: a clock may stand still between two looks at it."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Budget:
             return steps
         if state.step < TIMED_STEPS:
             return min(steps, max(state.horizon, UNTIMED))
-        pace = max(state.seconds, 1e-9) / state.step
+        pace = max(state.seconds, SHORTEST) / state.step
         return min(steps, state.step + max(0, int((self.seconds - state.seconds) / pace)))
 
     def share(self, state: TrainState) -> float:

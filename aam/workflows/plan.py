@@ -22,7 +22,7 @@ from aam.models.devices import resolve_device
 from aam.models.finetune_model import FinetuneModel
 from aam.text import counted, name_few
 from aam.training.run import build_learner, training_batches
-from aam.training.state import Budget
+from aam.training.state import SHORTEST, Budget
 from aam.training.step import step
 from aam.workflows.notes import NAMED_IDS, cut_text
 
@@ -42,7 +42,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         result = step(learner, micro, trial, TRIALS)
         seconds.append(time.perf_counter() - start)
         asvs.append(result.asvs)
-    pace = float(np.median(seconds[1:]))
+    pace = max(float(np.median(seconds[1:])), SHORTEST)
     budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))
     in_time = None if budget.seconds is None else int(budget.seconds / pace)
     steps = min(count for count in (budget.steps, in_time) if count is not None)

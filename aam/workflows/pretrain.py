@@ -41,9 +41,10 @@ from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
 from aam.training.run import Weights, build_learner, build_run, training_batches
 from aam.training.sinks import open_sinks
-from aam.training.state import TrainState
+from aam.training.state import SHORTEST, TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
+from aam.turns import in_turn
 from aam.workflows.checks import refuse_failed
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
@@ -62,6 +63,7 @@ SKIPPED = ("nucleotide_consensus_skipped", *(f"baseline_{name}_skipped" for name
 """Metrics that say why a baseline was not computed."""
 
 
+@in_turn()
 def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
     """Pretrain with these options of `PretrainConfig` by name, for example `{"table": Path("table.biom")}`.
 
@@ -81,6 +83,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
             return finish(train_model(config, corpus, observer, world), observer)
 
 
+@in_turn()
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
     """The plan of `pretrain` with these options as text: data kept and dropped, size, steps, memory and time."""
     with join_processes(options) as (options, world):
@@ -238,7 +241,7 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
         "steps": state.step,
         "best_step": state.best_step,
         "seconds": state.seconds,
-        "samples_per_second": samples / max(state.seconds, 1e-9),
+        "samples_per_second": samples / max(state.seconds, SHORTEST),
         **run.health.counts(),
         "health": run.health.line(state.step),
         "peak_memory_bytes": peak,

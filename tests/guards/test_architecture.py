@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
-    {"text", "vocab"},
+    {"text", "turns", "vocab"},
     {"atomic", "errors"},
     {"observer", "stopping"},
     {"config"},
