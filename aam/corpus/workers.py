@@ -147,8 +147,8 @@ def send(pipe: Connection, batches: Any, number: int) -> None:
 def fault_of(error: Exception) -> Fault:
     """An error as a record that can be sent; of a kind that cannot be sent its text."""
     note = f"In a process of --num-workers:\n{traceback.format_exc()}"
-    _, args, *state = error.__reduce__()
-    fault = Fault(type(error), args, (state or [None])[0] or {}, note)
+    reduced: Any = error.__reduce__()  # class, arguments and, if it has any, attributes
+    fault = Fault(type(error), reduced[1], reduced[2] if len(reduced) > 2 and reduced[2] else {}, note)
     try:
         ForkingPickler.dumps(fault)
     except Exception:  # noqa: BLE001 - an error of any library may hold anything

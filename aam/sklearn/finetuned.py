@@ -53,6 +53,7 @@ from aam.sklearn.tables import TakesTables, warn_of_other_region
 from aam.stopping import StopRequest
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import TrainingRun, train
+from aam.turns import in_turn
 from aam.workflows.model_names import find_model
 
 MIN_ROWS = 2
@@ -136,6 +137,7 @@ class FineTuned(TakesTables):
             raise ConfigError("freeze keeps a pretrained encoder fixed, but there is none; give pretrained=RUN")
         return config
 
+    @in_turn()
     def _learn(self, table: Table, targets: TargetValues) -> Self:
         """Fine-tune on these samples, as `aam train` on the training samples of a fold."""
         device = resolve_device(self.device)

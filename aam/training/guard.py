@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,7 +49,7 @@ class StepGuard(Guard):
         self.scaled = False  # a loss scale has been found that the gradients survive
         self.new_spikes: list[Spike] = []
         self.ratios: dict[str, float] = {}
-        self._begun: tuple[int, dict[str, Any]] = (-1, {})  # the last step that has begun, and its random state
+        self._begun: tuple[int, Mapping[str, Any]] = (-1, {})  # the last step that has begun, and its random state
         self._unread: list[Attempt] = []
         self._reading: Reading | None = None
         self.changing = False  # weights or counts may be those of a step that the run has not counted yet

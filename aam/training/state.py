@@ -47,7 +47,7 @@ HEALTH = {
 STATE_SHAPE = {
     "train": {
         "step": int, "batches": int, "seconds": NUMBER, "horizon": int, "best_loss": NUMBER, "best_step": int,
-        "stale_evaluations": int, "done": bool,
+        "stale_evaluations": int, "done": bool, "unscored?": bool,
     },
     "scaler": dict,
     "health": HEALTH,

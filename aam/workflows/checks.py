@@ -18,10 +18,12 @@ from aam.training.bundles import Bundle, Comparison, Outcome, compare_outcomes, 
 from aam.training.bundles import replay as replay_step
 from aam.training.diagnosis import diagnose, full_text
 from aam.training.preflight import full_preflight
+from aam.turns import in_turn
 from aam.workflows.notes import say_reads
 from aam.workflows.opening import with_findings
 
 
+@in_turn()
 def preflight(config: PretrainConfig, seconds: float, observer: Observer) -> Preflight:
     """Run all checks, in about `seconds`, on an untrained model with the data of a pretraining."""
     check_bounds("seconds", seconds, {"above": 0.0})
@@ -60,6 +62,7 @@ class Replay:
         return all(row.same for row in self.rows)
 
 
+@in_turn()
 def replay(path: Path, device: str, locate: bool, observer: Observer) -> Replay:
     """Repeat the step of a bundle; with `locate` trace all operations to find the cause of non-finite values."""
     bundle = open_bundle(path, resolve_device(device))

@@ -24,6 +24,7 @@ from aam.placement.reference import Reference
 from aam.placement.store import RECORD
 from aam.placement.trust import fit_trust
 from aam.placement.window import WELL_COVERED, Window, covering
+from aam.turns import in_turn
 
 TENSORS, STATE = "learning.safetensors", "learning.json"
 """What a learning that was stopped goes on from; removed at the end."""
@@ -33,6 +34,7 @@ STUDIES = 2
 """Simulated studies on which lengths are fitted, each on one of the first usual windows."""
 
 
+@in_turn()
 def learn_placement(reference: Reference, folder: Path, steps: int | None, observer: Observer) -> LearnedPlacer | None:
     """Learn on a reference and write what was learned into its folder; None for a reference with too few tips.
 

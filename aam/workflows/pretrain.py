@@ -47,6 +47,7 @@ from aam.training.sinks import open_sinks
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
 from aam.training.world import World, join_world
+from aam.turns import in_turn
 from aam.workflows.checks import refuse_failed
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
@@ -65,6 +66,7 @@ SKIPPED = ("nucleotide_consensus_skipped", *(f"baseline_{name}_skipped" for name
 """Metrics that say why a baseline was not computed."""
 
 
+@in_turn()
 def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
     """Pretrain with these options of `PretrainConfig` by name, for example `{"table": Path("table.biom")}`.
 
@@ -84,6 +86,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
             return finish(train_model(config, corpus, observer, world), observer)
 
 
+@in_turn()
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
     """The plan of `pretrain` with these options as text: data kept and dropped, size, steps, memory and time."""
     with join_processes(options) as (options, world):

@@ -45,6 +45,7 @@ from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
 from aam.training.repair import repair_run
 from aam.training.sinks import open_sinks
+from aam.turns import in_turn
 from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
 from aam.workflows.fold_results import RESULTS, FoldResult, true_targets, write_results
@@ -64,6 +65,7 @@ from aam.workflows.run import Run
 from aam.workflows.train_clades import learns_clades, train_clades
 
 
+@in_turn()
 def train(options: Mapping[str, Any], observer: Observer) -> Run:
     """Train models that predict a metadata column.
 
@@ -82,6 +84,7 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
         return train_folds(config, study, folds, observer)
 
 
+@in_turn()
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
     """The plan of `train` with these options as text: samples, classes, folds, size and steps."""
     config = resolve_config(options, observer)

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
-    {"records", "text", "spelling", "vocab"},
+    {"records", "text", "spelling", "turns", "vocab"},
     {"errors"},
     {"atomic", "paths", "stopping"},
     {"folders", "observer"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import pytest
 import torch
 
@@ -21,6 +24,15 @@ def test_only_a_gain_that_is_worth_it_is_told():
 def test_who_has_chosen_is_left_alone(precision, capsys):
     say_precision_advice(precision, torch.device("cpu"), TERMINAL)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("ticks", [[0.0], [0.0, 0.01]], ids=["a clock that stands", "a clock of 10 ms"])
+def test_a_clock_too_coarse_for_a_product_gives_no_advice(ticks: list[float], monkeypatch: pytest.MonkeyPatch):
+    """So is the clock of a process under `ulimit -t`."""
+    times = itertools.cycle(ticks)
+    monkeypatch.setattr(time, "process_time", lambda: next(times))
+    gain = measure_bf16_gain(torch.device("cpu"))
+    assert gain == 1.0 and precision_advice(gain) is None
 
 
 def test_fp32_is_told_what_was_measured(capsys):
