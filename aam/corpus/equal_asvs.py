@@ -59,12 +59,18 @@ def merge_equal_asvs(table: Table, tips: Collection[str] = ()) -> Table:
     return replace(table.select(asvs=chosen), stored=counts, rows=None)
 
 
-def order_asvs(table: Table) -> Table:
-    """The table with its ASVs in the order of hashes of their DNA; of one DNA in the order of their ids."""
-    keys = hash_texts(table.sequences)
+def order_of(sequences: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
+    """Numbers of ASVs in the order of hashes of their DNA; of one DNA in the order of their ids."""
+    keys = hash_texts(sequences)
     order = np.argsort(keys, kind="stable")
     if (keys[order[1:]] == keys[order[:-1]]).any():
-        order = np.lexsort((np.array(table.asv_ids, dtype=object), keys))
+        order = np.lexsort((np.array(ids, dtype=object), keys))
+    return order
+
+
+def order_asvs(table: Table) -> Table:
+    """The table with its ASVs in the order of `order_of`."""
+    order = order_of(table.sequences, table.asv_ids)
     return table if (order == np.arange(len(order))).all() else table.select(asvs=order)
 
 

@@ -196,12 +196,12 @@ def add_table(
         add_tree(growing, tree, match.tips, assigned.columns)
     else:
         growing.append(leaf=tree.leaves_of([match.tips[place] for place in assigned.new]))
-    own = [read.sequences[place] for place in match.columns]
+    own, fewer = [read.sequences[place] for place in match.columns], len(match.columns) - len(set(assigned.columns))
     part = {
         "samples": int(kept.sum()), "asvs": len(match.columns), "new": len(assigned.new),
         "dropped": {reason: len(ids) for reason, ids in read.dropped.items()},
         "reads": [to_dict(record) for record in lined.lineup.records],
-        "notes": [*lined.lineup.notes, *merged_texts(own, len(own) - len(np.unique(assigned.columns)))],
+        "notes": [*lined.lineup.notes, *lined.lineup.doubts, *merged_texts(own, fewer)],
     }  # fmt: skip
     growing.writer.commit(part)
     return part

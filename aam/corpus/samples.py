@@ -20,7 +20,7 @@ from aam.config.fields import AUTO_BASES, Positions
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.equal_asvs import order_asvs, order_by_id
 from aam.corpus.gene_tokens import gene_tokens
-from aam.corpus.lineup import OUTSIDE, Lineup, read_lined_table
+from aam.corpus.lineup import OUTSIDE, Lineup, Rules, line_up_sequences, read_lined_table
 from aam.corpus.rarefy import keep_deep_samples, rarefy_table
 from aam.corpus.store import CORPUS_MANIFEST
 from aam.errors import ConfigError
@@ -179,13 +179,14 @@ def names_of_tips(tree: Tree | None) -> set[str]:
 class TableOnTree(NamedTuple):
     """A table and, if there is one, the tree of its ASVs; `tips` [A] are the names of the ASVs in it.
 
-    `reads` says how many there were in a sample and how many were drawn.
+    `reads` says how many there were in a sample and how many were drawn, `lineup` how they lie.
     """
 
     table: Table
     tree: Tree | None
     tips: list[str]
     reads: str
+    lineup: Lineup = Lineup()
 
 
 def open_rarefied(data: DataConfig, setting: str, seed: int) -> TableOnTree:
@@ -195,7 +196,8 @@ def open_rarefied(data: DataConfig, setting: str, seed: int) -> TableOnTree:
     """
     data, files = resolve_inputs(data)
     table, tree = read_table(files["table"], data.sequences), None if data.tree is None else read_any_tree(data.tree)
-    return rarefied(order_asvs(table), tree, data.max_missing, setting, seed)
+    lying = line_up_sequences(table.sequences, Rules("none", "none"), str(table.source)).lineup
+    return rarefied(order_asvs(table), tree, data.max_missing, setting, seed)._replace(lineup=lying)
 
 
 def rarefied(table: Table, tree: Tree | None, max_missing: float, setting: str, seed: int) -> TableOnTree:
@@ -220,7 +222,7 @@ def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tr
     data, files = resolve_inputs(replace(data, max_bp=max_bp))
     tree = read_any_tree(data.tree) if with_tree and data.tree is not None else None
     lined = read_lined_table(data, files["table"], names_of_tips(tree))
-    table, tree, tips, text = rarefied(lined.table, tree, data.max_missing, setting, seed)
+    table, tree, tips, text, _ = rarefied(lined.table, tree, data.max_missing, setting, seed)
     carried = np.flatnonzero(carriers_of(table.counts))
     if len(carried) < len(table.asv_ids):
         table, tips = table.select(asvs=carried), [tips[column] for column in carried if tips]

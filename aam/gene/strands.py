@@ -18,10 +18,10 @@ from aam.gene.layout import FAR, Looked, in_blocks, is_usable, look_at
 from aam.gene.reads import place_reads, window_of
 from aam.gene.regions import begin_text
 
-WORD, HEAD = 8, 60
-"""Bases of the words that reads are compared by, and of the begin of a read that has them."""
+WORD, HEAD, STEP = 8, 60, 8
+"""Bases of the words that reads are compared by, of the begin of a read that has them, and by which a word may move."""
 ALIKE = 0.4
-"""Share of its words, from which on a read begins like the usual ones. Of reads of the other strand at most 0.2 are."""
+"""Share of its words, from which on a read begins like the usual ones."""
 FEW = 0.01
 """Share of the ASVs that may begin elsewhere: in sixteen studies of one region 0 to 0.4 % seem to."""
 ROWS_AT_ONCE = 1 << 14
@@ -92,14 +92,15 @@ def lie_of(sequences: Sequence[str], threads: int = 1) -> Lying | None:
 
 def find_odd(sequences: Sequence[str], looked: Looked) -> NDArray[np.int64]:
     """Numbers of the reads that do not begin like the usual ones."""
-    known = np.zeros(4**WORD, bool)
-    words = words_of(looked.usual)
-    known[words[words >= 0]] = True
+    stretch = np.arange(HEAD - WORD + 1) // STEP
+    known, words = np.zeros((stretch[-1] + 3, 4**WORD), bool), words_of(looked.usual)
+    for move in range(3):
+        known[np.broadcast_to(stretch + move, words.shape)[words >= 0], words[words >= 0]] = True
     odd = []
     for start in range(0, len(sequences), ROWS_AT_ONCE):
         words = words_of(sequences[start : start + ROWS_AT_ONCE])
         real = words >= 0
-        alike = (known[words] & real).sum(axis=1) / np.maximum(real.sum(axis=1), 1)
+        alike = (known[stretch + 1, words] & real).sum(axis=1) / np.maximum(real.sum(axis=1), 1)
         odd.append(start + np.flatnonzero(alike < ALIKE))
     return np.concatenate(odd) if odd else np.zeros(0, np.int64)
 

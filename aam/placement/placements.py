@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,18 @@ class Placements:
     stem_of: OfCandidates
     error: Floats
     confidence: OfCandidates | None = None
+
+    def in_order(self, rows: Ints, tips: int) -> Placements:
+        """The same ASVs in the order of `rows` [A]; the reference has `tips` tips."""
+        place = np.argsort(rows)
+        later = self.anchor >= tips
+        anchor = np.where(later, tips + place[np.where(later, self.anchor - tips, 0)], self.anchor)
+        own: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)} | {"anchor": anchor}
+        moved = {name: value[rows] for name, value in own.items() if name not in ("ids", "reads") and value is not None}
+        of_reads = {name: getattr(self.reads, name)[rows] for name in ("codes", "strand", "begin", "end", "bits")}
+        return replace(
+            self, **moved, ids=[self.ids[row] for row in rows.tolist()], reads=replace(self.reads, **of_reads)
+        )
 
     @property
     def placed(self) -> Ints:

@@ -28,7 +28,7 @@ from aam.phylogeny import upgma
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.workflows.model_names import with_model
-from aam.workflows.notes import say_dropped, say_of_tree, warn_of_doubtful_counts, warn_of_training_samples
+from aam.workflows.notes import say_dropped, say_lineup, say_of_tree, warn_of_doubtful_counts, warn_of_training_samples
 from aam.workflows.opening import Opened, open_inputs
 
 
@@ -169,10 +169,11 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
         data, _ = resolve_inputs(data)
         if data.tree is None:
             raise ConfigError("no tree; give --tree FILE, a rooted phylogeny whose tips are the features of the table")
-        table, tree, tips, text = open_rarefied(data, config.rarefy_depth, run.seed)
+        table, tree, tips, text, lineup = open_rarefied(data, config.rarefy_depth, run.seed)
     assert tree is not None  # a missing one was refused
     say_dropped(table.dropped, observer)
     observer.say(text)
+    say_lineup(lineup, observer)
     say_of_tree(tree, observer)
     warn_of_doubtful_counts(table, observer)
     samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)

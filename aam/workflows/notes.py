@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from aam.corpus.lineup import Lineup
     from aam.corpus.samples import TableSamples
     from aam.corpus.study import Study
     from aam.io.table import Table
@@ -68,12 +69,17 @@ def say_reads(samples: TableSamples, observer: Observer, max_bp: int) -> None:
 
     Says also how many ASVs are cut to `max_bp` bases.
     """
-    for text in samples.lineup.notes:
-        observer.say(text)
-    for text in samples.lineup.doubts:
-        observer.warn(text)
+    say_lineup(samples.lineup, observer)
     if text := cut_text(samples, max_bp):
         observer.say(text)
+
+
+def say_lineup(lineup: Lineup, observer: Observer) -> None:
+    """Say how reads lie and what was done to line them up; warn of what is doubtful."""
+    for text in lineup.notes:
+        observer.say(text)
+    for text in lineup.doubts:
+        observer.warn(text)
 
 
 def cut_text(samples: TableSamples, max_bp: int) -> str:

@@ -7,9 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from aam import __version__
 from aam.config.apply import PlaceConfig
 from aam.config.reference import PlacingConfig
+from aam.corpus.equal_asvs import order_of
 from aam.errors import ConfigError, SequenceError
 from aam.io.ids import FEATURE_ID
 from aam.observer import Observer
@@ -105,13 +108,18 @@ def open_chosen(config: PlacingConfig, observer: Observer) -> Chosen:
 
 
 def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer) -> Placements:
-    """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place."""
-    threads, reference = threads or usable_cores(), chosen.reference
+    """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place.
+
+    An ASV may hang on another one that was placed before. They are placed in the order of `equal_asvs`, not of a file.
+    """
+    threads, reference, order = threads or usable_cores(), chosen.reference, order_of(asvs.sequences, asvs.ids)
+    ids, sequences = ([texts[row] for row in order.tolist()] for texts in (asvs.ids, asvs.sequences))
     with observer.progress("placing") as progress:
         if chosen.learned is None:
-            found = place_by_nearest_tip(reference, asvs.ids, asvs.sequences, progress, threads)
+            found = place_by_nearest_tip(reference, ids, sequences, progress, threads)
         else:
-            found = place_by_network(reference, chosen.learned, asvs.ids, asvs.sequences, progress, threads)
+            found = place_by_network(reference, chosen.learned, ids, sequences, progress, threads)
+    found = found.in_order(np.argsort(order), len(reference.tree.tip_names))
     if not len(found.placed):
         raise SequenceError(
             f"{asvs.source}: none of {counted(len(asvs.ids), 'ASVs')} can be placed ({fates_text(found)}): "
