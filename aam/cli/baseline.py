@@ -75,13 +75,12 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     if folder is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
     with TERMINAL.stage("starting"):
-        from aam.io.output import refuse_existing
+        from aam.io.output import check_output_files
         from aam.workflows.baseline import BASELINE_PREDICTIONS, BASELINES_FILE, baseline, resolve_runs
 
     config, runs = resolve_runs(model, against, asked)
     folder = output or runs.model or folder
-    for name in (BASELINES_FILE, BASELINE_PREDICTIONS):
-        refuse_existing(folder / name)
+    check_output_files(folder, (BASELINES_FILE, BASELINE_PREDICTIONS))
     found = baseline(config, runs, TERMINAL)
     found.write(folder)
     click.echo(found.text())
