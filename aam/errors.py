@@ -208,6 +208,14 @@ def with_file(error: Exception, path: Path, partial: Path | None = None) -> Exce
     return OSError(number, os.strerror(number), str(path))
 
 
+def machine_error(error: Exception, path: Path) -> OSError | None:
+    """The error of the machine behind a failed read of `path`, for which its content is not to blame; None if none."""
+    number = errno_of(error)
+    if number is None or number in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
+        return None
+    return OSError(number, os.strerror(number), str(path))
+
+
 def expected_error(error: Exception) -> tuple[str, int] | None:
     """Text and exit code of an error that the user or the machine caused, None for any other error."""
     text = one_line(error)

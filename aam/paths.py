@@ -22,6 +22,8 @@ KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 """What is no regular file and no folder, by its kind."""
+PSEUDO = dict.fromkeys(("proc", "sys"), "a file of the kernel")
+"""The same by the folder: reading some of these waits for ever."""
 DELETE = 0x7F
 """The control character above the printable ones of ASCII."""
 LONGEST_PATH, LONGEST_NAME = 3800, 255
@@ -30,7 +32,7 @@ SHOWN = 80
 """Characters of a path that cannot be used, as a message shows its end."""
 
 
-def plain_path(option: str, path: Path) -> Path:
+def plain_path(option: str, path: str | Path) -> Path:
     """The path, with `~` expanded; `option` is where the user gave it.
 
     Raises ConfigError for a name that is empty, too long, not UTF-8, or that holds control characters: records of a run
@@ -40,7 +42,7 @@ def plain_path(option: str, path: Path) -> Path:
     if not text.strip():
         raise ConfigError(f"{option} is {text!r}, expected a path")
     try:
-        path = path.expanduser()
+        path = Path(path).expanduser()
         whole = str(path.absolute())
     except RuntimeError as error:  # no home directory, or that of an unknown user
         raise ConfigError(f"{option} is {shown(text)}: {one_line(error)} Give the path without ~.") from None
@@ -60,7 +62,7 @@ def plain_path(option: str, path: Path) -> Path:
     return path
 
 
-def input_path(option: str, path: Path) -> Path:
+def input_path(option: str, path: str | Path) -> Path:
     """A path to read from: see `plain_path`; raises ConfigError too for a pipe, a device or a link to nothing.
 
     What does not exist is returned: it may be the name of a model, and readers say what is missing.
@@ -70,7 +72,7 @@ def input_path(option: str, path: Path) -> Path:
     return path
 
 
-def output_path(option: str, path: Path, error: type[InputError] = ConfigError) -> Path:
+def output_path(option: str, path: str | Path, error: type[InputError] = ConfigError) -> Path:
     """A path to write to: see `plain_path`; raises `error` too for a device, a link to nothing, or a file as folder."""
     path = plain_path(option, path)
     refuse_irregular(path, option, error)
@@ -99,7 +101,9 @@ def refuse_irregular(path: Path, option: str, error: type[InputError]) -> None:
             return
         remedy = REMEDIES.get(fault.errno or 0, OTHER_PATH)
         raise error(f"{option} {path}: {fault.strerror}; {remedy}") from None
-    kind = KINDS.get(stat.S_IFMT(found.st_mode), "a deleted file" if found.st_nlink == 0 else "")
+    kind = KINDS.get(stat.S_IFMT(found.st_mode), "")
+    if not kind and stat.S_ISREG(found.st_mode):
+        kind = "a deleted file" if found.st_nlink == 0 else PSEUDO.get(path.resolve().parts[1], "")
     if kind:
         raise error(f"{option} {path}: {kind}, not a regular file; write it to a file first, or give another path")
 

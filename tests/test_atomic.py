@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 from pathlib import Path
 
-from aam.atomic import replace_file, write_json
+import pytest
+from safetensors import SafetensorError
+
+from aam.atomic import name_file, replace_file, write_json
 
 
 def test_a_file_is_new_or_old_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -21,6 +25,27 @@ def test_a_file_is_new_or_old_and_nothing_else_stays(tmp_path: Path) -> None:
         partial.write_text("half of")
         raise KeyboardInterrupt
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError("Error while serializing: I/O error: Disk quota exceeded (os error 122)"),
+        RuntimeError("PytorchStreamWriter failed writing file: Disk quota exceeded"),
+    ],
+)
+def test_an_error_of_the_machine_names_the_file_whichever_library_wrote(tmp_path: Path, fault: Exception) -> None:
+    for writing in (replace_file, name_file):
+        with pytest.raises(OSError) as raised, writing(tmp_path / "x"):  # noqa: PT011
+            raise fault
+        assert (raised.value.errno, raised.value.filename) == (errno.EDQUOT, str(tmp_path / "x"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="column"), replace_file(tmp_path / "x"):
+        raise KeyError("column")
 
 
 def test_numbers_that_are_none_come_back(tmp_path: Path) -> None:

@@ -75,16 +75,14 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     if folder is None:
         raise ConfigError("nowhere to write; give -o FOLDER, or --model RUN to write there")
     with TERMINAL.stage("starting"):
-        from aam.io.output import refuse_existing
+        from aam.io.output import check_output_files
         from aam.workflows.baseline import baseline, resolve_runs
         from aam.workflows.stored_baselines import FILES, add_to_run, write_baselines
 
     config, runs = resolve_runs(model, against, asked)
-    if output is not None:
-        for name in FILES:
-            refuse_existing(output / name)
-    found = baseline(config, runs, TERMINAL)
     folder = output or runs.model or folder
+    check_output_files(folder, FILES if output is not None else ())
+    found = baseline(config, runs, TERMINAL)
     if output is None:
         add_to_run(found, folder, TERMINAL)
     else:

@@ -32,14 +32,14 @@ Fields = dict[str, tuple[dataclasses.Field, Any]]
 class PathOption(click.Path):
     """The type of every option that is a path: `rule`, with its name, checks the path before any work begins."""
 
-    def __init__(self, rule: Callable[[str, Path], Path]):
+    def __init__(self, rule: Callable[[str, str | Path], Path]):
         super().__init__(path_type=Path)
         self.rule = rule
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if param is None:
-            return self.rule("path", Path(value))
-        return self.rule(param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name, Path(value))
+            return self.rule("path", value)
+        return self.rule(param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name, value)
 
 
 PATH, OUTPUT = PathOption(input_path), PathOption(output_path)
@@ -222,7 +222,7 @@ def check_paths(name: str, value: Any) -> Any:
         return value
 
     def checked(path: Any) -> Any:
-        return kind.rule(settings.option_flag(name), Path(path)) if isinstance(path, str) else path
+        return kind.rule(settings.option_flag(name), path) if isinstance(path, str) else path
 
     return [checked(each) for each in value] if isinstance(value, list) else checked(value)
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from aam.atomic import follow_umask, replace_file
 from aam.config import Precision
-from aam.errors import CheckpointError, ConfigError
-from aam.io.files import refuse_unwritable
+from aam.errors import CheckpointError, ConfigError, machine_error
+from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.sequences import hash_sequences, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
 from aam.models.devices import set_product_precision, to_single_precision
@@ -106,6 +106,7 @@ class ASVCache:
 
     def __init__(self, folder: Path, encoder: ChunkedEncoder, dim: int, precision: Precision = "fp32"):
         refuse_unwritable(folder, "--cache", ConfigError)
+        refuse_inside(folder, "--cache")
         name = weights_hash(encoder) + ("" if precision == "fp32" else f"-{precision}")
         self.folder, self.dim = Path(folder) / name, dim
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +170,8 @@ class ASVCache:
             with safe_open(path, framework="numpy") as part:
                 values = part.get_tensor(name)
         except (SafetensorError, OSError) as error:
+            if (machine := machine_error(error, path)) is not None:
+                raise machine from error
             raise CheckpointError(f"--cache {path}: damaged ({error}); remove this file, it is made again") from error
         if values.ndim != 2 or values.shape[1] != width or not np.isfinite(values).all():
             raise CheckpointError(

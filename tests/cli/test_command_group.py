@@ -6,9 +6,11 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from aam import cli
 from aam.cli.options import Headed, HeadedCommand
@@ -96,7 +98,51 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (OSError(28, "No space left on device", "run/last"), "Error: No space left on device: run/last", 1),
         (RuntimeError("safetensors: No space left on device (os error 28)"), "Error: No space left on device; make", 1),
         (NotADirectoryError(20, "Not a directory", "a/b"), "Error: Not a directory: a/b; give another path", 2),
-        (MemoryError(), "Error: not enough memory", 1),
+        (OSError(122, "Disk quota exceeded"), "Error: Disk quota exceeded; make room, or write elsewhere", 1),
+        (OSError(27, "File too large", "a.h5"), "Error: File too large: a.h5; raise the limit of the size of files", 1),
+        (OSError(5, "Input/output error", b"a.h5"), "Error: Input/output error: a.h5; the drive or its network has", 1),
+        (OSError(30, "Read-only file system", Path("a")), "Error: Read-only file system: a; write elsewhere", 1),
+        (OSError(24, "Too many open files", "a"), "Error: Too many open files: a; raise the limit of open files", 1),
+        (OSError(116, "Stale file handle", "a"), "Error: Stale file handle: a; the drive or its network has failed", 1),
+        (
+            FileNotFoundError(2, "No such file or directory", "a"),
+            "Error: No such file or directory: a; it, or its fol",
+            1,
+        ),
+        (
+            OSError("Unable to synchronously write (errno = 28, error message = 'No space left on device')"),
+            "Error: No s",
+            1,
+        ),
+        (OSError("Not enough free space to write 8000 bytes"), "Error: No space left on device; make room", 1),
+        (MemoryError(), "Error: not enough memory; use a smaller --batch-size", 1),
+        (OSError(12, "Cannot allocate memory", "a"), "Error: not enough memory; use a smaller --batch-size", 1),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000 bytes. Error code 12"),
+            "Error: not enough memory (8000 bytes more were asked for); use a smaller --batch-size",
+            1,
+        ),
+        (
+            torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139 GiB"
+            ),
+            "Error: not enough memory on the GPU (2.00 GiB more were asked for); use a smaller --batch-size (with",
+            1,
+        ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+            "Error: not enough memory on the GPU; ",
+            1,
+        ),
+        (RuntimeError("std::bad_alloc"), "Error: not enough memory; ", 1),
+        (
+            RuntimeError("unable to mmap 64 bytes from file </x>: Cannot allocate memory (12)"),
+            "Error: not enough memory; ",
+            1,
+        ),
+        (RuntimeError("can't start new thread"), "Error: can't start new thread; raise the limit of processes", 1),
+        (ConnectionError("[Errno 32] Broken pipe"), "Error: a process of this run has ended", 1),
+        (ModuleNotFoundError("No module named 'scipy'", name="scipy"), "Error: a package cannot be imported", 1),
     ],
 )
 def test_what_an_error_tells(error: Exception, text: str, code: int):

@@ -82,7 +82,7 @@ def test_files_folders_links_and_names_of_models_pass(odd: Path) -> None:
 )
 def test_names_that_records_and_messages_cannot_hold_are_refused(name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as refused:
-        plain_path("--table", Path(name) if name else Path("  "))
+        plain_path("--table", name)
     text = str(refused.value)
     assert text.isprintable() and len(text) < 300
     text.encode()
