@@ -80,7 +80,10 @@ def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
         (b"sample-id;a\ns;1,5\n", "has ';' and no tab"),
         (b"(" + b"ACGT" * 99 + b":1):2;", r"is a tree .Newick., expected sample metadata"),
         (b"x" * 999 + b"\ta\n", f"named '{'x' * 39}…', expected"),
-        ("sample-id\ta\ns\t1\n".encode("utf-16-le"), "is text in UTF-16 or UTF-32, expected sample metadata.*; save it as UTF-8"),
+        (
+            "sample-id\ta\ns\t1\n".encode("utf-16-le"),
+            "is text in UTF-16 or UTF-32, expected sample metadata.*; save it as UTF-8",
+        ),
         (b"", "is an empty file"),
         (b"PK\x03\x04rest", "is a zip archive, expected sample metadata as tab-separated text; unzip it first"),
         (b"\x1f\x8b\x08rest", "is packed by gzip"),
