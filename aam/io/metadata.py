@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from aam.errors import MetadataError
 from aam.io.files import check_file, read_lines
-from aam.io.kinds import check_kind
 from aam.text import counted, name_few, quote
 
 if TYPE_CHECKING:
@@ -76,7 +75,6 @@ def _load(path: Path | str, types: dict[str, str] | None) -> pd.DataFrame:
 
     path = Path(path)
     check_file(path, "--metadata", MetadataError)
-    check_kind(path, str(path), MetadataError, ("text",), "sample metadata as tab-separated text")
     first = ""
     for _, line in read_lines(path, str(path), MetadataError):  # names lines that are not UTF-8, as scikit-bio does not
         first = first or line.strip()

@@ -21,7 +21,7 @@ BEGINNING = 1 << 22
 MAX_TIPS = 1 << 25
 FREE_MARKS = 1 << 20
 _MOST_PER_TIP = {b"(": 2, b")": 2, b":": 32, b"[": 8, b"]": 8, b"'": 16}
-"""Most of a character for each tip, beyond `FREE_MARKS`: a text of parentheses would take 50 times its size in memory."""
+"""Most of a character for each tip, beyond `FREE_MARKS`: parentheses alone would take 50 times their size in memory."""
 _EDGE_NUMBER = re.compile(rb":[0-9.eE+-]+\{[0-9]+\}")
 """A branch length with the number of an edge, as the trees of jplace files have."""
 
@@ -135,14 +135,14 @@ def _refuse_other_texts(data: bytes, source: str) -> None:
         raise TreeError(f"{source}: the file is empty; expected a Newick tree such as ((a:1,b:1):1,c:2);")
     if b"{" in data and _EDGE_NUMBER.search(data):
         raise TreeError(
-            f"{source}: the branches are numbered as in a jplace file: these are placements on a tree, not a tree; "
+            f"{source}: these are placements on a tree (jplace), not a tree: its branches are numbered; "
             "graft them onto it first (`gappa examine graft`)"
         )
     tips = data.count(b",") + 1
     if tips > MAX_TIPS:
         raise TreeError(
-            f"{source}: {tips:,} tips by its commas, more than the {MAX_TIPS:,} tips that are read; reduce the tree to the features "
-            "of the table first (`qiime phylogeny filter-tree`)"
+            f"{source}: {tips:,} tips by its commas, more than the {MAX_TIPS:,} that are read; reduce the tree to the "
+            "features of the table first (`qiime phylogeny filter-tree`)"
         )
     for mark, most in _MOST_PER_TIP.items():
         if (found := data.count(mark)) > most * tips + FREE_MARKS:
