@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 
 from aam.atomic import PARTIAL, read_json
 from aam.errors import ALLOWED, REMEDIES, CheckpointError, InputError
+from aam.io.kinds import LINES, check_kind
 from aam.paths import output_path, refuse_irregular
 
 T = TypeVar("T")
@@ -78,8 +79,10 @@ def check_file(path: Path, option: str, error: type[InputError]) -> None:
 def read_lines(path: Path, name: str, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Numbered lines (from 1) of a UTF-8 text without their line ends; a byte-order mark is dropped.
 
-    Raises `error`, naming the line, for text that is not UTF-8, NUL bytes and lines longer than `MAX_LINE`.
+    Raises `error` for other kinds of files and, naming the line, for text that is not UTF-8, NUL bytes and lines
+    longer than `MAX_LINE`.
     """
+    check_kind(path, name, error, LINES, "text")
     with path.open("rb") as handle:
         for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE + 1), b""), 1):
             if len(line) > MAX_LINE:

@@ -51,7 +51,7 @@ KINDS = {
     "html": Kind("a web page (HTML)", "it may be an error of a download: fetch the file itself"),
     "xml": Kind("XML, such as PhyloXML", "export it in the expected form"),
     "nexus": Kind("NEXUS", "export the tree as Newick"),
-    "jplace": Kind("placements on a tree (jplace)", "graft them onto the tree first (`gappa examine graft`)"),
+    "jplace": Kind("placements on a tree (jplace), not a tree", "graft them onto it first (`gappa examine graft`)"),
     "json text": Kind("JSON that was encoded twice, as one text", "write the object itself as JSON"),
     "fastq": Kind("FASTQ (reads with qualities)", "denoise the reads first, and give the table and sequences of ASVs"),
     "pointer": Kind("a pointer of git-lfs or git-annex", "fetch its file (`git lfs pull`, `git annex get`)"),
@@ -59,6 +59,8 @@ KINDS = {
     "binary": Kind("binary data", "it is damaged or of an unknown kind: write or fetch it again"),
 }  # fmt: skip
 """By the name that `sniff` returns."""
+LINES = ("text", "json", "fasta", "newick")
+"""Kinds that are text in lines, of which a reader may say more."""
 _SIGNATURES = (
     (b"\x89HDF\r\n\x1a\n", "hdf5"), (b"\x93NUMPY", "npy"), (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"),
     (b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"),

@@ -14,7 +14,7 @@ from aam.text import quote
 
 SEPARATORS = "\t;, "
 """In the order in which they are tried; one that another also fits is never reached."""
-TAXONOMY = {"taxonomy", "consensuslineage", "lineage"}
+TAXONOMY = {"taxonomy", "consensuslineage", "lineage", "taxon", "confidence"}
 """Names, in lower case and without blanks, points and `_`, of columns that are no sample."""
 _CORNER = re.compile(
     r"#.*|(feature|otu|zotu|asv|sv|sequence|seq|sample|row|group|representative|taxon|taxa|variant)?[ _.-]*"
@@ -65,6 +65,8 @@ def _first_lines(path: Path, name: str, error: type[InputError]) -> tuple[tuple[
     """The last leading `#` line and the first two other lines that are not blank, each with its number."""
     comments, lines = [(0, "")], list[tuple[int, str]]()
     for number, line in read_lines(path, name, error):
+        if "\r" in line:
+            raise error(f"{name}: line {number} has a carriage return inside; end lines by a line feed, as Unix does")
         if line.startswith("#") and not lines:
             comments.append((number, line))
         elif line.strip():
@@ -72,7 +74,13 @@ def _first_lines(path: Path, name: str, error: type[InputError]) -> tuple[tuple[
         if len(lines) == 2:
             break
     with_tab = [found for found in comments if "\t" in found[1]]
-    return (with_tab or comments)[-1], [*lines, (0, ""), (0, "")]
+    named = [found for found in with_tab if not _holds_numbers(found[1].split("\t"))]  # others may be rows of an id #x
+    return (named or with_tab or comments)[-1], [*lines, (0, ""), (0, "")]
+
+
+def _holds_numbers(cells: Sequence[str]) -> bool:
+    """Whether all cells but the first are numbers, as in a row."""
+    return all(map(_NUMBER.fullmatch, cells[1:]))
 
 
 def split_line(line: str, separator: str, quoted: bool) -> list[str]:
@@ -94,9 +102,9 @@ def _separates(separator: str, header: str, row: str) -> bool:
     if separator == "\t" and separator in header:
         return True
     names, cells = split_line(header, separator, True), split_line(row, separator, True)
-    if separator not in row or len(cells) not in (len(names), len(names) + 1):
+    if not header.strip() or len(cells) < 2 or len(cells) not in (len(names), len(names) + 1):
         return False
-    return (separator in header and separator != " ") or all(map(_NUMBER.fullmatch, cells[1:]))
+    return (separator in header and separator != " ") or _holds_numbers(cells)
 
 
 def _layout(separator: str, skip: int, header: str, row: str, name: str, error: type[InputError]) -> Layout:
@@ -108,7 +116,7 @@ def _layout(separator: str, skip: int, header: str, row: str, name: str, error: 
         names = ["", *names]  # as write.table of R writes it
     elif len(cells) == len(names) + 1 and not cells[-1].strip():
         names = [*names, ""]  # as mothur ends its rows
-    elif not has_corner and all(map(_NUMBER.fullmatch, names[1:])):
+    elif not has_corner and _holds_numbers(names):
         raise error(f"{name}: the first line, {quote(header)}, holds numbers, expected ids of columns; add a header")
     mothur = [text.strip().lower() for text in names[:3]]
     shared = mothur[:2] == ["label", "group"] and mothur[2:] != [] and mothur[2].startswith("num")

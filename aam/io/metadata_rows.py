@@ -15,7 +15,6 @@ from pathlib import Path
 
 from aam.errors import MetadataError
 from aam.io.files import check_file, read_lines
-from aam.io.kinds import check_kind
 from aam.text import name_few, quote
 
 MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
@@ -58,7 +57,6 @@ class KnownCells(dict[str, object]):
 def read_rows(path: Path) -> MetadataRows:
     """Read a metadata file; raises `MetadataError`, in one line with file and line, for what is not its format."""
     check_file(path, "--metadata", MetadataError)
-    check_kind(path, str(path), MetadataError, ("text",), "sample metadata as tab-separated text")
     found, lines, cell_of = MetadataRows(), dict[str, int](), KnownCells()
     reader = csv.reader(lines_of(path), dialect="excel-tab", strict=True)
     header_seen = False

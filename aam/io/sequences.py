@@ -32,6 +32,8 @@ BAD = 255
 SEQUENCES_TYPE = "FeatureData[Sequence]"
 """QIIME 2 type that holds ASV sequences."""
 _MD5 = re.compile("[0-9a-f]{32}", re.IGNORECASE)
+_ANNOTATED = re.compile(r"(^|[;_])\w+=")
+"""What usearch and vsearch write beside an id, such as `;sample=a`."""
 _TAXON = re.compile("[dkpcofgs]__|.*;")
 """Prefixes of names in Greengenes, SILVA and GTDB, or ranks joined by semicolons."""
 
@@ -250,6 +252,8 @@ def _not_dna(ids: Sequence[str], fault: InvalidCharacter, table: str) -> str:
     look, advice = "", "give the sequences with --sequences FILE (FASTA or .qza)"
     if all(map(_MD5.fullmatch, ids)):
         look = " (they look like MD5 hashes)"
+    elif _ANNOTATED.search(ids[fault.row]):
+        look, advice = " (they have annotations)", "remove what stands beside the sequence"
     elif _TAXON.match(ids[fault.row]):
         look, advice = " (they look like taxa)", "give the table of ASVs from before it was collapsed"
     return (

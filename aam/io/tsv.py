@@ -147,7 +147,7 @@ def _numbers(
                 row = int(wrong.argmax())
                 raise error(
                     f"{name}: {_fault_of(cells.iloc[row])} in row {quote(ids[row])}, column {quote(column)}; expected "
-                    "a number in every cell, with '.' for decimals and nothing between thousands"
+                    "a number in every cell, with '.' for decimals and nothing between thousands, and no other columns"
                 )
         values[:, number] = found
     return values

@@ -16,10 +16,12 @@ OPEN, CLOSE, COMMA, COLON, END, QUOTE, BRACKET_OPEN, BRACKET_CLOSE = (ord(charac
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HIDDEN = ord("x")
 """Stands in the skeleton for each byte of a quoted name; any byte without a meaning of its own would do."""
+BEGINNING = 1 << 22
+"""Bytes of a tree, before which a comma stands: even of a ladder of a million tips."""
 MAX_TIPS = 1 << 25
 FREE_MARKS = 1 << 20
 _MOST_PER_TIP = {b"(": 2, b")": 2, b":": 32, b"[": 8, b"]": 8, b"'": 16}
-"""Most of a character for each tip, beyond `FREE_MARKS`: a text of parentheses takes 50 times its size in memory."""
+"""Most of a character for each tip, beyond `FREE_MARKS`: parentheses alone would take 50 times their size in memory."""
 _EDGE_NUMBER = re.compile(rb":[0-9.eE+-]+\{[0-9]+\}")
 """A branch length with the number of an edge, as the trees of jplace files have."""
 
@@ -118,19 +120,28 @@ def check_tree_size(size: int, source: str) -> None:
         )
 
 
+def check_beginning(head: bytes, source: str) -> None:
+    """Refuse a tree whose first `BEGINNING` bytes, `head`, have no second tip; raises `TreeError`."""
+    if len(head) == BEGINNING and b"," not in head:
+        raise TreeError(
+            f"{source}: the first {BEGINNING >> 20} MiB are {quote_bytes(head, 20)} and more without a comma, as in no "
+            "tree of sequences; give the tree that was made from the ASVs"
+        )
+
+
 def _refuse_other_texts(data: bytes, source: str) -> None:
     check_tree_size(len(data), source)
     if not data.removeprefix(BYTE_ORDER_MARK)[:512].strip() and not data.removeprefix(BYTE_ORDER_MARK).strip():
         raise TreeError(f"{source}: the file is empty; expected a Newick tree such as ((a:1,b:1):1,c:2);")
     if b"{" in data and _EDGE_NUMBER.search(data):
         raise TreeError(
-            f"{source}: the branches are numbered as in a jplace file: these are placements on a tree, not a tree; "
+            f"{source}: these are placements on a tree (jplace), not a tree: its branches are numbered; "
             "graft them onto it first (`gappa examine graft`)"
         )
     tips = data.count(b",") + 1
     if tips > MAX_TIPS:
         raise TreeError(
-            f"{source}: {tips:,} commas, more than the {MAX_TIPS:,} tips that are read; reduce the tree to the "
+            f"{source}: {tips:,} tips by its commas, more than the {MAX_TIPS:,} that are read; reduce the tree to the "
             "features of the table first (`qiime phylogeny filter-tree`)"
         )
     for mark, most in _MOST_PER_TIP.items():

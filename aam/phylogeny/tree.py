@@ -11,7 +11,7 @@ import numpy as np
 
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
-from aam.phylogeny.newick_text import character_number, check_tree_size
+from aam.phylogeny.newick_text import BEGINNING, character_number, check_beginning, check_tree_size
 from aam.text import quote, without_annotations
 
 HOW_TO_ROOT = "root it first with `qiime phylogeny midpoint-root` or scikit-bio's TreeNode.root_at_midpoint()"
@@ -110,7 +110,10 @@ def read_tree(path: Path, source: str | None = None) -> Tree:
     source = source or str(path)
     try:
         check_tree_size(Path(path).stat().st_size, source)
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as handle:
+            check_beginning(handle.read(BEGINNING), source)
+            handle.seek(0)
+            data = handle.read()
     except OSError as error:
         raise TreeError(
             f"{source}: the tree cannot be read: {error.strerror or error}; give an existing Newick file"

@@ -72,3 +72,110 @@ def test_bytes_that_are_not_utf8(tmp_path):
     (tmp_path / "t.biom").write_bytes(json.dumps(GOOD).encode().replace(b'"a"', b'"\xe9"'))
     with pytest.raises(TableError, match="is damaged JSON"):
         read_table(tmp_path / "t.biom")
+
+
+A, B = "ACGTACGTACGTACGTACGTACGTA", "TTGCACGTACGTACGTACGTACGTA"
+DENSE2, TRIPLES2 = [[1, 2], [3, 4]], [[0, 0, 1], [0, 1, 2], [1, 0, 3], [1, 1, 4]]
+DENSE3, TRIPLES3 = [[1, 0, 4], [0, 1, 7]], [[0, 0, 1], [1, 1, 1], [0, 2, 4], [1, 2, 7]]
+"""Two features, A and B, by two or three samples; the triples hold the same counts."""
+
+
+def content_of(data: list, **others: object) -> dict:
+    samples = 3 if data in (DENSE3, TRIPLES3) else 2
+    return {
+        "rows": [{"id": A, "metadata": None}, {"id": B, "metadata": None}],
+        "columns": [{"id": f"S{number}", "metadata": None} for number in range(samples)],
+        "shape": [2, samples],
+        "data": data,
+        **others,
+    }
+
+
+@pytest.mark.parametrize("word", ["dense", ["dense"], " Dense", "DENSE", "sparse", "matrix", None, [], {}, "absent"])
+@pytest.mark.parametrize("data", [DENSE2, TRIPLES2], ids=["dense", "triples"])
+def test_the_shape_of_the_data_decides_and_not_the_word(word, data, tmp_path):
+    content = content_of(data, matrix_type=word)
+    if word == "absent":
+        del content["matrix_type"]
+    (tmp_path / "t.biom").write_text(json.dumps(content))
+    table = read_table(tmp_path / "t.biom")
+    assert (table.counts.toarray().tolist(), table.sample_ids) == ([[1, 3], [2, 4]], ["S0", "S1"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (content_of(DENSE3, matrix_type="dense"), None),
+        (content_of(DENSE3, matrix_type=["Dense"]), None),
+        (content_of(TRIPLES3, matrix_type=["sparse"]), None),
+        (content_of(TRIPLES3), None),  # four triples are no two rows
+        (content_of(DENSE3), "the data may be 2 x 3 counts as well as triples"),  # (1, 0, 4) may be B in S0
+        (content_of(DENSE3, matrix_type="x"), "matrix_type is 'x' and the data may be"),
+        (content_of(TRIPLES3, matrix_type="dense"), r"dense data of shape \(4, 3\), expected 2 x 3 counts"),
+    ],
+)
+def test_with_three_samples_the_word_decides_where_both_shapes_fit(content, words, tmp_path):
+    (tmp_path / "t.biom").write_text(json.dumps(content))
+    if words is None:
+        assert read_table(tmp_path / "t.biom").counts.toarray().tolist() == [[1, 0], [0, 1], [4, 7]]
+        return
+    with pytest.raises(TableError, match=words):
+        read_table(tmp_path / "t.biom")
+
+
+def test_counts_that_cannot_be_places_are_counts(tmp_path):
+    content = {**content_of(DENSE3), "data": [[5, 0, 4], [0, 1, 7]]}  # there is no feature 5
+    (tmp_path / "t.biom").write_text(json.dumps(content))
+    assert read_table(tmp_path / "t.biom").counts.toarray().tolist() == [[5, 0], [0, 1], [4, 7]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": [{"id": [A]}, {"id": [B]}], "columns": [{"id": ["S0"]}, {"id": ["S1"]}]},
+        {"shape": [[2], [2]]},
+        {"shape": [[2, 2]]},
+        {"shape": [2.0, 2.0]},
+        {"data": [[[1], [2]], [[3], [4]]]},
+        {"data": [[1.0, 2.0], [3.0, 4.0]]},
+        {"data": [[[part] for part in triple] for triple in TRIPLES2]},
+    ],
+)
+def test_values_in_lists_of_one_as_r_writes_them(change, tmp_path):
+    (tmp_path / "t.biom").write_text(json.dumps({**content_of(DENSE2), **change}))
+    table = read_table(tmp_path / "t.biom")
+    assert (table.counts.toarray().tolist(), table.sample_ids) == ([[1, 3], [2, 4]], ["S0", "S1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": [["1", "2"], ["3", "4"]]}, "data of texts or truth values, expected numbers"),
+        ({"data": [[1, "2"], [3, 4]]}, "data of texts"),
+        ({"data": [["１", 2], [3, 4]]}, "data of texts"),
+        ({"data": [[None, "2"], [3, 4]]}, "data with '2', expected numbers"),
+        ({"data": [[True, False], [True, True]]}, "data of texts or truth values"),
+        ({"data": {"0": [1, 2]}}, "data dict"),
+        ({"data": [1, 2]}, r"data of shape \(2,\), expected 2 x 2 counts"),
+        ({"columns": [{"id": 1.1}, {"id": 2.2}]}, "id 1.1"),
+        ({"columns": [{"id": True}, {"id": False}]}, "id True"),
+        ({"shape": [2.5, 2]}, "size 2.5"),
+    ],
+)
+def test_what_only_looks_like_numbers_is_refused(change, words, tmp_path):
+    (tmp_path / "t.biom").write_text(json.dumps({**content_of(DENSE2), **change}))
+    with pytest.raises(TableError, match=words):
+        read_table(tmp_path / "t.biom")
+
+
+def test_keys_that_are_given_twice_and_lists(tmp_path):
+    text = json.dumps(content_of(DENSE2))
+    for wrong, words in {
+        text[:-1] + ', "data": [[9, 9], [9, 9]]}': "the key 'data' is given twice",
+        f"[{text}]": "a list, expected an object",
+        text * 2: "is damaged JSON",
+        json.dumps(text): "is JSON that was encoded twice",
+    }.items():
+        (tmp_path / "t.biom").write_text(wrong)
+        with pytest.raises(TableError, match=words):
+            read_table(tmp_path / "t.biom")

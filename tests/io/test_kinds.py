@@ -99,7 +99,7 @@ def test_what_no_reader_reads_is_refused_by_what_it_is(name, kind, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["sequences", "tree"])
-@pytest.mark.parametrize("name", ["table", "matrix", "taxonomy", "metadata"])
+@pytest.mark.parametrize("name", ["table", "matrix", "taxonomy", "ids"])
 def test_files_of_other_options_are_told_by_what_they_are(name, given, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(TEXTS[given])

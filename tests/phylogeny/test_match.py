@@ -57,3 +57,11 @@ def test_a_tree_of_something_else_is_refused():
 def test_long_ids_are_cut_in_messages():
     with pytest.raises(TreeError, match=f"e.g. '{'A' * 39}…', "):
         match_tips(["A" * 150, "C" * 150], ["A", "C"], tree(["x", "y"]), 1.0)
+
+
+def test_tips_with_annotations_of_vsearch_are_matched_without():
+    tree = parse_tree(b"(('x;size=4;':1,y:1):1,('ACGT;size=2':1,'z;size=1;':1,'z;size=2;':1):1);", "t.nwk")
+    match = match_tips(["x", "y", "hash"], ["TTTT", "CCCC", "ACGT"], tree, 0.0)
+    assert match.tips == ["x;size=4;", "y", "ACGT;size=2"]
+    with pytest.raises(TreeError, match="1 of 2 ASVs"):  # which z?
+        match_tips(["x", "z"], ["TTTT", "CCCC"], tree, 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from skbio import TreeNode
 from unifrac_definitions import Node, tip_names, trees
 
 from aam.errors import TreeError
-from aam.phylogeny import newick
+from aam.phylogeny import newick, newick_text
 from aam.phylogeny.newick import parse_newick, quote_name
 from aam.phylogeny.tree import parse_tree
 
@@ -203,3 +205,33 @@ def test_quoted_names_read_back(names: list[str]):
 def test_names_in_quotes_keep_their_underscores_in_scikit_bio():
     tree = TreeNode.read([f"({quote_name('a_b')}:1,{quote_name('plain-1.2')}:1);"])
     assert [tip.name for tip in tree.tips()] == ["a_b", "plain-1.2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"(" * 5000, "5,000 '(' for 1 tips"),
+        (b"(" * 5000 + b"a:1" + b"):1" * 5000 + b";", "5,000 '(' for 1 tips"),
+        (b"[" * 5000, "5,000 '[' for 1 tips"),
+        (b"(a:1,b:1" + b"'" * 5000, '5,000 "\'" for 2 tips'),
+        (b"(" + b"a:1," * 3000 + b"b:1);", "3,001 tips by its commas, more than the 2,000"),
+    ],
+    ids=range(5),
+)
+def test_texts_that_would_take_all_memory_are_refused_by_counting(text, words, monkeypatch):
+    monkeypatch.setattr(newick_text, "FREE_MARKS", 1000)
+    monkeypatch.setattr(newick_text, "MAX_TIPS", 2000)
+    with pytest.raises(TreeError, match=re.escape(words)):
+        parse_newick(text, "t.nwk")
+
+
+def test_comments_of_all_programs_change_nothing():
+    plain = parse_tree(b"((a:0.1,b:0.2):0.3,c:0.4);", "plain")
+    for text in (
+        "((a:0.1[&&NHX:S=x:B=100],b:0.2[&&NHX:D=N]):0.3[&&NHX:B=90],c:0.4);",
+        "[&R] ((a:[&rate=0.1]0.1,b[&x={1,2}]:0.2)[&posterior=1]:0.3,c:0.4);",
+        "((a:0.1[0],b:0.2[1])95:0.3[2],c:0.4)root;",
+    ):
+        tree = parse_tree(text.encode(), "commented")
+        assert list(tree.tip_names) == ["a", "b", "c"]
+        assert tree.length.tolist() == plain.length.tolist()

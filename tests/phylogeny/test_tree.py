@@ -135,3 +135,11 @@ def test_a_tree_as_deep_as_python_cannot_recurse_travels_to_another_process():
     tree = parse(f"{'(' * (tips - 1)}t0:1{''.join(f',t{tip}:1):1' for tip in range(1, tips))};")
     copy = pickle.loads(pickle.dumps(tree))  # noqa: S301 - our own bytes, as the workers of a loader exchange them
     assert np.array_equal(copy.parent, tree.parent)
+
+
+@pytest.mark.parametrize("unit", [b"(", b"()", b" ", b"a", b":"])
+def test_a_text_without_commas_is_refused_by_its_beginning(unit, tmp_path):
+    path = tmp_path / "t.nwk"
+    path.write_bytes(unit * (1 << 23))
+    with pytest.raises(TreeError, match="t.nwk: the first 4 MiB are .* and more without a comma, as in no tree"):
+        read_tree(path)
