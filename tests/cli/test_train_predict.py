@@ -217,7 +217,10 @@ REFUSED = {
     ),
     "class of a name in use": (["--task", "classification", "--target", "p_b"], "two columns named 'p_b'"),
     "number too large": (["--target", "ratio"], "1 values that are not numbers below 3e38, first '1e300'"),
-    "covariate too large": (["--target", "weight", "--covariate", "ratio"], "covariate 'ratio' has .* values that are not numbers below 3e38, first '1e300'"),
+    "covariate too large": (
+        ["--target", "weight", "--covariate", "ratio"],
+        "covariate 'ratio' has .* values that are not numbers below 3e38, first '1e300'",
+    ),
     "target twice": (["--target", "weight", "--target", "weight"], "--target names a column twice (weight weight)"),
     "target of a name in use": (["--target", "fold"], "two columns named 'fold'"),
     "too few of a class": (

@@ -13,7 +13,19 @@ from generated_samples import community, write_files
 entry = Entries()
 COUNT = 10
 """Samples of the table."""
-OPTIONS = "--preset tiny --max-steps 1 --batch-size 4 --no-preflight --device cpu --rarefy-depth none".split()
+OPTIONS = [
+    "--preset",
+    "tiny",
+    "--max-steps",
+    "1",
+    "--batch-size",
+    "4",
+    "--no-preflight",
+    "--device",
+    "cpu",
+    "--rarefy-depth",
+    "none",
+]
 
 
 def pretrain(

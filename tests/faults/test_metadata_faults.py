@@ -13,7 +13,20 @@ from generated_samples import community, write_files
 
 entry = Entries()
 COUNT = 20
-OPTIONS = "--preset tiny --max-steps 1 --batch-size 4 --no-preflight --device cpu --rarefy-depth none --dry-run".split()
+OPTIONS = [
+    "--preset",
+    "tiny",
+    "--max-steps",
+    "1",
+    "--batch-size",
+    "4",
+    "--no-preflight",
+    "--device",
+    "cpu",
+    "--rarefy-depth",
+    "none",
+    "--dry-run",
+]
 AGES = [str(age) for age in np.linspace(1, 9, COUNT).round(2)]
 
 
@@ -100,7 +113,9 @@ def target_that_is_missing(folder: Path) -> Attempt:
 @entry(64)
 def covariate_that_is_the_target(folder: Path) -> Attempt:
     again = [str(2 * float(age)) for age in AGES]
-    words = "--covariate 'again' gives the target 'age' away: it follows from the covariate in all 20 samples.*; leave it"
+    words = (
+        "--covariate 'again' gives the target 'age' away: it follows from the covariate in all 20 samples.*; leave it"
+    )
     return replace(train(folder, text(again=again), words, 2, ["--covariate", "again"]), file="")
 
 

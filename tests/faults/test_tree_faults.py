@@ -43,9 +43,13 @@ def deep_in_worker_processes(folder: Path) -> Attempt:
     wide = [row + "".join(f"\tx{k}" if not number else f"\t{k % 3 + 1}" for k in range(9)) for number, row in
             enumerate(rows)]  # fmt: skip
     (folder / "table.tsv").write_text("\n".join(wide) + "\n")
-    options = "--preset tiny --max-steps 1 --batch-size 2 --num-workers 1 --no-preflight --device cpu --rarefy-depth none"
+    options = (
+        "--preset tiny --max-steps 1 --batch-size 2 --num-workers 1 --no-preflight --device cpu --rarefy-depth none"
+    )
     return Attempt(
-        ["pretrain", *found[1:5], *options.split(), "--output-dir", folder / "out"], "held-out samples, after 1 step", code=0
+        ["pretrain", *found[1:5], *options.split(), "--output-dir", folder / "out"],
+        "held-out samples, after 1 step",
+        code=0,
     )
 
 
