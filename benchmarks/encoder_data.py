@@ -107,9 +107,9 @@ class Places(NamedTuple):
     def _take(self, name: str, rows: NDArray[np.int64]) -> Cohort:
         """Some samples of a study, rarefied."""
         table = read_once(self.folder(name))
-        counts = rarefy_table(table.counts[rows], DEPTHS.get(name, TABLE_DEPTH), seed=0)
-        study = Study(name, list(table.asv_ids), list(table.sequences), counts)
         ids = [table.sample_ids[row] for row in rows.tolist()]
+        counts = rarefy_table(table.counts[rows], ids, DEPTHS.get(name, TABLE_DEPTH), seed=0)
+        study = Study(name, list(table.asv_ids), list(table.sequences), counts)
         return Cohort(study, ids, self.metadata(name).iloc[rows]).rows(np.arange(len(rows)))
 
     def tree(self, name: str) -> Tree:

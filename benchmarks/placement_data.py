@@ -54,7 +54,7 @@ class Study(NamedTuple):
         """Samples with at least `depth` reads, rarefied to it; `samples` of them, drawn by a fixed seed, or all."""
         deep = np.flatnonzero(self.counts.sum(axis=1) >= depth)
         deep = np.sort(np.random.default_rng(1).permutation(deep)[:samples])
-        study = self._replace(counts=rarefy_table(self.counts[deep], depth, seed=0))
+        study = self._replace(counts=rarefy_table(self.counts[deep], list(map(str, deep)), depth, seed=0))
         return study.only(np.flatnonzero(study.counts.sum(axis=0) > 0))
 
 

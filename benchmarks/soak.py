@@ -45,7 +45,7 @@ def watch(steps: int, workers: int, folder: Path) -> list[Reading]:
     """Readings of a run of so many steps, from its first log line to the end of its training."""
     command = [sys.executable, "-m", "aam", "pretrain", *OPTIONS, "--max-steps", str(steps), "--eval-every", "500"]
     command += ["--num-workers", str(workers), "--no-preflight", "--output-dir", str(folder)]
-    readings, start = [], time.monotonic()
+    readings, start = list[Reading](), time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         for line in run.stderr:  # progress: a line for each evaluation and every 15 seconds
