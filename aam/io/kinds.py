@@ -51,7 +51,7 @@ KINDS = {
     "html": Kind("a web page (HTML)", "it may be an error of a download: fetch the file itself"),
     "xml": Kind("XML, such as PhyloXML", "export it in the expected form"),
     "nexus": Kind("NEXUS", "export the tree as Newick"),
-    "jplace": Kind("placements on a tree (jplace), not a tree", "graft them onto the tree first (`gappa examine graft`)"),
+    "jplace": Kind("placements on a tree (jplace), not a tree", "graft them onto it first (`gappa examine graft`)"),
     "json text": Kind("JSON that was encoded twice, as one text", "write the object itself as JSON"),
     "fastq": Kind("FASTQ (reads with qualities)", "denoise the reads first, and give table and sequences of ASVs"),
     "pointer": Kind("a pointer of git-lfs or git-annex", "fetch its file (`git lfs pull`, `git annex get`)"),
