@@ -53,7 +53,7 @@ KINDS = {
     "nexus": Kind("NEXUS", "export the tree as Newick"),
     "jplace": Kind("placements on a tree (jplace), not a tree", "graft them onto it first (`gappa examine graft`)"),
     "json text": Kind("JSON that was encoded twice, as one text", "write the object itself as JSON"),
-    "fastq": Kind("FASTQ (reads with qualities)", "denoise the reads first, and give the table and sequences of ASVs"),
+    "fastq": Kind("FASTQ (reads with qualities)", "denoise the reads first, and give table and sequences of ASVs"),
     "pointer": Kind("a pointer of git-lfs or git-annex", "fetch its file (`git lfs pull`, `git annex get`)"),
     "utf-16": Kind("text in UTF-16 or UTF-32", "save it as UTF-8"),
     "binary": Kind("binary data", "it is damaged or of an unknown kind: write or fetch it again"),
