@@ -126,7 +126,12 @@ def test_covariates_and_values_never_seen(metadata: Path, train, predict, tmp_pa
     plain = predict(folder, "--metadata", str(metadata))
     assert "read as unknown" not in capsys.readouterr().err
     frame = pd.read_csv(metadata, sep="\t", dtype=str).set_index("sample-id")
-    frame.loc[frame.index[:50], "site"] = "elsewhere"
+    frame.loc[frame.index[:50], "site"] = "elsewhere"  # all other values are numbers
+    frame.to_csv(tmp_path / "wrong.tsv", sep="\t")
+    asked = ["predict", "--model", str(folder), "--example", "--metadata", str(tmp_path / "wrong.tsv")]
+    assert cli.main([*asked, "-o", str(tmp_path / "wrong.out.tsv")]) == 2
+    assert "covariate 'site' has 50 of " in capsys.readouterr().err
+    frame.loc[frame.index[:50], "site"] = None
     frame.to_csv(tmp_path / "new.tsv", sep="\t")
     (tmp_path / "predicted.tsv").unlink()
     (tmp_path / "predicted.refused.tsv").unlink()
@@ -216,11 +221,8 @@ REFUSED = {
         "alone, expected at least two classes",
     ),
     "class of a name in use": (["--task", "classification", "--target", "p_b"], "two columns named 'p_b'"),
-    "number too large": (["--target", "ratio"], "1 values that are not numbers below 3e38, first '1e300'"),
-    "covariate too large": (
-        ["--target", "weight", "--covariate", "ratio"],
-        "covariate 'ratio' has .* values that are not numbers below 3e38, first '1e300'",
-    ),
+    "number too large": (["--target", "ratio"], "1 of 190 values that are not numbers below 3e38, first '1e300'"),
+    "covariate too large": (["--target", "weight", "--covariate", "ratio"], "'ratio' has 1 of 190 values that are not"),
     "target twice": (["--target", "weight", "--target", "weight"], "--target names a column twice (weight weight)"),
     "target of a name in use": (["--target", "fold"], "two columns named 'fold'"),
     "too few of a class": (
