@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from aam.records import parse_record, seal
 
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
@@ -70,6 +72,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """As `write_json`, with a seal, so that `read_json` finds it changed if a bit of it is another."""
+    write_json(path, seal(record))
+
+
 def read_json(path: Path) -> Any:
-    """Read a file of `write_json`; raises OSError or ValueError for a file that cannot be read as JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a file of `write_json` or `write_record`; raises OSError or ValueError for anything but a whole one."""
+    return parse_record(path)

@@ -1,40 +1,61 @@
 """Checkpoints on disk: safetensors plus JSON, written atomically, each file checked when it is read; models from them.
 
-A run directory holds `best/` and `last/`; each has `model.safetensors`, `config.json` and, to resume the run,
-`training.safetensors` and `state.json`. No pickle is written or read. Only the path is needed to rebuild a model.
+A run directory holds `best/`, `last/` and `previous/`; each has `model.safetensors`, `config.json` and, to resume the
+run, `training.safetensors` and `state.json`. `config.json` is sealed and has the digests of the other files. No pickle
+is written or read. Only the path is needed to rebuild a model.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from aam.atomic import follow_umask, read_json, sync, write_json
-from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, from_dict, is_clades, to_dict
-from aam.encoders import remedy_for, shipped_name
-from aam.errors import CheckpointError, ConfigError
-from aam.io.files import WEIGHTS, digest
+from aam.atomic import follow_umask, write_record
+from aam.config import FinetuneConfig, ModelConfig, PretrainConfig, RunnableConfig, is_clades, to_dict
+from aam.errors import CheckpointError
+from aam.folders import BEST, LAST, PREVIOUS, old_folder_of, replace_folder
+from aam.io.files import digest
 from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
+from aam.stored import (
+    CHECKPOINT_FORMAT,
+    CONFIG,
+    KIND_OF,
+    KINDS,
+    MODEL,
+    RETRY_SECONDS,
+    STATE,
+    TRAINING,
+    Stored,
+    read_about,
+    read_checked,
+    read_now,
+    read_stored,
+    read_unchanged,
+)
 
-MODEL, TRAINING = WEIGHTS, "training.safetensors"
-CONFIG, STATE = "config.json", "state.json"
-LAST, BEST = "last", "best"
+__all__ = [
+    "BEST",
+    "CHECKPOINT_FORMAT",
+    "CONFIG",
+    "KINDS",
+    "KIND_OF",
+    "LAST",
+    "MODEL",
+    "STATE",
+    "TRAINING",
+    "Stored",
+    "read_stored",
+    "read_unchanged",
+]
 FOLD = "fold-"
-CHECKPOINT_FORMAT = 1
-"""Counts up when older code can no longer read a checkpoint."""
-KINDS: dict[str, type[RunnableConfig]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
-KIND_OF: dict[type[Any], str] = {config: name for name, config in KINDS.items()}
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,147 +77,59 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         write_about(partial, checkpoint)
 
 
-@contextmanager
-def replace_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces `folder` at the end of the block; after an error it is removed."""
-    partial, old = partial_folder_of(folder), old_folder_of(folder)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        for path in (partial / MODEL, partial / TRAINING, partial):
-            sync(path)
-        if folder.exists():  # else the old one, left by a crash, is the only one and is removed last
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def write_about(folder: Path, checkpoint: Checkpoint) -> None:
     """Write state and configuration of a checkpoint beside its tensors."""
-    write_json(folder / STATE, checkpoint.state)
+    write_record(folder / STATE, checkpoint.state)
     digests = {file: digest(folder / file) for file in (MODEL, TRAINING, STATE)}
     about = {"format": CHECKPOINT_FORMAT, "kind": KIND_OF[type(checkpoint.config)], "sha256": digests}
-    write_json(folder / CONFIG, about | to_dict(checkpoint.config))
+    write_record(folder / CONFIG, about | to_dict(checkpoint.config))
 
 
-def partial_folder_of(folder: Path) -> Path:
-    """Folder that a checkpoint is written to before it is renamed."""
-    return folder.with_name(folder.name + ".partial")
+@contextmanager
+def further_file(folder: Path, file: str) -> Iterator[None]:
+    """Context in which a further file of a checkpoint is written; afterwards `CONFIG` has its digest.
 
-
-def old_folder_of(folder: Path) -> Path:
-    """Folder that a checkpoint is moved to while its successor is renamed."""
-    return folder.parent / f"{folder.name}.old"
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A checkpoint folder whose configuration has been read; other files are read, and checked, when needed."""
-
-    folder: Path
-    config: RunnableConfig
-    digests: dict[str, str] | None
-
-    def tensors(self, file: str) -> dict[str, Tensor]:
-        """The tensors of `MODEL` or `TRAINING`; raises CheckpointError if one is not finite."""
-        tensors = self._read(file, load_file)
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"{self.folder / file}: {name} holds NaN or Inf; use an earlier checkpoint")
-        return tensors
-
-    def state(self) -> dict[str, Any]:
-        """The content of `STATE`."""
-        return self._read(STATE, read_json)
-
-    def _read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Content of a file; raises CheckpointError if its digest differs from the recorded one."""
-        if shipped_name(self.folder) is not None:  # whatever reading it would say, the remedy is another
-            self._compare(file)
-            return read_checked(self.folder, file, reader)
-        content = read_checked(self.folder, file, reader)
-        self._compare(file)
-        return content
-
-    def _compare(self, file: str) -> None:
-        """Raise CheckpointError if the digest of a file differs from the recorded one."""
-        if self.digests is None:
-            return
-        path, remedy = self.folder / file, remedy_for(self.folder, "restore it, or use another checkpoint")
-        if not path.exists():
-            raise CheckpointError(f"{path} is missing; {remedy}")
-        found, expected = digest(path), str(self.digests.get(file))
-        if found != expected:
-            raise CheckpointError(
-                f"{path}: SHA-256 is {found[:12]}…, expected {expected[:12]}…: it has changed since it was written; "
-                f"{remedy}"
-            )
-
-    def verify(self) -> None:
-        """Raise CheckpointError if a file with a recorded digest is missing or has changed; nothing is loaded."""
-        for file in self.digests or {}:
-            self._compare(file)
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """The content of `CONFIG`; raises ValueError for another JSON file."""
-    about = read_json(path)
-    if not isinstance(about, dict) or "format" not in about:
-        raise ValueError(f"{path.name} is not one of aam")
-    return about
-
-
-def read_checked(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
-    """Read a file of a checkpoint with `reader`; raises CheckpointError if that fails."""
-    try:
-        return reader(folder / file)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/"
-        ) from error
-
-
-def read_stored(folder: Path) -> Stored:
-    """Read the configuration of a checkpoint folder.
-
-    If the folder is missing, `folder.old` is read instead; a crash between two renames leaves that."""
-    if not folder.exists() and old_folder_of(folder).exists():
-        folder = old_folder_of(folder)
+    Until then it has none, so that a crash leaves no digest of another file. A checkpoint without digests stays so.
+    """
     about = read_checked(folder, CONFIG, read_about)
-    found = about.pop("format")
-    if found != CHECKPOINT_FORMAT:
-        raise CheckpointError(
-            f"{folder / CONFIG}: format {found!r}, expected {CHECKPOINT_FORMAT}: "
-            "written by another version of aam; update aam"
-        )
-    digests, kind = about.pop("sha256", None), about.pop("kind", "pretrain")
-    if kind not in KINDS:
-        raise CheckpointError(f"{folder / CONFIG}: kind {kind!r}, expected {' or '.join(KINDS)}; update aam")
-    try:
-        return Stored(folder, from_dict(KINDS[kind], about), digests if isinstance(digests, dict) else None)
-    except ConfigError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}; restore the file or use another checkpoint") from error
+    digests = {name: found for name, found in (about.get("sha256") or {}).items() if name != file}
+    if not digests:
+        yield
+        return
+    write_record(folder / CONFIG, about | {"sha256": digests})
+    yield
+    write_record(folder / CONFIG, about | {"sha256": digests | {file: digest(folder / file)}})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Read all of a checkpoint folder, to resume the run."""
-    stored = read_stored(folder)
-    return Checkpoint(stored.config, stored.tensors(MODEL), stored.tensors(TRAINING), stored.state())
+
+    def load(folder: Path) -> Checkpoint:
+        stored = read_now(folder)
+        return Checkpoint(stored.config, stored.tensors(MODEL), stored.tensors(TRAINING), stored.state())
+
+    return read_unchanged(folder, load)
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder of a run directory (best, else last), or the given checkpoint folder itself."""
-    for folder in (path, path / BEST, path / LAST):
-        if (folder / CONFIG).exists() or (old_folder_of(folder) / CONFIG).exists():
+    """The checkpoint folder of a run directory (best, else last, else previous), or the given one itself."""
+    for folder in (path, path / BEST, path / LAST, path / PREVIOUS):
+        if is_checkpoint(folder):
             return folder
         if (folder / MODEL).exists():
             raise CheckpointError(f"{folder}: {CONFIG} is missing beside {MODEL}; copy the whole folder again")
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, or a run is about to replace it."""
+    if (folder / CONFIG).exists():
+        return True
+    if folder.name != LAST and (old_folder_of(folder) / CONFIG).exists():
+        return True
+    if folder.name in (BEST, LAST) and old_folder_of(folder).exists():
+        time.sleep(RETRY_SECONDS)  # for the second of the two renames by which a run replaces it
+    return (folder / CONFIG).exists()
 
 
 def fold_folders(path: Path) -> list[Path]:
@@ -254,7 +187,12 @@ def open_model(path: Path | str) -> AnyModel:
     Returns a `PretrainModel` for a run of `aam pretrain`, a `FinetuneModel` for a run of `aam train`. A cross-validated
     run has one model in each of its folders `fold-…`.
     """
-    stored = read_stored(find_checkpoint(Path(path)))
+    return read_unchanged(find_checkpoint(Path(path)), open_now)
+
+
+def open_now(path: Path) -> AnyModel:
+    """As `open_model`, of the checkpoint that is there now."""
+    stored = read_now(path)
     if is_clades(stored.config):
         raise CheckpointError(
             f"{path}: a model of `aam train --learner clades`, which has no encoder; `aam predict` and `aam explain` "

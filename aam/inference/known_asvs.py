@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 
 from aam import vocab
 from aam.atomic import replace_file
+from aam.checkpoint import further_file, read_stored, read_unchanged
 from aam.errors import CheckpointError
 from aam.io.sequences import hash_sequences, tokenize, unpadded_rows
 from aam.models.chunked_encoder import ChunkedEncoder
@@ -131,7 +132,11 @@ def sketch_asvs(
 
 def write_known(checkpoint: Path, known: KnownASVs) -> None:
     """Write the sketch into the folder of a checkpoint."""
-    with replace_file(checkpoint / KNOWN) as partial, partial.open("wb") as handle:
+    with (
+        further_file(checkpoint, KNOWN),
+        replace_file(checkpoint / KNOWN) as partial,
+        partial.open("wb") as handle,
+    ):
         np.save(handle, known.rows, allow_pickle=False)
 
 
@@ -140,6 +145,7 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
     file = checkpoint / KNOWN
     if not file.exists():
         return None
+    read_unchanged(checkpoint, lambda folder: read_stored(folder).check_further(KNOWN))
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

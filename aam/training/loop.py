@@ -103,6 +103,9 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
     state.horizon = run.budget.horizon(state)
     if run.health.unsaved:
         run.save(state, LAST)
+    if state.done and run.selects and state.step and not state.best_step:  # the best checkpoint was lost
+        evaluate(run, state)
+        run.save(state, LAST)
     while not state.done:
         drawn = run.health.draw(stream, state)
         try:

@@ -1,4 +1,7 @@
-"""The manifest of a run, checks of its output directory, and options of a resumed run."""
+"""The manifest of a run, checks of its output directory, and options of a resumed run.
+
+What the manifest records of the other files of a run stands in `aam.training.run_files`.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import itemgetter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 import aam
-from aam.atomic import read_json, write_json
-from aam.checkpoint import FOLD, LAST, fold_folders, read_stored
+from aam.atomic import write_record
+from aam.checkpoint import FOLD, fold_folders, read_stored
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
     RanksConfig,
     RunConfig,
     RunnableConfig,
+    TargetSchema,
     from_dict,
     group_classes,
     option_fields,
@@ -38,9 +42,14 @@ from aam.corpus.pretraining import Corpus
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
 from aam.errors import CheckpointError, ConfigError
-from aam.io.files import digest, lock_folder, read_json_file, refuse_inside, refuse_unwritable
+from aam.folders import BEST, LAST, PREVIOUS
+from aam.io.files import digest, lock_folder, refuse_inside, refuse_unwritable
+from aam.observer import Observer
+from aam.training.run_files import FILES, MANIFEST, forget_files, read_manifest, recorded, remember_files
+from aam.training.state import GROWING
 
-MANIFEST = "manifest.json"
+ADAPTED = "adapted"
+"""Folder of the adapted encoder in that of a fold."""
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
 RunnableT = TypeVar("RunnableT", bound=RunnableConfig)
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "safetensors")
@@ -90,10 +99,11 @@ def has_begun(folder: Path) -> bool:
     return (folder / MANIFEST).exists() or has_checkpoint(folder)
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether the folder has a checkpoint of a run, or of a fold, to resume from."""
-    parts = [folder, *folder.glob(f"{FOLD}*")]
-    return any((part / name).exists() for part in parts for name in (LAST, f"{LAST}.old"))
+def has_checkpoint(folder: Path, folds: bool = True) -> bool:
+    """Whether the folder has a checkpoint of a run, or with `folds` of one of its folds, to resume from."""
+    parts = [folder, *(folder.glob(f"{FOLD}*") if folds else ())]
+    names = (LAST, PREVIOUS, BEST, f"{LAST}.old", f"{LAST}.partial")
+    return any((part / name).exists() for part in parts for name in names)
 
 
 def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any]:
@@ -109,20 +119,39 @@ def base_record(config: RunnableConfig, files: dict[str, Path]) -> dict[str, Any
     }
 
 
-def write_record(config: RunnableConfig, files: dict[str, Path], more: dict[str, Any]) -> None:
-    """Write the manifest of a run with further entries; a resumed run keeps its first manifest."""
-    folder = config.run.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    if config.run.resume:
+@dataclass
+class Manifest:
+    """The manifest of a run that is going on; `content` is what this process has written or read."""
+
+    folder: Path
+    content: dict[str, Any]
+
+    @classmethod
+    def begin(cls, config: RunnableConfig, files: dict[str, Path], more: dict[str, Any]) -> Manifest:
+        """Write the manifest of a run with further entries; a resumed run keeps its first manifest."""
+        folder = config.run.output_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (config.run.resume and (folder / MANIFEST).exists()):
+            own = cls(folder, base_record(config, files) | more)
+            write_record(folder / MANIFEST, own.content)
+            return own
         refuse_changed(folder, files)
-    else:
-        write_json(folder / MANIFEST, base_record(config, files) | more)
+        own = cls(folder, read_manifest(folder))
+        forget_files(folder, [name for name in own.content.get(FILES, {}) if Path(name).name in GROWING])
+        return own
 
-
-def add_health(folder: Path, health: dict[str, Any], fold: str = "") -> None:
-    """Add interventions and lost samples to the manifest; a resumed run calls this again."""
-    record = read_json(folder / MANIFEST)
-    write_json(folder / MANIFEST, record | {"health": record.get("health", {}) | {fold: health} if fold else health})
+    def add_health(self, health: dict[str, Any], observer: Observer, fold: str = "") -> None:
+        """Add interventions and lost samples, and what the logs hold; a resumed run calls this again."""
+        try:
+            content = read_manifest(self.folder)
+        except CheckpointError as error:
+            observer.warn(f"{error}; it is written again")
+            content = self.content
+        known = content.get("health", {}) | {fold: health} if fold else health
+        self.content = content | {"health": known}
+        write_record(self.folder / MANIFEST, self.content)
+        parts = [self.folder, *fold_folders(self.folder)]
+        remember_files(self.folder, [str((part / name).relative_to(self.folder)) for part in parts for name in GROWING])
 
 
 def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
@@ -134,6 +163,17 @@ def refuse_changed(folder: Path, files: dict[str, Path]) -> None:
                 f"--resume: {option_flag(name)} {path} has changed since the run in {folder} began; restore it, or "
                 "start another run"
             )
+
+
+def begun_config(folder: Path) -> FinetuneConfig:
+    """The configuration of a run of `aam train` that goes on: that of its manifest or, without one, of its folds."""
+    if (folder / MANIFEST).exists():
+        return read_config(FinetuneConfig, folder)
+    stored = read_stored((fold_folders(folder) or [folder])[0] / LAST).config
+    if not isinstance(stored, FinetuneConfig):
+        raise ConfigError(f"--resume: the run in {folder} is one of `aam pretrain`; use that command")
+    run = dataclasses.replace(stored.run, output_dir=folder)
+    return dataclasses.replace(stored, run=run, schema=TargetSchema())
 
 
 def read_config(kind: type[RunnableT], folder: Path) -> RunnableT:
@@ -156,8 +196,11 @@ def find_run_folder(path: Path) -> Path:
 
 def read_manifest_part(folder: Path, name: str) -> Any:
     """One part of a run's manifest."""
-    file = find_run_folder(folder) / MANIFEST
-    return read_json_file(file, itemgetter(name), CheckpointError, "give the output directory of a run")
+    run = find_run_folder(folder)
+    record = read_manifest(run)
+    if name not in record:
+        raise CheckpointError(f"{run / MANIFEST}: {name!r} is missing; give the output directory of another run")
+    return record[name]
 
 
 def recorded_folds(run: Path, study: Study) -> list[Fold]:
@@ -175,7 +218,7 @@ def recorded_folds(run: Path, study: Study) -> list[Fold]:
     return folds
 
 
-def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> None:
+def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> Manifest:
     """Write the manifest and the two lists of sample ids, which --validation-samples takes."""
     more = {
         "rarefy_depth": corpus.depth,
@@ -184,9 +227,11 @@ def write_manifest(config: PretrainConfig, corpus: Corpus, parameters: int) -> N
         "asvs": len(corpus.tokens),
         "parameters": parameters,
     }
-    write_record(config, corpus.files, more)
-    for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
-        (config.run.output_dir / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
+    folder, manifest = config.run.output_dir, Manifest.begin(config, corpus.files, more)
+    with recorded(folder, TRAIN_IDS, VALIDATION_IDS):
+        for name, ids in ((TRAIN_IDS, corpus.split.train), (VALIDATION_IDS, corpus.split.validation)):
+            (folder / name).write_text("\n".join(ids) + "\n", encoding="utf-8")
+    return manifest
 
 
 def installed_versions() -> dict[str, str]:

@@ -16,9 +16,12 @@ import torch
 from aam.atomic import write_text
 from aam.errors import CheckpointError
 from aam.observer import Sink
+from aam.records import NUMBER, Many, check_shape
 from aam.training.step import StepResult
 
 LOG = "log.jsonl"
+LINE = {"kind": str, "step": int}
+"""Shape of a line of the log; all else in it are numbers."""
 
 
 class Meter:
@@ -68,11 +71,23 @@ def open_sinks(folder: Path, step: int, display: Sequence[Sink] = ()) -> Iterato
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Read the log of a run, without an incomplete last line; raises CheckpointError for a damaged log."""
-    path = folder / LOG
+    return [record for _, record in read_lines(folder / LOG)]
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The complete lines of a log, and what they say; raises CheckpointError, naming the line, for a damaged one."""
+    read = 0
     try:
-        return [json.loads(line) for line in complete_lines(path)]
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable ({error}); restore it, or the curves cannot be drawn") from error
+        *lines, _ = path.read_text(encoding="utf-8").split("\n")
+        for line in lines:
+            read += 1
+            record = json.loads(line)
+            check_shape(record, LINE)
+            check_shape({name: value for name, value in record.items() if name != "kind"}, Many(NUMBER, named=True))
+            yield f"{line}\n", record
+    except (OSError, ValueError, RecursionError) as error:
+        place = f"{path}, line {read}" if read else str(path)
+        raise CheckpointError(f"{place}: not a line of a log ({error}); restore the file, or move it away") from error
 
 
 class JsonlSink:
@@ -83,7 +98,7 @@ class JsonlSink:
 
     def __init__(self, path: Path, step: int | None = None):
         if step is not None and path.exists():
-            write_text(path, "".join(lines_until(path, step)))
+            write_text(path, "".join(line for line, record in read_lines(path) if record["step"] <= step))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
@@ -92,16 +107,6 @@ class JsonlSink:
 
     def close(self) -> None:
         self._file.close()
-
-
-def lines_until(path: Path, step: int) -> Iterator[str]:
-    """The complete lines of a log, of updates up to `step`."""
-    return (line for line in complete_lines(path) if json.loads(line)["step"] <= step)
-
-
-def complete_lines(path: Path) -> list[str]:
-    """The lines of a log without an incomplete last line."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
 
 
 class TensorBoardSink:

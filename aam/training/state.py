@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -17,10 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aam.checkpoint import Checkpoint, load_checkpoint, tensor_error_text
+from aam.atomic import sync
+from aam.checkpoint import STATE, Checkpoint, load_checkpoint, tensor_error_text
 from aam.config import RunConfig, RunnableConfig
 from aam.errors import CheckpointError
+from aam.health.ledger import FILE_NAME
+from aam.records import FINGERPRINT, NUMBER, Fingerprint, Many, check_shape
 from aam.training.optim import set_moments, set_weights
+from aam.training.sinks import LOG
 from aam.training.step import Learner
 
 DEFAULT_EPOCHS, DEFAULT_MINUTES = 100, 20.0
@@ -32,6 +36,26 @@ UNTIMED = 1000
 EVALUATIONS = 10
 """Evaluations of a run whose configuration does not say how often."""
 RANDOM_STATE = "random_state"
+GROWING = (LOG, FILE_NAME)
+"""Files of a run that it appends to; a checkpoint has the fingerprints of what they held."""
+HEALTH = {
+    "interventions": dict,
+    "skipped": Many(int),
+    "quarantined": Many(str),
+    "reach": NUMBER,
+    "spikes": int,
+    "scaled": bool,
+}
+STATE_SHAPE = {
+    "train": {
+        "step": int, "batches": int, "seconds": NUMBER, "horizon": int, "best_loss": NUMBER, "best_step": int,
+        "stale_evaluations": int, "done": bool,
+    },
+    "scaler": dict,
+    "health": HEALTH,
+    "files?": Many(FINGERPRINT, named=True),
+}  # fmt: skip
+"""Shape of the state that a run goes on from."""
 
 
 @dataclass
@@ -107,7 +131,45 @@ def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health
     for index, tensors in learner.optimizer.state_dict()["state"].items():
         training |= {f"optimizer.{index}.{name}": tensor for name, tensor in tensors.items()}
     record = {"train": asdict(state), "scaler": learner.scaler.state_dict(), "health": health}
+    record["files"] = fingerprints(config.run.output_dir)
     return Checkpoint(config, learner.model.state_dict(), training, record)
+
+
+def fingerprints(run: Path) -> dict[str, dict[str, Any]]:
+    """Those of the files of `GROWING` that a run has, which are on the disk afterwards."""
+    there = [name for name in GROWING if (run / name).is_file()]
+    for name in there:
+        sync(run / name)
+    return {name: Fingerprint.of(run / name)._asdict() for name in there}
+
+
+def check_growing(run: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise CheckpointError if a file of `GROWING` no longer begins as it was when a checkpoint was saved.
+
+    One that is missing is allowed: it begins anew.
+    """
+    for name, recorded in known.items():
+        path, remedy = run / name, "restore it, or move it away to go on with a new one"
+        if not path.is_file():
+            continue
+        found = Fingerprint.of(path, recorded["bytes"])
+        if found.bytes < recorded["bytes"]:
+            what = f"has been cut: {found.bytes:,} bytes, expected {recorded['bytes']:,} or more"
+            raise CheckpointError(f"{path} {what}; {remedy}")
+        if found.sha256 != recorded["sha256"]:
+            what = f"has changed since it was written, in its first {found.bytes:,} bytes"
+            raise CheckpointError(f"{path} {what}; {remedy}")
+
+
+def read_train_state(checkpoint: Checkpoint) -> TrainState:
+    """The state of a run in its checkpoint; raises CheckpointError if the checkpoint has none, or of another kind."""
+    try:
+        check_shape(checkpoint.state, STATE_SHAPE)
+        return TrainState(**checkpoint.state["train"])
+    except (TypeError, ValueError) as error:
+        where = checkpoint.config.run.output_dir
+        what = f"the run cannot go on from its {STATE} ({error})"
+        raise CheckpointError(f"{where}: {what}; use another checkpoint") from error
 
 
 def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any]], None] | None = None) -> TrainState:
@@ -116,6 +178,8 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
     Raises CheckpointError if the checkpoint does not fit the learner.
     """
     checkpoint = load_checkpoint(folder)
+    state = read_train_state(checkpoint)
+    check_growing(folder.parent, checkpoint.state.get("files", {}))
     try:
         set_weights(learner.model, checkpoint.model)
         moments: dict[int, dict[str, Tensor]] = {}
@@ -130,7 +194,7 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
             torch.cuda.set_rng_state(checkpoint.training[f"{RANDOM_STATE}_cuda"].byte(), learner.device)
         if load_health is not None:
             load_health(checkpoint.state["health"])
-        return TrainState(**checkpoint.state["train"])
+        return state
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder}: the run cannot go on from here ({tensor_error_text(error)}); start anew in another --output-dir"

@@ -23,7 +23,7 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
-from aam.checkpoint import LAST, old_folder_of
+from aam.checkpoint import LAST
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
 
@@ -78,7 +78,7 @@ class World:
             yield self.home
             return
         with tempfile.TemporaryDirectory(prefix=f"aam-rank-{self.rank}-") as name:
-            for wanted in (self.home / LAST, old_folder_of(self.home / LAST), *map(self.home.joinpath, records)):
+            for wanted in map(self.home.joinpath, (LAST, *records)):
                 (Path(name) / wanted.name).symlink_to(wanted.resolve())
             yield Path(name)
 

@@ -21,12 +21,9 @@ from aam.observer import Observer
 from aam.phylogeny.unifrac import Measure
 from aam.training.finetune import Start
 from aam.training.loop import train
-from aam.training.manifest import has_checkpoint
+from aam.training.manifest import ADAPTED, has_checkpoint
 from aam.training.run import build_run
 from aam.training.state import StopRequest
-
-ADAPTED = "adapted"
-"""Folder of the adapted encoder in that of a fold."""
 
 
 def adapt(

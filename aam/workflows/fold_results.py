@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aam.atomic import write_json, write_text
+from aam.atomic import write_json, write_record, write_text
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.labels import Labels
@@ -47,6 +47,8 @@ from aam.report.summary import finetuning_summary
 
 NOT_OF_CONSTANTS = ("pearson",)
 """Metrics that predictions without spread do not have."""
+RESULTS = (OUT_OF_FOLD, METRICS_FILE, SUMMARY_FILE)
+"""Files that `write_results` writes, sealed ones aside."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     if labels.studies is not None and IN_STUDY not in table.columns:
         table[IN_STUDY] = labels.studies
     table.to_csv(folder / OUT_OF_FOLD, sep="\t", float_format="%.6g")
-    write_json(folder / CALIBRATION, calibration.to_dict())
+    write_record(folder / CALIBRATION, calibration.to_dict())
     trained = {row for result in results for row in result.fold.train.tolist()}
     metrics |= {
         "samples_train": len(trained),

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aam.atomic import write_json, write_text
+from aam.atomic import write_json, write_record, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
 from aam.corpus.pretraining import Corpus, lacks_samples, open_corpus
@@ -29,15 +29,16 @@ from aam.training import loop
 from aam.training.distributed import distribute_run, refuse_unshareable_options
 from aam.training.manifest import (
     MANIFEST,
-    add_health,
     check_output_directory,
     has_begun,
+    recorded,
     reserve_output_directory,
     resume_config,
     write_manifest,
 )
 from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
+from aam.training.repair import repair_run
 from aam.training.run import Weights, build_learner, build_run, training_batches
 from aam.training.sinks import open_sinks
 from aam.training.state import StopRequest, TrainState
@@ -70,7 +71,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
     input, NonFiniteError for a model that cannot learn or a numerical fault, Interrupted if a signal stopped the run.
     """
     with join_processes(options) as (options, world):
-        config = resolve_config(options, observer)
+        config = resolve_config(options, observer, world)
         refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
         config = with_findings(config, corpus)
@@ -84,7 +85,7 @@ def pretrain(options: Mapping[str, Any], observer: Observer) -> Run | None:
 def plan(options: Mapping[str, Any], observer: Observer) -> str:
     """The plan of `pretrain` with these options as text: data kept and dropped, size, steps, memory and time."""
     with join_processes(options) as (options, world):
-        config = resolve_config(options, observer)
+        config = resolve_config(options, observer, world)
         refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
         config = with_findings(config, corpus)
@@ -102,12 +103,16 @@ def join_processes(options: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any],
         yield {**options, "output_dir": folder, **restarts}, world
 
 
-def resolve_config(options: dict[str, Any], observer: Observer) -> PretrainConfig:
+def resolve_config(options: dict[str, Any], observer: Observer, world: World) -> PretrainConfig:
     """The configuration of these options: that of a resumed run, or one with the size of the encoder it starts from."""
     options = with_folders(options, observer)
     config = from_options(PretrainConfig, options)
     if not config.run.dry_run:
         check_output_directory(config.run.output_dir, config.run.resume)
+    if config.run.resume and not config.run.dry_run:
+        if world.first:
+            repair_run(config.run.output_dir, observer)
+        world.wait()
     if config.run.resume:
         config = resume_config(options)
     elif config.start.pretrained is not None:
@@ -158,14 +163,14 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
         say_default_length(config.run, observer)
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
-    write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
+    manifest = write_manifest(config, corpus, sum(p.numel() for p in run.learner.model.parameters()))
     display = observer.training_display(run.budget.share(state))
     sinks = open_sinks(folder, state.step, display) if world.first else nullcontext(list[Sink]())
     try:
         with sinks as run.sinks, StopRequest() as stop:
             loop.train(run, state, stop)
     finally:
-        add_health(folder, run.health.record(state.step))
+        manifest.add_health(run.health.record(state.step), observer)
     return Trained(run, state, held_out)
 
 
@@ -191,7 +196,7 @@ def finish(trained: Trained, observer: Observer) -> Run:
         with observer.optional(f"{METRICS_FILE} with the baselines", again):
             write_metrics(folder, metrics)
         with observer.optional(f"{BEST}/{SCALES}", again):
-            write_json(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
+            write_record(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     with observer.stage("drawing"):
         picture = unifrac_picture(held_out, embedded, metrics)
         write_run_report(folder, partial(embed_held_out, opened, held_out, embedded), observer, picture)
@@ -248,8 +253,9 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write metrics.json and summary.txt."""
-    write_json(folder / METRICS_FILE, metrics)
-    write_text(folder / SUMMARY_FILE, pretraining_summary(folder, metrics))
+    with recorded(folder, METRICS_FILE, SUMMARY_FILE):
+        write_json(folder / METRICS_FILE, metrics)
+        write_text(folder / SUMMARY_FILE, pretraining_summary(folder, metrics))
 
 
 def baseline_metrics(

@@ -23,7 +23,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from aam.atomic import follow_umask, replace_file, write_json
+from aam.atomic import follow_umask, replace_file, write_record
 from aam.checkpoint import (
     CHECKPOINT_FORMAT,
     CONFIG,
@@ -115,7 +115,7 @@ def save_member(stored: Stored, folder: Path, bf16: bool) -> None:
         copy_file(stored.folder / file, folder / file)
     digests = {file: digest(folder / file) for file in (MODEL, *others)}
     about: dict[str, Any] = {"format": CHECKPOINT_FORMAT, "kind": KIND_OF[type(stored.config)], "sha256": digests}
-    write_json(folder / CONFIG, about | to_dict(without_folders(stored.config)))
+    write_record(folder / CONFIG, about | to_dict(without_folders(stored.config)))
 
 
 def without_folders(config: RunnableConfig) -> RunnableConfig:

@@ -32,21 +32,22 @@ from aam.report.samples import embed_study
 from aam.training import loop
 from aam.training.finetune import Start, TargetLearner, build_target_learner, count_identities
 from aam.training.manifest import (
-    add_health,
+    Manifest,
+    begun_config,
     check_output_directory,
-    read_config,
+    recorded,
     reserve_output_directory,
     with_new_budgets,
-    write_record,
 )
 from aam.training.objective import loss_name
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
+from aam.training.repair import repair_run
 from aam.training.sinks import open_sinks
 from aam.training.state import StopRequest
 from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
-from aam.workflows.fold_results import FoldResult, true_targets, write_results
+from aam.workflows.fold_results import RESULTS, FoldResult, true_targets, write_results
 from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds, whole_folds
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
@@ -108,8 +109,10 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
     folder, head, data = config.run.output_dir, config.head, config.data
     if not config.run.dry_run:
         check_output_directory(folder, config.run.resume)
+    if config.run.resume and not config.run.dry_run:
+        repair_run(folder, observer)
     if config.run.resume:
-        config = with_new_budgets(read_config(FinetuneConfig, folder), asked, folder)
+        config = with_new_budgets(begun_config(folder), asked, folder)
     elif learns_clades(config):
         return dataclasses.replace(config, learner=dataclasses.replace(config.learner, learner=CLADES))
     elif head.adapt_steps and (head.pretrained is None or not (data.tree or data.example)):
@@ -131,11 +134,12 @@ def open_labelled(config: FinetuneConfig, observer: Observer) -> Study:
 
 
 class FoldOrder(NamedTuple):
-    """Number of the fold that is trained, from 1, of `folds`, and the stop request."""
+    """Number of the fold that is trained, from 1, of `folds`, the stop request, and the manifest of the run."""
 
     number: int
     folds: int
     stop: StopRequest
+    manifest: Manifest
 
 
 def say_data(config: FinetuneConfig, study: Study, folds: list[Fold], observer: Observer) -> None:
@@ -156,17 +160,18 @@ def train_folds(config: FinetuneConfig, study: Study, folds: list[Fold], observe
         check_model(configs[0], study, folds[0], start, observer)
     say_precision_advice(config.optim.precision, resolve_device(config.run.device), observer)
     # From here on files are written: whatever there was to refuse has been refused.
-    write_record(config, study.files, manifest_record(config, study, folds))
+    manifest = Manifest.begin(config, study.files, manifest_record(config, study, folds))
     with StopRequest() as stop:
         results, whole = [], whole_folds(config, study)  # what --label-fraction leaves out may be read all the same
         for number, (fold, own) in enumerate(zip(folds, configs, strict=True), start=1):
             seen = np.setdiff1d(whole[number - 1].train, inner_split(own, study, fold).test)
             begin = adapt(own, study, seen, start, stop, observer)
-            results.append(train_fold(own, study, fold, begin, FoldOrder(number, len(folds), stop), observer))
+            results.append(train_fold(own, study, fold, begin, FoldOrder(number, len(folds), stop, manifest), observer))
     folder = config.run.output_dir
     with observer.stage("scoring"):
         remove_pictures(folder)
-        write_results(config, study, results)
+        with recorded(folder, *RESULTS):
+            write_results(config, study, results)
     with observer.stage("drawing"):
         write_run_report(
             folder, lambda: embed_study(open_as(Finetuned, find_members(folder)[0]), study, folds[0]), observer
@@ -235,7 +240,7 @@ def train_fold(
         with open_sinks(folder, state.step, display) as run.sinks:
             loop.train(run, state, order.stop)
     finally:
-        add_health(folder if fold.name == HELD_OUT else folder.parent, run.health.record(state.step), fold.name)
+        order.manifest.add_health(run.health.record(state.step), observer, fold.name)
     observer.say(f"fold {fold.name}: {run.health.line(state.step)}")
     best = folder / (BEST if selects else LAST)
     keep_known(best, sketch_asvs(study.tokens, study.table.counts, inner.train), config.head.pretrained)

@@ -25,9 +25,9 @@ from aam.placement.threads import usable_cores
 from aam.report.build import write_run_report
 from aam.report.clade_samples import describe_clades
 from aam.text import name_few
-from aam.training.manifest import write_record
+from aam.training.manifest import Manifest, recorded
 from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
-from aam.workflows.fold_results import FoldResult, write_results
+from aam.workflows.fold_results import RESULTS, FoldResult, write_results
 from aam.workflows.place import Chosen
 from aam.workflows.run import Run
 from aam.workflows.stored_clades import StoredClades, open_clades, reference_digest
@@ -95,7 +95,7 @@ def train_clades(
         table, places = place_samples(study, chosen, config.learner.threads, observer)
     except SequenceError as error:
         raise SequenceError(f"{error}; --learner network needs no reference") from error
-    write_record(config, study.files, dict(record))
+    Manifest.begin(config, study.files, dict(record))
 
     threads = config.learner.threads or usable_cores()
 
@@ -115,7 +115,7 @@ def train_clades(
         kept = fitted(np.arange(len(study.labels.sample_ids)))
         progress(len(folds) + 1, len(folds) + 1)
     kept.save(time.perf_counter() - begun)
-    with observer.stage("scoring"):
+    with observer.stage("scoring"), recorded(folder, *RESULTS):
         write_results(config, study, results)
     with observer.optional(STUDIES, "`aam predict` then has no transfer card; train again"):
         record_studies(config, study, PlacedSamples(table, places), kept.ensemble.features.of(table), observer)

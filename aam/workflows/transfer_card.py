@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import read_json, write_json
+from aam.atomic import read_json, write_record
 from aam.checkpoint import BEST
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.samples import TableSamples
@@ -87,7 +87,7 @@ def record_studies(
                 )  # fmt: skip
             )
         found = TrainingStudies(studies, *signals(config, study, features), scores_of(metrics, MEAN))
-        write_json(folder / BEST / STUDIES, found.record())
+        write_record(folder / BEST / STUDIES, found.record())
     if found.study_outweighs:
         observer.warn(study_warning(found))
 

@@ -10,12 +10,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
-    {"text", "vocab"},
+    {"records", "text", "vocab"},
     {"atomic", "errors"},
-    {"observer"},
+    {"folders", "observer"},
     {"config"},
     {"io", "phylogeny", "models", "health", "datasets", "encoders", "gene"},
-    {"placement"},
+    {"placement", "stored"},
     {"corpus", "checkpoint"},
     {"learners"},
     {"evaluation", "training.losses"},
