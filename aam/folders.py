@@ -49,12 +49,12 @@ def exchange(new: Path, folder: Path, old: Path) -> None:
 
 def partial_folder_of(folder: Path) -> Path:
     """Folder that a checkpoint is written to before it is renamed."""
-    return folder.with_name(folder.name + ".partial")
+    return folder.parent / f"{folder.name}.partial"
 
 
 def old_folder_of(folder: Path) -> Path:
     """Folder that a checkpoint is moved to while its successor is renamed."""
-    return folder.with_name(PREVIOUS if folder.name == LAST else f"{folder.name}.old")
+    return folder.parent / (PREVIOUS if folder.name == LAST else f"{folder.name}.old")
 
 
 def set_aside(folder: Path) -> Path:

@@ -22,6 +22,10 @@ NUMBER = (int, float)
 """Shape of any number."""
 
 
+class ChangedError(ValueError):
+    """A record is not as it was written."""
+
+
 class Many(NamedTuple):
     """Shape of a list of such values; `named`: of an object of any names with such values."""
 
@@ -57,12 +61,12 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unseal(value: Any) -> Any:
-    """A value without its seal, if it has one; raises ValueError if it is not that of the rest."""
+    """A value without its seal, if it has one; raises ChangedError if it is not that of the rest."""
     if not isinstance(value, dict) or SEAL not in value:
         return value
     rest = {name: each for name, each in value.items() if name != SEAL}
     if value[SEAL] != (found := digest_of(rest)):
-        raise ValueError(
+        raise ChangedError(
             f"it has changed since it was written: its seal is {str(value[SEAL])[:12]!r}, expected {found[:12]!r}"
         )
     return rest
@@ -82,9 +86,9 @@ def parse_record(path: Path) -> Any:
     try:
         value = json.loads(data.decode("utf-8"))
     except RecursionError:
-        value = None
-    if value is None or is_deep(value):
-        raise ValueError("null, or nested too deep, expected a record of a run")
+        raise ValueError("nested too deep, expected a record of a run") from None
+    if is_deep(value):
+        raise ValueError(f"nested deeper than {MAX_DEPTH}, expected a record of a run")
     return unseal(value)
 
 

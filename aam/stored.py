@@ -22,7 +22,7 @@ from aam.encoders import remedy_for, shipped_name
 from aam.errors import CheckpointError, ConfigError
 from aam.folders import old_folder_of
 from aam.io.files import WEIGHTS, digest
-from aam.records import Many, check_shape
+from aam.records import ChangedError, Many, check_shape
 
 MODEL, TRAINING = WEIGHTS, "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
@@ -126,9 +126,13 @@ def read_checked(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
     """Read a file of a checkpoint with `reader`; raises CheckpointError if that fails."""
     try:
         return reader(folder / file)
+    except ChangedError as error:
+        remedy = remedy_for(folder, "restore it, or use another checkpoint")
+        raise CheckpointError(f"{folder / file}: {error}; {remedy}") from error
     except (OSError, ValueError, SafetensorError) as error:
+        named = "" if file in str(error) else f"{file}: "
         raise CheckpointError(
-            f"{folder}: not a readable checkpoint ({error}); give a run directory or its best/ or last/"
+            f"{folder}: not a readable checkpoint ({named}{error}); give a run directory or its best/ or last/"
         ) from error
 
 

@@ -17,6 +17,7 @@ import torch
 from generated_samples import community, tiny_model
 
 from aam import checkpoint as checkpoints
+from aam import folders
 from aam.checkpoint import (
     Checkpoint,
     config_of_encoder,
@@ -65,7 +66,10 @@ def test_everything_comes_back(tmp_path: Path):
     assert_holds(tmp_path / "last", 1.5)
     save_checkpoint(tmp_path / "last", filled(2.5))
     assert_holds(tmp_path / "last", 2.5)
-    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert_holds(tmp_path / "previous", 1.5)
+    save_checkpoint(tmp_path / "last", filled(3.5))
+    assert_holds(tmp_path / "previous", 2.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "previous"]
 
 
 def test_files_have_the_permissions_of_the_umask(run: Path):
@@ -100,7 +104,7 @@ def test_best_goes_before_last(tmp_path: Path):
     assert find_checkpoint(tmp_path / "last") == tmp_path / "last"
 
 
-@pytest.mark.parametrize("crash", range(1, 12))
+@pytest.mark.parametrize("crash", range(1, 16))
 def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(tmp_path: Path, crash: int, monkeypatch: pytest.MonkeyPatch):
     """Also where the crash before has left its own debris."""
     save_checkpoint(tmp_path / "last", filled(1.0))
@@ -117,7 +121,7 @@ def test_a_crash_at_any_step_of_saving_leaves_a_checkpoint(tmp_path: Path, crash
 
         with monkeypatch.context() as patch:
             for owner, name in (
-                (Path, "rename"), (Path, "replace"), (checkpoints.shutil, "rmtree"), (checkpoints, "save_file")
+                (Path, "rename"), (Path, "replace"), (folders.shutil, "rmtree"), (checkpoints, "save_file")
             ):  # fmt: skip
                 patch.setattr(owner, name, dying(getattr(owner, name)))
             with contextlib.suppress(KeyboardInterrupt):
@@ -139,10 +143,10 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_checkpoint import assert_holds, filled, save_checkpoint
+from test_checkpoint import assert_holds, filled, find_checkpoint, save_checkpoint
 folder, random = Path({folder!r}) / "last", random.Random(0)
 save_checkpoint(folder, filled(0.0))
-for round in range(25):
+for round in range({kills}):
     child = os.fork()
     if not child:
         for number in range(1000):
@@ -151,13 +155,54 @@ for round in range(25):
     time.sleep(random.uniform(0.0, 0.05))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert_holds(folder, *range(1000))
+    assert_holds(find_checkpoint(folder.parent), *range(1000))
 print("survived")
 """
 
 
-def test_a_save_that_is_killed_leaves_a_checkpoint(tmp_path: Path):
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+@pytest.mark.parametrize("kills", [25, pytest.param(500, marks=pytest.mark.slow)])
+def test_a_save_that_is_killed_leaves_a_checkpoint(tmp_path: Path, kills: int):
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path), kills=kills)
+    path = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path.insert(0, {path!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "survived\n", done.stderr
+
+
+READING = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_checkpoint import assert_holds, filled, find_checkpoint, save_checkpoint
+run = Path({folder!r})
+for name in ("best", "last"):
+    save_checkpoint(run / name, filled(0.0))
+child = os.fork()
+if not child:
+    for number in range(100_000):
+        for name in ("best", "last"):
+            save_checkpoint(run / name, filled(float(number)))
+    os._exit(0)
+try:
+    for _ in range({times}):
+        for folder in (run / "best", run / "last"):
+            assert_holds(folder, *range(100_000))
+        assert find_checkpoint(run).name == "best"
+finally:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+print("survived")
+"""
+
+
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_reader_beside_a_writer_finds_one_whole_checkpoint(tmp_path: Path, times: int):
+    """The run replaces its checkpoints as fast as it can; none is told to have changed since it was written."""
+    code = READING.format(tests=str(Path(__file__).parent), folder=str(tmp_path), times=times)
     path = str(Path(__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path.insert(0, {path!r})\n{code}"],
@@ -183,6 +228,23 @@ def test_truncated_files_are_refused(run: Path, name: str, kept: int):
     content = file.read_bytes()
     file.write_bytes(content.rstrip()[: int(kept * len(content.rstrip()))])
     with pytest.raises(CheckpointError, match=r"best: not a readable checkpoint \("):
+        load_checkpoint(run / "best")
+
+
+@pytest.mark.parametrize("name", ["config.json", "state.json"])
+def test_one_changed_bit_of_a_record_is_found_by_its_name(run: Path, name: str):
+    """Wherever it is: what still reads as another value is told by the seal."""
+    file = run / "best" / name
+    content = file.read_bytes()
+    whole = load_checkpoint(run / "best")
+    for place in range(0, len(content), max(1, len(content) // 150)):
+        for bit in (0, 5):
+            file.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with contextlib.suppress(CheckpointError):
+                again = load_checkpoint(run / "best")
+                assert name == "config.json" and again.config == whole.config and again.state == whole.state
+    file.write_bytes(content.replace(b"1", b"0", 1))
+    with pytest.raises(CheckpointError, match=rf"{name}.* has changed since it was written"):
         load_checkpoint(run / "best")
 
 
@@ -264,9 +326,10 @@ def test_weights_of_another_model_are_refused(run: Path):
 
 
 def change(run: Path, **content: Any) -> None:
-    """Change the stored configuration."""
+    """Change the stored configuration as a version of before seals wrote it."""
     file = run / "best" / "config.json"
     stored = json.loads(file.read_text())
+    del stored["seal"]
     for key, value in content.items():
         stored[key] = stored[key] | value if isinstance(value, dict) else value
     file.write_text(json.dumps(stored))
