@@ -63,6 +63,7 @@ def report_run(run: Path, options: ReportOptions, output: Path | None, observer:
         samples, pictures = reopen(record, notes)
     except InputError as error:
         notes = [f"ordinations, audit and UniFrac: the data or the model of the run cannot be opened ({error})"]
+    notes += record.doubts()
     if output is None:
         draw_pictures(record, pictures, observer)
     page = build_page(record, samples, options, observer, notes)
@@ -218,7 +219,7 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
                 f"--taxonomy names the ASVs of the table of `aam explain`, but there is no {path}; give --explain FILE"
             )
         return []
-    explained = read_mapping(path.with_suffix(".json")).get("explained", "")
+    explained = str(read_mapping(path.with_suffix(".json")).get("explained", ""))
     shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ones do"})
     frame = read_drivers(path)
     if options.taxonomy is not None:

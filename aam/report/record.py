@@ -20,10 +20,14 @@ from aam.health.ledger import FILE_NAME, Ledger
 from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fold
 from aam.io.files import read_json_file
 from aam.io.ids import FEATURE_ID
-from aam.training.manifest import MANIFEST
+from aam.records import NUMBER, Many, check_shape
+from aam.training.run_files import FILES, MANIFEST, check_recorded, read_manifest
 
 METRICS_FILE, SUMMARY_FILE, REPORT_FILE = "metrics.json", "summary.txt", "report.html"
 """Files that every finished run has."""
+TEXTS = ("_skipped", "health")
+"""Ends of the names of metrics that are text."""
+MADE_AGAIN = "restore it, or make it again by --resume"
 CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE = "curves.png", "unifrac.png", "predictions.png"
 """Pictures with a place of their own in the report; others follow the curves."""
 ORDINATION_FILE = "ordination.tsv"
@@ -57,8 +61,18 @@ class RunRecord:
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
         """Read manifest, metrics and ledgers; raises an InputError for a file that is damaged."""
-        manifest, metrics = (read_mapping(folder / name) for name in (MANIFEST, METRICS_FILE))
-        return cls(folder, manifest, metrics, *read_accounts(folder))
+        manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
+        return cls(folder, manifest, read_metrics(folder), *read_accounts(folder))
+
+    def doubts(self) -> list[str]:
+        """Files that are readable, but not as the run wrote them: logs, ledgers, lists of samples."""
+        found = []
+        for name in self.manifest.get(FILES, {}):
+            try:
+                check_recorded(self.folder, name, "restore it; what is shown of it may be wrong")
+            except CheckpointError as error:
+                found.append(str(error))
+        return found
 
     @property
     def name(self) -> str:
@@ -82,12 +96,15 @@ class RunRecord:
     @cached_property
     def contributions(self) -> list[Contribution]:
         """What each of several studies contributed to a run of `aam train`."""
-        return [Contribution(**record) for record in self.manifest.get("studies", [])]
+        try:
+            return [Contribution(**record) for record in self.manifest.get("studies", [])]
+        except TypeError as error:
+            raise CheckpointError(f"{self.folder / MANIFEST}: studies: {error}; restore the file") from error
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """The out-of-fold predictions of a run of `aam train`; raises CheckpointError if they cannot be read."""
-        return read_out_of_fold(self.folder, self.config)
+        return read_predictions(self.folder, self.config)
 
     def fold_rows(self) -> list[dict[str, Any]]:
         """`fold`, number of `samples` and metrics of each fold of several; of several targets without metrics."""
@@ -101,6 +118,24 @@ class RunRecord:
                 row |= {key: metric(predicted, true) for key, metric in metrics_of(self.config.target.task).items()}
             rows.append(row)
         return rows if len(rows) > 1 else []
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """The metrics of a run, empty if it has none yet; raises CheckpointError for a file that has changed."""
+    check_recorded(run, METRICS_FILE, MADE_AGAIN)
+    metrics = read_mapping(run / METRICS_FILE)
+    numbers = {name: value for name, value in metrics.items() if not name.endswith(TEXTS)}
+    try:
+        check_shape(numbers, Many((*NUMBER, bool, type(None)), named=True))
+    except ValueError as error:
+        raise CheckpointError(f"{run / METRICS_FILE}: {error}; {MADE_AGAIN}") from error
+    return metrics
+
+
+def read_predictions(run: Path, config: FinetuneConfig) -> pd.DataFrame:
+    """The out-of-fold predictions of a run; raises CheckpointError if they cannot be read or have changed."""
+    check_recorded(run, OUT_OF_FOLD, MADE_AGAIN)
+    return read_out_of_fold(run, config)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -33,9 +33,10 @@ from aam.evaluation.metadata_baselines import BASELINES, predict_chances, predic
 from aam.evaluation.metrics import MODEL, MODEL_MINUS_BASELINE
 from aam.evaluation.study_metrics import score_subjects
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of, paired_difference
-from aam.inference.predictions import TRUE, log_odds, read_out_of_fold
+from aam.inference.predictions import TRUE, log_odds
 from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
+from aam.report.record import read_predictions
 from aam.report.summary import baseline_text
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
 from aam.workflows.baseline_inputs import read_inputs
@@ -222,7 +223,7 @@ def predict(
 
 def predictions_of(model: Path, study: Study, rows: NDArray[np.int64], config: FinetuneConfig) -> pd.DataFrame:
     """The out-of-fold predictions of a run for these rows."""
-    return read_out_of_fold(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
+    return read_predictions(model, config).loc[[study.labels.sample_ids[row] for row in rows]]
 
 
 def score_all(

@@ -12,6 +12,7 @@ from aam.health.ledger import FILE_NAME, Ledger
 from aam.health.lost_samples import ColumnBias, find_bias
 from aam.io.metadata import read_metadata
 from aam.io.table import read_table
+from aam.training.run_files import check_recorded
 
 
 def read_ledgers(run: Path) -> dict[str, Ledger]:
@@ -20,6 +21,8 @@ def read_ledgers(run: Path) -> dict[str, Ledger]:
     for file in files:
         if not file.is_file():
             raise InputError(f"{run}: no {FILE_NAME} here; give the output directory of a run, or the ledger itself")
+        for folder in (file.parent, file.parent.parent):
+            check_recorded(folder, str(file.relative_to(folder)), "restore it")
     return {file.parent.name: Ledger.read(file) for file in files}
 
 

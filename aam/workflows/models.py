@@ -17,7 +17,7 @@ from aam.corpus.gene_doubts import knows_every_region, span_text
 from aam.encoders import CARD, shipped_models
 from aam.errors import CheckpointError
 from aam.observer import Observer
-from aam.report.record import METRICS_FILE
+from aam.report.record import read_metrics
 from aam.text import counted, name_few
 from aam.workflows.model_names import models_in, user_models
 
@@ -82,7 +82,7 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
     members = find_members(folder)
     config, card = read_stored(members[0]).config, read_mapping(folder / CARD)
     found = card.get("metrics")
-    figures = found if isinstance(found, dict) else read_mapping(folder / METRICS_FILE)
+    figures = found if isinstance(found, dict) else read_metrics(folder)
     return ListedModel(
         name,
         place,

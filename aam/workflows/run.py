@@ -13,11 +13,11 @@ import pandas as pd
 from aam.checkpoint import find_members, fold_folders, open_model
 from aam.config import FinetuneConfig, path_of
 from aam.errors import CheckpointError
-from aam.inference.predictions import read_out_of_fold
 from aam.report.model_card import NO_FACTS, CardFacts
-from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_mapping
+from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_metrics, read_predictions
 from aam.training.manifest import find_run_folder, read_config
-from aam.training.sinks import read_log
+from aam.training.run_files import check_recorded
+from aam.training.sinks import LOG, read_log
 
 if TYPE_CHECKING:
     from aam.checkpoint import Finetuned, Pretrained
@@ -48,7 +48,8 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Content of metrics.json: metrics of held-out samples and baselines, time and memory of the run."""
-        return read_mapping(self._finished(METRICS_FILE))
+        self._finished(METRICS_FILE)
+        return read_metrics(self.folder)
 
     @property
     def summary(self) -> str:
@@ -59,13 +60,15 @@ class Run:
     def history(self) -> pd.DataFrame:
         """Training log as rows: `fold`, `kind` ("train" or "validation"), `step`, `time` and losses."""
         folders = fold_folders(self.folder) or [self.folder]
+        for folder in folders:
+            check_recorded(self.folder, str((folder / LOG).relative_to(self.folder)), "restore it")
         logs = [pd.DataFrame(read_log(folder)).assign(fold=folder.name) for folder in folders]
         return pd.concat(logs, ignore_index=True)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Out-of-fold predictions by sample id; only runs of `aam train` have them."""
-        return read_out_of_fold(self.folder, read_config(FinetuneConfig, self.folder))
+        return read_predictions(self.folder, read_config(FinetuneConfig, self.folder))
 
     @property
     def figures(self) -> dict[str, Path]:

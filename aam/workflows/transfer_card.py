@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import read_json, write_record
+from aam.atomic import write_record
 from aam.checkpoint import BEST
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.samples import TableSamples
@@ -40,7 +40,6 @@ from aam.learners.transfer import (
     nearest_study,
 )
 from aam.observer import Observer
-from aam.report.record import METRICS_FILE
 from aam.report.study_table import metric_text
 from aam.text import counted
 from aam.workflows.clade_inputs import PlacedSamples
@@ -66,7 +65,7 @@ def record_studies(
         for at, own in enumerate(rows.values()):
             number[own] = at
         write_known(folder / BEST, sketch_asvs(study.tokens, study.table.counts, np.arange(len(number)), number))
-        metrics = read_json(folder / METRICS_FILE) if config.fold.leave_one_study_out else {}
+        metrics = read_metrics(folder) if config.fold.leave_one_study_out else {}
         profiles = {name: Profile.of(features[own]) for name, own in rows.items()}
         known = known_elsewhere(study.table.counts, rows) if len(rows) > 1 else {}
         studies = []
