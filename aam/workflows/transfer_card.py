@@ -40,6 +40,7 @@ from aam.learners.transfer import (
     nearest_study,
 )
 from aam.observer import Observer
+from aam.report.record import read_metrics
 from aam.report.study_table import metric_text
 from aam.text import counted
 from aam.workflows.clade_inputs import PlacedSamples
