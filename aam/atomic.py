@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from aam.records import parse_record, seal
 
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
+HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+"""This machine, in such names: the numbers of processes are those of one machine."""
 
 
 @contextmanager
@@ -22,6 +26,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     After an error the temporary file is removed and an older file at `path` is unchanged; an OSError names `path`.
     """
     partial = partial_path(path)
+    sweep(path.parent)
     try:
         yield partial
         sync(partial)
@@ -36,7 +41,28 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 def partial_path(path: Path) -> Path:
     """The temporary path that this process writes before it is renamed to the file."""
-    return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    return path.parent / f"{PARTIAL}{HOST}-{os.getpid()}-{path.name}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes of this machine have left of files that they were writing into a folder."""
+    own = f"{PARTIAL}{HOST}-"
+    with suppress(OSError):
+        for path in folder.glob(f"{own}*"):
+            process = path.name.removeprefix(own).partition("-")[0]
+            if process.isdigit() and not is_alive(int(process)):
+                path.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, by its number, is there."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -90,6 +90,11 @@ class Stored:
         for file in self.digests or {}:
             self._compare(file)
 
+    def verify_own(self) -> None:
+        """As `verify`, but for the files that were added when a run had ended: it makes them again."""
+        for file in (MODEL, TRAINING, STATE):
+            self._compare(file)
+
 
 def read_about(path: Path) -> dict[str, Any]:
     """The content of `CONFIG`; raises ValueError for another JSON file."""

@@ -76,7 +76,7 @@ def repair_checkpoints(folder: Path, observer: Observer) -> None:
         checkpoint = step_back(folder, error, observer)
     if (best := read_train_state(checkpoint).best_step) > 0:
         try:
-            read_stored(folder / BEST).verify()
+            read_stored(folder / BEST).verify_own()
         except CheckpointError as error:
             replace_best(folder, best, error, observer)
     step = read_train_state(checkpoint).step
