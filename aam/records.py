@@ -18,6 +18,8 @@ MAX_BYTES = 1 << 27
 """Size of a record; the largest, manifests of millions of samples, stay below half of it."""
 MAX_DEPTH = 50
 """Lists and objects within each other; those of a run nest seven deep."""
+MOST = 1 << 63
+"""Size that no whole number of a record has."""
 NUMBER = (int, float)
 """Shape of any number."""
 
@@ -126,6 +128,8 @@ def check_shape(value: Any, shape: Any, place: str = "") -> None:
 def refuse_other(value: Any, kinds: type | tuple[type, ...], place: str) -> None:
     """Raise ValueError unless a value is of one of the kinds; true and false are no numbers."""
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if isinstance(value, int) and abs(value) > MOST:
+        raise ValueError(f"{place or 'the whole'} is larger than any number of a run")
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         words = " or ".join(dict.fromkeys(NAMES[kind] for kind in kinds))
         raise ValueError(f"{place or 'the whole'} is {NAMES.get(type(value), 'null')}, expected {words}")

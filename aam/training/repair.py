@@ -28,7 +28,7 @@ from aam.training.manifest import ADAPTED, MANIFEST, has_checkpoint, read_manife
 from aam.training.sinks import LOG
 from aam.training.state import read_train_state
 
-STAND_INS = (PREVIOUS, BEST, f"{LAST}.partial", f"{LAST}.old")
+STAND_INS = (f"{LAST}.partial", PREVIOUS, f"{LAST}.old", BEST)
 """Folders that may hold the newest checkpoint if `LAST` does not; a crash between two renames leaves the others."""
 
 
@@ -74,13 +74,13 @@ def repair_checkpoints(folder: Path, observer: Observer) -> None:
         checkpoint = load_checkpoint_here(folder / LAST)
     except CheckpointError as error:
         checkpoint = step_back(folder, error, observer)
-    if (best := read_train_state(checkpoint).best_step) > 0:
+    state = read_train_state(checkpoint, folder / LAST)
+    if (best := state.best_step) > 0:
         try:
             read_stored(folder / BEST).verify_own()
         except CheckpointError as error:
             replace_best(folder, best, error, observer)
-    step = read_train_state(checkpoint).step
-    observer.say(f"{folder} goes on after step {step} ({folder / LAST})")
+    observer.say(f"{folder} goes on after step {state.step} ({folder / LAST})")
 
 
 def load_checkpoint_here(folder: Path) -> Checkpoint:
@@ -88,7 +88,7 @@ def load_checkpoint_here(folder: Path) -> Checkpoint:
     if not folder.exists():
         raise CheckpointError(f"{folder} is missing")
     checkpoint = load_checkpoint(folder)
-    read_train_state(checkpoint)
+    read_train_state(checkpoint, folder)
     return checkpoint
 
 
@@ -104,8 +104,8 @@ def step_back(folder: Path, why: CheckpointError, observer: Observer) -> Checkpo
         raise CheckpointError(
             f"{why}; no other checkpoint in {folder} is whole: restore one, or begin anew in another --output-dir"
         )
-    name = max(found, key=lambda name: read_train_state(found[name]).step)
-    step = read_train_state(found[name]).step
+    name = max(found, key=lambda name: found[name].state["train"]["step"])
+    step = found[name].state["train"]["step"]
     kept = f"; it is kept as {set_aside(folder / LAST).name}" if (folder / LAST).exists() else ""
     observer.warn(f"{why}{kept}; {folder / name} of step {step} takes its place")
     if name == BEST:
@@ -120,7 +120,7 @@ def replace_best(folder: Path, step: int, why: CheckpointError, observer: Observ
     kept = f"; it is kept as {set_aside(folder / BEST).name}" if (folder / BEST).exists() else ""
     for name in (LAST, PREVIOUS):
         try:
-            if read_train_state(load_checkpoint_here(folder / name)).step != step:
+            if load_checkpoint_here(folder / name).state["train"]["step"] != step:
                 continue
         except CheckpointError:
             continue

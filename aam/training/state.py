@@ -161,15 +161,18 @@ def check_growing(run: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
             raise CheckpointError(f"{path} {what}; {remedy}")
 
 
-def read_train_state(checkpoint: Checkpoint) -> TrainState:
-    """The state of a run in its checkpoint; raises CheckpointError if the checkpoint has none, or of another kind."""
+def read_train_state(checkpoint: Checkpoint, folder: Path) -> TrainState:
+    """The state of a run in the checkpoint of a folder; raises CheckpointError if it is none to go on from."""
     try:
         check_shape(checkpoint.state, STATE_SHAPE)
-        return TrainState(**checkpoint.state["train"])
+        state = TrainState(**checkpoint.state["train"])
+        if min(state.step, state.batches, state.seconds, state.horizon, state.best_step, state.stale_evaluations) < 0:
+            raise ValueError("a number of steps or seconds is negative")
+        return state
     except (TypeError, ValueError) as error:
-        where = checkpoint.config.run.output_dir
-        what = f"the run cannot go on from its {STATE} ({error})"
-        raise CheckpointError(f"{where}: {what}; use another checkpoint") from error
+        raise CheckpointError(
+            f"{folder / STATE}: {error}, so the run cannot go on from it; use another checkpoint"
+        ) from error
 
 
 def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any]], None] | None = None) -> TrainState:
@@ -178,7 +181,7 @@ def restore(learner: Learner, folder: Path, load_health: Callable[[dict[str, Any
     Raises CheckpointError if the checkpoint does not fit the learner.
     """
     checkpoint = load_checkpoint(folder)
-    state = read_train_state(checkpoint)
+    state = read_train_state(checkpoint, folder)
     check_growing(folder.parent, checkpoint.state.get("files", {}))
     try:
         set_weights(learner.model, checkpoint.model)
