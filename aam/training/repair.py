@@ -57,7 +57,7 @@ def repair_manifest(run: Path, observer: Observer) -> None:
             read_manifest(run)
             return
         except CheckpointError as error:
-            what = f"is damaged ({error}); it is kept as {set_aside(run / MANIFEST).name}"
+            what = f"is damaged ({error.__cause__}); it is kept as {set_aside(run / MANIFEST).name}"
     observer.warn(
         f"{run / MANIFEST} {what}; written again, but whether the data have changed since the run began is not known"
     )

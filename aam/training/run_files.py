@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         check_shape(record, MANIFEST_SHAPE)
         return record
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable ({error}); give the output directory of a run") from error
+        raise CheckpointError(f"{path}: not readable ({error}); restore it; --resume writes another one") from error
 
 
 @contextmanager
