@@ -32,7 +32,7 @@ from aam.stopping import STOP_SIGNALS
 
 AHEAD = 2
 """Batches that a worker is asked for at once: while one is fetched, it assembles the next."""
-LOOKS, LOOK_SECONDS = 4, 10.0
+LOOKS, LOOK_SECONDS = 3, 10.0
 """A worker that is waited for, and has used no processor time at so many looks in a row, stands still."""
 FILES_OF_RUN, FILES_OF_WORKER = 256, 16
 """Open files that a run and each of its workers may need; both are generous."""

@@ -13,7 +13,7 @@ from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
-from aam.errors import Interrupted, NonFiniteError
+from aam.errors import Interrupted, NonFiniteError, WorkerError
 from aam.io.table import Table
 from aam.observer import Sink
 from aam.stopping import Stopped, StopRequest
@@ -100,7 +100,8 @@ class TrainingRun:
 def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
     """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`.
 
-    Raises Interrupted, after a checkpoint, if a signal has stopped the run.
+    Raises Interrupted, after a checkpoint, if a signal has stopped the run, and WorkerError, after one, if it has lost a
+    process of --num-workers.
     """
     run.health.open()
     try:
@@ -111,6 +112,10 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
     except Stopped as cut:
         if run.learner.ranks.alone and run.health.rewind(state):
             save_and_end(run, state, cut.name)
+        raise
+    except WorkerError:
+        if run.learner.ranks.alone and run.health.rewind(state):
+            run.save(state, LAST)
         raise
     run.health.close()
 
