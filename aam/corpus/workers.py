@@ -13,7 +13,7 @@ import resource
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection, wait
@@ -64,7 +64,7 @@ class Fault(NamedTuple):
         return error
 
 
-def assemble_ahead(batches: Any, start: int, workers: int) -> Iterator[Any]:
+def assemble_ahead(batches: Any, start: int, workers: int) -> Generator[Any, None, None]:
     """Yield batches[start], batches[start + 1], … without end, assembled by so many processes; they end with it.
 
     A batch is a dataclass of tensors and plain values. Raises WorkerError if a process cannot be started, is killed or
