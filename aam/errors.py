@@ -71,6 +71,7 @@ NO_MEMORY = (
     "alloc_failed",
     "bad_alloc",
     "unable to allocate",
+    "could not create a primitive",
     "failed to map segment",
 )
 """Lower-case texts of torch, CUDA, numpy, HDF5 and the loader of libraries where memory is short."""

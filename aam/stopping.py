@@ -6,6 +6,7 @@ command ends within `LAST_SECONDS` in any case, even if it hangs in code that is
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -50,6 +51,7 @@ class SignalHandlers:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS if is_free(number)}
             HANDLERS.append(self._ask)
+            OPEN.append(self)
         return self
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -57,6 +59,9 @@ class SignalHandlers:
             signal.signal(number, handler)
         if self._previous:
             HANDLERS.remove(self._ask)
+            OPEN.remove(self)
+            if self.name and OPEN:  # the work around this context ends by the same signal: further ones change nothing
+                OPEN[-1].name, OPEN[-1]._since = self.name, math.inf
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         """The first signal is a request; another one, some seconds later, ends what is under way."""
@@ -75,6 +80,10 @@ class SignalHandlers:
 
 HANDLERS: list[Callable[..., None]] = []
 """Handlers of this package that are set, the innermost last."""
+
+
+OPEN: list[SignalHandlers] = []
+"""The contexts that handle signals, the innermost last."""
 
 
 def is_free(number: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.reduction import ForkingPickler
@@ -100,7 +100,7 @@ class TrainingBatches(Dataset):
         cut = [rng.permutation(rows)[: len(rows) // size * size].reshape(-1, size) for rows in self.members]
         return cut[0] if len(cut) == 1 else rng.permutation(np.concatenate(cut))
 
-    def stream(self, start: int, num_workers: int) -> Iterator[Batch]:
+    def stream(self, start: int, num_workers: int) -> Generator[Batch, None, None]:
         """Batches start, start + 1, … without end; `num_workers` processes assemble them ahead.
 
         Raises WorkerError if one of these processes cannot be started, is killed or stands still.

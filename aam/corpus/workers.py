@@ -13,7 +13,7 @@ import resource
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection, wait
@@ -32,7 +32,7 @@ from aam.stopping import STOP_SIGNALS
 
 AHEAD = 2
 """Batches that a worker is asked for at once: while one is fetched, it assembles the next."""
-LOOKS, LOOK_SECONDS = 4, 10.0
+LOOKS, LOOK_SECONDS = 3, 10.0
 """A worker that is waited for, and has used no processor time at so many looks in a row, stands still."""
 FILES_OF_RUN, FILES_OF_WORKER = 256, 16
 """Open files that a run and each of its workers may need; both are generous."""
@@ -64,7 +64,7 @@ class Fault(NamedTuple):
         return error
 
 
-def assemble_ahead(batches: Any, start: int, workers: int) -> Iterator[Any]:
+def assemble_ahead(batches: Any, start: int, workers: int) -> Generator[Any, None, None]:
     """Yield batches[start], batches[start + 1], … without end, assembled by so many processes; they end with it.
 
     A batch is a dataclass of tensors and plain values. Raises WorkerError if a process cannot be started, is killed or

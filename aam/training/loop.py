@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +13,7 @@ from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
-from aam.errors import Interrupted, NonFiniteError
+from aam.errors import Interrupted, NonFiniteError, WorkerError
 from aam.io.table import Table
 from aam.observer import Sink
 from aam.stopping import Stopped, StopRequest
@@ -50,6 +50,7 @@ class TrainingRun:
     meter: Meter = field(default_factory=Meter)
     clock: Callable[[], float] = time.perf_counter
     budget: Budget = field(init=False)
+    _stream: Generator[Batch, None, None] | None = field(init=False, default=None)
     health: RunHealth = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,8 +66,15 @@ class TrainingRun:
         return state
 
     def stream(self, start: int) -> Iterator[Batch]:
-        """The batches from number `start` on."""
-        return self.batches.stream(start, self.config.run.num_workers)
+        """The batches from number `start` on; ends the stream before, and its processes."""
+        self.close_stream()
+        self._stream = self.batches.stream(start, self.config.run.num_workers)
+        return self._stream
+
+    def close_stream(self) -> None:
+        """End the processes that assemble batches."""
+        if self._stream is not None:
+            self._stream.close()
 
     def seconds(self) -> float:
         """The time, on the clock of the first rank."""
@@ -100,7 +108,8 @@ class TrainingRun:
 def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
     """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`.
 
-    Raises Interrupted, after a checkpoint, if a signal has stopped the run.
+    Raises, after a checkpoint, Interrupted if a signal has stopped the run, and WorkerError if a process of
+    --num-workers is lost.
     """
     run.health.open()
     try:
@@ -112,6 +121,12 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
         if run.learner.ranks.alone and run.health.rewind(state):
             save_and_end(run, state, cut.name)
         raise
+    except WorkerError:
+        if run.learner.ranks.alone and run.health.rewind(state):
+            run.save(state, LAST)
+        raise
+    finally:
+        run.close_stream()
     run.health.close()
 
 
