@@ -75,7 +75,7 @@ NO_MEMORY = (
     "failed to map segment",
 )
 """Lower-case texts of torch, CUDA, numpy, HDF5 and the loader of libraries where memory is short."""
-ASKED = re.compile(r"tried to allocate ([\d.]+ ?(?:bytes|[KMGT]iB))", re.IGNORECASE)
+ASKED = re.compile(r"(?:tried|unable) to allocate ([\d.]+ ?(?:bytes|[KMGTP]iB))", re.IGNORECASE)
 """How much torch has asked for."""
 
 

@@ -79,6 +79,9 @@ def check_output_directory(folder: Path, resume: bool) -> None:
     """Raise for an output directory that holds another run or cannot be written to, or, with --resume, holds no run."""
     refuse_unwritable(folder, "--output-dir", CheckpointError)
     refuse_inside(folder, "--output-dir")
+    for above in folder.absolute().parents:
+        if (above / MANIFEST).is_file() and has_checkpoint(above):
+            raise CheckpointError(f"--output-dir {folder} is in the run {above}; give a folder outside of it")
     if has_begun(folder) and not resume:
         raise CheckpointError(
             f"--output-dir {folder} holds another run; go on with it by --resume, or give another folder"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,12 +199,23 @@ def test_an_output_directory_that_holds_another_run(refused: Callable[..., str],
     assert error == f"--output-dir {data / 'old'} holds another run; go on with it by --resume, or give another folder"
 
 
+def test_an_output_directory_inside_another_run(refused: Callable[..., str], data: Path):
+    (data / "old" / "last").mkdir(parents=True)
+    (data / "old" / "manifest.json").write_text("{}")
+    for name in ("fold-1", "deeper/still"):
+        error = refused("--output-dir", data / "old" / name)
+        assert error == f"--output-dir {data / 'old' / name} is in the run {data / 'old'}; give a folder outside of it"
+
+
 def test_an_output_directory_that_cannot_be_written_to(refused: Callable[..., str], data: Path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != data)  # permissions mean nothing to root
+    def refuse(dir: Path, **settings: object) -> None:  # noqa: A002 - its name in the standard library
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # permissions mean nothing to root
     error = refused("--output-dir", data / "new" / "run")
     assert (
         error == f"--output-dir {data / 'new' / 'run'}: {data} cannot be written to; check its permissions, or "
-        "give another folder"
+        "use another path"
     )
 
 
