@@ -19,12 +19,17 @@ class RunConfig:
     preset: Preset = option("small", "Size of the model; options such as --dim override it.")
     epochs: int | None = option(
         None,
-        "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches (default: 100 epochs).",
+        "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches (without any: 100 epochs or 20 minutes).",
         low=1,
         high=MOST_EPOCHS,
     )
     max_steps: int | None = option(None, "Largest number of optimiser steps.", low=1, high=MOST_STEPS)
-    max_minutes: float | None = option(None, "Longest time to train, in minutes.", above=0.0, high=TEN_YEARS)
+    max_minutes: float | None = option(
+        None,
+        "Longest time to train, in minutes (default: 20 without --epochs and --max-steps, else none).",
+        above=0.0,
+        high=TEN_YEARS,
+    )
     patience: int = option(
         0,
         "Stop after this many evaluations without a lower loss on held-out samples; 0: never stop early.",
