@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from aam import __version__
-from aam.cli.streams import lasting_streams
+from aam.cli import streams
 from aam.errors import FAILED, REFUSED, ConfigError, Interrupted, error_text, expected_error
 from aam.paths import is_utf8, output_path
 from aam.stopping import end_on_signals
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run a click command as `main` runs all of `aam`; without a `name` usage names the script."""
     options = {"debug": False, "writes": False}
-    with lasting_streams() as stdout, end_on_signals() as signals:
+    with streams.lasting_streams() as stdout, end_on_signals() as signals:
         try:
             refuse_odd_arguments(sys.argv[1:] if arguments is None else arguments)
             with hide_variable("MPLBACKEND"):

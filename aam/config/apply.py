@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aam.config.convert import from_some
-from aam.config.fields import SHIPPED, Precision, UnifracEngine, UnifracMetric, option
+from aam.config.fields import MOST_TOKENS, SHIPPED, Precision, UnifracEngine, UnifracMetric, option
 from aam.config.finetune import FoldConfig
 from aam.config.pretrain import DataConfig, ModelConfig
 from aam.config.run import RunConfig
@@ -42,7 +42,10 @@ class ApplyConfig:
         "Reads drawn per sample: a number, 'none' for all reads, or 'auto' for the depth of training; samples with fewer reads are dropped.",
     )
     token_limit: int | None = option(
-        None, "Largest number of ASVs per sample that the model reads (default: as in training).", low=1
+        None,
+        "Largest number of ASVs per sample that the model reads (default: as in training).",
+        low=1,
+        high=MOST_TOKENS,
     )
     cache: Path | None = option(None, "Folder of stored ASV embeddings; later commands with the same model reuse them.")
     precision: Precision = option(
@@ -147,7 +150,10 @@ class PredictConfig:
         "Reads drawn per sample: a number, or 'none' for all reads (default: as in training); samples with fewer reads are not predicted.",
     )
     token_limit: int | None = option(
-        None, "Largest number of ASVs per sample that the model reads (default: as in training).", low=1
+        None,
+        "Largest number of ASVs per sample that the model reads (default: as in training).",
+        low=1,
+        high=MOST_TOKENS,
     )
     prevalence: str | None = option(
         None,

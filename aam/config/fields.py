@@ -24,7 +24,7 @@ GENE_COLUMNS = 1739
 """Columns of the profile of the 16S gene in `aam.gene`."""
 AUTO_BASES = 0
 """The number of bases that stands for `--max-bp auto` until the data tell it."""
-MOST_BASES = 20_000
+MOST_BASES, MOST_TOKENS = 20_000, 1_000_000
 """Largest --max-bp: twice the longest rRNA operon."""
 MOST_STEPS, MOST_EPOCHS, TEN_YEARS = 10**9, 10**6, 5_256_000.0
 """Longest runs, in steps, epochs and minutes; more is a slip of the keyboard."""

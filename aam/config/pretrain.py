@@ -12,6 +12,7 @@ from aam.config.fields import (
     LARGEST_RATE,
     LARGEST_WEIGHT,
     MOST_BASES,
+    MOST_TOKENS,
     Metric,
     Optimizer,
     Orient,
@@ -63,7 +64,7 @@ class DataConfig:
         "auto",
         "Reads drawn per sample, anew in each epoch: a number, 'none' for all reads, or 'auto' for the largest depth, at most 5000, that keeps 90 % of the samples.",
     )
-    token_limit: int = option(1024, "Largest number of ASVs per sample that the model reads.", low=1, high=1_000_000)
+    token_limit: int = option(1024, "Largest number of ASVs per sample that the model reads.", low=1, high=MOST_TOKENS)
     asv_selection: Selection = option("abundance", "Which ASVs to keep if a sample has more than the token limit.")
     max_bp: int = option(
         150,

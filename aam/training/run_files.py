@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 FILES = "files"
 """Key of the fingerprints in the manifest."""
 MANIFEST_SHAPE = {
-    "config": dict,
+    "config?": dict,
     "data?": Many({"path": str, "sha256": str}, named=True),
     "folds?": Many(Many(str), named=True),
     "sample_ids?": Many(str),

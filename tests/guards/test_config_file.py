@@ -114,7 +114,7 @@ def test_any_text_is_read_or_refused_in_one_line(text: str):
     ("content", "words"),
     [
         (b"dim: 3\xff", "line 1 is not UTF-8"),
-        ("dim: 32\n".encode("utf-16"), "holds a NUL byte|not UTF-8"),
+        ("dim: 32\n".encode("utf-16"), "UTF-16 or UTF-32, expected text; save it as UTF-8"),
         (b"", "empty file"),
         (b"dim: " + b"x" * 2_000_000, "longer than 1,000,000 characters"),
         (b"dry_run: maybe", "--dry-run is 'maybe', expected true or false"),
