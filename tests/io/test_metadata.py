@@ -118,7 +118,7 @@ def test_remarks_types_quotes_and_cells_over_several_lines_are_read_as_qiime_2_d
         "# remark\n\nSample-ID\tstage\tnote\tage\t\n#q2:types\tCategorical\t\tnumeric\n# remark\n"
         's1\t1\t"two\nlines, a ""quote"""\t 3 \t\t\n\t\t\ns2\t2\n'
     )
-    frame, source, entries, types = Metadata.read(path)
+    frame, source, entries, types, _ = Metadata.read(path)
     assert frame.index.tolist() == ["s1", "s2"] and frame.columns.tolist() == ["stage", "note", "age"]
     assert (
         frame.loc["s1"].tolist() == ["1", 'two\nlines, a "quote"', "3"]
@@ -159,7 +159,6 @@ NO_NUMBERS = [
         "½",
         "Ⅷ",
         "−5",
-        "5\u00a0",
         "\u200b5",
         "1,000",
         "1 000",
