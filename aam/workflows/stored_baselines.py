@@ -14,6 +14,7 @@ from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
 from aam.report.build import report_run
 from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines
+from aam.training.run_files import check_recorded, recorded
 from aam.workflows.baseline import BaselineResult
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
@@ -23,9 +24,10 @@ FILES = (BASELINES_FILE, BASELINE_PREDICTIONS)
 def write_baselines(found: BaselineResult, folder: Path) -> None:
     """Write baselines.json and baseline_predictions.tsv into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replace_file(folder / BASELINE_PREDICTIONS) as new:
-        found.predictions.to_csv(new, sep="\t", float_format="%.6g")
-    write_json(folder / BASELINES_FILE, found.metrics)
+    with recorded(folder, *FILES):
+        with replace_file(folder / BASELINE_PREDICTIONS) as new:
+            found.predictions.to_csv(new, sep="\t", float_format="%.6g")
+        write_json(folder / BASELINES_FILE, found.metrics)
 
 
 def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
@@ -46,7 +48,9 @@ def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
 
 
 def read_earlier(run: Path) -> BaselineResult:
-    """The comparison that is in a run."""
+    """The comparison that is in a run; raises CheckpointError if its files have changed."""
+    for name in FILES:
+        check_recorded(run, name, "restore it, or remove it and make the comparison again")
     ids = {SAMPLE_ID: str}
     predictions = pd.read_csv(run / BASELINE_PREDICTIONS, sep="\t", dtype=ids, keep_default_na=False, na_values=[""])
     return BaselineResult(read_baselines(run, None), predictions.set_index(SAMPLE_ID), grouped=False)
