@@ -15,7 +15,7 @@ from aam.io.output import replace_frame
 from aam.observer import Observer
 from aam.report.build import report_run
 from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines
-from aam.training.run_files import recorded
+from aam.training.run_files import check_recorded, recorded
 from aam.workflows.baseline import BaselineResult
 
 BASELINE_PREDICTIONS = "baseline_predictions.tsv"
@@ -48,7 +48,9 @@ def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
 
 
 def read_earlier(run: Path) -> BaselineResult:
-    """The comparison that is in a run."""
+    """The comparison that is in a run; raises CheckpointError if its files have changed."""
+    for name in FILES:
+        check_recorded(run, name, "restore it, or remove it and make the comparison again")
     ids = {SAMPLE_ID: str}
     predictions = pd.read_csv(run / BASELINE_PREDICTIONS, sep="\t", dtype=ids, keep_default_na=False, na_values=[""])
     return BaselineResult(read_baselines(run, None), predictions.set_index(SAMPLE_ID), grouped=False)
