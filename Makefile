@@ -2,6 +2,9 @@
 # make test           run the tests
 # make test-slow      the tests that take minutes
 # make lint           style and types
+# make fuzz           search for files that crash or stall a parser, guided by coverage; MINUTES=60 of processor time
+# make audit          known vulnerabilities, unsafe code, and an SBOM in dist/
+# make lock           scripts/release-lock.txt: version and hashes of all that a release needs
 # make docs           run the notebooks and build the pages into site/
 # make check-install  the wheel in new environments, with each supported Python found here: every command, and the demo
 # make bench          the benchmarks, minutes on the embedded example; TABLE=table.biom TREE=tree.nwk for another study
@@ -15,7 +18,7 @@ BIN := $(VENV)/bin
 STUDY := $(if $(TABLE),--table $(TABLE) --tree $(TREE))
 SETTINGS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow lint docs bench check-install
+.PHONY: demo test test-slow lint fuzz audit lock docs bench check-install
 .DEFAULT_GOAL := demo
 
 # One stamp per set of extras: installed again only when a requirement changes.
@@ -42,6 +45,19 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+# The fuzzer and the audit have environments of their own: their packages have no place among those that are tested.
+fuzz:
+	$(MAKE) VENV=.venv-fuzz .venv-fuzz/.installed-fuzz
+	OMP_NUM_THREADS=1 .venv-fuzz/bin/python tests/faults/fuzz.py --minutes $(if $(filter command,$(origin MINUTES)),$(MINUTES),60)
+
+audit:
+	scripts/audit .venv-audit
+
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip compile setup.cfg --quiet --universal --python-version 3.11 --constraint constraints.txt \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file scripts/release-lock.txt
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/python scripts/make_command_page.py

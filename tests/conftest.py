@@ -7,6 +7,7 @@ The real studies are not part of the project. They are looked for in the folder 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,16 @@ def study() -> Callable[[str], Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A run without the real studies says so at its end, even when quiet."""
+    """The fault list as a table; and a run without the real studies says so at its end, even when quiet."""
+    tried: dict[str, list[bool]] = {}
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports if outcome in ("passed", "failed") else []:
+            if found := re.match(r"tests/faults/test_(\w+)_faults\.py", report.nodeid):
+                tried.setdefault(found[1], []).append(outcome == "passed")
+    if tried:
+        terminalreporter.write_line("faults       tried  passed")
+    for name, passed in sorted(tried.items()):
+        terminalreporter.write_line(f"{name:<12}{len(passed):>6}{sum(passed):>8}")
     if not STUDIES.is_dir():
         terminalreporter.write_line(
             f"NOT TESTED on real studies: {STUDIES} is absent (set AAM_TEST_DATA)", yellow=True, bold=True

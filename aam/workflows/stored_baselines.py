@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from aam.atomic import write_json
+from aam.errors import CheckpointError
 from aam.evaluation.metrics import MODEL
 from aam.inference.predictions import TRUE
 from aam.io.ids import SAMPLE_ID
@@ -37,11 +38,10 @@ def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
     model have changed since.
     """
     if all((run / name).is_file() for name in FILES):
-        earlier = read_earlier(run)
-        if all(earlier.metrics.get(target, {}).get(MODEL) == own[MODEL] for target, own in found.metrics.items()):
-            found = beside(found, earlier)
-        else:
-            observer.say("earlier baselines were compared with other predictions of this run: left out")
+        try:
+            found = beside(found, read_earlier(run))
+        except CheckpointError as error:  # what has just been computed is not lost by it
+            observer.warn(f"earlier baselines are left out: {error}")
     write_baselines(found, run)
     with observer.optional(REPORT_FILE, "`aam report` makes it again"), observer.stage("drawing"):
         report_run(run, ReportOptions(), None, observer)
@@ -50,14 +50,19 @@ def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
 def read_earlier(run: Path) -> BaselineResult:
     """The comparison that is in a run; raises CheckpointError if its files have changed."""
     for name in FILES:
-        check_recorded(run, name, "restore it, or remove it and make the comparison again")
+        check_recorded(run, name, "make these comparisons again")
     ids = {SAMPLE_ID: str}
     predictions = pd.read_csv(run / BASELINE_PREDICTIONS, sep="\t", dtype=ids, keep_default_na=False, na_values=[""])
     return BaselineResult(read_baselines(run, None), predictions.set_index(SAMPLE_ID), grouped=False)
 
 
 def beside(found: BaselineResult, earlier: BaselineResult) -> BaselineResult:
-    """A comparison and the predictors of an earlier one of the same run that it lacks."""
+    """A comparison and the predictors of an earlier one of the same run that it lacks.
+
+    Raises CheckpointError if the earlier one is of other predictions of the model, which has gone on since.
+    """
+    if any(earlier.metrics.get(target, {}).get(MODEL) != own[MODEL] for target, own in found.metrics.items()):
+        raise CheckpointError("they were compared with other predictions of this run")
     metrics = {target: earlier.metrics[target] | own for target, own in found.metrics.items()}
     lacking = [name for name in earlier.predictions if name not in found.predictions and not name.endswith(TRUE)]
     predictions = found.predictions.join(earlier.predictions[lacking])

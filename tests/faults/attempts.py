@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,9 +91,13 @@ def hold(case: Case, folder: Path) -> None:
 
 
 def run(arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Exit code (minus a signal's number) and output of `aam` with these arguments, run in `folder`."""
-    said = folder / "said"
-    process = CONTEXT.Process(target=_child, args=([str(each) for each in arguments], folder, said, dict(environment)))
+    """Exit code and output of `aam` with these arguments, run in `folder`."""
+    return within_limits(_aam, ([str(each) for each in arguments], folder, dict(environment)), folder / "said")
+
+
+def within_limits(function: Callable[..., int | None], arguments: tuple[Any, ...], said: Path) -> tuple[int, str]:
+    """Exit code and output of a function in a process of its own, within its limits; `said` is written meanwhile."""
+    process = CONTEXT.Process(target=_child, args=(function, arguments, said))
     process.start()
     process.join(PATIENCE)
     if process.is_alive():
@@ -107,12 +112,8 @@ def run(arguments: Sequence[str | Path], folder: Path, environment: Mapping[str,
     return code, text
 
 
-def _child(arguments: list[str], folder: Path, said: Path, environment: dict[str, str]) -> None:
-    """In the forked process: run `aam` within limits and exit with its code."""
-    from aam.cli import main
-
-    os.environ.update(environment)
-    os.chdir(folder)
+def _child(function: Callable[..., int | None], arguments: tuple[Any, ...], said: Path) -> None:
+    """In the forked process: call the function within limits and exit with the code that it returns."""
     output = os.open(said, os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -120,4 +121,13 @@ def _child(arguments: list[str], folder: Path, said: Path, environment: dict[str
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
-    sys.exit(main(arguments))
+    sys.exit(function(*arguments))
+
+
+def _aam(arguments: list[str], folder: Path, environment: dict[str, str]) -> int:
+    """In the forked process: run `aam` in a folder."""
+    from aam.cli import main
+
+    os.environ.update(environment)
+    os.chdir(folder)
+    return main(arguments)

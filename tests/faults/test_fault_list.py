@@ -20,6 +20,8 @@ CLASSES = [
     test_tree_faults,
 ]  # fmt: skip
 ELSEWHERE = {
+    39: "phylogeny/test_tree.py::test_a_tree_as_deep_as_python_cannot_recurse_travels_to_another_process",
+    71: "corpus/test_corpus.py::test_a_matrix_is_aligned_by_id_whatever_its_order",
     80: "training/test_checkpoint.py::test_weights_that_are_not_finite_are_refused",
     82: "training/test_checkpoint.py::test_a_save_that_is_killed_leaves_a_checkpoint",
     83: "cli/test_command_group.py::test_what_an_error_tells",

@@ -75,19 +75,6 @@ def repeated_ids(folder: Path) -> Attempt:
     return replace(found, file=folder / "distances.ids.txt")
 
 
-@entry(71)
-def ids_in_another_order(folder: Path) -> Iterator[Attempt]:
-    """The same run to the last digit as with the ids in the order of the table."""
-    lines = []
-    for order in (np.arange(COUNT), np.random.default_rng(0).permutation(COUNT)):
-        found = pretrain(folder, distances()[np.ix_(order, order)], "held-out samples, after 1 step", 0,
-                         [f"s{row}" for row in order])  # fmt: skip
-        run = folder / f"run-{len(lines)}"
-        yield Attempt([*found.arguments[:5], "--output-dir", run, *OPTIONS], found.words, "", 0)
-        lines.append((run / "metrics.json").read_text().split("seconds")[0])
-    assert lines[0] == lines[1]
-
-
 @entry(72)
 def samples_without_distances(folder: Path) -> Attempt:
     return pretrain(folder, distances()[:9, :9], r"1 samples? .*s9", 0, None, "--dry-run")

@@ -35,24 +35,6 @@ def deep(folder: Path) -> Attempt:
     return unifrac(folder, caterpillar(200_000), "3 samples with 4 ASVs", 0)
 
 
-@entry(39)
-def deep_in_worker_processes(folder: Path) -> Attempt:
-    """A tree of three times as many levels as Python recurses is handed to the processes of --num-workers."""
-    found = unifrac(folder, caterpillar(3_000), "", 0).arguments
-    rows = (folder / "table.tsv").read_text().splitlines()
-    wide = [row + "".join(f"\tx{k}" if not number else f"\t{k % 3 + 1}" for k in range(9)) for number, row in
-            enumerate(rows)]  # fmt: skip
-    (folder / "table.tsv").write_text("\n".join(wide) + "\n")
-    options = (
-        "--preset tiny --max-steps 1 --batch-size 2 --num-workers 1 --no-preflight --device cpu --rarefy-depth none"
-    )
-    return Attempt(
-        ["pretrain", *found[1:5], *options.split(), "--output-dir", folder / "out"],
-        "held-out samples, after 1 step",
-        code=0,
-    )
-
-
 @entry(40)
 def unbalanced(folder: Path) -> Iterator[Attempt]:
     for tree in (SOUND.replace("((", "("), SOUND.replace("):0.5", ""), SOUND.replace("(", "((", 1), "(((((", "))))"):
@@ -103,7 +85,7 @@ def all_branches_zero(folder: Path) -> Attempt:
 @entry(50)
 def endless_line(folder: Path) -> Attempt:
     """A file that claims 3 GB without taking any."""
-    found = unifrac(folder, b"(", "GiB|NUL|binary|longer")
+    found = unifrac(folder, b"(", "GiB|NUL|UTF-16|binary|longer")
     with (folder / "tree.nwk").open("r+b") as file:
         file.truncate(3 << 30)
     return found

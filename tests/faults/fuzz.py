@@ -2,7 +2,7 @@
 
 Each parser of `tests/parsers.py` gets its share of the time in a process of its own. A crash, an exception that is no
 refusal, more than 10 s or more than 4 times 64 MiB of memory for one file stops it; the file is kept in
-`tests/faults/found/PARSER/`, where the tests try it from then on, and the parser goes on without it.
+`found/PARSER/` beside this file, where the tests try it from then on, and the parser goes on without it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-FOUND = ROOT / "tests" / "faults" / "found"
+ROOT = Path(__file__).resolve().parents[2]
+FOUND = Path(__file__).resolve().parent / "found"
 INSTRUMENTED = ["aam", "skbio.metadata", "yaml", "zipfile", "csv", "json.decoder", "safetensors"]
 """Modules whose branches guide the fuzzer."""
 SECONDS, MEMORY, LONGEST = 10, 4 * 64, 1 << 14
