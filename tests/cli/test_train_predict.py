@@ -327,7 +327,10 @@ def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path
     changed["age_months"]["model"]["macro_f1"]["value"] += 0.1  # as if the run had gone on since
     (first / "baselines.json").write_text(json.dumps(changed))
     assert cli.main(["baseline", "--model", str(first), "--baseline", "constant"]) == 0
-    assert "earlier baselines are left out: they were compared with other predictions of this run" in capsys.readouterr().err
+    assert (
+        "earlier baselines are left out: they were compared with other predictions of this run"
+        in capsys.readouterr().err
+    )
     assert set(json.loads((first / "baselines.json").read_text())["age_months"]) == {"constant", "model"}
     apart = train(*TASKS["two classes"])
     assert cli.main(["baseline", "--model", str(first), "--against", str(apart), "-o", str(tmp_path / "x")]) == 2
