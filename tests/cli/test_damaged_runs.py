@@ -67,6 +67,13 @@ def change_text(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1))
 
 
+def only_error(capsys: Capture) -> str:
+    """The error of a refused command, which is one line and the last."""
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("Error: ") for line in lines) == 1 and lines[-1].startswith("Error: ")
+    return lines[-1]
+
+
 def assert_ends_as(run: Path, wanted: dict[str, torch.Tensor]) -> None:
     found = load_file(run / "last" / "model.safetensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
@@ -146,8 +153,8 @@ def test_if_nothing_is_whole_it_is_refused(run: Path, capsys: Capture):
     for name in ("last", "previous", "best"):
         flip(run / name / "training.safetensors", place=-5)
     assert resume(run) == 2
-    err = capsys.readouterr().err
-    assert "last/training.safetensors: SHA-256 is" in err and "no other checkpoint" in err and err.count("\n") == 1
+    error = only_error(capsys)
+    assert "last/training.safetensors: SHA-256 is" in error and "no other checkpoint" in error
     assert not (run / "last.damaged").exists()
 
 
@@ -218,8 +225,8 @@ def test_records_of_another_shape_are_refused_in_one_line(
     page = ["report", str(run), "--output", str(run.parent / "page.html")]
     capsys.readouterr()
     assert (resume(run) if asked == ["resume"] else main(page)) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and Path(name).name in err and "bug" not in err
+    error = only_error(capsys)
+    assert Path(name).name in error and "bug" not in error
 
 
 @pytest.mark.slow
