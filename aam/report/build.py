@@ -23,8 +23,9 @@ from aam.io.taxonomy import read_taxonomy
 from aam.learners.transfer import read_studies
 from aam.observer import Observer
 from aam.placement.taxonomy import find_lineages
-from aam.report import parts
+from aam.report import captions, parts
 from aam.report.clade_samples import reopen_clades
+from aam.report.finding import run_finding
 from aam.report.interval_part import interval_part
 from aam.report.page import Part, picture_part, report_html
 from aam.report.record import (
@@ -185,7 +186,8 @@ def build_page(
     drawn = (CURVES_FILE, UNIFRAC_FILE, PREDICTIONS_FILE, Path(DRIVERS_FILE).with_suffix(".png").name)
     others = sorted(path.name for path in run.folder.glob("*.png") if path.name not in drawn)
     found += pictures_of(run.folder, {CURVES_FILE: "Training curves"} | {name: name for name in others})
-    return report_html(run, found, [*notes, *reasons])
+    baselines = read_baselines(run.folder, options.baseline) if run.finetuned else {}
+    return report_html(run, found, [*notes, *reasons], run_finding(run, baselines))
 
 
 def pretraining_parts(run: RunRecord) -> list[Part]:
@@ -198,9 +200,10 @@ def pretraining_parts(run: RunRecord) -> list[Part]:
 def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
     """Metrics of the targets, predictions, baselines if there are any, and folds."""
     baselines = read_baselines(run.folder, options.baseline)
+    shown = captions.NUMBERS if run.config.target.task in NUMERIC_TASKS else captions.CLASSES
     return [
         parts.target_part(run.metrics, run.config.target.target),
-        *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}),
+        *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}, shown),
         *([parts.baseline_part(baselines)] if baselines else []),
         interval_part(run.predictions, run.config.target.target, run.config.fold.coverage),
         study_part(run.contributions, run.metrics),
@@ -219,16 +222,19 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
             )
         return []
     explained = read_mapping(path.with_suffix(".json")).get("explained", "")
-    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ones do"})
     frame = read_drivers(path)
+    caption = captions.CLADE_DRIVERS if parts.TIPS in frame else captions.DRIVERS
+    shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ones do"}, caption)
     if options.taxonomy is not None:
         ids = frame[FEATURE_ID].tolist()
         frame[parts.TAXON] = find_lineages(ids, read_taxonomy(options.taxonomy), str(options.taxonomy))
     return [parts.driver_part(frame, explained), *shown]
 
 
-def pictures_of(folder: Path, titles: Mapping[str, str]) -> list[Part]:
-    """Those of the pictures, title by file name, that lie in a folder."""
+def pictures_of(folder: Path, titles: Mapping[str, str], caption: str = "") -> list[Part]:
+    """Those of the pictures, title by file name, that lie in a folder; their caption is their own or the given one."""
     return [
-        picture_part(title, (folder / name).read_bytes()) for name, title in titles.items() if (folder / name).is_file()
+        picture_part(title, (folder / name).read_bytes(), captions.CAPTIONS.get(name, caption))
+        for name, title in titles.items()
+        if (folder / name).is_file()
     ]

@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.report.figures import OKABE_ITO, PAGE, PngFile, open_figure
-from aam.text import shorten
 
 LEADING = 20
 """Lines that are drawn."""
-LONGEST_NAME = 34
-"""Characters of a name."""
 
 
 def plot_clade_drivers(
@@ -30,7 +27,7 @@ def plot_clade_drivers(
         left, right = figure.subplots(1, 2, sharey=True)
         colours = [OKABE_ITO[0] if value < 0 else OKABE_ITO[4] for value in attribution[:count]]
         left.barh(place, 100 * share[:count], color=colours)
-        labels = [f"{shorten(name, LONGEST_NAME)} {rank:>2}" for rank, name in enumerate(names[:count], start=1)]
+        labels = [f"{name} {rank:>2}" for rank, name in enumerate(names[:count], start=1)]
         left.set_yticks(place, labels, fontsize=7.5, family="DejaVu Sans Mono")
         left.set(xlabel="share of the influence, % (orange raises, blue lowers)", title="Leading clades and ASVs")
         right.barh(place, np.nan_to_num(change[:count]), color="#888888")

@@ -54,7 +54,7 @@ def reopen_clades(run: RunRecord, notes: list[str]) -> ReportSamples:
 def with_metadata(samples: ReportSamples, study: Study, config: FinetuneConfig) -> ReportSamples:
     """The samples with the metadata of their study, and its target as the column that colours them."""
     metadata = study.files.get("metadata")
-    return replace(samples, metadata=metadata, column=config.target.target[0], frame=study.metadata)
+    return replace(samples, metadata=metadata, column=config.target.target[0], frame=study.metadata, predicted=True)
 
 
 def samples_of(ids: list[str], points: NDArray[np.float64], studies: Sequence[str] | None) -> ReportSamples:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from aam.report.digits import three_digits
 from aam.report.figures import HELD_OUT, PAGE, TRAIN, PngFile, open_figure
 
 Log = Sequence[Mapping[str, Any]]
@@ -100,7 +101,9 @@ def draw_panel(axes: Axes, panel: Panel, logs: Sequence[Log]) -> None:
             lines.append(values)
             ends.append(values[-1])
     if ends:
-        axes.set_title(f"{np.mean(ends):#.3g}", loc="right", y=1.0, color=HELD_OUT, fontsize=10, fontweight="normal")
+        axes.set_title(
+            three_digits(float(np.mean(ends))), loc="right", y=1.0, color=HELD_OUT, fontsize=10, fontweight="normal"
+        )
     if lines:
         scale_axis(axes, lines, panel)
     axes.set_title(panel.title, y=1.0, fontsize=10)  # nothing above the axis: the search for a free place costs a third

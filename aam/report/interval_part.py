@@ -8,7 +8,8 @@ import pandas as pd
 
 from aam.evaluation.intervals import coverage_by_size
 from aam.inference.predictions import TRUE
-from aam.report.page import HtmlTable, Part, format_number
+from aam.report.digits import three_digits
+from aam.report.page import HtmlTable, Part
 
 INTERVAL_WORDS = (
     "Intervals of each sample were made from the errors of other folds at like predictions. Coverage is promised at "
@@ -35,10 +36,10 @@ def interval_part(table: pd.DataFrame, targets: Sequence[str], nominal: float) -
             parts = coverage_by_size(by, true, (lower, upper))
             rows = [
                 [
-                    f"{format_number(one.low, '{:.3g}')} to {format_number(one.high, '{:.3g}')}",
+                    f"{three_digits(one.low)} to {three_digits(one.high)}",
                     f"{one.samples:,}",
-                    f"{one.coverage:.3f}",
-                    format_number(one.width, "{:.3g}"),
+                    three_digits(one.coverage),
+                    three_digits(one.width),
                 ]
                 for one in parts.itertuples()
             ]

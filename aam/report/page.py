@@ -6,12 +6,16 @@ This module makes the parts that every run has; callers pass the parts of one ki
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from aam.report.record import RunRecord
+from aam.report.terms import SectionTerms
 from aam.text import counted, name_few
 
 TEMPLATES = Environment(
@@ -22,7 +26,11 @@ TEMPLATES = Environment(
     keep_trailing_newline=True,
     undefined=StrictUndefined,
 )
+SCRIPT = "report.js"
+"""The only script of a page, which runs no other: its hash stands in the page's Content-Security-Policy."""
 DASH = "–"
+NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?(?=$|[ %])")
+"""The number that a table cell begins with."""
 PICTURE_SCALE = 0.65
 """Pixels of the page for one of a picture, which is drawn with 150 to the inch."""
 LISTED_IDS = 6
@@ -48,11 +56,25 @@ OVERLAP_LABELS = {
 
 
 class HtmlTable(NamedTuple):
-    """Rows of text under a head; first column left-aligned, others right. With a `summary` the table is collapsed."""
+    """Rows of text under a head; a head without text is not shown. With a `summary` the table is collapsed."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     summary: str = ""
+
+    @property
+    def headed(self) -> bool:
+        return any(self.head)
+
+    @property
+    def sortable(self) -> bool:
+        return self.headed and len(self.rows) > 1
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each column has only numbers and what begins with them; the first stands left in any case."""
+        columns = list(zip(*self.rows, strict=True))[1:]
+        return [False, *(all(cell in (DASH, "") or NUMBER.match(cell) for cell in column) for column in columns)]
 
 
 class Picture(NamedTuple):
@@ -64,13 +86,14 @@ class Picture(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A titled section of the page: introduction, picture, tables and notes, all optional."""
+    """A titled section of the page: introduction, picture, tables, notes and `help` in reading it, all optional."""
 
     title: str
     tables: Sequence[HtmlTable] = ()
     intro: str = ""
     notes: Sequence[str] = ()
     picture: Picture | None = None
+    help: str = ""
 
     @property
     def empty(self) -> bool:
@@ -85,11 +108,29 @@ def picture_part(title: str, png: bytes, caption: str = "") -> Part:
 
 def render_section(part: Part) -> str:
     """The HTML of a part; empty for an empty part."""
-    return "" if part.empty else TEMPLATES.get_template("part.html").render(part=part)
+    if part.empty:
+        return ""
+    return TEMPLATES.get_template("part.html").render(part=part, terms=SectionTerms(), sort_value=sort_value)
 
 
-def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str] = ()) -> str:
-    """The HTML of the page: `parts`, then the parts that every run has; `notes` say why something is not shown."""
+def sort_value(cell: str) -> Markup:
+    """The attribute by which a cell that begins with a number is sorted; empty for text."""
+    number = NUMBER.match(cell)
+    return Markup(' data-value="{}"').format(number[0].replace(",", "")) if number else Markup("")
+
+
+def page_script() -> tuple[Markup, str]:
+    """The script of the page, and its hash as the page's policy names it."""
+    assert TEMPLATES.loader is not None
+    text = TEMPLATES.loader.get_source(TEMPLATES, SCRIPT)[0]
+    return Markup(text), f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode('ascii')}"
+
+
+def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str] = (), finding: str = "") -> str:
+    """The HTML of the page: the `finding`, `parts`, then the parts that every run has.
+
+    `notes` say why something is not shown.
+    """
     manifest = run.manifest
     shown = [
         *parts,
@@ -98,13 +139,18 @@ def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str]
         Part("Not shown", notes=notes),
         configuration_part(run),
     ]
+    script, script_hash = page_script()
     return TEMPLATES.get_template("page.html").render(
         name=run.name,
         version=manifest.get("versions", {}).get("aam", ""),
         started=manifest.get("started", "at an unknown time"),
         command=" ".join(map(str, manifest.get("command", [])[1:])),
         facts=run_facts({**manifest, **run.metrics}),
-        parts=[part for part in shown if not part.empty],
+        finding=finding,
+        terms=SectionTerms(),
+        sections=[Markup(render_section(part)) for part in shown if not part.empty],
+        script=script,
+        script_hash=script_hash,
     )
 
 
@@ -156,7 +202,7 @@ def health_part(run: RunRecord) -> Part:
     ]
     reasons = [(f"{reason}: {name_few(ids, LISTED_IDS)}", f"{len(ids):,}") for reason, ids in run.losses.items()]
     tables = [
-        HtmlTable(("", "steps", "interventions", "spikes"), kept),
+        HtmlTable(("run", "steps", "interventions", "spikes"), kept),
         HtmlTable(("stage", "entered", "kept", "lost"), accounts),
         HtmlTable(("reason", "lost"), reasons),
     ]

@@ -20,13 +20,14 @@ from aam.corpus.split import Fold
 from aam.corpus.studies import STUDY
 from aam.corpus.study import Study
 from aam.errors import ConfigError
-from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, audit
+from aam.evaluation.audit import FEW_VALUES, MOST_CLASSES, Audit, audit
 from aam.evaluation.baselines import choose_scored
 from aam.evaluation.ordination import pcoa
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
+from aam.report.digits import three_digits
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -58,6 +59,8 @@ class ReportSamples:
     frame: pd.DataFrame | None = None
     studies: Sequence[str] | None = None
     numbers: str = "embeddings"
+    predicted: bool = False
+    """Whether `column` is what the run predicts: it is shown, however well other columns are told."""
 
 
 def embed_held_out(trained: Pretrained, held_out: HeldOut, embedded: Embedded) -> ReportSamples:
@@ -94,6 +97,7 @@ def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
         study.files.get("metadata"),
         config.target.target[0],
         study.metadata,
+        predicted=True,
     )
 
 
@@ -120,17 +124,29 @@ def sample_parts(samples: ReportSamples, options: ReportOptions, attempt: Attemp
             colouring = choose_colouring(read, options.color_by or own, source)
             refuse_unmatched(read, samples.ids, source)
             frame = read
-    with attempt("the ordination"):
-        parts.append(ordination_part(samples, colouring))
-    if samples.studies is not None and colouring[0] != STUDY and len(set(samples.studies)) > 1:
-        with attempt("the ordination by study"):
-            by_study = (STUDY, dict(zip(samples.ids, samples.studies, strict=True)))
-            parts.append(ordination_part(samples, by_study)._replace(title="Ordination of the samples, by study"))
+    audited = Audit()
     if frame is not None:
         with attempt("the audit"):
             audited = audit(samples.embeddings, frame.reindex(samples.ids), seed=0)
-            parts.append(audit_part(audited, samples.description, samples.numbers))
-    return parts
+        if options.color_by is None and not samples.predicted:
+            colouring = best_predicted(audited, frame) or colouring
+    with attempt("the ordination"):
+        parts.append(ordination_part(samples, colouring, audited))
+    if samples.studies is not None and colouring[0] != STUDY and len(set(samples.studies)) > 1:
+        with attempt("the ordination by study"):
+            by_study = (STUDY, dict(zip(samples.ids, samples.studies, strict=True)))
+            by_study_part = ordination_part(samples, by_study, audited)
+            parts.append(by_study_part._replace(title="Ordination of the samples, by study"))
+    return [*parts, audit_part(audited, samples.description, samples.numbers)]
+
+
+def best_predicted(audited: Audit, frame: pd.DataFrame) -> Colouring | None:
+    """The column that the embeddings hold best above chance; None if there is none. Subjects are of no help to see."""
+    usable = [signal for signal in audited.signals if signal.above_chance and signal.role != "subject"]
+    if not usable:
+        return None
+    best = max(usable, key=lambda signal: signal.score - max(signal.shuffled_mean, signal.majority))
+    return coloured(frame[best.column], best.column)
 
 
 def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path | str) -> Colouring:
@@ -138,8 +154,12 @@ def choose_colouring(frame: pd.DataFrame, name: str | None, metadata: Path | str
     name = name or find_varying_column(frame)
     if name is None:
         return NO_COLOURS
-    values = select_column(frame, name, metadata)
-    return name, dict(zip(frame.index, parse_numbers(values) if are_numbers(values) else values, strict=True))
+    return coloured(select_column(frame, name, metadata), name)
+
+
+def coloured(values: pd.Series, name: str) -> Colouring:
+    """The values of a column by sample, as numbers if they are."""
+    return name, dict(zip(values.index, parse_numbers(values) if are_numbers(values) else values, strict=True))
 
 
 def are_numbers(values: pd.Series) -> bool:
@@ -154,8 +174,8 @@ def find_varying_column(frame: pd.DataFrame) -> str | None:
     return next(fit, None)
 
 
-def ordination_part(samples: ReportSamples, colouring: Colouring) -> Part:
-    """PCoA of the samples by each of their distances, and by their embeddings."""
+def ordination_part(samples: ReportSamples, colouring: Colouring, audited: Audit) -> Part:
+    """PCoA of the samples by each of their distances, and by their embeddings; the caption says what colours show."""
     from aam.report.figures import plot_pcoa
 
     ids = [samples.ids[row] for row in samples.rows]
@@ -167,4 +187,18 @@ def ordination_part(samples: ReportSamples, colouring: Colouring) -> Part:
     (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
     caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")
-    return picture_part("Ordination of the samples", target.getvalue(), caption)
+    caption = (
+        f"{caption} Each point is a sample; those that are alike lie near each other. {colour_words(name, audited)}"
+    )
+    return picture_part("Ordination of the samples", target.getvalue(), caption.strip())
+
+
+def colour_words(name: str, audited: Audit) -> str:
+    """What the audit says of the column that colours a picture."""
+    signal = next((signal for signal in audited.signals if signal.column == name), None)
+    if signal is None:
+        return f"Colours that lie apart show that {name} goes with the composition." if name else ""
+    score = f"{'balanced accuracy' if signal.classes else 'R²'} {three_digits(signal.score)}"
+    shuffled = f"at most {three_digits(max(signal.shuffled_max, 0.0))} if it is shuffled"
+    verdict = "Its colours lie apart" if signal.above_chance else "Its colours lie no more apart than by chance"
+    return f"{verdict}: it is predicted with {score}, {shuffled}."

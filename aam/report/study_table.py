@@ -7,8 +7,8 @@ from typing import Any
 
 from aam.corpus.study_checks import Contribution
 from aam.evaluation.study_metrics import CLASSES, NUMERIC
+from aam.report.digits import estimate_of, format_estimate
 from aam.report.page import DASH, HtmlTable, Part
-from aam.report.parts import format_estimate
 
 STUDY_WORDS = (
     "each study by itself, over subjects; 95 % intervals over subjects, of the mean over studies and subjects; "
@@ -37,15 +37,13 @@ def study_rows(studies: Sequence[Contribution], metrics: Mapping[str, Any]) -> l
 
 def metric_cell(metrics: Mapping[str, Any], key: str) -> str:
     """A metric of metrics.json with its interval; a dash where there is none."""
-    ends = {"value": key, "low": f"{key}_low", "high": f"{key}_high"}
-    if not metrics.keys() >= set(ends.values()):
-        return DASH
-    return format_estimate({name: metrics[end] for name, end in ends.items()}, "{:.3f}")
+    estimate = estimate_of(metrics, key)
+    return DASH if estimate is None else format_estimate(estimate)
 
 
 def metric_text(name: str, scores: Mapping[str, float]) -> str:
     """A metric, by `value`, `low` and `high`, with its name."""
-    return f"{name} {format_estimate(scores, '{:.3f}')}"
+    return f"{name} {format_estimate(scores)}"
 
 
 def study_part(studies: Sequence[Contribution], metrics: Mapping[str, Any]) -> Part:

@@ -14,7 +14,7 @@ from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.io.output import shell_path
-from aam.report.parts import format_estimate
+from aam.report.digits import format_estimate
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
 from aam.text import table_text
@@ -127,9 +127,9 @@ def baseline_text(target: str, found: Mapping[str, Any]) -> str:
 def estimate_table(found: Mapping[str, Any], shown: Sequence[str]) -> str:
     """The metrics `shown` of each predictor, then the differences of the model to each baseline."""
     rows = [["", *shown]]
-    rows += [[name, *(format_estimate(metrics[key], "{:.3f}") for key in shown)] for name, metrics in found.items()]
+    rows += [[name, *(format_estimate(metrics[key]) for key in shown)] for name, metrics in found.items()]
     rows += [
-        [f"model - {name}", *(format_estimate(metrics[MODEL_MINUS_BASELINE][key], "{:+.3f}") for key in shown)]
+        [f"model - {name}", *(format_estimate(metrics[MODEL_MINUS_BASELINE][key], signed=True) for key in shown)]
         for name, metrics in found.items()
         if MODEL_MINUS_BASELINE in metrics
     ]

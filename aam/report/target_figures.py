@@ -15,18 +15,19 @@ from aam.evaluation.calibration import reliability_bins
 from aam.inference.explain import DELETED_COUNTS, RANKINGS, Explanation
 from aam.inference.predictions import TRUE
 from aam.report.figures import DASHED, HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, axis_limits, legend_label, open_figure
-from aam.text import shorten
 
-MEDIANS = 8
-"""Parts of the range of the truth, each with as many samples, whose median residual is drawn; or its few values."""
+PARTS = (0, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 15 / 16, 31 / 32, 1)
+"""Quantiles of the truth between which medians are drawn."""
+LEAST_IN_PART = 5
+"""Samples whose median is worth drawing."""
+MOST_BARS = 150
+"""Samples whose intervals are drawn one by one; of more they would be a wall."""
 LEGEND_BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "fontsize": 9}
 """Where legends stand: on no sample."""
 MOST_NUMBERED = 12
 """With more classes the cells of the confusion matrix hold no text."""
 LEADING_ASVS = 20
 """ASVs that are drawn by name."""
-LONGEST_NAME = 18
-"""Characters of a name; ids that are sequences are longer."""
 
 
 def plot_numbers(table: pd.DataFrame, targets: Sequence[str], target: PngFile) -> None:
@@ -47,9 +48,13 @@ def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     inside = (ends[0] <= true) & (true <= ends[1]) | (ends[0] == ends[1])
     low, high = axis_limits(np.concatenate([true, found]))
     axes.plot([low, high], [low, high], **DASHED, zorder=3)
+    many = len(known) > MOST_BARS
+    if many:
+        draw_band(axes, true, ends)
     for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
-        axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
-        looks: dict[str, Any] = {"s": 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
+        if not many:
+            axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
+        looks: dict[str, Any] = {"s": 8 if many else 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
     axes.set(xlim=(low, high), xlabel=f"true {legend_label(name)}", ylabel=f"predicted {legend_label(name)}")
     axes.set_title(f"{legend_label(name)}: {len(known):,} samples, predicted unseen")
@@ -62,15 +67,44 @@ def draw_residuals(axes: Axes, known: pd.DataFrame, name: str) -> None:
     wrong = known[name].to_numpy() - true
     axes.axhline(0.0, **DASHED)
     axes.scatter(true, wrong, s=14, color=TRAIN, linewidths=0, alpha=0.5)
-    values = np.unique(true)
-    if len(values) <= MEDIANS:
-        parts = [np.flatnonzero(true == value) for value in values]
-    else:
-        parts = [rows for rows in np.array_split(np.argsort(true, kind="stable"), MEDIANS) if len(rows)]
-    middle = [(np.median(true[rows]), np.median(wrong[rows])) for rows in parts]
-    axes.plot(*np.transpose(middle), color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
+    parts = split_range(true)
+    middle = np.array([(np.median(true[rows]), np.median(wrong[rows])) for rows in parts])
+    axes.plot(*middle.T, color=HELD_OUT, linewidth=1.8, marker="o", markersize=4, label="median")
+    if len(middle):  # the medians of the outermost parts, out to the ends
+        for end, (inner, height) in ((true.min(), middle[0]), (true.max(), middle[-1])):
+            axes.plot([inner, end], [height, height], color=HELD_OUT, linewidth=1.8)
     axes.set(xlabel=f"true {legend_label(name)}", ylabel=f"predicted less true {legend_label(name)}", title="Residuals")
     axes.legend(**LEGEND_BELOW)
+
+
+def draw_band(axes: Axes, true: NDArray[np.float64], ends: NDArray[np.float64]) -> None:
+    """The median interval of samples with like true values, out to the ends of the range; `ends` [2, N]."""
+    parts = split_range(true)
+    middle = np.array([np.median(true[rows]) for rows in parts])
+    low, high = (np.array([np.median(end[rows]) for rows in parts]) for end in ends)
+    x, low, high = (
+        np.r_[true.min(), middle, true.max()],
+        low[[0, *range(len(low)), -1]],
+        high[[0, *range(len(high)), -1]],
+    )
+    axes.fill_between(x, low, high, color=TRAIN, alpha=0.15, linewidth=0, label="median interval")
+
+
+def split_range(values: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Rows of each part of the range of values [N], in order: of few values one each, else `PARTS` of the samples.
+
+    The parts at both ends are finer, because predictions are biased most there; each has `LEAST_IN_PART` samples,
+    except where there are fewer in all.
+    """
+    own = np.unique(values)
+    if len(own) <= len(PARTS) - 1:
+        return [np.flatnonzero(values == value) for value in own]
+    edges, count = [0], len(values)
+    for part in PARTS[1:-1]:
+        edge = round(part * count)
+        if edge - edges[-1] >= LEAST_IN_PART and count - edge >= LEAST_IN_PART:
+            edges.append(edge)
+    return [rows for rows in np.split(np.argsort(values, kind="stable"), edges[1:]) if len(rows)]
 
 
 def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target: PngFile) -> None:
@@ -133,8 +167,7 @@ def draw_leading_asvs(axes: Axes, found: Explanation, names: Sequence[str]) -> N
     top = found.order()[:LEADING_ASVS][::-1]
     colours = [OKABE_ITO[0] if found.attribution[row] < 0 else OKABE_ITO[4] for row in top]
     axes.barh(range(len(top)), 100 * found.share[top], color=colours)
-    ranks = zip(range(len(top), 0, -1), top, strict=True)  # ids of one primer begin alike
-    labels = [f"{shorten(names[row], LONGEST_NAME)} {rank:>2}" for rank, row in ranks]
+    labels = [f"{names[row]} {rank:>2}" for rank, row in zip(range(len(top), 0, -1), top, strict=True)]
     axes.set_yticks(range(len(top)), labels, fontsize=7.5, family="DejaVu Sans Mono")
     axes.set(xlabel="share of the influence, %", title="Leading ASVs (orange raises, blue lowers)")
     axes.grid(visible=False, axis="y")

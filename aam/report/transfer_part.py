@@ -31,14 +31,16 @@ def transfer_part(found: TrainingStudies | None) -> Part:
     """Each study of training as a row, and whether the study of a sample can be told better than its label."""
     if found is None:
         return Part("Transfer")
-    notes = [WORDS]
+    notes, about = list[str](), WORDS
     if found.label_signal is not None and found.study_signal is not None:
         better = "better than" if found.study_outweighs else "no better than"
         notes.append(
             f"The study of a sample can be told {better} its label: signal {found.study_signal:.2f} and "
-            f"{found.label_signal:.2f}. {SIGNAL_WORDS}"
+            f"{found.label_signal:.2f}."
         )
-    return Part(f"Transfer: {counted(len(found.studies), 'studies')} of training", [table_of(found)], notes=notes)
+        about = f"{WORDS} {SIGNAL_WORDS}"
+    title = f"Transfer: {counted(len(found.studies), 'studies')} of training"
+    return Part(title, [table_of(found)], notes=notes, help=about)
 
 
 def table_of(found: TrainingStudies) -> HtmlTable:

@@ -20,9 +20,10 @@ from aam.inference.explain import Explanation
 from aam.io.ids import FEATURE_ID
 from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
-from aam.placement.taxonomy import find_lineages, short_name
+from aam.placement.taxonomy import find_lineages
 from aam.report.figures import PngFile
-from aam.text import counted, shorten
+from aam.report.naming import asv_label
+from aam.text import counted
 from aam.workflows.explain_clades import CladeDrivers, explain_clades
 from aam.workflows.model_names import with_model
 from aam.workflows.notes import warn_of_missing_folds
@@ -31,8 +32,6 @@ from aam.workflows.stored_clades import find_clades, open_clades
 
 ROWS_PRINTED = 10
 """ASVs on the terminal."""
-ID_WIDTH = 40
-"""Characters of an id on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,9 @@ class Drivers:
         """The tables of the leading ASVs and of the check by deletion, each with its head first."""
         rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
         label = dict(zip(self.ids, self.labels, strict=True))
-        for row in self.table.head(ROWS_PRINTED).itertuples():  # ids of one primer begin alike: ranks are in the table
+        for row in self.table.head(ROWS_PRINTED).itertuples():
             numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
-            rows.append([shorten(label[str(row.Index)], ID_WIDTH), *numbers, f"{row.share:.2%}"])
+            rows.append([label[str(row.Index)], *numbers, f"{row.share:.2%}"])
         changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
         for count, figures in self.explanation.deletion_table().items():
             mean, times = figures["mean_change"], figures["times_random"]
@@ -84,9 +83,9 @@ class Drivers:
 
     @property
     def labels(self) -> list[str]:
-        """What stands for each ASV where there is little room: its lowest taxon or, without one, its id."""
+        """What stands for each ASV where there is little room."""
         taxa = [""] * len(self.ids) if self.taxa is None else self.taxa
-        return [short_name(taxon) or name for name, taxon in zip(self.ids, taxa, strict=True)]
+        return [asv_label(name, taxon) for name, taxon in zip(self.ids, taxa, strict=True)]
 
     @property
     def table(self) -> pd.DataFrame:

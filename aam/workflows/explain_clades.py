@@ -24,10 +24,11 @@ from aam.learners.drivers import Lines, Output, contributing, deletion
 from aam.learners.ensemble import Ensemble
 from aam.observer import Observer
 from aam.placement.reference import Reference
-from aam.placement.taxonomy import UNASSIGNED, clade_lineages, classify, find_lineages, short_name
+from aam.placement.taxonomy import UNASSIGNED, clade_lineages, classify, find_lineages
 from aam.report.figures import PngFile
+from aam.report.naming import asv_label
 from aam.report.parts import TAXON, TIPS
-from aam.text import counted, shorten
+from aam.text import counted
 from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
 from aam.workflows.notes import say_dropped, say_reads, warn_of_doubtful_counts
 from aam.workflows.opening import for_model
@@ -38,7 +39,7 @@ DELETED = 30
 """Leading lines whose reads are taken out."""
 CLADE = "clade-"
 """Begin of the id of a clade; the number of its node on the reference follows."""
-ROWS_PRINTED, NAME_WIDTH = 10, 40
+ROWS_PRINTED = 10
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class CladeDrivers:
 
     @property
     def labels(self) -> list[str]:
-        """What stands for each where there is little room: its lowest taxon or, without one, its id."""
-        return [short_name(taxon) or str(name) for name, taxon in self.table[TAXON].items()]
+        """What stands for each where there is little room."""
+        return [asv_label(str(name), taxon) for name, taxon in self.table[TAXON].items()]
 
     @property
     def count_text(self) -> str:
@@ -71,7 +72,7 @@ class CladeDrivers:
         rows = [["leading clades and ASVs", "rank", "tips", "samples", "abundance", "share", "if deleted"]]
         for label, row in zip(self.labels, self.table.head(ROWS_PRINTED).itertuples(), strict=False):
             numbers = [f"{row.rank}", f"{row.tips}", f"{row.samples}", f"{row.mean_abundance:.4f}"]
-            rows.append([shorten(label, NAME_WIDTH), *numbers, f"{row.share:.2%}", f"{row.deletion:+.4f}"])
+            rows.append([label, *numbers, f"{row.share:.2%}", f"{row.deletion:+.4f}"])
         return [rows]
 
     def draw(self, target: PngFile) -> None:
