@@ -14,9 +14,9 @@ UNIFRAC = (
     "its UniFrac is predicted. The table beneath has the baselines."
 )
 NUMBERS = (
-    "Left: each sample's prediction over its true value, with its interval (of many samples, the median interval as a "
-    "band): on the dashed line it is exact, and orange ones lie outside of their interval. Right: how far each is off; "
-    "a median that falls from left to right shows predictions drawn towards the middle."
+    "Left: each sample's prediction over its true value, with its interval, or of many samples the median interval as "
+    "a band: on the dashed line a prediction is exact; where the line leaves the intervals, they miss the truth. "
+    "Right: how far each is off; a median that falls from left to right shows predictions drawn towards the middle."
 )
 CLASSES = (
     "Left: how many samples of each true class (row) are predicted as each class (column), and which part of the row; "

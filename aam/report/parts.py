@@ -116,15 +116,21 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
     for target, predictors in found.items():
         names = sorted(predictors, key=lambda name: name != "model")
         keys = [key for key in COMPARED if key in predictors[names[0]]]
-        lines = [(PREDICTOR_LABELS.get(name, name), predictors[name], False) for name in names]
-        lines += [
-            (f"this model minus {PREDICTOR_LABELS.get(name, name)}", predictors[name][MODEL_MINUS_BASELINE], True)
+        titles = [METRIC_LABELS.get(key, key) for key in keys]
+        rows = [
+            [PREDICTOR_LABELS.get(name, name), *(format_estimate(predictors[name][key]) for key in keys)]
+            for name in names
+        ]
+        less = [
+            [
+                PREDICTOR_LABELS.get(name, name),
+                *(format_estimate(predictors[name][MODEL_MINUS_BASELINE][key], signed=True) for key in keys),
+            ]
             for name in names
             if MODEL_MINUS_BASELINE in predictors[name]
         ]
-        rows = [[label, *(format_estimate(scores[key], signed) for key in keys)] for label, scores, signed in lines]
-        head = [target if len(found) > 1 else "predictor", *(METRIC_LABELS.get(key, key) for key in keys)]
-        tables.append(HtmlTable(head, rows))
+        of = f"{target}: " if len(found) > 1 else ""
+        tables += [HtmlTable([f"{of}predictor", *titles], rows), HtmlTable([f"{of}this model minus", *titles], less)]
     same = all("model" in predictors for predictors in found.values())
     return Part("Comparison with the baselines, on the same folds" if same else "Baselines, on other folds", tables)
 
@@ -160,7 +166,7 @@ def driver_part(frame: pd.DataFrame, explained: str) -> Part:
 
 def shorten_fractions(cell: str) -> str:
     """Round the fractions in the text of a table cell to three digits."""
-    return f"{float(cell):.3g}" if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
+    return three_digits(float(cell)) if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", cell) else cell
 
 
 def audit_part(found: Audit, what: str, numbers: str = "embeddings") -> Part:

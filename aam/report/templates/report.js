@@ -1,4 +1,5 @@
 "use strict";
+document.documentElement.classList.add("scripted");
 // Tables sort by the column whose head is pressed: numbers by size, then texts, what is missing last.
 const worth = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 const compare = (a, b) => {
