@@ -11,7 +11,14 @@ from matplotlib.image import imread
 
 from aam.evaluation.calibration import reliability_bins
 from aam.report.figures import HELD_OUT, TRAIN
-from aam.report.target_figures import draw_residuals, plot_classes, plot_numbers
+from aam.report.target_figures import (
+    MOST_BARS,
+    draw_against_truth,
+    draw_residuals,
+    plot_classes,
+    plot_numbers,
+    split_range,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -79,3 +86,34 @@ def test_medians_of_few_true_values_are_one_each() -> None:
     draw_residuals(axes, table, "age")
     (line,) = (line for line in axes.lines if line.get_label() == "median")
     assert line.get_xydata().tolist() == [[6.0, 3.5], [12.0, 17.5]]  # medians 9.5 and 29.5 less the truth
+
+
+def test_the_median_of_residuals_spans_the_whole_range() -> None:
+    true = np.append(RNG.exponential(1.0, 1674), [0.0, 40.0])
+    figure = Figure()
+    axes = figure.subplots()
+    draw_residuals(axes, pd.DataFrame({"age": true, "age_true": true}), "age")
+    x = np.concatenate([line.get_xdata() for line in axes.lines[1:]])  # the first is the line at zero
+    assert (x.min(), x.max()) == (0.0, 40.0)
+
+
+def test_parts_of_the_range_hold_every_sample_once_in_order_and_are_finer_at_the_ends() -> None:
+    true = RNG.permutation(1600).astype(float)
+    parts = split_range(true)
+    assert [len(rows) for rows in parts] == [50, 50, 100, *[200] * 6, 100, 50, 50]  # by hand: 1600 / 32, / 16, / 8
+    assert [true[rows].max() for rows in parts[:-1]] < [true[rows].min() for rows in parts[1:]]
+    assert sorted(np.concatenate(parts)) == list(range(1600))
+    assert [len(rows) for rows in split_range(np.arange(20.0))] == [5, 5, 5, 5]
+
+
+def test_many_samples_have_a_band_and_no_wall_of_bars() -> None:
+    for count in (MOST_BARS, MOST_BARS + 1):
+        true = np.sort(RNG.uniform(0, 10, count))
+        table = pd.DataFrame({"age": true, "age_lower": true - 1, "age_upper": true + 1, "age_true": true})
+        axes = Figure().subplots()
+        draw_against_truth(axes, table, "age")
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        bars = [
+            lines for lines in axes.collections if type(lines).__name__ == "LineCollection" and len(lines.get_paths())
+        ]
+        assert ("median interval" in labels) == (count > MOST_BARS) and bool(bars) == (count <= MOST_BARS)

@@ -1,0 +1,32 @@
+"""Ordinations are coloured by the column that the embeddings hold best, and say so."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from aam.evaluation.audit import Audit, Signal
+from aam.report.samples import best_predicted, colour_words
+
+FRAME = pd.DataFrame({"host_subject_id": ["a", "b"], "delivery": ["c", "v"], "age": ["1", "2"]}, index=["s1", "s2"])
+SIGNALS = [
+    Signal("host_subject_id", "subject", 90, 40, 0.99, 0.02, 0.03),  # told best, but of no use as colours
+    Signal("delivery", "", 90, 2, 0.95, 0.5, 0.58),  # 0.45 above chance
+    Signal("age", "", 90, 0, 0.6, -0.01, 0.02),  # 0.6 above chance
+]
+
+
+def test_the_column_furthest_above_chance_colours_and_never_the_subject() -> None:
+    assert best_predicted(Audit(SIGNALS), FRAME) == ("age", {"s1": "1", "s2": "2"})
+    assert best_predicted(Audit(SIGNALS[:1]), FRAME) is None
+    weak = Signal("delivery", "", 90, 2, 0.55, 0.5, 0.58)  # no better than the best of the shuffled
+    assert best_predicted(Audit([*SIGNALS[:1], weak]), FRAME) is None
+
+
+def test_the_caption_says_how_well_and_how_well_by_chance() -> None:
+    words = colour_words("delivery", Audit(SIGNALS))
+    assert (
+        words == "Its colours lie apart: it is predicted with balanced accuracy 0.950, at most 0.580 if it is shuffled."
+    )
+    weak = Signal("delivery", "", 90, 2, 0.55, 0.5, 0.58)
+    assert "no more apart than by chance" in colour_words("delivery", Audit([weak]))
+    assert colour_words("", Audit()) == "" and "goes with" in colour_words("plate", Audit())
