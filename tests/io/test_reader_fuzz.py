@@ -1,7 +1,7 @@
 """Whatever stands in a file, a parser answers or refuses in one line that names the file; nothing else happens.
 
-Each parser is given 2,000 sound files with some bytes changed, cut out, doubled or put in, and 200 of text, JSON and bytes of
-the kinds that files of these formats are made of.
+Each parser is given 2,000 sound files with some bytes changed, cut out, doubled or put in, and 200 of text, JSON and
+bytes of the kinds that files of these formats are made of.
 """
 
 from __future__ import annotations
@@ -39,7 +39,21 @@ OTHER = st.one_of(
     JSON.map(lambda value: json.dumps(value).encode()),
     st.tuples(st.sampled_from(HEADS), st.binary(max_size=60)).map(lambda parts: parts[0].encode("latin-1") + parts[1]),
 )
-PIECES = [b"", b"\0", b"\xff", b"-", b"9" * 20, b"\n", b"\t", b"[" * 50, b"nan", b"\x80\x00\x00\x00\x7f", b"{}", b"'", b'"']
+PIECES = [
+    b"",
+    b"\0",
+    b"\xff",
+    b"-",
+    b"9" * 20,
+    b"\n",
+    b"\t",
+    b"[" * 50,
+    b"nan",
+    b"\x80\x00\x00\x00\x7f",
+    b"{}",
+    b"'",
+    b'"',
+]
 
 
 def damage(content: bytes, draw: random.Random) -> bytes:
