@@ -54,9 +54,10 @@ fuzz:
 audit:
 	scripts/audit .venv-audit
 
-lock: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	$(BIN)/uv pip compile setup.cfg --quiet --universal --python-version 3.11 --constraint constraints.txt \
+lock:
+	$(or $(PYTHON),python3) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --constraint constraints.txt uv
+	.venv-audit/bin/uv pip compile setup.cfg --quiet --universal --python-version 3.11 --constraint constraints.txt \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --output-file scripts/release-lock.txt
 
 docs: $(VENV)/.installed-docs

@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tried: dict[str, list[bool]] = {}
     for outcome, reports in terminalreporter.stats.items():
         for report in reports if outcome in ("passed", "failed") else []:
-            if found := re.match(r"tests/faults/test_(\w+)_faults\.py", report.nodeid):
+            if found := re.match(r"tests/faults/test_(?:kinds_faults.py::test_kinds\[)?([a-z]+)", report.nodeid):
                 tried.setdefault(found[1], []).append(outcome == "passed")
     if tried:
         terminalreporter.write_line("faults       tried  passed")

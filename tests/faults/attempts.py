@@ -12,7 +12,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ WARM = [
     *(f"aam.workflows.{name}" for name in ("pretrain", "finetune", "distance", "embed")),
 ]  # fmt: skip
 """What the process that others are forked from imports."""
+SMALL_RUN = ["--preset", "tiny", "--max-steps", "1", "--batch-size", "4", "--no-preflight", "--device", "cpu"]
+SMALL_RUN += ["--rarefy-depth", "none"]
+"""Options of a run that takes seconds."""
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(WARM)
 
@@ -36,7 +39,7 @@ CONTEXT.set_forkserver_preload(WARM)
 class Attempt:
     """A command line and what must come of it: an exit code, and `words` (a pattern) in what it says.
 
-    A refusal (`code` 2) is one line that names `file` and ends with what to do. `afterwards` looks at what was written.
+    A refusal (`code` 2) is one line that names `file`. Files may grow to `file_size` bytes, None is without a limit.
     """
 
     arguments: Sequence[str | Path]
@@ -44,7 +47,7 @@ class Attempt:
     file: str | Path = ""
     code: int = 2
     environment: Mapping[str, str] = field(default_factory=dict)
-    afterwards: Callable[[], None] = lambda: None
+    file_size: int | None = None
 
 
 Case = Callable[[Path], Attempt | Iterator[Attempt]]
@@ -76,7 +79,7 @@ def hold(case: Case, folder: Path) -> None:
     found = case(folder)
     for attempt in [found] if isinstance(found, Attempt) else found:
         before = sorted(folder.rglob("*"))
-        code, said = run(attempt.arguments, folder, attempt.environment)
+        code, said = run(attempt, folder)
         assert code == attempt.code, f"exit code {code}, expected {attempt.code}:\n{said}"
         assert "Traceback" not in said and "bug in aam" not in said, said
         assert re.search(attempt.words, said), f"expected {attempt.words!r} in:\n{said}"
@@ -87,12 +90,11 @@ def hold(case: Case, folder: Path) -> None:
             assert len(error) < 700 and error.isprintable(), error
             left = [path for path in folder.rglob("*") if path not in before and path.name not in ("said", "out")]
             assert not left, f"a refusal left {left}"
-        attempt.afterwards()
 
 
-def run(arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Exit code and output of `aam` with these arguments, run in `folder`."""
-    return within_limits(_aam, ([str(each) for each in arguments], folder, dict(environment)), folder / "said")
+def run(attempt: Attempt, folder: Path) -> tuple[int, str]:
+    """Exit code and output of `aam` in an attempt, run in `folder`."""
+    return within_limits(_aam, (replace(attempt, words=""), folder), folder / "said")
 
 
 def within_limits(function: Callable[..., int | None], arguments: tuple[Any, ...], said: Path) -> tuple[int, str]:
@@ -124,10 +126,12 @@ def _child(function: Callable[..., int | None], arguments: tuple[Any, ...], said
     sys.exit(function(*arguments))
 
 
-def _aam(arguments: list[str], folder: Path, environment: dict[str, str]) -> int:
+def _aam(attempt: Attempt, folder: Path) -> int:
     """In the forked process: run `aam` in a folder."""
     from aam.cli import main
 
-    os.environ.update(environment)
+    os.environ.update(attempt.environment)
     os.chdir(folder)
-    return main(arguments)
+    if attempt.file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (attempt.file_size, attempt.file_size))
+    return main([str(each) for each in attempt.arguments])

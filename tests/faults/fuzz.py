@@ -104,7 +104,7 @@ def run(name: str, minutes: float) -> dict[str, object]:
 def keep(name: str, path: Path) -> None:
     """Move a file that a parser failed on to the fixtures of the tests."""
     content = path.read_bytes()
-    kept = FOUND / name / hashlib.sha256(content).hexdigest()[:12]
+    kept = FOUND / name / f"{hashlib.sha256(content).hexdigest()[:12]}.bin"
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(content)
     path.unlink()

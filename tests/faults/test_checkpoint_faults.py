@@ -1,4 +1,4 @@
-"""Entries 74 to 88: checkpoints that are damaged, foreign or made to do harm, and what machines do while one is written."""
+"""Entries 74 to 88: checkpoints that are damaged, foreign or made to do harm."""
 
 from __future__ import annotations
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from attempts import Attempt, Case, Entries, hold
+from attempts import SMALL_RUN, Attempt, Case, Entries, hold
 from generated_samples import community, write_files
 
 entry = Entries()
-OPTIONS = ["--preset", "tiny", "--batch-size", "4", "--device", "cpu", "--rarefy-depth", "none", "--no-preflight"]
 
 
 def pretrain(
@@ -19,7 +18,7 @@ def pretrain(
     write_files(community(samples=10, asvs=20, richness=12), folder)
     files = ["--table", folder / "table.tsv", "--tree", folder / "tree.nwk"]
     out = [] if "--output-dir" in options else ["--output-dir", folder / "out"]
-    usual = [*OPTIONS, "--max-steps", "1", *([] if "--output-dir" in options else ["--dry-run"])]
+    usual = [*SMALL_RUN, *([] if "--output-dir" in options else ["--dry-run"])]
     return Attempt(["pretrain", *files, *out, *usual, *options], words, code=code, environment=environment or {})
 
 
@@ -37,7 +36,7 @@ def unknown_key(folder: Path) -> Iterator[Attempt]:
 
 @entry(90)
 def number_that_yaml_reads_as_text(folder: Path) -> Attempt:
-    return yaml(folder, "lr: 1e-4\ntoken_limit: 64", "token limit +64", 0)
+    return yaml(folder, "lr: 1e-4\ntoken_limit: 64", r"token limit +64\b", 0)
 
 
 @entry(91)
@@ -54,8 +53,8 @@ def warm_up_longer_than_the_run(folder: Path) -> Attempt:
 @entry(93)
 def token_limits(folder: Path) -> Iterator[Attempt]:
     yield pretrain(folder, "--token-limit is 0, expected at least 1", "--token-limit", "0")
-    yield pretrain(folder, "token limit +1: cuts 10 samples", "--token-limit", "1", code=0)
-    yield pretrain(folder, "token limit +64: cuts 0 samples", "--token-limit", "64", code=0)
+    yield pretrain(folder, r"token limit +1\b.*: cuts .*10 samples", "--token-limit", "1", code=0)
+    yield pretrain(folder, r"token limit +64\b.*: cuts (no|0) sample", "--token-limit", "64", code=0)
 
 
 @entry(94)

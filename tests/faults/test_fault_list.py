@@ -21,13 +21,15 @@ CLASSES = [
 ]  # fmt: skip
 ELSEWHERE = {
     39: "phylogeny/test_tree.py::test_a_tree_as_deep_as_python_cannot_recurse_travels_to_another_process",
+    63: "io/test_formulas.py::test_a_text_is_escaped_as_id_and_as_cell_if_it_would_run",
     71: "corpus/test_corpus.py::test_a_matrix_is_aligned_by_id_whatever_its_order",
     80: "training/test_checkpoint.py::test_weights_that_are_not_finite_are_refused",
     82: "training/test_checkpoint.py::test_a_save_that_is_killed_leaves_a_checkpoint",
     83: "cli/test_command_group.py::test_what_an_error_tells",
     84: "cli/test_command_group.py::test_what_an_error_tells",
     85: "cli/test_pretrain_refusals.py::test_an_output_directory_belongs_to_one_process",
-    88: "training/test_signals.py::test_an_error_is_told_before_a_signal_ends_all",
+    87: "cli/test_damaged_runs.py::test_a_damaged_run_goes_on_from_what_is_whole_and_says_so",
+    88: "cli/test_stop_signals.py::test_any_signal_in_any_state",
     101: "debug/test_debug_all_padding.py::test_a_row_of_only_padding_is_caught_before_attention",
     102: "models/test_sample_encoder.py::test_junk_in_padding_changes_exactly_nothing",
     103: "training/test_fault_policies.py::test_skipping_cannot_help_against_a_bad_weight",
@@ -40,7 +42,8 @@ ELSEWHERE = {
     110: "health/test_precision.py::test_gemma_whose_stream_leaves_the_range_of_fp16",
     111: "training/test_faults.py::test_spikes_and_update_ratios_are_in_the_log",
     112: "training/test_faults.py::test_a_fault_that_does_not_happen_again_is_transient",
-    113: "corpus/test_loader.py::test_a_killed_worker_is_told_in_words_that_the_command_line_knows",
+    113: "corpus/test_workers.py::test_a_killed_process_ends_the_stream_in_words_at_once",
+    114: "training/test_memory.py::test_a_step_that_lacks_memory_is_made_in_halves_and_counted",
 }
 """Entries that other tests try already, most of them in runs of their own."""
 NO_CASE = {

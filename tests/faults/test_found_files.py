@@ -16,7 +16,7 @@ def try_file(found: Path, folder: Path) -> None:
     assert_answer_or_refusal(PARSERS[found.parent.name], found.read_bytes(), folder)
 
 
-@pytest.mark.parametrize("found", FOUND, ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.mark.parametrize("found", FOUND, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_found(found: Path, tmp_path: Path) -> None:
     code, said = within_limits(try_file, (found, tmp_path), tmp_path / "said")
     assert code == 0, said

@@ -7,25 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from attempts import Attempt, Case, Entries, hold
+from attempts import SMALL_RUN, Attempt, Case, Entries, hold
 from generated_samples import community, write_files
 
 entry = Entries()
 COUNT = 10
 """Samples of the table."""
-OPTIONS = [
-    "--preset",
-    "tiny",
-    "--max-steps",
-    "1",
-    "--batch-size",
-    "4",
-    "--no-preflight",
-    "--device",
-    "cpu",
-    "--rarefy-depth",
-    "none",
-]
 
 
 def pretrain(
@@ -37,7 +24,7 @@ def pretrain(
     np.save(path, values)
     (folder / "distances.ids.txt").write_text("\n".join(ids or [f"s{row}" for row in range(len(values))]) + "\n")
     files = ["--table", folder / "table.tsv", "--unifrac-matrix", path, "--output-dir", folder / "out"]
-    return Attempt(["pretrain", *files, *OPTIONS, *options], words, path if code else "", code)
+    return Attempt(["pretrain", *files, *SMALL_RUN, *options], words, path if code else "", code)
 
 
 def distances() -> np.ndarray:
@@ -82,7 +69,7 @@ def samples_without_distances(folder: Path) -> Attempt:
 
 @entry(73)
 def samples_without_reads(folder: Path) -> Attempt:
-    """Two blanks in the table are left out and counted; their distance, 0 to each other and 1 to all, trains nothing."""
+    """Two blanks in the table are left out and counted; their distances, 0 and 1, train nothing."""
     values = np.ones((COUNT + 2, COUNT + 2))
     values[:COUNT, :COUNT], values[COUNT:, COUNT:] = distances(), 0
     np.fill_diagonal(values, 0)

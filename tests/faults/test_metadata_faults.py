@@ -8,25 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from attempts import Attempt, Case, Entries, hold
+from attempts import SMALL_RUN, Attempt, Case, Entries, hold
 from generated_samples import community, write_files
 
 entry = Entries()
 COUNT = 20
-OPTIONS = [
-    "--preset",
-    "tiny",
-    "--max-steps",
-    "1",
-    "--batch-size",
-    "4",
-    "--no-preflight",
-    "--device",
-    "cpu",
-    "--rarefy-depth",
-    "none",
-    "--dry-run",
-]
 AGES = [str(age) for age in np.linspace(1, 9, COUNT).round(2)]
 
 
@@ -41,7 +27,7 @@ def train(
     path = folder / "metadata.tsv"
     path.write_bytes(metadata if isinstance(metadata, bytes) else metadata.encode())
     files = ["--table", folder / "table.tsv", "--metadata", path, "--target", "age", "--output-dir", folder / "out"]
-    return Attempt(["train", *files, *OPTIONS, *options], words, path if code else "", code)
+    return Attempt(["train", *files, *SMALL_RUN, "--dry-run", *options], words, path if code else "", code)
 
 
 def sample_ids() -> list[str]:

@@ -1,7 +1,7 @@
 """Whatever stands in a file, a parser answers or refuses in one line that names the file; nothing else happens.
 
-Each parser is given 2,000 sound files with some bytes changed, cut out, doubled or put in, and 200 of text, JSON and bytes of
-the kinds that files of these formats are made of.
+Each parser is given 2,000 sound files with some bytes changed, cut out, doubled or put in, and 200 of text, JSON and
+bytes of the kinds that files of these formats are made of.
 """
 
 from __future__ import annotations

@@ -75,10 +75,21 @@ def test_unifrac_comes_from_conda_and_never_from_a_plain_install() -> None:
     assert "82" not in CONDA["setuptools"].specifier, "unifrac needs pkg_resources, which setuptools 82 dropped"
 
 
-@pytest.mark.parametrize("extra", ["test", "docs", "lint", "dev"])
+@pytest.mark.parametrize("extra", ["test", "docs", "lint", "dev", "fuzz"])
 def test_what_is_tested_is_pinned_within_the_bounds(extra: str) -> None:
     for name, requirement in (RUNTIME | EXTRAS[extra]).items():
         assert lower_bound(PINS[name]) in requirement.specifier, name
+
+
+def test_the_lock_of_a_release_has_the_tested_versions_with_their_hashes() -> None:
+    text = (ROOT / "scripts" / "release-lock.txt").read_text()
+    entries = re.findall(
+        r"^([a-z0-9._-]+)==([^ ;\\]+)[^\n]*\n((?: +--hash=sha256:[0-9a-f]{64}[^\n]*\n)+)", text, re.MULTILINE
+    )
+    locked = {canonicalize_name(name): Version(version) for name, version, _ in entries}
+    assert len(locked) == len(re.findall(r"^\S", text, re.MULTILINE)) and "://" not in text
+    assert {name: lower_bound(PINS[name]) for name in RUNTIME} == {name: locked[name] for name in RUNTIME}
+    assert all(lower_bound(PINS[name]) == version for name, version in locked.items() if name in PINS)
 
 
 ASK_BY_NAME = {"find_spec", "import_module", "_import"}
