@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
 VECTOR_SUFFIXES = (".tsv",)
+FORMULA = re.compile(r"[=@]|[+-].*[(|!]")
+"""Beginning of a text that a spreadsheet runs. `-`, `+/+` and `-80C`, which are names of classes, call nothing."""
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids in a file of embeddings, by the kind of rows."""
 MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
@@ -119,9 +122,25 @@ def open_text(path: Path) -> TextIO:
 
 
 def write_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
-    """Write a table as tab-separated text, numbers with six digits."""
+    """Write a table as tab-separated text, numbers with six digits; texts that would run as formulas are escaped."""
     with open_text(path) as file:
-        frame.to_csv(file, sep="\t", float_format="%.6g", lineterminator="\n")
+        escape_formulas(frame).to_csv(file, sep="\t", float_format="%.6g", lineterminator="\n")
+
+
+def escape_formulas(frame: pd.DataFrame | pd.Series) -> pd.DataFrame | pd.Series:
+    """A table whose ids and other texts that a spreadsheet would run as a formula have a `'` in front."""
+    import pandas as pd
+
+    def escaped(values: pd.Series) -> pd.Series:
+        if pd.api.types.is_numeric_dtype(values):
+            return values
+        return values.map(lambda cell: f"'{cell}" if FORMULA.match(str(cell)) else cell, na_action="ignore")
+
+    table = frame.to_frame() if isinstance(frame, pd.Series) else frame
+    table = table.apply(escaped) if table.shape[1] else table.copy()
+    table.index = table.index.map(lambda name: f"'{name}" if FORMULA.match(str(name)) else name)
+    table.index.name = frame.index.name
+    return table
 
 
 def replace_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
