@@ -30,6 +30,7 @@ from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
 from aam.io.ids import SAMPLE_ID
+from aam.io.output import read_frame
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.models.pretrain_model import PretrainModel
 from aam.text import quote
@@ -167,7 +168,7 @@ def read_out_of_fold(run: Path, config: FinetuneConfig) -> pd.DataFrame:
     words = () if config.target.task in NUMERIC_TASKS else (config.target.target[0], f"{config.target.target[0]}{TRUE}")
     types = dict.fromkeys((SAMPLE_ID, IN_FOLD, *words), str)
     try:
-        table = pd.read_csv(run / OUT_OF_FOLD, sep="\t", dtype=types, keep_default_na=False, na_values=[""])
+        table = read_frame(run / OUT_OF_FOLD, dtype=types, na_values=[""])
         return table.set_index(SAMPLE_ID)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{run / OUT_OF_FOLD}: not readable ({error}); let `aam train` finish first") from error

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
 VECTOR_SUFFIXES = (".tsv",)
-FORMULA = re.compile(r"[=@]|[+-].*[(|!]")
-"""Beginning of a text that a spreadsheet runs. `-`, `+/+` and `-80C`, which are names of classes, call nothing."""
+FORMULA = re.compile(r"'*([=@]|[+-].*[(|!])")
+"""Beginning of a text that a spreadsheet runs, or that is escaped; `-`, `+/+` and `-80C`, names of classes, do not."""
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids in a file of embeddings, by the kind of rows."""
 MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
@@ -141,6 +141,18 @@ def escape_formulas(frame: pd.DataFrame | pd.Series) -> pd.DataFrame | pd.Series
     table.index = table.index.map(lambda name: f"'{name}" if FORMULA.match(str(name)) else name)
     table.index.name = frame.index.name
     return table
+
+
+def read_frame(path: Path, **options: Any) -> pd.DataFrame:
+    """A table that `write_frame` wrote, its texts as they were; `options` are those of `pandas.read_csv`."""
+    import pandas as pd
+
+    frame = pd.read_csv(path, sep="\t", keep_default_na=False, **options)
+
+    def plain(cell: Any) -> Any:
+        return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell[1:]) else cell
+
+    return frame.apply(lambda values: values if pd.api.types.is_numeric_dtype(values) else values.map(plain))
 
 
 def replace_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:

@@ -17,7 +17,7 @@ from aam.errors import CheckpointError, InputError
 from aam.evaluation.baselines import choose_scored
 from aam.evaluation.ordination import principal_components
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import replace_frame
+from aam.io.output import read_frame, replace_frame
 from aam.learners.clades import CladeTable
 from aam.learners.features import choose_features
 from aam.report.record import ORDINATION_FILE, RunRecord
@@ -67,7 +67,7 @@ def read_ordination(path: Path) -> ReportSamples:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train again")
     try:
-        frame = pd.read_csv(path, sep="\t", dtype={SAMPLE_ID: str, STUDY: str}, keep_default_na=False)
+        frame = read_frame(path, dtype={SAMPLE_ID: str, STUDY: str})
         studies = frame.pop(STUDY).tolist() if STUDY in frame else None
         return samples_of(frame.pop(SAMPLE_ID).tolist(), frame.to_numpy(np.float64), studies)
     except (OSError, ValueError, KeyError) as error:

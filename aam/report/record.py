@@ -20,6 +20,7 @@ from aam.health.ledger import FILE_NAME, Ledger
 from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fold
 from aam.io.files import read_json_file
 from aam.io.ids import FEATURE_ID
+from aam.io.output import read_frame
 from aam.records import NUMBER, Many, check_shape
 from aam.training.run_files import FILES, MANIFEST, check_recorded, read_manifest
 
@@ -190,7 +191,7 @@ def rename_difference_key(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def read_drivers(path: Path) -> pd.DataFrame:
     """The table of `aam explain`, all columns text; raises InputError for a file of another kind."""
     try:
-        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        frame = read_frame(path, dtype=str)
     except (OSError, ValueError) as error:
         raise InputError(f"--explain {path}: not readable ({error}); give the table of `aam explain`") from error
     if frame.columns[0] != FEATURE_ID:

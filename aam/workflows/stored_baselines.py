@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import pandas as pd
-
 from aam.atomic import write_json
 from aam.errors import CheckpointError
 from aam.evaluation.metrics import MODEL
 from aam.inference.predictions import TRUE
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import replace_frame
+from aam.io.output import read_frame, replace_frame
 from aam.observer import Observer
 from aam.report.build import report_run
 from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines
@@ -51,8 +49,7 @@ def read_earlier(run: Path) -> BaselineResult:
     """The comparison that is in a run; raises CheckpointError if its files have changed."""
     for name in FILES:
         check_recorded(run, name, "make these comparisons again")
-    ids = {SAMPLE_ID: str}
-    predictions = pd.read_csv(run / BASELINE_PREDICTIONS, sep="\t", dtype=ids, keep_default_na=False, na_values=[""])
+    predictions = read_frame(run / BASELINE_PREDICTIONS, dtype={SAMPLE_ID: str}, na_values=[""])
     return BaselineResult(read_baselines(run, None), predictions.set_index(SAMPLE_ID), grouped=False)
 
 

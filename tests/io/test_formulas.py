@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aam.io.output import write_frame
+from aam.io.output import read_frame, write_frame
 
-RUN = ["=cmd|' /C calc'!A0", "=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", '-HYPERLINK("x")']
+RUN = ["'=1+1", "=cmd|' /C calc'!A0", "=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", '-HYPERLINK("x")']
 STAY = ["gut", "-", "+", "+/+", "-80C", "a=b", "1.10", "'quoted"]
 
 
@@ -20,6 +20,7 @@ def test_a_text_is_escaped_as_id_and_as_cell_if_it_would_run(name: str, tmp_path
     read = pd.read_csv(tmp_path / "out.tsv", sep="\t", dtype=str, keep_default_na=False)
     wanted = f"'{name}" if name in RUN else name
     assert read.values.tolist() == [[wanted, wanted, "-0.5"], ["b", "", "1e-09"]]
+    assert read_frame(tmp_path / "out.tsv", dtype=str)["class"].tolist() == [name, ""]
     assert list(read.columns) == ["sample-id", "class", "score"] and frame.index[0] == name
 
 
