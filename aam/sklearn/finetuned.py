@@ -37,6 +37,7 @@ from aam.config import (
     Transform,
     from_options,
 )
+from aam.config.fields import MOST_STEPS
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, Draw
 from aam.corpus.label_schema import encode_labels, fit_schema
@@ -58,7 +59,7 @@ from aam.workflows.model_names import find_model
 
 MIN_ROWS = 2
 """Scales of features and targets need two samples."""
-NEVER = 2**31
+NEVER = MOST_STEPS
 """Steps between evaluations: a fit holds nothing out, so only its end is evaluated."""
 
 

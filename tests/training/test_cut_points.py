@@ -13,10 +13,11 @@ from every_step import EveryStep
 
 from aam import folders
 from aam.observer import Observer
+from aam.stopping import StopRequest
 from aam.training.loop import TrainingRun, train
 from aam.training.repair import repair_run
 from aam.training.sinks import open_sinks
-from aam.training.state import StopRequest, TrainState
+from aam.training.state import TrainState
 
 NewRun = Callable[..., tuple[TrainingRun, TrainState]]
 STEPS = 7
