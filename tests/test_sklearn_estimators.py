@@ -116,13 +116,15 @@ def test_samples_of_another_table_with_unseen_asvs(frame: pd.DataFrame, age: pd.
 
 
 def test_names_that_are_no_sequences(frame: pd.DataFrame, age: pd.Series):
-    some = frame.iloc[:30]
-    plain = AAMRegressor(**FRESH).fit(some, age[some.index]).predict(some)
+    """An array names its samples by their numbers, and batches follow the names."""
+    some = frame.iloc[:30].set_axis(range(30))
+    age = age.iloc[:30].set_axis(range(30))
+    plain = AAMRegressor(**FRESH).fit(some, age).predict(some)
     hashed = {f"asv-{place}": sequence for place, sequence in enumerate(some.columns)}
-    by_name = AAMRegressor(**FRESH, sequences=hashed).fit(some.set_axis(list(hashed), axis=1), age[some.index])
+    by_name = AAMRegressor(**FRESH, sequences=hashed).fit(some.set_axis(list(hashed), axis=1), age)
     assert np.array_equal(by_name.predict(some.set_axis(list(hashed), axis=1)), plain)
     numbered = {f"x{place}": sequence for place, sequence in enumerate(some.columns)}
-    by_place = AAMRegressor(**FRESH, sequences=numbered).fit(some.to_numpy(), age[some.index])
+    by_place = AAMRegressor(**FRESH, sequences=numbered).fit(some.to_numpy(), age)
     assert np.array_equal(by_place.predict(some.to_numpy()), plain)
     with pytest.raises(ValueError, match="X has 2 features, but AAMRegressor is expecting 310"):
         by_place.predict(np.ones((1, 2)))

@@ -40,6 +40,7 @@ from aam.config import (
 from aam.config.fields import MOST_STEPS
 from aam.corpus.batches import LabelledBatches
 from aam.corpus.dataset import ASVDataset, Draw
+from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.label_schema import encode_labels, fit_schema
 from aam.corpus.labels import Labels
 from aam.corpus.samples import TableSamples, tokenize_table
@@ -80,9 +81,12 @@ class TargetValues:
         """Names of the classes, in the order of their codes."""
         return () if self.codes is None else tuple(str(code) for code in range(int(self.codes.max()) + 1))
 
-    def labels(self) -> Labels:
-        """The targets as labels of `aam train`."""
-        ids = [f"row {row}" for row in range(len(self.numbers))]
+    def rows(self, rows: NDArray[np.int64]) -> TargetValues:
+        """Those of some samples."""
+        return TargetValues(self.numbers[rows], None if self.codes is None else self.codes[rows])
+
+    def labels(self, ids: list[str]) -> Labels:
+        """The targets as labels of `aam train` of samples `ids` [N]."""
         classes: list[str | None] = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
         return Labels(ids, self.numbers, classes, pd.DataFrame(index=ids), None)
 
@@ -95,8 +99,8 @@ class FineTuned(TakesTables):
     with aam; without it an encoder of size `preset` learns from scratch. `freeze` keeps it fixed, which is quick.
     `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases read of each (None: as many as the encoder
     can). `rarefy_depth`: draw so many reads of deeper samples, anew in each epoch; predictions average `draws` of them
-    and depend on the row that a sample stands in (None: all reads). Both steps warn of ASVs from another region, or the
-    other strand, than those that the encoder has learned from.
+    and depend on the name of a sample, or its row where names repeat (None: all reads). Both steps warn of ASVs from
+    another region, or the other strand, than those that the encoder has learned from.
     """
 
     task: ClassVar[Task]
@@ -141,6 +145,8 @@ class FineTuned(TakesTables):
     @in_turn()
     def _learn(self, table: Table, targets: TargetValues) -> Self:
         """Fine-tune on these samples, as `aam train` on the training samples of a fold."""
+        order = order_by_id(table)
+        table, targets = table.select(samples=order), targets.rows(order)
         device = resolve_device(self.device)
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with rng, tempfile.TemporaryDirectory(prefix="aam-fit-") as folder:
@@ -153,7 +159,7 @@ class FineTuned(TakesTables):
                 bases = min(self.max_bp or model.max_bp, model.max_bp)
                 data = replace(config.data, max_bp=bases, positions=model.positions)
                 config = replace(config, model=model, data=data)
-            samples, labels = self._samples(table, config), targets.labels()
+            samples, labels = self._samples(table, config), targets.labels(table.sample_ids)
             schema = fit_schema(labels, config.target, targets.classes, self.rarefy_depth)
             known = count_identities(samples.counts, config.head.identity_prevalence)
             self.config_ = replace(config, schema=replace(schema, identities=known))
@@ -171,9 +177,9 @@ class FineTuned(TakesTables):
         check_is_fitted(self, "model_")
         table = self._read(X, fitting=False)
         warn_of_other_region(table, self.model_.encoder.asv_encoder)
-        samples = self._samples(table, self.config_)
-        unknown = TargetValues(np.full((len(samples), len(self.config_.schema.numbers)), np.nan)).labels()
-        raw = predict_draws(self.model_, samples, encode_labels(unknown, self.config_.schema), self.draws)
+        samples, schema = self._samples(table, self.config_), self.config_.schema
+        unknown = TargetValues(np.full((len(samples), len(schema.numbers)), np.nan)).labels(table.sample_ids)
+        raw = predict_draws(self.model_, samples, encode_labels(unknown, schema), self.draws)
         return average([decode(raw, self.config_)], self.config_)
 
 

@@ -47,11 +47,11 @@ class TakesTables(BaseEstimator):
     def _read(self, X: Any, fitting: bool, least: int = 1) -> Table:
         """The samples of X, at least `least`, and the ASVs that any of them carries, in the order of `equal_asvs`.
 
-        Columns of one DNA are added up. Samples are named by row number, because ids repeat if samples are drawn with
-        replacement.
+        Columns of one DNA are added up. Samples are named as in X, or by row number if names repeat, as where samples
+        are drawn with replacement.
         Raises an `InputError` or a ValueError of scikit-learn, naming sample or column.
         """
-        counts, names, named = read_frame(X, self, least)
+        counts, ids, names, named = read_frame(X, self, least)
         sequences = dna_of(names, self.sequences)
         if fitting:
             self.n_features_in_ = len(names)
@@ -64,7 +64,7 @@ class TakesTables(BaseEstimator):
                 f"X has {len(names)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 "features as input"
             )
-        rows = [f"row {row}" for row in range(counts.shape[0])]
+        rows = ids if len(set(ids)) == len(ids) else [f"row {row}" for row in range(len(ids))]
         table = Table(counts, rows, names, sequences, Path(SOURCE)).drop_absent_asvs()
         return order_asvs(merge_equal_asvs(table))
 
@@ -75,8 +75,8 @@ def warn_of_other_region(table: Table, encoder: ChunkedEncoder) -> None:
         warnings.warn(text, UserWarning, stacklevel=3)
 
 
-def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], bool]:
-    """Read counts [N, A] of X (at least `least` samples), its column names, and whether X had names.
+def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_array, list[str], list[str], bool]:
+    """Read counts [N, A] of X (at least `least` samples), names of rows and columns, and whether X named its columns.
 
     `asked` is the estimator to name in messages.
     """
@@ -92,7 +92,8 @@ def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_arr
         sample_ids, names = X.index, X.columns
     named = all(isinstance(name, str) for name in names)
     columns = [name if named else f"x{place}" for place, name in enumerate(names)]
-    return counts_of(sparse.csr_array(values), list(map(str, sample_ids)), type(asked).__name__), columns, named
+    ids = list(map(str, sample_ids))
+    return counts_of(sparse.csr_array(values), ids, type(asked).__name__), ids, columns, named
 
 
 def counts_of(values: sparse.csr_array, sample_ids: Sequence[str], asked: str) -> sparse.csr_array:
