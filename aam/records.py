@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,8 +80,16 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
+def refuse_special(path: Path) -> None:
+    """Raise ValueError for a pipe or a device, of which reading may never end; OSError if nothing is there."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError("a pipe or a device, expected a regular file")
+
+
 def parse_record(path: Path) -> Any:
     """The JSON value of a file without its seal; raises OSError, or ValueError for anything but a whole record."""
+    refuse_special(path)
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

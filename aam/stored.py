@@ -22,7 +22,7 @@ from aam.encoders import remedy_for, shipped_name
 from aam.errors import CheckpointError, ConfigError
 from aam.folders import old_folder_of
 from aam.io.files import WEIGHTS, digest
-from aam.records import ChangedError, Many, check_shape
+from aam.records import ChangedError, Many, check_shape, refuse_special
 
 MODEL, TRAINING = WEIGHTS, "training.safetensors"
 CONFIG, STATE = "config.json", "state.json"
@@ -75,6 +75,8 @@ class Stored:
         path, remedy = self.folder / file, remedy_for(self.folder, "restore it, or use another checkpoint")
         if not path.exists():
             raise CheckpointError(f"{path} is missing; {remedy}")
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not a regular file; {remedy}")
         found, expected = digest(path), str(self.digests.get(file))
         if found != expected:
             raise CheckpointError(
@@ -137,6 +139,7 @@ def identity(folder: Path) -> tuple[int, int] | None:
 def read_checked(folder: Path, file: str, reader: Callable[[Path], T]) -> T:
     """Read a file of a checkpoint with `reader`; raises CheckpointError if that fails."""
     try:
+        refuse_special(folder / file)
         return reader(folder / file)
     except ChangedError as error:
         remedy = remedy_for(folder, "restore it, or use another checkpoint")

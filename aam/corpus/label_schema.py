@@ -210,6 +210,8 @@ def predicts_target(covariate: NDArray, target: NDArray) -> bool:
     """Whether `covariate` [N] predicts `target` [N] almost exactly; both without missing values."""
     numbers = parse_numbers(covariate)
     numeric, regression = not np.isnan(numbers).any(), target.dtype.kind == "f"
+    if numeric and len(np.unique(numbers)) < 2:
+        return False
     if numeric and regression:
         return bool(abs(pd.Series(numbers).corr(pd.Series(target), method="spearman")) > PERFECT)
     if numeric and len(np.unique(numbers)) > len(numbers) / 2:  # do thresholds on the covariate separate the classes?

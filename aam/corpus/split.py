@@ -191,7 +191,7 @@ def count_possible_folds(
         return len(set(groups)), "groups"
     if scheme == "stratified" and len(target):
         label, count = min(Counter(target).items(), key=lambda entry: entry[1])
-        return count, f"samples of class '{label}'"
+        return count, f"samples of class {quote(str(label))}"
     return len(target), "samples"
 
 

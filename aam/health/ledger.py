@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from aam.atomic import name_file
 from aam.errors import LedgerError, NonFiniteError
+from aam.records import refuse_special
 from aam.text import name_few
 
 FILE_NAME = "ledger.jsonl"
@@ -180,14 +181,23 @@ def nan_counts(losses: Iterable[Loss]) -> dict[str, int]:
 
 def _repair(path: Path) -> None:
     """Remove an incomplete last line, left by a crash, so that the next entry starts on a new line."""
-    data = path.read_bytes()
+    data = _content(path)
     if not data.endswith(b"\n"):
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of a ledger file; raises LedgerError for a pipe or a device."""
+    try:
+        refuse_special(path)
+    except ValueError as error:
+        raise LedgerError(f"{path}: {error}; restore it, or move it away") from error
+    return path.read_bytes()
+
+
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """Entries of a ledger file, without an incomplete last line."""
-    *lines, _ = path.read_bytes().split(b"\n")
+    *lines, _ = _content(path).split(b"\n")
     for number, line in enumerate(lines, 1):
         if (record := read_object(line)) is None or not any(_fits(record, fields) for fields in ENTRIES):
             raise LedgerError(f"{path}, line {number}: not an entry of a ledger; expected one JSON object a line")

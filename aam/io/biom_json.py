@@ -7,6 +7,7 @@ checked before they become a matrix: `biom` sums a cell that is given twice and 
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,7 +99,8 @@ def _cells(data: Any) -> NDArray[np.float64]:
     if not isinstance(data, list):
         raise TypeError(f"data {type(data).__name__}")
     cells = np.asarray(data) if data else np.empty((0, 3))
-    if cells.dtype.kind in "USb":
+    rows = (row if isinstance(row, list) else [row] for row in data)
+    if cells.dtype.kind in "USb" or bool in set(map(type, chain.from_iterable(rows))):  # numpy reads true as 1
         raise ValueError("data of texts or truth values, expected numbers")
     if cells.dtype.kind == "O":  # null, or whole numbers beyond 64 bits
         odd = next((cell for cell in cells.ravel() if isinstance(cell, str | bool | list | dict)), None)

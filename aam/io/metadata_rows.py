@@ -59,9 +59,10 @@ def read_rows(path: Path) -> MetadataRows:
     check_file(path, "--metadata", MetadataError)
     found, lines, cell_of = MetadataRows(), dict[str, int](), KnownCells()
     reader = csv.reader(lines_of(path), dialect="excel-tab", strict=True)
-    header_seen = False
+    header_seen, above = False, 0
     try:
         for row in reader:
+            above = reader.line_num
             first = row[0].strip() if row else ""
             if not first and not any(map(str.strip, row)):
                 continue
@@ -81,7 +82,7 @@ def read_rows(path: Path) -> MetadataRows:
                     )
                 lines[first] = reader.line_num
     except csv.Error as fault:
-        raise MetadataError(f"{path}: line {reader.line_num}: {fault}; correct the quotes of this line") from fault
+        raise MetadataError(f"{path}: line {above + 1}: {fault}; correct the quotes of this line") from fault
     if not found.ids:
         what = "no sample below its header" if header_seen else "no header"
         raise MetadataError(f"{path} has {what}; expected a line with 'sample-id' and names of columns, then samples")

@@ -17,7 +17,7 @@ from aam.atomic import name_file, write_text
 from aam.errors import CheckpointError
 from aam.models.devices import lasted
 from aam.observer import Sink
-from aam.records import NUMBER, Many, check_shape
+from aam.records import NUMBER, Many, check_shape, refuse_special
 from aam.training.step import StepResult
 
 LOG = "log.jsonl"
@@ -78,6 +78,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The complete lines of a log, and what they say; raises CheckpointError, naming the line, for a damaged one."""
     read = 0
     try:
+        refuse_special(path)
         *lines, _ = path.read_text(encoding="utf-8").split("\n")
         for line in lines:
             read += 1

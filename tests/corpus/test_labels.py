@@ -148,6 +148,7 @@ TWELVE = np.arange(12)
         (np.array(list("abc") * 4), TWELVE * 1.0, False),
         (np.array([f"s{n}" for n in TWELVE]), np.array(list("xy") * 6, object), False),  # an id tells nothing of others
         (np.array(list("ab") * 6), np.array(list("xxyy") * 3, object), False),
+        (np.array(["5"] * 12), TWELVE * 1.0, False),  # one value says nothing
     ],
 )
 def test_what_gives_the_target_away(covariate, target, leaks):

@@ -155,6 +155,7 @@ def test_values_in_lists_of_one_as_r_writes_them(change, tmp_path):
         ({"data": [["１", 2], [3, 4]]}, "data of texts"),
         ({"data": [[None, "2"], [3, 4]]}, "data with '2', expected numbers"),
         ({"data": [[True, False], [True, True]]}, "data of texts or truth values"),
+        ({"data": [[5, True], [0, 3]]}, "data of texts or truth values"),
         ({"data": {"0": [1, 2]}}, "data dict"),
         ({"data": [1, 2]}, r"data of shape \(2,\), expected 2 x 2 counts"),
         ({"columns": [{"id": 1.1}, {"id": 2.2}]}, "id 1.1"),

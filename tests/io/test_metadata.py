@@ -78,6 +78,7 @@ def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
         (b"\ta\ns\t1\n", "the first column is named '', expected 'sample-id'; rename it"),
         (b"sample-id\tid\ns\t1\n", "a column is named 'id', which is kept for the ids; rename it"),
         (b'sample-id\ta\ns\t"1\n', "line 2: unexpected end of data; correct the quotes"),
+        (b'sample-id\ta\ns\t"1\nt\t2\nu\t3\n', "line 2: unexpected end of data; correct the quotes"),
         (b"sample-id\ta\n", "has no sample below its header"),
         (b"sample-id\ta\nok\t1\ncaf\xe9\t2\n", "line 3 is not UTF-8 .byte 0xe9 at column 4.; save the file as UTF-8"),
         (b"\xef\xbb\xbfsample-id,a\r\ns,1\r\n", "the first line, 'sample-id,a', has ',' and no tab; .*tab-separated"),

@@ -340,3 +340,18 @@ def test_nothing_is_unpickled(run: Path):
     torch.save({"a": torch.ones(2)}, run / "best" / "model.safetensors")
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         open_model(run)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "state.json"])
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_and_not_read_for_ever(
+    file: str, target: str, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "best", filled(1.0))
+    (tmp_path / "best" / file).unlink()
+    if target == "pipe":
+        os.mkfifo(tmp_path / "best" / file)
+    else:
+        (tmp_path / "best" / file).symlink_to(target)
+    with pytest.raises(CheckpointError, match=f"{file}.*regular file"):
+        load_checkpoint(tmp_path / "best")
