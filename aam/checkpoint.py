@@ -90,9 +90,10 @@ def write_about(folder: Path, checkpoint: Checkpoint) -> None:
 def further_file(folder: Path, file: str) -> Iterator[None]:
     """Context in which a further file of a checkpoint is written; afterwards `CONFIG` has its digest.
 
-    Until then it has none, so that a crash leaves no digest of another file. A checkpoint without digests stays so.
+    Until then it has none, so that a crash leaves no digest of another file. A checkpoint without digests stays so, and
+    a folder that is no checkpoint has none.
     """
-    about = read_checked(folder, CONFIG, read_about)
+    about = read_checked(folder, CONFIG, read_about) if is_checkpoint(folder) else {}
     digests = {name: found for name, found in (about.get("sha256") or {}).items() if name != file}
     if not digests:
         yield
@@ -100,6 +101,12 @@ def further_file(folder: Path, file: str) -> Iterator[None]:
     write_record(folder / CONFIG, about | {"sha256": digests})
     yield
     write_record(folder / CONFIG, about | {"sha256": digests | {file: digest(folder / file)}})
+
+
+def check_further_file(folder: Path, file: str) -> None:
+    """Raise CheckpointError for a further file that is not as `further_file` left it; no checkpoint has no digest."""
+    if is_checkpoint(folder):
+        read_unchanged(folder, lambda found: read_stored(found).check_further(file))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

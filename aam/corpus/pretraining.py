@@ -30,8 +30,9 @@ from aam.corpus.samples import (
 from aam.corpus.simulated import simulate
 from aam.corpus.split import Sides, Split, split_samples
 from aam.corpus.windows import GeneWindows, tips_of_reads
-from aam.errors import ConfigError, MatrixError
+from aam.errors import ConfigError, MatrixError, TableError
 from aam.gene.layout import summarise_reads
+from aam.io.files import check_file
 from aam.io.ids import find_wanted
 from aam.io.matrix import read_matrix
 from aam.io.metadata import read_groups
@@ -144,6 +145,7 @@ def open_table_corpus(config: PretrainConfig) -> Corpus:
         raise ConfigError(
             f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
         )
+    check_file(files["table"], "--table", TableError)  # before a large tree is read
     tree = None if data.tree is None else read_any_tree(data.tree)
     table, lineup = read_lined_table(data, files["table"], names_of_tips(tree))
     corpus = replace(match_targets(table, tree, data, files, measure), lineup=lineup)

@@ -33,7 +33,7 @@ def limit_text(samples: ASVDataset) -> str:
     about = "about " if times > 1 else ""
     which = "the least abundant" if samples.draw.selection == "abundance" else "drawn at random"
     return (
-        f"token limit: {about}{counted(round(len(cut) * times), 'samples')} of {len(samples):,} have more than "
+        f"{about}{counted(round(len(cut) * times), 'samples')} of {len(samples):,} have more than "
         f"{limit:,} ASVs; {about}{round(asvs.sum() * times):,} of their ASVs ({which} of each) with "
         f"{round(reads.sum() * times):,} reads, {reads.sum() / of.sum():.1%} of theirs, are not read; --token-limit "
         f"{most.max()} reads all"

@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 
 from aam import vocab
 from aam.atomic import replace_file
-from aam.checkpoint import further_file, read_stored, read_unchanged
+from aam.checkpoint import check_further_file, further_file
 from aam.errors import CheckpointError
 from aam.gene.reads import some_of
 from aam.io.output import write_through_memory
@@ -147,7 +147,7 @@ def read_known(checkpoint: Path) -> KnownASVs | None:
     file = checkpoint / KNOWN
     if not file.exists():
         return None
-    read_unchanged(checkpoint, lambda folder: read_stored(folder).check_further(KNOWN))
+    check_further_file(checkpoint, KNOWN)
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

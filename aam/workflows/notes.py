@@ -18,7 +18,6 @@ from aam.io.ids import read_ids
 from aam.models.devices import measure_bf16_gain
 from aam.observer import Observer
 from aam.text import QUOTED, counted, name_few, shorten
-from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, unbounded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,6 +180,8 @@ def precision_advice(gain: float) -> str | None:
 
 def say_default_length(run: RunConfig, observer: Observer) -> None:
     """Say how long a run trains that was not told, and how to train longer."""
+    from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, unbounded  # of what only training needs
+
     if unbounded(run):
         observer.say(
             f"trains for {DEFAULT_MINUTES:g} minutes, or {DEFAULT_EPOCHS} epochs if they are over before; "

@@ -29,4 +29,4 @@ def say_opened(
 def say_limit(samples: ASVDataset, observer: Observer) -> None:
     """Say what the token limit cuts of drawn samples."""
     if text := limit_text(samples):
-        observer.say(text)
+        observer.say(f"token limit: {text}")

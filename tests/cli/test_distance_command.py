@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from trained_run import save_run
 
 from aam import datasets
+from aam.atomic import write_record
 from aam.checkpoint import BEST
 from aam.cli import main
 from aam.cli.distance import score_table
@@ -74,9 +75,9 @@ def test_a_finished_run_tells_faith_pd_in_the_units_of_its_tree(finished: Path, 
     scales = json.loads((finished / "best" / "scales.json").read_text())
     metrics = json.loads((finished / "metrics.json").read_text())
     assert scales["lines"]["upgma"] == [metrics["baseline_upgma_slope"], metrics["baseline_upgma_intercept"]]
-    (finished / "best" / "scales.json").write_text(json.dumps(scales | {"faith_pd": 2 * scales["faith_pd"]}))
+    write_record(finished / "best" / "scales.json", scales | {"faith_pd": 2 * scales["faith_pd"]})
     assert main(["distance", "--model", str(finished), "--example", "-o", str(tmp_path / "twice.tsv")]) == 0
-    (finished / "best" / "scales.json").write_text(json.dumps(scales))
+    write_record(finished / "best" / "scales.json", scales)
     assert main(["distance", "--model", str(finished), "--example", "-o", str(tmp_path / "once.tsv")]) == 0
     once, twice = (
         pd.read_csv(tmp_path / f"{name}.faith_pd.tsv", sep="\t", index_col=0)["faith_pd"] for name in ("once", "twice")

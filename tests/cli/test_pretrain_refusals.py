@@ -154,7 +154,7 @@ def test_a_depth_that_drops_every_sample(refused: Callable[..., str]):
         (["--token-limit", "0"], "--token-limit is 0, expected at least 1"),
         (["--batch-size", "9"], "batch size 9 is larger than the 8 training samples; use --batch-size 8 or less"),
         (["--rarefy-depth", "many"], "--rarefy-depth is 'many', expected a whole number >= 1, 'auto' or 'none'"),
-        (["--lr", "nan"], "--lr is nan, expected more than 0"),
+        (["--lr", "nan"], "Invalid value for '--lr': 'nan' is not a valid float"),
         (["--lr", "-1"], "--lr is -1, expected more than 0"),
         (["--warmup-fraction", "1.5"], "--warmup-fraction is 1.5, expected at least 0 and at most 1"),
         (["--dim", "33"], "--dim 33 is not a multiple of --heads 2"),

@@ -17,6 +17,7 @@ from skbio import DistanceMatrix
 from trained_run import save_run
 
 import aam
+from aam.atomic import read_json, write_record
 from aam.cli import main
 from aam.config.fields import SHIPPED
 from aam.encoders import DEFAULT, REFERENCE
@@ -216,7 +217,9 @@ def buffers(model: torch.nn.Module) -> int:
 
 def test_a_model_that_cannot_be_read_is_left_out_of_the_list(capsys):
     broken = save_run(Path("broken")) / "best" / "config.json"
-    broken.write_text(broken.read_text().replace('"dim"', '"dimm"'))
+    about = read_json(broken)
+    about["model"]["dimm"] = about["model"].pop("dim")
+    write_record(broken, about)
     run("models")
     told = capsys.readouterr()
     assert "broken" not in told.out and DEFAULT in told.out
