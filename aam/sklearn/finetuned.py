@@ -85,10 +85,10 @@ class TargetValues:
         """Those of some samples."""
         return TargetValues(self.numbers[rows], None if self.codes is None else self.codes[rows])
 
-    def labels(self, ids: list[str]) -> Labels:
+    def labels(self, ids: Sequence[str]) -> Labels:
         """The targets as labels of `aam train` of samples `ids` [N]."""
         classes: list[str | None] = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
-        return Labels(ids, self.numbers, classes, pd.DataFrame(index=ids), None)
+        return Labels(list(ids), self.numbers, classes, pd.DataFrame(index=list(ids)), None)
 
 
 @dataclass(eq=False, repr=False)
