@@ -59,6 +59,13 @@ def look_of(text: str) -> str:
     Capitals, blanks, quotes, invisible characters, composed and decomposed letters, wide and narrow forms, Greek and
     Cyrillic letters that are drawn as Latin ones, and the digits in which a number is written make no difference.
     """
+    while (look := _plainer(text)) != text:  # a small letter may be drawn as a Latin one where its capital is not
+        text = look
+    return look
+
+
+def _plainer(text: str) -> str:
+    """One pass of `look_of`."""
     shown = (sign for sign in text if unicodedata.category(sign) not in ("Cf", "Cc") or sign.isspace())
     plain = unicodedata.normalize("NFKC", _UNSEEN.sub("", "".join(shown))).translate(_LATIN)
     plain = "".join(str(unicodedata.decimal(sign, sign)) for sign in plain if sign not in "'\"")

@@ -64,7 +64,7 @@ def test_a_misspelt_option_is_answered_with_its_like(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "name", "text"),
     [
-        ("embed", "token_limit", "aam.embed: unknown option 'token_limit'; `aam embed --help` lists them"),
+        ("embed", "unifrac_matrix", "aam.embed: unknown option 'unifrac_matrix'; `aam embed --help` lists them"),
         ("embed", "max_steps", "aam.embed: unknown option 'max_steps'"),
         ("embed", "output", "aam.embed: unknown option 'output'; the result is returned"),
         ("distance", "metadata", "aam.distance: unknown option 'metadata'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -61,7 +62,8 @@ def read_matrix(path: Path | str, largest: float = math.inf) -> DistanceRecord:
 def _from_npy(plain: Path, path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Array of numbers and the ids beside the given file; mapped first, so that a false shape costs no memory."""
     try:
-        mapped = np.load(plain, mmap_mode="r", allow_pickle=False)
+        with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote, and of odd ones
+            mapped = np.load(plain, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError, TokenError, TypeError, MemoryError, RecursionError) as fault:
         raise MatrixError(f"{path} is no sound .npy array of numbers ({one_line(fault)}); write it again") from fault
     if mapped.dtype.kind not in "iuf":

@@ -28,9 +28,11 @@ def shuffled(square: torch.Tensor) -> torch.Tensor:
 
 
 def swapped_slots(batch):
-    """The first two slots of sample 1 trade places, without their reads."""
-    index = batch.index.clone()
-    index[1, :2] = index[1, :2].flip(0)
+    """Two slots of sample 1 with different numbers of reads trade places, without their reads."""
+    index, counts = batch.index.clone(), batch.counts[1]
+    places = [int(counts.argmax()), int(counts.masked_fill(counts == 0, counts.max()).argmin())]
+    assert counts[places[0]] > counts[places[1]] > 0
+    index[1, places] = index[1, places].flip(0)
     return dataclasses.replace(batch, index=index)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from aam.checkpoint import BEST, Checkpoint, save_checkpoint
 from aam.cli.debugging import script_workbench
+from aam.datasets import example
 from aam.errors import ConfigError, InputError
 from aam.workflows.workbench import Workbench
 
@@ -73,7 +74,7 @@ def test_a_run_that_overflows_fails(tmp_path: Path, opened: Workbench, capsys) -
 
 @pytest.mark.parametrize("name", SOUND)
 def test_refused_input_is_one_line_and_code_2(name: str, capsys) -> None:
-    assert called(name, "--table", "absent.biom", "--tree", "absent.nwk") == 2
+    assert called(name, "--table", "absent.biom", "--tree", str(example().tree)) == 2
     out, err = capsys.readouterr()
     told = [line for line in err.splitlines() if line.startswith("Error")]
     assert len(told) == 1

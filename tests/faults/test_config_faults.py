@@ -41,8 +41,10 @@ def number_that_yaml_reads_as_text(folder: Path) -> Attempt:
 
 @entry(91)
 def learning_rates(folder: Path) -> Iterator[Attempt]:
-    for value in ("0", "-1", "nan", "inf"):
+    for value in ("0", "-1"):
         yield pretrain(folder, f"--lr is {value}, expected more than 0", "--lr", value)
+    for value in ("nan", "inf"):
+        yield pretrain(folder, f"Invalid value for '--lr': '{value}' is not a valid float", "--lr", value)
 
 
 @entry(92)
@@ -53,7 +55,7 @@ def warm_up_longer_than_the_run(folder: Path) -> Attempt:
 @entry(93)
 def token_limits(folder: Path) -> Iterator[Attempt]:
     yield pretrain(folder, "--token-limit is 0, expected at least 1", "--token-limit", "0")
-    yield pretrain(folder, r"token limit +1\b.*: cuts .*10 samples", "--token-limit", "1", code=0)
+    yield pretrain(folder, "token limit: 10 samples of 10 have more than 1 ASVs", "--token-limit", "1", code=0)
     yield pretrain(folder, r"token limit +64\b.*: cuts (no|0) sample", "--token-limit", "64", code=0)
 
 

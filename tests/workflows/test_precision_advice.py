@@ -54,11 +54,18 @@ def test_who_has_chosen_is_left_alone(precision, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("ticks", [[0.0], [0.0, 0.01]], ids=["a clock that stands", "a clock of 10 ms"])
+TICKS = {
+    "a clock that stands": [0.0],
+    "a clock of 10 ms": [0.0, 0.01],
+    "a clock that stands in bfloat16": [0.0, 0.01, 0.02, 0.02],
+}
+
+
+@pytest.mark.parametrize("ticks", TICKS.values(), ids=TICKS)
 def test_a_clock_too_coarse_for_a_product_gives_no_advice(ticks: list[float], monkeypatch: pytest.MonkeyPatch):
-    """So is the clock of a process under `ulimit -t`."""
+    """The clock of this thread, which the measurement takes on a CPU."""
     times = itertools.cycle(ticks)
-    monkeypatch.setattr(time, "process_time", lambda: next(times))
+    monkeypatch.setattr(time, "thread_time", lambda: next(times))
     gain = measure_bf16_gain(torch.device("cpu"))
     assert gain == 1.0 and precision_advice(gain) is None
 
