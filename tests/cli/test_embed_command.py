@@ -138,7 +138,9 @@ def test_refused_with_code_2_and_nothing_written(run: Path, folder: Path, refusa
 
 def test_nothing_is_written_into_a_checkpoint(run: Path, folder: Path, refusal):
     inside = str(run / "best" / "e.tsv")
-    assert f"--output {run / 'best'}: {run / 'best'} is a checkpoint, which its run" in refusal("embed", ["-o", inside], model=run)
+    assert f"--output {run / 'best'}: {run / 'best'} is a checkpoint, which its run" in refusal(
+        "embed", ["-o", inside], model=run
+    )
 
 
 def test_branches_need_a_latent_tree(folder: Path, tmp_path: Path, capsys):

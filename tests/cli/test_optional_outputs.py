@@ -174,7 +174,7 @@ def test_a_report_draws_what_it_can_where_the_data_are_gone(command: str, tmp_pa
     assert names(run) & PICTURES[command] == PICTURES[command] - {"unifrac.png"}
     assert "Warning: ordinations, audit and UniFrac: the data or the model" in capsys.readouterr().err
     (run / "log.jsonl").write_bytes(b"\xff\n")
-    for reason in ("log.jsonl has changed since it was written; restore it", "log.jsonl: not readable"):
+    for reason in ("log.jsonl has changed since it was written; restore it", "log.jsonl: not a line of a log"):
         assert cli.main(["report", str(run)]) == 0
         said = capsys.readouterr().err
         assert "Warning: curves.png could not be made" in said and reason in said
