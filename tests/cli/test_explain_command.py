@@ -46,7 +46,7 @@ def test_lineages_of_a_taxonomy_name_the_asvs(run: Path, folder: Path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-o", "d.tsv", "--taxonomy", "other.tsv"], "other.tsv: none of the 4 ASVs has a lineage, e.g. 'AAAA'"),
+        (["-o", "d.tsv", "--taxonomy", "other.tsv"], "other.tsv: none of the 4 ASVs has a lineage, e.g. 'CCCC'"),
         (["-o", "d.csv"], "found the ending '.csv', expected .tsv"),
         (["-o", "there.tsv"], "--output there.png: the file exists"),
         (["-o", "d.tsv", "--max-samples", "0"], "--max-samples is 0, expected at least 1"),

@@ -138,7 +138,7 @@ def test_a_finished_run_goes_on(finished: Path, tmp_path: Path):
     files = [manifest.pop("files") for manifest in (began, now)]
     assert now == began
     changed = {name for name in files[0] | files[1] if files[0].get(name) != files[1].get(name)}
-    assert changed <= {"metrics.json", "log.jsonl", "ledger.jsonl"}, "the split and what was given stay"
+    assert changed <= {"metrics.json", "summary.txt", "log.jsonl", "ledger.jsonl"}, "the split and what was given stay"
     for name in files[1]:
         assert files[1][name]["sha256"] == sha256((folder / name).read_bytes()).hexdigest()
 

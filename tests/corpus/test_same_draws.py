@@ -104,7 +104,7 @@ def test_what_the_token_limit_cuts_is_counted():
     text = limit_text(ASVDataset(table.counts, tokens, table.sample_ids, Draw(None, 2, "abundance", 0)))
     # 1 + 2 ASVs with 2 + 2 reads of 10 + 9
     assert text == (
-        "token limit: 2 samples of 3 have more than 2 ASVs; 3 of their ASVs (the least abundant of each) with 4 reads, "
+        "2 samples of 3 have more than 2 ASVs; 3 of their ASVs (the least abundant of each) with 4 reads, "
         "21.1% of theirs, are not read; --token-limit 4 reads all"
     )
     assert limit_text(ASVDataset(table.counts, tokens, table.sample_ids, Draw(None, 4, "abundance", 0))) == ""
