@@ -13,6 +13,7 @@ from clade_studies import LONG, options_of, write_clade_studies
 from generated_reference import random_reference, read_of
 
 import aam
+from aam.atomic import write_record
 from aam.cli import main
 from aam.learners.transfer import STUDIES
 
@@ -127,7 +128,7 @@ def test_a_report_without_the_data_has_the_ordination(run: Path, studies: Path, 
     copied = shutil.copytree(run, studies / "moved")
     manifest = json.loads((copied / "manifest.json").read_text())
     manifest["config"]["data"]["table"] = [f"{path}.gone" for path in manifest["config"]["data"]["table"]]
-    (copied / "manifest.json").write_text(json.dumps(manifest))
+    write_record(copied / "manifest.json", manifest)  # sealed anew
     assert main(["report", str(copied)]) == 0
     page = (copied / "report.html").read_text()
     assert "Ordination of the samples, by study" in page and "Audit" not in page
