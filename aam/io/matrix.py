@@ -59,12 +59,19 @@ def read_matrix(path: Path | str, largest: float = math.inf) -> DistanceRecord:
     return DistanceRecord(ids, values)
 
 
+DAMAGED = (
+    *(ValueError, OSError, EOFError, SyntaxError, TokenError, TypeError),
+    *(MemoryError, RecursionError, OverflowError),
+)
+"""What numpy raises for the head of a damaged .npy."""
+
+
 def _from_npy(plain: Path, path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Array of numbers and the ids beside the given file; mapped first, so that a false shape costs no memory."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote, and of odd ones
             mapped = np.load(plain, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TokenError, TypeError, MemoryError, RecursionError) as fault:
+    except DAMAGED as fault:
         raise MatrixError(f"{path} is no sound .npy array of numbers ({one_line(fault)}); write it again") from fault
     if mapped.dtype.kind not in "iuf":
         raise MatrixError(f"{path} holds {mapped.dtype}, expected numbers; write it again")

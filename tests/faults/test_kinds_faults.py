@@ -103,15 +103,15 @@ def reads_that_the_token_limit_cuts(folder: Path) -> Attempt:
 @entry("silence")
 def numbers_that_are_not(folder: Path) -> Iterator[Attempt]:
     fullwidth = "\n".join(rows()).replace("\t5\t", "\t\uff15\t")
-    yield from_text(folder, fullwidth, "'\uff15' is not a number|no number")
+    yield from_text(folder, fullwidth, "'\uff15' has digits of another script")
     dose = [*(str(row % 5) for row in range(COUNT - 1)), "low"]
     yield train(folder, text(dose=dose), "dose.*'low'", 2, ["--covariate", "dose"])
 
 
 @entry("silence")
 def yaml_of_old(folder: Path) -> Iterator[Attempt]:
-    for line in ("seed: 1:30", "batch_size: no", "seed: 1\nseed: 2"):
-        yield yaml(folder, line, "seed|batch.size")
+    for line in ("seed: 1:30", "accumulate: no", "seed: 1\nseed: 2"):
+        yield yaml(folder, line, "seed|accumulate")
 
 
 @entry("hangs")
