@@ -34,7 +34,8 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv
     """
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import all_or_none, check_output, new_file, write_frame, write_new_json, write_through_memory
+    from aam.io.frames import write_frame
+    from aam.io.output import all_or_none, check_output, new_file, write_new_json, write_through_memory
 
     started, asked = time.monotonic(), option_values(options)
     inputs, config = Inputs.of(model_path, asked), from_some(ExplainConfig, asked)

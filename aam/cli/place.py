@@ -69,7 +69,8 @@ def command(model_path: Path | None, output: Path, **values: Any) -> None:
 
 def write(found: Placement, folder: Path) -> None:
     """Write the files of a placement to a folder, which is made if it does not exist."""
-    from aam.io.output import all_or_none, new_file, write_frame
+    from aam.io.frames import write_frame
+    from aam.io.output import all_or_none, new_file
     from aam.placement.jplace import write_jplace
     from aam.workflows.place import PROGRAM
 

@@ -36,7 +36,8 @@ def command(output: Path, **values: Any) -> None:
     Example: aam predict --model age-model --table new.biom -o predictions.tsv
     """
     from aam.cli.terminal import TERMINAL
-    from aam.io.output import all_or_none, check_output, new_file, refuse_existing, write_frame, write_new_json
+    from aam.io.frames import write_frame
+    from aam.io.output import all_or_none, check_output, new_file, refuse_existing, write_new_json
 
     asked = option_values(values)
     config, data, run = from_some(PredictConfig, asked), from_some(DataConfig, asked), from_some(RunConfig, asked)

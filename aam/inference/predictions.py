@@ -29,8 +29,8 @@ from aam.evaluation.intervals import prediction_intervals
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
+from aam.io.frames import read_frame
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import read_frame
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.models.pretrain_model import PretrainModel
 from aam.text import quote

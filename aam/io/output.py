@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +21,8 @@ from aam.io.files import refuse_inside, refuse_unwritable
 from aam.io.ids import FEATURE_ID, SAMPLE_ID
 from aam.paths import LONGEST_NAME, output_path
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 MATRIX_SUFFIXES = (".tsv", ".h5", ".npy")
 VECTOR_SUFFIXES = (".tsv",)
-FORMULA = re.compile(r"'*([=@]|[+-].*[(|!])")
-"""Beginning of a text that a spreadsheet runs, or that is escaped; `-`, `+/+` and `-80C`, names of classes, do not."""
 INDEX = {"samples": SAMPLE_ID, "asvs": FEATURE_ID}
 """Name of the column of ids in a file of embeddings, by the kind of rows."""
 MADE: ContextVar[list[Path] | None] = ContextVar("made", default=None)
@@ -119,46 +113,6 @@ def open_text(path: Path) -> TextIO:
     Libraries get this file and no path: by its name they would compress, expand or encode in their own way.
     """
     return path.open("w", encoding="utf-8", newline="\n")
-
-
-def write_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
-    """Write a table as tab-separated text, numbers with six digits; texts that would run as formulas are escaped."""
-    with open_text(path) as file:
-        escape_formulas(frame).to_csv(file, sep="\t", float_format="%.6g", lineterminator="\n")
-
-
-def escape_formulas(frame: pd.DataFrame | pd.Series) -> pd.DataFrame | pd.Series:
-    """A table whose ids and other texts that a spreadsheet would run as a formula have a `'` in front."""
-    import pandas as pd
-
-    def escaped(values: pd.Series) -> pd.Series:
-        if pd.api.types.is_numeric_dtype(values):
-            return values
-        return values.map(lambda cell: f"'{cell}" if FORMULA.match(str(cell)) else cell, na_action="ignore")
-
-    table = frame.to_frame() if isinstance(frame, pd.Series) else frame
-    table = table.apply(escaped) if table.shape[1] else table.copy()
-    table.index = table.index.map(lambda name: f"'{name}" if FORMULA.match(str(name)) else name)
-    table.index.name = frame.index.name
-    return table
-
-
-def read_frame(path: Path, **options: Any) -> pd.DataFrame:
-    """A table that `write_frame` wrote, its texts as they were; `options` are those of `pandas.read_csv`."""
-    import pandas as pd
-
-    frame = pd.read_csv(path, sep="\t", keep_default_na=False, **options)
-
-    def plain(cell: Any) -> Any:
-        return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell[1:]) else cell
-
-    return frame.apply(lambda values: values if pd.api.types.is_numeric_dtype(values) else values.map(plain))
-
-
-def replace_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
-    """Write a table as `write_frame` does, in place of an older file: whole or not at all."""
-    with replace_file(path) as partial:
-        write_frame(partial, frame)
 
 
 @contextmanager

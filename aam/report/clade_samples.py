@@ -16,8 +16,8 @@ from aam.corpus.study import Study, open_study
 from aam.errors import CheckpointError, InputError
 from aam.evaluation.baselines import choose_scored
 from aam.evaluation.ordination import principal_components
+from aam.io.frames import read_frame, replace_frame
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import read_frame, replace_frame
 from aam.learners.clades import CladeTable
 from aam.learners.features import choose_features
 from aam.report.record import ORDINATION_FILE, RunRecord

@@ -19,8 +19,8 @@ from aam.evaluation.target_metrics import metrics_of
 from aam.health.ledger import FILE_NAME, Ledger
 from aam.inference.predictions import IN_FOLD, OUT_OF_FOLD, TRUE, read_out_of_fold
 from aam.io.files import read_json_file
+from aam.io.frames import read_frame
 from aam.io.ids import FEATURE_ID
-from aam.io.output import read_frame
 from aam.records import NUMBER, Many, check_shape
 from aam.training.run_files import FILES, MANIFEST, check_recorded, read_manifest
 

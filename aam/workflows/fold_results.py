@@ -42,7 +42,7 @@ from aam.inference.predictions import (
     score_probabilities,
     score_targets,
 )
-from aam.io.output import replace_frame
+from aam.io.frames import replace_frame
 from aam.report.record import METRICS_FILE, SUMMARY_FILE
 from aam.report.summary import finetuning_summary
 

@@ -9,8 +9,8 @@ from aam.atomic import write_json
 from aam.errors import CheckpointError
 from aam.evaluation.metrics import MODEL
 from aam.inference.predictions import TRUE
+from aam.io.frames import read_frame, replace_frame
 from aam.io.ids import SAMPLE_ID
-from aam.io.output import read_frame, replace_frame
 from aam.observer import Observer
 from aam.report.build import report_run
 from aam.report.record import BASELINES_FILE, REPORT_FILE, ReportOptions, read_baselines

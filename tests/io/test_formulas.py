@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aam.io.output import read_frame, write_frame
+from aam.io.frames import read_frame, write_frame
 
 RUN = ["'=1+1", "=cmd|' /C calc'!A0", "=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", '-HYPERLINK("x")']
 STAY = ["gut", "-", "+", "+/+", "-80C", "a=b", "1.10", "'quoted"]

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from aam.errors import ConfigError
+from aam.io.frames import write_frame
 from aam.io.matrix import read_matrix
-from aam.io.output import WRITERS, all_or_none, new_file, write_embedding, write_frame, write_matrix
+from aam.io.output import WRITERS, all_or_none, new_file, write_embedding, write_matrix
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 IDS = ["Größe1", "日本", "a"]
