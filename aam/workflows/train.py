@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from aam.checkpoint import BEST, FOLD, LAST, Finetuned, config_of_encoder, find_members, open_as, open_encoder
 from aam.config import FinetuneConfig, from_options, is_clades
 from aam.config.learner import CLADES
 from aam.corpus.batches import LabelledBatches
-from aam.corpus.dataset import ASVDataset, build_draw
-from aam.corpus.label_schema import encode_labels, fit_schema
+from aam.corpus.dataset import build_draw
+from aam.corpus.label_schema import fit_schema
 from aam.corpus.split import Fold
 from aam.corpus.study import Study, open_study
 from aam.corpus.study_checks import list_contributions
 from aam.errors import ConfigError
 from aam.inference.known_asvs import KnownASVs, read_known, sketch_asvs, write_known
-from aam.inference.predictions import average, decode, embed_asvs, predict_draws, refuse_clashes, score_points
+from aam.inference.predictions import decode, embed_asvs, refuse_clashes
 from aam.models.devices import resolve_device
-from aam.models.finetune_model import FinetuneModel
 from aam.observer import Observer
 from aam.report.build import remove_pictures, write_run_report
 from aam.report.samples import embed_study
@@ -48,7 +45,8 @@ from aam.training.sinks import open_sinks
 from aam.turns import in_turn
 from aam.workflows.adapt import adapt
 from aam.workflows.checks import refuse_failed
-from aam.workflows.fold_results import RESULTS, FoldResult, true_targets, write_results
+from aam.workflows.fold_results import RESULTS, FoldResult, write_results
+from aam.workflows.fold_samples import fold_batches, predict_rows, score_rows
 from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds, whole_folds
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
@@ -265,17 +263,6 @@ def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
         write_known(checkpoint, own)
 
 
-def fold_batches(config: FinetuneConfig, study: Study, inner: Fold) -> LabelledBatches:
-    """The training batches of a fold, without the rows that choose the checkpoint."""
-    labels = encode_labels(study.labels.rows(inner.train), config.schema)
-    return LabelledBatches(draw_rows(config, study, inner.train), config.optim.batch_size, labels)
-
-
-def draw_rows(config: FinetuneConfig, study: Study, rows: NDArray[np.int64]) -> ASVDataset:
-    """Samples of a study, rows [n], drawn with the settings of the run."""
-    return study.samples(rows, build_draw(config.data, study.depth, config.run.seed))
-
-
 def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, observer: Observer) -> None:
     """Preflight of the first fold, in at most a twentieth of its time; raises NonFiniteError if a check fails."""
     with observer.stage("preflight"):
@@ -290,23 +277,3 @@ def first_learner(
     """A model that has not learned, and the batches of a fold, to try out."""
     batches = fold_batches(config, study, inner_split(config, study, fold))
     return build_target_learner(config, batches, start, resolve_device(config.run.device)), batches
-
-
-def predict_rows(
-    model: FinetuneModel, config: FinetuneConfig, study: Study, rows: NDArray[np.int64], draws: int
-) -> NDArray[np.float64]:
-    """Raw outputs [R, n, O, Q] of some samples of a study."""
-    labels = encode_labels(study.labels.rows(rows), config.schema)
-    return predict_draws(model, draw_rows(config, study, rows), labels, draws)
-
-
-def score_rows(
-    learner: TargetLearner, config: FinetuneConfig, study: Study, rows: NDArray[np.int64]
-) -> dict[str, float]:
-    """Loss and main metrics of some samples under the current model, for the log and the choice of the checkpoint."""
-    labels = encode_labels(study.labels.rows(rows), config.schema)
-    raw = predict_draws(learner.model, draw_rows(config, study, rows), labels, 1)
-    found = average([decode(raw, config)], config)
-    batch = [torch.from_numpy(values).to(learner.device) for values in (labels.numbers, labels.known, labels.classes)]
-    losses = learner.objective.score(torch.from_numpy(raw[0]).float().to(learner.device), *batch)
-    return {"loss": losses.total.item()} | score_points(found, true_targets(config, study).iloc[rows], config)
