@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from aam.gene.profile import NO_BASE
 
-BYTES_AT_ONCE = 1 << 26
-"""Memory of one block of the product."""
-ROWS_AT_ONCE = 1 << 12
-"""Rows that are written as zeros and ones together."""
+READS_AT_ONCE, ROWS_AT_ONCE = 1 << 12, 1 << 12
+"""Reads and rows of one block of the product: 64 MiB."""
 
 
 class Neighbours(NamedTuple):
@@ -39,28 +37,31 @@ class Neighbourhood:
         count = min(count, self.rows)
         covered = (codes != NO_BASE).sum(axis=1)
         rows, alike = np.empty((len(codes), count), np.int64), np.empty((len(codes), count), np.int64)
-        step = max(1, BYTES_AT_ONCE // (4 * self.rows))
-        for start in range(0, len(codes), step):
-            some = slice(start, start + step)
-            same = self.equal_columns(codes[some])
-            if leave_out is not None:
-                reads = torch.from_numpy(np.flatnonzero(leave_out[some] >= 0))
-                same[reads, torch.from_numpy(leave_out[some])[reads]] = -1
-            # One whole number for both, so that ties are in the order of the rows.
-            keys = same.int().mul_(self.rows).sub_(torch.arange(self.rows, dtype=torch.int32))
-            top = keys.topk(count, 1).values.numpy()
-            alike[some] = -(-top // self.rows)
-            rows[some] = alike[some] * self.rows - top
+        for start in range(0, len(codes), READS_AT_ONCE):
+            some = slice(start, start + READS_AT_ONCE)
+            keys = self._best_keys(codes[some], count, None if leave_out is None else leave_out[some])
+            alike[some] = -(-keys // self.rows)
+            rows[some] = alike[some] * self.rows - keys
         return Neighbours(rows, covered[:, None] - alike)
 
-    def equal_columns(self, codes: NDArray[np.uint8]) -> torch.Tensor:
-        """In how many columns reads with codes [A, W] have the base of each row, float32 [A, R]."""
-        asked, same = one_hot(codes).T.contiguous(), torch.empty(len(codes), self.rows)
+    def _best_keys(
+        self, codes: NDArray[np.uint8], count: int, leave_out: NDArray[np.int64] | None
+    ) -> NDArray[np.int32]:
+        """The largest `count` keys of reads with codes [A, W], largest first, int32 [A, count].
+
+        A key is equal columns times R less the number of the row: one whole number, so ties are in the order of rows.
+        """
+        asked, best = one_hot(codes), torch.empty(len(codes), 0, dtype=torch.int32)
         for start in range(0, self.rows, ROWS_AT_ONCE):
             known = one_hot(self.codes[start : start + ROWS_AT_ONCE])
-            torch.mm(known, asked, out=(part := torch.empty(len(known), len(codes))))
-            same[:, start : start + ROWS_AT_ONCE] = part.T
-        return same
+            same = asked @ known.T
+            if leave_out is not None:
+                inside = np.flatnonzero((leave_out >= start) & (leave_out < start + len(known)))
+                same[torch.from_numpy(inside), torch.from_numpy(leave_out[inside] - start)] = -1
+            keys = same.int().mul_(self.rows).sub_(torch.arange(start, start + len(known), dtype=torch.int32))
+            best = torch.cat([best, keys.topk(min(count, len(known)), 1).values], 1)
+            best = best.topk(min(count, best.shape[1]), 1).values
+        return best.numpy()
 
 
 def one_hot(codes: NDArray[np.uint8]) -> torch.Tensor:

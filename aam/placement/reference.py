@@ -50,13 +50,17 @@ class Reference:
         """Numbers of the taxa of each tip, int32 [R, RANKS]: tips of one number have one lineage down to that rank; -1
         where the rank has no name."""
         numbers = np.full((len(self.tree.tip_names), RANKS), -1, np.int32)
+        if self.lineages is None:
+            return numbers
+        different, place = np.unique(np.array(self.lineages, dtype=object), return_inverse=True)
         seen: dict[tuple[str, ...], int] = {}
-        for row, lineage in enumerate(self.lineages or ()):
+        found = np.full((len(different), RANKS), -1, np.int32)
+        for row, lineage in enumerate(different.tolist()):
             names = [part.strip() for part in lineage.split(";")]
             for rank, name in enumerate(names[:RANKS]):
                 if is_named(name):
-                    numbers[row, rank] = seen.setdefault(tuple(names[: rank + 1]), len(seen))
-        return numbers
+                    found[row, rank] = seen.setdefault(tuple(names[: rank + 1]), len(seen))
+        return found[place]
 
     @cached_property
     def named(self) -> NDArray[np.bool_]:
