@@ -49,7 +49,7 @@ OVERLAP_LABELS = {
     "table": "samples in the table",
     "metadata": "samples in the metadata",
     "both": "samples in both",
-    "matching": "of the kind asked for",
+    "matching": "of these, kept by --where",
     "labelled": "of these, with a target",
 }
 """Counts of the manifest's `overlap` of table and metadata."""

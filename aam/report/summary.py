@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.io.output import shell_path
 from aam.report.digits import format_estimate
+from aam.report.finding import pretraining_finding
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
 from aam.text import table_text
@@ -36,12 +38,16 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
         ["report", str(folder / REPORT_FILE)],
         ["metrics", str(folder / METRICS_FILE)],
         ["summary", str(folder / SUMMARY_FILE)],
+        ["embed with it", f"aam embed --model {shell_path(folder)} --table TABLE -o embeddings.tsv"],
+        ["predict with", f"aam train --pretrained {shell_path(folder)} --freeze --table TABLE --metadata METADATA ..."],
     ]
+    finding = textwrap.fill(pretraining_finding(m), 100)
     kind = "simulated " if m.get("samples_simulated") else ""
     minutes = f"{m['seconds'] / 60:.1f} minutes"
     return "\n".join(
         [
             f"{m['samples_validation']} held-out {kind}samples, after {m['steps']} steps in {minutes}\n",
+            *([f"{finding}\n"] if finding else []),
             unifrac_table(m, ("unifrac", "baseline_jaccard", "baseline_upgma")) + "\n",
             table_text(nucleotides) + "\n",
             *reference_lines(m),
@@ -64,7 +70,7 @@ def unifrac_table(metrics: Mapping[str, Any], keys: Sequence[str], labels: Mappi
         cells = pair_cells(metrics, key) if skipped is None else [f"not computed: {skipped}"]
         rows.append([f"  {labels[key]}", *cells])
         if f"{key}_carried_r2" in metrics:
-            rows.append(["    with the line of training samples", *pair_cells(metrics, f"{key}_carried")])
+            rows.append(["    line fitted on training samples", *pair_cells(metrics, f"{key}_carried")])
     if "faith_pd_r2" in metrics:
         rows.append(["Faith PD", *pair_cells(metrics, "faith_pd")])
     return table_text(rows)
