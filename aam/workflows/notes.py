@@ -98,9 +98,9 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
 
 def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it."""
-    known = read_known(checkpoint)
-    if known is not None and (text := known.share_text(hashes_of(tokens))):
-        observer.say(text)
+    known, hashes = read_known(checkpoint), hashes_of(tokens)
+    if known is not None and (text := known.share_text(hashes)):
+        observer.say(text if known.share(hashes) == 1 else f"{text}; the others are read by their sequences")
 
 
 def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], observer: Observer) -> None:

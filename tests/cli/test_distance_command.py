@@ -151,7 +151,7 @@ def test_how_like_the_samples_are_to_those_of_training_decides(run: Path, folder
     train, part, like, way = LEARNED[case]
     told = learn(run, folder, train)
     assert aam_distance(told, "-o", "auto.tsv") == 0
-    said = f"{part} of the 4 ASVs were in training, likeness to its nearest study {like}"
+    said = f"{part} of the 4 ASVs were in training; similarity to the nearest study of training {like}"
     assert said in capsys.readouterr().err
     for method in ("latent", "grown"):
         assert aam_distance(told, "--method", f"{method}-tree", "-o", f"{method}.tsv") == 0
@@ -173,7 +173,7 @@ def test_too_many_new_asvs_for_a_tree_of_all_pairs_are_warned_of(run: Path, fold
     assert aam_distance(told, "-o", "auto.tsv") == 0
     found = capsys.readouterr().err
     assert "Warning: 50% of the 4 ASVs" in found
-    assert "calls for a grown tree, but 4 ASVs are more than 3: UniFrac by the latent tree" in found
+    assert "but 4 ASVs are too many for a grown tree (at most 3): UniFrac is computed on the latent tree" in found
 
 
 def test_a_finished_run_knows_the_asvs_of_its_training_samples(finished: Path, tmp_path: Path, capsys):
@@ -200,4 +200,4 @@ def test_a_tree_of_another_scale_is_called_that_before_any_r2(run: Path, folder:
     assert "scale" not in score_table(same, placed=False).split("fitted on the scored pairs")[0]
     told = score_table(other, placed=False)
     assert "(Pearson r 0.900, Mantel r 0.800), but not on the scale" in told
-    assert told.index("not on the scale") < told.index("R2 after a line of its own") < told.index("-1.400")
+    assert told.index("not on the scale") < told.index("R2 with a fitted line") < told.index("-1.400")
