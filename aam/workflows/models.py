@@ -89,7 +89,7 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
         kind_of(config),
         regions_text(config),
         0 if is_clades(config) else config.model.dim,
-        count_parameters(members[0] / MODEL),
+        card["parameters"] if isinstance(card.get("parameters"), int) else count_parameters(members[0] / MODEL),
         sum((member / MODEL).stat().st_size for member in members),
         {key: value for key, value in flat(figures).items() if key.split(".")[-1] in FIGURES},
         folder,
