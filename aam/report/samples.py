@@ -185,10 +185,10 @@ def ordination_part(samples: ReportSamples, colouring: Colouring, audited: Audit
     }
     (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
-    caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")
-    caption = (
-        f"{caption} Each point is a sample; those that are alike lie near each other. {colour_words(name, audited)}"
+    caption = f"Principal coordinates of {samples.description}" + (
+        f", coloured by {name}." if name else "; `aam report --metadata FILE` colours them."
     )
+    caption = f"{caption} Each point is a sample; similar samples lie near each other. {colour_words(name, audited)}"
     return picture_part("Ordination of the samples", target.getvalue(), caption.strip())
 
 
