@@ -6,8 +6,8 @@ from aam.report.record import CURVES_FILE, UNIFRAC_FILE
 
 CURVES = (
     "Each panel is one value over the steps of training. Falling errors and rising R² or accuracy on held-out samples "
-    "(orange) show learning. If they get worse while training (blue) still improves, the model learns its training samples by "
-    "heart. The number in the corner is the last held-out value."
+    "(orange) show learning. If they get worse while training (blue) still improves, the model learns its training "
+    "samples by heart. The number in the corner is the last held-out value."
 )
 UNIFRAC = (
     "Each point is a pair of held-out samples, or a cell of many pairs. The nearer to the dashed line, the better its "
@@ -16,13 +16,13 @@ UNIFRAC = (
 NUMBERS = (
     "Left: the prediction of each sample over its true value, with its interval; of many samples, the median interval "
     "as a band. On the dashed line a prediction is exact; an interval that does not reach the line misses the true "
-    "value. Right: how far each prediction is off. If the median falls from left to right, predictions are drawn towards "
-    "the middle."
+    "value. Right: how far each prediction is off. If the median falls from left to right, predictions are drawn "
+    "towards the middle."
 )
 CLASSES = (
-    "Left: how many samples of each true class (row) are predicted as each class (column), with their share of the row; "
-    "predictions on the diagonal are right. Right: the share of right predictions at each probability that the model "
-    "gives, with 95 % intervals; on the dashed line the probabilities agree with it."
+    "Left: how many samples of each true class (row) are predicted as each class (column), with their share of the "
+    "row; predictions on the diagonal are right. Right: the share of right predictions at each probability that the "
+    "model gives, with 95 % intervals; on the dashed line the probabilities agree with it."
 )
 DRIVERS = (
     "The ASVs with the largest shares of the influence: orange ones raise the explained output, blue ones lower it. "

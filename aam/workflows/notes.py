@@ -86,8 +86,9 @@ def cut_text(samples: TableSamples, max_bp: int) -> str:
     if not samples.cut:
         return ""
     alike = samples.alike
-    same = f"; {counted(alike, 'ASVs')} then read as another one" if alike else ""
-    return f"cut: {counted(samples.cut, 'ASVs')} to the {max_bp} bases that the model reads{same}"
+    same = f"; {counted(alike, 'ASVs')} then equal another one" if alike else ""
+    read = f"the {max_bp} bases that the model reads (--max-bp of pretraining)"
+    return f"cut: {counted(samples.cut, 'ASVs')} to {read}{same}"
 
 
 def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
