@@ -119,7 +119,7 @@ def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target:
 
 
 def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
-    """Counts [C, C] of true (rows) and predicted classes, coloured by the part of the true class."""
+    """Draw the counts [C, C] of samples by true class (row) and predicted class (column), coloured by row share."""
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = range(len(classes))
