@@ -245,7 +245,7 @@ def train_fold(
     observer.say(f"fold {fold.name}: {run.health.line(state.step)}")
     best = folder / (BEST if selects else LAST)
     keep_known(best, sketch_asvs(study.tokens, study.table.counts, inner.train), config.head.pretrained)
-    with observer.stage(f"predicting fold {fold.name}"):
+    with observer.stage(f"predicting {fold.name}"):
         model, _ = open_as(Finetuned, best)
         raw = predict_rows(model.to(device), config, study, fold.test, config.fold.draws)
     return FoldResult(fold, decode(raw, config), folder, state.step, state.seconds)
