@@ -10,7 +10,14 @@ from typing import Any
 from aam.checkpoint import BEST
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.study_checks import Contribution
-from aam.evaluation.metrics import CONSTANT, MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
+from aam.evaluation.metrics import (
+    CONSTANT,
+    METRIC_LABELS,
+    MODEL_MINUS_BASELINE,
+    PAIR_LABELS,
+    UNIFRAC_LABELS,
+    pair_cells,
+)
 from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
@@ -20,6 +27,9 @@ from aam.report.finding import pretraining_finding
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
 from aam.text import table_text
+
+MOST_WORDS = 45
+"""Characters of the words for a metric; the key stands in place of longer ones."""
 
 
 def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
@@ -97,6 +107,7 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
     rows = [[*row, f"{metrics[key]:.3f}" if (key := constants[row[0]]) in metrics else ""] for row in rows]
     for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
         rows += [[name, f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
+    rows = [[metric_words(name), *cells] for name, *cells in rows]
     folder = config.run.output_dir
     files = [
         ["predictions", str(folder / OUT_OF_FOLD)],
@@ -115,6 +126,12 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
             file_lines(files),
         ]
     )
+
+
+def metric_words(name: str) -> str:
+    """A metric in words for the terminal; its key where it has no words or too many."""
+    words = METRIC_LABELS.get(name, name)
+    return words if len(words) <= MOST_WORDS else name
 
 
 def constant_key(name: str, targets: Sequence[str]) -> str:
