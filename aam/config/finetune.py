@@ -47,7 +47,7 @@ class StudiesConfig(DataConfig):
     )
     group_column: str | None = option(
         None,
-        "Metadata column of groups, e.g. subjects; no group has both training and held-out samples; a group is of one study.",
+        "Metadata column of groups, e.g. subjects: all samples of a group are trained on, or all are held out. The same name in two studies is two groups.",
     )
     study_column: str | None = option(
         None,
