@@ -27,6 +27,8 @@ AGREEMENT = {
 }
 OTHER_SCALE = 0.1
 """R2 that a line must add for the distances to be called those of another scale."""
+AGREES = 0.7
+"""Correlation from which two matrices are said to agree on which samples are alike."""
 OTHER_SCALE_NOTE = (
     "Both agree on which samples are alike (Pearson r {:.3f}, Mantel r {:.3f}), but not on the scale: branch lengths\n"
     "differ between trees, which is normal. R² and MAE of the last table compare the numbers as they are."
@@ -122,7 +124,8 @@ def score_table(figures: dict[str, Any], placed: bool) -> str:
         unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma"), labels),
         table_text(agreement),
     ]
-    if figures["unifrac_r2_calibrated"] - figures["unifrac_r2"] > OTHER_SCALE:
+    rescaled = figures["unifrac_r2_calibrated"] - figures["unifrac_r2"] > OTHER_SCALE
+    if rescaled and figures["unifrac_pearson"] >= AGREES:
         tables = [OTHER_SCALE_NOTE.format(figures["unifrac_pearson"], figures["unifrac_mantel"]), *reversed(tables)]
     head = f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples"
     note = textwrap.fill(figures["calibration"], 100, initial_indent="  ", subsequent_indent="  ")

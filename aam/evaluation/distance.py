@@ -31,8 +31,8 @@ from aam.phylogeny.unifrac import Measure, build_community
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
 LINES_NOTE = (
-    "A straight line brings the numbers of a baseline to the scale of UniFrac. It is fitted on the scored pairs (at "
-    "most 300 samples), which makes the baseline look better than it is. With such a line the model has the R2 with a "
+    "A straight line turns the distances of a baseline into UniFrac. It is fitted on the scored pairs (at most 300 "
+    "samples), which makes the baseline look better than it is. With such a line the model has the R2 with a "
     "fitted line (r2_calibrated). A line fitted on training samples (carried) is that of the run."
 )
 

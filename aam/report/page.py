@@ -41,7 +41,7 @@ LISTED_IDS = 6
 SIZES = {
     "samples_train": "samples to train on",
     "samples_validation": "samples held out",
-    "samples_tested": "samples predicted unseen",
+    "samples_tested": "held-out samples predicted",
     "folds": "folds",
     "asvs": "ASVs",
     "parameters": "parameters",

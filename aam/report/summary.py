@@ -48,8 +48,8 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
         ["report", str(folder / REPORT_FILE)],
         ["metrics", str(folder / METRICS_FILE)],
         ["summary", str(folder / SUMMARY_FILE)],
-        ["embed with it", f"aam embed --model {shell_path(folder)} --table TABLE -o embeddings.tsv"],
-        ["predict with", f"aam train --pretrained {shell_path(folder)} --freeze --table TABLE --metadata METADATA ..."],
+        ["embed", f"aam embed --model {shell_path(folder)} --table TABLE -o embeddings.tsv"],
+        ["train", f"aam train --pretrained {shell_path(folder)} --freeze --table TABLE --metadata METADATA ..."],
     ]
     finding = textwrap.fill(pretraining_finding(m), 100)
     kind = "simulated " if m.get("samples_simulated") else ""

@@ -66,7 +66,7 @@ def test_a_finished_run_tells_faith_pd_in_the_units_of_its_tree(finished: Path, 
     out = tmp_path / "d.tsv"
     assert main(["distance", "--model", str(finished), "--example", "--rarefy-depth", "auto", "-o", str(out)]) == 0
     told = capsys.readouterr()
-    assert "with the line of training samples" in told.out and "Faith PD is by the head" not in told.err
+    assert "line fitted on training samples" in told.out and "Faith PD is by the head" not in told.err
     assert "Warning: 150 of the 188 samples that were scored had been trained on, so these" in told.err
     assert "no training samples" not in told.out
     diversity = pd.read_csv(tmp_path / "d.faith_pd.tsv", sep="\t", index_col="sample-id")
