@@ -105,7 +105,7 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
     always = "always the median" if config.target.task in NUMERIC_TASKS else "always the most common class"
     constants = {name: constant_key(name, config.target.target) for name, *_ in rows}
     rows = [[*row, f"{metrics[key]:.3f}" if (key := constants[row[0]]) in metrics else ""] for row in rows]
-    for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
+    for last in ("roc_auc", "nll", "ece", "interval_coverage", "interval_width"):
         rows += [[name, f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
     rows = [[metric_words(name), *cells] for name, *cells in rows]
     folder = config.run.output_dir

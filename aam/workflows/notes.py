@@ -126,6 +126,15 @@ def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Obser
         )
 
 
+def say_training_samples(model: Path, ids: Sequence[str], observer: Observer) -> None:
+    """Say how many of the samples that are predicted, but not scored, are training samples of the model."""
+    if seen := training_samples_of(model).intersection(ids):
+        observer.say(
+            f"{len(seen):,} of the {len(ids):,} samples had been trained on, so their predictions are better than those "
+            "of new samples; predictions.tsv of the run has those of models that had not seen them"
+        )
+
+
 def training_samples_of(model: Path) -> set[str]:
     """Ids of the samples that a model, or any of the models that predict together, was trained on.
 

@@ -88,6 +88,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     if new.truth is not None:
         scores = predictions.flatten_metrics(predictions.score_targets(table, new.truth, trained, None))
         notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
+    else:
+        notes.say_training_samples(model, new.table.sample_ids, observer)
     refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
     return NewPredictions(table, refused, scores, predictors.models, card)
 
