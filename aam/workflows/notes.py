@@ -130,8 +130,8 @@ def say_training_samples(model: Path, ids: Sequence[str], observer: Observer) ->
     """Say how many of the samples that are predicted, but not scored, are training samples of the model."""
     if seen := training_samples_of(model).intersection(ids):
         observer.say(
-            f"{len(seen):,} of the {len(ids):,} samples had been trained on, so their predictions are better than those "
-            "of new samples; predictions.tsv of the run has those of models that had not seen them"
+            f"{len(seen):,} of the {len(ids):,} samples had been trained on, so their predictions are better than of "
+            "new ones; predictions.tsv of the run has predictions by models that had not seen them"
         )
 
 
