@@ -55,14 +55,18 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         *reads_rows(corpus),
         (
             "ASVs",
-            f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
+            f"{len(corpus.tokens):,}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
         ),
         ("depth", corpus.reads.removeprefix("depth: ")),
         ("token limit", limit_row(config.data, corpus.drawn(build_draw(config.data, corpus.depth, config.run.seed)))),
         *([] if corpus.reference is None else [("reference", reference_text(corpus.reference))]),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
-        ("batch", f"{config.optim.batch_size * per_step} samples a step, with about {asvs} distinct ASVs"),
-        ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch (one pass over the training samples)"),
+        ("batch", f"{config.optim.batch_size * per_step} samples a step, with about {asvs:,} distinct ASVs"),
+        (
+            "steps",
+            f"{steps:,}{limit_words(budget, steps)}; an epoch, one pass over the training samples, has "
+            f"{batches.per_epoch // per_step:,}",
+        ),
         *cost_rows(steps, pace, learner.device),
     ]
     return plan_text(rows)
@@ -129,6 +133,13 @@ def steps_within(budget: Budget, pace: float) -> int:
     """Steps that fit into a budget, of `pace` seconds each."""
     in_time = None if budget.seconds is None else int(budget.seconds / pace)
     return min(count for count in (budget.steps, in_time) if count is not None)
+
+
+def limit_words(budget: Budget, steps: int) -> str:
+    """Which limit ends a run after `steps`, in words; empty if it is the number of steps."""
+    if budget.seconds is None or steps == budget.steps:
+        return ""
+    return f" in the {budget.seconds / 60:g} minutes after which the run ends (--max-minutes)"
 
 
 def clades_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:
