@@ -120,7 +120,10 @@ def group(ctx: click.Context, debug: bool) -> None:
     """Attention All Microbes: a transformer for microbiome amplicon data.
 
     \b
-    A first look: aam pretrain --example --output-dir aam-example --max-minutes 3
+    A first look, with the example that comes with aam:
+      aam place --example -o placed               # half a minute: a tree and a taxonomy
+      aam distance --example -o distances.tsv     # half a minute: UniFrac
+      aam pretrain --example --max-minutes 3      # 4 minutes: a model, and a report
     """
     from aam.config import HealthConfig
     from aam.config.switches import read_switches

@@ -62,13 +62,13 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     The methods: random forests on relative abundances, of all samples or of single studies; gradient boosting; ridge,
     or L1 and L2 logistic regression, on centred log-ratios; ridge within studies, on clades of a reference or on the
     presence of ASVs; nearest neighbours on unweighted UniFrac (with --tree or --reference); the median or the most
-    common class. Strengths are chosen by leaving training studies out, of few studies parts of the subjects. With
-    --model, each method is compared with the model on the same samples, and the difference is given with its 95 %
-    interval; results join those of earlier comparisons in the run, and its report is made again.
+    common class. How strongly a method is regularised is chosen on training samples alone. With --model, each method
+    is compared with the model on the same samples, and the difference is given with its 95 % interval. The results are
+    added to the run, and its report is made again.
 
     \b
-    Example: aam baseline --model age-model --tree tree.nwk
-             aam baseline --table table.biom --metadata samples.tsv --target age --folds 5 -o baselines
+    Examples: aam baseline --model age-model --tree tree.nwk
+              aam baseline --table table.biom --metadata samples.tsv --target age --folds 5 -o baselines
     """
     asked = option_values(values)
     folder = output or model

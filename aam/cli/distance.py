@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
     from aam.workflows.distance import Distances
 
 AGREEMENT = {
-    "r2_calibrated": "R2 after a line of its own",
+    "r2_calibrated": "R2 with a fitted line",
     "mantel": "Mantel r",
     "stress": "stress (0 is best)",
     "procrustes": "Procrustes m2 of 10 axes (0 is best)",
-    "neighbour_recall": "recall of 10 nearest neighbours",
+    "neighbour_recall": "share of the 10 nearest samples found",
 }
 OTHER_SCALE = 0.1
 """R2 that a line must add for the distances to be called those of another scale."""
+AGREES = 0.7
+"""Correlation from which two matrices are said to agree on which samples are alike."""
 OTHER_SCALE_NOTE = (
     "Both agree on which samples are alike (Pearson r {:.3f}, Mantel r {:.3f}), but not on the scale: branch lengths\n"
-    "differ between trees, which is normal. R2 and MAE further down compare the numbers as they are."
+    "differ between trees, which is normal. R² and MAE of the last table compare the numbers as they are."
 )
 TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
 
@@ -46,16 +49,17 @@ TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
 def command(model_path: Path | None, output: Path, write_tree: Path | None, **options: Any) -> None:
     """Find the UniFrac of all pairs of samples, and their Faith PD, from ASV sequences alone.
 
-    No tree is needed. With --model, the distance is the UniFrac that the model was trained on. Without it, or with
-    --method placement, the ASVs are placed on the tree of a reference, and any --metric is computed there; without
-    --reference that is the one that comes with aam. Faith PD
-    is written to distances.faith_pd.tsv if the model has learned it. With --tree, the true distances are also
-    written, to distances.true.tsv, and distances.json holds the metrics of the prediction and of two baselines without
-    learning.
+    No tree is needed. Without --model, the ASVs are placed on the tree of a reference (--reference, or the one that
+    comes with aam), and any --metric is computed there. With --model, the distance is the UniFrac that the model was
+    trained on. Faith PD, if the model has learned it, is written beside it: to distances.faith_pd.tsv for
+    -o distances.tsv.
+
+    With --tree, the distances on that tree are written too, to distances.true.tsv, and distances.json says how well the
+    two agree, beside two baselines that learn nothing.
 
     \b
-    Examples: aam distance --model aam-run --table table.biom -o distances.tsv
-              aam distance --table table.biom --metric weighted -o distances.tsv
+    Examples: aam distance --table table.biom --metric weighted -o distances.tsv
+              aam distance --model aam-run --table table.biom -o distances.tsv
     """
     from aam.cli.terminal import TERMINAL
     from aam.io.output import MATRIX_SUFFIXES, VECTOR_SUFFIXES, all_or_none, check_output
@@ -75,7 +79,11 @@ def command(model_path: Path | None, output: Path, write_tree: Path | None, **op
     found = any_distance(model_path, asked, write_tree is not None, TERMINAL)
     with all_or_none():
         count = write(found, output, write_tree)
-    click.echo(f"{found.metric} of {counted(count, 'samples')}: {output} ({time.monotonic() - started:.1f} s)")
+    name = "Faith PD" if found.unifrac is None else f"{found.metric} UniFrac"
+    files = str(output)
+    if found.unifrac is not None and found.faith_pd is not None:
+        files += f", Faith PD: {output.with_suffix('.faith_pd.tsv')}"
+    click.echo(f"{name} of {counted(count, 'samples')}: {files} ({time.monotonic() - started:.1f} s)")
 
 
 def write(found: Distances, output: Path, write_tree: Path | None) -> int:
@@ -116,7 +124,9 @@ def score_table(figures: dict[str, Any], placed: bool) -> str:
         unifrac_table(figures, ("unifrac", "baseline_jaccard", "baseline_upgma"), labels),
         table_text(agreement),
     ]
-    if figures["unifrac_r2_calibrated"] - figures["unifrac_r2"] > OTHER_SCALE:
+    rescaled = figures["unifrac_r2_calibrated"] - figures["unifrac_r2"] > OTHER_SCALE
+    if rescaled and figures["unifrac_pearson"] >= AGREES:
         tables = [OTHER_SCALE_NOTE.format(figures["unifrac_pearson"], figures["unifrac_mantel"]), *reversed(tables)]
     head = f"{figures['pairs']:,} pairs of {figures['scored_samples']:,} samples"
-    return "\n\n".join([head, *tables, f"  {figures['calibration']}\n"])
+    note = textwrap.fill(figures["calibration"], 100, initial_indent="  ", subsequent_indent="  ")
+    return "\n\n".join([head, *tables, f"{note}\n"])

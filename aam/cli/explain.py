@@ -20,15 +20,15 @@ from aam.text import table_text
 def command(model_path: Path | None, output: Path, **options: Any) -> None:
     """Find the ASVs that drive the sample embeddings or the predictions of a model.
 
-    For a pretrained model, the distance of each sample embedding from the mean embedding is explained. For a model
-    of `aam train`, its prediction is: a target in its units, or the log-odds of a class, averaged over the folds.
-    The table has one row per ASV: its attention, its integrated gradient and its share of the total influence.
+    For a model of `aam train`, its prediction is explained: a target in its units, or the log-odds of a class,
+    averaged over the folds. For a pretrained model, it is the distance of each sample embedding from their mean.
+    The table has one row per ASV, with its share of the total influence; docs/embed.md describes the columns.
     drivers.png and drivers.json, written next to it, hold a check: deleting the ASVs with the largest influence
     must change the output more than deleting as many at random. With --tree, the table also has the position of
     each ASV in the tree, and with --taxonomy its lineage.
 
-    Of a model of several studies (--learner clades) the table has clades of the reference, by what their lineages have
-    in common, and ASVs: what each adds to the prediction, and what changes if its reads are taken out.
+    For a model of several studies (--learner clades) the rows are ASVs and clades of the reference: what each adds to
+    the prediction, and what changes if its reads are taken out.
 
     \b
     Example: aam explain --model aam-run --table table.biom -o drivers.tsv

@@ -42,7 +42,7 @@ def command() -> None:
     """Show which samples and ASVs a run lost, or compare two runs."""
 
 
-@command.command("show")
+@command.command("show", short_help="Show what a run kept and lost at each stage, and why.")
 @click.argument("run", type=PATH)
 @click.option("--table", type=PATH, help="Feature table; tests whether depth or richness of the lost samples differ.")
 @click.option("--metadata", type=PATH, help="Sample metadata; tests for each column whether the lost samples differ.")

@@ -12,17 +12,18 @@ import click
 def command(as_json: bool) -> None:
     """List the models: those that come with aam, your own, and the runs in the current folder.
 
-    Each is listed with the region of the gene that it has learned from, its width, its size and some figures of
-    held-out samples. `--model NAME` and `--pretrained NAME` take the names. Your own models are the folders in the
-    folder that the environment variable AAM_MODELS names (default: ~/.local/share/aam/models).
+    The table names the region of the 16S gene that a model was trained on, the length of its embeddings (width), and
+    its metrics of held-out samples. `--model NAME` and `--pretrained NAME` take the names. Your own models are folders
+    in ~/.local/share/aam/models, or where the environment variable AAM_MODELS says.
 
     \b
     Example: aam models
     """
     from aam.cli.terminal import TERMINAL
     from aam.text import table_text
-    from aam.workflows.models import list_models, rows_of, total_text
 
+    with TERMINAL.stage("starting"):
+        from aam.workflows.models import list_models, rows_of, total_text
     models = list_models(TERMINAL)
     if as_json:
         click.echo(json.dumps([one.record for one in models], indent=2))

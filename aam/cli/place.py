@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INPUT_OPTIONS = ("table", "sequences", "example")
 """The options of `DataConfig` that matter here."""
-TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
+FILES = TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
     "insertion-tree.nwk",
     "placements.jplace",
     "placements.tsv",
@@ -51,7 +51,7 @@ def command(model_path: Path | None, output: Path, **values: Any) -> None:
     started, asked = time.monotonic(), option_values(values)
     config = from_some(PlaceConfig, asked)
     data = from_some(DataConfig, {name: asked[name] for name in INPUT_OPTIONS if name in asked})
-    check_output_files(output, (TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS))
+    check_output_files(output, FILES)
     with TERMINAL.stage("starting"):
         from aam.workflows.asv_sources import read_inputs
         from aam.workflows.model_names import placing_of
@@ -64,7 +64,8 @@ def command(model_path: Path | None, output: Path, **values: Any) -> None:
         write(found, output)
     seconds = f"{time.monotonic() - started:.1f} s"
     lost = f"; {found.summary}" if found.summary else ""
-    click.echo(f"{counted(len(found.places.placed), 'ASVs')} placed in {seconds}{lost}: {output}")
+    files = ", ".join(sorted(path.name for path in output.iterdir() if path.name in FILES))
+    click.echo(f"{counted(len(found.places.placed), 'ASVs')} placed in {seconds}{lost}; written to {output}: {files}")
 
 
 def write(found: Placement, folder: Path) -> None:

@@ -21,16 +21,16 @@ RUN_OPTIONS = ("seed", "device")
 @add_options(fields_of(PredictConfig) | fields_of(DataConfig, INPUT_OPTIONS) | fields_of(RunConfig, RUN_OPTIONS))
 @click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv.")
 def command(output: Path, **values: Any) -> None:
-    """Predict the target for the samples of a table with a model of `aam train`; gives the uncertainty too.
+    """Predict the target for the samples of a table with a model of `aam train`, and how certain that is.
 
-    Numbers are written with a prediction interval, classes with calibrated probabilities; both are calibrated on
+    Numbers are written with a prediction interval, classes with probabilities; both are adjusted to the errors of
     held-out samples. Metadata is needed only for covariates; if it also has the target, the predictions are scored.
     Samples that cannot be predicted are listed with the reason in predictions.refused.tsv, next to the output.
 
-    A model of several studies (--learner clades) also says how far the table lies from the studies of training and how
-    well such studies were predicted when they were left out; predictions.transfer.json, next to the output, has these
-    figures. In a study that is new, ranks hold at once. Probabilities are those of classes that are equally frequent,
-    as training weighs them: --prevalence CLASS=FRACTION says how frequent one is.
+    A model of several studies (--learner clades) also says how different the table is from the studies of training, and
+    how well studies were predicted that were left out; predictions.transfer.json, next to the output, has the numbers.
+    In a new study the order of the samples can be used as it is. The probabilities assume that all classes are equally
+    frequent; if you know how frequent a class is, give --prevalence CLASS=FRACTION.
 
     \b
     Example: aam predict --model age-model --table new.biom -o predictions.tsv

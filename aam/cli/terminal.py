@@ -110,7 +110,7 @@ class ProgressDisplay:
             if first and done == self._first:
                 self.line(f"{step}{text} …")
             else:
-                self.line(f"{step}{done:5.0%}  ETA {left:5.0f} s  {text}")
+                self.line(f"{step}{done:5.0%}  ETA {clock(left)}  {text}")
 
     def line(self, text: str) -> None:
         """Write a line that stays, above the bar where there is one."""

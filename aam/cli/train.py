@@ -16,8 +16,8 @@ UNIFRAC_OPTIONS = ("unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_
 
 
 COMMON = (
-    *("table", "metadata", "target", "task", "as_class", "group_column", "sequences", "example", "learner"),
-    *("pretrained", "folds", "leave_one_study_out", "output_dir", "dry_run"),
+    *("table", "metadata", "target", "task", "group_column", "sequences", "example", "learner"),
+    *("pretrained", "freeze", "folds", "leave_one_study_out", "output_dir", "max_minutes", "dry_run"),
 )
 """Options that `--help` lists."""
 
@@ -27,18 +27,15 @@ COMMON = (
 def command(config_file: Path | None, **values: Any) -> None:
     """Train a model that predicts a metadata column, and score it on held-out samples.
 
-    The column holds numbers (predicted as such or as quantiles), classes or ordered classes. Several studies are
-    learned by comparing samples within their study (--learner clades), and --leave-one-study-out tests each on the
-    others.
+    The column holds numbers, classes, or ordered classes; --task says which. With several studies, samples are
+    compared within their study (--learner clades), and --leave-one-study-out tests each study by a model of the others.
 
     \b
     Try it:        aam train --example --target age_months --task classification --max-steps 200
     Your own data: aam train --table table.biom --metadata samples.tsv --target age --group-column subject \\
-                             --pretrained RUN --freeze --folds 5 --output-dir age-model
+                             --pretrained shipped --freeze --folds 5 --output-dir age-model
     Several:       aam train --table a.biom --metadata a.tsv --table b.biom --metadata b.tsv --target disease \\
                              --task classification --group-column subject --leave-one-study-out --output-dir disease
-    Your studies:  aam train --table a.biom --metadata a.tsv --table b.biom --metadata b.tsv --target disease \\
-                             --task classification --leave-one-study-out --output-dir disease-model
     """
     asked = with_absolute_paths(FinetuneConfig, option_values(values, config_file))
     with TERMINAL.stage("starting"):

@@ -89,9 +89,9 @@ class DistanceConfig:
 
     method: DistanceMethod = option(
         "auto",
-        "How to find UniFrac: latent-tree for samples of the studies that the model was trained on; grown-tree for other "
-        "studies; placement of the ASVs on a reference tree; auto is placement without --model, and with it chooses by "
-        "comparing how common each ASV is in the table and in the training studies.",
+        "How to find UniFrac: placement of the ASVs on a reference tree; by a model, latent-tree for the studies that it was "
+        "trained on and grown-tree for other studies. auto is placement without --model; with it, how similar the ASVs of "
+        "the table are to those of training decides between the other two.",
     )
 
 
@@ -157,5 +157,5 @@ class PredictConfig:
     )
     prevalence: str | None = option(
         None,
-        "Fraction of the samples that are expected to be of one of two classes, as CLASS=FRACTION, or FRACTION for the second class; the probabilities are shifted so that this is their mean.",
+        "How frequent one of two classes is among the samples, as CLASS=FRACTION, or FRACTION for the second class; the probabilities are shifted so that this is their mean.",
     )

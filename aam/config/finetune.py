@@ -47,7 +47,7 @@ class StudiesConfig(DataConfig):
     )
     group_column: str | None = option(
         None,
-        "Metadata column of groups, e.g. subjects; no group has both training and held-out samples; a group is of one study.",
+        "Metadata column of groups, e.g. subjects: all samples of a group are trained on, or all are held out. The same name in two studies is two groups.",
     )
     study_column: str | None = option(
         None,
@@ -85,7 +85,7 @@ class TargetConfig:
     )
     as_class: tuple[str, ...] = option(
         (),
-        "Read samples whose target is VALUE as class NAME, given as NAME=VALUE; VALUE may be a range of numbers LOW:HIGH, with LOW <= target < HIGH, either end may be left out; repeat the option; samples with other values have no label.",
+        "Make a class of values of the target, as NAME=VALUE, or of a range of numbers, as NAME=LOW:HIGH (LOW <= target < HIGH; LOW: and :HIGH are open at one end); repeat the option for each class or value; samples with other values have no label.",
     )
     covariate: tuple[str, ...] = option(
         (),
@@ -200,7 +200,8 @@ class FoldConfig:
     )
     leave_one_group_out: bool = option(False, "Make one fold for each group of --group-column.")
     leave_one_study_out: bool = option(
-        False, "Make one fold for each study; of classes, for each study with samples of at least two."
+        False,
+        "Make one fold for each study: it is predicted by a model of the other studies. A study with one class alone is never left out.",
     )
     stratify: bool = option(True, "Spread every class evenly over the folds.")
     label_fraction: float = option(
@@ -263,7 +264,7 @@ class FinetuneConfig:
     data: StudiesConfig = part(StudiesConfig, "Data")
     target: TargetConfig = part(TargetConfig, "Target")
     learner: LearnerConfig = part(LearnerConfig, "Learner")
-    head: HeadConfig = part(HeadConfig, "Head")
+    head: HeadConfig = part(HeadConfig, "Start and head")
     model: ModelConfig = part(ModelConfig, "Encoder")
     optim: FinetuneOptimConfig = part(FinetuneOptimConfig, "Optimiser")
     fold: FoldConfig = part(FoldConfig, "Folds")

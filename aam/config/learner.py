@@ -18,5 +18,5 @@ class LearnerConfig(PlacingConfig):
 
     learner: Learner = option(
         "auto",
-        "What learns: a network on ASV embeddings; or clades, an ensemble of ridge and forests on the abundances of ASVs and of every clade of the reference, which compares samples within their study; auto: clades for several studies and for --pretrained with a run of clades, else the network.",
+        "What learns: network, on embeddings of ASVs; or clades, a ridge regression and forests on how abundant ASVs and clades of the reference are, which compare samples within their study. auto is clades for several studies or if the run of --pretrained is one of clades, else network.",
     )

@@ -52,7 +52,7 @@ class DataConfig:
         None, "Sample metadata (TSV, QIIME 2 conventions); needed by every option that names a column."
     )
     group_column: str | None = option(
-        None, "Metadata column of groups, e.g. subjects; no group has both training and held-out samples."
+        None, "Metadata column of groups, e.g. subjects: all samples of a group are trained on, or all are held out."
     )
     validation_fraction: float = option(
         0.2, "Fraction of the samples (with --group-column: of the groups) to hold out.", above=0.0, high=0.9

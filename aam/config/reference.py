@@ -40,7 +40,7 @@ class TipsConfig:
 
     reference: Path | None = option(
         None,
-        "Folder that `aam reference` wrote, or shipped: tree distances of its tips are learned too. Without a table they are all that is learned.",
+        "Folder that `aam reference` wrote, or the word shipped for the one that comes with aam: the model also learns the tree distances between its tips, and without --table nothing else.",
     )
     reference_tips: int = option(
         256, "Reference tips per batch, half of them near each other in the tree.", low=16, high=16_384

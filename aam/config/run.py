@@ -42,7 +42,12 @@ class RunConfig:
         low=1,
         high=MOST_STEPS,
     )
-    seed: int = option(0, "Seed of the split, rarefaction, masking and initial weights.", low=0, high=2**32 - 1)
+    seed: int = option(
+        0,
+        "Seed of everything drawn at random, e.g. rarefied reads; the same seed gives the same result.",
+        low=0,
+        high=2**32 - 1,
+    )
     device: str = option("auto", "Device to compute on: auto, cpu, cuda or cuda:N.")
     num_workers: int = option(
         0, "Number of processes that assemble batches; 0: the training process does.", low=0, high=256

@@ -83,9 +83,10 @@ class MetadataOverlap:
     """Of the matching, those with a target."""
 
     def text(self) -> str:
+        kept = "" if self.matching == self.both else f", {self.matching} of these kept by --where"
         return (
-            f"{self.table} samples in the table, {self.metadata} in the metadata, {self.both} in both, "
-            f"{self.matching} of the kind asked for, {self.labelled} of them with a target"
+            f"{self.table} samples in the table, {self.metadata} in the metadata, {self.both} in both{kept}; "
+            f"{self.labelled} have a target"
         )
 
 

@@ -147,7 +147,7 @@ def open_counts(store: Store, shape: tuple[int, int]) -> sparse.csr_array:
 
 
 def open_trees(store: Store, names: Texts) -> tuple[list[Tree], list[Leaves]]:
-    """The trees of a corpus, their tips named by their DNA, and their leaves."""
+    """The trees of a corpus, whose tips are named by their DNA, and the leaves of each."""
     nodes, tips = (np.r_[0, np.cumsum(store[f"trees.{part}"])] for part in ("nodes", "tips"))
     of_node = [store[f"trees.{name}"] for name in ("first", "last", "length", "parent")]
     columns, order = store["trees.columns"], store["trees.order"]

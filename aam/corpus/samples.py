@@ -124,7 +124,7 @@ def lengths_of(sequences: Sequence[str]) -> NDArray[np.int64]:
 
 
 def length_of_reads(lengths: NDArray[np.int64]) -> int:
-    """The least number of bases that cuts at most `CUT_BY_AUTO` of ASVs with these lengths [A]."""
+    """The smallest number of bases to which at most the share `CUT_BY_AUTO` of the ASVs, of `lengths` [A], is cut."""
     return int(np.quantile(lengths, 1 - CUT_BY_AUTO, method="inverted_cdf"))
 
 

@@ -64,7 +64,7 @@ def simulate(reference: Reference, tips: ReferenceTips, fraction: float, seed: i
 
 
 def draw_samples(side: Ints, count: int, rng: np.random.Generator) -> list[tuple[Ints, Ints]]:
-    """Places, ascending, and reads of the tips of `count` samples of a side."""
+    """Simulate `count` samples of the tips of a side: for each, the places of its tips (ascending) and their reads."""
     clades = max(1, min(CLADES, len(side) // NEIGHBOURS))
     first = rng.choice(max(1, len(side) - NEIGHBOURS), clades, replace=False)
     weights = rng.lognormal(0.0, SPREAD, (HABITATS, clades))

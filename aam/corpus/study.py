@@ -27,7 +27,7 @@ from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_c
 from aam.io.table import EMPTY_SAMPLES
 from aam.text import quote
 
-NOT_IN_METADATA = "samples absent from the metadata, or not of the kind asked for"
+NOT_IN_METADATA = "samples that are not in the metadata, or left out by --where"
 NO_TARGET = "samples without a target"
 MIN_STUDY_SAMPLES = 4
 """Fewer samples cannot be split into training and test samples."""

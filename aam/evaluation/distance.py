@@ -31,9 +31,9 @@ from aam.phylogeny.unifrac import Measure, build_community
 NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
 LINES_NOTE = (
-    "each baseline's line is fitted on the scored pairs (at most 300 samples), so the baseline looks better than it "
-    "is; r2_calibrated is the model's R2 with a line fitted in the same way; a carried baseline has the line that was "
-    "fitted on the training samples of the run"
+    "A straight line turns the distances of a baseline into UniFrac. It is fitted on the scored pairs (at most 300 "
+    "samples), which makes the baseline look better than it is. With such a line the model has the R2 with a "
+    "fitted line (r2_calibrated). A line fitted on training samples (carried) is that of the run."
 )
 
 

@@ -2,12 +2,12 @@
 
     random_forest           on relative abundance
     random_forest_weighted  the same with each class of each study of equal total weight
-    study_forests           a forest of each study, the ranks that they give averaged
+    study_forests           one forest for each study; the ranks that they give to a sample are averaged
     gradient_boosting       on relative abundance
     linear                  numbers: ridge regression on centred log-ratios (CLR)
     logistic_l1, _l2        classes: logistic regression on CLR
     within_ridge_clades     ridge that compares samples within their study, on every clade of a reference
-    within_ridge_presence   the same on which ASVs are there
+    within_ridge_presence   the same on the presence of ASVs
     knn                     k nearest neighbours on a precomputed distance such as UniFrac
     constant                median / most frequent class
 

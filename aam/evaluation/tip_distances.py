@@ -17,9 +17,10 @@ TIP_SETS = {"reference_tips": "tips held out", "reference_genera": "tips of gene
 
 
 def distance_errors(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> dict[str, float]:
-    """`r2` of distances [n] and `mae_…` of each bin of true distances that has some; `pairs_…` says how many.
+    """Errors of predicted distances [n]: `r2` of all, and for each bin of true distances `mae_BIN` and `pairs_BIN`.
 
-    A distance on a bound belongs to the bin below.
+    `pairs_BIN` is the number of distances in a bin; empty bins are left out. A distance on a bound of two bins belongs
+    to the lower one.
     """
     error = np.asarray(predicted, np.float64) - true
     spread = np.square(true - true.mean()).sum()

@@ -158,11 +158,11 @@ def common_window(records: Sequence[ReadsRecord]) -> Window:
 
 
 def layout_text(record: ReadsRecord | None) -> str:
-    """How reads lie, in words: "reads begin at 515F + 10, 150 bases, plus strand (column 621)"."""
+    """How reads lie, in words: "reads begin at 515F + 10, 150 bases, plus strand (column 621 of the gene)"."""
     if record is None:
         return "reads are not 16S: no columns"
     strand = {0.0: "plus strand", 1.0: "minus strand"}.get(record.minus, f"both strands, {record.minus:.0%} minus")
-    parts = [f"column {record.begin}"]
+    parts = [f"column {record.begin} of the gene"]
     if record.begins < USUAL:
         parts.append(f"{1 - record.begins:.0%} begin elsewhere")
     if record.found < record.asvs:

@@ -241,7 +241,7 @@ def _rows_text(rows: int, width: int) -> str:
 
 
 def explain_count(count: int, others: Iterable[int] = ()) -> str:
-    """Read a bare number of NaN, e.g. from a log: `34 whole rows of 3,840`, or `130,560 single values`.
+    """Say what a number of NaN, e.g. from a log, stands for: `34 whole rows of 3,840`, or `130,560 single values`.
 
     The row width is the widest of `KNOWN_WIDTHS` that divides all counts of the same run; else their greatest common
     divisor, if they differ and it is at least 64.

@@ -74,7 +74,8 @@ class Preflight:
         """One line: how many checks passed, and which were skipped."""
         skipped = [check.name for check in self.checks if check.ok is None]
         passed = len(self.checks) - len(skipped) - len(self.failed)
-        return f"{passed} checks passed" + (f", no time or means for: {', '.join(skipped)}" if skipped else "")
+        left_out = f"; not made, for lack of time or data: {', '.join(skipped)}" if skipped else ""
+        return f"{passed} checks passed{left_out}"
 
     def __str__(self) -> str:
         words = {True: "ok", False: "FAULT", None: "skipped"}

@@ -136,7 +136,7 @@ class Encoding:
         return self.model.euclidean(points, points)
 
     def best_unifrac(self, progress: Progress = no_progress) -> Tensor:
-        """UniFrac [N, N] by the better head that the model has."""
+        """UniFrac [N, N] by the latent tree, or by the Euclidean head of a model without one."""
         found = self.unifrac(progress)
         if found is None:
             found = self.euclidean()

@@ -33,6 +33,7 @@ from aam.io.frames import read_frame
 from aam.io.ids import SAMPLE_ID
 from aam.models.finetune_model import FinetuneModel, TargetInputs
 from aam.models.pretrain_model import PretrainModel
+from aam.observer import Progress, no_progress
 from aam.text import quote
 
 OUT_OF_FOLD = "predictions.tsv"
@@ -70,7 +71,9 @@ def embed_carried(model: PretrainModel, samples: ASVDataset) -> Tensor:
     return embedded
 
 
-def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int) -> NDArray[np.float64]:
+def predict_draws(
+    model: FinetuneModel, samples: ASVDataset, labels: EncodedLabels, draws: int, progress: Progress = no_progress
+) -> NDArray[np.float64]:
     """Raw outputs [R, N, O, Q] of the draws of epochs 0 … draws - 1; one draw if nothing is random.
 
     The ASVs of the samples are embedded once for all draws, unless the model holds embeddings already.
@@ -84,15 +87,12 @@ def predict_draws(model: FinetuneModel, samples: ASVDataset, labels: EncodedLabe
     model.open_table(samples.tokens, embed_carried(model.encoder, samples) if before is None else before)
     try:
         with torch.inference_mode():
-            raw = [
-                torch.cat(
-                    [
-                        model(TargetInputs(**part.to(device).seen())).members.mean(dim=0)
-                        for part in split_labelled(samples, labels, draw, SAMPLE_ROWS)
-                    ]
-                )
-                for draw in range(draws if cutting else 1)
-            ]
+            raw, draws = [], draws if cutting else 1
+            for draw in range(draws):
+                parts = split_labelled(samples, labels, draw, SAMPLE_ROWS)
+                found = [model(TargetInputs(**part.to(device).seen())).members.mean(dim=0) for part in parts]
+                raw.append(torch.cat(found))
+                progress(draw + 1, draws)
     finally:
         model.embedded = before
         model.train(training)

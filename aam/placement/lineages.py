@@ -25,7 +25,7 @@ class Lineages:
         self.depth = np.concatenate([ancestors.tip_depth, np.zeros(asvs)])
 
     def add(self, numbers: Ints, anchor: Ints, top: Floats, stem: Floats) -> None:
-        """Place ASVs [n]: numbers from R up, anchors, depth at which their branches leave, and lengths of these."""
+        """Record the places of the ASVs `numbers` [n]: `anchor` and `top` as above; `stem`: length of the branch."""
         rows = numbers - self.tips
         self.anchor[rows], self.top[rows], self.depth[numbers] = anchor, top, top + stem
 

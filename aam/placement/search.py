@@ -12,8 +12,8 @@ from aam.observer import Progress
 from aam.placement.placements import NOT_16S, NOT_COVERED, PLACED, TOO_FAR
 from aam.placement.reference import Reference
 
-READS_AT_ONCE = 1 << 12
-"""ASVs aligned together; bounds memory and changes nothing."""
+READS_AT_ONCE = 1 << 8
+"""ASVs that a thread aligns between two messages of progress; changes nothing else."""
 STRIDE = 200
 """ASVs are searched together whose first and last columns lie in the same stretches of so many columns, so that one
 read of the whole gene does not make the search for all others as wide as the gene."""
@@ -25,9 +25,10 @@ columns, and domains of life in about 0.25 to 0.35."""
 def align_reads(sequences: Sequence[str], progress: Progress, threads: int = 1) -> Reads:
     """Put all sequences on the columns of the gene, block by block."""
     window, parts = window_of(sequences), []
-    for start in range(0, len(sequences), READS_AT_ONCE):
-        parts.append(place_reads(sequences[start : start + READS_AT_ONCE], window, threads))
-        progress(min(start + READS_AT_ONCE, len(sequences)), 2 * len(sequences))
+    block = READS_AT_ONCE * threads
+    for start in range(0, len(sequences), block):
+        parts.append(place_reads(sequences[start : start + block], window, threads))
+        progress(min(start + block, len(sequences)), 2 * len(sequences))
     return parts[0] if len(parts) == 1 else join_reads(parts)
 
 

@@ -6,30 +6,32 @@ from aam.report.record import CURVES_FILE, UNIFRAC_FILE
 
 CURVES = (
     "Each panel is one value over the steps of training. Falling errors and rising R² or accuracy on held-out samples "
-    "(orange) show learning; where they turn while training (blue) goes on, the model learns its samples by heart. The "
-    "number in the corner is the last held-out value."
+    "(orange) show learning. If they get worse while training (blue) still improves, the model learns its training "
+    "samples by heart. The number in the corner is the last held-out value."
 )
 UNIFRAC = (
-    "Each point is a pair of held-out samples (of many, a cell of pairs): the nearer to the dashed line, the better "
-    "its UniFrac is predicted. The table beneath has the baselines."
+    "Each point is a pair of held-out samples, or a cell of many pairs. The nearer to the dashed line, the better its "
+    "UniFrac is predicted. The table beneath has the baselines."
 )
 NUMBERS = (
-    "Left: each sample's prediction over its true value, with its interval, or of many samples the median interval as "
-    "a band: on the dashed line a prediction is exact; where the line leaves the intervals, they miss the truth. "
-    "Right: how far each is off; a median that falls from left to right shows predictions drawn towards the middle."
+    "Left: the prediction of each sample over its true value, with its interval; of many samples, the median interval "
+    "as a band. On the dashed line a prediction is exact; an interval that does not reach the line misses the true "
+    "value. Right: how far each prediction is off. If the median falls from left to right, predictions are drawn "
+    "towards the middle."
 )
 CLASSES = (
-    "Left: how many samples of each true class (row) are predicted as each class (column), and which part of the row; "
-    "the diagonal is right. Right: the part that is right by the probability the model gives, with 95 % intervals: "
-    "on the dashed line its probabilities are honest."
+    "Left: how many samples of each true class (row) are predicted as each class (column), with their share of the "
+    "row; predictions on the diagonal are right. Right: the share of right predictions at each probability that the "
+    "model gives, with 95 % intervals; on the dashed line the probabilities agree with it."
 )
 DRIVERS = (
-    "The leading ones by their part of the influence: orange raises the explained output, blue lowers it. The check by "
-    "deletion must rise above random deletion, or the ranking means nothing."
+    "The ASVs with the largest shares of the influence: orange ones raise the explained output, blue ones lower it. "
+    "In the check, deleting the leading ASVs must change the output more than random deletion; if not, the ranking "
+    "means nothing."
 )
 CLADE_DRIVERS = (
-    "Left: the leading ones by their part of the influence: orange raises the explained output, blue lowers it. Right: "
-    "what happens to the output if their reads are taken out; none there, and another took their place."
+    "Left: the ASVs and clades with the largest shares of the influence: orange ones raise the explained output, blue "
+    "ones lower it. Right: how the output changes if their reads are taken out; without a bar, others take their place."
 )
 CAPTIONS = {CURVES_FILE: CURVES, UNIFRAC_FILE: UNIFRAC}
 """By file, of those that need no other knowledge."""

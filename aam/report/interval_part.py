@@ -12,9 +12,9 @@ from aam.report.digits import three_digits
 from aam.report.page import HtmlTable, Part
 
 INTERVAL_WORDS = (
-    "Intervals of each sample were made from the errors of other folds at like predictions. Coverage is promised at "
-    "each predicted value: there it should be near {nominal:.0%} in every row. At a true value it cannot be promised: "
-    "samples that are hard to predict, often those at the ends of the range, are missed more often."
+    "The interval of a sample is made from the errors of similar predictions in the other folds, so the coverage "
+    "should be near {nominal:.0%} in every row of the first table. In the second table it can be lower: the intervals "
+    "of samples that are hard to predict, often those at the ends of the range, miss the true value more often."
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from aam.config import FinetuneConfig, PretrainConfig, group_titles
 from aam.report.record import RunRecord
 from aam.report.terms import SectionTerms
 from aam.text import counted, name_few
@@ -33,12 +34,14 @@ NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:e[-+]?\d+)?(?=$|[ %])")
 """The number that a table cell begins with."""
 PICTURE_SCALE = 0.65
 """Pixels of the page for one of a picture, which is drawn with 150 to the inch."""
+SAMPLE_WORDS = {"train": "training", "validation": "held-out"}
+"""Words for the names that the manifest gives to samples."""
 LISTED_IDS = 6
 """Ids of one reason that are listed."""
 SIZES = {
     "samples_train": "samples to train on",
     "samples_validation": "samples held out",
-    "samples_tested": "samples predicted unseen",
+    "samples_tested": "held-out samples predicted",
     "folds": "folds",
     "asvs": "ASVs",
     "parameters": "parameters",
@@ -49,7 +52,7 @@ OVERLAP_LABELS = {
     "table": "samples in the table",
     "metadata": "samples in the metadata",
     "both": "samples in both",
-    "matching": "of the kind asked for",
+    "matching": "of these, kept by --where",
     "labelled": "of these, with a target",
 }
 """Counts of the manifest's `overlap` of table and metadata."""
@@ -177,14 +180,18 @@ def data_part(manifest: Mapping[str, Any], all_reads: bool = False) -> Part:
     files = [(name, str(at["path"]), f"{at['sha256'][:16]}…") for name, at in manifest.get("data", {}).items()]
     overlap, samples = manifest.get("overlap", {}), manifest.get("samples", {})
     rows = [(label, f"{overlap[name]:,}") for name, label in OVERLAP_LABELS.items() if name in overlap]
-    rows += [(f"{name} samples", f"{count:,}") for name, count in samples.items() if isinstance(count, int)]
+    rows += [
+        (f"{SAMPLE_WORDS.get(name, name)} samples", f"{count:,}")
+        for name, count in samples.items()
+        if isinstance(count, int)
+    ]
     rows += [(f"left out: {reason}", f"{count:,}") for reason, count in manifest.get("dropped", {}).items()]
     if "rarefy_depth" in manifest:
         depth = manifest["rarefy_depth"]
         if not all_reads:
             rows.append(("reads drawn per sample and epoch", "all" if depth is None else f"{depth:,}"))
         elif depth is not None:
-            rows.append(("reads of a sample, at least; all are used", f"{depth:,}"))
+            rows.append(("fewest reads of a sample; all of its reads are used", f"{depth:,}"))
     return Part("Data", [HtmlTable(("", ""), rows), HtmlTable(("file", "path", "SHA-256"), files)])
 
 
@@ -211,8 +218,9 @@ def health_part(run: RunRecord) -> Part:
 
 def configuration_part(run: RunRecord) -> Part:
     """All settings and metrics, collapsed, and versions of the software."""
+    titles = group_titles(PretrainConfig) | group_titles(FinetuneConfig)
     groups = {
-        group: [(name, DASH if value is None else str(value)) for name, value in values.items()]
+        titles.get(group, group): [(name, DASH if value is None else str(value)) for name, value in values.items()]
         for group, values in run.manifest.get("config", {}).items()
         if isinstance(values, Mapping)
     }

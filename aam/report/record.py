@@ -108,7 +108,7 @@ class RunRecord:
         return read_predictions(self.folder, self.config)
 
     def fold_rows(self) -> list[dict[str, Any]]:
-        """`fold`, number of `samples` and metrics of each fold of several; of several targets without metrics."""
+        """A row for each fold: its name, number of samples and metrics; no metrics if there are several targets."""
         if not (self.folder / OUT_OF_FOLD).is_file():
             return []
         rows, names = [], self.config.target.target

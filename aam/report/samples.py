@@ -185,10 +185,10 @@ def ordination_part(samples: ReportSamples, colouring: Colouring, audited: Audit
     }
     (name, values), known, target = colouring, set(ids), io.BytesIO()
     plot_pcoa(panels, {sample: value for sample, value in values.items() if sample in known}, name, target)
-    caption = f"Principal coordinates of {samples.description}" + (f", coloured by {name}." if name else ".")
-    caption = (
-        f"{caption} Each point is a sample; those that are alike lie near each other. {colour_words(name, audited)}"
+    caption = f"Principal coordinates of {samples.description}" + (
+        f", coloured by {name}." if name else "; `aam report --metadata FILE` colours them."
     )
+    caption = f"{caption} Each point is a sample; similar samples lie near each other. {colour_words(name, audited)}"
     return picture_part("Ordination of the samples", target.getvalue(), caption.strip())
 
 
@@ -196,8 +196,8 @@ def colour_words(name: str, audited: Audit) -> str:
     """What the audit says of the column that colours a picture."""
     signal = next((signal for signal in audited.signals if signal.column == name), None)
     if signal is None:
-        return f"Colours that lie apart show that {name} goes with the composition." if name else ""
+        return f"If its colours lie apart, {name} is related to the composition of the samples." if name else ""
     score = f"{'balanced accuracy' if signal.classes else 'R²'} {three_digits(signal.score)}"
-    shuffled = f"at most {three_digits(max(signal.shuffled_max, 0.0))} if it is shuffled"
+    shuffled = f"with its values shuffled at most {three_digits(max(signal.shuffled_max, 0.0))}"
     verdict = "Its colours lie apart" if signal.above_chance else "Its colours lie no more apart than by chance"
     return f"{verdict}: it is predicted with {score}, {shuffled}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,26 @@ from typing import Any
 from aam.checkpoint import BEST
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.study_checks import Contribution
-from aam.evaluation.metrics import CONSTANT, MODEL_MINUS_BASELINE, PAIR_LABELS, UNIFRAC_LABELS, pair_cells
+from aam.evaluation.metrics import (
+    CONSTANT,
+    METRIC_LABELS,
+    MODEL_MINUS_BASELINE,
+    PAIR_LABELS,
+    UNIFRAC_LABELS,
+    pair_cells,
+)
 from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.io.output import shell_path
 from aam.report.digits import format_estimate
+from aam.report.finding import pretraining_finding
 from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
 from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
 from aam.text import table_text
+
+MOST_WORDS = 45
+"""Characters of the words for a metric; the key stands in place of longer ones."""
 
 
 def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
@@ -36,12 +48,16 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
         ["report", str(folder / REPORT_FILE)],
         ["metrics", str(folder / METRICS_FILE)],
         ["summary", str(folder / SUMMARY_FILE)],
+        ["embed", f"aam embed --model {shell_path(folder)} --table TABLE -o embeddings.tsv"],
+        ["train", f"aam train --pretrained {shell_path(folder)} --freeze --table TABLE --metadata METADATA ..."],
     ]
+    finding = textwrap.fill(pretraining_finding(m), 100)
     kind = "simulated " if m.get("samples_simulated") else ""
     minutes = f"{m['seconds'] / 60:.1f} minutes"
     return "\n".join(
         [
             f"{m['samples_validation']} held-out {kind}samples, after {m['steps']} steps in {minutes}\n",
+            *([f"{finding}\n"] if finding else []),
             unifrac_table(m, ("unifrac", "baseline_jaccard", "baseline_upgma")) + "\n",
             table_text(nucleotides) + "\n",
             *reference_lines(m),
@@ -64,7 +80,7 @@ def unifrac_table(metrics: Mapping[str, Any], keys: Sequence[str], labels: Mappi
         cells = pair_cells(metrics, key) if skipped is None else [f"not computed: {skipped}"]
         rows.append([f"  {labels[key]}", *cells])
         if f"{key}_carried_r2" in metrics:
-            rows.append(["    with the line of training samples", *pair_cells(metrics, f"{key}_carried")])
+            rows.append(["    line fitted on training samples", *pair_cells(metrics, f"{key}_carried")])
     if "faith_pd_r2" in metrics:
         rows.append(["Faith PD", *pair_cells(metrics, "faith_pd")])
     return table_text(rows)
@@ -89,8 +105,9 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
     always = "always the median" if config.target.task in NUMERIC_TASKS else "always the most common class"
     constants = {name: constant_key(name, config.target.target) for name, *_ in rows}
     rows = [[*row, f"{metrics[key]:.3f}" if (key := constants[row[0]]) in metrics else ""] for row in rows]
-    for last in ("roc_auc", "nll", "ece", "temperature", "interval_coverage", "interval_width"):
+    for last in ("roc_auc", "nll", "ece", "interval_coverage", "interval_width"):
         rows += [[name, f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
+    rows = [[metric_words(name), *cells] for name, *cells in rows]
     folder = config.run.output_dir
     files = [
         ["predictions", str(folder / OUT_OF_FOLD)],
@@ -109,6 +126,12 @@ def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studi
             file_lines(files),
         ]
     )
+
+
+def metric_words(name: str) -> str:
+    """A metric in words for the terminal; its key where it has no words or too many."""
+    words = METRIC_LABELS.get(name, name)
+    return words if len(words) <= MOST_WORDS else name
 
 
 def constant_key(name: str, targets: Sequence[str]) -> str:

@@ -51,13 +51,13 @@ def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     many = len(known) > MOST_BARS
     if many:
         draw_band(axes, true, ends)
-    for rows, colour, label in ((inside, TRAIN, "interval holds the truth"), (~inside, HELD_OUT, "it does not")):
+    for rows, colour, label in ((inside, TRAIN, "true value in its interval"), (~inside, HELD_OUT, "outside of it")):
         if not many:
             axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
         looks: dict[str, Any] = {"s": 8 if many else 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
         axes.scatter(true[rows], found[rows], label=label, zorder=4, **looks)
     axes.set(xlim=(low, high), xlabel=f"true {legend_label(name)}", ylabel=f"predicted {legend_label(name)}")
-    axes.set_title(f"{legend_label(name)}: {len(known):,} samples, predicted unseen")
+    axes.set_title(f"{legend_label(name)}: {len(known):,} held-out samples")
     axes.legend(**LEGEND_BELOW, markerscale=1.4)
 
 
@@ -119,7 +119,7 @@ def plot_classes(table: pd.DataFrame, name: str, classes: Sequence[str], target:
 
 
 def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[str]) -> None:
-    """Counts [C, C] of true (rows) and predicted classes, coloured by the part of the true class."""
+    """Draw the counts [C, C] of samples by true class (row) and predicted class (column), coloured by row share."""
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(parts, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = range(len(classes))
@@ -127,7 +127,7 @@ def draw_confusion(axes: Axes, counts: NDArray[np.float64], classes: Sequence[st
     axes.set_xticks(ticks, labels, rotation=30 if max(map(len, labels)) > 6 else 0)
     axes.set_yticks(ticks, labels)
     axes.grid(visible=False)
-    axes.set_title(f"{int(counts.sum()):,} samples, predicted unseen")
+    axes.set_title(f"{int(counts.sum()):,} held-out samples")
     if len(classes) > MOST_NUMBERED:
         return
     for row in ticks:

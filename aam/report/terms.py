@@ -39,7 +39,7 @@ TERMS = {
     "nats": "the unit of information with the natural logarithm; 1 nat is 1.44 bits",
     "negative log-likelihood": "the mean logarithm of one over the probability of the true class; smaller is better",
     "nominal coverage": "the coverage that the intervals are made for",
-    "ordination": "a picture in which samples that are alike lie near each other",
+    "ordination": "a picture in which similar samples lie near each other",
     "Pearson r": "linear correlation: 1 if predictions are a rising line of the truth, 0 without relation",
     "principal coordinates": "the axes on which samples differ most",
     "quarantine": "leaving a sample or ASV out of a run, with the reason in the ledger",

@@ -50,7 +50,7 @@ def adapt(
     model = run.learner.model.eval()
     if start.embedded is None:
         return Start(model.state_dict(), None)
-    with observer.stage(f"embedding {len(study.tokens)} ASVs"):
+    with observer.stage(f"embedding {len(study.tokens):,} ASVs"):
         return Start(model.state_dict(), embed_asvs(model, study.tokens))
 
 

@@ -113,18 +113,23 @@ def choose_method(asked: DistanceMethod, checkpoint: Path, opened: Opened, obser
         likeness = known.likeness(hashes, opened.samples.table.counts)
         found = "too few samples to tell whether their study was in training"
         if likeness is not None:
-            found = f"{known.share_text(hashes)}, likeness to its nearest study {likeness:.2f}"
-    by_latent_tree = "UniFrac by the latent tree (for another study: --method grown-tree)"
+            found = f"{known.share_text(hashes)}; similarity to the nearest study of training {likeness:.2f}"
+    by_latent_tree = "UniFrac is computed on the latent tree"
     if likeness is None or likeness >= SAME_STUDY:
-        observer.say(f"{found}: {by_latent_tree}")
+        reason = "" if likeness is None else f", {SAME_STUDY} or more means the same study"
+        observer.say(f"{found}{reason}: {by_latent_tree} (for another study give --method grown-tree)")
         return "latent-tree"
     if len(tokens) > upgma.MAX_ASVS:
         observer.warn(
-            f"{found}, calls for a grown tree, but {len(tokens):,} ASVs are more than {upgma.MAX_ASVS:,}: "
+            f"{found}, which means another study, but {len(tokens):,} ASVs are too many for a grown tree (at most "
+            f"{upgma.MAX_ASVS:,}): "
             f"{by_latent_tree}"
         )
         return "latent-tree"
-    observer.say(f"{found}, below {SAME_STUDY}: UniFrac on a grown tree (to override: --method latent-tree)")
+    observer.say(
+        f"{found}, below {SAME_STUDY} means another study: UniFrac is computed on a grown tree (for the same study "
+        "give --method latent-tree)"
+    )
     return "grown-tree"
 
 

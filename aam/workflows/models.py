@@ -89,7 +89,7 @@ def describe(name: str, place: Place, folder: Path) -> ListedModel:
         kind_of(config),
         regions_text(config),
         0 if is_clades(config) else config.model.dim,
-        count_parameters(members[0] / MODEL),
+        card["parameters"] if isinstance(card.get("parameters"), int) else count_parameters(members[0] / MODEL),
         sum((member / MODEL).stat().st_size for member in members),
         {key: value for key, value in flat(figures).items() if key.split(".")[-1] in FIGURES},
         folder,
@@ -160,7 +160,7 @@ def size_text(size: int) -> str:
 
 def rows_of(models: Sequence[ListedModel], most_figures: int = 3) -> list[list[str]]:
     """The cells of the table of `aam models`, the head first."""
-    rows = [["name", "where", "kind", "region", "width", "parameters", "size", "figures"]]
+    rows = [["name", "where", "kind", "region", "width", "parameters", "size", "metrics of held-out samples"]]
     for one in models:
         figures = [f"{name} {value:.3f}" for name, value in list(one.figures.items())[:most_figures]]
         cells = [one.name, one.place, one.kind, one.region, str(one.width or "-"), f"{one.parameters:,}"]
@@ -170,4 +170,4 @@ def rows_of(models: Sequence[ListedModel], most_figures: int = 3) -> list[list[s
 
 def total_text(models: Sequence[ListedModel]) -> str:
     """How many models there are, and where those of the user belong."""
-    return f"{counted(len(models), 'models')}; a folder in {user_models()} is found by its name"
+    return f"{counted(len(models), 'models')}; folders of models in {user_models()} are listed here by their names"

@@ -86,8 +86,9 @@ def cut_text(samples: TableSamples, max_bp: int) -> str:
     if not samples.cut:
         return ""
     alike = samples.alike
-    same = f"; {counted(alike, 'ASVs')} then read as another one" if alike else ""
-    return f"cut: {counted(samples.cut, 'ASVs')} to the {max_bp} bases that the model reads{same}"
+    same = f"; {counted(alike, 'ASVs')} then equal another one" if alike else ""
+    read = f"the {max_bp} bases that the model reads (--max-bp of pretraining)"
+    return f"cut: {counted(samples.cut, 'ASVs')} to {read}{same}"
 
 
 def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
@@ -98,9 +99,9 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
 
 def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it."""
-    known = read_known(checkpoint)
-    if known is not None and (text := known.share_text(hashes_of(tokens))):
-        observer.say(text)
+    known, hashes = read_known(checkpoint), hashes_of(tokens)
+    if known is not None and (text := known.share_text(hashes)):
+        observer.say(text if known.share(hashes) == 1 else f"{text}; the others are read by their sequences")
 
 
 def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], observer: Observer) -> None:
@@ -122,6 +123,15 @@ def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Obser
         observer.warn(
             f"{len(seen):,} of the {len(scored):,} samples that were scored had been trained on, so "
             "these metrics are too good; metrics.json of the run has those of held-out samples"
+        )
+
+
+def say_training_samples(model: Path, ids: Sequence[str], observer: Observer) -> None:
+    """Say how many of the samples that are predicted, but not scored, are training samples of the model."""
+    if seen := training_samples_of(model).intersection(ids):
+        observer.say(
+            f"{len(seen):,} of the {len(ids):,} samples had been trained on, so their predictions are better than of "
+            "new ones; predictions.tsv of the run has predictions by models that had not seen them"
         )
 
 

@@ -55,14 +55,18 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         *reads_rows(corpus),
         (
             "ASVs",
-            f"{len(corpus.tokens)}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
+            f"{len(corpus.tokens):,}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
         ),
-        ("reads per sample", corpus.reads),
+        ("depth", corpus.reads.removeprefix("depth: ")),
         ("token limit", limit_row(config.data, corpus.drawn(build_draw(config.data, corpus.depth, config.run.seed)))),
         *([] if corpus.reference is None else [("reference", reference_text(corpus.reference))]),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
-        ("batch", f"{config.optim.batch_size} samples x {per_step}, about {asvs} distinct ASVs a step"),
-        ("steps", f"{steps}, {batches.per_epoch // per_step} an epoch"),
+        ("batch", f"{config.optim.batch_size * per_step} samples a step, with about {asvs:,} distinct ASVs"),
+        (
+            "steps",
+            f"{steps:,}{limit_words(budget, steps)}; an epoch, one pass over the training samples, has "
+            f"{batches.per_epoch // per_step:,}",
+        ),
         *cost_rows(steps, pace, learner.device),
     ]
     return plan_text(rows)
@@ -115,10 +119,10 @@ def finetuning_plan(
     learned = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
     rows = [
         *labelled_rows(config, study, folds),
-        ("reads per sample", study.reads),
+        ("depth", study.reads.removeprefix("depth: ")),
         ("token limit", limit_row(config.data, study.drawn(build_draw(config.data, study.depth, config.run.seed)))),
-        ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,}, {learned:,} of them learn"),
-        ("steps", ", ".join(map(str, steps))),
+        ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,}, of which {learned:,} are trained"),
+        ("steps", f"{', '.join(map(str, steps))}, one number for each fold" if len(steps) > 1 else str(steps[0])),
         *cost_rows(sum(steps), pace, learner.device),
         *(("warning", text) for text in doubts),
     ]
@@ -129,6 +133,13 @@ def steps_within(budget: Budget, pace: float) -> int:
     """Steps that fit into a budget, of `pace` seconds each."""
     in_time = None if budget.seconds is None else int(budget.seconds / pace)
     return min(count for count in (budget.steps, in_time) if count is not None)
+
+
+def limit_words(budget: Budget, steps: int) -> str:
+    """Which limit ends a run after `steps`, in words; empty if it is the number of steps."""
+    if budget.seconds is None or steps == budget.steps:
+        return ""
+    return f" in the {budget.seconds / 60:g} minutes after which the run ends (--max-minutes)"
 
 
 def clades_plan(config: FinetuneConfig, study: Study, folds: Sequence[Fold], doubts: Sequence[str]) -> str:
@@ -158,7 +169,7 @@ def labelled_rows(config: FinetuneConfig, study: Study, folds: Sequence[Fold]) -
 
 def reads_rows(samples: TableSamples) -> list[tuple[str, str]]:
     """Rows on how the reads lie, what lines them up, and what is cut."""
-    rows = [("reads", text) for text in samples.lineup.notes]
+    rows = [("region", text) for text in samples.lineup.notes]
     rows += [("warning", text) for text in samples.lineup.doubts]
     return rows + [("bases", text) for text in [cut_text(samples, samples.bases)] if text]
 

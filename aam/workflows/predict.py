@@ -18,7 +18,7 @@ from aam.evaluation.intervals import warn_of_infinite_intervals
 from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
-from aam.observer import Observer
+from aam.observer import Observer, Progress
 from aam.spelling import whole_of
 from aam.text import counted
 from aam.workflows import notes
@@ -69,8 +69,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         notes.warn_of_other_region(predictors.members[0].encoder.asv_encoder, new.table.sequences, observer)
         notes.warn_of_unlike_reads(trained, new, observer)
         say_limit(new.drawn(draw_of(predictors.members[0].config, new, config, run)), observer)
-        with observer.stage(f"predicting {counted(len(new.table.sample_ids), 'samples')}"):
-            found = predict_all(predictors.members, new, config, run)
+        with observer.progress(f"predicting {counted(len(new.table.sample_ids), 'samples')}") as progress:
+            found = predict_all(predictors.members, new, config, run, progress)
     if wanted is not None:
         found, calibration = at_prevalence(found, wanted, calibration), Calibration()
         observer.say(f"mean probability of {trained.schema.classes[1]}: {wanted:g}, by --prevalence")
@@ -88,6 +88,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
     if new.truth is not None:
         scores = predictions.flatten_metrics(predictions.score_targets(table, new.truth, trained, None))
         notes.warn_of_training_samples(model, new.truth.index[new.truth.notna().any(axis=1)], observer)
+    else:
+        notes.say_training_samples(model, new.table.sample_ids, observer)
     refused = pd.Series(new.refused, name="reason", dtype=object).rename_axis(SAMPLE_ID)
     return NewPredictions(table, refused, scores, predictors.models, card)
 
@@ -135,13 +137,17 @@ def draw_of(trained: FinetuneConfig, new: NewSamples, config: PredictConfig, run
 
 
 def predict_all(
-    members: list[Finetuned], new: NewSamples, config: PredictConfig, run: RunConfig
+    members: list[Finetuned], new: NewSamples, config: PredictConfig, run: RunConfig, progress: Progress
 ) -> predictions.Predictions:
     """Average over models and draws; each model reads covariates and writes numbers by its own scales."""
     device, repeats = resolve_device(run.device), []
-    for member in members:
+    for before, member in enumerate(members):
+
+        def of_all(done: int, total: int, before: int = before) -> None:
+            progress(before * total + done, len(members) * total)
+
         samples = new.drawn(draw_of(member.config, new, config, run))
         labels = encode_labels(new.labels, member.config.schema)
-        raw = predictions.predict_draws(member.model.to(device), samples, labels, config.draws)
+        raw = predictions.predict_draws(member.model.to(device), samples, labels, config.draws, of_all)
         repeats.append(predictions.decode(raw, member.config))
     return predictions.average(repeats, members[0].config)

@@ -204,7 +204,7 @@ def open_start(config: FinetuneConfig, study: Study, observer: Observer) -> Star
     warn_of_unlike_reads(config_of_encoder(config.head.pretrained), study, observer)
     if not (config.head.freeze or config.head.freeze_asvs):
         return Start(encoder.state_dict(), None)
-    with observer.stage(f"embedding {len(study.tokens)} ASVs"):
+    with observer.stage(f"embedding {len(study.tokens):,} ASVs"):
         return Start(
             encoder.state_dict(), embed_asvs(encoder.to(resolve_device(config.run.device)).eval(), study.tokens)
         )

@@ -195,7 +195,7 @@ def test_the_many_options_of_a_run_stand_under_headings(capsys: pytest.CaptureFi
         "Data",
         "Target",
         "Learner",
-        "Head",
+        "Start and head",
         "Encoder",
         "Optimiser",
         "Folds",

@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Path:
 def test_a_run_from_scratch_knows_its_own(tmp_path: Path, capsys):
     keep_known(tmp_path, of("AAAA", "CCCC"), None)
     say_known_share(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
-    assert capsys.readouterr().err == "50% of the 4 ASVs were in training\n"
+    assert capsys.readouterr().err == "50% of the 4 ASVs were in training; the others are read by their sequences\n"
 
 
 def test_a_run_that_began_with_another_knows_those_of_both(tmp_path: Path, start: Path):

@@ -36,7 +36,7 @@ def test_two_ranks_leave_one_run_and_the_weights_of_one_process(data: Path):
     assert cli.main(options(data, "one", "--eval-every", "2", "--max-steps", "4")) == 0
     names = {path.name for path in (data / "one").iterdir()}
     assert {path.name for path in (data / "two").iterdir()} == names and not list((data / "tmp").glob("aam-rank*"))
-    assert out.count("held-out samples") == 1  # one summary
+    assert out.count("held-out samples, after") == 1  # one summary
     texts = [(data / run / "log.jsonl").read_text().splitlines() for run in ("one", "two")]
     logs = [[json.loads(line) for line in lines] for lines in texts]
     assert [(line["kind"], line["step"]) for line in logs[0] if line["kind"] == "validation"] == [
@@ -69,7 +69,7 @@ def test_ranks_with_parts_leave_what_one_process_leaves(data: Path):
     assert ranks.returncode == 0, err
     assert cli.main(options(data, "one", "--eval-every", "2", "--max-steps", "4")) == 0
     assert {path.name for path in (data / "two").iterdir()} == {path.name for path in (data / "one").iterdir()}
-    assert out.count("held-out samples") == 1 and "Warning" not in err
+    assert out.count("held-out samples, after") == 1 and "Warning" not in err
     alone, together = weights(data / "one" / "last"), weights(data / "two" / "last")
     for name, weight in alone.items():
         if "project.bias" not in name:

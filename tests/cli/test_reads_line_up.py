@@ -89,8 +89,8 @@ def test_prepare_warns_of_tables_that_share_nothing_and_trims_them_to_what_they_
     words = [*studies("plain", plain), *studies("moved", moved)]
     assert aam("prepare", *words, "-o", tmp_path / "apart") == 0
     said = capsys.readouterr()
-    assert "plain: reads begin at 515F, 100 bases, plus strand (column 611)\n" in said.err
-    assert "moved: reads begin at 515F + 10, 88 bases, plus strand (column 621)\n" in said.err
+    assert "plain: reads begin at 515F, 100 bases, plus strand (column 611 of the gene)\n" in said.err
+    assert "moved: reads begin at 515F + 10, 88 bases, plus strand (column 621 of the gene)\n" in said.err
     assert "Warning: the reads of 1 of 2 tables differ" in said.err and "common window, 621:88" in said.err
     assert aam("prepare", *words, "--trim", "auto", "-o", tmp_path / "joined") == 0
     said = capsys.readouterr()
@@ -110,7 +110,7 @@ def test_pretraining_on_a_corpus_says_how_its_tables_lie(studies: Written, tmp_p
     capsys.readouterr()
     assert aam("pretrain", "--corpus", corpus, *SIZE, "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "reads             1 table: reads begin at 515F + 10, 88 bases" in said
+    assert "region            1 table: reads begin at 515F + 10, 88 bases" in said
     assert "warning           the reads of 1 of 2 tables differ" in said
     assert aam("pretrain", "--corpus", corpus, "--trim", "auto", *QUICK, "--output-dir", tmp_path / "no") == 2
     assert "Error: --trim trims tables, and --corpus" in capsys.readouterr().err
@@ -153,11 +153,14 @@ def test_a_run_records_its_reads_and_a_table_unlike_them_is_warned_of(
     capsys.readouterr()
     assert aam("embed", "--model", run, *table(studies("plain", plain)), "-o", tmp_path / "a.tsv") == 0
     said = capsys.readouterr().err
-    assert "reads begin at 515F, 100 bases, plus strand (column 611)\n" in said and "Warning" not in said
+    assert "reads begin at 515F, 100 bases, plus strand (column 611 of the gene)\n" in said and "Warning" not in said
     assert "100% of the " in said  # ASVs were in training
     assert aam("embed", "--model", run, *table(studies("moved", moved)), "-o", tmp_path / "b.tsv") == 0
     said = capsys.readouterr().err
-    assert "Warning: reads begin at 515F + 10, 88 bases, plus strand (column 621), but those that the model" in said
+    assert (
+        "Warning: reads begin at 515F + 10, 88 bases, plus strand (column 621 of the gene), but those that the model"
+        in said
+    )
     assert "--trim auto" in said and "--trim 621:88" in said and "0% of the " in said
 
 
@@ -207,7 +210,7 @@ def test_training_says_and_plans_the_same_lineup_and_records_it(
         tmp_path / "r",
     ]
     assert aam(*words, "--dry-run") == 0
-    assert "reads             trimmed to 60 bases from column 621 on: " in capsys.readouterr().out
+    assert "region            trimmed to 60 bases from column 621 on: " in capsys.readouterr().out
     assert aam(*words) == 0
     assert "trimmed to 60 bases from column 621 on: " in capsys.readouterr().err
     assert aam("baseline", "--model", tmp_path / "r") == 0  # opens the same data again

@@ -119,7 +119,9 @@ def test_a_table_unlike_its_model_is_warned_of_with_the_window_of_both(reads: li
     rules = Rules("none", "auto", (MODEL,), 100)
     assert line_up(table_of(reads), rules).lineup.doubts == ()
     (text,) = line_up(table_of([text[10:] for text in reads]), rules).lineup.doubts
-    assert text.startswith("reads begin at 515F + 10, 90 bases, plus strand (column 621), but those that the model")
+    assert text.startswith(
+        "reads begin at 515F + 10, 90 bases, plus strand (column 621 of the gene), but those that the model"
+    )
     assert "no ASV of one is an ASV of the other; --trim auto" in text and "--trim 621:90" in text
 
 

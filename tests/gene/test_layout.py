@@ -93,8 +93,8 @@ def test_layouts_are_alike_if_their_asvs_can_be():
 def test_layouts_in_words():
     text = layout_text(replace(RECORD, begin=621, begins=0.7, found=290))
     assert text == (
-        "reads begin at 515F + 10, 150 bases, plus strand (column 621; 30% begin elsewhere; 10 of 300 ASVs looked at "
-        "are no 16S)"
+        "reads begin at 515F + 10, 150 bases, plus strand (column 621 of the gene; 30% begin elsewhere; 10 of 300 ASVs "
+        "looked at are no 16S)"
     )
     assert "about 253 bases, minus strand" in layout_text(replace(RECORD, bases=253, alike=0.6, minus=1.0))
 

@@ -25,7 +25,8 @@ def test_the_column_furthest_above_chance_colours_and_never_the_subject() -> Non
 def test_the_caption_says_how_well_and_how_well_by_chance() -> None:
     words = colour_words("delivery", Audit(SIGNALS))
     assert (
-        words == "Its colours lie apart: it is predicted with balanced accuracy 0.950, at most 0.580 if it is shuffled."
+        words == "Its colours lie apart: it is predicted with balanced accuracy 0.950, with its values shuffled at "
+        "most 0.580."
     )
     weak = Signal("delivery", "", 90, 2, 0.55, 0.5, 0.58)
     assert "no more apart than by chance" in colour_words("delivery", Audit([weak]))
