@@ -171,6 +171,11 @@ class TrainingDisplay:
         name = f"{self._name}step {step:>6}  "
         if kind == "validation" and values:
             self._display.line(f"{name}held out: {console_text(values)}")
+        elif kind == "flat":
+            what = f"held-out loss flat for {values['evaluations']:.0f} evaluations"
+            self._display.line(
+                f"{name}{what}: ends early, at step {values['ends']:.0f}, as the learning rate falls to 0"
+            )
         elif kind == "train":
             self._display.show(self._share_of_all(share), console_text(values), name)
 

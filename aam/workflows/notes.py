@@ -162,11 +162,17 @@ def say_last_checkpoint(model: Path, observer: Observer) -> None:
 
 def say_default_length(run: RunConfig, observer: Observer) -> None:
     """Say how long a run trains that was not told, and how to train longer."""
-    from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, unbounded  # of what only training needs
+    from aam.training.state import (
+        DEFAULT_EPOCHS,
+        DEFAULT_MINUTES,
+        patience_of,
+        unbounded,
+    )  # of what only training needs
 
     if unbounded(run):
+        flat = f", or until the held-out loss is flat for {patience_of(run)} evaluations" if patience_of(run) else ""
         observer.say(
-            f"trains for {DEFAULT_MINUTES:g} minutes, or {DEFAULT_EPOCHS} epochs if they are over before; "
+            f"trains for {DEFAULT_MINUTES:g} minutes, or {DEFAULT_EPOCHS} epochs if they are over before{flat}; "
             "--max-minutes MINUTES or --epochs EPOCHS trains longer"
         )
 

@@ -188,6 +188,8 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
             loop.train(run, state, stop)
     finally:
         manifest.add_health(run.health.record(state.step), observer)
+    if world.first and (text := run.early_end(state)):
+        observer.say(f"{text}; --resume --patience 0 trains on")
     return Trained(run, state, held_out)
 
 
@@ -269,6 +271,7 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
         "steps": state.step,
         "best_step": state.best_step,
         "seconds": state.seconds,
+        **({"early_end": text} if (text := run.early_end(state)) else {}),
         "samples_per_second": samples / lasted(state.seconds),
         **run.health.counts(),
         "health": run.health.line(state.step),

@@ -243,7 +243,7 @@ def train_fold(
             loop.train(run, state, order.stop)
     finally:
         order.manifest.add_health(run.health.record(state.step), observer, fold.name)
-    observer.say(f"fold {fold.name}: {run.health.line(state.step)}")
+    observer.say(f"fold {fold.name}: {'; '.join(filter(None, [run.early_end(state), run.health.line(state.step)]))}")
     best = folder / (BEST if selects else LAST)
     keep_known(best, sketch_asvs(study.tokens, study.table.counts, inner.train), config.head.pretrained)
     with observer.stage(f"predicting {fold.name}"):
