@@ -56,7 +56,7 @@ from aam.workflows.notes import (
     warn_of_unlike_reads,
 )
 from aam.workflows.opened import say_limit, say_opened
-from aam.workflows.opening import with_encoder_size, with_findings
+from aam.workflows.opening import with_encoder_size, with_findings, with_frozen_length
 from aam.workflows.plan import clades_plan, finetuning_plan
 from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
@@ -76,6 +76,7 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
     config = with_findings(config, study)
     with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
         folds = study_folds(config, study)
+        config = with_frozen_length(config, options, folds, observer)
         say_data(config, study, folds, observer)
         if is_clades(config):
             return train_clades(config, study, folds, manifest_record(config, study, folds), observer)
@@ -89,6 +90,7 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     study = open_labelled(config, observer)
     config = with_findings(config, study)
     folds = study_folds(config, study)
+    config = with_frozen_length(config, options, folds, observer)
     if is_clades(config):
         return clades_plan(config, study, folds, list_doubts(config, study, folds))
     start = open_start(config, study, observer)

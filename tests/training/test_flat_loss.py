@@ -1,4 +1,4 @@
-"""A run whose held-out loss has become flat ends early, by a short fall of the learning rate; resumed, it is the same."""
+"""A run of flat held-out loss ends early, by a short fall of the learning rate; resumed, it is bitwise the same."""
 
 from __future__ import annotations
 
