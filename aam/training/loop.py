@@ -17,6 +17,7 @@ from aam.errors import Interrupted, NonFiniteError, WorkerError
 from aam.io.table import Table
 from aam.observer import Sink
 from aam.stopping import Stopped, StopRequest
+from aam.text import counted
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
 from aam.training.sinks import Meter
@@ -102,7 +103,8 @@ class TrainingRun:
         """Why the run ended before its budget; empty if it did not."""
         if not 0 < state.ends <= state.step or self.budget.used_up(state):
             return ""
-        return f"ended early, at step {state.step}: held-out loss flat for {state.stale_evaluations} evaluations"
+        flat = counted(state.stale_evaluations, "evaluations")
+        return f"ended early, at step {state.step}: held-out loss flat for {flat}"
 
     def eval_due(self, state: TrainState) -> bool:
         """Whether to evaluate: at the end, and every `eval_every` steps or about `EVALUATIONS` times in the run."""
