@@ -36,7 +36,7 @@ from aam.workflows.opened import say_limit, say_opened
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 DataT = TypeVar("DataT", bound=DataConfig)
-FROZEN_EPOCHS, FROZEN_STEPS = 10, 150
+FROZEN_EPOCHS, FROZEN_STEPS = 10, 300
 """Epochs of a training on a frozen encoder; more where these are fewer steps."""
 
 

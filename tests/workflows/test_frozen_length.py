@@ -1,4 +1,4 @@
-"""A head on a frozen encoder trains for ten epochs by default, or for 150 steps if these are more."""
+"""A head on a frozen encoder trains for ten epochs by default, or for 300 steps if these are more."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def epochs_of(training: list[int], **asked: Any) -> int | None:
     ("training", "epochs"),
     [
         ([1312], 10),  # 41 steps an epoch: 410 steps
-        ([480], 10),  # 15 steps an epoch: 150 steps
-        ([479], 11),  # 14: 140 are too few, 154 are not
-        ([1312, 160], 30),  # the smallest fold: 5 an epoch
-        ([64], 40),  # 75 would be needed; never more than without --freeze
+        ([960], 10),  # 30 steps an epoch: 300 steps
+        ([959], 11),  # 29: 290 are too few, 319 are not
+        ([1312, 320], 30),  # the smallest fold: 10 an epoch
+        ([224], 40),  # 43 would be needed; never more than without --freeze
         ([9], 40),
     ],
 )
-def test_ten_epochs_or_150_steps(training: list[int], epochs: int, capsys: pytest.CaptureFixture[str]):
+def test_ten_epochs_or_300_steps(training: list[int], epochs: int, capsys: pytest.CaptureFixture[str]):
     assert epochs_of(training, freeze=True) == epochs
     assert capsys.readouterr().err == (
         f"trains for {epochs} epochs, which is enough for a head on a frozen encoder; --epochs N trains longer\n"
@@ -39,7 +39,7 @@ def test_ten_epochs_or_150_steps(training: list[int], epochs: int, capsys: pytes
 
 
 def test_gradients_of_several_batches_are_one_step():
-    assert epochs_of([1312], freeze=True, accumulate=4) == 15  # 10 steps an epoch
+    assert epochs_of([1312], freeze=True, accumulate=4) == 30  # 10 steps an epoch
 
 
 @pytest.mark.parametrize(
