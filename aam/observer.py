@@ -21,7 +21,10 @@ Progress = Callable[[int, int], None]
 
 
 class Sink(Protocol):
-    """Receives log values of a training: `kind` is "train" or "validation", `share` the finished part of the run."""
+    """Receives log values of a training; `share` is the finished part of the run.
+
+    `kind` is "train", "validation", "spike", or "flat" where the held-out loss no longer falls and the run ends early.
+    """
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None: ...
     def close(self) -> None: ...

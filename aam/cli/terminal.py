@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aam.observer import Observer, Progress, Sink
+from aam.text import counted
 
 if TYPE_CHECKING:
     from rich import progress as rich_progress
@@ -171,6 +172,11 @@ class TrainingDisplay:
         name = f"{self._name}step {step:>6}  "
         if kind == "validation" and values:
             self._display.line(f"{name}held out: {console_text(values)}")
+        elif kind == "flat":
+            what = f"held-out loss flat for {counted(int(values['evaluations']), 'evaluations')}"
+            self._display.line(
+                f"{name}{what}: ends early, at step {values['ends']:.0f}, as the learning rate falls to 0"
+            )
         elif kind == "train":
             self._display.show(self._share_of_all(share), console_text(values), name)
 

@@ -26,6 +26,7 @@ from aam.config.fields import (
     Precision,
     Preset,
     Selection,
+    TrainingPrecision,
     UnifracEngine,
     option_flag,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "TargetSchema",
     "Task",
     "TipsConfig",
+    "TrainingPrecision",
     "Transform",
     "UnifracConfig",
     "UnifracEngine",

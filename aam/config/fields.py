@@ -12,6 +12,8 @@ UnifracMetric = Literal[Metric, "faith_pd"]
 UnifracEngine = Literal["torch", "unifrac", "skbio"]
 UnifracHead = Literal["latent-tree", "euclidean", "both"]
 Precision = Literal["fp32", "bf16", "fp16"]
+TrainingPrecision = Literal[Precision, "auto"]
+"""`auto` stands for fp32 until a run has chosen between it and bf16."""
 Optimizer = Literal["muon", "adamw"]
 OnFault = Literal["stop", "skip", "rollback"]
 Preset = Literal["tiny", "small", "base", "large"]

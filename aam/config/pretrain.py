@@ -17,8 +17,8 @@ from aam.config.fields import (
     Optimizer,
     Orient,
     Positions,
-    Precision,
     Selection,
+    TrainingPrecision,
     UnifracHead,
     derived,
     option,
@@ -197,7 +197,10 @@ class OptimConfig:
     clip_norm: float = option(
         1.0, "Largest gradient norm; larger gradients are scaled down to it.", above=0.0, high=1e12
     )
-    precision: Precision = option("fp32", "Number format of the matrix products.")
+    precision: TrainingPrecision = option(
+        "auto",
+        "Number format of the matrix products; auto: bf16 where it is measured to be faster and the first batch comes out alike, else fp32; a resumed run keeps its format.",
+    )
     compile: bool = option(False, "Compile the model with torch.compile: faster on GPUs, not on CPUs.")
 
 

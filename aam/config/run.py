@@ -30,9 +30,9 @@ class RunConfig:
         above=0.0,
         high=TEN_YEARS,
     )
-    patience: int = option(
-        0,
-        "Stop after this many evaluations without a lower loss on held-out samples; 0: never stop early.",
+    patience: int | None = option(
+        None,
+        "End early, with a short fall of the learning rate to 0, after this many evaluations in which the loss of held-out samples has not fallen by 1 %; 0: never (default: 3 without --epochs, --max-steps and --max-minutes, else 0).",
         low=0,
         high=1_000_000,
     )

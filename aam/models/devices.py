@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 
 import torch
 from torch import Tensor
 
-from aam.config import Precision
+from aam.config import ModelConfig, Precision, TrainingPrecision
 from aam.errors import ConfigError
 from aam.text import one_line, shorten
 
-PRECISION_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISION_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SHORTEST = 1e-6
 """Seconds: the shortest time that counts as measured."""
 REASON = 160
 """Characters of the reason of another library in a message."""
-TIMED_ROUNDS, TIMED_SECONDS = 5, 0.05
+TIMED_ROUNDS, TIMED_SECONDS = 9, 0.1
 """Rounds of a measurement of speed, and the time after which no other round begins: so slow a product needs no more."""
+PRODUCT_ROWS = {"cpu": 2048, "cuda": 16_384}
+"""Rows of the products that are measured: a chunk on a CPU, and the positions of about 500 ASVs on a GPU."""
 
 
 def limit_product_caches() -> None:
@@ -63,27 +66,34 @@ def refuse_uncompilable(device: torch.device) -> None:
         ) from error
 
 
-def set_product_precision(precision: Precision, device: torch.device) -> torch.autocast:
-    """Context in which matrix products are computed in this precision; fp32 changes nothing."""
-    return torch.autocast(device.type, dtype=PRECISION_DTYPES[precision], enabled=precision != "fp32")
+def is_single(precision: TrainingPrecision) -> bool:
+    """Whether matrix products are in single precision; `auto` is, until a run has chosen."""
+    return precision in ("fp32", "auto")
 
 
-def measure_bf16_gain(device: torch.device) -> float:
-    """Speed-up of products of the size of a chunk in bfloat16 over single precision: the best of several trials.
+def set_product_precision(precision: TrainingPrecision, device: torch.device) -> torch.autocast:
+    """Context in which matrix products are computed in this precision; single precision changes nothing."""
+    if precision == "auto" or is_single(precision):
+        return torch.autocast(device.type, dtype=torch.float32, enabled=False)
+    return torch.autocast(device.type, dtype=PRECISION_DTYPES[precision])
 
-    Takes about 10 ms, or one round where the processor only imitates bfloat16. It is measured because hardware flags do
-    not show the speed; 1 where the clock is too coarse to tell.
+
+def measure_bf16_gain(device: torch.device, model: ModelConfig) -> float:
+    """Speed-up of the largest products of a model in bfloat16 over single precision: the median of several rounds.
+
+    Takes about 20 ms, or one round where the processor only imitates bfloat16. It is measured because hardware flags do
+    not show the speed. A round in which the clock stands still counts as 1.
     """
     limit_product_caches()
+    shapes = (PRODUCT_ROWS[device.type], model.dim), (model.dim, model.ffn_ratio * model.dim)
     single, half = (
-        [torch.ones(*shape, dtype=dtype, device=device) for shape in ((2048, 128), (128, 512))]
+        [torch.ones(*shape, dtype=dtype, device=device) for shape in shapes]
         for dtype in (torch.float32, torch.bfloat16)
     )
     seconds: list[tuple[float, float]] = []
     while len(seconds) < TIMED_ROUNDS and sum(map(sum, seconds)) < TIMED_SECONDS:
         seconds.append((time_product(*single), time_product(*half)))
-    slow, fast = (min(each) for each in zip(*seconds, strict=True))
-    return slow / fast if fast > SHORTEST else 1.0
+    return statistics.median(slow / fast if min(slow, fast) > SHORTEST else 1.0 for slow, fast in seconds)
 
 
 def time_product(left: Tensor, right: Tensor) -> float:

@@ -54,9 +54,11 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
     finding = textwrap.fill(pretraining_finding(m), 100)
     kind = "simulated " if m.get("samples_simulated") else ""
     minutes = f"{m['seconds'] / 60:.1f} minutes"
+    early = [f"{m['early_end']}; --resume --patience 0 trains on\n"] if "early_end" in m else []
     return "\n".join(
         [
             f"{m['samples_validation']} held-out {kind}samples, after {m['steps']} steps in {minutes}\n",
+            *early,
             *([f"{finding}\n"] if finding else []),
             unifrac_table(m, ("unifrac", "baseline_jaccard", "baseline_upgma")) + "\n",
             table_text(nucleotides) + "\n",

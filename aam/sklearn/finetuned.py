@@ -29,11 +29,11 @@ from aam.config import (
     FinetuneRunConfig,
     FoldConfig,
     HeadConfig,
-    Precision,
     Preset,
     TargetConfig,
     TargetLoss,
     Task,
+    TrainingPrecision,
     Transform,
     from_options,
 )
@@ -99,8 +99,8 @@ class FineTuned(TakesTables):
     with aam; without it an encoder of size `preset` learns from scratch. `freeze` keeps it fixed, which is quick.
     `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases read of each (None: as many as the encoder
     can). `rarefy_depth`: draw so many reads of deeper samples, anew in each epoch; predictions average `draws` of them
-    and depend on the name of a sample, or its row where names repeat (None: all reads). Both steps warn of ASVs from
-    another region, or the other strand, than those that the encoder has learned from.
+    and depend on the name of a sample, or its row where names repeat (None: all reads). `precision`: auto is fp32 here.
+    Both steps warn of ASVs from another region, or the other strand, than those that the encoder has learned from.
     """
 
     task: ClassVar[Task]
@@ -123,7 +123,7 @@ class FineTuned(TakesTables):
     weight_decay: float = FinetuneOptimConfig.weight_decay
     encoder_rate: float = FinetuneOptimConfig.encoder_rate
     layer_decay: float = FinetuneOptimConfig.layer_decay
-    precision: Precision = FinetuneOptimConfig.precision
+    precision: TrainingPrecision = FinetuneOptimConfig.precision
     epochs: int | None = FinetuneRunConfig.epochs
     max_steps: int | None = FinetuneRunConfig.max_steps
     max_minutes: float | None = FinetuneRunConfig.max_minutes

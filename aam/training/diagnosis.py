@@ -17,6 +17,7 @@ from aam.health import locate
 from aam.health.bundle import random_state, restore_random_state
 from aam.health.report import Report
 from aam.health.verdict import Replays, Verdict, judge
+from aam.models.devices import is_single
 from aam.text import name_few, shorten
 from aam.training.bundles import BUNDLE, AsvNames, Attempt
 from aam.training.places import Meaning
@@ -99,7 +100,7 @@ def find_cause(learner: Learner, attempt: Attempt, names: AsvNames, found: Locat
     named = {name: meanings[name] for name in report.samples if name in meanings}
     suspects = tuple(dict.fromkeys(sample for meaning in named.values() for sample in meaning.samples))
     batch = attempt.microbatches[place]
-    single = None if learner.optim.precision == "fp32" else (lambda: again(copy_in_fp32(learner)))
+    single = None if is_single(learner.optim.precision) else (lambda: again(copy_in_fp32(learner)))
     replays = Replays(again, single, lambda samples: again(without=samples), batch.sample_ids, suspects)
     verdict = judge(report, replays)
     guilty = tuple(sample for sample in batch.sample_ids if sample in {*verdict.samples, *suspects})

@@ -17,10 +17,11 @@ from aam.errors import Interrupted, NonFiniteError, WorkerError
 from aam.io.table import Table
 from aam.observer import Sink
 from aam.stopping import Stopped, StopRequest
+from aam.text import counted
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
 from aam.training.sinks import Meter
-from aam.training.state import EVALUATIONS, Budget, TrainState, restore, snapshot
+from aam.training.state import EVALUATIONS, Budget, TrainState, patience_of, restore, snapshot
 from aam.training.step import Learner, step
 
 EARLIEST = 5
@@ -62,7 +63,8 @@ class TrainingRun:
         state = TrainState()
         if self.config.run.resume:
             state = restore(self.learner, self.config.run.output_dir / LAST, self.health.load_state_dict)
-        state.done = self.budget.spent(state) or state.out_of_patience(self.config.run.patience)
+        state.settle_end(patience_of(self.config.run))
+        state.done = self.budget.spent(state)
         return state
 
     def stream(self, start: int) -> Iterator[Batch]:
@@ -97,6 +99,13 @@ class TrainingRun:
         for sink in self.sinks:
             sink.write(kind, step or state.step, values, self.budget.share(state))
 
+    def early_end(self, state: TrainState) -> str:
+        """Why the run ended before its budget; empty if it did not."""
+        if not 0 < state.ends <= state.step or self.budget.used_up(state):
+            return ""
+        flat = counted(state.stale_evaluations, "evaluations")
+        return f"ended early, at step {state.step}: held-out loss flat for {flat}"
+
     def eval_due(self, state: TrainState) -> bool:
         """Whether to evaluate: at the end, and every `eval_every` steps or about `EVALUATIONS` times in the run."""
         every = self.config.run.eval_every
@@ -106,7 +115,7 @@ class TrainingRun:
 
 
 def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
-    """Train until a budget is spent, patience runs out or `stop` is requested; updates `state`.
+    """Train until a budget is spent, which a flat held-out loss cuts short, or `stop` is requested; updates `state`.
 
     Raises, after a checkpoint, Interrupted if a signal has stopped the run, and WorkerError if a process of
     --num-workers is lost.
@@ -179,7 +188,7 @@ def take_steps(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
 
 
 def evaluate(run: TrainingRun, state: TrainState) -> None:
-    """Evaluate, keep the best checkpoint, and end the run if patience runs out; cut off, it leaves all of that open."""
+    """Evaluate, keep the best checkpoint, set the end of a run of flat loss; cut off, it leaves all of that open."""
     before = replace(state, unscored=True)
     try:
         judge(run, state)
@@ -200,8 +209,8 @@ def judge(run: TrainingRun, state: TrainState) -> None:
         terms = ", ".join(f"{name} {value:g}" for name, value in values.items() if not math.isfinite(value))
         raise NonFiniteError(f"held-out samples after step {state.step}: {terms}; the checkpoints before are kept")
     if values["loss"] < state.best_loss:
-        state.best_loss, state.best_step, state.stale_evaluations = values["loss"], state.step, 0
+        state.best_loss, state.best_step = values["loss"], state.step
         run.save(state, BEST)
-    else:
-        state.stale_evaluations += 1
-    state.done = state.done or state.out_of_patience(run.config.run.patience)
+    if state.note_loss(values["loss"], patience_of(run.config.run)) and not state.done:
+        state.horizon = run.budget.horizon(state)
+        run.write("flat", state, {"evaluations": state.stale_evaluations, "ends": state.horizon})

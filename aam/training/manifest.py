@@ -70,8 +70,8 @@ MAY_CHANGE = {
     *option_fields(HealthConfig),
 }
 """What may differ in a resumed run without making it another one."""
-FOUND_BEFORE = (("max_bp", "auto"), ("trim", "auto"))
-"""Options that a resumed run does not look for in its data again: it recorded what it had found."""
+FOUND_BEFORE = (("max_bp", "auto"), ("trim", "auto"), ("precision", "auto"))
+"""Options that a resumed run does not look for again: it recorded what it had found."""
 StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam.config import OptimConfig, Precision
+from aam.config import OptimConfig, TrainingPrecision
 from aam.health.groups import parameter_groups
 from aam.health.stats import gather_tensor, is_divided
 from aam.models.devices import set_product_precision, to_single_precision
@@ -92,7 +92,7 @@ class MuonAdamW(torch.optim.AdamW):
     found_inf: Tensor | None = None
     """1 on the device where this update is to be left out; set and deleted by the guard, as torch's GradScaler does."""
 
-    def __init__(self, groups: Sequence[Group], lr: float, precision: Precision):
+    def __init__(self, groups: Sequence[Group], lr: float, precision: TrainingPrecision):
         super().__init__([{ORTHOGONAL: False} | group for group in groups], lr=lr, betas=(0.9, 0.98), fused=True)
         self.precision = precision
 

@@ -128,7 +128,7 @@ def replace_best(folder: Path, step: int, why: CheckpointError, observer: Observ
         observer.warn(f"{why}{kept}; {folder / name} is of the same step {step} and takes its place")
         return
     last = load_checkpoint_here(folder / LAST)
-    train = last.state["train"] | {"best_step": 0, "best_loss": float("inf"), "stale_evaluations": 0}
+    train = last.state["train"] | {"best_step": 0, "best_loss": float("inf")}
     save_checkpoint(folder / LAST, dataclasses.replace(last, state=last.state | {"train": train}))
     observer.warn(f"{why}{kept}; the best one is chosen anew, from step {train['step']} on")
 

@@ -25,8 +25,12 @@ from aam.training.optim import set_moments, set_weights
 from aam.training.sinks import LOG
 from aam.training.step import Learner
 
-DEFAULT_EPOCHS, DEFAULT_MINUTES = 100, 20.0
-"""Budgets of a run that was given none; the first that is reached ends it."""
+DEFAULT_EPOCHS, DEFAULT_MINUTES, DEFAULT_PATIENCE = 100, 20.0, 3
+"""Budgets of a run that was given none; the first that is reached ends it. Patience is in evaluations."""
+WORTHWHILE_FALL = 0.01
+"""Fall of the held-out loss, as a fraction, that shows that a run still learns."""
+TAIL = 0.2
+"""Length of the end of a run of flat loss, in which the learning rate falls to 0, as a fraction of updates before."""
 TIMED_STEPS = 5
 """Updates before the pace tells how many fit into a time budget."""
 UNTIMED = 1000
@@ -47,7 +51,7 @@ HEALTH = {
 STATE_SHAPE = {
     "train": {
         "step": int, "batches": int, "seconds": NUMBER, "horizon": int, "best_loss": NUMBER, "best_step": int,
-        "stale_evaluations": int, "done": bool, "unscored?": bool,
+        "stale_evaluations": int, "done": bool, "unscored?": bool, "flat_loss?": NUMBER, "ends?": int,
     },
     "scaler": dict,
     "health": HEALTH,
@@ -60,7 +64,9 @@ STATE_SHAPE = {
 class TrainState:
     """`step` updates done, `batches` consumed, `seconds` trained; `horizon` is where the schedule ends.
 
-    `unscored`: the evaluation after this step was cut off, and has to be made again.
+    `unscored`: the evaluation after this step was cut off, and has to be made again. `flat_loss`: the held-out loss
+    that is not yet beaten by `WORTHWHILE_FALL`, and `stale_evaluations`, how many have passed since. `ends`: the update
+    that a run of flat loss ends with, 0 before.
     """
 
     step: int = 0
@@ -72,10 +78,40 @@ class TrainState:
     stale_evaluations: int = 0
     done: bool = False
     unscored: bool = False
+    flat_loss: float = math.inf
+    ends: int = 0
 
-    def out_of_patience(self, patience: int) -> bool:
-        """Whether so many evaluations have passed without a better one; a patience of 0 never ends."""
-        return 0 < patience <= self.stale_evaluations
+    def note_loss(self, loss: float, patience: int) -> bool:
+        """Note a held-out loss; whether it has become flat with it, so that the run shall end soon.
+
+        Once that is so the count stands still: the loss may fall again while the run ends.
+        """
+        if self.ends:
+            return False
+        if math.isinf(self.flat_loss) or self.flat_loss - loss > WORTHWHILE_FALL * abs(self.flat_loss):
+            self.flat_loss, self.stale_evaluations = loss, 0
+        else:
+            self.stale_evaluations += 1
+        return self.settle_end(patience)
+
+    def settle_end(self, patience: int) -> bool:
+        """Set where the run ends if so many evaluations were flat, else that it does not end early; whether it is new.
+
+        A patience of 0 never ends a run. A run that is resumed with more patience than it had goes on.
+        """
+        before = self.ends
+        if not 0 < patience <= self.stale_evaluations:
+            self.ends = 0
+        elif not before:
+            self.ends = self.step + (0 if self.done else math.ceil(TAIL * self.step))
+        return self.ends > before
+
+
+def patience_of(run: RunConfig) -> int:
+    """Flat evaluations that end a run, 0: none; a run whose length was given keeps it."""
+    if run.patience is not None:
+        return run.patience
+    return DEFAULT_PATIENCE if unbounded(run) else 0
 
 
 def unbounded(run: RunConfig) -> bool:
@@ -100,10 +136,15 @@ class Budget:
         bounds += [] if epochs is None else [epochs * steps_per_epoch]
         return cls(min(bounds, default=None), None if minutes is None else 60.0 * minutes)
 
-    def spent(self, state: TrainState) -> bool:
+    def used_up(self, state: TrainState) -> bool:
+        """Whether steps or time are used up."""
         return (self.steps is not None and state.step >= self.steps) or (
             self.seconds is not None and state.seconds >= self.seconds
         )
+
+    def spent(self, state: TrainState) -> bool:
+        """Whether the run is over: used up, or ended early."""
+        return self.used_up(state) or 0 < state.ends <= state.step
 
     def horizon(self, state: TrainState) -> int:
         """Updates until the end: exact for a budget of steps, else estimated from the pace so far.
@@ -111,6 +152,7 @@ class Budget:
         The estimate is part of the state, so the learning rate stays a pure function of step and state.
         """
         steps = self.steps if self.steps is not None else 2**31
+        steps = min(steps, state.ends or steps)
         if self.seconds is None:
             return steps
         if state.step < TIMED_STEPS:
@@ -122,7 +164,8 @@ class Budget:
         """Finished fraction of the run, 0 … 1."""
         by_step = 0.0 if self.steps is None else state.step / self.steps
         by_time = 0.0 if self.seconds is None else state.seconds / self.seconds
-        return min(1.0, max(by_step, by_time))
+        by_end = state.step / state.ends if state.ends else 0.0
+        return min(1.0, max(by_step, by_time, by_end))
 
 
 def snapshot(config: RunnableConfig, learner: Learner, state: TrainState, health: dict[str, Any]) -> Checkpoint:
@@ -168,7 +211,18 @@ def read_train_state(checkpoint: Checkpoint, folder: Path) -> TrainState:
     try:
         check_shape(checkpoint.state, STATE_SHAPE)
         state = TrainState(**checkpoint.state["train"])
-        if min(state.step, state.batches, state.seconds, state.horizon, state.best_step, state.stale_evaluations) < 0:
+        if (
+            min(
+                state.step,
+                state.batches,
+                state.seconds,
+                state.horizon,
+                state.best_step,
+                state.stale_evaluations,
+                state.ends,
+            )
+            < 0
+        ):
             raise ValueError("a number of steps or seconds is negative")
         return state
     except (TypeError, ValueError) as error:

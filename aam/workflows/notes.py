@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, Precision, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
+from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
 from aam.io.ids import read_ids
-from aam.models.devices import measure_bf16_gain
 from aam.observer import Observer
 from aam.text import QUOTED, counted, name_few, shorten
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
     from aam.corpus.lineup import Lineup
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 NAMED_IDS = 3
 """Ids that are named of all that were left out for one reason."""
-WORTHWHILE_GAIN = 1.5
-"""Gain of bfloat16 in matrix products from which it is recommended; of a gain of 4 a step keeps about 2."""
 
 
 def say_dropped(dropped: Mapping[str, Sequence[str]], observer: Observer) -> None:
@@ -174,27 +170,19 @@ def say_last_checkpoint(model: Path, observer: Observer) -> None:
         observer.say(f"{model} has no best/, which comes with the first evaluation; opened {opened}")
 
 
-def say_precision_advice(precision: Precision, device: torch.device, observer: Observer) -> None:
-    """Recommend bfloat16 to a run in single precision on hardware that is faster in bfloat16."""
-    with observer.optional("the advice on --precision"):
-        if precision == "fp32" and (text := precision_advice(measure_bf16_gain(device))) is not None:
-            observer.say(text)
-
-
-def precision_advice(gain: float) -> str | None:
-    """The recommendation for this gain in matrix products; None if the gain is too small."""
-    if gain < WORTHWHILE_GAIN:
-        return None
-    return f"matrix products are {gain:.1f} times as fast in bfloat16 here: --precision bf16 shortens each step"
-
-
 def say_default_length(run: RunConfig, observer: Observer) -> None:
     """Say how long a run trains that was not told, and how to train longer."""
-    from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, unbounded  # of what only training needs
+    from aam.training.state import (
+        DEFAULT_EPOCHS,
+        DEFAULT_MINUTES,
+        patience_of,
+        unbounded,
+    )  # of what only training needs
 
     if unbounded(run):
+        flat = f", or until the held-out loss is flat for {patience_of(run)} evaluations" if patience_of(run) else ""
         observer.say(
-            f"trains for {DEFAULT_MINUTES:g} minutes, or {DEFAULT_EPOCHS} epochs if they are over before; "
+            f"trains for {DEFAULT_MINUTES:g} minutes, or {DEFAULT_EPOCHS} epochs if they are over before{flat}; "
             "--max-minutes MINUTES or --epochs EPOCHS trains longer"
         )
 

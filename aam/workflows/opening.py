@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +12,11 @@ from aam.checkpoint import config_of_encoder, find_members, open_model
 from aam.config import (
     DataConfig,
     FinetuneConfig,
+    FinetuneRunConfig,
     ModelConfig,
     PretrainConfig,
     RunnableConfig,
+    is_clades,
     option_fields,
     option_flag,
 )
@@ -20,6 +24,7 @@ from aam.config.apply import ApplyConfig, Inputs
 from aam.config.fields import AUTO_BASES
 from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, open_samples
+from aam.corpus.split import Fold
 from aam.errors import CheckpointError, ConfigError
 from aam.inference.asvs import encode_asvs, open_cache
 from aam.inference.embed import Encoding
@@ -31,6 +36,8 @@ from aam.workflows.opened import say_limit, say_opened
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 DataT = TypeVar("DataT", bound=DataConfig)
+FROZEN_EPOCHS, FROZEN_STEPS = 10, 300
+"""Epochs of a training on a frozen encoder; more where these are fewer steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +120,25 @@ def with_findings(config: RunnableT, samples: TableSamples) -> RunnableT:
     depth = "none" if samples.depth is None else str(samples.depth)
     data = dataclasses.replace(config.data, reads=lineup.records, trim=trim, max_bp=bases, rarefy_depth=depth)
     return dataclasses.replace(config, data=data, model=model)
+
+
+def with_frozen_length(
+    config: FinetuneConfig, asked: Mapping[str, Any], folds: Sequence[Fold], observer: Observer
+) -> FinetuneConfig:
+    """The configuration with the default of --epochs for a frozen encoder, where no length is `asked` for; says it.
+
+    What a frozen encoder has to tell is learned in `FROZEN_STEPS`; the figures are in the experiment log.
+    """
+    given = any(asked.get(name) is not None for name in ("epochs", "max_steps", "max_minutes"))
+    if not config.head.freeze or config.run.resume or given or is_clades(config):
+        return config
+    steps = min(len(fold.train) for fold in folds) // (config.optim.batch_size * config.optim.accumulate)
+    longest = FinetuneRunConfig.epochs or FROZEN_EPOCHS
+    epochs = min(longest, max(FROZEN_EPOCHS, math.ceil(FROZEN_STEPS / max(1, steps))))
+    observer.say(
+        f"trains for {epochs} epochs, which is enough for a head on a frozen encoder; --epochs N trains longer"
+    )
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, epochs=epochs))
 
 
 def refuse_finetuned(model: Path, config: RunnableConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from aam.atomic import write_json, write_record, write_text
 from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
+from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import build_draw
 from aam.corpus.pretraining import Corpus, lacks_samples, open_corpus
 from aam.errors import ConfigError
@@ -42,7 +43,7 @@ from aam.training.manifest import (
 from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
 from aam.training.repair import repair_run
-from aam.training.run import Weights, build_learner, build_run, training_batches
+from aam.training.run import PretrainLearner, Weights, build_learner, build_run, training_batches
 from aam.training.sinks import open_sinks
 from aam.training.state import TrainState
 from aam.training.step import Learner, score
@@ -54,12 +55,12 @@ from aam.workflows.notes import (
     apply_switches,
     say_default_length,
     say_of_tree,
-    say_precision_advice,
     warn_of_doubtful_counts,
 )
 from aam.workflows.opened import say_limit, say_opened
 from aam.workflows.opening import with_encoder_size, with_findings
 from aam.workflows.plan import peak_memory, pretraining_plan
+from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
 
 SKIPPED = ("nucleotide_consensus_skipped", *(f"baseline_{name}_skipped" for name in BASELINES))
@@ -94,6 +95,8 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
         refuse_unshareable_options(config, world)
         corpus = open_data(config, observer, world)
         config = with_findings(config, corpus)
+        build = partial(untrained, config, corpus, read_starting_weights(config))
+        config = settle_precision(config, build, observer, world)
         with observer.stage("measuring one step"):
             text = pretraining_plan(config, corpus)
         return text if world.first else ""
@@ -167,12 +170,13 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     def evaluate(learner: Learner) -> dict[str, float]:
         return held_out.validate(learner.model, lambda batch: score(learner, batch)[1])
 
-    run = build_run(config, corpus, evaluate, weights=read_starting_weights(config))
+    weights = read_starting_weights(config)
+    config = settle_precision(config, partial(untrained, config, corpus, weights), observer, world)
+    run = build_run(config, corpus, evaluate, weights=weights)
     state = run.start_or_restore()
     if config.run.preflight and not config.run.resume and world.first:
         check_model(config, corpus, run.learner, observer)
     if world.first:
-        say_precision_advice(config.optim.precision, run.learner.device, observer)
         say_default_length(config.run, observer)
     distribute_run(run, config, world)
     # From here on files are written: whatever there was to refuse has been refused.
@@ -184,6 +188,8 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
             loop.train(run, state, stop)
     finally:
         manifest.add_health(run.health.record(state.step), observer)
+    if world.first and (text := run.early_end(state)):
+        observer.say(f"{text}; --resume --patience 0 trains on")
     return Trained(run, state, held_out)
 
 
@@ -223,6 +229,14 @@ def read_starting_weights(config: PretrainConfig) -> Weights | None:
     return open_encoder(config.start.pretrained)[0].state_dict()
 
 
+def untrained(
+    config: PretrainConfig, corpus: Corpus, weights: Weights | None
+) -> tuple[PretrainLearner, TrainingBatches]:
+    """A model that has not learned, to try out, and the batches of the run; it is not compiled."""
+    batches = training_batches(config, corpus)
+    return build_learner(without_compile(config), batches, resolve_device(config.run.device), weights), batches
+
+
 def sketch_training_asvs(corpus: Corpus) -> KnownASVs:
     """Sketch of the ASVs of the training samples; without those of --pretrained, which may be unlearned."""
     train, table = corpus.sides.train, corpus.table
@@ -238,7 +252,7 @@ def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observ
     with observer.stage("preflight"):
         batches = training_batches(config, corpus)
         if config.optim.compile or config.start.pretrained is not None:
-            learner = build_learner(without_compile(config), batches, learner.device)
+            learner, _ = untrained(config, corpus, None)
         found = quick_preflight(config, learner, batches, PretrainProbes(config.loss))
     refuse_failed(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
     observer.say(f"preflight: {found.tally()}")
@@ -257,6 +271,7 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
         "steps": state.step,
         "best_step": state.best_step,
         "seconds": state.seconds,
+        **({"early_end": text} if (text := run.early_end(state)) else {}),
         "samples_per_second": samples / lasted(state.seconds),
         **run.health.counts(),
         "health": run.health.line(state.step),

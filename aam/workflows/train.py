@@ -51,14 +51,14 @@ from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds,
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
     apply_switches,
-    say_precision_advice,
     say_studies,
     warn_of_other_region,
     warn_of_unlike_reads,
 )
 from aam.workflows.opened import say_limit, say_opened
-from aam.workflows.opening import with_encoder_size, with_findings
+from aam.workflows.opening import with_encoder_size, with_findings, with_frozen_length
 from aam.workflows.plan import clades_plan, finetuning_plan
+from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
 from aam.workflows.train_clades import learns_clades, train_clades
 
@@ -76,6 +76,7 @@ def train(options: Mapping[str, Any], observer: Observer) -> Run:
     config = with_findings(config, study)
     with reserve_output_directory(config.run.output_dir, bool(options.get("resume"))):
         folds = study_folds(config, study)
+        config = with_frozen_length(config, options, folds, observer)
         say_data(config, study, folds, observer)
         if is_clades(config):
             return train_clades(config, study, folds, manifest_record(config, study, folds), observer)
@@ -89,12 +90,14 @@ def plan(options: Mapping[str, Any], observer: Observer) -> str:
     study = open_labelled(config, observer)
     config = with_findings(config, study)
     folds = study_folds(config, study)
+    config = with_frozen_length(config, options, folds, observer)
     if is_clades(config):
         return clades_plan(config, study, folds, list_doubts(config, study, folds))
     start = open_start(config, study, observer)
     with observer.stage("measuring one step"):
+        config = settle_precision(config, partial(first_learner, config, study, folds[0], start), observer)
+        trial = first_learner(config, study, folds[0], start)
         own = fold_config(config, study, folds[0], 1)
-        trial = first_learner(own, study, folds[0], start)
         return finetuning_plan(own, study, folds, list_doubts(config, study, folds), trial)
 
 
@@ -155,11 +158,11 @@ def say_data(config: FinetuneConfig, study: Study, folds: list[Fold], observer: 
 
 def train_folds(config: FinetuneConfig, study: Study, folds: list[Fold], observer: Observer) -> Run:
     """Train and predict each fold, then write metrics, predictions, pictures and report."""
-    configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     start = open_start(config, study, observer)
+    config = settle_precision(config, partial(first_learner, config, study, folds[0], start), observer)
+    configs = [fold_config(config, study, fold, number) for number, fold in enumerate(folds, start=1)]
     if config.run.preflight and not config.run.resume:
-        check_model(configs[0], study, folds[0], start, observer)
-    say_precision_advice(config.optim.precision, resolve_device(config.run.device), observer)
+        check_model(config, study, folds[0], start, observer)
     # From here on files are written: whatever there was to refuse has been refused.
     manifest = Manifest.begin(config, study.files, manifest_record(config, study, folds))
     with StopRequest() as stop:
@@ -242,7 +245,7 @@ def train_fold(
             loop.train(run, state, order.stop)
     finally:
         order.manifest.add_health(run.health.record(state.step), observer, fold.name)
-    observer.say(f"fold {fold.name}: {run.health.line(state.step)}")
+    observer.say(f"fold {fold.name}: {'; '.join(filter(None, [run.early_end(state), run.health.line(state.step)]))}")
     best = folder / (BEST if selects else LAST)
     keep_known(best, sketch_asvs(study.tokens, study.table.counts, inner.train), config.head.pretrained)
     with observer.stage(f"predicting {fold.name}"):
@@ -265,8 +268,9 @@ def keep_known(checkpoint: Path, own: KnownASVs, start: Path | None) -> None:
 
 def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, observer: Observer) -> None:
     """Preflight of the first fold, in at most a twentieth of its time; raises NonFiniteError if a check fails."""
+    own = fold_config(config, study, fold, 1)
     with observer.stage("preflight"):
-        found = quick_preflight(config, *first_learner(config, study, fold, start), TargetProbes(config))
+        found = quick_preflight(own, *first_learner(config, study, fold, start), TargetProbes(own))
     refuse_failed(found.failed, "; --no-preflight starts without the checks")
     observer.say(f"preflight: {found.tally()}")
 
@@ -274,6 +278,7 @@ def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, 
 def first_learner(
     config: FinetuneConfig, study: Study, fold: Fold, start: Start
 ) -> tuple[TargetLearner, LabelledBatches]:
-    """A model that has not learned, and the batches of a fold, to try out."""
-    batches = fold_batches(config, study, inner_split(config, study, fold))
-    return build_target_learner(config, batches, start, resolve_device(config.run.device)), batches
+    """A model that has not learned, and the batches of the first fold, to try out."""
+    own = fold_config(config, study, fold, 1)
+    batches = fold_batches(own, study, inner_split(own, study, fold))
+    return build_target_learner(own, batches, start, resolve_device(config.run.device)), batches

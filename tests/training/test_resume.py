@@ -91,14 +91,6 @@ def test_a_finished_run_stays_finished_and_goes_on_with_a_larger_budget(new_run:
     assert len(trained(run, state)) == 2 and state.step == 5
 
 
-def test_a_run_that_lost_patience_stays_ended(new_run: NewRun):
-    _, state = first = new_run("run", max_steps=20, eval_every=1, patience=2)
-    trained(*first)  # the held-out loss never falls: best at step 1, then two stale evaluations
-    assert (state.step, state.best_step, state.done) == (3, 1, True)
-    assert trained(*new_run("run", max_steps=20, eval_every=1, patience=2, resume=True)) == []
-    assert len(trained(*new_run("run", max_steps=20, eval_every=1, patience=4, resume=True))) == 2
-
-
 def test_the_best_and_the_last_checkpoint(new_run: NewRun, tmp_path: Path):
     losses = iter([3.0, 1.0, 2.0])
     run, state = new_run("run", evaluate=lambda learner: {"loss": next(losses)}, max_steps=3, eval_every=1)
