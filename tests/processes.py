@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 300.0) -> None:
+class Started(Protocol):
+    """A process that was started."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+
+
+def wait_for(condition: Callable[[], object], process: Started, seconds: float = 300.0) -> None:
     """Wait until something holds; fails where the process ends before, or it takes longer than so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -82,7 +82,7 @@ def end() -> NoReturn:
     raise EndedError
 
 
-def outcome(work: Work, options: Mapping[str, Any], cut: Cut | None = None, last: str = "drawing") -> int:
+def outcome(work: Work, options: Mapping[str, Any], cut: Cut | None = None, last: str = "drawing") -> int | None:
     """Exit code of a process that works until a stage called `last`, or is killed before."""
 
     def body() -> None:
