@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cut_processes import Copy
-from processes import Started, wait_for
+from processes import Copy, Started, wait_for
 
 from aam import cli
 from aam.__main__ import run

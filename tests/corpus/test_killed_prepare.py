@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cut_processes import in_process
+from processes import in_process
 
 from aam.config import PrepareConfig
 from aam.corpus.prepare import prepare

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 import torch
-from cut_processes import Copy
 from generated_samples import community, tiny_model
+from processes import Copy
 
 from aam import checkpoint as checkpoints
 from aam import folders

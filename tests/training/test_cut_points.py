@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from cut_processes import KINDS, arm, in_process
+from cut_processes import KINDS, arm
 from every_step import EveryStep
+from processes import in_process
 
 from aam.folders import LAST
 from aam.observer import Observer

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from cut_processes import KINDS, Copy, arm
+from cut_processes import KINDS, arm
+from processes import Copy
 from rank_processes import SMALL, one_rank
 from safetensors.torch import load_file
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 import torch
-from cut_processes import KINDS, arm, in_process, kill_self
+from cut_processes import KINDS, arm, kill_self
+from processes import in_process
 from safetensors.torch import load_file
 
 from aam.config import PrepareConfig
