@@ -13,7 +13,6 @@ from aam import folders
 from aam.folders import LAST, PREVIOUS, partial_folder_of
 from aam.training.loop import TrainingRun
 
-Kill = Callable[[], None]
 KINDS = (
     "first batch of the run", "first batch of a step", "last batch of an accumulation", "between epochs",
     "before the update", "after the update", "evaluation", "after the evaluation", "writing a checkpoint",
@@ -27,13 +26,13 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def nth(number: int, kill: Kill) -> Callable[..., None]:
-    """A hook that kills when it is called for the time of this number."""
+def nth(number: int) -> Callable[..., None]:
+    """A hook that kills this process when it is called for the time of this number."""
     calls = count(1)
 
     def hook(*arguments: Any, **options: Any) -> None:
         if next(calls) == number:
-            kill()
+            kill_self()
 
     return hook
 
@@ -51,8 +50,8 @@ def before(function: Callable[..., Any], hook: Callable[..., None]) -> Callable[
 class KillingSink:
     """A sink that kills after the second evaluation."""
 
-    def __init__(self, kill: Kill):
-        self.hook = nth(2, kill)
+    def __init__(self) -> None:
+        self.hook = nth(2)
 
     def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
         if kind == "validation":
@@ -61,28 +60,28 @@ class KillingSink:
     def close(self) -> None: ...
 
 
-def arm(run: TrainingRun, kind: str, kill: Kill = kill_self) -> None:
-    """Kill at a moment of this kind of a run, whose sinks are open; changes this process for good."""
+def arm(run: TrainingRun, kind: str) -> None:
+    """Kill this process at a moment of this kind of a run, whose sinks are open."""
     learner, accumulate = run.learner, run.config.optim.accumulate
-    batch = nth(batch_of(kind, accumulate, run.batches.per_epoch), kill)
-    second = nth(2, kill)
+    batch = nth(batch_of(kind, accumulate, run.batches.per_epoch))
+    second = nth(2)
     if kind in ("first batch of the run", "first batch of a step", "last batch of an accumulation", "between epochs"):
         learner.model.register_forward_pre_hook(lambda model, inputs: batch() if model.training else None)
     elif kind == "before the update":
-        learner.optimizer.register_step_pre_hook(nth(4, kill))
+        learner.optimizer.register_step_pre_hook(nth(4))
     elif kind == "after the update":
-        learner.optimizer.register_step_post_hook(nth(4, kill))
+        learner.optimizer.register_step_post_hook(nth(4))
     elif kind == "evaluation":
         run.evaluate = before(run.evaluate, second)
     elif kind == "after the evaluation":
-        run.sinks.append(KillingSink(kill))
+        run.sinks.append(KillingSink())
     elif kind == "after saving":
         run.save = after(run.save, second)  # type: ignore[method-assign]
     elif kind == "writing a checkpoint":
         partial = partial_folder_of(Path(LAST)).name
         folders.sync = before(folders.sync, lambda path: second() if path.name == partial else None)
     else:
-        arm_rename(kind, kill)
+        arm_rename(kind)
 
 
 def batch_of(kind: str, accumulate: int, per_epoch: int) -> int:
@@ -104,10 +103,10 @@ def after(function: Callable[..., Any], hook: Callable[[], None]) -> Callable[..
     return call
 
 
-def arm_rename(kind: str, kill: Kill) -> None:
+def arm_rename(kind: str) -> None:
     """Kill before one of the renames that put a second checkpoint into the place of the first."""
     number = {"before the last becomes the previous": 1, "before the new becomes the last": 2}.get(kind, 1)
-    hook, removal = nth(number, kill), kind == "before the previous is removed"
+    hook, removal = nth(number), kind == "before the previous is removed"
 
     def named(path: Path, target: Path) -> None:
         old, new = path.name, Path(target).name

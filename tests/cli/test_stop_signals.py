@@ -114,8 +114,8 @@ def assert_ended(ended: Ended, name: str) -> str:
     return last
 
 
-def assert_goes_on(command: str, folder: Path, sign: str, *more: str) -> None:
-    """The resumed run comes to a sign; one without ends by itself."""
+def assert_goes_on(command: str, folder: Path, said: str, sign: str, *more: str) -> None:
+    """The resumed run goes on after the step that it was `said` to have done, and comes to a sign or its end."""
     errors = folder.with_suffix(".again")
     process = copied([command, "--resume", "--output-dir", str(folder), *more], errors)
     try:
@@ -124,7 +124,8 @@ def assert_goes_on(command: str, folder: Path, sign: str, *more: str) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.kill()
-    assert "goes on after step" in errors.read_text() or not sign
+    if "after step" in said:  # else it was ended before its first
+        assert f"goes on after step {said.split('after step ')[1].split(';')[0]} " in errors.read_text()
 
 
 @pytest.mark.parametrize(("name", "times"), [("SIGTERM", 1), ("SIGINT", 2), ("SIGUSR1", 1)])
@@ -161,7 +162,7 @@ def test_any_signal_in_any_state(name: str, state: str, tmp_path: Path):
     assert "go on with --resume" in last
     step = int(last.split("after step ")[1].split(";")[0]) if "after step" in last else 1
     more = ["--max-steps", str(step + 1)]
-    assert_goes_on("pretrain", folder, "" if options == SHORT else "scoring held-out", *more)
+    assert_goes_on("pretrain", folder, last, "" if options == SHORT else "scoring held-out", *more)
 
 
 @pytest.mark.slow
@@ -171,7 +172,7 @@ def test_any_signal_in_an_adaptation(pretrained: Path, name: str, tmp_path: Path
     command = ["train", *ADAPT, "--pretrained", str(pretrained), "--output-dir", str(folder)]
     last = assert_ended(stopped(copied(command, tmp_path / "run.err"), folder, "step ", name), name)
     assert "go on with --resume" in last and (folder / "fold-1" / "adapted" / "last").is_dir()
-    assert_goes_on("train", folder, "step ")
+    assert_goes_on("train", folder, last, "step ")
 
 
 @pytest.mark.slow
@@ -182,7 +183,7 @@ def test_a_cross_validation_between_and_in_its_folds(sign: str, tmp_path: Path):
     command = ["train", *SMALL, *TARGET, *steps, "--output-dir", str(folder)]
     last = assert_ended(stopped(copied(command, tmp_path / "run.err"), folder, sign, "SIGTERM"), "SIGTERM")
     assert "go on with --resume" in last
-    assert_goes_on("train", folder, "")
+    assert_goes_on("train", folder, last, "")
 
 
 @pytest.mark.slow
