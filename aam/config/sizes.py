@@ -11,8 +11,10 @@ import bisect
 import os
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aam.config.fields import option_flag
@@ -24,6 +26,9 @@ TOKENS, BASES, MLP_WIDTH = 7, 6, 256
 """Tokens that are read, those that are predicted, and the width of the MLP, as in `aam.models`."""
 TRAINED, STORED = 16, 4
 """Bytes of a number of the model: in training weight, gradient and two moments, otherwise the weight alone."""
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+CGROUP_FILES = {"": "memory.max", "memory": "memory.limit_in_bytes"}
+"""Where a cgroup has its limit of memory, by the controllers of its line in `OWN_CGROUPS`: versions 2 and 1."""
 SIZES = {
     "batch_size": OptimConfig.batch_size,
     **{
@@ -103,8 +108,29 @@ def model_parameters(model: ModelConfig) -> int:
     return asvs + samples + dim * model.branches + 5 * square
 
 
-def machine_memory() -> int:
-    """Bytes of memory of this machine, or what `ulimit -v` leaves of them to this process."""
+def machine_memory(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
+    """Bytes of memory that this process may have: the machine's, or those of `ulimit -v` or a cgroup if they are fewer.
+
+    `cgroups`: where they are mounted; `own`: the file that names those of this process.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return whole if limit == resource.RLIM_INFINITY else min(limit, whole)
+    return min([whole, *([] if limit == resource.RLIM_INFINITY else [limit]), *cgroup_limits(cgroups, own)])
+
+
+def cgroup_limits(cgroups: Path, own: Path) -> list[int]:
+    """The limits of memory in bytes, of version 2 or 1, of the cgroups of a process and of those that hold them."""
+    limits: list[int] = []
+    with suppress(OSError):
+        for line in own.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers not in CGROUP_FILES:
+                continue
+            root, name = cgroups / controllers, CGROUP_FILES[controllers]
+            folder = root / path.lstrip("/")
+            for group in (folder, *folder.parents):
+                with suppress(OSError, ValueError):  # none is here; or it is "max"
+                    limits.append(int((group / name).read_text(encoding="utf-8")))
+                if group == root:
+                    break
+    return limits

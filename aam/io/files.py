@@ -145,12 +145,28 @@ def lock_folder(folder: Path, option: str, error: type[InputError]) -> Iterator[
             raise error(
                 f"{option} {folder}: another process is writing there; wait for its end, or give another folder"
             )
+        HELD.append(handle)
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            if handle in HELD:  # else this is a copy of the process that has the lock
+                HELD.remove(handle)
+                lock.unlink(missing_ok=True)
             if made and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+HELD: list[IO[str]] = []
+"""Lock files that this process has open."""
+
+
+def close_held() -> None:
+    """Close the lock files in a copy of the process, as a worker is: else it keeps the lock of one that was killed."""
+    while HELD:
+        HELD.pop().close()
+
+
+os.register_at_fork(after_in_child=close_held)
 
 
 def try_lock(handle: IO[str], path: Path) -> bool:

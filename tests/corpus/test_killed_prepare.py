@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import in_process
 
 from aam.config import PrepareConfig
 from aam.corpus.prepare import prepare
@@ -21,18 +21,6 @@ def prepared(config: PrepareConfig, folder: Path) -> dict[str, bytes]:
     """Every file of the corpus."""
     prepare(config, folder, lambda text: None)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def in_process(work: Callable[[], object]) -> int:
-    """Exit code of a process that does it, negative for the signal that killed it."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
 
 
 def killed_at(operation: int, config: PrepareConfig, folder: Path) -> bool:
@@ -55,7 +43,6 @@ def killed_at(operation: int, config: PrepareConfig, folder: Path) -> bool:
     return code != 0
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
 def test_killed_before_every_second_of_its_file_operations_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # slow, and of use where the machine dies, not a process
     tables, tree = [], tmp_path / "tree.nwk"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +125,32 @@ def test_usual_sizes_fit_into_a_small_laptop():
     for preset in config.PRESETS:
         check_sizes(from_options(PretrainConfig, {"preset": preset}), memory=2 * 2**30)
         check_sizes(from_options(FinetuneConfig, {"preset": preset, "target": ("age",)}), memory=2 * 2**30)
+
+
+def test_memory_is_the_least_that_a_cgroup_leaves(tmp_path: Path):
+    """As SLURM and containers limit a job: its own cgroup has no limit here, the one that holds it has 3 GB."""
+    own, job = tmp_path / "own", tmp_path / "slurm" / "job_7"
+    (job / "step_0").mkdir(parents=True)
+    own.write_text("0::/slurm/job_7/step_0\n")
+    whole = sizes.machine_memory(tmp_path, own)
+    assert whole == sizes.machine_memory(tmp_path, tmp_path / "absent") > 3 * 2**30
+    (job / "step_0" / "memory.max").write_text("max\n")
+    assert sizes.machine_memory(tmp_path, own) == whole
+    (job / "memory.max").write_text(f"{3 * 2**30}\n")
+    assert sizes.machine_memory(tmp_path, own) == 3 * 2**30
+    (tmp_path / "slurm" / "memory.max").write_text(f"{2**30}\n")
+    assert sizes.machine_memory(tmp_path, own) == 2**30
+    own.write_text("0::/elsewhere\n")  # as a container sees it: its own cgroup is mounted as the root
+    (tmp_path / "memory.max").write_text(f"{2**29}\n")
+    assert sizes.machine_memory(tmp_path, own) == 2**29
+
+
+def test_memory_is_the_least_that_a_cgroup_of_the_first_version_leaves(tmp_path: Path):
+    own, job = tmp_path / "own", tmp_path / "memory" / "job_7"
+    job.mkdir(parents=True)
+    own.write_text("9:name=systemd:/\n4:memory:/job_7\n1:cpu:/job_7\n0::/\n")
+    whole = sizes.machine_memory(tmp_path, own)
+    (job / "memory.limit_in_bytes").write_text("9223372036854771712\n")  # as no limit is written
+    assert sizes.machine_memory(tmp_path, own) == whole
+    (job / "memory.limit_in_bytes").write_text(f"{2**31}\n")
+    assert sizes.machine_memory(tmp_path, own) == 2**31

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
+from processes import Copy
 
 from aam.errors import CheckpointError, CorpusError
 from aam.io.files import LOCK, lock_folder, read_json_file, try_lock
+from aam.training.world import is_running
 
 
 def test_who_comes_second_is_refused_until_the_first_has_ended(tmp_path: Path):
@@ -31,6 +36,28 @@ def test_a_lock_that_was_removed_after_it_was_opened_is_none(tmp_path: Path):
         assert not try_lock(handle, path)
     with path.open("a") as handle:
         assert try_lock(handle, path)
+
+
+def test_a_killed_process_gives_its_lock_up_though_its_workers_still_live(tmp_path: Path):
+    """A worker is a copy of the process, with its open files; it takes a moment to see that the other is gone."""
+    told, tell = os.pipe()
+
+    def work() -> None:
+        with lock_folder(tmp_path / "x", "--output", CorpusError):
+            worker = Copy(lambda: time.sleep(60))
+            os.write(tell, str(worker.pid).encode())
+            time.sleep(60)
+
+    process = Copy(work)
+    worker = int(os.read(told, 20))
+    try:
+        with pytest.raises(CorpusError, match="another process is writing there"):
+            lock_folder(tmp_path / "x", "--output", CorpusError).__enter__()
+        process.kill()
+        with lock_folder(tmp_path / "x", "--output", CorpusError):
+            assert is_running(worker)
+    finally:
+        os.kill(worker, signal.SIGKILL)
 
 
 def test_without_locks_of_the_file_system_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from every_step import EveryStep
+from processes import in_process
 
 from aam.corpus.batches import split_batch
 from aam.errors import Interrupted, NonFiniteError, OutOfMemoryError
@@ -116,6 +119,26 @@ def test_a_sample_that_does_not_fit_is_refused_by_name(new_run: NewRun):
         OutOfMemoryError, match=r"step 1: not enough memory for samples \S+ \(1 sample, \d+ ASVs\); use"
     ):
         train(run, state, StopRequest())
+
+
+@pytest.mark.slow
+def test_memory_that_ulimit_v_refuses_is_told_by_batch_and_halves_go_on(
+    new_run: NewRun, capfd: pytest.CaptureFixture[str]
+):
+    """A step of 128 samples adds 290 MB to the address space of the process, one of 64 adds 150."""
+
+    def work() -> None:
+        torch.set_num_threads(1)
+        run, state = new_run("run", max_steps=2, batch_size=128, branches=8192)
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + 215 * 10**6, resource.RLIM_INFINITY))
+        train(run, state, StopRequest())
+        assert run.health.interventions.counts == {HALVED_BATCH: 1} and run.learner.parts == 2 and state.step == 2
+
+    assert in_process(work) == 0
+    told = capfd.readouterr().err
+    assert told.startswith("step 1: not enough memory for samples ") and "(128 samples, " in told
+    assert "ASVs); from here on batches are computed in 2 parts" in told and told.count("\n") == 1
 
 
 def test_other_errors_are_not_taken_for_memory(new_run: NewRun):

@@ -1,35 +1,58 @@
-"""`aam train` and `aam pretrain` cut off at every kind of moment of their work go on to the same numbers."""
+"""`aam train` and `aam pretrain` that are killed at every kind of moment of their work go on to the same numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 import torch
+from cut_processes import KINDS, arm, kill_self
+from processes import in_process
 from safetensors.torch import load_file
 
-from aam.observer import Observer, Sink
-from aam.workflows import pretrain, train
+from aam.config import PrepareConfig
+from aam.corpus.prepare import prepare
+from aam.datasets import example
+from aam.observer import Observer
+from aam.training import loop
+from aam.workflows import adapt, pretrain, train
+
+pytestmark = pytest.mark.slow
 
 SMALL: dict[str, Any] = {
     "example": True, "preset": "tiny", "branches": 16, "patch": 25, "token_limit": 8, "device": "cpu",
-    "eval_every": 2, "preflight": False,
+    "eval_every": 2, "preflight": False, "max_steps": 6, "batch_size": 12,
 }  # fmt: skip
-TRAIN: dict[str, Any] = {"target": ("age_months",), "folds": 2, "draws": 1, "max_steps": 4}
+TRAIN: dict[str, Any] = SMALL | {"target": ("age_months",), "folds": 2, "draws": 1}
+EVEN = ({"num_workers": 0, "accumulate": 1}, {"num_workers": 2, "accumulate": 4})
+ODD = ({"num_workers": 0, "accumulate": 4}, {"num_workers": 2, "accumulate": 1})
+CASES = [(kind, setting) for number, kind in enumerate(KINDS) for setting in (EVEN, ODD)[number % 2]]
+Work = Callable[[Mapping[str, Any], Observer], object]
 
 
-class CutError(BaseException):
-    """Stands for a process that ends here."""
+class EndedError(BaseException):
+    """Ends a run before it draws: nothing catches it."""
 
 
-class CutObserver(Observer):
-    """Ends the process at the first stage whose text has this word, or at this line of the log of a part."""
+class Cut(NamedTuple):
+    """Where a process is killed: at the first stage with a `word`, or at a `kind` of moment of training `number`."""
 
-    def __init__(self, word: str = "", part: int = 0, line: int = 0):
-        self.word, self.part, self.line = word, part, line
+    word: str = ""
+    kind: str = ""
+    number: int = 1
+    of: Any = loop
+    """The module that calls `train`."""
+
+
+class StageObserver(Observer):
+    """Calls a function at the first stage whose text has a word."""
+
+    def __init__(self, ends: Mapping[str, Callable[[], None]]):
+        self.ends = ends
 
     def say(self, text: str) -> None: ...
 
@@ -37,102 +60,140 @@ class CutObserver(Observer):
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        if self.word and self.word in text:
-            raise CutError
+        for word, end in self.ends.items():
+            if word in text:
+                end()
         yield
 
-    def training_display(self, done: float, part: int = 1, parts: int = 1) -> Sequence[Sink]:
-        return [CutSink(self.line)] if part == self.part else []
+
+def arm_training(cut: Cut) -> None:
+    """Let the training of this number be killed."""
+    own, calls = cut.of.train, iter(range(1, 100))
+
+    def armed(run: loop.TrainingRun, *more: Any) -> None:
+        if next(calls) == cut.number:
+            run.sinks = [*run.sinks]
+            arm(run, cut.kind)
+        own(run, *more)
+
+    cut.of.train = armed
 
 
-class CutSink:
-    def __init__(self, line: int):
-        self.left = line
-
-    def write(self, kind: str, step: int, values: dict[str, float], share: float) -> None:
-        self.left -= 1
-        if not self.left:
-            raise CutError
-
-    def close(self) -> None: ...
+def end() -> NoReturn:
+    raise EndedError
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the last and best checkpoints of a run and its folds, by path."""
-    files = [path for path in sorted(run.rglob("model.safetensors")) if path.parent.name in ("last", "best")]
-    return {f"{path.relative_to(run)} {name}": one for path in files for name, one in load_file(path).items()}
+def outcome(work: Work, options: Mapping[str, Any], cut: Cut | None = None, last: str = "drawing") -> int | None:
+    """Exit code of a process that works until a stage called `last`, or is killed before."""
+
+    def body() -> None:
+        if cut is not None and cut.kind:
+            arm_training(cut)
+        ends: dict[str, Callable[[], None]] = {cut.word: kill_self} if cut is not None and cut.word else {}
+        work(options, StageObserver(ends | ({last: lambda: os._exit(0)} if last not in ends else {})))
+
+    return in_process(body)
 
 
-def assert_same(one: Path, other: Path) -> None:
-    found, wanted = weights(one), weights(other)
+def assert_goes_on(work: Work, options: Mapping[str, Any], cut: Cut, whole: Path, last: str = "drawing") -> None:
+    """A run that is killed and resumed has the weights of one that was not, and of its folds."""
+    folder = Path(options["output_dir"])
+    assert outcome(work, options, cut, last) == -9
+    assert outcome(work, {"output_dir": folder, "resume": True}, None, last) == 0
+    found, wanted = weights(folder), weights(whole)
     assert found.keys() == wanted.keys() and wanted
     for name, tensor in wanted.items():
         assert torch.equal(found[name], tensor), name
 
 
-TRAIN_CUTS = {
-    "first line of the first fold": CutObserver(part=1, line=1),
-    "evaluation in the first fold": CutObserver(part=1, line=2),
-    "between folds": CutObserver("predicting 1"),
-    "evaluation in the second fold": CutObserver(part=2, line=2),
-    "prediction of the second fold": CutObserver("predicting 2"),
-    "scoring": CutObserver("scoring"),
-    "drawing": CutObserver("drawing"),
-}
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the last and best checkpoints of a run and its folds, by path."""
+    files = [path for path in sorted(run.rglob("*.safetensors")) if path.parent.name in ("last", "best")]
+    return {f"{path.relative_to(run)} {name}": one for path in files for name, one in load_file(path).items()}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """This process is copied, which threads do not survive."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "train"
-    train.train(SMALL | TRAIN | {"output_dir": run}, CutObserver())
-    return run
+def wholes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`wholes(work, options)` is a run that nothing cut off; its batches are assembled without workers."""
+    folder, made = tmp_path_factory.mktemp("whole"), dict[str, Path]()
+
+    def make(work: Work, options: Mapping[str, Any], last: str = "drawing") -> Path:
+        asked = {**options, "num_workers": 0}
+        name = f"{work.__module__} {sorted(asked.items())}"
+        if name not in made:
+            made[name] = folder / str(len(made))
+            with pytest.raises(EndedError):  # in this process: its copies then have imported all that is needed
+                work(asked | {"output_dir": made[name]}, StageObserver({last: end}))
+        return made[name]
+
+    return make
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"num_workers": 2, "accumulate": 4}], ids=str)
-@pytest.mark.parametrize("name", TRAIN_CUTS)
-def test_a_training_of_folds_that_is_cut_off(trained: Path, tmp_path: Path, name: str, more: dict[str, Any]):
-    whole = trained
-    if more:
-        whole = tmp_path / "whole"
-        train.train(SMALL | TRAIN | more | {"output_dir": whole}, CutObserver())
-    asked = SMALL | TRAIN | more | {"output_dir": tmp_path / "cut"}
-    with pytest.raises(CutError):
-        train.train(asked, TRAIN_CUTS[name])
-    train.train({"output_dir": tmp_path / "cut", "resume": True}, CutObserver())
-    assert_same(tmp_path / "cut", whole)
+@pytest.mark.parametrize(("kind", "setting"), CASES, ids=str)
+def test_folds_that_are_killed_while_they_train(
+    wholes: Callable[..., Path], tmp_path: Path, kind: str, setting: dict[str, Any]
+):
+    asked = TRAIN | setting
+    cut = Cut(kind=kind, number=1 if setting["num_workers"] else 2)  # in the first fold, or the second
+    assert_goes_on(train.train, asked | {"output_dir": tmp_path / "cut"}, cut, whole := wholes(train.train, asked))
     assert (tmp_path / "cut" / "predictions.tsv").read_text() == (whole / "predictions.tsv").read_text()
 
 
-PRETRAIN_CUTS = {
-    "evaluation": CutObserver(part=1, line=2),
-    "scoring": CutObserver("scoring held-out"),
-    "baseline": CutObserver("scoring baselines"),
-    "drawing": CutObserver("drawing"),
-}
+@pytest.mark.parametrize("word", ["predicting 1", "predicting 2", "scoring", "drawing"])
+def test_folds_that_are_killed_between_and_after_their_training(wholes: Callable[..., Path], tmp_path: Path, word: str):
+    whole = wholes(train.train, TRAIN)
+    assert_goes_on(train.train, TRAIN | {"output_dir": tmp_path / "cut"}, Cut(word), whole)
+    assert (tmp_path / "cut" / "predictions.tsv").read_text() == (whole / "predictions.tsv").read_text()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PRETRAIN_CUTS)
-def test_a_pretraining_that_is_cut_off(tmp_path: Path, name: str):
-    asked = SMALL | {"max_steps": 4}
-    pretrain.pretrain(asked | {"output_dir": tmp_path / "whole"}, CutObserver())
-    with pytest.raises(CutError):
-        pretrain.pretrain(asked | {"output_dir": tmp_path / "cut"}, PRETRAIN_CUTS[name])
-    pretrain.pretrain({"output_dir": tmp_path / "cut", "resume": True}, CutObserver())
-    assert_same(tmp_path / "cut", tmp_path / "whole")
-    assert (tmp_path / "cut" / "best" / "scales.json").read_text() == (tmp_path / "whole/best/scales.json").read_text()
+@pytest.mark.parametrize("word", ["scoring held-out", "scoring baselines", "drawing"])
+def test_a_pretraining_that_is_killed_after_its_training(wholes: Callable[..., Path], tmp_path: Path, word: str):
+    whole = wholes(pretrain.pretrain, SMALL)
+    assert_goes_on(pretrain.pretrain, SMALL | {"output_dir": tmp_path / "cut"}, Cut(word), whole)
+    assert (tmp_path / "cut" / "best" / "scales.json").read_text() == (whole / "best" / "scales.json").read_text()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("line", [1, 3])
-def test_an_adaptation_that_is_cut_off(tmp_path: Path, line: int):
-    """The first part is the adaptation of the first fold, which has a log of its own."""
-    pretrain.pretrain(SMALL | {"max_steps": 2, "output_dir": tmp_path / "encoder"}, CutObserver())
-    size = {name: value for name, value in SMALL.items() if name not in ("preset", "branches", "patch")}
-    asked = size | TRAIN | {"pretrained": tmp_path / "encoder", "adapt_steps": 4}
-    train.train(asked | {"output_dir": tmp_path / "whole"}, CutObserver())
-    with pytest.raises(CutError):
-        train.train(asked | {"output_dir": tmp_path / "cut"}, CutObserver(part=1, line=line))
-    train.train({"output_dir": tmp_path / "cut", "resume": True}, CutObserver())
-    assert_same(tmp_path / "cut", tmp_path / "whole")
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded example, prepared."""
+    folder, files = tmp_path_factory.mktemp("prepared") / "corpus", example()
+    prepare(PrepareConfig(table=(files.table,), tree=(files.tree,)), folder, lambda text: None)
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "setting"), CASES[::4] + CASES[3::4], ids=str)
+def test_a_pretraining_on_a_prepared_corpus(
+    wholes: Callable[..., Path], corpus: Path, tmp_path: Path, kind: str, setting: dict[str, Any]
+):
+    asked = {name: value for name, value in SMALL.items() if name != "example"} | setting | {"corpus": corpus}
+    whole = wholes(pretrain.pretrain, asked, "scoring")
+    asked |= {"output_dir": tmp_path / "cut"}
+    assert_goes_on(pretrain.pretrain, asked, Cut(kind=kind), whole, "scoring")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("encoder") / "run"
+    assert outcome(pretrain.pretrain, SMALL | {"max_steps": 2, "output_dir": folder}) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "number"), [(kind, 1 + number % 2) for number, kind in enumerate(KINDS)])
+def test_an_adaptation_that_is_killed(
+    wholes: Callable[..., Path], encoder: Path, tmp_path: Path, kind: str, number: int
+):
+    """That of the first fold or of the second; a fold has an adaptation, then its training."""
+    size = {name: value for name, value in TRAIN.items() if name not in ("preset", "branches", "patch")}
+    asked = size | {"pretrained": encoder, "adapt_steps": 8, "max_steps": 2}
+    whole = wholes(train.train, asked)
+    cut = Cut(kind=kind, number=number, of=adapt)
+    assert_goes_on(train.train, asked | {"output_dir": tmp_path / "cut"}, cut, whole)
