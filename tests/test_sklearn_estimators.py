@@ -62,6 +62,7 @@ def test_it_is_what_the_command_line_learns(frame: pd.DataFrame, age: pd.Series,
     assert ours.predict_proba(frame.loc[held_out]) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_the_ages(frame: pd.DataFrame, age: pd.Series):
     """Trained for seconds it knows the samples it was trained on, and not those with shuffled ages."""
     settings = FRESH | {"max_steps": 30, "lr": 5e-3}

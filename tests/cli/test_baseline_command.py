@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,10 @@ from sklearn.metrics import roc_auc_score
 import aam
 from aam.cli import main
 from aam.errors import ConfigError
-from aam.evaluation import baseline_trees
-from aam.learners import forest
 from aam.placement import shipped
 
 CLASSES = ("--target", "state", "--task", "classification", "--rarefy-depth", "none")
 NAMES = ("north", "south", "west")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_forests() -> Iterator[None]:
-    """Forests of 20 trees, for speed."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (forest, baseline_trees):
-            patch.setattr(module, "TREES", 20)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -114,12 +114,12 @@ def damage_best(run: Path) -> None:
     ("damage", "said", "kept"),
     [
         (damage_option, "last/config.json: it has changed since it was written", "last.damaged"),
-        (lose_last, "last is missing", None),
-        (lose_both, "last is missing", None),
+        pytest.param(lose_last, "last is missing", None, marks=pytest.mark.slow),
+        pytest.param(lose_both, "last is missing", None, marks=pytest.mark.slow),
         (kill_between_renames, "last.partial of step 4 takes its place", None),
         (lose_manifest, "manifest.json is missing; written again", None),
-        (damage_manifest, "manifest.json is damaged", "manifest.json.damaged"),
-        (damage_best, "best/model.safetensors: SHA-256 is", "best.damaged"),
+        pytest.param(damage_manifest, "manifest.json is damaged", "manifest.json.damaged", marks=pytest.mark.slow),
+        pytest.param(damage_best, "best/model.safetensors: SHA-256 is", "best.damaged", marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -142,6 +142,7 @@ def test_a_damaged_run_goes_on_from_what_is_whole_and_says_so(
     assert main(["embed", "--model", str(run), "--example", "--output", str(run.parent / "out.tsv")]) == 0
 
 
+@pytest.mark.slow
 def test_without_any_checkpoint_it_says_that_it_begins_again(run: Path, capsys: Capture):
     for name in ("last", "previous", "best"):
         shutil.rmtree(run / name)
@@ -163,8 +164,15 @@ def cut(file: Path) -> None:
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "ledger.jsonl"])
-@pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("log.jsonl", flip),
+        pytest.param("log.jsonl", cut, marks=pytest.mark.slow),
+        pytest.param("ledger.jsonl", flip, marks=pytest.mark.slow),
+        ("ledger.jsonl", cut),
+    ],
+)
 def test_what_grows_is_checked_before_a_run_appends_to_it(
     run: Path, wanted: dict[str, torch.Tensor], capsys: Capture, name: str, damage: Callable[[Path], None]
 ):
@@ -179,6 +187,7 @@ def test_what_grows_is_checked_before_a_run_appends_to_it(
     assert_ends_as(run, wanted)
 
 
+@pytest.mark.slow
 def test_other_metrics_are_not_reported(run: Path, capsys: Capture):
     flip(run / "metrics.json")
     assert main(["report", str(run), "--output", str(run.parent / "page.html")]) == 2

@@ -106,9 +106,11 @@ def test_preflight_refuses_what_cannot_learn(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     "options",
     [
-        ["--faith-pd-weight", 0, "--count-weight", 0, "--masked-asv-weight", 0],
-        ["--nucleotide-weight", 0, "--patristic-weight", 0, "--hidden-asvs", 0],
-        ["--asv-encoder", "mlp", "--unifrac-head", "euclidean", "--precision", "bf16"],
+        pytest.param(["--faith-pd-weight", 0, "--count-weight", 0, "--masked-asv-weight", 0], marks=pytest.mark.slow),
+        pytest.param(["--nucleotide-weight", 0, "--patristic-weight", 0, "--hidden-asvs", 0], marks=pytest.mark.slow),
+        pytest.param(
+            ["--asv-encoder", "mlp", "--unifrac-head", "euclidean", "--precision", "bf16"], marks=pytest.mark.slow
+        ),
         ["--precision", "fp16", "--unifrac-metric", "weighted", "--dropout", 0],
     ],
 )
@@ -130,7 +132,7 @@ def test_a_step_of_a_fine_tuning_is_made_again(
 ):
     monkeypatch.setenv("AAM_ANOMALY_DETECT", "1")
     run = tmp_path / "run"
-    task = ["--target", "age_months", "--max-steps", 2, "--bundle-step", 2, "--head-dropout", 0.3]
+    task = ["--target", "age_months", "--max-steps", 2, "--bundle-step", 2, "--head-dropout", 0.3, "--no-preflight"]
     assert aam("train", "--example", *SIZE, *task, "--output-dir", run) == 0
     assert "147 samples = 147 kept + 0 quarantined" in capsys.readouterr().err
     manifest = json.loads((run / "manifest.json").read_text())

@@ -72,7 +72,10 @@ def assert_ended(ended: Ended, name: str) -> str:
     return last
 
 
-@pytest.mark.parametrize(("name", "times"), [("SIGTERM", 1), ("SIGINT", 2), ("SIGUSR1", 1)])
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("SIGTERM", 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in [("SIGINT", 2), ("SIGUSR1", 1)])],
+)
 def test_a_run_that_trains_saves_and_goes_on(name: str, times: int, tmp_path: Path):
     folder = tmp_path / "run"
     last = assert_ended(stopped(["pretrain", *SMALL, *ENDLESS], folder, "step ", name, times), name)

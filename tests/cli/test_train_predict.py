@@ -25,6 +25,7 @@ from aam.training.run_files import remember_files
 from aam.workflows.baseline import Runs, recorded_config
 
 QUICK = ["--max-steps", "2", "--batch-size", "32", "--draws", "2", "--eval-every", "2", "--device", "cpu"]
+QUICK += ["--no-preflight"]
 TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
 
 
@@ -102,7 +103,17 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("options", TASKS.values(), ids=TASKS)
+DEFAULT = ("regression", "quantiles", "three classes, unweighted")
+"""One of each kind of head; the others are slow."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=() if name in DEFAULT else pytest.mark.slow)
+        for name, options in TASKS.items()
+    ],
+)
 def test_what_was_trained_predicts(options: list[str], train, predict):
     folder = train(*options)
     model, config = open_model(folder)
@@ -299,6 +310,7 @@ def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path: Path, capsys):
     options = ["--task", "classification", "--target", "age_months", "--folds", "2", "--group-column", "subject"]
     first, second = train(*options), train(*options, "--lr", "1e-5").rename(tmp_path / "slow")
