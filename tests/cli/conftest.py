@@ -39,6 +39,15 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining of 4 steps on the example, checked before it began, saved at 2 and 4; copy it to change it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    steps = ["--max-steps", "4", "--eval-every", "2", "--token-limit", "8"]
+    assert main(["pretrain", "--example", *SMALL, *steps, "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of two steps on the ages of the example; copy it to change it."""
     folder = tmp_path_factory.mktemp("labelled") / "run"

@@ -19,34 +19,21 @@ from safetensors.torch import load_file
 from aam.cli import main
 
 STEPS = 6
-ASKED = [
-    "pretrain", "--example", "--preset", "tiny", "--branches", "16", "--patch", "25", "--token-limit", "8",
-    "--eval-every", "2", "--device", "cpu", "--no-preflight",
-]  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 4 steps, evaluated and saved at 2 and 4."""
-    run = tmp_path_factory.mktemp("begun") / "run"
-    assert main([*ASKED, "--max-steps", "4", "--output-dir", str(run)]) == 0
-    return run
-
-
-@pytest.fixture(scope="module")
-def wanted(begun: Path) -> dict[str, torch.Tensor]:
+def wanted(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """The last weights of the same run after 6 steps, nothing having happened."""
-    run = begun.parent / "whole"
-    shutil.copytree(begun, run)
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("whole") / "run"))
     assert resume(run) == 0
     return load_file(run / "last" / "model.safetensors")
 
 
 @pytest.fixture
-def run(begun: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be damaged."""
-    return Path(shutil.copytree(begun, tmp_path / "run"))
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a run of 4 steps, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def resume(run: Path) -> int:
@@ -241,14 +228,14 @@ def test_records_of_another_shape_are_refused_in_one_line(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_one_flipped_bit_in_any_file_is_told_or_changes_nothing(
-    begun: Path, wanted: dict[str, torch.Tensor], tmp_path: Path, capsys: Capture, seed: int
+    finished: Path, wanted: dict[str, torch.Tensor], tmp_path: Path, capsys: Capture, seed: int
 ):
     draw = random.Random(seed)
-    names = [path.relative_to(begun) for path in sorted(begun.rglob("*")) if path.is_file()]
+    names = [path.relative_to(finished) for path in sorted(finished.rglob("*")) if path.is_file()]
     for name in names:
         if "tensorboard" in name.parts or name.suffix in (".png", ".html"):  # these are drawn anew
             continue
-        run = Path(shutil.copytree(begun, tmp_path / "run"))
+        run = Path(shutil.copytree(finished, tmp_path / "run"))
         size = (run / name).stat().st_size
         flip(run / name, draw.randrange(size), draw.randrange(8))
         capsys.readouterr()

@@ -45,14 +45,6 @@ def pretrain(*options: str | Path) -> int:
     return cli.main(["pretrain", *map(str, options)])
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a few steps on the example; not to be changed."""
-    folder = tmp_path_factory.mktemp("pretrain") / "run"
-    assert pretrain("--example", *SIZE, "--max-steps", "4", "--eval-every", "2", "--output-dir", folder) == 0
-    return folder
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., int]:
     """`small(folder, *options)` pretrains two steps on a generated table; its files lie in tmp_path."""
