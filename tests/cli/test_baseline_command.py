@@ -89,6 +89,7 @@ def test_one_study_without_a_reference(studies: Path, tmp_path: Path, capsys: py
     assert "left out: knn: there is no UniFrac; give --tree or --reference" in told
 
 
+@pytest.mark.slow
 def test_numbers_on_a_reference(studies: Path, tmp_path: Path):
     chosen = ["within_ridge_clades", "linear", "knn", "gradient_boosting", "constant"]
     options = [*options_of(studies, *NAMES), "--target", "level", "--rarefy-depth", "none", "--leave-one-study-out"]

@@ -160,7 +160,8 @@ def test_the_command_that_is_named_can_be_pasted(tmp_path: Path, capsys, monkeyp
     assert (run / "curves.png").is_file()
 
 
-@pytest.mark.parametrize("command", [pytest.param("pretrain", marks=pytest.mark.slow), "train"])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_report_draws_what_it_can_where_the_data_are_gone(command: str, tmp_path: Path, capsys) -> None:
     for path in example():
         (tmp_path / path.name).write_bytes(path.read_bytes())
