@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,22 @@ def study() -> Callable[[str], Path]:
         return STUDIES / name
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def small_work() -> Iterator[None]:
+    """Forests of 20 trees, 50 resamples, three curves in a picture: for speed, where tests run whole commands."""
+    from aam.evaluation import baseline_trees, metrics, study_metrics
+    from aam.learners import forest
+    from aam.report import curves
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (forest, baseline_trees):
+            patch.setattr(module, "TREES", 20)
+        for module in (metrics, study_metrics):
+            patch.setattr(module, "RESAMPLES", 50)
+        patch.setattr(curves, "PANELS", curves.PANELS[:3])
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -116,6 +116,7 @@ def test_runs_to_compare_need_a_run(tmp_path: Path) -> None:
         aam.baseline(tmp_path, folds=3)
 
 
+@pytest.mark.usefixtures("small_work")
 def test_a_run_works_from_a_thread_stays_where_it_is_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

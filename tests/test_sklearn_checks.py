@@ -63,7 +63,7 @@ def one_more_read(values: np.ndarray) -> np.ndarray:
     return np.round(np.abs(values)).astype(np.int64) + 1
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", [AAMEncoder, AAMClassifier, pytest.param(AAMRegressor, marks=pytest.mark.slow)])
 def test_checks_that_apply(kind: type, run: Path):
     done = check_estimator(estimator(kind, run), expected_failed_checks=EXPECTED | IN_DOUBLE, on_skip=None)
     refused = [each for each in done if each["status"] == "xfail" and each["check_name"] not in IN_DOUBLE]
@@ -72,7 +72,7 @@ def test_checks_that_apply(kind: type, run: Path):
     assert all("has no ASVs" in text or "sparse" in text for text in said), said
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", [AAMEncoder, AAMRegressor, pytest.param(AAMClassifier, marks=pytest.mark.slow)])
 def test_the_others_apply_where_every_sample_has_reads(kind: type, run: Path):
     behind = make_pipeline(FunctionTransformer(one_more_read, accept_sparse=False, validate=True), estimator(kind, run))
     checks = [check for _, check in estimator_checks_generator(behind) if check.func.__name__ in EXPECTED]

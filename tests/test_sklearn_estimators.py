@@ -44,6 +44,7 @@ def age(frame: pd.DataFrame) -> pd.Series:
     return pd.read_csv(datasets.example().metadata, sep="\t", index_col=0)["age_months"].loc[frame.index]
 
 
+@pytest.mark.usefixtures("small_work")
 def test_it_is_what_the_command_line_learns(frame: pd.DataFrame, age: pd.Series, tmp_path: Path):
     held_out, folder = list(frame.index[::7]), tmp_path / "run"
     (tmp_path / "held-out.txt").write_text("\n".join(held_out))
@@ -62,6 +63,7 @@ def test_it_is_what_the_command_line_learns(frame: pd.DataFrame, age: pd.Series,
     assert ours.predict_proba(frame.loc[held_out]) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_the_ages(frame: pd.DataFrame, age: pd.Series):
     """Trained for seconds it knows the samples it was trained on, and not those with shuffled ages."""
     settings = FRESH | {"max_steps": 30, "lr": 5e-3}

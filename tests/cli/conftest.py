@@ -16,6 +16,11 @@ TABLE = "#OTU ID\ts1\ts2\ts3\nAAAA\t3\t0\t10\nCCCC\t1\t1\t0\nGGGG\t0\t1\t20\nTTT
 TREE = "((AAAA:1,CCCC:2):1,(GGGG:4,TTTT:5):3):0.5;"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_work_of_commands(small_work: None) -> None:
+    """What tests of commands do not look at is small."""
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a tiny model; look, but do not touch."""
@@ -30,6 +35,24 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretraining of two steps on the example; copy it to change it."""
     folder = tmp_path_factory.mktemp("pretrained") / "run"
     assert main(["pretrain", "--example", *SMALL, "--no-preflight", "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining of 4 steps on the example, checked before it began, saved at 2 and 4; copy it to change it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    steps = ["--max-steps", "4", "--eval-every", "2", "--token-limit", "8"]
+    assert main(["pretrain", "--example", *SMALL, *steps, "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of two steps on the ages of the example; copy it to change it."""
+    folder = tmp_path_factory.mktemp("labelled") / "run"
+    asked = ["train", "--example", "--target", "age_months", *SMALL, "--no-preflight"]
+    assert main([*asked, "--output-dir", str(folder)]) == 0
     return folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,10 @@ from sklearn.metrics import roc_auc_score
 import aam
 from aam.cli import main
 from aam.errors import ConfigError
-from aam.evaluation import baseline_trees
-from aam.learners import forest
 from aam.placement import shipped
 
 CLASSES = ("--target", "state", "--task", "classification", "--rarefy-depth", "none")
 NAMES = ("north", "south", "west")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_forests() -> Iterator[None]:
-    """Forests of 20 trees, for speed."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (forest, baseline_trees):
-            patch.setattr(module, "TREES", 20)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +89,7 @@ def test_one_study_without_a_reference(studies: Path, tmp_path: Path, capsys: py
     assert "left out: knn: there is no UniFrac; give --tree or --reference" in told
 
 
+@pytest.mark.slow
 def test_numbers_on_a_reference(studies: Path, tmp_path: Path):
     chosen = ["within_ridge_clades", "linear", "knn", "gradient_boosting", "constant"]
     options = [*options_of(studies, *NAMES), "--target", "level", "--rarefy-depth", "none", "--leave-one-study-out"]

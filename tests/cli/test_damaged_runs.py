@@ -19,34 +19,21 @@ from safetensors.torch import load_file
 from aam.cli import main
 
 STEPS = 6
-ASKED = [
-    "pretrain", "--example", "--preset", "tiny", "--branches", "16", "--patch", "25", "--token-limit", "8",
-    "--eval-every", "2", "--device", "cpu", "--no-preflight",
-]  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 4 steps, evaluated and saved at 2 and 4."""
-    run = tmp_path_factory.mktemp("begun") / "run"
-    assert main([*ASKED, "--max-steps", "4", "--output-dir", str(run)]) == 0
-    return run
-
-
-@pytest.fixture(scope="module")
-def wanted(begun: Path) -> dict[str, torch.Tensor]:
+def wanted(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     """The last weights of the same run after 6 steps, nothing having happened."""
-    run = begun.parent / "whole"
-    shutil.copytree(begun, run)
+    run = Path(shutil.copytree(finished, tmp_path_factory.mktemp("whole") / "run"))
     assert resume(run) == 0
     return load_file(run / "last" / "model.safetensors")
 
 
 @pytest.fixture
-def run(begun: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be damaged."""
-    return Path(shutil.copytree(begun, tmp_path / "run"))
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a run of 4 steps, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def resume(run: Path) -> int:
@@ -114,12 +101,12 @@ def damage_best(run: Path) -> None:
     ("damage", "said", "kept"),
     [
         (damage_option, "last/config.json: it has changed since it was written", "last.damaged"),
-        (lose_last, "last is missing", None),
-        (lose_both, "last is missing", None),
+        pytest.param(lose_last, "last is missing", None, marks=pytest.mark.slow),
+        pytest.param(lose_both, "last is missing", None, marks=pytest.mark.slow),
         (kill_between_renames, "last.partial of step 4 takes its place", None),
         (lose_manifest, "manifest.json is missing; written again", None),
-        (damage_manifest, "manifest.json is damaged", "manifest.json.damaged"),
-        (damage_best, "best/model.safetensors: SHA-256 is", "best.damaged"),
+        pytest.param(damage_manifest, "manifest.json is damaged", "manifest.json.damaged", marks=pytest.mark.slow),
+        pytest.param(damage_best, "best/model.safetensors: SHA-256 is", "best.damaged", marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -142,6 +129,7 @@ def test_a_damaged_run_goes_on_from_what_is_whole_and_says_so(
     assert main(["embed", "--model", str(run), "--example", "--output", str(run.parent / "out.tsv")]) == 0
 
 
+@pytest.mark.slow
 def test_without_any_checkpoint_it_says_that_it_begins_again(run: Path, capsys: Capture):
     for name in ("last", "previous", "best"):
         shutil.rmtree(run / name)
@@ -163,8 +151,15 @@ def cut(file: Path) -> None:
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "ledger.jsonl"])
-@pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("log.jsonl", flip),
+        pytest.param("log.jsonl", cut, marks=pytest.mark.slow),
+        pytest.param("ledger.jsonl", flip, marks=pytest.mark.slow),
+        ("ledger.jsonl", cut),
+    ],
+)
 def test_what_grows_is_checked_before_a_run_appends_to_it(
     run: Path, wanted: dict[str, torch.Tensor], capsys: Capture, name: str, damage: Callable[[Path], None]
 ):
@@ -179,6 +174,7 @@ def test_what_grows_is_checked_before_a_run_appends_to_it(
     assert_ends_as(run, wanted)
 
 
+@pytest.mark.slow
 def test_other_metrics_are_not_reported(run: Path, capsys: Capture):
     flip(run / "metrics.json")
     assert main(["report", str(run), "--output", str(run.parent / "page.html")]) == 2
@@ -232,14 +228,14 @@ def test_records_of_another_shape_are_refused_in_one_line(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_one_flipped_bit_in_any_file_is_told_or_changes_nothing(
-    begun: Path, wanted: dict[str, torch.Tensor], tmp_path: Path, capsys: Capture, seed: int
+    finished: Path, wanted: dict[str, torch.Tensor], tmp_path: Path, capsys: Capture, seed: int
 ):
     draw = random.Random(seed)
-    names = [path.relative_to(begun) for path in sorted(begun.rglob("*")) if path.is_file()]
+    names = [path.relative_to(finished) for path in sorted(finished.rglob("*")) if path.is_file()]
     for name in names:
         if "tensorboard" in name.parts or name.suffix in (".png", ".html"):  # these are drawn anew
             continue
-        run = Path(shutil.copytree(begun, tmp_path / "run"))
+        run = Path(shutil.copytree(finished, tmp_path / "run"))
         size = (run / name).stat().st_size
         flip(run / name, draw.randrange(size), draw.randrange(8))
         capsys.readouterr()

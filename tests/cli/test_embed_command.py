@@ -155,6 +155,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(run: Path, folder: Path, cap
     assert "pip install 'aam[parquet]'" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_biom_table_is_embedded_without_what_only_other_commands_need(run: Path, tmp_path: Path):
     """What these take to import, half a second, is a tenth of the time in which a study of 800 samples is embedded."""
     asked = ["embed", "--model", str(run), "--example", "-o", str(tmp_path / "e.tsv")]

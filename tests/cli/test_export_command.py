@@ -65,6 +65,7 @@ def test_samples_of_any_number_and_size(folder: Path, shape: tuple[int, int]):
     torch.testing.assert_close(found, model.eval().sample_encoder(asvs, abundance, valid).embeddings, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_program_needs_nothing_of_this_package(folder: Path, tmp_path: Path):
     tokens = torch.tensor([[5, *([1, 2, 3, 4] * 25)]], dtype=torch.uint8)
     torch.save((tokens,), tmp_path / "in.pt")

@@ -90,5 +90,6 @@ def test_a_corpus_has_the_positions_that_it_was_prepared_with(tmp_path: Path, ca
     assert main(["pretrain", *corpus, "--positions", "gene"]) == 0
 
 
+@pytest.mark.slow
 def test_an_exported_program_reads_columns(run: Path, tmp_path: Path):
     assert main(["export", "--model", str(run), "--what", "asvs", "-o", str(tmp_path / "asvs.pt2")]) == 0

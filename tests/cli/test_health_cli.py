@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,9 @@ def test_replay_of_a_bundle(trained: Path, capsys: pytest.CaptureFixture[str]):
     assert "not a readable replay bundle" in capsys.readouterr().err
 
 
-def test_a_fault_has_an_exit_code_of_its_own(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_fault_has_an_exit_code_of_its_own(pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A checkpoint with a huge weight, finite as it is, taken up again."""
-    run = tmp_path / "run"
-    assert aam("pretrain", "--example", *SIZE, "--max-steps", 2, "--no-preflight", "--output-dir", run) == 0
+    run = Path(shutil.copytree(pretrained, tmp_path / "run"))
     stored = load_checkpoint(run / "last")
     stored.model[BLOCK][0] = 3e38
     save_checkpoint(run / "last", stored)
@@ -106,9 +106,11 @@ def test_preflight_refuses_what_cannot_learn(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     "options",
     [
-        ["--faith-pd-weight", 0, "--count-weight", 0, "--masked-asv-weight", 0],
-        ["--nucleotide-weight", 0, "--patristic-weight", 0, "--hidden-asvs", 0],
-        ["--asv-encoder", "mlp", "--unifrac-head", "euclidean", "--precision", "bf16"],
+        pytest.param(["--faith-pd-weight", 0, "--count-weight", 0, "--masked-asv-weight", 0], marks=pytest.mark.slow),
+        pytest.param(["--nucleotide-weight", 0, "--patristic-weight", 0, "--hidden-asvs", 0], marks=pytest.mark.slow),
+        pytest.param(
+            ["--asv-encoder", "mlp", "--unifrac-head", "euclidean", "--precision", "bf16"], marks=pytest.mark.slow
+        ),
         ["--precision", "fp16", "--unifrac-metric", "weighted", "--dropout", 0],
     ],
 )
@@ -130,7 +132,7 @@ def test_a_step_of_a_fine_tuning_is_made_again(
 ):
     monkeypatch.setenv("AAM_ANOMALY_DETECT", "1")
     run = tmp_path / "run"
-    task = ["--target", "age_months", "--max-steps", 2, "--bundle-step", 2, "--head-dropout", 0.3]
+    task = ["--target", "age_months", "--max-steps", 2, "--bundle-step", 2, "--head-dropout", 0.3, "--no-preflight"]
     assert aam("train", "--example", *SIZE, *task, "--output-dir", run) == 0
     assert "147 samples = 147 kept + 0 quarantined" in capsys.readouterr().err
     manifest = json.loads((run / "manifest.json").read_text())

@@ -108,7 +108,8 @@ def test_the_run_opens_and_predicts_and_is_resumed(run: Path, studies: list[Path
 
 
 def test_baselines_are_scored_in_each_study_and_compared_in_pairs(run: Path, capsys: pytest.CaptureFixture[str]):
-    assert cli.main(["baseline", "--model", str(run)]) == 0
+    chosen = ["--baseline", "random_forest", "--baseline", "constant"]
+    assert cli.main(["baseline", "--model", str(run), *chosen]) == 0
     found = read(run / "baselines.json")["disease"]
     model, metrics = found["model"], read(run / "metrics.json")
     assert model["auc_mean_over_studies"]["value"] == metrics["auc_mean_over_studies"]
@@ -125,7 +126,8 @@ def test_baselines_are_scored_in_each_study_and_compared_in_pairs(run: Path, cap
 
 def test_baselines_of_studies_without_a_run(studies: list[Path], tmp_path: Path):
     asked = ["baseline", *study_options(studies), "--target", "bmi", "--folds", "2", "--rarefy-depth", "none"]
-    assert cli.main([*asked, "--group-column", "subject", "-o", str(tmp_path)]) == 0
+    asked += ["--group-column", "subject", "--baseline", "random_forest"]
+    assert cli.main([*asked, "-o", str(tmp_path)]) == 0
     found = read(tmp_path / "baselines.json")["bmi"]["random_forest"]
     assert {"spearman_alpha", "mae_gamma", "spearman_mean_over_studies", "mae_mean_over_studies"} <= set(found)
 
@@ -207,6 +209,7 @@ def test_no_subject_is_on_both_sides_of_any_split(studies: list[Path]):
 
 def test_more_than_two_classes_have_no_auc(studies: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     asked = ["baseline", *study_options(studies), *TARGET, "--folds", "2", "--rarefy-depth", "none"]
+    asked += ["--baseline", "logistic_l2"]
     assert cli.main([*asked, "-o", str(tmp_path)]) == 0
     assert "no AUC within studies: 3 classes; --as-class makes two of them" in capsys.readouterr().err
     assert "auc_alpha" not in read(tmp_path / "baselines.json")["disease"]["logistic_l2"]

@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(files: Path) -> Path:
     asked = ["--target", "age", "--folds", "2", "--rarefy-depth", str(READS), "--max-steps", "3", "--batch-size", "4"]
-    size = ["--preset", "tiny", "--branches", "8", "--max-bp", "20", "--device", "cpu"]
+    size = ["--preset", "tiny", "--branches", "8", "--max-bp", "20", "--device", "cpu", "--no-preflight"]
     data = ["--table", str(files / "table.tsv"), "--metadata", str(files / "samples.tsv")]
     assert cli.main(["train", *data, *asked, *size, "--output-dir", str(files / "run")]) == 0
     return files / "run"
@@ -130,7 +130,7 @@ def test_a_run_begun_with_relative_paths_is_used_from_elsewhere(files: Path, tmp
     given = ["train", "--table", "table.tsv", "--metadata", "samples.tsv", "--rarefy-depth", str(READS)]
     assert cli.main([*given, *options, str(tmp_path / "run")]) == 0
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["baseline", "--model", "run"]) == 0
+    assert cli.main(["baseline", "--model", "run", "--baseline", "constant"]) == 0
     again = ["train", "--resume", "--output-dir", "run", "--table", str(files / ".." / files.name / "table.tsv")]
     assert cli.main([*again, "--max-steps", "2"]) == 0
     assert "cannot be opened" not in (tmp_path / "run" / "report.html").read_text()

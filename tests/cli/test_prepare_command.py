@@ -47,7 +47,7 @@ def test_two_studies_are_prepared_verified_and_trained_on(inputs: list, tmp_path
     assert aam("prepare", "--verify", corpus) == 0
     assert capsys.readouterr().out.rstrip().endswith("files as they were written")
     assert aam("preflight", "--corpus", corpus, *SIZE, "--seconds", "1") == 0  # one study holds out two samples alone
-    words = ["--corpus", corpus, "--output-dir", run, "--max-steps", "3", *SIZE]
+    words = ["--corpus", corpus, "--output-dir", run, "--max-steps", "3", "--no-preflight", *SIZE]
     assert aam("pretrain", *words) == 0
     manifest = json.loads((run / "manifest.json").read_text())
     assert set(manifest["data"]) == {"corpus"} and manifest["config"]["data"]["corpus"] == str(corpus)

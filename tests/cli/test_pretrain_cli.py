@@ -45,21 +45,13 @@ def pretrain(*options: str | Path) -> int:
     return cli.main(["pretrain", *map(str, options)])
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a few steps on the example; not to be changed."""
-    folder = tmp_path_factory.mktemp("pretrain") / "run"
-    assert pretrain("--example", *SIZE, "--max-steps", "4", "--eval-every", "2", "--output-dir", folder) == 0
-    return folder
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., int]:
     """`small(folder, *options)` pretrains two steps on a generated table; its files lie in tmp_path."""
     write_files(community(samples=12, asvs=30, richness=8), tmp_path)
 
     def run(folder: str, *options: str | Path) -> int:
-        data = ["--table", tmp_path / "table.tsv", "--batch-size", "4", "--max-steps", "2", *SIZE]
+        data = ["--table", tmp_path / "table.tsv", "--batch-size", "4", "--max-steps", "2", *SIZE, "--no-preflight"]
         return pretrain(*data, "--output-dir", tmp_path / folder, *options)
 
     return run
@@ -162,8 +154,15 @@ def test_a_run_on_data_that_has_changed_does_not_go_on(
     assert f"Error: --resume: --table {table} has changed since the run in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("head", ["euclidean", "latent-tree"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("precision", "head"),
+    [
+        ("fp32", "euclidean"),
+        pytest.param("bf16", "euclidean", marks=pytest.mark.slow),
+        pytest.param("fp32", "latent-tree", marks=pytest.mark.slow),
+        ("bf16", "latent-tree"),
+    ],
+)
 def test_each_head_alone(small: Callable[..., int], tmp_path: Path, head: str, precision: str):
     options = ["--unifrac-head", head, "--precision", precision, "--unifrac-metric", "generalized"]
     assert small("run", "--tree", tmp_path / "tree.nwk", *options) == 0
@@ -216,6 +215,7 @@ def test_a_config_file_is_overruled_by_the_command_line(tmp_path: Path, capsys: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_terminated_run_leaves_a_checkpoint_and_goes_on(tmp_path: Path):
     """SLURM sends SIGTERM to all processes of a job, the workers too."""
     folder, words = tmp_path / "run", [*SIZE, "--batch-size", "8", "--num-workers", "1", "--eval-every", "3"]

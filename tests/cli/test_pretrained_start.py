@@ -15,8 +15,8 @@ from aam.config import FinetuneConfig, from_options
 from aam.corpus.study import open_study
 from aam.workflows.adapt import build_unlabelled_corpus
 
-SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
-QUICK = ["--token-limit", "16", "--device", "cpu"]
+WHOLE = ["--device", "cpu", "--no-preflight"]
+QUICK = [*WHOLE, "--token-limit", "16"]
 STILL = ["--lr", "1e-12"]
 """A rate at which nothing moves: what a run ends with is what it began with."""
 LABELS = ["--target", "age_months", "--task", "classification", "--folds", "2", "--draws", "1", "--freeze"]
@@ -29,15 +29,13 @@ def encoder_of(run: Path) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """A pretraining of 12 steps."""
-    folder = tmp_path_factory.mktemp("start") / "run"
-    assert cli.main(["pretrain", "--example", *SIZE, *QUICK, "--max-steps", "12", "--output-dir", str(folder)]) == 0
-    return folder
+def run(pretrained: Path) -> Path:
+    """A pretraining; look, but do not touch."""
+    return pretrained
 
 
 def test_goes_on_where_the_other_run_ended(run: Path, tmp_path: Path):
-    asked = ["pretrain", "--example", *QUICK, "--max-steps", "1", *STILL]
+    asked = ["pretrain", "--example", *WHOLE, "--max-steps", "1", *STILL]
     assert cli.main([*asked, "--pretrained", str(run), "--output-dir", str(tmp_path / "on")]) == 0
     began, ended = (load_checkpoint(folder / "best").model for folder in (run, tmp_path / "on"))
     for name, weights in began.items():
@@ -58,7 +56,7 @@ def test_once_begun_it_no_longer_needs_the_other_run(run: Path, tmp_path: Path):
 
 def test_a_frozen_asv_encoder_stays_and_the_sample_encoder_learns(run: Path, tmp_path: Path, capsys):
     folder = tmp_path / "frozen"
-    asked = ["pretrain", "--example", *QUICK, "--max-steps", "4", "--freeze-asvs", "--no-preflight"]
+    asked = ["pretrain", "--example", *QUICK, "--max-steps", "4", "--freeze-asvs"]
     assert cli.main([*asked, "--pretrained", str(run), "--output-dir", str(folder)]) == 0
     began, ended = (load_checkpoint(path / "best").model for path in (run, folder))
     same = {name for name in began if torch.equal(began[name], ended[name])}
@@ -73,7 +71,7 @@ def test_a_frozen_asv_encoder_stays_and_the_sample_encoder_learns(run: Path, tmp
 
 def test_the_sample_encoder_begins_anew_on_the_asvs_of_another_run(run: Path, tmp_path: Path, capsys):
     folder = tmp_path / "anew"
-    asked = ["pretrain", "--example", *QUICK, "--max-steps", "2", "--no-preflight", "--pretrained", str(run)]
+    asked = ["pretrain", "--example", *QUICK, "--max-steps", "2", "--pretrained", str(run)]
     more = ["--restart-samples", "--mean-features", "32", "--sample-layers", "2"]
     assert cli.main([*asked, *more, "--freeze-asvs", "--output-dir", str(folder)]) == 0
     began, ended = (load_checkpoint(path / "best").model for path in (run, folder))

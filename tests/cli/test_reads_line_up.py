@@ -213,7 +213,7 @@ def test_training_says_and_plans_the_same_lineup_and_records_it(
     assert "region            trimmed to 60 bases from column 621 on: " in capsys.readouterr().out
     assert aam(*words) == 0
     assert "trimmed to 60 bases from column 621 on: " in capsys.readouterr().err
-    assert aam("baseline", "--model", tmp_path / "r") == 0  # opens the same data again
+    assert aam("baseline", "--model", tmp_path / "r", "--baseline", "constant") == 0  # opens the same data again
     assert aam("train", *words[1:], "--resume", "--max-steps", "3") == 0
 
 
@@ -224,7 +224,7 @@ def test_an_encoder_lends_its_window_to_a_fine_tuning(
     assert aam("train", *words, "--max-steps", "2", "--no-preflight", "--output-dir", tmp_path / "r") == 0
     assert "10 bases before and 2 behind them are unknown (N)" in capsys.readouterr().err
     assert read_stored(tmp_path / "r" / "last").config.data.trim == "611:100"
-    assert aam("baseline", "--model", tmp_path / "r") == 0
+    assert aam("baseline", "--model", tmp_path / "r", "--baseline", "constant") == 0
 
 
 def test_a_model_that_does_not_know_its_reads_gets_them_as_they_are(studies: Written, tmp_path: Path, capsys: Said):
@@ -250,7 +250,9 @@ def test_a_wrong_window_is_refused_in_one_line(studies: Written, run: Path, tmp_
         assert f"Error: {text}" in said or f"Error: --trim {trim}: {text}" in said
 
 
-@pytest.mark.parametrize("name", ["ecam-infants", "ibd-2538", "udca-gut"])
+@pytest.mark.parametrize(
+    "name", ["ecam-infants", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ibd-2538", "udca-gut"))]
+)
 def test_real_studies_are_trimmed_once(name: str, study: Callable[[str], Path]):
     found = read_table(study(name) / "table.biom")
     some = found.select(asvs=np.arange(0, len(found.asv_ids), 10)).keep(np.ones(len(found.sample_ids), bool), "")

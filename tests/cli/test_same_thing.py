@@ -143,7 +143,9 @@ def test_predictions(trained: Callable[[str], Path], variants: dict[str, list[st
     agree(results(["predict", "--model", str(trained("base")), "--device", "cpu"], variants, tmp_path, ALL))
 
 
-@pytest.mark.parametrize("name", ["rows", "columns", "twice", "rna"])
+@pytest.mark.parametrize(
+    "name", ["columns", "twice", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rows", "rna"))]
+)
 def test_training(trained: Callable[[str], Path], name: str):
     """The very same draws, batches and folds: out-of-fold predictions are equal to the last digit written."""
     one, other = (read(trained(each) / "predictions.tsv") for each in ("base", name))

@@ -128,7 +128,10 @@ def assert_goes_on(command: str, folder: Path, said: str, sign: str, *more: str)
         assert f"goes on after step {said.split('after step ')[1].split(';')[0]} " in errors.read_text()
 
 
-@pytest.mark.parametrize(("name", "times"), [("SIGTERM", 1), ("SIGINT", 2), ("SIGUSR1", 1)])
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("SIGTERM", 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in [("SIGINT", 2), ("SIGUSR1", 1)])],
+)
 def test_a_run_that_trains_saves_and_goes_on(name: str, times: int, tmp_path: Path):
     folder = tmp_path / "run"
     process = started(["pretrain", *SMALL, *ENDLESS, "--output-dir", str(folder)], tmp_path / "run.err")

@@ -25,6 +25,7 @@ from aam.training.run_files import remember_files
 from aam.workflows.baseline import Runs, recorded_config
 
 QUICK = ["--max-steps", "2", "--batch-size", "32", "--draws", "2", "--eval-every", "2", "--device", "cpu"]
+QUICK += ["--no-preflight"]
 TINY = ["--preset", "tiny", "--branches", "16", "--patch", "25"]
 
 
@@ -102,7 +103,17 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("options", TASKS.values(), ids=TASKS)
+DEFAULT = ("regression", "quantiles", "three classes, unweighted")
+"""One of each kind of head; the others are slow."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=() if name in DEFAULT else pytest.mark.slow)
+        for name, options in TASKS.items()
+    ],
+)
 def test_what_was_trained_predicts(options: list[str], train, predict):
     folder = train(*options)
     model, config = open_model(folder)
@@ -146,13 +157,18 @@ def test_covariates_and_values_never_seen(metadata: Path, train, predict, tmp_pa
     assert changed <= set(frame.index[:50])
 
 
-def test_frozen_and_free_encoders(pretrained: Path, train, predict, tmp_path: Path, capsys):
+def test_a_frozen_encoder_stays(pretrained: Path, train, predict, capsys):
     before = open_encoder(pretrained)[0].state_dict()
     folder = train("--target", "age_months", "--pretrained", str(pretrained), "--freeze")
     frozen = open_encoder(folder)[0].state_dict()
     assert all((frozen[name] == before[name]).all() for name in before)
     assert len(predict(folder)) == 188
     assert "100% of the 310 ASVs were in training" in capsys.readouterr().err  # of the encoder's, or of the head's
+
+
+@pytest.mark.slow
+def test_a_free_encoder_moves_and_a_part_of_it_can_stay(pretrained: Path, tmp_path: Path):
+    before = open_encoder(pretrained)[0].state_dict()
     for number, option in enumerate(([], ["--freeze-asvs"])):
         again = tmp_path / str(number)
         asked = ["train", "--example", "--target", "age_months", "--pretrained", str(pretrained), *QUICK]
@@ -189,6 +205,7 @@ def test_folds_by_group_predict_together(pretrained: Path, train, predict):
     assert set(table.index) < set(alone.index)
 
 
+@pytest.mark.slow
 def test_an_interrupted_cross_validation_goes_on(train, metadata: Path):
     options = ["--target", "age_months", "--folds", "2"]
     folder = train(*options)
@@ -299,6 +316,7 @@ def test_the_plan_writes_nothing(metadata: Path, tmp_path: Path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path: Path, capsys):
     options = ["--task", "classification", "--target", "age_months", "--folds", "2", "--group-column", "subject"]
     first, second = train(*options), train(*options, "--lr", "1e-5").rename(tmp_path / "slow")

@@ -33,7 +33,7 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+@pytest.fixture(scope="module", params=[pytest.param("numbers", marks=pytest.mark.slow), "classes"])
 def run(request: pytest.FixtureRequest, metadata: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A run for reading alone, and which of the options it had."""
     folder = tmp_path_factory.mktemp("runs") / request.param

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from processes import wait_for
 
 from aam import cli
@@ -38,6 +39,7 @@ def steps_done(folder: Path) -> int:
     return json.loads((folder / "last" / "state.json").read_text())["train"]["step"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_fold_of_three_it_ends_as_the_one_that_was_not(tmp_path: Path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert cli.main([*ASKED, "--output-dir", str(whole)]) == 0

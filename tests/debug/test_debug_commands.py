@@ -56,6 +56,7 @@ def test_a_script_passes_on_the_example(name: str, capsys) -> None:
     assert "FAULT" not in out
 
 
+@pytest.mark.slow
 def test_a_script_that_starts_processes_passes_on_the_example() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / f"{APART}.py"), *SMALL, *SOUND[APART]],

@@ -28,7 +28,13 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("default:.*(had been trained on|not predicted|reads begin):UserWarning")  # of the example
-@pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=pytest.mark.slow if path.name == "python.md" else ())
+        for path in EVERY_PAGE
+    ],
+)
 def test_python_on_the_pages_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run one after another, as in a notebook."""
     monkeypatch.chdir(tmp_path)
@@ -67,7 +73,7 @@ def test_readme_lists_the_commands_in_the_order_of_the_help() -> None:
     assert re.findall(r"^\| `aam ([a-z-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE) == list(COMMANDS)
 
 
-@pytest.mark.parametrize("script", ["make_command_page", "make_encoder_page"])
+@pytest.mark.parametrize("script", ["make_command_page", pytest.param("make_encoder_page", marks=pytest.mark.slow)])
 def test_pages_of_options_and_of_the_encoder_are_up_to_date(script: str) -> None:
     """`make docs` writes them again."""
     done = subprocess.run(
