@@ -1,8 +1,8 @@
 """Every token limit, batch size, accumulation, mode and precision: finite outputs and gradients, and modes that agree.
 
 Lengths that are 64 modulo 128, single slots and single pairs have each been a source of NaN in some attention kernel or
-some division; the whole cross product is run, most of it among the slow tests. What cells share: batches of one token limit and batch size, and the
-micro-batches of accumulation 4, whose first is accumulation 1.
+some division; the whole cross product is run, most of it among the slow tests. What cells share: batches of one token
+limit and batch size, and the micro-batches of accumulation 4, whose first is accumulation 1.
 """
 
 from __future__ import annotations
