@@ -26,7 +26,7 @@ from measure import Timing, files_of, peak_memory, write
 from step import batches_of, config_of, operations
 from torch import Tensor
 
-from aam.config import PretrainConfig
+from aam.config import Precision, PretrainConfig
 from aam.corpus.dataset import Batch
 from aam.corpus.pretraining import Corpus, open_corpus
 from aam.models.devices import PRECISION_DTYPES, resolve_device
@@ -148,7 +148,7 @@ def compare(options: dict[str, Any], device: torch.device, precisions: Sequence[
 @click.option("--steps", default=20, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file (default: in results/latest).")
 def main(
-    table: Path | None, tree: Path | None, device: str, precision: str, preset: tuple[str, ...], batch_size: int,
+    table: Path | None, tree: Path | None, device: str, precision: Precision, preset: tuple[str, ...], batch_size: int,
     steps: int, output: Path | None,
 ) -> None:  # fmt: skip
     """Time the presets on a device, and compare a small model with a CPU."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +17,12 @@ import pytest
 from hypothesis import settings
 
 STUDIES = Path(os.environ.get("AAM_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+"""A folder that lies in memory, and the bytes that have to be free there; all tests together write less than 1 GB."""
 
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    # Tests open and sync tens of thousands of small files, on which they wait for a disk most of the time.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 settings.register_profile("aam", deadline=None)  # how long an example takes is for benchmarks to say
 settings.load_profile("aam")

@@ -126,15 +126,18 @@ def weights(folder: Path) -> list[bytes]:
 
 def read_weights(path: Path) -> object:
     """The tensors of a checkpoint whose record of digests fits its file, so that nothing but the file can be wrong."""
-    about = json.loads(config_files(path.parent)[0]) | {"sha256": {MODEL: digest(path)}}
+    about = ABOUT | {"sha256": {MODEL: digest(path)}}
     (path.parent / CONFIG).write_text(json.dumps(about))
     return read_stored(path.parent).tensors(MODEL)
 
 
+ABOUT = {"format": 1, "kind": "pretrain", **to_dict(PretrainConfig(model=tiny_model()))}
+"""What `config.json` of a checkpoint holds, but for the digests of its files."""
+
+
 def config_files(folder: Path) -> list[bytes]:
     """`config.json` of a checkpoint."""
-    about = {"format": 1, "kind": "pretrain", "sha256": {MODEL: "0" * 64, TRAINING: "0" * 64}}
-    return [json.dumps(about | to_dict(PretrainConfig(model=tiny_model()))).encode()]
+    return [json.dumps(ABOUT | {"sha256": {MODEL: "0" * 64, TRAINING: "0" * 64}}).encode()]
 
 
 def read_options(path: Path) -> object:

@@ -20,7 +20,8 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 """A run on the embedded example that takes seconds; without dropout, whose noise is drawn apart on each rank."""
 
-multiprocessing.set_forkserver_preload(["aam.training.distributed"])  # torch is imported once, not once a rank
+multiprocessing.set_forkserver_preload(["aam.training.distributed", "torch._dynamo"])
+"""Imported once, not once a rank: an optimiser of torch imports the second, which takes as long as torch itself."""
 
 
 def run_ranks(size: int, work: Callable[..., None], *arguments: Any) -> None:

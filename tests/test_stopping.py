@@ -24,7 +24,15 @@ def ask(number: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def handlers_stay():
+def usual_hangup():
+    """What a terminal that closes does by default, even where `nohup` has started the tests: it is inherited."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True)
+def handlers_stay(usual_hangup: None):
     before = [signal.getsignal(number) for number in STOP_SIGNALS]
     yield
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before

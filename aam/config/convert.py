@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -34,9 +35,15 @@ ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 WholeRunT = TypeVar("WholeRunT", PretrainConfig, FinetuneConfig)
 
 
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """Name -> type of every field of a config class; kept, since a class has its annotations compiled each time."""
+    return typing.get_type_hints(cls)
+
+
 def option_fields(cls: type) -> dict[str, tuple[dataclasses.Field, Any]]:
     """Name -> (field, type) of every user option of a config class."""
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     return {f.name: (f, hints[f.name]) for f in fields(cls) if "help" in f.metadata}
 
 
@@ -47,7 +54,7 @@ def group_titles(cls: type) -> dict[str, str]:
 
 def group_classes(cls: type) -> dict[str, type]:
     """Config class of each option group of a whole-run config, by field name."""
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
@@ -87,7 +94,7 @@ def from_dict(cls: type[ConfigT], values: dict[str, Any]) -> ConfigT:
     """Build a config object from JSON values and check them; inverse of `to_dict`. Raises ConfigError naming the key."""
     if not isinstance(values, dict):
         raise ConfigError(f"found {values!r}, expected a mapping with the options of {cls.__name__}")
-    hints = typing.get_type_hints(cls)
+    hints = field_types(cls)
     bounds = {f.name: f.metadata for f in fields(cls)}
     found = {}
     for name, value in values.items():

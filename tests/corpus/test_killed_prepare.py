@@ -43,7 +43,11 @@ def killed_at(operation: int, config: PrepareConfig, folder: Path) -> bool:
     return code != 0
 
 
-def test_killed_before_every_second_of_its_file_operations_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("stride", [9, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
+def test_killed_before_every_second_or_ninth_of_its_file_operations_it_goes_on(
+    stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # slow, and of use where the machine dies, not a process
     tables, tree = [], tmp_path / "tree.nwk"
     for name, rows in (("a", "ACGT\t3\t1\nCAT\t0\t2\nGGG\t1\t0"), ("b", "CAT\t5\nTTT\t0\nGGG\t1")):
@@ -56,5 +60,5 @@ def test_killed_before_every_second_of_its_file_operations_it_goes_on(tmp_path: 
     operation = 0
     while killed_at(operation, config, folder := tmp_path / f"corpus{operation}"):
         assert prepared(config, folder) == whole, f"killed before operation {operation}"
-        operation += 2
+        operation += stride
     assert operation > 100

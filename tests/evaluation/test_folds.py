@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aam.corpus.split import Fold, groups_on_both_sides, keep_label_fraction, make_folds
@@ -19,6 +19,7 @@ SCHEMES = ["k-fold", "stratified", "grouped", "stratified-grouped", "leave-one-g
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(seed=st.integers(0, 100))
+@settings(max_examples=20)
 def test_every_row_is_tested_once_and_never_trained_on_at_the_same_time(scheme: str, seed: int) -> None:
     folds = make_folds(scheme, CLASSES, GROUPS, 4, seed)
     assert sorted(row for fold in folds for row in fold.test) == list(range(60))

@@ -24,7 +24,7 @@ MEMORY = 2 << 30
 """Bytes of address space; threads and arenas reserve most of it without using it."""
 WARM = [
     "pytest", "torch", "sympy", "pandas", "h5py", "biom", "skbio.metadata", "yaml", "sklearn", "pyhmmer", "cProfile",
-    "aam.cli.pretrain", "aam.cli.unifrac",
+    "aam.cli.pretrain", "aam.cli.unifrac", "torch._dynamo",
     *(f"aam.workflows.{name}" for name in ("pretrain", "finetune", "distance", "embed")),
 ]  # fmt: skip
 """What the process that others are forked from imports."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from parsed_code import tree_of
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 FLOORS = [
@@ -52,7 +53,7 @@ def name_of(path: Path) -> str:
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
     """Dotted names below `aam` that a file imports anywhere, functions included, with their lines."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((name.name[4:], node.lineno) for name in node.names if name.name.startswith("aam."))
         elif isinstance(node, ast.ImportFrom):
@@ -116,7 +117,7 @@ def test_nothing_is_unpickled() -> None:
     """A table, a checkpoint or a cache from a stranger must not be able to run code."""
     found = []
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [name.name for name in node.names] + [getattr(node, "module", None) or ""]
                 bad = {"pickle", "cPickle", "joblib", "dill", "cloudpickle"} & {name.split(".")[0] for name in names}
@@ -137,7 +138,7 @@ def test_no_object_is_asked_what_it_is() -> None:
     found = [
         f"{path.relative_to(PACKAGE.parent)}:{node.lineno}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "hasattr"
     ]
     assert not found, f"hasattr: {found}"

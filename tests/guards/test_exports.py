@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from parsed_code import tree_of
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 HEAVY = {"torch", "skbio", "biom", "pandas", "scipy", "matplotlib", "h5py"}
@@ -16,7 +17,7 @@ HEAVY = {"torch", "skbio", "biom", "pandas", "scipy", "matplotlib", "h5py"}
 
 def exports(path: Path) -> bool:
     """Whether a module assigns `__all__`."""
-    body = ast.parse(path.read_text()).body
+    body = tree_of(path).body
     return any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__" for node in body)
 
 
@@ -36,7 +37,7 @@ def test_a_package_that_passes_names_of_its_modules_on_says_which() -> None:
     silent = []
     for path in PACKAGE.rglob("__init__.py"):
         own = ".".join(path.parent.relative_to(PACKAGE.parent).parts)
-        imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+        imports = [node for node in tree_of(path).body if isinstance(node, ast.ImportFrom)]
         if path not in EXPORTING and any((node.module or "").startswith(f"{own}.") for node in imports):
             silent.append(own)
     assert not silent

@@ -134,6 +134,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_step_replays_bitwise_in_a_fresh_process(path, tmp_path):
     script = tmp_path / "replay.py"
     script.write_text(STEP)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
-from planted import FAULTS, plant
+from planted import FAULTS, Fault, plant
+from subjects import SUBJECTS, Subject
 
 from aam.health import locate
 
@@ -18,22 +21,36 @@ def test_a_sound_model_raises_no_alarm(subject):
     assert report.history[-1].module == "(model)" or report.history[-1].absmax > 0
 
 
+def judge(subject: Subject, path: str, fault: Fault) -> str:
+    """What is wrong with the report about a fault at a module; empty if it is named."""
+    sound = subject.model.get_submodule(path).forward
+    plant(subject.model, path, fault)
+    report = locate(subject.model, subject.call, sample_ids=subject.ids)
+    subject.model.get_submodule(path).forward = sound
+    found = report.producer
+    if found is None or (found.module, found.op) != (path, fault.op) or fault.phase not in (found.phase, "any"):
+        return f"{path}: {report.headline()}"
+    return "" if "planted.py" in found.line.file and found.line.text else f"{path}: line {found.line}"
+
+
+def usual_places() -> Iterator[tuple[str, str, int]]:
+    """Model, fault and number of the module: each fault in the model of the package and in one other, in turn."""
+    others = [kind for kind in SUBJECTS if kind != "own"]
+    for number, name in enumerate(FAULTS):
+        for kind in ("own", others[number % len(others)]):
+            yield kind, name, number
+
+
+@pytest.mark.parametrize(("kind", "name", "number"), list(usual_places()))
+def test_planted_fault_is_named(kind: str, name: str, number: int):
+    subject = SUBJECTS[kind]()
+    assert judge(subject, subject.spots[number % len(subject.spots)], FAULTS[name]) == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-def test_planted_fault_is_named(subject, name):
-    fault = FAULTS[name]
-    wrong = []
-    for path in subject.spots:
-        fresh = type(subject)(*vars(subject).values())
-        sound = fresh.model.get_submodule(path).forward
-        plant(fresh.model, path, fault)
-        report = locate(fresh.model, fresh.call, sample_ids=fresh.ids)
-        fresh.model.get_submodule(path).forward = sound
-        found = report.producer
-        if found is None or (found.module, found.op) != (path, fault.op) or fault.phase not in (found.phase, "any"):
-            wrong.append(f"{path}: {report.headline()}")
-        elif "planted.py" not in found.line.file or not found.line.text:
-            wrong.append(f"{path}: line {found.line}")
-    assert not wrong, "\n".join(wrong)
+def test_planted_fault_is_named_in_every_model_and_module(subject, name):
+    assert [found for path in subject.spots if (found := judge(subject, path, FAULTS[name]))] == []
 
 
 @pytest.mark.parametrize("name", PARAMETER_FAULTS)

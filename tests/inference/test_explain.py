@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from aam.inference.embed import Encoding
 from aam.inference.explain import (
     DELETED_COUNTS,
     RANKINGS,
+    Explanation,
     Slots,
     attention_weights,
     distance_to_mean,
@@ -63,7 +63,7 @@ def test_abundance_is_attributed_along_its_logarithm():
 
 
 def test_attributions_add_up_to_the_difference(encoding: Encoding, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(explaining, "PATH_STEPS", 128)  # a sum of few places is near the integral, not equal
+    monkeypatch.setattr(explaining, "PATH_STEPS", 48)  # a sum of few places is near the integral, not equal
     some, baseline = slots(), torch.linspace(-1, 1, 32) ** 3
     scalar = distance_to_mean(encoding.model, torch.ones(32))
     found = integrated_gradients(scalar, some, baseline[None], RNG)
@@ -100,8 +100,14 @@ def test_deletion_tells_a_driver_from_chance(encoding: Encoding):
     assert found.deletion[RANKINGS.index("integrated gradients"), 0] > 2 * found.deletion[RANKINGS.index("random"), 0]
 
 
-def test_shares_add_up_and_samples_are_counted(encoding: Encoding):
-    found = explain(encoding, distance_to_mean(encoding.model, torch.zeros(32)), 8, seed=1)
+@pytest.fixture(scope="module")
+def explained(encoding: Encoding) -> Explanation:
+    """What makes up the size of 8 of the samples."""
+    return explain(encoding, distance_to_mean(encoding.model, torch.zeros(32)), 8, seed=1)
+
+
+def test_shares_add_up_and_samples_are_counted(encoding: Encoding, explained: Explanation):
+    found = explained
     assert found.explained_samples == 8 and found.share.sum() == pytest.approx(1)
     rows = np.sort(np.random.default_rng(1).permutation(12)[:8])
     carried = np.bincount(np.concatenate([encoding.samples[row].asvs for row in rows]), minlength=len(found.share))
@@ -110,8 +116,7 @@ def test_shares_add_up_and_samples_are_counted(encoding: Encoding):
 
 
 @pytest.mark.parametrize("tree", [True, False])
-def test_the_figure_is_drawn(encoding: Encoding, tree: bool, tmp_path: Path):
-    found = explain(encoding, distance_to_mean(encoding.model, torch.zeros(32)), 4)
-    target, names = BytesIO(), ["ACGT" * 10] * len(found.share)
-    plot_explanation(found, names, np.arange(len(names)) if tree else None, target)
+def test_the_figure_is_drawn(explained: Explanation, tree: bool):
+    target, names = BytesIO(), ["ACGT" * 10] * len(explained.share)
+    plot_explanation(explained, names, np.arange(len(names)) if tree else None, target)
     assert target.getvalue().startswith(b"\x89PNG")

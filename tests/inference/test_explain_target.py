@@ -100,9 +100,10 @@ def test_attributions_add_up_to_the_prediction_less_that_of_the_background(
     some: Community, monkeypatch: pytest.MonkeyPatch
 ):
     """One background ASV, so that all paths of a sample begin in the same place."""
-    monkeypatch.setattr(explaining, "PATH_STEPS", 256)
+    monkeypatch.setattr(explaining, "PATH_STEPS", 64)
     config = config_of("two numbers")
-    model, slots = random_model(config, some), slots_of(random_model(config, some), some)
+    model = random_model(config, some)
+    slots = slots_of(model, some)
     scalar = target_scalar(model, config, choose_output(config, "age"))
     background = slots.asvs[0, :1]
     found = integrated_gradients(scalar, slots, background, np.random.default_rng(0))

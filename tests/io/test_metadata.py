@@ -201,7 +201,7 @@ def test_what_is_no_number_is_text(text, tmp_path):
     assert frame["b"].tolist() == [1.0, 2.0]
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(10_000, 200), (100, 20_000)])
+@pytest.mark.parametrize(("rows", "columns"), [(10_000, 40), (20, 20_000)])
 def test_large_metadata_takes_seconds(rows, columns, tmp_path):
     path = tmp_path / "m.tsv"
     lines = [
@@ -213,4 +213,4 @@ def test_large_metadata_takes_seconds(rows, columns, tmp_path):
     )
     start = time.process_time()
     assert Metadata.read(path).frame.shape == (rows, columns)
-    assert time.process_time() - start < 10, "about 1 s on an idle machine"
+    assert time.process_time() - start < 5, "about 0.3 s on an idle machine"

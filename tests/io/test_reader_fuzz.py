@@ -1,6 +1,6 @@
 """Whatever stands in a file, a parser answers or refuses in one line that names the file; nothing else happens.
 
-Each parser is given 2,000 sound files with some bytes changed, cut out, doubled or put in, and 200 of text, JSON and
+Each parser is given 2,000 sound files with some bytes changed, cut out, doubled or put in, and 100 of text, JSON and
 bytes of the kinds that files of these formats are made of.
 """
 
@@ -19,7 +19,7 @@ from parsers import PARSERS, assert_answer_or_refusal
 
 from aam import stored
 
-CASES, DAMAGED = 2000, 10
+CASES, DAMAGED = 2000, 20
 """Damaged files of each parser, and how many of them one seed makes."""
 KNOWN = [
     b"#OTU ID\ta\nAC\t1\0\n", b'#OTU ID\t"a\nAC\t1\n', b"\ta\na\t0\n", b"sample-id\t#q2:types\na\t1\n",

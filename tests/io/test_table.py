@@ -54,7 +54,7 @@ def test_real_tables_equal_biom(name, study):
     assert table.dropped == {}
 
 
-@pytest.mark.parametrize("name", ["ibd-2538", "ecam-infants"])
+@pytest.mark.parametrize("name", [pytest.param("ibd-2538", marks=pytest.mark.slow), "ecam-infants"])
 def test_real_table_survives_json_and_tsv(name, study, tmp_path):
     path = study(name) / "table.biom"
     table, reference = read_table(path), biom.load_table(path)

@@ -1,8 +1,8 @@
 """Every token limit, batch size, accumulation, mode and precision: finite outputs and gradients, and modes that agree.
 
 Lengths that are 64 modulo 128, single slots and single pairs have each been a source of NaN in some attention kernel or
-some division; the whole cross product is run. What cells share: batches of one token limit and batch size, and the
-micro-batches of accumulation 4, whose first is accumulation 1.
+some division; the whole cross product is run, most of it among the slow tests. What cells share: batches of one token
+limit and batch size, and the micro-batches of accumulation 4, whose first is accumulation 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import cache
 import pytest
 import torch
 from generated_samples import Community, community, tiny_model
-from processors import slow_without_bf16
 from torch import Tensor
 
 from aam.config import LossConfig
@@ -27,10 +26,10 @@ TOKEN_LIMITS = [1, 2, 63, 64, 65, 128, 192, 256, 320, 512, 1024]
 BATCH_SIZES = [1, 2, 6, 8]
 ACCUMULATIONS = (1, 4)
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-LONG = 256
-"""Longer samples take more than 8 s each in bfloat16 where the processor only imitates it."""
+USUAL = {"fp32": (1, 2, 64, 65, 192), "bf16": (1, 2, 64)}
+"""Token limits of the default tests: one of each kind, short, since many a processor only imitates bfloat16."""
 CELLS = [
-    slow_without_bf16(limit, precision) if precision == "bf16" and limit > LONG else (limit, precision)
+    pytest.param(limit, precision, marks=() if limit in USUAL[precision] else pytest.mark.slow)
     for precision in PRECISIONS
     for limit in TOKEN_LIMITS
 ]

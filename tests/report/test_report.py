@@ -109,6 +109,7 @@ def browse(path: Path, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED: the report in a browser, because chromium is absent")
 def test_a_browser_shows_the_picture_and_runs_the_script_that_the_policy_names(tmp_path: Path):
     page = tmp_path / "report.html"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -73,9 +74,15 @@ def scores() -> Callable[[Any], dict[str, float]]:
     return evaluate
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("accumulate", [1, 4])
-@pytest.mark.parametrize("at", ["first step", "third step", "inside accumulation"])
+USUAL = [("first step", 1, 0), ("third step", 4, 0), ("third step", 1, 2), ("inside accumulation", 4, 2)]
+"""Of the default tests: each kind of step with workers and without."""
+CUTS = [
+    pytest.param(*cut, marks=() if cut in USUAL else pytest.mark.slow)
+    for cut in itertools.product(["first step", "third step", "inside accumulation"], [1, 4], [0, 2])
+]
+
+
+@pytest.mark.parametrize(("at", "accumulate", "workers"), CUTS)
 def test_a_step_that_is_cut_off_is_made_again(new_run: NewRun, at: str, accumulate: int, workers: int):
     options = {"max_steps": 4, "accumulate": accumulate, "num_workers": workers, "batch_size": 4}
     whole = new_run("whole", **options)
@@ -92,7 +99,7 @@ def test_a_step_that_is_cut_off_is_made_again(new_run: NewRun, at: str, accumula
     assert all(torch.equal(tensor, final(whole[0])[name]) for name, tensor in final(again).items())
 
 
-@pytest.mark.parametrize("at", [1, 2, 4])
+@pytest.mark.parametrize("at", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_an_evaluation_that_is_cut_off_is_made_again(new_run: NewRun, at: int, tmp_path: Path):
     options: dict[str, Any] = {"max_steps": 4, "eval_every": 1}
     whole, state = new_run("whole", evaluate=scores(), **options)

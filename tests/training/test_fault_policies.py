@@ -24,13 +24,13 @@ from aam.training.state import TrainState
 
 
 def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRun, tmp_path: Path):
-    run, state = new_run("run", max_steps=40, on_fault="skip", **GENEROUS)
+    run, state = new_run("run", max_steps=20, on_fault="skip", **GENEROUS)
     run.sinks.append(JsonlSink(tmp_path / "log.jsonl"))
     seen = spoil(run, infinite_count)
     train(run, state, StopRequest())
     close(run)
     sample = seen[0].sample_ids[ROW]
-    assert state.step == 40 and finite(run)
+    assert state.step == 20 and finite(run)
     stream, start = run.stream(0), TrainState()
     epoch = [name for _ in range(18) for batch in run.health.draw(stream, start).batches for name in batch.sample_ids]
     assert sample not in epoch and len(epoch) == 18 * 8 - 1  # 18 batches of 8, one of them without the sample
@@ -43,11 +43,10 @@ def test_a_skipped_step_loses_one_sample_and_the_account_is_exact(new_run: NewRu
     }
     (loss,) = (loss for loss in ledger.losses if loss.stage == TRAINING_STAGE)
     assert loss.id == sample and loss.facts["step"] == 4 and loss.facts["cause"] == "input" and not loss.planned
-    assert "1 intervention in 40 steps (1 skipped step)" in run.health.line(40) and "149 kept + 1" in run.health.line(
-        40
-    )
+    line = run.health.line(20)
+    assert "1 intervention in 20 steps (1 skipped step)" in line and "149 kept + 1" in line
     last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()][-1]
-    assert run.health.record(40)["interventions"] == {SKIPPED: 1}
+    assert run.health.record(20)["interventions"] == {SKIPPED: 1}
     assert last["kind"] == "validation" or (last["interventions"], last["quarantined"]) == (1, 1)
 
 

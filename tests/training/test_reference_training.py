@@ -107,8 +107,16 @@ def trained(config: PretrainConfig, found: Corpus, after: int | None = None) -> 
     return run, run.meter.losses
 
 
-@pytest.mark.parametrize("more", [{"num_workers": 2}, {"precision": "bf16"}], ids=str)
-@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+@pytest.mark.parametrize(
+    ("beside", "more"),
+    [
+        (False, {"num_workers": 2}),
+        (True, {"precision": "bf16"}),
+        pytest.param(False, {"precision": "bf16"}, marks=pytest.mark.slow),
+        pytest.param(True, {"num_workers": 2}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_resumed_run_is_the_run(beside: bool, more: dict[str, Any], tmp_path: Path):
     options: dict[str, Any] = {"max_steps": 4, "dropout": 0.2, **more}
     whole, losses = trained(*opened(beside, output_dir=tmp_path / "whole", **options))

@@ -44,10 +44,10 @@ def everything(run: TrainingRun) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     "more",
     [
-        {"num_workers": 2},
+        pytest.param({"num_workers": 2}, marks=pytest.mark.slow),
         {"num_workers": 2, "accumulate": 2},
         {"precision": "fp16", "accumulate": 2},
-        {"precision": "bf16"},
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

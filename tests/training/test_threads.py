@@ -15,7 +15,7 @@ from aam.corpus.pretraining import open_corpus
 from aam.training.run import build_learner, training_batches
 from aam.training.step import Learner, score
 
-TIMES = 4
+TIMES = 2
 """Of lookups by `table[index]`, whose gradients are added in the order of the threads, one was enough."""
 
 
@@ -42,8 +42,15 @@ def assert_same_each_time(learner: Learner, batch: Batch) -> None:
         assert [name for name in first if not torch.equal(first[name], again[name])] == []
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "mlp"])
-@pytest.mark.parametrize("metric", ["unweighted", "weighted_normalized"])
+@pytest.mark.parametrize(
+    ("encoder", "metric"),
+    [
+        ("transformer", "unweighted"),
+        ("mlp", "weighted_normalized"),
+        pytest.param("transformer", "weighted_normalized", marks=pytest.mark.slow),
+        pytest.param("mlp", "unweighted", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_of_pretraining(encoder: str, metric: str) -> None:
     size = {"preset": "tiny", "asv_encoder": encoder, "unifrac_metric": metric, "batch_size": 32, "device": "cpu"}
     config = from_options(PretrainConfig, {"example": True} | size)

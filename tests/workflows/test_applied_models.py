@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from parsed_code import tree_of
 from skbio import DistanceMatrix
 
 import aam.workflows
@@ -125,7 +126,7 @@ def test_counts_that_look_like_presence_are_warned_of(run: Path, tmp_path: Path,
 
 def test_workflows_know_neither_click_nor_the_command_line_and_do_not_print():
     for path in Path(aam.workflows.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name == "click" or name.startswith("aam.cli") for name in names), path

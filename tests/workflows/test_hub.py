@@ -193,6 +193,7 @@ def test_an_upload_that_is_not_possible(run: Path, hub: Hub, server: LocalHub) -
     assert reason("lab/gut", hub).endswith("answers with error 500; try again later, or save the model in a folder")
 
 
+@pytest.mark.slow
 def test_a_command_without_network_uses_the_copy(saved: Path, tmp_path: Path, hub: Hub, server: LocalHub) -> None:
     """By the environment alone, as on a node of a cluster."""
     server.upload("lab/gut", saved)
