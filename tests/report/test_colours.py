@@ -30,4 +30,4 @@ def test_the_caption_says_how_well_and_how_well_by_chance() -> None:
     )
     weak = Signal("delivery", "", 90, 2, 0.55, 0.5, 0.58)
     assert "no more apart than by chance" in colour_words("delivery", Audit([weak]))
-    assert colour_words("", Audit()) == "" and "goes with" in colour_words("plate", Audit())
+    assert colour_words("", Audit()) == "" and "is related to" in colour_words("plate", Audit())
