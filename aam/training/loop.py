@@ -13,7 +13,7 @@ from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
-from aam.errors import Interrupted, NonFiniteError, WorkerError
+from aam.errors import Interrupted, NonFiniteError, OutOfMemoryError, WorkerError, lacks_memory
 from aam.io.table import Table
 from aam.observer import Sink
 from aam.stopping import Stopped, StopRequest
@@ -117,8 +117,8 @@ class TrainingRun:
 def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
     """Train until a budget is spent, which a flat held-out loss cuts short, or `stop` is requested; updates `state`.
 
-    Raises, after a checkpoint, Interrupted if a signal has stopped the run, and WorkerError if a process of
-    --num-workers is lost.
+    Raises, after a checkpoint, Interrupted if a signal has stopped the run, WorkerError if a process of --num-workers
+    is lost, and what lacks memory, in a step on one sample or in an evaluation.
     """
     run.health.open()
     try:
@@ -130,8 +130,9 @@ def train(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
         if run.learner.ranks.alone and run.health.rewind(state):
             save_and_end(run, state, cut.name)
         raise
-    except WorkerError:
-        if run.learner.ranks.alone and run.health.rewind(state):
+    except (WorkerError, OutOfMemoryError, RuntimeError, MemoryError) as error:
+        lost = isinstance(error, WorkerError | OutOfMemoryError) or lacks_memory(error)
+        if lost and run.learner.ranks.alone and run.health.rewind(state):
             run.save(state, LAST)
         raise
     finally:
@@ -192,7 +193,7 @@ def evaluate(run: TrainingRun, state: TrainState) -> None:
     before = replace(state, unscored=True)
     try:
         judge(run, state)
-    except Stopped:
+    except (Stopped, RuntimeError, MemoryError):
         vars(state).update(vars(before))
         raise
     state.unscored = False

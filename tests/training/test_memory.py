@@ -141,6 +141,21 @@ def test_memory_that_ulimit_v_refuses_is_told_by_batch_and_halves_go_on(
     assert "ASVs); from here on batches are computed in 2 parts" in told and told.count("\n") == 1
 
 
+def test_an_evaluation_that_lacks_memory_loses_no_step(new_run: NewRun):
+    """With more memory the run goes on, and begins with that evaluation."""
+
+    def refuse(learner: Learner) -> dict[str, float]:
+        raise ERRORS[1]
+
+    run, state = new_run("run", evaluate=refuse, max_steps=3)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        train(run, state, StopRequest())
+    again, resumed = new_run("run", max_steps=3, resume=True)
+    assert resumed.step == 3 and resumed.unscored
+    train(again, resumed, StopRequest())
+    assert resumed.best_step == 3 and not resumed.unscored
+
+
 def test_other_errors_are_not_taken_for_memory(new_run: NewRun):
     run, state = new_run("run", max_steps=3)
     limit_samples(run.learner, most=4, error=RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
