@@ -151,6 +151,7 @@ def test_drivers_are_the_clades_that_make_ill(run: Path, studies: Path):
     assert "Leading clades and ASVs" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_other_class_is_driven_the_other_way(run: Path, studies: Path):
     tables = []
     for name in ("ill", "healthy"):

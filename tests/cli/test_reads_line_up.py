@@ -196,6 +196,7 @@ def test_longer_reads_trimmed_to_the_window_of_training_are_known_to_the_model(
     assert not np.allclose(frames[0]["age"], frames[2]["age"])
 
 
+@pytest.mark.slow
 def test_training_says_and_plans_the_same_lineup_and_records_it(
     studies: Written, ages: list[str], tmp_path: Path, capsys: Said
 ):

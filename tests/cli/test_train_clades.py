@@ -72,7 +72,8 @@ def test_a_new_study_is_predicted_and_stored_arrays_are_all_it_takes(run: Path, 
 def test_prevalence_moves_the_mean_and_keeps_the_ranks(run: Path, studies: Path):
     plain, moved = predict(run, studies), predict(run, studies, "--prevalence", "ill=0.2")
     assert moved["p_ill"].mean() == pytest.approx(0.2, abs=1e-4)
-    assert (moved["p_ill"].rank() == plain["p_ill"].rank()).all()
+    both = pd.DataFrame({"plain": plain["p_ill"], "moved": moved["p_ill"]}).sort_values(["plain", "moved"])
+    assert both["moved"].is_monotonic_increasing  # digits of the file tie some on one side alone
     shift = logit(moved["p_ill"]) - logit(plain["p_ill"])
     assert shift.std() < 0.02  # one number for all, but for the digits of the file
 
