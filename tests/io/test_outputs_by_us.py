@@ -20,8 +20,8 @@ from aam.io.output import WRITERS, all_or_none, new_file, write_embedding, write
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 IDS = ["Größe1", "日本", "a"]
-NAMES = ("e.tsv", "d.npy")
-MORE = ("d.tsv", "d.h5", "e.txt")
+NAMES = ("e.tsv", "d.npy", "d.h5")
+MORE = ("d.tsv", "e.txt")
 """What scikit-bio writes, which takes seconds to import."""
 WRITE = """
 import sys
