@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +25,15 @@ class Built(NamedTuple):
     study: Study
 
 
+opened = cache(open_study)
+"""A study is looked at and not changed, so each is read once."""
+
+
 def built(**options: Any) -> Built:
     """Tiny, from scratch, on all samples with an age; options as on the command line."""
     size = {"preset": "tiny", "branches": 16, "patch": 25, "batch_size": 16, "device": "cpu", "max_minutes": 5.0}
     config = from_options(FinetuneConfig, {"example": True, "target": ("age_months",)} | size | options)
-    study = open_study(config.data, config.target)
+    study = opened(config.data, config.target)
     schema = fit_schema(study.labels, config.target, study.classes, study.depth)
     config = dataclasses.replace(config, schema=schema)
     rows, draw = np.arange(len(study.labels.sample_ids)), Draw(study.depth, 64, "abundance", 0)

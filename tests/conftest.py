@@ -24,7 +24,8 @@ if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usa
     # Tests open and sync tens of thousands of small files, on which they wait for a disk most of the time.
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
-settings.register_profile("aam", deadline=None)  # how long an example takes is for benchmarks to say
+settings.register_profile("aam", deadline=None, max_examples=40)  # how long one takes is for benchmarks to say
+settings.register_profile("many", deadline=None, max_examples=1000)  # --hypothesis-profile=many
 settings.load_profile("aam")
 
 

@@ -54,7 +54,13 @@ OF_TASK = [(baseline, task) for baseline in BOTH for task in ("regression", "cla
 ]
 
 
-@pytest.mark.parametrize(("baseline", "task"), OF_TASK)
+LONG = [("random_forest", "regression"), ("gradient_boosting", "classification")]
+"""Of which the other task is among the default tests."""
+
+
+@pytest.mark.parametrize(
+    ("baseline", "task"), [pytest.param(*of, marks=pytest.mark.slow if of in LONG else ()) for of in OF_TASK]
+)
 def test_what_can_be_read_off_the_table_is_read_off(baseline: str, task: str) -> None:
     study = gradient(task)
     found = pooled(baseline, study, make_folds("k-fold", study.target.tolist(), None, 3, 0))
@@ -67,7 +73,10 @@ def test_what_can_be_read_off_the_table_is_read_off(baseline: str, task: str) ->
     assert abs(accuracy - 0.5) < 0.2 if blind else accuracy > 0.9
 
 
-@pytest.mark.parametrize("baseline", ["random_forest", "gradient_boosting", "linear", "knn", "constant"])
+@pytest.mark.parametrize(
+    "baseline",
+    ["random_forest", pytest.param("gradient_boosting", marks=pytest.mark.slow), "linear", "knn", "constant"],
+)
 def test_targets_of_test_rows_do_not_leak(baseline: str) -> None:
     study = gradient("regression", 30)
     fold = Fold("1", np.arange(20), np.arange(20, 30))

@@ -23,8 +23,8 @@ SECONDS, PATIENCE = 10, 60
 MEMORY = 2 << 30
 """Bytes of address space; threads and arenas reserve most of it without using it."""
 WARM = [
-    "pytest", "torch", "sympy", "pandas", "h5py", "biom", "skbio.metadata", "yaml", "sklearn", "pyhmmer", "cProfile",
-    "aam.cli.pretrain", "aam.cli.unifrac", "torch._dynamo",
+    "pytest", "torch", "torch._dynamo", "pandas", "h5py", "biom", "skbio", "yaml", "sklearn", "pyhmmer", "cProfile",
+    "matplotlib.backends.backend_agg", "aam.cli.pretrain", "aam.cli.unifrac", "aam.report.curves", "aam.report.figures",
     *(f"aam.workflows.{name}" for name in ("pretrain", "finetune", "distance", "embed")),
 ]  # fmt: skip
 """What the process that others are forked from imports."""

@@ -53,7 +53,7 @@ def test_planted_fault_is_named_in_every_model_and_module(subject, name):
     assert [found for path in subject.spots if (found := judge(subject, path, FAULTS[name]))] == []
 
 
-@pytest.mark.parametrize("name", PARAMETER_FAULTS)
+@pytest.mark.parametrize("name", ["NaN in a weight", pytest.param("Inf in a weight", marks=pytest.mark.slow)])
 def test_bad_parameter_is_named_before_any_operation(subject, name):
     names = [name for name, p in subject.model.named_parameters() if p.dim() > 1]
     for parameter in names[:: max(1, len(names) // 3)]:

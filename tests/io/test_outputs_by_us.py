@@ -20,9 +20,9 @@ from aam.io.output import WRITERS, all_or_none, new_file, write_embedding, write
 
 PACKAGE = Path(__file__).parents[2] / "aam"
 IDS = ["Größe1", "日本", "a"]
-NAMES = ("e.tsv", "e.txt", "d.npy")
-MORE = ("d.tsv", "d.h5")
-"""Distances that scikit-bio writes, which takes seconds to import."""
+NAMES = ("e.tsv", "d.npy", "d.h5")
+MORE = ("d.tsv", "e.txt")
+"""What scikit-bio writes, which takes seconds to import."""
 WRITE = """
 import sys
 from pathlib import Path

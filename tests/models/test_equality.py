@@ -107,8 +107,18 @@ def test_the_fast_path_is_the_plain_one(
     check_same(batch, found, plain)
 
 
-@pytest.mark.parametrize("threads", [1, 2], indirect=True)
-@pytest.mark.parametrize("kept", [99, 2, 0])
+@pytest.mark.parametrize(
+    ("kept", "threads"),
+    [
+        (99, 1),
+        (2, 2),
+        pytest.param(99, 2, marks=pytest.mark.slow),
+        pytest.param(2, 1, marks=pytest.mark.slow),
+        (0, 2),
+        pytest.param(0, 1, marks=pytest.mark.slow),
+    ],
+    indirect=["threads"],
+)
 def test_samples_of_like_size_together_are_all_samples_at_once(
     kept: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ):

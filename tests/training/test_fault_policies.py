@@ -127,7 +127,7 @@ def test_noticed_late_but_never_applied(new_run: NewRun):
     assert run.health.ledger.lost("sample", TRAINING_STAGE) == {seen[0].sample_ids[ROW]}
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("interrupted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_steps_that_are_unread_are_read_before_a_checkpoint_takes_them(new_run: NewRun, interrupted: bool):
     """At the end of a run and where it is stopped, so that a resumed one knows of them; only the bad step is lost."""
     run, state = new_run("run", max_steps=3, watch_every=9, on_fault="skip", **GENEROUS)

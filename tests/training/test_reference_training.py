@@ -127,7 +127,7 @@ def test_a_resumed_run_is_the_run(beside: bool, more: dict[str, Any], tmp_path: 
         assert value.equal(again.learner.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+@pytest.mark.parametrize("beside", [pytest.param(False, marks=pytest.mark.slow), True], ids=["alone", "beside"])
 def test_the_checks_before_a_run_pass(beside: bool):
     config, found = opened(beside, max_steps=2000)
     batches = training_batches(config, found)

@@ -23,15 +23,24 @@ def trace(bundle: Bundle) -> Diagnosis:
     return diagnose(bundle.learner, bundle.attempt, bundle.names)
 
 
-def test_a_healthy_step_is_made_again_in_another_process(new_run: NewRun, tmp_path: Path):
+@pytest.fixture
+def path(new_run: NewRun, tmp_path: Path) -> Path:
+    """The bundle of a healthy step."""
     run, state = new_run("run", max_steps=4, bundle_step=3, accumulate=2)
     train(run, state, StopRequest())
-    path = tmp_path / "run" / "bundles" / "step-3" / BUNDLE
+    return tmp_path / "run" / "bundles" / "step-3" / BUNDLE
+
+
+@pytest.mark.slow
+def test_a_healthy_step_is_made_again_in_another_process(path: Path):
+    done = subprocess.run([sys.executable, "-m", "aam", "replay", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("same bits") == 3, done.stdout + done.stderr
+
+
+def test_a_healthy_step_is_made_again(path: Path, tmp_path: Path):
     bundle = open_bundle(path, torch.device("cpu"))
     assert bundle.config.model.dropout == 0.2 and trace(bundle).report.ok
     assert all(row.same for row in compare_outcomes(bundle.outcome, replay(bundle)))
-    done = subprocess.run([sys.executable, "-m", "aam", "replay", str(path)], capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.count("same bits") == 3, done.stdout + done.stderr
     content = load_bundle(path)
     content["model"]["scalars.pd.weight"] += 1e-7
     changed = open_bundle(save_bundle(tmp_path / "changed.safetensors", content), torch.device("cpu"))

@@ -23,7 +23,10 @@ with protect_error_report():
 
 @pytest.mark.parametrize(
     ("body", "code", "told"),
-    [("pass", -signal.SIGTERM, ""), ("raise ValueError('why it ends')", 1, "ValueError: why it ends")],
+    [
+        pytest.param("pass", -signal.SIGTERM, "", marks=pytest.mark.slow),
+        ("raise ValueError('why it ends')", 1, "ValueError: why it ends"),
+    ],
 )
 def test_an_error_is_told_before_a_signal_ends_all(body: str, code: int, told: str):
     ended = subprocess.run([sys.executable, "-c", BEGIN % body], capture_output=True, text=True)

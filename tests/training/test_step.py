@@ -102,8 +102,14 @@ def test_a_weight_that_is_nan_is_named_and_nothing_is_updated():
     assert_untouched(found, before)
 
 
-@pytest.mark.parametrize("name", ["unifrac", "patristic", "faith_pd"])
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        pytest.param(place, name, marks=() if place == number else pytest.mark.slow)
+        for place in range(3)
+        for number, name in enumerate(["unifrac", "patristic", "faith_pd"])
+    ],
+)
 def test_a_target_that_is_nan_is_named_with_the_samples_of_its_batch(name: str, place: int):
     found, micro = learner(), [batches()[number] for number in range(3)]
     micro[place] = spoiled(micro[place], name)
