@@ -285,7 +285,7 @@ def test_overlap_and_missing_targets_are_counted(train, capsys):
     train("--target", "weight")
     told = capsys.readouterr().err
     assert "190 samples in the table, 190 in the metadata, 190 in both" in told
-    assert "181 of them with a target" in told  # five were blanked, four ages are not known
+    assert "181 have a target" in told  # five were blanked, four ages are not known
     assert "left out: 9 samples without a target" in told
     assert "values of 'subject' sit on both sides of a split" in told
 

@@ -49,7 +49,7 @@ def test_the_run_leaves_pictures_and_a_page_of_all_it_knows(run: tuple[str, Path
     for words in (
         "Predictions of held-out samples", "Training curves", "Ordination of the samples",
         "Audit: what the embeddings reveal", "plate (batch)", "samples in the metadata",
-        "samples with fewer reads than the rarefaction depth", "interventions", "training (samples)", "health",
+        "samples with fewer reads than the rarefaction depth", "interventions", "training (samples)", "Health",
     ):  # fmt: skip
         assert words in page, words
     if kind == "classes":

@@ -24,7 +24,7 @@ ELSEWHERE = {
     63: "io/test_formulas.py::test_a_text_is_escaped_as_id_and_as_cell_if_it_would_run",
     71: "corpus/test_corpus.py::test_a_matrix_is_aligned_by_id_whatever_its_order",
     80: "training/test_checkpoint.py::test_weights_that_are_not_finite_are_refused",
-    82: "training/test_checkpoint.py::test_a_save_that_is_killed_leaves_a_checkpoint",
+    82: "training/test_checkpoint.py::test_a_save_that_is_killed_loses_no_save_before_it",
     83: "cli/test_command_group.py::test_what_an_error_tells",
     84: "cli/test_command_group.py::test_what_an_error_tells",
     85: "cli/test_pretrain_refusals.py::test_an_output_directory_belongs_to_one_process",

@@ -162,7 +162,7 @@ def readme_commands(place: int) -> list[str]:
 
 def test_readme_begins_with_what_needs_no_training() -> None:
     install, *commands = readme_commands(0)
-    assert install == "pip install ."
+    assert install == "pip install -c constraints.txt ."
     assert [command.split()[:2] for command in commands] == [["aam", "place"], ["aam", "distance"], ["aam", "embed"]]
     assert not any("--model" in command or "--reference" in command for command in commands)
 
