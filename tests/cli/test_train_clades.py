@@ -74,9 +74,8 @@ def test_prevalence_moves_the_mean_and_keeps_the_ranks(run: Path, studies: Path)
     assert moved["p_ill"].mean() == pytest.approx(0.2, abs=1e-4)
     both = pd.DataFrame({"plain": plain["p_ill"], "moved": moved["p_ill"]}).sort_values(["plain", "moved"])
     assert both["moved"].is_monotonic_increasing  # digits of the file tie some on one side alone
-    inner = both[both.gt(0.001).all(axis=1) & both.lt(0.999).all(axis=1)]  # where six digits tell odds
-    shift = logit(inner["moved"]) - logit(inner["plain"])
-    assert len(shift) >= 5 and shift.std() < 0.02  # one number for all, but for the digits of the file
+    shift = logit(moved["p_ill"]) - logit(plain["p_ill"])
+    assert shift.std() < 0.02  # one number for all, but for the digits of the file
 
 
 def test_few_labels_start_from_what_other_studies_taught(run: Path, studies: Path):
