@@ -43,15 +43,14 @@ def study() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="module")
 def small_work() -> Iterator[None]:
-    """Small forests, few strengths to choose from, 50 resamples, three curves: for tests that run whole commands."""
-    from aam.evaluation import baseline_lines, baseline_trees, metrics, study_metrics
+    """Forests of 20 trees, 50 resamples, three curves in a picture: for speed, where tests run whole commands."""
+    from aam.evaluation import baseline_trees, metrics, study_metrics
     from aam.learners import forest
     from aam.report import curves
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (forest, baseline_trees):
             patch.setattr(module, "TREES", 20)
-        patch.setattr(baseline_lines, "STRENGTHS", {"l1": (0.03, 0.1), "l2": (1e-3, 1e-2)})
         for module in (metrics, study_metrics):
             patch.setattr(module, "RESAMPLES", 50)
         patch.setattr(curves, "PANELS", curves.PANELS[:3])

@@ -112,6 +112,7 @@ def test_a_damaged_record_of_studies_is_refused(run: Path, studies: Path, capsys
     assert f"{STUDIES}: not readable" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_report_is_made_again_alike(run: Path, studies: Path):
     first = (run / "report.html").read_text()
     for part in ("Transfer: 3 studies of training", "Ordination of the samples, by study", "Audit: what the clades"):

@@ -80,6 +80,7 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
     assert "--positions is fixed by the encoder of --pretrained" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_corpus_has_the_positions_that_it_was_prepared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     files = example()
     corpus = ["--corpus", str(tmp_path / "corpus"), *SMALL, "--output-dir", str(tmp_path / "run")]

@@ -124,6 +124,7 @@ def test_folds_that_are_not_there_are_missed(model: Path, files: Path, tmp_path:
     assert "config.json is missing beside model.safetensors; copy the whole" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_begun_with_relative_paths_is_used_from_elsewhere(files: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(files)
     options = ["--target", "age", "--preset", "tiny", "--max-steps", "1", "--no-preflight", "--output-dir"]

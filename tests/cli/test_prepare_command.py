@@ -123,6 +123,7 @@ def test_a_corpus_is_written_by_one_process(inputs: list, tmp_path: Path, capsys
     assert not (corpus / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_workers_assemble_the_batches_that_one_process_does(inputs: list, tmp_path: Path):
     """Forked workers read the same maps."""
     assert aam("prepare", *inputs, "-o", tmp_path / "corpus") == 0

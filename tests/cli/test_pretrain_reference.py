@@ -61,6 +61,7 @@ def test_its_model_embeds_and_measures_any_table(alone: Path, tmp_path: Path):
     assert main(["report", str(alone), "-o", str(tmp_path / "report.html")]) == 0  # the data are opened again
 
 
+@pytest.mark.slow
 def test_beside_a_table_and_taken_up_again(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     options = ["pretrain", "--example", "--reference", str(reference), *SMALL, "--output-dir", str(tmp_path / "run")]
     assert main([*options, "--dry-run"]) == 0

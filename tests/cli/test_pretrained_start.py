@@ -44,6 +44,7 @@ def test_goes_on_where_the_other_run_ended(run: Path, tmp_path: Path):
     assert figures[1]["unifrac_r2"] == pytest.approx(figures[0]["unifrac_r2"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_once_begun_it_no_longer_needs_the_other_run(run: Path, tmp_path: Path):
     copy, own = tmp_path / "copy", tmp_path / "own"
     shutil.copytree(run, copy)

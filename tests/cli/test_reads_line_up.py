@@ -129,6 +129,7 @@ def test_a_turned_table_makes_the_same_corpus(studies: Written, tmp_path: Path, 
     assert not np.array_equal(open_store(tmp_path / "c")["tokens"], one["tokens"])
 
 
+@pytest.mark.slow
 def test_max_bp_auto_takes_the_length_of_the_reads(studies: Written, tmp_path: Path, capsys: Said):
     assert aam("prepare", *studies("plain", plain), "--max-bp", "auto", "-o", tmp_path / "corpus") == 0
     store = open_store(tmp_path / "corpus")

@@ -172,6 +172,7 @@ def test_changed_files_of_the_package_say_to_install_it_again(shipped: Path, ref
     assert f"{weights} is missing; install aam again" in refused("embed", *TABLE, "-o", "e.tsv")
 
 
+@pytest.mark.slow
 def test_training_starts_from_it(shipped: Path, capsys):
     pd.DataFrame({"y": range(8)}, index=pd.Index([f"s{row}" for row in range(8)], name="sample-id")).to_csv(
         "metadata.tsv", sep="\t"

@@ -21,6 +21,11 @@ CLASSES = ("--target", "state", "--task", "classification")
 
 
 @pytest.fixture(scope="module")
+def small_work() -> None:
+    """Nothing is small here: forests of 20 trees are so sure of these classes that chances are written as 0 and 1."""
+
+
+@pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clade_studies(tmp_path_factory.mktemp("studies"), {"north": 24, "south": 20, "west": 18, "new": 12})
 
@@ -72,8 +77,7 @@ def test_a_new_study_is_predicted_and_stored_arrays_are_all_it_takes(run: Path, 
 def test_prevalence_moves_the_mean_and_keeps_the_ranks(run: Path, studies: Path):
     plain, moved = predict(run, studies), predict(run, studies, "--prevalence", "ill=0.2")
     assert moved["p_ill"].mean() == pytest.approx(0.2, abs=1e-4)
-    both = pd.DataFrame({"plain": plain["p_ill"], "moved": moved["p_ill"]}).sort_values(["plain", "moved"])
-    assert both["moved"].is_monotonic_increasing  # digits of the file tie some on one side alone
+    assert (moved["p_ill"].rank() == plain["p_ill"].rank()).all()
     shift = logit(moved["p_ill"]) - logit(plain["p_ill"])
     assert shift.std() < 0.02  # one number for all, but for the digits of the file
 
@@ -90,6 +94,7 @@ def test_few_labels_start_from_what_other_studies_taught(run: Path, studies: Pat
     assert json.loads((studies / "few" / "metrics.json").read_text())["roc_auc"] > 0.75
 
 
+@pytest.mark.slow
 def test_numbers_are_predicted_in_their_units(studies: Path):
     options = [*options_of(studies, "north", "south"), "--target", "level", "--leave-one-study-out"]
     assert main(["train", *options, "--output-dir", str(studies / "level")]) == 0
