@@ -189,7 +189,9 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
     plan = {line[:18].strip(): line[18:] for line in capsys.readouterr().out.splitlines()}
     assert {"samples", "ASVs", "parameters", "steps", "memory", "time"} <= set(plan)
     train = int(plan["samples"].split("kept: ")[1].split()[0])
-    assert plan["steps"].startswith(f"{2 * (train // 8)}; an epoch, one pass over the training samples, has {train // 8}")
+    assert plan["steps"].startswith(
+        f"{2 * (train // 8)}; an epoch, one pass over the training samples, has {train // 8}"
+    )
     assert re.match(r"\d+ samples of 188 have more than 64 ASVs; ", plan["token limit"])
     assert list(tmp_path.iterdir()) == []
 

@@ -83,7 +83,9 @@ def column_given_twice(folder: Path) -> Attempt:
 def samples_on_one_side_only(folder: Path) -> Attempt:
     """18 of 20 samples of the table have metadata, and 2 of the metadata are in no table."""
     ids = ["x1", "x2", *sample_ids()[2:]]
-    return train(folder, text(ids=ids), r"20 in the metadata, 18 in both(.|\n)*2 samples that are not in the metadata", 0)
+    return train(
+        folder, text(ids=ids), r"20 in the metadata, 18 in both(.|\n)*2 samples that are not in the metadata", 0
+    )
 
 
 @entry(61)
