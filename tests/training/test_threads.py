@@ -46,7 +46,7 @@ def assert_same_each_time(learner: Learner, batch: Batch) -> None:
     ("encoder", "metric"),
     [
         ("transformer", "unweighted"),
-        ("mlp", "weighted_normalized"),
+        pytest.param("mlp", "weighted_normalized", marks=pytest.mark.slow),
         pytest.param("transformer", "weighted_normalized", marks=pytest.mark.slow),
         pytest.param("mlp", "unweighted", marks=pytest.mark.slow),
     ],
