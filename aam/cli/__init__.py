@@ -121,8 +121,8 @@ def group(ctx: click.Context, debug: bool) -> None:
 
     \b
     A first look, with the example that comes with aam:
-      aam place --example -o placed               # half a minute: a tree and a taxonomy
-      aam distance --example -o distances.tsv     # half a minute: UniFrac
+      aam place --example -o placed               # 10 seconds: a tree and a taxonomy
+      aam distance --example -o distances.tsv     # 10 seconds: UniFrac
       aam pretrain --example --max-minutes 3      # 4 minutes: a model, and a report
     """
     from aam.config import HealthConfig
