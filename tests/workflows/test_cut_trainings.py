@@ -30,7 +30,13 @@ SMALL: dict[str, Any] = {
 TRAIN: dict[str, Any] = SMALL | {"target": ("age_months",), "folds": 2, "draws": 1}
 EVEN = ({"num_workers": 0, "accumulate": 1}, {"num_workers": 2, "accumulate": 4})
 ODD = ({"num_workers": 0, "accumulate": 4}, {"num_workers": 2, "accumulate": 1})
-CASES = [(kind, setting) for number, kind in enumerate(KINDS) for setting in (EVEN, ODD)[number % 2]]
+LARGE_BATCHES = {"batch_size": 36}
+"""So that the six steps are more than an epoch, also where a step is one batch."""
+CASES = [
+    (kind, setting | (LARGE_BATCHES if kind == "between epochs" else {}))
+    for number, kind in enumerate(KINDS)
+    for setting in (EVEN, ODD)[number % 2]
+]
 Work = Callable[[Mapping[str, Any], Observer], object]
 
 
