@@ -38,15 +38,15 @@ def repair_run(run: Path, observer: Observer) -> None:
     Raises CheckpointError if another process writes to it, or if none of its checkpoints is whole.
     """
     with reserve_output_directory(run, resume=True):
-        if not has_checkpoint(run):
+        parts = [folder for part in (run, *fold_folders(run)) for folder in (part / ADAPTED, part)]
+        stored = [folder for folder in parts if has_checkpoint(folder, folds=False)]
+        if not stored:
             log = f", although it has a {LOG}" if (run / LOG).exists() else ""
             observer.warn(f"{run} has no checkpoint{log}; the run begins again at step 0")
             return
         repair_manifest(run, observer)
-        for part in (run, *fold_folders(run)):
-            for folder in (part / ADAPTED, part):
-                if has_checkpoint(folder, folds=False):
-                    repair_checkpoints(folder, observer)
+        for folder in stored:
+            repair_checkpoints(folder, observer)
 
 
 def repair_manifest(run: Path, observer: Observer) -> None:
