@@ -211,18 +211,8 @@ def read_train_state(checkpoint: Checkpoint, folder: Path) -> TrainState:
     try:
         check_shape(checkpoint.state, STATE_SHAPE)
         state = TrainState(**checkpoint.state["train"])
-        if (
-            min(
-                state.step,
-                state.batches,
-                state.seconds,
-                state.horizon,
-                state.best_step,
-                state.stale_evaluations,
-                state.ends,
-            )
-            < 0
-        ):
+        counts = (state.step, state.batches, state.horizon, state.best_step, state.stale_evaluations, state.ends)
+        if min(state.seconds, *counts) < 0:
             raise ValueError("a number of steps or seconds is negative")
         return state
     except (TypeError, ValueError) as error:

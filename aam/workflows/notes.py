@@ -95,8 +95,10 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
 
 def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it."""
-    known, hashes = read_known(checkpoint), hashes_of(tokens)
-    if known is not None and (text := known.share_text(hashes)):
+    if (known := read_known(checkpoint)) is None:
+        return
+    hashes = hashes_of(tokens)
+    if text := known.share_text(hashes):
         observer.say(text if known.share(hashes) == 1 else f"{text}; the others are read by their sequences")
 
 
@@ -172,12 +174,8 @@ def say_last_checkpoint(model: Path, observer: Observer) -> None:
 
 def say_default_length(run: RunConfig, observer: Observer) -> None:
     """Say how long a run trains that was not told, and how to train longer."""
-    from aam.training.state import (
-        DEFAULT_EPOCHS,
-        DEFAULT_MINUTES,
-        patience_of,
-        unbounded,
-    )  # of what only training needs
+    # of what only training needs
+    from aam.training.state import DEFAULT_EPOCHS, DEFAULT_MINUTES, patience_of, unbounded
 
     if unbounded(run):
         flat = f", or until the held-out loss is flat for {patience_of(run)} evaluations" if patience_of(run) else ""
