@@ -22,7 +22,7 @@ RunnableT = TypeVar("RunnableT", settings.PretrainConfig, settings.FinetuneConfi
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 WRITTEN = ("output_dir", "cache")
 """Options of config classes that are written to."""
-TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "bundle_step")
+TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "max_memory", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
 LONGEST_CONFIG = 1_000_000
 """Characters of a config file."""

@@ -52,6 +52,12 @@ class RunConfig:
     num_workers: int = option(
         0, "Number of processes that assemble batches; 0: the training process does.", low=0, high=256
     )
+    max_memory: float | None = option(
+        None,
+        "Most memory of the training process in a step, in GB: before the run, trial steps find how many activations may be kept, and if need be in how many parts each batch is computed (default: no limit).",
+        above=0.0,
+        high=1_000_000.0,
+    )
     resume: bool = option(False, "Continue the run in --output-dir from its last checkpoint.")
     preflight: bool = option(True, "Check that the model can learn from these data before training starts.")
     dry_run: bool = option(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -86,7 +86,18 @@ class TrainingBatches(Dataset):
         epoch, row_of_order = divmod(number, self.per_epoch)
         if epoch not in self._orders:
             self._orders = {epoch: self.order(epoch)}  # shuffling a million samples takes as long as a batch
-        drawn = [self.samples[epoch, int(row)] for row in self._orders[epoch][row_of_order]]
+        return self.assemble(epoch, self._orders[epoch][row_of_order], number)
+
+    def richest(self) -> Batch:
+        """A batch of the samples with the most ASVs, those of one study, as in epoch 0."""
+        found = np.diff(self.samples.stored.indptr)
+        found = found if self.samples.rows is None else found[self.samples.rows]
+        most = [rows[np.argsort(found[rows], kind="stable")[-self.batch_size :]] for rows in self.members]
+        return self.assemble(0, max(most, key=lambda rows: int(found[rows].sum())), 0)
+
+    def assemble(self, epoch: int, rows: NDArray[np.int64], number: int) -> Batch:
+        """The batch of these samples as drawn in an epoch; `number` tells what is hidden, and the reference tips."""
+        drawn = [self.samples[epoch, int(row)] for row in rows]
         seed = self.samples.draw.seed
         rng = np.random.default_rng((seed, REFERENCE, number))
         if self.reference is not None and self.reference.windows is not None:
@@ -177,7 +188,10 @@ class LabelledBatches(TrainingBatches):
         self.row_of = {sample_id: row for row, sample_id in enumerate(samples.sample_ids)}
 
     def __getitem__(self, number: int) -> LabelledBatch:
-        batch = super().__getitem__(number)
+        return cast(LabelledBatch, super().__getitem__(number))
+
+    def assemble(self, epoch: int, rows: NDArray[np.int64], number: int) -> LabelledBatch:
+        batch = super().assemble(epoch, rows, number)
         return add_labels(batch, self.labels, np.array([self.row_of[sample] for sample in batch.sample_ids]))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aam import vocab
 from aam.models.asv_memory import ASVMemory
-from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Plan, Work, compute_in_chunks, count_kept_chunks
+from aam.models.chunks import LIMITS, Chunk, ChunkFunction, Keeping, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.devices import limit_product_caches
 
 
@@ -32,7 +32,7 @@ class Cost(NamedTuple):
     numbers: int
 
 
-class ChunkedEncoder(nn.Module):
+class ChunkedEncoder(Keeping):
     """Base class of the ASV encoders: `embed` and `predict` in chunks; subclasses define `encode` and `logits_at`."""
 
     positions: int
@@ -127,7 +127,8 @@ class ChunkedEncoder(nn.Module):
         if device.type == "cpu":
             rows = (tokens != vocab.PAD).sum(1).argsort(stable=True)
         chunks = list(rows.tensor_split(max(1, -(-len(rows) * cost.positions // LIMITS[device.type].positions))))
-        return Plan(chunks, count_kept_chunks(device, (len(some) * cost.numbers for some in chunks)))
+        sizes = (len(some) * cost.numbers for some in chunks)
+        return Plan(chunks, count_kept_chunks(device, sizes, self.most_kept))
 
     def longest(self, tokens: Tensor) -> int:
         """Tokens of the longest row, at most; `cost` takes it."""

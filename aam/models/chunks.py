@@ -21,7 +21,7 @@ from threading import Barrier
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 Chunk = tuple[Tensor, ...]
@@ -43,6 +43,13 @@ LIMITS = {"cpu": Limits(2048, 1 << 26), "cuda": Limits(1 << 17, 1 << 31)}
 256 MiB in single precision: a step of 8 samples stays below 1 GB by default, imports included, at full speed; with as
 much again a step of 32 samples is 5 % faster in a fifth more memory. A GPU wants more rows at once and has more memory;
 its limits are not measured."""
+
+
+class Keeping(nn.Module):
+    """A module that computes in chunks, and keeps activations for the backward pass."""
+
+    most_kept: int | None = None
+    """Values that are kept; None: as many as `LIMITS` says."""
 
 
 class Plan(NamedTuple):
@@ -159,9 +166,20 @@ def compute_in_chunks(work: Work, chunks: Sequence[Chunk], parameters: Sequence[
     return [results[start : start + each] for start in range(0, len(results), each)]
 
 
-def count_kept_chunks(device: torch.device, numbers: Iterable[int]) -> int:
-    """Count how many of the first chunks can keep their activations; `numbers` are the values of each chunk."""
-    return sum(total <= LIMITS[device.type].kept for total in accumulate(numbers))
+def count_kept_chunks(device: torch.device, numbers: Iterable[int], most: int | None = None) -> int:
+    """Count how many of the first chunks can keep their activations; `numbers` are the values of each chunk.
+
+    `most`: values that may be kept (None: as `LIMITS` says).
+    """
+    kept = LIMITS[device.type].kept if most is None else most
+    return sum(total <= kept for total in accumulate(numbers))
+
+
+def keep_at_most(model: nn.Module, numbers: int) -> None:
+    """Let each encoder of a model keep so many values for the backward pass; the results stay the same."""
+    for module in model.modules():
+        if isinstance(module, Keeping):
+            module.most_kept = numbers
 
 
 def gradients_of(graph: Graph, asked: Chunk, parameters: Sequence[Tensor]) -> list[Tensor | None]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import statistics
-import time
 
 import torch
 from torch import Tensor
 
-from aam.config import ModelConfig, Precision, TrainingPrecision
+from aam.config import Precision, TrainingPrecision
 from aam.errors import ConfigError
 from aam.text import one_line, shorten
 
@@ -18,10 +16,6 @@ SHORTEST = 1e-6
 """Seconds: the shortest time that counts as measured."""
 REASON = 160
 """Characters of the reason of another library in a message."""
-TIMED_ROUNDS, TIMED_SECONDS = 9, 0.1
-"""Rounds of a measurement of speed, and the time after which no other round begins: so slow a product needs no more."""
-PRODUCT_ROWS = {"cpu": 2048, "cuda": 16_384}
-"""Rows of the products that are measured: a chunk on a CPU, and the positions of about 500 ASVs on a GPU."""
 
 
 def limit_product_caches() -> None:
@@ -76,35 +70,6 @@ def set_product_precision(precision: TrainingPrecision, device: torch.device) ->
     if precision == "auto" or is_single(precision):
         return torch.autocast(device.type, dtype=torch.float32, enabled=False)
     return torch.autocast(device.type, dtype=PRECISION_DTYPES[precision])
-
-
-def measure_bf16_gain(device: torch.device, model: ModelConfig) -> float:
-    """Speed-up of the largest products of a model in bfloat16 over single precision: the median of several rounds.
-
-    Takes about 20 ms, or one round where the processor only imitates bfloat16. It is measured because hardware flags do
-    not show the speed. A round in which the clock stands still counts as 1.
-    """
-    limit_product_caches()
-    shapes = (PRODUCT_ROWS[device.type], model.dim), (model.dim, model.ffn_ratio * model.dim)
-    single, half = (
-        [torch.ones(*shape, dtype=dtype, device=device) for shape in shapes]
-        for dtype in (torch.float32, torch.bfloat16)
-    )
-    seconds: list[tuple[float, float]] = []
-    while len(seconds) < TIMED_ROUNDS and sum(map(sum, seconds)) < TIMED_SECONDS:
-        seconds.append((time_product(*single), time_product(*half)))
-    return statistics.median(slow / fast if min(slow, fast) > SHORTEST else 1.0 for slow, fast in seconds)
-
-
-def time_product(left: Tensor, right: Tensor) -> float:
-    """Time of a matrix product in seconds; on a CPU the CPU time of this thread: other processes may share the core.
-
-    The CPU time of a process moves in ticks of several milliseconds where it is limited (`ulimit -t`).
-    """
-    clock = time.thread_time if left.device.type == "cpu" else time.perf_counter
-    start = clock()
-    (left @ right)[0, 0].item()
-    return lasted(clock() - start)
 
 
 def lasted(seconds: float) -> float:

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from aam.config import ModelConfig
 from aam.models.attention_pooling import AttentionPooling
-from aam.models.chunks import LIMITS, Plan, Work, compute_in_chunks, count_kept_chunks
+from aam.models.chunks import LIMITS, Keeping, Plan, Work, compute_in_chunks, count_kept_chunks
 from aam.models.kernel_mean import KernelMean
 from aam.models.layers import Transformer
 
@@ -38,7 +38,7 @@ def used_slots(valid: Tensor) -> list[int]:
     return (valid * torch.arange(1, slots + 1)).amax(dim=1).clamp_min(1).tolist()
 
 
-class SampleEncoder(nn.Module):
+class SampleEncoder(Keeping):
     """Transformer over the ASVs of a sample, with an embedding of log abundance and without position embeddings."""
 
     def __init__(self, config: ModelConfig):
@@ -94,7 +94,7 @@ class SampleEncoder(nn.Module):
         sizes = (len(rows) * self.transformer.numbers(max((used[row] for row in rows), default=0)) for rows in groups)
         return Plan(
             [torch.tensor(sorted(rows), dtype=torch.int64, device=valid.device) for rows in groups],
-            count_kept_chunks(valid.device, sizes),
+            count_kept_chunks(valid.device, sizes, self.most_kept),
         )
 
     def standardise_outputs(self, asvs: Tensor, abundance: Tensor, valid: Tensor, counted: Tensor) -> None:

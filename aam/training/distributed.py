@@ -182,6 +182,11 @@ def refuse_unshareable_options(config: PretrainConfig, world: World) -> None:
             f"--anomaly-detect: found {world.size} processes, expected one, because it ends a step in one of them and "
             "the others wait for it; use --debug-finite, or one process"
         )
+    if config.run.max_memory is not None:
+        raise ConfigError(
+            f"--max-memory: found {world.size} processes, expected one, because each would compute its batches in "
+            "parts of its own; use a smaller --batch-size or --token-limit"
+        )
     wrong = {
         "--compile": config.optim.compile,
         "--precision fp16": config.optim.precision == "fp16",

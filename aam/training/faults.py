@@ -226,6 +226,8 @@ class RunHealth:
             "spikes": self.guard.spikes,
             "scaled": self.guard.scaled,
             "parts": self.learner.parts,
+            "kept": self.learner.kept,
+            "planned_for": self.learner.planned_for,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -234,7 +236,8 @@ class RunHealth:
         self.skipped = set(state["skipped"])
         self.guard.reach, self.guard.spikes = state["reach"], state["spikes"]
         self.guard.scaled = state["scaled"]
-        self.learner.parts = state.get("parts", 1)  # checkpoints of earlier versions have none
+        self.learner.parts = state.get("parts", 1)  # checkpoints of earlier versions have none of these
+        self.learner.kept, self.learner.planned_for = state.get("kept", 1.0), state.get("planned_for")
         self._quarantined = state["quarantined"]
 
     def _write(self, learner: Learner, fault: Diagnosis, trip: Tripped, numbers: list[int]) -> Path:

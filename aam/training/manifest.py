@@ -64,6 +64,7 @@ MAY_CHANGE = {
     "eval_every",
     "device",
     "num_workers",
+    "max_memory",
     "dry_run",
     "preflight",
     *option_fields(RanksConfig),

@@ -83,7 +83,8 @@ class Ranks:
 class Learner(Generic[M, Q]):
     """Model, optimiser and everything else that a step uses or changes.
 
-    `parts`: number of parts in which each batch is computed, because memory does not suffice for all of it.
+    `parts`: number of parts in which each batch is computed, because memory does not suffice for all of it. `kept`:
+    share of the usual activations that are kept for the backward pass, as `planned_for` this many GB (None: any).
     """
 
     model: M
@@ -94,6 +95,8 @@ class Learner(Generic[M, Q]):
     device: torch.device
     ranks: Ranks = field(default_factory=Ranks)
     parts: int = 1
+    kept: float = 1.0
+    planned_for: float | None = None
 
     def autocast(self) -> torch.autocast:
         return set_product_precision(self.optim.precision, self.device)

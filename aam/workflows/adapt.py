@@ -24,6 +24,7 @@ from aam.stopping import StopRequest
 from aam.training.finetune import Start
 from aam.training.loop import train
 from aam.training.manifest import ADAPTED, has_checkpoint
+from aam.training.memory import keep_within_memory
 from aam.training.run import build_run
 
 
@@ -41,6 +42,7 @@ def adapt(
     corpus = build_unlabelled_corpus(config, study, rows)
     run = build_run(pretraining, corpus, lambda learner: {}, selects=False, weights=start.weights)
     state = run.start_or_restore()
+    keep_within_memory(run, observer)
     run.sinks = [*observer.training_display(run.budget.share(state))]
     try:
         train(run, state, stop)
@@ -66,6 +68,7 @@ def pretrain_config(config: FinetuneConfig) -> PretrainConfig:
         seed=config.run.seed,
         device=config.run.device,
         num_workers=config.run.num_workers,
+        max_memory=config.run.max_memory,
         resume=has_checkpoint(folder),
     )
     own = PretrainConfig(data=config.data.shared(), model=config.model, optim=optim, run=run, health=config.health)

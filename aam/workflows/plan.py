@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +22,7 @@ from aam.corpus.token_limit import limit_text
 from aam.gene.regions import region_text
 from aam.models.devices import lasted, resolve_device
 from aam.text import counted, name_few
+from aam.training.memory import limit_memory, peak_memory
 from aam.training.run import build_learner, training_batches
 from aam.training.state import Budget
 from aam.training.step import Learner, step
@@ -38,6 +37,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
     batches = training_batches(config, corpus)
     learner = build_learner(config, batches, resolve_device(config.run.device))
     per_step = config.optim.accumulate
+    limit = limit_memory(learner, batches, config.run.max_memory)
     pace, asvs = measure_steps(learner, [batches[number] for number in range(TRIALS * per_step)], per_step)
     budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))
     steps = steps_within(budget, pace)
@@ -67,7 +67,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
             f"{steps:,}{limit_words(budget, steps)}; an epoch, one pass over the training samples, has "
             f"{batches.per_epoch // per_step:,}",
         ),
-        *cost_rows(steps, pace, learner.device),
+        *cost_rows(steps, pace, learner.device, limit),
     ]
     return plan_text(rows)
 
@@ -82,11 +82,12 @@ def measure_steps(learner: Learner, micro: Sequence[Any], per_step: int) -> tupl
     return float(np.median(seconds[1:])), int(np.median(asvs))
 
 
-def cost_rows(steps: int, pace: float, device: torch.device) -> list[tuple[str, str]]:
-    """Rows on time and memory of `steps` steps of `pace` seconds each."""
+def cost_rows(steps: int, pace: float, device: torch.device, limit: str) -> list[tuple[str, str]]:
+    """Rows on time and memory of `steps` steps of `pace` seconds each; `limit`: what --max-memory takes, in words."""
     return [
         ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {device}"),
         ("memory", f"{peak_memory(device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
+        *([("memory", limit)] if limit else []),
     ]
 
 
@@ -113,6 +114,7 @@ def finetuning_plan(
     """
     learner, batches = trial
     per_step = config.optim.accumulate
+    limit = limit_memory(learner, batches, config.run.max_memory)
     pace, _ = measure_steps(learner, [batches[number] for number in range(TRIALS * per_step)], per_step)
     budgets = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)) for fold in folds]
     steps = [steps_within(budget, pace) for budget in budgets]
@@ -123,7 +125,7 @@ def finetuning_plan(
         ("token limit", limit_row(config.data, study.drawn(build_draw(config.data, study.depth, config.run.seed)))),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,}, of which {learned:,} are trained"),
         ("steps", f"{', '.join(map(str, steps))}, one number for each fold" if len(steps) > 1 else str(steps[0])),
-        *cost_rows(sum(steps), pace, learner.device),
+        *cost_rows(sum(steps), pace, learner.device, limit),
         *(("warning", text) for text in doubts),
     ]
     return plan_text(rows)
@@ -182,11 +184,3 @@ def limit_row(data: DataConfig, samples: ASVDataset) -> str:
 def plan_text(rows: Sequence[tuple[str, str]]) -> str:
     """Names and texts in two columns."""
     return "\n".join(f"{name:<18}{text}" for name, text in rows)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Peak memory of the run in bytes: of the device on GPUs, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS

@@ -40,6 +40,7 @@ from aam.training.manifest import (
     resume_config,
     write_manifest,
 )
+from aam.training.memory import keep_within_memory, peak_memory
 from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
 from aam.training.repair import repair_run
@@ -59,7 +60,7 @@ from aam.workflows.notes import (
 )
 from aam.workflows.opened import say_limit, say_opened
 from aam.workflows.opening import with_encoder_size, with_findings
-from aam.workflows.plan import peak_memory, pretraining_plan
+from aam.workflows.plan import pretraining_plan
 from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
 
@@ -174,6 +175,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     config = settle_precision(config, partial(untrained, config, corpus, weights), observer, world)
     run = build_run(config, corpus, evaluate, weights=weights)
     state = run.start_or_restore()
+    keep_within_memory(run, observer)
     if config.run.preflight and not config.run.resume and world.first:
         check_model(config, corpus, run.learner, observer)
     if world.first:

@@ -37,6 +37,7 @@ from aam.training.manifest import (
     reserve_output_directory,
     with_new_budgets,
 )
+from aam.training.memory import keep_within_memory, limit_memory
 from aam.training.objective import loss_name
 from aam.training.preflight import quick_preflight
 from aam.training.probes import TargetProbes
@@ -239,6 +240,7 @@ def train_fold(
     evaluate = partial(score_rows, config=config, study=study, rows=watched)
     run = loop.TrainingRun(config, learner, batches, evaluate, selects, study.table, study.dropped)
     state = run.start_or_restore()
+    keep_within_memory(run, observer)
     display = observer.training_display(run.budget.share(state), order.number, order.folds)
     try:
         with open_sinks(folder, state.step, display) as run.sinks:
@@ -270,7 +272,9 @@ def check_model(config: FinetuneConfig, study: Study, fold: Fold, start: Start, 
     """Preflight of the first fold, in at most a twentieth of its time; raises NonFiniteError if a check fails."""
     own = fold_config(config, study, fold, 1)
     with observer.stage("preflight"):
-        found = quick_preflight(own, *first_learner(config, study, fold, start), TargetProbes(own))
+        learner, batches = first_learner(config, study, fold, start)
+        limit_memory(learner, batches, config.run.max_memory)
+        found = quick_preflight(own, learner, batches, TargetProbes(own))
     refuse_failed(found.failed, "; --no-preflight starts without the checks")
     observer.say(f"preflight: {found.tally()}")
 

@@ -18,10 +18,10 @@ import aam
 from aam.cli.terminal import TERMINAL
 from aam.config import PretrainConfig, from_options, tiny
 from aam.corpus.pretraining import open_corpus
-from aam.models.devices import lasted, measure_bf16_gain
+from aam.models.devices import lasted
 from aam.training.run import build_learner, training_batches
 from aam.workflows import precision
-from aam.workflows.precision import chooses_bf16, precision_text, settle_precision
+from aam.workflows.precision import chooses_bf16, precision_text, product_gain, settle_precision
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {
@@ -41,8 +41,8 @@ def stored_precision(run: Path) -> set[str]:
 def test_a_limit_of_cpu_time_gives_no_absurd_gain():
     """With it the clock of the process stands still for milliseconds, longer than a product takes."""
     code = (
-        "import torch; from aam.config import tiny; from aam.models.devices import measure_bf16_gain; "
-        "print(measure_bf16_gain(torch.device('cpu'), tiny()))"
+        "import torch; from aam.config import tiny; from aam.workflows.precision import product_gain; "
+        "print(product_gain(torch.device('cpu'), tiny()))"
     )
     done = subprocess.run(
         ["bash", "-c", f'ulimit -t 3600; "{sys.executable}" -c "{code}"'], capture_output=True, text=True, check=True
@@ -86,7 +86,7 @@ def test_the_gain_is_the_median_of_rounds(ticks: list[float], gain: float, monke
     unit = 0.001 if ticks[-1] > 1 else 1.0
     times = itertools.cycle([unit * tick for tick in ticks])
     monkeypatch.setattr(time, "thread_time", lambda: next(times))
-    assert measure_bf16_gain(CPU, tiny()) == pytest.approx(gain)
+    assert product_gain(CPU, tiny()) == pytest.approx(gain)
 
 
 @pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
@@ -112,16 +112,16 @@ def test_a_model_that_fails_on_its_first_batch_gets_no_bf16(capsys: pytest.Captu
         patch.setattr(precision, "WORTHWHILE_GAIN", 0.0)
         assert chooses_bf16(config, lambda: (learner, batches), TERMINAL)
         said = capsys.readouterr().err
-        assert said.startswith("precision: bf16 (matrix products are ") and said.count("\n") == 1
+        assert said.startswith("precision: bf16 (training is ") and said.count("\n") == 1
         with torch.no_grad():
             learner.model.sample_encoder.transformer.norm.weight.fill_(float("inf"))
         assert not chooses_bf16(config, lambda: (learner, batches), TERMINAL)
-    assert "precision: fp32 (matrix products are " in capsys.readouterr().err
+    assert "precision: fp32 (training is " in capsys.readouterr().err
 
 
 def test_the_line_says_gain_and_error():
     assert precision_text(3.96, 0.0042, True) == (
-        "precision: bf16 (matrix products are 4.0 times as fast in bfloat16 here, the first batch differs by 0.4%); "
+        "precision: bf16 (training is 4.0 times as fast in bfloat16 here, the first batch differs by 0.4%); "
         "--precision fp32 is without it"
     )
 
