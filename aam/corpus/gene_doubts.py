@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from aam.config import PretrainConfig, RunnableConfig
 from aam.config.reads import ReadsRecord
 from aam.corpus.windows import LENGTHS
+from aam.gene.layout import Window, common_window, layout_text, same_layout
 from aam.gene.reads import LEAST_BASES
 from aam.gene.regions import region_text
 from aam.text import counted
@@ -41,12 +42,27 @@ def doubts_on_gene(trained: RunnableConfig, tokens: NDArray[np.uint8], records: 
                 f"reads of {record.bases} bases are short: the model has learned from reads of {least} and more, so "
                 "similar ASVs are hard to tell apart; give longer reads"
             )
-        if known and not every and max(shared(record, own) for own in known) < LEAST_SHARED:
+        alike = max((shared(record, own) for own in known), default=1.0)
+        if not every and alike >= LEAST_SHARED and known and not any(same_layout(record, own) for own in known):
+            yield differing_reads(record, known[0])
+        if not every and alike < LEAST_SHARED:
             regions = ", ".join(dict.fromkeys(span_text(own) for own in known))
             yield (
                 f"reads lie on {span_text(record)}, but those that the model has learned from on {regions}; do not "
                 "trust the results: `aam place`, and `aam distance` without --model, take reads of every region"
             )
+
+
+def differing_reads(record: ReadsRecord, known: ReadsRecord) -> str:
+    """Warning about reads of the region of training, but of another begin or length."""
+    both, own = common_window([known, record]), Window(known.start, known.length)
+    remedy = "--trim auto cuts them to the window of the model"
+    if both != own:
+        remedy = f"train the model with --trim {both}, the window of both, and give the same here"
+    return (
+        f"{layout_text(record)}, but those that the model has learned from differ: {layout_text(known)}; no ASV of one "
+        f"is an ASV of the other; {remedy}"
+    )
 
 
 def shared(one: ReadsRecord, other: ReadsRecord) -> float:

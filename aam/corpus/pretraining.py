@@ -142,8 +142,9 @@ def open_table_corpus(config: PretrainConfig) -> Corpus:
         return rarefy_and_split(corpus, config, found.depth, found.by_id)
     if (data.tree is None) == (data.unifrac_matrix is None):
         given = "both" if data.tree is not None else "neither"
+        make = "" if data.tree is not None else "; `aam place` makes a tree of a table, insertion-tree.nwk"
         raise ConfigError(
-            f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it"
+            f"found {given} of --tree and --unifrac-matrix, expected one of them; UniFrac targets come from it{make}"
         )
     check_file(files["table"], "--table", TableError)  # before a large tree is read
     tree = None if data.tree is None else read_any_tree(data.tree)

@@ -27,7 +27,8 @@ from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_c
 from aam.io.table import EMPTY_SAMPLES
 from aam.text import quote
 
-NOT_IN_METADATA = "samples that are not in the metadata, or left out by --where"
+NOT_IN_METADATA = "samples that are not in the metadata"
+NOT_WANTED = "samples that --where leaves out"
 NO_TARGET = "samples without a target"
 MIN_STUDY_SAMPLES = 4
 """Fewer samples cannot be split into training and test samples."""
@@ -57,7 +58,8 @@ def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
     found = open_studies(data)
     table, table_ids, source, frame = found.table, found.table.sample_ids, found.metadata.source, found.metadata.frame
     labels, overlap = read_labels(found.metadata, target, data.group_column, table.sample_ids, found.studies)
-    table = table.keep(find_wanted(table.sample_ids, set(labels.sample_ids)), NOT_IN_METADATA)
+    table = table.keep(find_wanted(table.sample_ids, set(frame.index)), NOT_IN_METADATA)
+    table = table.keep(find_wanted(table.sample_ids, set(labels.sample_ids)), NOT_WANTED)
     if not labels.labelled.any():
         names = " and ".join(map(repr, target.target))
         raise MetadataError(

@@ -39,6 +39,8 @@ SAME_STUDY = 0.75
 
 Measured on four studies: held-out samples have 0.96 to 1, those of held-out subjects 0.83 to 1, others 0 to 0.69.
 """
+LABELLED = 0
+"""Number of the study of the labels in the sketch of a model of `aam train`; those behind it are of its encoder."""
 CHANCE = -math.log(4)
 MARGIN = 0.2
 """Nats below chance that are no sign of another region: a model that has learned little is near chance with all."""
@@ -70,10 +72,12 @@ class KnownASVs:
     def share_text(self, hashes: NDArray[np.uint64]) -> str:
         """Text with the share of these ASVs, hashes [A]; empty if it is unknown."""
         share = self.share(hashes)
-        return "" if share is None else f"{share:.0%} of the {len(hashes):,} ASVs were in training"
+        return "" if share is None else f"{share_words(share)} of the {len(hashes):,} ASVs were in training"
 
-    def likeness(self, hashes: NDArray[np.uint64], counts: csr_array) -> float | None:
+    def likeness(self, hashes: NDArray[np.uint64], counts: csr_array, study: int | None = None) -> float | None:
         """Similarity of a table to the nearest study of training: cosine, 0 to 1, of the prevalences of their ASVs.
+
+        With `study`, to that of this number alone.
 
         The table is given by hashes [A] and counts [n, A]. Squared prevalences are estimated from pairs of samples, so
         that the number of samples causes no bias. None if no two samples share an ASV that the sketch covers.
@@ -86,8 +90,10 @@ class KnownASVs:
         order = np.argsort(hashes)
         place = np.searchsorted(hashes, self.rows["hash"], sorter=order).clip(max=len(hashes) - 1)
         here = np.where(hashes[order[place]] == self.rows["hash"], carriers[order[place]] / n, 0.0)
-        learned, study = self.rows["prevalence"].astype(np.float64), self.rows["study"]
-        both, own = np.bincount(study, here * learned), np.bincount(study, learned**2)
+        learned, studies = self.rows["prevalence"].astype(np.float64), self.rows["study"]
+        both, own = np.bincount(studies, here * learned), np.bincount(studies, learned**2)
+        if study is not None:
+            both, own = both[study : study + 1], own[study : study + 1]
         found = both[own > 0] / np.sqrt(own[own > 0] * squares)
         return min(1.0, float(found.max(initial=0.0)))
 
@@ -97,6 +103,13 @@ class KnownASVs:
         theirs["study"] += self.rows["study"].max(initial=0) + 1
         both = np.concatenate([self.rows, theirs])
         return smallest_hashes(both[self.covers(both["hash"]) & other.covers(both["hash"])])
+
+
+def share_words(share: float) -> str:
+    """A share in percent, which is 0 or 100 % only if it is exactly that."""
+    if 0 < share < 0.005:
+        return "less than 1%"
+    return "more than 99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def smallest_hashes(rows: NDArray[np.void]) -> KnownASVs:

@@ -40,7 +40,7 @@ EMPTY_SAMPLES = "samples without reads"
 EMPTY_ASVS = "ASVs without reads"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Counts [samples, ASVs] without stored zeros, row and column ids in file order, and the ASVs' upper-case DNA.
 
@@ -60,6 +60,9 @@ class Table:
     rows: NDArray[np.int64] | None = None
     originals: Sequence[str] | None = None
     places: NDArray[np.int64] | None = None
+
+    def __repr__(self) -> str:
+        return f"Table({len(self.sample_ids):,} samples, {len(self.asv_ids):,} ASVs, {self.source})"
 
     @cached_property
     def counts(self) -> sparse.csr_array:

@@ -21,7 +21,7 @@ EXAMPLES = 3
 """Names quoted in a message."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tree:
     """N nodes in postorder (children before parents, root last); leaves numbered from left to right, as in `tip_names`.
 
@@ -38,6 +38,9 @@ class Tree:
     parent: np.ndarray
     source: str = "tree"
     notes: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"Tree({len(self.tip_names):,} tips, {len(self.parent):,} nodes, {self.source})"
 
     def shear(self, names: Iterable[str]) -> Tree:
         """The tree of the given tips (any order), without other nodes; chains of nodes with one child are merged.

@@ -167,7 +167,7 @@ def begin_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            RESET.write_text(RESET_PEAK)
+            RESET.write_text(RESET_PEAK, encoding="ascii")
 
 
 def newest_peak(device: torch.device) -> int:

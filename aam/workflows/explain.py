@@ -26,6 +26,7 @@ from aam.report.figures import PngFile
 from aam.report.naming import asv_label
 from aam.text import counted
 from aam.workflows.explain_clades import CladeDrivers, explain_clades
+from aam.workflows.explained_samples import samples_of_run, say_drawn_samples
 from aam.workflows.model_names import with_model
 from aam.workflows.notes import warn_of_missing_folds
 from aam.workflows.opening import Opened, open_inputs
@@ -64,11 +65,12 @@ class Drivers:
 
     def printed(self) -> list[list[list[str]]]:
         """The tables of the leading ASVs and of the check by deletion, each with its head first."""
-        rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share"]]
+        rows = [["leading ASVs", "rank", "samples", "abundance", "attention", "share", "effect"]]
         label = dict(zip(self.ids, self.labels, strict=True))
         for row in self.table.head(ROWS_PRINTED).itertuples():
             numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
-            rows.append([label[str(row.Index)], *numbers, f"{row.share:.2%}"])
+            effect = "raises" if row.attribution > 0 else "lowers"
+            rows.append([label[str(row.Index)], *numbers, f"{row.share:.2%}", effect])
         changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
         for count, figures in self.explanation.deletion_table().items():
             mean, times = figures["mean_change"], figures["times_random"]
@@ -118,15 +120,17 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
         return explain_clades(open_clades(stored), inputs, config, observer)
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     opened = open_inputs(inputs, observer, with_tree=True)
-    opened = dataclasses.replace(opened, samples=opened.samples.by_id())
+    samples, labelled = opened.samples.by_id(), isinstance(opened.config, FinetuneConfig)
+    samples = samples_of_run(samples, inputs.model, observer) if labelled else samples
+    opened = dataclasses.replace(opened, samples=samples)
     opened.say_limit(inputs.apply, observer)
+    say_drawn_samples(len(samples.table.sample_ids), config.max_samples, observer)
     ids = opened.samples.table.asv_ids
     taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))
     if taxa is not None and (unnamed := taxa.count("")):
         observer.say(f"without a lineage in {config.taxonomy}: {counted(unnamed, 'ASVs')} of {len(taxa):,}")
-    of = explain_predictions if isinstance(opened.config, FinetuneConfig) else explain_embeddings
+    of = explain_predictions if labelled else explain_embeddings
     found, explained, models = of(opened, inputs, config, observer)
-    samples = opened.samples
     places = None if samples.tree is None else samples.tree.leaves_of(samples.tips)
     return Drivers(explained, models, found, ids, places, taxa)
 
@@ -152,12 +156,15 @@ def explain_predictions(
     members = open_predictors(inputs.model)
     warn_of_missing_folds(inputs.model, len(members), observer)
     output, found = explaining.choose_output(members[0].config, config.of), []
-    for number, (model, own) in enumerate(members, start=1):
-        model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
-        encoding = Opened(model.encoder, own, opened.samples).encode(inputs.apply, observer)
-        marks = explaining.identity_marks(model, own.schema.identities)
-        scalar = explaining.target_scalar(model, own, output)
-        label = "explaining" if len(members) == 1 else f"explaining, model {number} of {len(members)}"
-        with observer.progress(label) as progress:
-            found.append(explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, progress, marks))
+    with observer.progress(f"explaining {counted(len(members), 'models')}") as progress:
+        for before, (model, own) in enumerate(members):
+
+            def of_all(done: int, total: int, before: int = before) -> None:
+                progress(before * total + done, len(members) * total)
+
+            model.to(device_of(opened.model)).open_table(opened.samples.tokens, None)
+            encoding = Opened(model.encoder, own, opened.samples).encode(inputs.apply, Observer())
+            marks = explaining.identity_marks(model, own.schema.identities)
+            scalar = explaining.target_scalar(model, own, output)
+            found.append(explaining.explain(encoding, scalar, config.max_samples, inputs.run.seed, of_all, marks))
     return explaining.average_explanations(found), output.name, len(found)

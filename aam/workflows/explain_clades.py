@@ -30,6 +30,7 @@ from aam.report.naming import asv_label
 from aam.report.parts import TAXON, TIPS
 from aam.text import counted
 from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
+from aam.workflows.explained_samples import samples_of_run, say_drawn_samples
 from aam.workflows.opened import say_opened
 from aam.workflows.opening import for_model
 from aam.workflows.place import Chosen
@@ -90,7 +91,8 @@ def explain_clades(opened: StoredClades, inputs: Inputs, config: ExplainConfig, 
     trained, ensemble = opened.config, opened.ensemble
     asked = explaining.choose_output(trained, config.of)
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
-    samples = open_table(opened, inputs, observer).by_id()
+    samples = samples_of_run(open_table(opened, inputs, observer).by_id(), inputs.model, observer)
+    say_drawn_samples(len(samples.table.sample_ids), config.max_samples, observer)
     chosen = open_reference_of(trained.learner, observer)
     opened.check_reference(chosen.folder)
     placed = place_samples(samples, chosen, trained.learner.threads, observer)

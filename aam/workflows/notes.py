@@ -13,7 +13,7 @@ from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.errors import CheckpointError
-from aam.inference.known_asvs import hashes_of, read_known, region_mismatch
+from aam.inference.known_asvs import LABELLED, SAME_STUDY, hashes_of, read_known, region_mismatch, share_words
 from aam.io.ids import read_ids
 from aam.observer import Observer
 from aam.text import QUOTED, counted, name_few, shorten
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aam.phylogeny.tree import Tree
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
+LEAST_COMPARED = 10
+"""Samples from which on a table is compared with a study: the prevalences of ASVs in fewer say little."""
 NAMED_IDS = 3
 """Ids that are named of all that were left out for one reason."""
 
@@ -98,8 +100,32 @@ def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Obser
     if (known := read_known(checkpoint)) is None:
         return
     hashes = hashes_of(tokens)
-    if text := known.share_text(hashes):
-        observer.say(text if known.share(hashes) == 1 else f"{text}; the others are read by their sequences")
+    share, text = known.share(hashes), known.share_text(hashes)
+    if share is not None:
+        rest = {0.0: "; they are read by their sequences", 1.0: ""}.get(
+            share, "; the others are read by their sequences"
+        )
+        observer.say(f"{text}{rest}")
+
+
+def say_pretrained_share(encoder: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
+    """Say what share of the ASVs, tokens [A, L], the encoder of --pretrained has read, if it records that."""
+    if (known := read_known(encoder)) is not None and (share := known.share(hashes_of(tokens))):
+        text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the pretraining of the encoder"
+        observer.say(f"{text}, which used no labels")
+
+
+def warn_of_other_study(checkpoint: Path, samples: TableSamples, observer: Observer) -> None:
+    """Warn if the ASVs of a table are not those of the study whose labels a model has learned, if that is known."""
+    known, count = read_known(checkpoint), len(samples.table.sample_ids)
+    if known is None or count < LEAST_COMPARED:
+        return
+    likeness = known.likeness(hashes_of(samples.tokens), samples.table.counts, LABELLED)
+    if likeness is not None and likeness < SAME_STUDY:
+        observer.warn(
+            f"the ASVs look like those of another study than that of the labels (similarity {likeness:.2f}; in one "
+            f"study {SAME_STUDY} or more): predictions may be far off; score samples of known labels with --metadata"
+        )
 
 
 def warn_of_other_region(encoder: ChunkedEncoder, sequences: Sequence[str], observer: Observer) -> None:

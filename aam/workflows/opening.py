@@ -26,6 +26,7 @@ from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, open_samples
 from aam.corpus.split import Fold
 from aam.errors import CheckpointError, ConfigError
+from aam.gene.layout import Window
 from aam.inference.asvs import encode_asvs, open_cache
 from aam.inference.embed import Encoding
 from aam.models.devices import resolve_device
@@ -97,7 +98,8 @@ def depth_for(inputs: Inputs, trained: RunnableConfig) -> str:
 def for_model(data: DataT, trained: DataConfig, model: Path) -> DataT:
     """The options of a table that a model is applied to: its reads are lined up with those of training.
 
-    A model whose positions are columns of the gene takes reads of any region, and nothing is to be lined up.
+    A model whose positions are columns of the gene takes reads of any region, so its reads are only cut, and only if
+    those of training all had one window.
     A model whose reads are unknown, or are no 16S, gets them as they are. Raises ConfigError for --trim auto then.
     """
     if not trained.reads and data.trim == "auto":
@@ -106,6 +108,9 @@ def for_model(data: DataT, trained: DataConfig, model: Path) -> DataT:
             "--trim START:LENGTH"
         )
     if trained.positions == "gene":  # every region and strand fits
+        windows = {(record.start, record.length) for record in trained.reads}
+        if data.trim == "auto" and len(windows) == 1:
+            data = dataclasses.replace(data, trim=str(Window(*windows.pop())))
         return dataclasses.replace(data, positions="gene")
     return dataclasses.replace(data, reads=trained.reads, orient=data.orient if trained.reads else "none")
 

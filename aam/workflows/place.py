@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PROGRAM = f"aam {__version__}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Placement:
     """ASVs placed on the tree of a reference.
 
@@ -53,6 +53,10 @@ class Placement:
     insertion: Tree
     taxa: Taxonomy | None
     confidence: float
+
+    def __repr__(self) -> str:
+        lost = f", {self.summary}" if self.summary else ""
+        return f"Placement({counted(len(self.places.placed), 'ASVs')} placed{lost}; see .tree, .placements, .taxonomy)"
 
     @cached_property
     def tree(self) -> TreeNode:

@@ -68,6 +68,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         notes.say_known_share(find_members(model)[0], new.tokens, observer)
         notes.warn_of_other_region(predictors.members[0].encoder.asv_encoder, new.table.sequences, observer)
         notes.warn_of_unlike_reads(trained, new, observer)
+        notes.warn_of_other_study(find_members(model)[0], new, observer)
         say_limit(new.drawn(draw_of(predictors.members[0].config, new, config, run)), observer)
         with observer.progress(f"predicting {counted(len(new.table.sample_ids), 'samples')}") as progress:
             found = predict_all(predictors.members, new, config, run, progress)

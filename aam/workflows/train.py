@@ -52,6 +52,7 @@ from aam.workflows.folds import HELD_OUT, inner_split, list_doubts, study_folds,
 from aam.workflows.model_names import with_folders
 from aam.workflows.notes import (
     apply_switches,
+    say_pretrained_share,
     say_studies,
     warn_of_other_region,
     warn_of_unlike_reads,
@@ -206,6 +207,7 @@ def open_start(config: FinetuneConfig, study: Study, observer: Observer) -> Star
     encoder, _ = open_encoder(config.head.pretrained)
     warn_of_other_region(encoder.asv_encoder, study.table.sequences, observer)
     warn_of_unlike_reads(config_of_encoder(config.head.pretrained), study, observer)
+    say_pretrained_share(find_members(config.head.pretrained)[0], study.tokens, observer)
     if not (config.head.freeze or config.head.freeze_asvs):
         return Start(encoder.state_dict(), None)
     with observer.stage(f"embedding {len(study.tokens):,} ASVs"):

@@ -101,6 +101,25 @@ def test_the_asv_that_decides_the_class_leads(decided: Path, tmp_path: Path, cap
     assert frame.index[0] == first and frame.loc[first, "attribution"] < 0
 
 
+def test_samples_that_the_run_left_out_are_not_explained(decided: Path, tmp_path: Path, capsys):
+    """Ten samples of the run among 40 others, whose ASVs are the same; and of these at most four."""
+    frame = pd.read_csv(decided.parent / "t.tsv", sep="\t", index_col=0)
+    frame = frame[[f"s{row}" for row in range(50)]].rename(columns={f"s{row}": f"other{row}" for row in range(10, 50)})
+    frame.to_csv(tmp_path / "some.tsv", sep="\t")
+    asked = ["explain", "--model", str(decided), "--table", str(tmp_path / "some.tsv"), "--max-samples", "4"]
+    assert main([*asked, "-o", str(tmp_path / "drivers.tsv")]) == 0
+    said = capsys.readouterr()
+    assert "explains the 10 samples of the run, of 50 in the table\n" in said.err
+    assert "explains 4 of 10 samples, drawn by --seed; --max-samples takes more\n" in said.err
+    assert json.loads((tmp_path / "drivers.json").read_text())["explained_samples"] == 4
+    assert "effect" in said.out and "lowers" in said.out
+    strange = frame.rename(columns={f"s{row}": f"new{row}" for row in range(10)})
+    strange.to_csv(tmp_path / "strange.tsv", sep="\t")
+    asked[4] = str(tmp_path / "strange.tsv")
+    assert main([*asked, "-o", str(tmp_path / "others.tsv")]) == 0
+    assert "explains 4 of 50 samples" in capsys.readouterr().err
+
+
 def test_what_the_other_commands_make_of_a_model_of_labels(decided: Path, tmp_path: Path, capsys):
     asked = ["--model", str(decided), "--table", str(decided.parent / "t.tsv"), "-o", str(tmp_path / "x.tsv")]
     assert main(["embed", *asked]) == 0

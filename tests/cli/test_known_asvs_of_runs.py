@@ -17,7 +17,7 @@ from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import open_corpus
 from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch_asvs, write_known
 from aam.io.sequences import tokenize
-from aam.workflows.notes import say_known_share
+from aam.workflows.notes import say_known_share, say_pretrained_share
 from aam.workflows.pretrain import sketch_training_asvs
 from aam.workflows.train import keep_known
 
@@ -35,6 +35,25 @@ def test_a_run_from_scratch_knows_its_own(tmp_path: Path, capsys):
     keep_known(tmp_path, of("AAAA", "CCCC"), None)
     say_known_share(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
     assert capsys.readouterr().err == "50% of the 4 ASVs were in training; the others are read by their sequences\n"
+
+
+@pytest.mark.parametrize(
+    ("sequences", "said"),
+    [(["AAAA", "CCCC"], "100% of the 2 ASVs were in training\n"),
+     (["GGGG"], "0% of the 1 ASVs were in training; they are read by their sequences\n")],
+)  # fmt: skip
+def test_there_are_no_others_where_all_or_none_were(sequences: list[str], said: str, tmp_path: Path, capsys):
+    keep_known(tmp_path, of("AAAA", "CCCC"), None)
+    say_known_share(tmp_path, tokenize(sequences, 10), TERMINAL)
+    assert capsys.readouterr().err == said
+
+
+def test_what_the_encoder_has_read_is_said_before_a_training(tmp_path: Path, capsys):
+    keep_known(tmp_path, of("AAAA", "CCCC"), None)
+    say_pretrained_share(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
+    say_pretrained_share(tmp_path, tokenize(["GGGG"], 10), TERMINAL)
+    said = "50% of the 4 ASVs were in the pretraining of the encoder, which used no labels\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_run_that_began_with_another_knows_those_of_both(tmp_path: Path, start: Path):

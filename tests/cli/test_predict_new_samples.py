@@ -66,7 +66,7 @@ def test_overlap_is_counted(model: Path):
     manifest = json.loads((model / "manifest.json").read_text())
     assert manifest["overlap"] == {"table": 20, "metadata": 22, "both": 19, "matching": 19, "labelled": 19}
     assert manifest["dropped"] == {
-        "samples that are not in the metadata, or left out by --where": 1,
+        "samples that are not in the metadata": 1,
         "samples with fewer reads than the rarefaction depth": 1,
     }
 

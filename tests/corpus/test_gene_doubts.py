@@ -46,6 +46,21 @@ def test_another_region_than_that_of_training_is_told():
     assert doubts(trained("reads", V4, V1V3), V1V3) == []
 
 
+def test_reads_of_the_same_region_that_differ_are_told_with_what_helps():
+    """Longer ones can be cut to those of training; shorter or later ones only together with those of training."""
+    finetuned = from_options(FinetuneConfig, {"target": ("x",), "positions": "gene"})
+    config = replace(finetuned, data=replace(finetuned.data, reads=(V4,)))
+    assert doubts(config, V4) == []
+    (text,) = doubts(config, replace(V4, bases=250, length=250))
+    lie = "bases, plus strand (column 611 of the gene)"
+    assert text == (
+        f"reads begin at 515F, 250 {lie}, but those that the model has learned from differ: reads begin at 515F, 150 "
+        f"{lie}; no ASV of one is an ASV of the other; --trim auto cuts them to the window of the model"
+    )
+    (text,) = doubts(config, replace(V4, begin=621, start=621, bases=140, length=140))
+    assert text.endswith("; train the model with --trim 621:140, the window of both, and give the same here")
+
+
 def test_the_share_of_columns_by_hand():
     """Of columns 641 to 790, 611 to 760 covers 641 to 760: 120 of 150."""
     assert shared(replace(V4, start=641), V4) == pytest.approx(120 / 150)
@@ -55,8 +70,8 @@ def test_the_share_of_columns_by_hand():
 @pytest.mark.parametrize(("windows", "least"), [("random", 100), ("reads", 75)])
 def test_short_reads_are_told(windows: str, least: int):
     config = trained(windows, V4)
-    assert doubts(config, replace(V4, bases=least, length=least)) == []
-    (text,) = doubts(config, replace(V4, bases=least - 1, length=least - 1))
+    assert not any("are short" in text for text in doubts(config, replace(V4, bases=least, length=least)))
+    text = doubts(config, replace(V4, bases=least - 1, length=least - 1))[0]
     assert f"reads of {least - 1} bases are short: the model has learned from reads of {least} and more" in text
 
 

@@ -13,7 +13,16 @@ from scipy.sparse import csr_array
 
 from aam.errors import CheckpointError
 from aam.inference import known_asvs
-from aam.inference.known_asvs import KNOWN, ROW, hashes_of, read_known, sketch_asvs, smallest_hashes, write_known
+from aam.inference.known_asvs import (
+    KNOWN,
+    ROW,
+    hashes_of,
+    read_known,
+    share_words,
+    sketch_asvs,
+    smallest_hashes,
+    write_known,
+)
 from aam.io import sequences
 from aam.io.sequences import tokenize
 
@@ -81,6 +90,32 @@ def test_the_most_like_study_counts() -> None:
     assert likeness([*first, *second], first, [0] * 2 + [7] * 6) == pytest.approx(1.0)
     mixed = likeness([*first, *second], first)
     assert mixed == pytest.approx(2 * 2 / 8 / np.sqrt((2 * (2 / 8) ** 2 + 3 * (6 / 8) ** 2) * 2))
+
+
+def test_likeness_to_one_study_alone() -> None:
+    """The study of the labels, 0, and that of the encoder, 1; a table like the latter."""
+    tokens, counts = tokenize(SEQUENCES, 6), csr_array(np.array([[1, 1, 0, 0, 0]] * 2 + [[0, 0, 1, 1, 1]] * 2))
+    known = sketch_asvs(tokens, counts, np.arange(4), np.array([0, 0, 1, 1]))
+    new = csr_array(np.array([[0, 0, 1, 1, 1]] * 2))
+    assert known.likeness(hashes_of(tokens), new) == pytest.approx(1.0)
+    assert known.likeness(hashes_of(tokens), new, study=0) == 0.0
+    assert known.likeness(hashes_of(tokens), new, study=1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.0, "0%"),
+        (0.004, "less than 1%"),
+        (0.006, "1%"),
+        (0.5, "50%"),
+        (0.994, "99%"),
+        (0.999, "more than 99%"),
+        (1.0, "100%"),
+    ],
+)
+def test_none_and_all_are_said_only_if_it_is_so(share: float, words: str) -> None:
+    assert share_words(share) == words
 
 
 def test_the_number_of_samples_plays_no_part() -> None:
