@@ -50,7 +50,7 @@ def card_figures(record: Mapping[str, Any]) -> Iterator[Figure]:
     models = {Path(model).name for model in record.get("models", [])}
     for letter, section in record.get("sections", {}).items():
         for data, rows in by_data(section["rows"]).items():
-            new = "not trained on" if any(row["seen"] == "new" for row in rows) else ""
+            new = "by an encoder trained without them" if any(row["seen"] == "new" for row in rows) else ""
             about = ", ".join(text for text in (data, f"{rows[0]['samples']:,} samples", new) if text)
             for measure in dict.fromkeys(key for row in rows for key in row if key not in BESIDE):
                 what = f"{section['title']}: {about}: {measure}"

@@ -16,7 +16,7 @@ UNIFRAC_OPTIONS = ("unifrac_matrix", "unifrac_head", "unifrac_metric", "unifrac_
 
 
 COMMON = (
-    *("table", "metadata", "target", "task", "where", "group_column", "sequences", "example", "learner"),
+    *("table", "metadata", "target", "task", "where", "group_column", "sequences", "example"),
     *("pretrained", "freeze", "folds", "leave_one_study_out", "output_dir", "max_minutes", "dry_run"),
 )
 """Options that `--help` lists."""

@@ -21,7 +21,7 @@ from aam.text import counted
 from aam.training.faults import RunHealth
 from aam.training.guard import Tripped
 from aam.training.sinks import Meter
-from aam.training.state import EVALUATIONS, Budget, TrainState, patience_of, restore, snapshot
+from aam.training.state import EVALUATION_SHARE, EVALUATIONS, Budget, TrainState, patience_of, restore, snapshot
 from aam.training.step import Learner, step
 
 EARLIEST = 5
@@ -107,10 +107,15 @@ class TrainingRun:
         return f"ended early, at step {state.step}: held-out loss flat for {flat}"
 
     def eval_due(self, state: TrainState) -> bool:
-        """Whether to evaluate: at the end, and every `eval_every` steps or about `EVALUATIONS` times in the run."""
+        """Whether to evaluate: at the end, and every `eval_every` steps or about `EVALUATIONS` times in the run.
+
+        In a run of limited time these take no more than `EVALUATION_SHARE` of it.
+        """
         every = self.config.run.eval_every
         if state.done or every is not None:
             return state.done or state.step % (every or 1) == 0
+        if self.budget.seconds is not None and state.evaluation_seconds > EVALUATION_SHARE * state.seconds:
+            return False
         return state.step >= EARLIEST and state.step % max(1, state.horizon // EVALUATIONS) == 0
 
 
@@ -177,12 +182,13 @@ def take_steps(run: TrainingRun, state: TrainState, stop: StopRequest) -> None:
             run.write("train", state, run.meter.read() | run.health.readings())
             for at, values in run.health.new_spikes():
                 run.write("spike", state, values, at)
-        if run.eval_due(state) and run.health.check_unread(state):
+        due = run.eval_due(state)
+        if due and run.health.check_unread(state):
             stream = run.stream(state.batches)
             continue
-        if run.eval_due(state):
+        if due:
             evaluate(run, state)
-        if run.eval_due(state) or run.health.unsaved:
+        if due or run.health.unsaved:
             run.save(state, LAST)
         if run.learner.ranks.any_rank(stop.requested) and not state.done:
             save_and_end(run, state, stop.name or "a signal to another process")
@@ -201,8 +207,10 @@ def evaluate(run: TrainingRun, state: TrainState) -> None:
 
 def judge(run: TrainingRun, state: TrainState) -> None:
     """The work of `evaluate`."""
+    start = run.seconds()
     with run.meter.pause():
         values = run.scores()
+    state.evaluation_seconds += run.seconds() - start
     run.write("validation", state, values)
     if not run.selects:
         return

@@ -37,6 +37,8 @@ UNTIMED = 1000
 """Updates that a run is taken for until then; warm-up is a part of them, so the first ones already learn a little."""
 EVALUATIONS = 10
 """Evaluations of a run whose configuration does not say how often."""
+EVALUATION_SHARE = 0.2
+"""Part of a run of limited time that these may take; a short run of large batches has fewer."""
 RANDOM_STATE = "random_state"
 GROWING = (LOG, FILE_NAME)
 """Files of a run that it appends to; a checkpoint has the fingerprints of what they held."""
@@ -52,6 +54,7 @@ STATE_SHAPE = {
     "train": {
         "step": int, "batches": int, "seconds": NUMBER, "horizon": int, "best_loss": NUMBER, "best_step": int,
         "stale_evaluations": int, "done": bool, "unscored?": bool, "flat_loss?": NUMBER, "ends?": int,
+        "evaluation_seconds?": NUMBER,
     },
     "scaler": dict,
     "health": HEALTH,
@@ -66,7 +69,7 @@ class TrainState:
 
     `unscored`: the evaluation after this step was cut off, and has to be made again. `flat_loss`: the held-out loss
     that is not yet beaten by `WORTHWHILE_FALL`, and `stale_evaluations`, how many have passed since. `ends`: the update
-    that a run of flat loss ends with, 0 before.
+    that a run of flat loss ends with, 0 before. Of `seconds`, `evaluation_seconds` went into evaluations.
     """
 
     step: int = 0
@@ -80,6 +83,7 @@ class TrainState:
     unscored: bool = False
     flat_loss: float = math.inf
     ends: int = 0
+    evaluation_seconds: float = 0.0
 
     def note_loss(self, loss: float, patience: int) -> bool:
         """Note a held-out loss; whether it has become flat with it, so that the run shall end soon.

@@ -28,7 +28,14 @@ from aam.phylogeny import upgma
 from aam.phylogeny.engines import full_faith_pd, full_matrix
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.workflows.model_names import with_model
-from aam.workflows.notes import say_dropped, say_lineup, say_of_tree, warn_of_doubtful_counts, warn_of_training_samples
+from aam.workflows.notes import (
+    say_dropped,
+    say_lineup,
+    say_of_tree,
+    warn_of_doubtful_counts,
+    warn_of_training_samples,
+    warn_of_unequal_depths,
+)
 from aam.workflows.opening import Opened, open_inputs
 
 
@@ -181,6 +188,7 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
     say_lineup(lineup, observer)
     say_of_tree(tree, observer)
     warn_of_doubtful_counts(table, observer)
+    warn_of_unequal_depths(table, config.rarefy_depth, observer)
     samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
     with observer.progress(config.metric) as progress:
         if config.metric == "faith_pd":

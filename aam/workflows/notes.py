@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 LEAST_COMPARED = 10
 """Samples from which on a table is compared with a study: the prevalences of ASVs in fewer say little."""
+UNEQUAL_DEPTHS = 10
+"""Times the reads of the shallowest sample from which on depths are told to be unequal."""
 NAMED_IDS = 3
 """Ids that are named of all that were left out for one reason."""
 
@@ -93,6 +95,16 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
     """Warn of a table whose counts look like something else, such as presence in place of reads."""
     for text in table.doubts():
         observer.warn(text)
+
+
+def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> None:
+    """Warn, before UniFrac and Faith PD of all reads, of samples that have many times the reads of others."""
+    depths = table.depths()
+    if setting == "none" and len(depths) and (times := depths.max() / max(depths.min(), 1)) > UNEQUAL_DEPTHS:
+        observer.warn(
+            f"the deepest sample has {times:,.0f} times the reads of the shallowest, and Faith PD and unweighted "
+            "UniFrac depend on depth; --rarefy-depth auto draws equally many of each"
+        )
 
 
 def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:

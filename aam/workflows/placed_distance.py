@@ -21,7 +21,7 @@ from aam.placement.shipped import reference_name
 from aam.text import counted
 from aam.workflows.asv_sources import Asvs
 from aam.workflows.distance import Distances, index_by_sample
-from aam.workflows.notes import say_dropped
+from aam.workflows.notes import say_dropped, warn_of_unequal_depths
 from aam.workflows.opened import say_opened
 from aam.workflows.place import open_chosen, place_asvs
 
@@ -42,6 +42,7 @@ def placed_distance(
         opened = open_chosen(chosen, observer)
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
     say_opened(samples, observer, WHOLE)
+    warn_of_unequal_depths(samples.table, config.rarefy_depth, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
     places = place_asvs(asvs, opened, chosen.threads, observer)
     samples = with_places(samples, places, observer)

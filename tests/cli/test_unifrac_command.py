@@ -113,3 +113,17 @@ def test_refused_with_code_2_and_nothing_written(folder: Path, refusal, options:
 
 def test_a_tree_is_needed(refusal):
     assert "no tree; give --tree FILE" in refusal("unifrac", ["--table", "table.tsv", "-o", "d.tsv"])
+
+
+def test_depths_that_differ_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """2,200 reads and 200: 11 times; drawn to one depth, nothing is left to say."""
+    (tmp_path / "t.tsv").write_text("#OTU ID\tdeep\tshallow\nAAAA\t2000\t100\nCCCC\t200\t100\n")
+    (tmp_path / "tree.nwk").write_text("(AAAA:1,CCCC:2);")
+    asked = ["unifrac", "--table", str(tmp_path / "t.tsv"), "--tree", str(tmp_path / "tree.nwk")]
+    assert main([*asked, "-o", str(tmp_path / "all.tsv")]) == 0
+    assert (
+        "Warning: the deepest sample has 11 times the reads of the shallowest, and Faith PD and unweighted UniFrac "
+        "depend on depth; --rarefy-depth auto draws equally many of each\n"
+    ) in capsys.readouterr().err
+    assert main([*asked, "--rarefy-depth", "auto", "-o", str(tmp_path / "some.tsv")]) == 0
+    assert "the deepest sample" not in capsys.readouterr().err
