@@ -51,8 +51,8 @@ def test_pretraining_is_told_beside_both_baselines() -> None:
 def test_numbers_are_told_with_intervals_and_how_certain_they_are() -> None:
     assert run_finding(trained(NUMBERS), {}) == (
         "Networks on embeddings of ASVs predict age of 1,674 samples that they had not seen, with a mean absolute "
-        "error of 118 (95 % interval 110 to 126) and R² 0.500 (0.400 to 0.600). This is clearly better than predicting the "
-        "mean: the whole interval of R² lies above 0."
+        "error of 118 (95 % interval 110 to 126) and R² 0.500 (0.400 to 0.600). This is clearly better than predicting "
+        "the mean: the whole interval of R² lies above 0."
     )
     for low, high, words in (
         (-0.1, 0.6, " This cannot be told from predicting the mean: the interval of R² includes 0."),

@@ -54,9 +54,9 @@ def test_of_means_over_studies_more_is_better_and_other_runs_are_told_too() -> N
     assert rivals_finding(found, CLASSES) == (
         "By area under the ROC curve within studies the model is clearly better than the best baseline, ridge within "
         "studies on presence of ASVs: model minus baseline is +0.0500 (95 % interval +0.0200 to +0.0800, which "
-        "excludes 0); above 0 the model is better. By area under the ROC curve within studies the model is clearly worse than "
-        "the run older-run: model minus that run is -0.150 (95 % interval -0.200 to -0.100, which excludes 0); above 0 "
-        "the model is better."
+        "excludes 0); above 0 the model is better. By area under the ROC curve within studies the model is clearly "
+        "worse than the run older-run: model minus that run is -0.150 (95 % interval -0.200 to -0.100, which excludes "
+        "0); above 0 the model is better."
     )
 
 

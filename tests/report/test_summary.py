@@ -75,9 +75,9 @@ def test_a_comparison_ends_with_its_conclusion() -> None:
     assert baseline_text("age", found, several_studies=False).splitlines() == [
         "age",
         "                                                       mae",
-        "  within_ridge_presence              3.00 (2.90 to 3.10)",
-        "  constant                           5.00 (4.90 to 5.10)",
-        "  model                              2.50 (2.40 to 2.60)",
+        "  within_ridge_presence                3.00 (2.90 to 3.10)",
+        "  constant                             5.00 (4.90 to 5.10)",
+        "  model                                2.50 (2.40 to 2.60)",
         "  model - within_ridge_presence  -0.500 (-0.600 to -0.400)",
         "  model - constant                  -2.50 (-2.60 to -2.40)",
         "",
