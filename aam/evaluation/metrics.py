@@ -70,6 +70,19 @@ PREDICTOR_LABELS = {
     CONSTANT: "median or most common class",
 }
 """Predictors of a metadata column in words; other runs go by the name of their folder."""
+MAIN_METRICS = (
+    *("auc_mean_over_studies", "spearman_mean_over_studies", "mae_mean_over_studies"),
+    *("balanced_accuracy", "mae"),
+)
+"""Metrics by which predictors are compared: the first one that they have."""
+
+
+def predictor_words(name: str, numeric: bool, several_studies: bool) -> str:
+    """A predictor in words, for a target of numbers or classes, of one study or several."""
+    if name == CONSTANT:
+        return "the median" if numeric else "the most common class"
+    words = PREDICTOR_LABELS.get(name, name)
+    return words if several_studies or name not in PREDICTOR_LABELS else words.replace(" within studies", "")
 
 
 class PairScores(NamedTuple):

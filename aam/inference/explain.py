@@ -68,6 +68,8 @@ class Explanation:
     deletion: NDArray[np.float64]
     deleted_samples: NDArray[np.int64]
     explained_samples: int
+    table_samples: int
+    """Samples that there were to draw from."""
 
     def order(self) -> NDArray[np.int64]:
         """ASVs [U], the one with the largest share first."""
@@ -142,6 +144,7 @@ def explain(
         deletion=moved / np.maximum(counted, 1),
         deleted_samples=counted,
         explained_samples=len(rows),
+        table_samples=len(encoding.samples),
         **means,
     )
 
@@ -151,7 +154,7 @@ def average_explanations(found: Sequence[Explanation]) -> Explanation:
     means = {
         field.name: np.mean([getattr(one, field.name) for one in found], axis=0)
         for field in fields(Explanation)
-        if field.name not in ("samples", "deleted_samples", "explained_samples")
+        if field.name not in ("samples", "deleted_samples", "explained_samples", "table_samples")
     }
     return replace(found[0], **means)
 

@@ -205,7 +205,7 @@ def target_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
     return [
         parts.target_part(run.metrics, run.config.target.target),
         *pictures_of(run.folder, {PREDICTIONS_FILE: "Predictions of held-out samples"}, shown),
-        *([parts.baseline_part(baselines)] if baselines else []),
+        *([parts.baseline_part(baselines, len(run.contributions) > 1)] if baselines else []),
         interval_part(run.predictions, run.config.target.target, run.config.fold.coverage),
         study_part(run.contributions, run.metrics),
         transfer_part(read_studies(find_members(run.folder)[0]) if run.on_clades else None),
@@ -222,14 +222,13 @@ def driver_parts(run: RunRecord, options: ReportOptions) -> list[Part]:
                 f"--taxonomy names the ASVs of the table of `aam explain`, but there is no {path}; give --explain FILE"
             )
         return []
-    explained = str(read_mapping(path.with_suffix(".json")).get("explained", ""))
-    frame = read_drivers(path)
+    about, frame = read_mapping(path.with_suffix(".json")), read_drivers(path)
     caption = captions.CLADE_DRIVERS if parts.TIPS in frame else captions.DRIVERS
     shown = pictures_of(path.parent, {path.with_suffix(".png").name: "What the leading ones do"}, caption)
     if options.taxonomy is not None:
         ids = frame[FEATURE_ID].tolist()
         frame[parts.TAXON] = find_lineages(ids, read_taxonomy(options.taxonomy), str(options.taxonomy))
-    return [parts.driver_part(frame, explained), *shown]
+    return [parts.driver_part(frame, about), *shown]
 
 
 def pictures_of(folder: Path, titles: Mapping[str, str], caption: str = "") -> list[Part]:

@@ -1,41 +1,46 @@
-"""What a run has found, in one sentence with its certainty: the opening of its report."""
+"""What a run has found and how certain it is, in a few sentences: the opening of its report and its summary."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aam.config import NUMERIC_TASKS
-from aam.evaluation.metrics import METRIC_LABELS, MODEL, MODEL_MINUS_BASELINE, PREDICTOR_LABELS
+from aam.evaluation.metrics import MAIN_METRICS, predictor_words
 from aam.report.digits import estimate_of, format_estimate, three_digits
 from aam.report.record import RunRecord
+from aam.report.rivals import rivals_finding
 from aam.text import counted
 
 RIVALS = {"baseline_upgma": "a UPGMA tree of the sequences", "baseline_jaccard": "the Jaccard distance"}
 """Baselines of UniFrac in words."""
 OF_STUDIES = {"auc_mean_over_studies": 0.5, "spearman_mean_over_studies": 0.0, "mae_mean_over_studies": None}
-"""Means over studies, the first that a run has tells most, and what chance gives."""
+"""Means over studies, and what chance gives."""
 IN_STUDY = {
-    "auc_mean_over_studies": "an area under the ROC curve",
-    "spearman_mean_over_studies": "a rank correlation",
-    "mae_mean_over_studies": "a mean absolute error",
+    "auc_mean_over_studies": "area under the ROC curve",
+    "spearman_mean_over_studies": "rank correlation",
+    "mae_mean_over_studies": "mean absolute error",
 }
-SMALLER_IS_BETTER = ("mae", "mae_mean_over_studies")
 
 
 def run_finding(run: RunRecord, baselines: Mapping[str, Any]) -> str:
-    """The sentence of a run; empty for one without metrics. `baselines` is the content of baselines.json, if any."""
+    """The sentences of a run; empty for one without metrics. `baselines` is the content of baselines.json, if any."""
     if not run.finetuned:
         return pretraining_finding(run.metrics)
     targets = run.config.target.target
     if len(targets) > 1:
         return targets_finding(run, targets)
     (target,) = targets
-    key = next((name for name in OF_STUDIES if name in run.metrics), None) if run.contributions else None
-    told = study_finding(run, target, key) if key else target_finding(run, target)
-    main = key or ("mae" if run.config.target.task in NUMERIC_TASKS else "balanced_accuracy")
-    rival = rival_words(baselines.get(target, {}), main)
-    return f"{told}{f'; {rival}' if rival else ''}." if told else ""
+    key = next((name for name in MAIN_METRICS if name in run.metrics), "")
+    told = study_finding(run, target, key) if key in OF_STUDIES else target_finding(run, target)
+    words = partial(predictor_words, numeric=is_numeric(run), several_studies=len(run.contributions) > 1)
+    return " ".join(filter(None, [told, rivals_finding(baselines.get(target, {}), words)])) if told else ""
+
+
+def is_numeric(run: RunRecord) -> bool:
+    """Whether a run of `aam train` predicts numbers."""
+    return run.config.target.task in NUMERIC_TASKS
 
 
 def pretraining_finding(metrics: Mapping[str, Any]) -> str:
@@ -71,8 +76,10 @@ def who(run: RunRecord) -> str:
 
 
 def unseen(run: RunRecord) -> str:
-    count = run.metrics.get("samples_tested")
-    return f"{counted(count, 'samples') if isinstance(count, int) else 'samples'} that they had not seen"
+    """How many samples were predicted by models that had not seen them; a pretrained encoder may have."""
+    count, begun = run.metrics.get("samples_tested"), run.config.head.pretrained is not None
+    samples = counted(count, "samples") if isinstance(count, int) else "samples"
+    return f"{samples} {'whose labels' if begun else 'that'} they had not seen"
 
 
 def interval_words(metrics: Mapping[str, Any], key: str, first: bool = False) -> str:
@@ -86,30 +93,31 @@ def interval_words(metrics: Mapping[str, Any], key: str, first: bool = False) ->
 def target_finding(run: RunRecord, target: str) -> str:
     """A number or a class of one study or table."""
     metrics = run.metrics
-    if run.config.target.task in NUMERIC_TASKS:
+    if is_numeric(run):
         if not {"mae", "r2"} <= metrics.keys():
             return ""
         words = f"a mean absolute error of {interval_words(metrics, 'mae', first=True)} and "
         words += f"R² {interval_words(metrics, 'r2')}"
-        sure = certainty(metrics, "r2", 0.0, "predicting the mean (R² 0)")
-        return f"{who(run)} predict {target} of {unseen(run)} with {words}, {sure}"
+        sure = certainty(metrics, "r2", 0.0, "predicting the mean", " of R²")
+        return f"{who(run)} predict {target} of {unseen(run)}, with {words}. {sure}"
     if "balanced_accuracy" not in metrics:
         return ""
     classes = run.manifest.get("classes") or []
-    chance = 1 / len(classes) if classes else None
     words = f"a balanced accuracy of {interval_words(metrics, 'balanced_accuracy', first=True)}"
     which = f" ({', '.join(classes)})" if 0 < len(classes) <= 4 else f" ({len(classes)} classes)" if classes else ""
-    compared = f", {certainty(metrics, 'balanced_accuracy', chance, f'chance ({chance:.2g})')}" if chance else ""
-    return f"{who(run)} tell {target}{which} of {unseen(run)} with {words}{compared}"
+    compared = f" {certainty(metrics, 'balanced_accuracy', 1 / len(classes), 'chance')}" if classes else ""
+    return f"{who(run)} tell {target}{which} of {unseen(run)}, with {words}.{compared}"
 
 
 def study_finding(run: RunRecord, target: str, key: str) -> str:
     """The mean over several studies, each by itself."""
-    studies, chance = counted(len(run.contributions), "studies"), OF_STUDIES[key]
-    how = ", each by a model trained on the others" if run.config.fold.leave_one_study_out else ""
-    words = f"{IN_STUDY[key]} of {interval_words(run.metrics, key, first=True)} within a study"
-    compared = f", {certainty(run.metrics, key, chance, f'chance ({chance:.2g})')}" if chance is not None else ""
-    return f"{who(run)} predict {target} of {unseen(run)} with {words}, averaged over {studies}{how}{compared}"
+    chance, own = OF_STUDIES[key], key.removesuffix("mean_over_studies")
+    scored = [found for found in run.contributions if f"{own}{found.study}" in run.metrics] or run.contributions
+    how = ", each study by a model trained on the others" if run.config.fold.leave_one_study_out else ""
+    words = f"The {IN_STUDY[key]} within a study, averaged over {counted(len(scored), 'studies')}"
+    compared = f" {certainty(run.metrics, key, chance, 'chance')}" if chance is not None else ""
+    value = interval_words(run.metrics, key, first=True)
+    return f"{who(run)} predict {target} of {unseen(run)}{how}. {words}, is {value}.{compared}"
 
 
 def targets_finding(run: RunRecord, targets: Sequence[str]) -> str:
@@ -118,44 +126,25 @@ def targets_finding(run: RunRecord, targets: Sequence[str]) -> str:
     if not known:
         return ""
     best, worst = (
-        f"{interval_words(run.metrics, f'{t}_r2', first=t == known[0])} of {t}" for t in (known[0], known[-1])
+        f"{interval_words(run.metrics, f'{t}_r2', first=t == known[0])} for {t}" for t in (known[0], known[-1])
     )
     above = sum(run.metrics.get(f"{t}_r2_low", -1.0) > 0 for t in known)
     return (
-        f"{who(run)} predict {counted(len(known), 'numbers')} of {unseen(run)}, with R² from {best} to {worst}; "
-        f"of {above:,} of them the whole interval lies above 0, what the mean would give."
+        f"{who(run)} predict {counted(len(known), 'numbers')} of {unseen(run)}. R² reaches from {best} to {worst}; "
+        f"predicting the mean gives 0. The whole interval lies above 0 for {above:,} of the {len(known):,}."
     )
 
 
-def certainty(metrics: Mapping[str, Any], key: str, chance: float, what: str) -> str:
-    """Whether the interval of a metric, of which larger is better, excludes the value by `what`."""
+def certainty(metrics: Mapping[str, Any], key: str, chance: float, what: str, of: str = "") -> str:
+    """A sentence: whether the interval of a metric, of which larger is better, excludes the value `chance` of `what`.
+
+    `of` names the metric, where it is not the only one that was told before.
+    """
     estimate = estimate_of(metrics, key)
     if estimate is None:
-        return f"{'better' if metrics[key] > chance else 'no better'} than {what}, but without an interval"
+        return f"This is {'better' if metrics[key] > chance else 'no better'} than {what}, but without an interval."
     if estimate["low"] > chance:
-        return f"clearly better than {what}: the whole interval lies above"
+        return f"This is clearly better than {what}: the whole interval{of} lies above {chance:.2g}."
     if estimate["high"] < chance:
-        return f"clearly worse than {what}: the whole interval lies below"
-    return f"which cannot be told from {what}: the interval includes it"
-
-
-def rival_words(predictors: Mapping[str, Any], key: str) -> str:
-    """The model beside the best baseline on the same folds, by the interval of their difference; "" without one."""
-    if MODEL not in predictors:
-        return ""
-    scores = {
-        name: found[key]["value"]
-        for name, found in predictors.items()
-        if name != MODEL and key in found and key in found.get(MODEL_MINUS_BASELINE, {})
-    }
-    if not scores:
-        return ""
-    smaller = key in SMALLER_IS_BETTER
-    best = (min if smaller else max)(scores, key=lambda name: scores[name])
-    less = predictors[best][MODEL_MINUS_BASELINE][key]
-    if less["low"] <= 0 <= less["high"]:
-        verdict = "not clearly different from"
-    else:
-        verdict = "clearly better than" if (less["high"] < 0) == smaller else "clearly worse than"
-    name, label = PREDICTOR_LABELS.get(best, best), METRIC_LABELS.get(key, key).partition(" in a study")[0]
-    return f"by {label} it is {verdict} the best baseline, {name} (difference {format_estimate(less, signed=True)})"
+        return f"This is clearly worse than {what}: the whole interval{of} lies below {chance:.2g}."
+    return f"This cannot be told from {what}: the interval{of} includes {chance:.2g}."

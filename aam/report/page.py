@@ -48,6 +48,8 @@ SIZES = {
     "steps": "steps",
 }
 """Numbers of manifest and metrics that stand on top, those that the run has."""
+PREDICTED_BY_OTHERS = "samples predicted, each by a model trained without it"
+"""What `samples_tested` counts in a cross-validation."""
 OVERLAP_LABELS = {
     "table": "samples in the table",
     "metadata": "samples in the metadata",
@@ -159,9 +161,14 @@ def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str]
 
 def run_facts(known: Mapping[str, Any]) -> list[list[str]]:
     """Size and minutes of a run, as pairs of number and label."""
+    labels = dict(SIZES)
+    if known.get("folds", 1) != 1:
+        labels["samples_tested"] = PREDICTED_BY_OTHERS
+        if known.get("samples_train") == known.get("samples_tested"):  # the same samples: each is on both sides
+            del labels["samples_train"]
     found = [
         counted(known[name], label).split(" ", 1)
-        for name, label in SIZES.items()
+        for name, label in labels.items()
         if isinstance(known.get(name), int) and (name != "steps" or known[name])
     ]
     return found + ([[f"{known['seconds'] / 60:.1f}", "minutes of training"]] if "seconds" in known else [])

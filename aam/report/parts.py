@@ -13,14 +13,15 @@ from aam.evaluation.metrics import (
     METRIC_LABELS,
     MODEL_MINUS_BASELINE,
     PAIR_LABELS,
-    PREDICTOR_LABELS,
     UNIFRAC_LABELS,
     pair_cells,
+    predictor_words,
 )
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.report.digits import estimate_of, format_estimate, three_digits, with_ends
 from aam.report.naming import asv_label, short_id
 from aam.report.page import DASH, HtmlTable, Part
+from aam.text import counted
 
 NUCLEOTIDE_LABELS = {"nucleotide": "this model", "nucleotide_consensus": "consensus of the position"}
 COMPARED = (
@@ -34,6 +35,7 @@ TAXON = "taxon"
 """Column of lineages in the table of `aam explain`."""
 TIPS = "tips"
 """Column of the number of reference tips, in the table of a model on clades."""
+DIFFERENCE_WORDS = "Model minus baseline: for errors the model is better below 0, for all other metrics above 0."
 DRIVER_WORDS = (
     "Attribution: how far an ASV moves the explained output, up (+) or down (-), in a sample that has it; influence: "
     "the same without sign; share: the ASV's fraction of the influence of all ASVs."
@@ -110,20 +112,18 @@ def value_and_interval(metrics: Mapping[str, Any], key: str) -> list[str]:
     return [value, f"{low} to {high}"]
 
 
-def baseline_part(found: Mapping[str, Any]) -> Part:
+def baseline_part(found: Mapping[str, Any], several_studies: bool = False) -> Part:
     """Metrics of each target by each predictor, and the model minus each; `found` is the content of baselines.json."""
     tables = []
     for target, predictors in found.items():
         names = sorted(predictors, key=lambda name: name != "model")
         keys = [key for key in COMPARED if key in predictors[names[0]]]
         titles = [METRIC_LABELS.get(key, key) for key in keys]
-        rows = [
-            [PREDICTOR_LABELS.get(name, name), *(format_estimate(predictors[name][key]) for key in keys)]
-            for name in names
-        ]
+        labels = {name: predictor_words(name, "mae" in keys, several_studies) for name in names}
+        rows = [[labels[name], *(format_estimate(predictors[name][key]) for key in keys)] for name in names]
         less = [
             [
-                PREDICTOR_LABELS.get(name, name),
+                labels[name],
                 *(format_estimate(predictors[name][MODEL_MINUS_BASELINE][key], signed=True) for key in keys),
             ]
             for name in names
@@ -132,7 +132,8 @@ def baseline_part(found: Mapping[str, Any]) -> Part:
         of = f"{target}: " if len(found) > 1 else ""
         tables += [HtmlTable([f"{of}predictor", *titles], rows), HtmlTable([f"{of}this model minus", *titles], less)]
     same = all("model" in predictors for predictors in found.values())
-    return Part("Comparison with the baselines, on the same folds" if same else "Baselines, on other folds", tables)
+    title = "Comparison with the baselines, on the same folds" if same else "Baselines, on other folds"
+    return Part(title, tables, notes=[DIFFERENCE_WORDS] if same else [])
 
 
 def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
@@ -142,8 +143,11 @@ def fold_part(rows: Sequence[Mapping[str, Any]]) -> Part:
     return Part("Folds", [HtmlTable(["fold", "samples predicted", *(METRIC_LABELS[name] for name in names)], body)])
 
 
-def driver_part(frame: pd.DataFrame, explained: str) -> Part:
-    """The leading rows of the table of `aam explain`, all columns text, the first the id of the ASV."""
+def driver_part(frame: pd.DataFrame, about: Mapping[str, Any]) -> Part:
+    """The leading rows of the table of `aam explain`, all columns text, the first the id of the ASV.
+
+    `about` is the content of the JSON file beside the table.
+    """
     shown = frame.head(DRIVER_ROWS)
     ids = shown.iloc[:, 0].tolist()
     taxa = shown[TAXON].tolist() if TAXON in frame else [""] * len(ids)
@@ -154,14 +158,29 @@ def driver_part(frame: pd.DataFrame, explained: str) -> Part:
         for label, cells in zip(labels, rest.itertuples(index=False), strict=True)
     ]
     head = ["name", *(str(name).replace("_", " ") for name in rest.columns)]
-    what, about = ("clades and ASVs", CLADE_WORDS) if TIPS in frame else ("ASVs", DRIVER_WORDS)
+    what, columns = ("clades and ASVs", CLADE_WORDS) if TIPS in frame else ("ASVs", DRIVER_WORDS)
     which = f"The leading {len(rows):,} of {len(frame):,} {what}" if len(rows) < len(frame) else f"All {what}"
     whole = [[label, name, taxon] for label, name, taxon in zip(labels, ids, taxa, strict=True)]
     tables = [HtmlTable(head, rows)]
     if TAXON in frame or any(short_id(name) != name for name in ids):
         tables.append(HtmlTable(["name", "id", "lineage"], whole, "Whole ids and lineages"))
-    note = f"{which}{f'; explained: {explained}' if explained else ''}."
-    return Part(f"Leading {what}", tables, notes=[note], help=f"{about} {NAME_WORDS}")
+    explained = about.get("explained", "")
+    notes = [f"{which}{f'; explained: {explained}' if explained else ''}."]
+    notes += [explained_words(about)] if "explained_samples" in about else []
+    return Part(f"Leading {what}", tables, notes=notes, help=f"{columns} {NAME_WORDS}")
+
+
+def explained_words(about: Mapping[str, Any]) -> str:
+    """How many samples were explained, and which, from the record of `aam explain`.
+
+    Older records have no `table_samples`.
+    """
+    count, known = about["explained_samples"], about.get("table_samples")
+    which = ""
+    if known is not None:
+        drawn = f", drawn at random from the {known:,} samples" if count < known else ", all"
+        which = f"{drawn} of the table that `aam explain` was given"
+    return f"Explained in {counted(count, 'samples')}{which}."
 
 
 def shorten_fractions(cell: str) -> str:

@@ -27,7 +27,6 @@ from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding, as_distances
 from aam.inference.heldout import Embedded, HeldOut
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
-from aam.report.digits import three_digits
 from aam.report.page import Part, picture_part
 from aam.report.parts import audit_part
 from aam.report.record import ReportOptions
@@ -197,7 +196,11 @@ def colour_words(name: str, audited: Audit) -> str:
     signal = next((signal for signal in audited.signals if signal.column == name), None)
     if signal is None:
         return f"If its colours lie apart, {name} is related to the composition of the samples." if name else ""
-    score = f"{'balanced accuracy' if signal.classes else 'R²'} {three_digits(signal.score)}"
-    shuffled = f"with its values shuffled at most {three_digits(max(signal.shuffled_max, 0.0))}"
-    verdict = "Its colours lie apart" if signal.above_chance else "Its colours lie no more apart than by chance"
-    return f"{verdict}: it is predicted with {score}, {shuffled}."
+    score = f"{'balanced accuracy' if signal.classes else 'R²'} {signal.score:.2f}"
+    shuffled = f"{max(signal.shuffled_max, 0.0):.2f} if its values are shuffled"
+    if signal.above_chance:
+        return f"Samples of like colour lie together: {name} is predicted with {score}, but with at most {shuffled}."
+    return (
+        f"Samples of like colour lie no closer together than by chance: {name} is predicted with {score}, and with up "
+        f"to {shuffled}."
+    )

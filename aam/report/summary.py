@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aam.checkpoint import BEST
-from aam.config import NUMERIC_TASKS, FinetuneConfig
-from aam.corpus.study_checks import Contribution
+from aam.config import RunnableConfig
 from aam.evaluation.metrics import (
     CONSTANT,
     METRIC_LABELS,
@@ -17,30 +16,35 @@ from aam.evaluation.metrics import (
     PAIR_LABELS,
     UNIFRAC_LABELS,
     pair_cells,
+    predictor_words,
 )
 from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.io.output import shell_path
 from aam.report.digits import format_estimate
-from aam.report.finding import pretraining_finding
-from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE
+from aam.report.finding import is_numeric, pretraining_finding, run_finding
+from aam.report.record import CURVES_FILE, METRICS_FILE, REPORT_FILE, SUMMARY_FILE, UNIFRAC_FILE, RunRecord
+from aam.report.rivals import best_baseline_finding, rivals_finding
 from aam.report.study_table import STUDY_WORDS, study_keys, study_rows
 from aam.text import table_text
 
 MOST_WORDS = 45
 """Characters of the words for a metric; the key stands in place of longer ones."""
+LINE = 100
+"""Characters of a line of sentences."""
 
 
-def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
+def pretraining_summary(config: RunnableConfig, metrics: Mapping[str, Any]) -> str:
     """Metrics of held-out samples beside the baselines, and where the files of the run are."""
-    m = metrics
+    m, folder = metrics, config.run.output_dir
     nucleotides = [["masked nucleotides", "accuracy", "cross-entropy"]]
     for label, name in (("this model", "nucleotide"), ("per-position consensus", "nucleotide_consensus")):
         if f"{name}_skipped" in m:
             nucleotides.append([f"  {label}", f"not computed: {m[f'{name}_skipped']}"])
         else:
             nucleotides.append([f"  {label}", f"{m[f'{name}_accuracy']:.3f}", f"{m[f'{name}_cross_entropy']:.3f}"])
+    data = data_options(config.data.sequences)
     files = [
         ["health", str(m["health"])],
         ["checkpoint", str(folder / BEST)],
@@ -48,10 +52,10 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
         ["report", str(folder / REPORT_FILE)],
         ["metrics", str(folder / METRICS_FILE)],
         ["summary", str(folder / SUMMARY_FILE)],
-        ["embed", f"aam embed --model {shell_path(folder)} --table TABLE -o embeddings.tsv"],
-        ["train", f"aam train --pretrained {shell_path(folder)} --freeze --table TABLE --metadata METADATA ..."],
+        ["embed", f"aam embed --model {shell_path(folder)} {data} -o embeddings.tsv"],
+        ["train", f"aam train --pretrained {shell_path(folder)} --freeze {data} --metadata METADATA ..."],
     ]
-    finding = textwrap.fill(pretraining_finding(m), 100)
+    finding = lines_of(pretraining_finding(m))
     kind = "simulated " if m.get("samples_simulated") else ""
     minutes = f"{m['seconds'] / 60:.1f} minutes"
     early = [f"{m['early_end']}; --resume --patience 0 trains on\n"] if "early_end" in m else []
@@ -66,6 +70,16 @@ def pretraining_summary(folder: Path, metrics: Mapping[str, Any]) -> str:
             file_lines(files),
         ]
     )
+
+
+def lines_of(text: str) -> str:
+    """Sentences in lines of the terminal; names with hyphens stay whole."""
+    return textwrap.fill(text, LINE, break_on_hyphens=False)
+
+
+def data_options(sequences: Path | Sequence[Path] | None) -> str:
+    """The options of a command that reads another table like that of a run, which was given these sequences or none."""
+    return f"--table TABLE{' --sequences SEQUENCES' if sequences else ''}"
 
 
 def reference_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -93,41 +107,47 @@ def file_lines(rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"  {name:<13}{text}\n" for name, text in rows)
 
 
-def finetuning_summary(config: FinetuneConfig, metrics: Mapping[str, Any], studies: Sequence[Contribution] = ()) -> str:
-    """Metrics of predictions of samples that the model had never seen, and where the files of the run are.
+def finetuning_summary(run: RunRecord) -> str:
+    """The finding, metrics of predictions of held-out samples, and where the files of the run are.
 
-    The metrics of each of several `studies` stand in a table of their own, beside what it contributes.
+    The metrics of each of several studies stand in a table of their own, beside what it contributes.
     """
-    own = {key for found in studies for key in study_keys(metrics, found.study)}
-    rows = [
-        [name, f"{metrics[name]:.3f}", f"{metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"]
-        for name in metrics
-        if f"{name}_low" in metrics and name not in own
-    ]
-    always = "always the median" if config.target.task in NUMERIC_TASKS else "always the most common class"
-    constants = {name: constant_key(name, config.target.target) for name, *_ in rows}
-    rows = [[*row, f"{metrics[key]:.3f}" if (key := constants[row[0]]) in metrics else ""] for row in rows]
-    for last in ("roc_auc", "nll", "ece", "interval_coverage", "interval_width"):
-        rows += [[name, f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
-    rows = [[metric_words(name), *cells] for name, *cells in rows]
-    folder = config.run.output_dir
+    config, metrics, studies, folder = run.config, run.metrics, run.contributions, run.folder
     files = [
         ["predictions", str(folder / OUT_OF_FOLD)],
         ["metrics", str(folder / METRICS_FILE)],
         ["report", str(folder / REPORT_FILE)],
         ["compare it", f"aam baseline --model {shell_path(folder)}"],
-        ["use it", f"aam predict --model {shell_path(folder)} --table TABLE -o predictions.tsv"],
+        [
+            "use it",
+            f"aam predict --model {shell_path(folder)} {data_options(config.data.sequences)} -o predictions.tsv",
+        ],
     ]
+    groups = " over groups" if config.data.group_column else ""
     return "\n".join(
         [
-            f"{' and '.join(config.target.target)}: {metrics['samples_tested']} held-out samples, each predicted by a "
-            "model that was not trained on it\n",
-            table_text([["", "value", "95 % interval", always], *rows]) + "\n",
-            f"  (95 % bootstrap intervals{' over groups' if config.data.group_column else ''})\n",
+            lines_of(run_finding(run, {})) + "\n",
+            table_text(metric_rows(run)) + "\n",
+            f"  (95 % bootstrap intervals{groups}; {REPORT_FILE} and docs/glossary.md say what each metric means)\n",
             *([table_text(study_rows(studies, metrics)) + "\n", f"  ({STUDY_WORDS})\n"] if studies else []),
             file_lines(files),
         ]
     )
+
+
+def metric_rows(run: RunRecord) -> list[list[str]]:
+    """A table, its head first: metrics of all samples with their intervals, and those of the simplest baseline."""
+    metrics, own = run.metrics, {key for found in run.contributions for key in study_keys(run.metrics, found.study)}
+    rows = [["", "value", "95 % interval", f"baseline: {predictor_words(CONSTANT, is_numeric(run), False)}"]]
+    for name in metrics:
+        if f"{name}_low" in metrics and name not in own:
+            interval = f"{metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
+            key = constant_key(name, run.config.target.target)
+            simple = f"{metrics[key]:.3f}" if key in metrics else ""
+            rows.append([metric_words(name), f"{metrics[name]:.3f}", interval, simple])
+    for last in ("roc_auc", "nll", "ece", "interval_coverage", "interval_width"):
+        rows += [[metric_words(name), f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
+    return rows
 
 
 def metric_words(name: str) -> str:
@@ -142,11 +162,18 @@ def constant_key(name: str, targets: Sequence[str]) -> str:
     return f"{before}{CONSTANT}_{name.removeprefix(before)}"
 
 
-def baseline_text(target: str, found: Mapping[str, Any]) -> str:
-    """Metrics of each predictor of one target, then the differences of the model to each baseline."""
-    keys = [key for key in next(iter(found.values())) if key != MODEL_MINUS_BASELINE]
+def baseline_text(target: str, found: Mapping[str, Any], several_studies: bool) -> str:
+    """Metrics of each predictor of one target, the differences of the model to each baseline, and what they tell."""
+    first = next(iter(found.values()))
+    keys = [key for key in first if key != MODEL_MINUS_BASELINE]
     of_studies = [key for key in keys if key.endswith((MEAN, OVER_SUBJECTS))]
-    return "\n".join([target, *(estimate_table(found, shown) for shown in (keys[:3], of_studies) if shown)])
+
+    def words(name: str) -> str:
+        return f"{predictor_words(name, 'mae' in first, several_studies)} ({name})"
+
+    told = rivals_finding(found, words) or best_baseline_finding(found, words)
+    tables = [estimate_table(found, shown) for shown in (keys[:3], of_studies) if shown]
+    return "\n".join([target, *tables, *([f"\n{lines_of(told)}\n"] if told else [])])
 
 
 def estimate_table(found: Mapping[str, Any], shown: Sequence[str]) -> str:

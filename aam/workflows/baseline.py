@@ -120,10 +120,11 @@ class BaselineResult:
     metrics: dict[str, dict[str, Any]]
     predictions: pd.DataFrame
     grouped: bool
+    several_studies: bool = False
 
     def text(self) -> str:
-        """The metrics as tables for the terminal."""
-        tables = [baseline_text(target, found) for target, found in self.metrics.items()]
+        """The metrics as tables for the terminal, each with what it tells."""
+        tables = [baseline_text(target, found, self.several_studies) for target, found in self.metrics.items()]
         return "\n".join([*tables, f"  (95 % bootstrap intervals{' over groups' if self.grouped else ''})"])
 
 
@@ -156,7 +157,7 @@ def baseline(config: FinetuneConfig, runs: Runs, observer: Observer) -> Baseline
         columns = columns_of(config, predicted, target)
         tables.append(pd.DataFrame({f"{target}{TRUE}": values[rows[kept]], **columns}, index=labels.sample_ids))
     predictions = pd.concat(tables, axis=1).rename_axis(SAMPLE_ID)
-    return BaselineResult(metrics, predictions, config.data.group_column is not None)
+    return BaselineResult(metrics, predictions, config.data.group_column is not None, len(study.names) > 1)
 
 
 def target_values(config: FinetuneConfig, study: Study, target: str) -> tuple[NDArray[np.bool_], NDArray[Any]]:
@@ -190,7 +191,7 @@ def log_odds_of(config: FinetuneConfig, table: pd.DataFrame) -> NDArray[np.float
 def choose_baselines(
     study: LabelledCounts, asked: Sequence[BaselineName], observer: Observer
 ) -> tuple[BaselineName, ...]:
-    """The baselines to score: those asked for, else the usual ones that these data allow; says which are left out.
+    """The baselines to score: those asked for, else the usual ones that these data allow; says which are not made.
 
     Raises ConfigError for one asked for that cannot predict this target.
     """
@@ -201,7 +202,7 @@ def choose_baselines(
     for reason in dict.fromkeys(missing.values()):
         names = [name for name, own in missing.items() if own == reason and BASELINES[name].of_task(study)]
         if reason is not None and names:
-            observer.say(f"left out: {', '.join(names)}: {reason}")
+            observer.say(f"not made: {', '.join(names)}: {reason}")
     return tuple(name for name in BASELINES if name in missing and missing[name] is None)
 
 

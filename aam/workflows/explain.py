@@ -60,8 +60,13 @@ class Drivers:
     def record(self) -> dict[str, Any]:
         """JSON values: what was explained, and the check by deletion."""
         found = self.explanation
-        about = {"explained": self.explained, "models": self.models, "explained_samples": found.explained_samples}
-        return about | {"deletion": found.deletion_table()}
+        return {
+            "explained": self.explained,
+            "models": self.models,
+            "explained_samples": found.explained_samples,
+            "table_samples": found.table_samples,
+            "deletion": found.deletion_table(),
+        }
 
     def printed(self) -> list[list[list[str]]]:
         """The tables of the leading ASVs and of the check by deletion, each with its head first."""

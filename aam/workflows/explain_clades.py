@@ -45,11 +45,14 @@ ROWS_PRINTED = 10
 
 @dataclass(frozen=True)
 class CladeDrivers:
-    """The clades and ASVs that drive the output `explained` in `explained_samples` samples; a row of `table` for each,
-    the leading one first."""
+    """The clades and ASVs that drive the output `explained`, a row of `table` for each, the leading one first.
+
+    It is explained in `explained_samples` of the `table_samples` samples of a table.
+    """
 
     explained: str
     explained_samples: int
+    table_samples: int
     table: pd.DataFrame
     models: int = 1
 
@@ -66,7 +69,12 @@ class CladeDrivers:
     @property
     def record(self) -> dict[str, Any]:
         """JSON values."""
-        return {"explained": self.explained, "models": self.models, "explained_samples": self.explained_samples}
+        return {
+            "explained": self.explained,
+            "models": self.models,
+            "explained_samples": self.explained_samples,
+            "table_samples": self.table_samples,
+        }
 
     def printed(self) -> list[list[list[str]]]:
         """The table of the leading ones, its head first."""
@@ -105,7 +113,7 @@ def explain_clades(opened: StoredClades, inputs: Inputs, config: ExplainConfig, 
         change[leading] = deletion(ensemble, table, lines.feature[leading], output_of(opened, asked.place))
         taxa = asv_names(samples, placed, chosen, lineages, str(config.taxonomy))
         found = drivers_table(ensemble, lines, change, Names.of(ensemble, samples, chosen.reference, taxa))
-    return CladeDrivers(asked.name, table.asvs.shape[0], found)
+    return CladeDrivers(asked.name, table.asvs.shape[0], count, found)
 
 
 def open_table(opened: StoredClades, inputs: Inputs, observer: Observer) -> TableSamples:

@@ -18,7 +18,6 @@ from aam.corpus.label_schema import encode_labels
 from aam.corpus.labels import Labels
 from aam.corpus.split import Fold
 from aam.corpus.study import Study
-from aam.corpus.study_checks import list_contributions
 from aam.evaluation.calibration import (
     CALIBRATION,
     Calibration,
@@ -43,8 +42,9 @@ from aam.inference.predictions import (
     score_targets,
 )
 from aam.io.frames import replace_frame
-from aam.report.record import METRICS_FILE, SUMMARY_FILE
+from aam.report.record import METRICS_FILE, SUMMARY_FILE, RunRecord
 from aam.report.summary import finetuning_summary
+from aam.training.run_files import read_manifest
 
 NOT_OF_CONSTANTS = ("pearson",)
 """Metrics that predictions without spread do not have."""
@@ -72,7 +72,7 @@ def true_targets(config: FinetuneConfig, study: Study) -> pd.DataFrame:
 
 
 def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult]) -> None:
-    """Write out-of-fold predictions, calibration, metrics and the summary."""
+    """Write out-of-fold predictions, calibration, metrics and the summary into a run that has its manifest."""
     rows = np.concatenate([result.fold.test for result in results])
     config = dataclasses.replace(config, schema=dataclasses.replace(config.schema, classes=study.classes))
     each = [average([result.repeats], config) for result in results]
@@ -105,7 +105,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
         "seconds": sum(result.seconds for result in results),
     }
     write_json(folder / METRICS_FILE, metrics)
-    text = finetuning_summary(config, metrics, list_contributions(study.labels, config.target, study.names))
+    text = finetuning_summary(RunRecord(folder, read_manifest(folder), metrics))
     doubts = warn_of_infinite_intervals(calibration.residuals, config.target.target, config.fold.coverage)
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY_FILE, text)

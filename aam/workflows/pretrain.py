@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from aam.atomic import write_json, write_record, write_text
@@ -208,14 +207,14 @@ def finish(trained: Trained, observer: Observer) -> Run:
         embedded = held_out.predict(best)
         metrics = compute_metrics(run, state, held_out, embedded)
         remove_pictures(folder)
-        write_metrics(folder, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
+        write_metrics(config, metrics | dict.fromkeys(SKIPPED, "the run ended before that"))
     # What was learned is on the disk. From here on nothing that fails costs the run.
     again = f"`aam pretrain --resume --output-dir {shell_path(folder)}` makes it again"
     with observer.stage("scoring baselines"):
         metrics |= baseline_metrics(config, held_out, again, observer)
         metrics["seconds_scoring"] = time.perf_counter() - started
         with observer.optional(f"{METRICS_FILE} with the baselines", again):
-            write_metrics(folder, metrics)
+            write_metrics(config, metrics)
         with observer.optional(f"{BEST}/{SCALES}", again):
             write_record(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
     with observer.stage("drawing"):
@@ -281,11 +280,12 @@ def compute_metrics(run: loop.TrainingRun, state: TrainState, held_out: HeldOut,
     }
 
 
-def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+def write_metrics(config: RunnableConfig, metrics: dict[str, Any]) -> None:
     """Write metrics.json and summary.txt."""
+    folder = config.run.output_dir
     with recorded(folder, METRICS_FILE, SUMMARY_FILE):
         write_json(folder / METRICS_FILE, metrics)
-        write_text(folder / SUMMARY_FILE, pretraining_summary(folder, metrics))
+        write_text(folder / SUMMARY_FILE, pretraining_summary(config, metrics))
 
 
 def baseline_metrics(

@@ -84,9 +84,10 @@ def test_one_study_without_a_reference(studies: Path, tmp_path: Path, capsys: py
     assert figures["low"] <= figures["value"] <= figures["high"]
     printed = capsys.readouterr()
     assert "auc_over_subjects" in printed.out
+    assert "By balanced accuracy, of which more is better, the best baseline is " in " ".join(printed.out.split())
     told = printed.err
-    assert "left out: random_forest_weighted, study_forests: the samples are of one study" in told
-    assert "left out: knn: there is no UniFrac; give --tree or --reference" in told
+    assert "not made: random_forest_weighted, study_forests: the samples are of one study" in told
+    assert "not made: knn: there is no UniFrac; give --tree or --reference" in told
 
 
 @pytest.mark.slow

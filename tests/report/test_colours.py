@@ -25,9 +25,14 @@ def test_the_column_furthest_above_chance_colours_and_never_the_subject() -> Non
 def test_the_caption_says_how_well_and_how_well_by_chance() -> None:
     words = colour_words("delivery", Audit(SIGNALS))
     assert (
-        words == "Its colours lie apart: it is predicted with balanced accuracy 0.950, with its values shuffled at "
-        "most 0.580."
+        words == "Samples of like colour lie together: delivery is predicted with balanced accuracy 0.95, but with at "
+        "most 0.58 if its values are shuffled."
     )
     weak = Signal("delivery", "", 90, 2, 0.55, 0.5, 0.58)
-    assert "no more apart than by chance" in colour_words("delivery", Audit([weak]))
+    assert colour_words("delivery", Audit([weak])) == (
+        "Samples of like colour lie no closer together than by chance: delivery is predicted with balanced accuracy "
+        "0.55, and with up to 0.58 if its values are shuffled."
+    )
+    none = Signal("age", "", 90, 0, 0.548, -0.2, 0.000189)  # no variance is explained by chance
+    assert "age is predicted with R² 0.55, but with at most 0.00 if its values" in colour_words("age", Audit([none]))
     assert colour_words("", Audit()) == "" and "is related to" in colour_words("plate", Audit())

@@ -1,4 +1,4 @@
-"""The opening sentence of a report: what was found and how certain it is, for each kind of run."""
+"""The opening sentences of a report: what was found and how certain it is, for each kind of run."""
 
 from __future__ import annotations
 
@@ -50,19 +50,31 @@ def test_pretraining_is_told_beside_both_baselines() -> None:
 
 def test_numbers_are_told_with_intervals_and_how_certain_they_are() -> None:
     assert run_finding(trained(NUMBERS), {}) == (
-        "Networks on embeddings of ASVs predict age of 1,674 samples that they had not seen with a mean absolute error "
-        "of 118 (95 % interval 110 to 126) and R² 0.500 (0.400 to 0.600), clearly better than predicting the mean (R² "
-        "0): the whole interval lies above."
+        "Networks on embeddings of ASVs predict age of 1,674 samples that they had not seen, with a mean absolute "
+        "error of 118 (95 % interval 110 to 126) and R² 0.500 (0.400 to 0.600). This is clearly better than predicting "
+        "the mean: the whole interval of R² lies above 0."
     )
-    for low, high, words in ((-0.1, 0.6, "cannot be told from"), (-0.5, -0.1, "clearly worse than")):
+    for low, high, words in (
+        (-0.1, 0.6, " This cannot be told from predicting the mean: the interval of R² includes 0."),
+        (-0.5, -0.1, " This is clearly worse than predicting the mean: the whole interval of R² lies below 0."),
+    ):
         unsure = NUMBERS | with_interval("r2", (low + high) / 2, low, high)
-        assert words in run_finding(trained(unsure), {})
+        assert run_finding(trained(unsure), {}).endswith(words)
+    alone = run_finding(trained({"mae": 3.0, "r2": 0.1}), {})
+    assert alone.endswith("R² 0.100. This is better than predicting the mean, but without an interval.")
+
+
+def test_a_pretrained_encoder_may_have_seen_the_samples_but_not_their_labels() -> None:
+    found = run_finding(trained(NUMBERS, pretrained=Path("encoder")), {})
+    assert found.startswith(
+        "Networks on embeddings of ASVs predict age of 1,674 samples whose labels they had not seen,"
+    )
 
 
 def test_classes_are_told_beside_chance() -> None:
     found = run_finding(trained(CLASSES, {"classes": ["CD", "UC", "no"]}, task="classification"), {})
     assert "tell age (CD, UC, no) of 1,674 samples" in found and "balanced accuracy of 0.700 (95 % interval" in found
-    assert found.endswith("clearly better than chance (0.33): the whole interval lies above.")
+    assert found.endswith("0.730). This is clearly better than chance: the whole interval lies above 0.33.")
 
 
 def test_several_studies_are_told_by_their_mean() -> None:
@@ -71,35 +83,37 @@ def test_several_studies_are_told_by_their_mean() -> None:
     found = run_finding(
         trained(metrics, {"classes": ["CD", "no"], "studies": STUDIES}, leave_one_study_out=True, **options), {}
     )
-    assert found.startswith("A ridge and forests on ASVs and clades predict age of ")
-    assert "an area under the ROC curve of 0.790 (95 % interval 0.740 to 0.850) within a study" in found
-    assert "averaged over 2 studies, each by a model trained on the others, clearly better than chance (0.5)" in found
+    assert found == (
+        "A ridge and forests on ASVs and clades predict age of 1,674 samples that they had not seen, each study by a "
+        "model trained on the others. The area under the ROC curve within a study, averaged over 2 studies, is 0.790 "
+        "(95 % interval 0.740 to 0.850). This is clearly better than chance: the whole interval lies above 0.5."
+    )
+    one = run_finding(
+        trained(metrics | {"auc_risk": 0.8}, {"classes": ["CD", "no"], "studies": STUDIES}, **options), {}
+    )
+    assert "seen. The area under the ROC curve within a study, averaged over 1 study, is 0.790" in one  # one is scored
 
 
 def test_several_targets_are_told_by_the_best_and_the_worst() -> None:
     metrics = with_interval("weight_r2", 0.6, 0.5, 0.7) | with_interval("age_r2", -0.1, -0.2, 0.1)
     found = run_finding(trained(metrics, target=["age", "weight"]), {})
-    assert "with R² from 0.600 (95 % interval 0.500 to 0.700) of weight to -0.100" in found
-    assert "of 1 of them the whole interval lies above 0" in found
+    assert found == (
+        "Networks on embeddings of ASVs predict 2 numbers of 1,674 samples that they had not seen. R² reaches from "
+        "0.600 (95 % interval 0.500 to 0.700) for weight to -0.100 (-0.200 to 0.100) for age; predicting the mean "
+        "gives 0. The whole interval lies above 0 for 1 of the 2."
+    )
 
 
-@pytest.mark.parametrize(
-    ("less", "words"),
-    [
-        ((-3.0, -5.0, -1.0), "clearly better than the best baseline, linear model"),
-        ((3.0, 1.0, 5.0), "clearly worse than the best baseline, linear model"),
-        ((0.5, -1.0, 2.0), "not clearly different from the best baseline, linear model"),
-    ],
-)
-def test_the_best_baseline_is_told_by_the_paired_difference(less: tuple[float, float, float], words: str) -> None:
-    def predictor(value: float) -> dict[str, Any]:
-        estimate = {"value": value, "low": value - 1, "high": value + 1}
-        difference = dict(zip(("value", "low", "high"), less, strict=True))
-        return {"mae": estimate, "model_minus_baseline": {"mae": difference}}
-
-    found = {"model": {"mae": {}}, "linear": predictor(119.0), "constant": predictor(300.0)}
-    assert words in run_finding(trained(NUMBERS), {"age": found})
-    assert "baseline" not in run_finding(trained(NUMBERS), {"age": {"linear": predictor(119.0)}})  # of other folds
+def test_the_best_baseline_is_told_by_the_paired_difference() -> None:
+    estimate, less = {"value": 119.0, "low": 118.0, "high": 120.0}, {"value": -3.0, "low": -5.0, "high": -1.0}
+    linear = {"mae": estimate, "model_minus_baseline": {"mae": less}}
+    found = run_finding(trained(NUMBERS), {"age": {"model": {"mae": {}}, "linear": linear}})
+    assert found.endswith(
+        "lies above 0. By mean absolute error the model is clearly better than the only baseline, linear model on "
+        "centred log-ratios: model minus baseline is -3.00 (95 % interval -5.00 to -1.00, which excludes 0); below 0 "
+        "the model is better."
+    )
+    assert "baseline" not in run_finding(trained(NUMBERS), {"age": {"linear": linear}})  # of other folds
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import re
 from hashlib import md5
 
 import pandas as pd
+import pytest
 
 from aam.evaluation.audit import Audit, Signal
-from aam.report.page import Part, render_section
+from aam.report.page import Part, render_section, run_facts
 from aam.report.parts import audit_part, baseline_part, driver_part, fold_part, target_part
 
 
@@ -62,8 +63,14 @@ def test_baselines_beside_the_model():
         ["this model minus", "mean absolute error"],
         ["random forest on relative abundance", "-0.500 (-0.600 to -0.400)"],
     ]
-    alone = {"age": {"constant": {"mae": estimate(3.0)}}}
-    assert baseline_part(alone).title == "Baselines, on other folds"
+    assert part.notes == [
+        "Model minus baseline: for errors the model is better below 0, for all other metrics above 0."
+    ]
+    alone = {"age": {"constant": {"mae": estimate(3.0)}, "within_ridge_presence": {"mae": estimate(3.0)}}}
+    assert baseline_part(alone).title == "Baselines, on other folds" and not baseline_part(alone).notes
+    assert [row[0] for row in cells(baseline_part(alone))] == ["predictor", "the median", "ridge on presence of ASVs"]
+    classes = {"state": {"constant": {"balanced_accuracy": estimate(0.5)}}}
+    assert cells(baseline_part(classes))[1][0] == "the most common class"
 
 
 def test_folds_and_leading_asvs():
@@ -71,13 +78,41 @@ def test_folds_and_leading_asvs():
     assert cells(fold_part(rows))[1:] == [["1", "1,200", "2.00"], ["s&lt;7", "3", "3.00"]]
     assert render_section(fold_part([])) == ""
     frame = pd.DataFrame({"feature-id": ["ACGT" * 30] + ["ash"] * 29, "share": ["0.1"] * 30})
-    html = render_section(driver_part(frame, "log-odds of '6'"))
+    html = render_section(driver_part(frame, {"explained": "log-odds of '6'"}))
     assert "The leading 20 of 30 ASVs" in re.sub("<[^>]*>", "", html) and "explained: log-odds of" in html
-    few = driver_part(frame.head(3), "")
+    few = driver_part(frame.head(3), {})
     name = f"ASV {md5(b'ACGT' * 30, usedforsecurity=False).hexdigest()[:7]}"
     assert [row[0] for row in cells(few)] == ["name", name, "ash", "ash", "name", name, "ash", "ash"]
     assert cells(few)[5][1] == "ACGT" * 30  # whole below
     assert few.notes == ["All ASVs."] and "Attribution: how far" in few.help
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        (
+            {"explained_samples": 100, "table_samples": 687},
+            "Explained in 100 samples, drawn at random from the 687 samples of the table that `aam explain` was given.",
+        ),
+        (
+            {"explained_samples": 38, "table_samples": 38},
+            "Explained in 38 samples, all of the table that `aam explain` was given.",
+        ),
+        ({"explained_samples": 38}, "Explained in 38 samples."),  # of an earlier version
+    ],
+)
+def test_leading_asvs_say_in_which_samples(about: dict[str, int], words: str):
+    frame = pd.DataFrame({"feature-id": ["ash"], "share": ["0.1"]})
+    assert driver_part(frame, {"explained": "age", **about}).notes == ["All ASVs; explained: age.", words]
+
+
+def test_the_samples_of_a_cross_validation_are_counted_once():
+    sizes = {"samples_train": 687, "samples_tested": 687, "folds": 5}
+    others = ["687", "samples predicted, each by a model trained without it"]
+    assert run_facts(sizes) == [others, ["5", "folds"]]
+    assert run_facts(sizes | {"samples_train": 700}) == [["700", "samples to train on"], others, ["5", "folds"]]
+    split = {"samples_train": 600, "samples_tested": 87, "folds": 1}
+    assert run_facts(split)[:2] == [["600", "samples to train on"], ["87", "held-out samples predicted"]]
 
 
 def test_the_audit_in_words():
@@ -92,7 +127,7 @@ def test_the_audit_in_words():
 
 def test_fractions_of_drivers_have_three_digits_and_no_difference_is_below_zero():
     row = {"feature-id": "ACGT", "rank": "1", "samples": "1234", "share": "0.0614025", "tiny": "-1.23456e-05", "x": ""}
-    assert cells(driver_part(pd.DataFrame([row]), ""))[1] == ["ACGT", "1", "1234", "0.0614", "-1.23e-05", ""]
+    assert cells(driver_part(pd.DataFrame([row]), {}))[1] == ["ACGT", "1", "1234", "0.0614", "-1.23e-05", ""]
     same = {"mae": {"value": 1.0, "low": 0.9, "high": 1.1}}
     less = {"mae": {"value": -0.0001, "low": -0.0504, "high": 0.05}}
     found = baseline_part({"age": {"model": same, "linear": same | {"model_minus_baseline": less}}})
