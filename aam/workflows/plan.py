@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +27,9 @@ from aam.training.state import Budget
 from aam.training.step import Learner, step
 from aam.workflows.notes import NAMED_IDS, cut_text
 
-TRIALS = 3
-"""Steps measured; the first pays for memory that later ones reuse and is left out."""
+TRIALS, MOST_TRIALS, TRIAL_SECONDS = 3, 30, 2.0
+"""Steps measured, at least and at most; more than the least as long as all take less than this time, because some quick
+steps are no sample of a busy machine. The first pays for memory that later ones reuse and is left out."""
 
 
 def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
@@ -38,7 +38,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
     learner = build_learner(config, batches, resolve_device(config.run.device))
     per_step = config.optim.accumulate
     limit = limit_memory(learner, batches, config.run.max_memory)
-    pace, asvs = measure_steps(learner, [batches[number] for number in range(TRIALS * per_step)], per_step)
+    pace, asvs = measure_steps(learner, batches, per_step)
     budget = Budget.of(config.run, max(1, batches.per_epoch // per_step))
     steps = steps_within(budget, pace)
     richness = corpus.table.richness()
@@ -72,21 +72,22 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
     return plan_text(rows)
 
 
-def measure_steps(learner: Learner, micro: Sequence[Any], per_step: int) -> tuple[float, int]:
-    """Seconds of a step, and distinct ASVs in it: medians of `TRIALS` steps of `per_step` of the batches `micro`."""
-    seconds, asvs = [], []
-    for trial in range(TRIALS):
-        start = time.perf_counter()
-        asvs.append(step(learner, micro[trial * per_step : (trial + 1) * per_step], trial, TRIALS).asvs)
+def measure_steps(learner: Learner, batches: TrainingBatches, per_step: int) -> tuple[float, int]:
+    """Mean seconds of a step of `per_step` batches, with their assembly, and the median number of its ASVs."""
+    seconds, asvs = list[float](), list[int]()
+    while len(seconds) < TRIALS or (len(seconds) < MOST_TRIALS and sum(seconds) < TRIAL_SECONDS):
+        start, trial = time.perf_counter(), len(seconds)
+        drawn = [batches[trial * per_step + number] for number in range(per_step)]
+        asvs.append(step(learner, drawn, trial, MOST_TRIALS).asvs)
         seconds.append(lasted(time.perf_counter() - start))
-    return float(np.median(seconds[1:])), int(np.median(asvs))
+    return float(np.mean(seconds[1:])), int(np.median(asvs))
 
 
 def cost_rows(steps: int, pace: float, device: torch.device, limit: str) -> list[tuple[str, str]]:
     """Rows on time and memory of `steps` steps of `pace` seconds each; `limit`: what --max-memory takes, in words."""
     return [
         ("time", f"{steps * pace / 60:.1f} minutes at {pace:.2f} s a step, on {device}"),
-        ("memory", f"{peak_memory(device) / 2**30:.1f} GB at the peak of {TRIALS} trial steps"),
+        ("memory", f"{peak_memory(device) / 2**30:.1f} GB at the peak of the trial steps"),
         *([("memory", limit)] if limit else []),
     ]
 
@@ -115,7 +116,7 @@ def finetuning_plan(
     learner, batches = trial
     per_step = config.optim.accumulate
     limit = limit_memory(learner, batches, config.run.max_memory)
-    pace, _ = measure_steps(learner, [batches[number] for number in range(TRIALS * per_step)], per_step)
+    pace, _ = measure_steps(learner, batches, per_step)
     budgets = [Budget.of(config.run, max(1, len(fold.train) // config.optim.batch_size)) for fold in folds]
     steps = [steps_within(budget, pace) for budget in budgets]
     learned = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
