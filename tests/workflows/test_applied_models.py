@@ -71,7 +71,8 @@ def test_distances_are_matrices_of_scikit_bio_and_scored_where_there_is_a_tree(i
     assert diversity.unifrac is None and diversity.faith_pd.to_dict() == {"s1": 4.5, "s2": 10.5, "s3": 14.5}
     assert scored.true_faith_pd.tolist() == [4.5, 10.5, 14.5]
     assert isinstance(alone.unifrac, DistanceMatrix)
-    assert any("Faith PD is by the head" in text for text in notes.said) and not notes.warned
+    assert any("Faith PD is by the head" in text for text in notes.said)
+    assert all("30 times the reads of the shallowest" in text for text in notes.warned)  # 30 reads and 1
 
 
 def test_drivers_are_a_table_and_the_check_by_deletion(inputs: Inputs, notes, files):
