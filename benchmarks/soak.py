@@ -70,8 +70,10 @@ def main() -> int:
         readings = watch(asked.steps, asked.num_workers, Path(home) / "run")
     kept = readings[int(len(readings) * WARM_UP) :]
     third = max(1, len(kept) // 3)
-    first, last = (statistics.median(r.memory for r in part) for part in (kept[:third], kept[-third:]))
-    growth, files = last / first - 1, kept[-1].files - kept[0].files
+    ends = kept[:third], kept[-third:]
+    first, last = (statistics.median(r.memory for r in part) for part in ends)
+    before, after = (int(statistics.median(r.files for r in part)) for part in ends)  # the log is open for moments
+    growth, files = last / first - 1, after - before
     log = (kept[-1].log - kept[0].log) / max(kept[-1].seconds - kept[0].seconds, 1.0)
     print(f"{asked.steps} steps: memory {first / 2**20:.1f} -> {last / 2**20:.1f} MiB ({growth:+.2%}), open files")
     print(f"{files:+d}, log {log:.0f} bytes a second, {kept[-1].log} in all")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import math
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +29,8 @@ SMALLEST_PART = 2
 """Samples of a batch that are computed together at the least: UniFrac is a distance between two."""
 KEPT_SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Parts of the activations that are usually kept for the backward pass, which are tried; the rest is computed twice."""
+HEADROOM = 0.1
+"""Part of --max-memory that a plan leaves free: freed memory comes back in pieces, which do not always fit."""
 GROWTH = 2.0
 """Memory that a plan adds, by what the plan before it has added: each doubles the samples or activations at a time."""
 MOMENTS = 2 * 4
@@ -55,17 +60,21 @@ def limit_memory(learner: Learner, batches: TrainingBatches, gigabytes: float | 
     if gigabytes is None or learner.planned_for == gigabytes:
         keep_at_most(learner.model, kept_numbers(learner, learner.kept))
         return ""
-    batch, random, most = batches.richest(), random_state(), int(gigabytes * GIGABYTE)
+    batch, random, most = batches.richest(), random_state(), int((1 - HEADROOM) * gigabytes * GIGABYTE)
     learning = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
     moments = 0 if learner.optimizer.state else MOMENTS * learning
     plans = list(plans_upwards(len(batch.sample_ids), learner.parts))
-    before = used_memory(learner.device) + moments
     try:
-        plan, needed = largest_plan(plans, lambda plan: measure_plan(learner, batch, plan) + moments, before, most)
+        evaluated = measure_evaluation(learner, batch)
+        measure_plan(learner, batch, plans[0])  # what is made once and stays: threads, generated code
+        before = used_memory(learner.device) + moments
+        plan, needed = largest_plan(
+            plans, lambda plan: max(evaluated, measure_plan(learner, batch, plan)) + moments, before, most
+        )
     finally:
         restore_random_state(random)
     if plan is None:
-        raise ConfigError(too_little(most, needed, len(batch.sample_ids), plans[0]))
+        raise ConfigError(too_little(gigabytes, needed, len(batch.sample_ids), plans[0]))
     learner.parts, learner.kept, learner.planned_for = plan.parts, plan.kept, gigabytes
     keep_at_most(learner.model, kept_numbers(learner, plan.kept))
     return f"--max-memory {gigabytes:g}: a step takes up to {needed / GIGABYTE:.2f} GB{plan_words(plan)}"
@@ -127,12 +136,20 @@ def plans_upwards(samples: int, fewest: int) -> Iterator[MemoryPlan]:
     yield from (MemoryPlan(max(1, fewest), kept) for kept in KEPT_SHARES)
 
 
-def measure_plan(learner: Learner, batch: Batch, plan: MemoryPlan) -> int:
-    """Peak memory in bytes of an evaluation and of the largest part of a step on a batch; nothing is updated."""
-    keep_at_most(learner.model, kept_numbers(learner, plan.kept))
+def measure_evaluation(learner: Learner, batch: Batch) -> int:
+    """Peak memory in bytes of the evaluation of a batch, which is never in parts."""
+    release_memory()
     begin_peak(learner.device)
     with torch.no_grad():
         score(learner, batch)
+    return newest_peak(learner.device)
+
+
+def measure_plan(learner: Learner, batch: Batch, plan: MemoryPlan) -> int:
+    """Peak memory in bytes of the largest part of a step on a batch; nothing is updated."""
+    keep_at_most(learner.model, kept_numbers(learner, plan.kept))
+    release_memory()
+    begin_peak(learner.device)
     parts = split_batch(batch, plan.parts)
     part = max(parts, key=lambda some: int(some.valid.sum()))
     add_gradients(learner, part, parts_of_step(part, parts))
@@ -146,12 +163,13 @@ def kept_numbers(learner: Learner, share: float) -> int:
     return int(share * LIMITS[learner.device.type].kept)
 
 
-def too_little(most: int, needed: int, samples: int, plan: MemoryPlan) -> str:
-    """Says that even the smallest plan, for a batch of so many samples, needs more than `most` bytes."""
+def too_little(gigabytes: float, needed: int, samples: int, plan: MemoryPlan) -> str:
+    """Says that even the smallest plan, for a batch of so many samples, needs more than this --max-memory."""
+    enough = math.ceil(100 * needed / GIGABYTE / (1 - HEADROOM)) / 100
     return (
-        f"--max-memory {most / GIGABYTE:g}: found in a trial that the process takes {needed / GIGABYTE:.2f} GB for the "
-        f"{counted(samples, 'samples')} with the most ASVs, in {counted(plan.parts, 'parts')}; give it "
-        f"{needed / GIGABYTE + 0.01:.2f} or more, or use a smaller --batch-size, --token-limit, --max-bp or --preset"
+        f"--max-memory {gigabytes:g}: found in a trial that the process takes {needed / GIGABYTE:.2f} GB for the "
+        f"{counted(samples, 'samples')} with the most ASVs, in {counted(plan.parts, 'parts')}; give it {enough:g} or "
+        "more, or use a smaller --batch-size, --token-limit, --max-bp or --preset"
     )
 
 
@@ -176,6 +194,13 @@ def newest_peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
+
+
+def release_memory() -> None:
+    """Give memory that is free back to the system, where the C library can: what came before the run has left some."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # other systems than Linux with glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def used_memory(device: torch.device) -> int:

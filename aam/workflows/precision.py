@@ -18,6 +18,7 @@ from aam.health.locator import keep_in_one_thread
 from aam.health.precision import autocast_model, bisect_precision
 from aam.models.devices import SHORTEST, lasted, limit_product_caches, resolve_device
 from aam.observer import Observer
+from aam.training.memory import limit_memory
 from aam.training.step import Learner, add_gradients
 from aam.training.world import World
 
@@ -58,11 +59,15 @@ def chooses_bf16(config: PretrainConfig | FinetuneConfig, build: Build, observer
     Most machines are told by matrix products alone, before anything is built: their gain is that of a step at most.
     """
     device = resolve_device(config.run.device)
+    if config.run.max_memory is not None and device.type == "cpu":  # the code that is generated for it takes 100 MB
+        return False
     if product_gain(device, config.model) < WORTHWHILE_GAIN:
         return False
     learner, batches = build()
+    limit_memory(learner, batches, config.run.max_memory)
     batch = batches[0]
-    few = split_batch(batch, -(-len(batch.sample_ids) // TIMED_SAMPLES))[0].to(device)
+    parts = max(learner.parts, -(-len(batch.sample_ids) // TIMED_SAMPLES))
+    few = split_batch(batch, parts)[0].to(device)
     gain = pass_gain(learner, few)
     if gain < WORTHWHILE_GAIN:
         return False

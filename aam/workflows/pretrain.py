@@ -39,7 +39,7 @@ from aam.training.manifest import (
     resume_config,
     write_manifest,
 )
-from aam.training.memory import keep_within_memory, peak_memory
+from aam.training.memory import keep_within_memory, limit_memory, peak_memory
 from aam.training.preflight import quick_preflight, without_compile
 from aam.training.probes import PretrainProbes
 from aam.training.repair import repair_run
@@ -254,6 +254,7 @@ def check_model(config: PretrainConfig, corpus: Corpus, learner: Learner, observ
         batches = training_batches(config, corpus)
         if config.optim.compile or config.start.pretrained is not None:
             learner, _ = untrained(config, corpus, None)
+            limit_memory(learner, batches, config.run.max_memory)
         found = quick_preflight(config, learner, batches, PretrainProbes(config.loss))
     refuse_failed(found.failed, "; `aam preflight` shows all checks, --no-preflight starts without them")
     observer.say(f"preflight: {found.tally()}")
