@@ -115,7 +115,14 @@ def render_section(part: Part) -> str:
     """The HTML of a part; empty for an empty part."""
     if part.empty:
         return ""
-    return TEMPLATES.get_template("part.html").render(part=part, terms=SectionTerms(), sort_value=sort_value)
+    return TEMPLATES.get_template("part.html").render(
+        part=part, terms=SectionTerms(), sort_value=sort_value, unbroken=unbroken
+    )
+
+
+def unbroken(cell: str) -> str:
+    """A cell of numbers that is broken only before a bracket: an interval stands whole, below its value if need be."""
+    return cell.replace(" ", "\u00a0").replace("\u00a0(", " (")
 
 
 def sort_value(cell: str) -> Markup:

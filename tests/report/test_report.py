@@ -81,8 +81,14 @@ def test_tables_say_how_they_sort_and_numbers_stay_whole():
     assert html.count('aria-sort="none"') == 5 and html.count("<button") == 5
     assert HtmlTable(["", "", "", "", ""], rows).numeric == [False, False, True, True, False]
     assert '<div class="table" role="region" aria-label="t" tabindex="0">' in html and "b&lt;" in html
-    assert "td.n { white-space: nowrap; }" in PAGE and ".table { margin: 0 0 1rem; overflow-x: auto; }" in PAGE
+    assert re.search(r"\.table { margin: 0 0 1rem; overflow-x: auto;", PAGE)
     assert "<button" not in render_section(Part("t", [HtmlTable(["", ""], [["a", "1"], ["b", "2"]])]))  # no head
+
+
+def test_an_interval_stands_whole_below_its_value_where_there_is_no_room():
+    rows = [["an ASV", "1.5 (1.2 to 1.8)"], ["b", "3 %"]]
+    html = render_section(Part("t", [HtmlTable(["name", "text"], rows)]))
+    assert ">1.5 (1.2\u00a0to\u00a01.8)</td>" in html and ">3\u00a0%</td>" in html and "an <abbr" in html
 
 
 def test_the_finding_opens_the_page_and_terms_are_explained():

@@ -15,7 +15,7 @@ from aam.report.parts import audit_part, baseline_part, driver_part, fold_part, 
 
 def cells(part: Part) -> list[list[str]]:
     """The text of the rows of all tables, heads too, as the page has them."""
-    rows = re.findall(r"<tr>(.*?)</tr>", render_section(part), re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", render_section(part).replace("\u00a0", " "), re.DOTALL)
     found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
     return [[re.sub(r"<[^>]*>", "", cell).strip() for cell in row] for row in found]
 
