@@ -82,6 +82,14 @@ def test_grouped_cross_validation_of_a_pipeline(run: Path, frame: pd.DataFrame, 
     assert scores.shape == (3,) and np.isfinite(scores).all()
 
 
+def test_a_frozen_encoder_takes_as_many_epochs_as_on_the_command_line(run: Path, frame: pd.DataFrame, age: pd.Series):
+    """20 samples in batches of 2 are 10 steps an epoch, so 300 steps are 30 epochs; of one that learns 40."""
+    some = frame.iloc[:20]
+    for freeze, epochs, given in ((True, 30, {}), (True, 2, {"epochs": 2}), (False, 40, {"max_steps": 1})):
+        model = AAMRegressor(run, freeze=freeze, batch_size=2, draws=1, head_dim=8, device="cpu", **given)
+        assert model.fit(some, age[some.index]).config_.run.epochs == epochs
+
+
 def test_a_search_over_options_of_the_command(run: Path, frame: pd.DataFrame, age: pd.Series):
     some = frame.iloc[:40]
     search = GridSearchCV(

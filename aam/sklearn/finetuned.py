@@ -57,6 +57,7 @@ from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import TrainingRun, train
 from aam.turns import in_turn
 from aam.workflows.model_names import find_model
+from aam.workflows.opening import frozen_epochs
 
 MIN_ROWS = 2
 """Scales of features and targets need two samples."""
@@ -100,6 +101,7 @@ class FineTuned(TakesTables):
     `sequences`: the DNA of columns whose names are no DNA. `max_bp`: bases read of each (None: as many as the encoder
     can). `rarefy_depth`: draw so many reads of deeper samples, anew in each epoch; predictions average `draws` of them
     and depend on the name of a sample, or its row where names repeat (None: all reads). `precision`: auto is fp32 here.
+    `epochs`: None is as many as `aam train` takes, with `freeze` alone fewer.
     Both steps warn of ASVs from another region, or the other strand, than those that the encoder has learned from.
     """
 
@@ -124,7 +126,7 @@ class FineTuned(TakesTables):
     encoder_rate: float = FinetuneOptimConfig.encoder_rate
     layer_decay: float = FinetuneOptimConfig.layer_decay
     precision: TrainingPrecision = FinetuneOptimConfig.precision
-    epochs: int | None = FinetuneRunConfig.epochs
+    epochs: int | None = None
     max_steps: int | None = FinetuneRunConfig.max_steps
     max_minutes: float | None = FinetuneRunConfig.max_minutes
     draws: int = FoldConfig.draws
@@ -159,6 +161,7 @@ class FineTuned(TakesTables):
                 bases = min(self.max_bp or model.max_bp, model.max_bp)
                 data = replace(config.data, max_bp=bases, positions=model.positions)
                 config = replace(config, model=model, data=data)
+            config = replace(config, run=replace(config.run, epochs=self._epochs(config, len(table.sample_ids))))
             samples, labels = self._samples(table, config), targets.labels(table.sample_ids)
             schema = fit_schema(labels, config.target, targets.classes, self.rarefy_depth)
             known = count_identities(samples.counts, config.head.identity_prevalence)
@@ -166,6 +169,13 @@ class FineTuned(TakesTables):
             start = read_start(self.config_, encoder, samples, device)
             self.model_ = fit_model(self.config_, samples, labels, start, device)
         return self
+
+    def _epochs(self, config: FinetuneConfig, samples: int) -> int | None:
+        """Passes over so many training samples: as given, or the default of `aam train`."""
+        if self.epochs is not None:
+            return self.epochs
+        short = self.freeze and self.max_steps is None and self.max_minutes is None
+        return frozen_epochs(samples, config.optim) if short else FinetuneRunConfig.epochs
 
     def _samples(self, table: Table, config: FinetuneConfig) -> ASVDataset:
         """All samples of a table, drawn by the parameters."""

@@ -14,6 +14,7 @@ from aam.config import (
     FinetuneConfig,
     FinetuneRunConfig,
     ModelConfig,
+    OptimConfig,
     PretrainConfig,
     RunnableConfig,
     is_clades,
@@ -137,13 +138,18 @@ def with_frozen_length(
     given = any(asked.get(name) is not None for name in ("epochs", "max_steps", "max_minutes"))
     if not config.head.freeze or config.run.resume or given or is_clades(config):
         return config
-    steps = min(len(fold.train) for fold in folds) // (config.optim.batch_size * config.optim.accumulate)
-    longest = FinetuneRunConfig.epochs or FROZEN_EPOCHS
-    epochs = min(longest, max(FROZEN_EPOCHS, math.ceil(FROZEN_STEPS / max(1, steps))))
+    epochs = frozen_epochs(min(len(fold.train) for fold in folds), config.optim)
     observer.say(
         f"trains for {epochs} epochs, which is enough for a head on a frozen encoder; --epochs N trains longer"
     )
     return dataclasses.replace(config, run=dataclasses.replace(config.run, epochs=epochs))
+
+
+def frozen_epochs(samples: int, optim: OptimConfig) -> int:
+    """The default of --epochs for a frozen encoder and so many training samples."""
+    steps = samples // (optim.batch_size * optim.accumulate)
+    longest = FinetuneRunConfig.epochs or FROZEN_EPOCHS
+    return min(longest, max(FROZEN_EPOCHS, math.ceil(FROZEN_STEPS / max(1, steps))))
 
 
 def refuse_finetuned(model: Path, config: RunnableConfig) -> None:
