@@ -64,10 +64,25 @@ def pretraining_finding(metrics: Mapping[str, Any]) -> str:
         f"UniFrac between {samples or 'held-out samples'} is predicted from sequences and abundances, without a tree, "
         f"with R² {three_digits(own)} (mean absolute error {three_digits(metrics['unifrac_mae'])})"
         f"{', ' + ' and '.join(compared) if compared else ''}; that is one split without an interval, so small "
-        "differences may be chance."
+        f"differences may be chance.{unfinished(metrics)}"
     )
 
 
+def unfinished(metrics: Mapping[str, Any]) -> str:
+    """What a short pretraining has not learned yet, as sentences after others; empty where nothing shows it."""
+    text = ""
+    if metrics.get("euclidean_r2", 1.0) <= 0:
+        text += (
+            f" Distances between sample embeddings do not tell UniFrac (R² {three_digits(metrics['euclidean_r2'])})."
+        )
+    steps, best = metrics.get("steps", FEW_STEPS), metrics.get("best_step", 0)
+    if steps < FEW_STEPS and best >= LATE * steps:
+        text += f" {counted(steps, 'steps')} are few, and the held-out loss was lowest at the end: train longer."
+    return text
+
+
+FEW_STEPS, LATE = 300, 0.9
+"""Steps below which a pretraining is short, and the part of them from which on its best step is at the end."""
 COMPARED = {True: "better than", False: "not better than"}
 
 

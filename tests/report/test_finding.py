@@ -9,7 +9,7 @@ import pytest
 
 from aam.config import FinetuneConfig, from_options, to_dict
 from aam.report.digits import format_estimate, three_digits
-from aam.report.finding import run_finding
+from aam.report.finding import pretraining_finding, run_finding
 from aam.report.record import RunRecord
 
 PRETRAINED = {
@@ -46,6 +46,17 @@ def test_pretraining_is_told_beside_both_baselines() -> None:
     only_reference = run_finding(RunRecord(Path("run"), {}, {"reference_tips_r2": 0.9}), {})
     assert "reference alone" in only_reference and "R² 0.900" in only_reference
     assert run_finding(RunRecord(Path("run")), {}) == ""
+
+
+def test_a_pretraining_that_is_too_short_is_told():
+    """16 steps whose best was step 15, and embeddings that say nothing; not where the best was long before the end."""
+    metrics = {"unifrac_r2": 0.77, "unifrac_mae": 0.04, "euclidean_r2": -0.0306, "steps": 16, "best_step": 15}
+    assert pretraining_finding(metrics).endswith(
+        "differences may be chance. Distances between sample embeddings do not tell UniFrac (R² -0.0306). 16 steps are "
+        "few, and the held-out loss was lowest at the end: train longer."
+    )
+    for more in ({"best_step": 10}, {"steps": 300, "best_step": 300}):
+        assert pretraining_finding(metrics | {"euclidean_r2": 0.1} | more).endswith("differences may be chance.")
 
 
 def test_numbers_are_told_with_intervals_and_how_certain_they_are() -> None:
