@@ -19,7 +19,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 HEAD = """\
 # Commands
 
-This page is made from the options themselves (`make docs`); `aam COMMAND --help-all` shows the same.
+This page is made from the options themselves (`make docs`); `aam COMMAND --help-all`, or `--help` for
+commands of few options, shows the same.
 """
 
 

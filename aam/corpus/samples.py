@@ -32,7 +32,8 @@ from aam.phylogeny.tree import Tree, match_tips, read_tree
 
 NOT_IN_TREE = "ASVs absent from the tree"
 ONLY_ABSENT_ASVS = "samples all of whose ASVs are absent from the tree"
-OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE, OUTSIDE}
+ONLY_LEFT_OUT = "ASVs that occur only in samples that are left out"
+OF_ASVS = {EMPTY_ASVS, NOT_IN_TREE, OUTSIDE, ONLY_LEFT_OUT}
 """Reasons under which ASVs are left out; all others are reasons for samples."""
 TABLE_FILES = ("table", "tree", "sequences", "unifrac_matrix")
 SAMPLE_FILES = ("metadata", "validation_samples")

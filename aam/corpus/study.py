@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,13 @@ from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
 from aam.corpus.likeness import warn_of_alike_ids
 from aam.corpus.lineup import read_lined_table
 from aam.corpus.rarefy import choose_depth, depth_text, keep_deep_samples
-from aam.corpus.samples import TableSamples, resolve_inputs, tokenize_table
+from aam.corpus.samples import ONLY_LEFT_OUT, TableSamples, resolve_inputs, tokenize_table
 from aam.corpus.studies import open_studies
 from aam.corpus.study_checks import doubts_between_studies, doubts_of_names, notes_on_columns
 from aam.errors import MetadataError
-from aam.io.ids import find_wanted
+from aam.io.ids import find_wanted, pick_texts
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
-from aam.io.table import EMPTY_SAMPLES
+from aam.io.table import EMPTY_SAMPLES, Table, carriers_of
 from aam.text import quote
 
 NOT_IN_METADATA = "samples that are not in the metadata"
@@ -53,6 +53,13 @@ class Study(TableSamples):
     doubts: tuple[str, ...] = ()
 
 
+def drop_absent(table: Table) -> Table:
+    """The table of the ASVs that its samples have; the others, which samples left out had, are recorded as dropped."""
+    gone = np.flatnonzero(carriers_of(table.counts) == 0)
+    names = {ONLY_LEFT_OUT: pick_texts(table.asv_ids, gone)} if len(gone) else {}
+    return replace(table.drop_absent_asvs(), dropped={**table.dropped, **names})
+
+
 def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
     """Read, join and check tables and metadata; raises an InputError for files that do not fit together."""
     found = open_studies(data)
@@ -71,7 +78,7 @@ def open_study(data: StudiesConfig, target: TargetConfig) -> Study:
     row_of = {sample: row for row, sample in enumerate(labels.sample_ids)}
     labels = labels.rows(np.array([row_of[sample] for sample in table.sample_ids], np.int64))
     check_study(labels, target, data, source)
-    table, notes = table.drop_absent_asvs(), (*found.notes, *describe_covariates(labels.covariates))
+    table, notes = drop_absent(table), (*found.notes, *describe_covariates(labels.covariates))
     own = frame.reindex([sample for sample in table_ids if sample in frame.index])
     columns = {"--group-column": data.group_column, "--study-column": data.study_column}
     doubts = (*found.metadata.doubts, *doubts_of_names(labels, target, own, columns))

@@ -64,14 +64,18 @@ class KnownASVs:
         own = np.unique(self.rows["hash"])
         return hashes <= own[-1] if len(own) == MAX_HASHES else np.ones(len(hashes), dtype=bool)
 
-    def share(self, hashes: NDArray[np.uint64]) -> float | None:
-        """The part of these ASVs, hashes [A], that was in training; None if none is in the range of the sketch."""
-        within = hashes[self.covers(hashes)]
-        return float(np.isin(within, self.rows["hash"]).mean()) if len(within) else None
+    def share(self, hashes: NDArray[np.uint64], study: int | None = None) -> float | None:
+        """The part of these ASVs, hashes [A], that was in training, with `study` in that of this number.
 
-    def share_text(self, hashes: NDArray[np.uint64]) -> str:
+        None if none is in the range of the sketch.
+        """
+        within, rows = hashes[self.covers(hashes)], self.rows
+        rows = rows if study is None else rows[rows["study"] == study]
+        return float(np.isin(within, rows["hash"]).mean()) if len(within) else None
+
+    def share_text(self, hashes: NDArray[np.uint64], study: int | None = None) -> str:
         """Text with the share of these ASVs, hashes [A]; empty if it is unknown."""
-        share = self.share(hashes)
+        share = self.share(hashes, study)
         return "" if share is None else f"{share_words(share)} of the {len(hashes):,} ASVs were in training"
 
     def likeness(self, hashes: NDArray[np.uint64], counts: csr_array, study: int | None = None) -> float | None:

@@ -20,8 +20,8 @@ NUMBERS = (
     "towards the middle."
 )
 CLASSES = (
-    "Left: how many samples of each true class (row) are predicted as each class (column), with their share of the "
-    "row; predictions on the diagonal are right. Right: the share of right predictions at each probability that the "
+    "Left: how many samples of each true class (row) are predicted as each class (column), with their part of the "
+    "row; predictions on the diagonal are right. Right: the part of right predictions at each probability that the "
     "model gives, with 95 % intervals; on the dashed line the probabilities agree with it."
 )
 DRIVERS = (

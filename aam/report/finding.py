@@ -71,16 +71,17 @@ def pretraining_finding(metrics: Mapping[str, Any]) -> str:
 def unfinished(metrics: Mapping[str, Any]) -> str:
     """What a short pretraining has not learned yet, as sentences after others; empty where nothing shows it."""
     text = ""
-    if metrics.get("euclidean_r2", 1.0) <= 0:
-        text += (
-            f" Distances between sample embeddings do not tell UniFrac (R² {three_digits(metrics['euclidean_r2'])})."
-        )
+    if metrics.get("euclidean_r2", 1.0) < LITTLE:
+        told = three_digits(metrics["euclidean_r2"])
+        text += f" Sample embeddings have learned little: their distances predict UniFrac with R² {told}."
     steps, best = metrics.get("steps", FEW_STEPS), metrics.get("best_step", 0)
     if steps < FEW_STEPS and best >= LATE * steps:
         text += f" {counted(steps, 'steps')} are few, and the held-out loss was lowest at the end: train longer."
     return text
 
 
+LITTLE = 0.3
+"""R² of UniFrac by distances between sample embeddings below which these say little."""
 FEW_STEPS, LATE = 300, 0.9
 """Steps below which a pretraining is short, and the part of them from which on its best step is at the end."""
 COMPARED = {True: "better than", False: "not better than"}

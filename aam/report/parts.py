@@ -176,11 +176,8 @@ def explained_words(about: Mapping[str, Any]) -> str:
     Older records have no `table_samples`.
     """
     count, known = about["explained_samples"], about.get("table_samples")
-    which = ""
-    if known is not None:
-        drawn = f", drawn at random from the {known:,} samples" if count < known else ", all"
-        which = f"{drawn} of the table that `aam explain` was given"
-    return f"Explained in {counted(count, 'samples')}{which}."
+    drawn = "" if known is None or count == known else f", drawn at random from {known:,}"
+    return f"Explained in {counted(count, 'samples')} of the table{drawn}."
 
 
 def shorten_fractions(cell: str) -> str:

@@ -131,6 +131,8 @@ def explain(inputs: Inputs, config: ExplainConfig, observer: Observer) -> Driver
     opened.say_limit(inputs.apply, observer)
     say_drawn_samples(len(samples.table.sample_ids), config.max_samples, observer)
     ids = opened.samples.table.asv_ids
+    if lineages is None:
+        observer.say("ASVs have no names; --taxonomy FILE (taxonomy.tsv of `aam place`, or of QIIME 2) gives them")
     taxa = None if lineages is None else find_lineages(ids, lineages, str(config.taxonomy))
     if taxa is not None and (unnamed := taxa.count("")):
         observer.say(f"without a lineage in {config.taxonomy}: {counted(unnamed, 'ASVs')} of {len(taxa):,}")

@@ -107,22 +107,23 @@ def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> No
         )
 
 
-def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
-    """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it."""
+def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer, study: int | None = None) -> None:
+    """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it.
+
+    `study`: in this one alone, for a model of labels that of the labels (`LABELLED`), without those of its encoder.
+    """
     if (known := read_known(checkpoint)) is None:
         return
     hashes = hashes_of(tokens)
-    share, text = known.share(hashes), known.share_text(hashes)
+    share, text = known.share(hashes, study), known.share_text(hashes, study)
     if share is not None:
-        rest = {0.0: "; they are read by their sequences", 1.0: ""}.get(
-            share, "; the others are read by their sequences"
-        )
-        observer.say(f"{text}{rest}")
+        others = "they" if share == 0 else "the others"
+        observer.say(text if share == 1 else f"{text}; {others} are read by their sequences")
 
 
 def say_pretrained_share(encoder: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], the encoder of --pretrained has read, if it records that."""
-    if (known := read_known(encoder)) is not None and (share := known.share(hashes_of(tokens))):
+    if (known := read_known(encoder)) is not None and (share := known.share(hashes_of(tokens))) is not None:
         text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the pretraining of the encoder"
         observer.say(f"{text}, which used no labels")
 
@@ -165,10 +166,23 @@ def warn_of_training_samples(model: Path, scored: Sequence[str], observer: Obser
 def say_training_samples(model: Path, ids: Sequence[str], observer: Observer) -> None:
     """Say how many of the samples that are predicted, but not scored, are training samples of the model."""
     if seen := training_samples_of(model).intersection(ids):
+        fair = "`aam train --folds` predicts each sample by a model that has not seen it"
+        if seen <= tested_samples_of(model):
+            fair = "predictions.tsv of the run has predictions by models that had not seen them"
         observer.say(
             f"{len(seen):,} of the {len(ids):,} samples had been trained on, so their predictions are better than of "
-            "new ones; predictions.tsv of the run has predictions by models that had not seen them"
+            f"new ones; {fair}"
         )
+
+
+def tested_samples_of(model: Path) -> set[str]:
+    """Ids of the samples that the folds of a run of `aam train` have tested; empty where that is not recorded."""
+    from aam.training.manifest import read_manifest_part
+
+    try:
+        return {sample for ids in read_manifest_part(model, "folds").values() for sample in ids}
+    except CheckpointError:
+        return set()
 
 
 def training_samples_of(model: Path) -> set[str]:

@@ -100,6 +100,9 @@ def test_likeness_to_one_study_alone() -> None:
     assert known.likeness(hashes_of(tokens), new) == pytest.approx(1.0)
     assert known.likeness(hashes_of(tokens), new, study=0) == 0.0
     assert known.likeness(hashes_of(tokens), new, study=1) == pytest.approx(1.0)
+    assert (known.share(hashes_of(tokens)), known.share(hashes_of(tokens), 0), known.share(hashes_of(tokens), 1)) == (
+        1.0, 2 / 5, 3 / 5,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -92,13 +92,13 @@ def test_folds_and_leading_asvs():
     [
         (
             {"explained_samples": 100, "table_samples": 687},
-            "Explained in 100 samples, drawn at random from the 687 samples of the table that `aam explain` was given.",
+            "Explained in 100 samples of the table, drawn at random from 687.",
         ),
         (
             {"explained_samples": 38, "table_samples": 38},
-            "Explained in 38 samples, all of the table that `aam explain` was given.",
+            "Explained in 38 samples of the table.",
         ),
-        ({"explained_samples": 38}, "Explained in 38 samples."),  # of an earlier version
+        ({"explained_samples": 38}, "Explained in 38 samples of the table."),  # of an earlier version
     ],
 )
 def test_leading_asvs_say_in_which_samples(about: dict[str, int], words: str):
