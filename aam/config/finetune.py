@@ -182,7 +182,7 @@ class FinetuneRunConfig(RunConfig):
 
     epochs: int | None = option(
         40,
-        "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches. By default a frozen encoder (--freeze) has 10, or up to 40 if these are fewer than 300 steps.",
+        "Passes over the training samples; the run ends at the first of --epochs, --max-steps and --max-minutes that it reaches. By default a frozen encoder (--freeze) has as many as make 300 steps, at least 10 and at most 40.",
         low=1,
         high=MOST_EPOCHS,
     )

@@ -58,7 +58,7 @@ def differing_reads(record: ReadsRecord, known: ReadsRecord) -> str:
     both, own = common_window([known, record]), Window(known.start, known.length)
     remedy = "--trim auto cuts them to the window of the model"
     if both != own:
-        remedy = f"train the model with --trim {both}, the window of both, and give the same here"
+        remedy = f"train the model with --trim {both}, the window that both cover, and give --trim {both} here"
     return (
         f"{layout_text(record)}, but those that the model has learned from differ: {layout_text(known)}; no ASV of one "
         f"is an ASV of the other; {remedy}"

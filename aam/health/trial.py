@@ -74,7 +74,7 @@ class Preflight:
         """One line: how many checks passed, and which were skipped."""
         skipped = [check.name for check in self.checks if check.ok is None]
         passed = len(self.checks) - len(skipped) - len(self.failed)
-        left_out = f"; {len(skipped)} left out, for want of time or data ({', '.join(skipped)})" if skipped else ""
+        left_out = f"; skipped, as time or data did not suffice: {', '.join(skipped)}" if skipped else ""
         return f"{passed} checks found no fault{left_out}"
 
     def __str__(self) -> str:

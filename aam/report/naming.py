@@ -19,7 +19,7 @@ HASHED = re.compile(r"[0-9a-fA-F]{32,64}")
 
 
 def short_id(name: str) -> str:
-    """An id of at most `SHORT` characters: itself, or the begin of the MD5 of the sequence, which QIIME 2 has as id."""
+    """An id of at most `SHORT` characters: itself, or the first ones of the MD5 of the sequence, as in QIIME 2."""
     if len(name) <= SHORT:
         return name
     return name[:HASH] if HASHED.fullmatch(name) else md5(name.encode(), usedforsecurity=False).hexdigest()[:HASH]

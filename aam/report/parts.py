@@ -48,8 +48,8 @@ CLADE_WORDS = (
     "included, if its reads are taken out of the samples that have it; found for the leading ones."
 )
 NAME_WORDS = (
-    "Names: the lowest taxon and the begin of the MD5 of the sequence, which is the feature id in QIIME 2; without a "
-    "taxonomy the latter alone."
+    "Names: the lowest taxon and the first characters of the MD5 of the sequence, which is the feature id in QIIME 2; "
+    "without a taxonomy the latter alone."
 )
 TIP_WORDS = (
     "Distances between tips of the reference tree, in its units. Tips held out were not trained on, nor were tips of "

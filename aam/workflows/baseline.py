@@ -38,6 +38,7 @@ from aam.io.ids import SAMPLE_ID
 from aam.observer import Observer
 from aam.report.record import read_predictions
 from aam.report.summary import baseline_text
+from aam.text import counted
 from aam.training.manifest import find_run_folder, read_config, recorded_folds
 from aam.workflows.baseline_inputs import read_inputs
 from aam.workflows.fold_results import score_by_study, true_targets
@@ -216,7 +217,7 @@ def predict(
 ) -> pd.DataFrame:
     """Predictions of a baseline for the test rows of all folds, in their order; columns as in `prediction_table`."""
     classes, seed = config.schema.classes, config.run.seed
-    with observer.progress(f"{name.replace('_', ' ')} on {len(folds)} folds") as progress:
+    with observer.progress(f"{name.replace('_', ' ')} on {counted(len(folds), 'folds')}") as progress:
         if study.numeric:
             return pd.DataFrame({target: predict_folds(name, study, folds, seed, progress)})
         chances = predict_chances(name, study, folds, classes, seed, progress)

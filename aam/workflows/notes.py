@@ -103,7 +103,7 @@ def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> No
     if setting == "none" and len(depths) and (times := depths.max() / max(depths.min(), 1)) > UNEQUAL_DEPTHS:
         observer.warn(
             f"the deepest sample has {times:,.0f} times the reads of the shallowest, and Faith PD and unweighted "
-            "UniFrac depend on depth; --rarefy-depth auto draws equally many of each"
+            "UniFrac depend on depth; --rarefy-depth auto draws as many reads from each"
         )
 
 

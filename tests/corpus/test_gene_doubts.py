@@ -58,7 +58,9 @@ def test_reads_of_the_same_region_that_differ_are_told_with_what_helps():
         f"{lie}; no ASV of one is an ASV of the other; --trim auto cuts them to the window of the model"
     )
     (text,) = doubts(config, replace(V4, begin=621, start=621, bases=140, length=140))
-    assert text.endswith("; train the model with --trim 621:140, the window of both, and give the same here")
+    assert text.endswith(
+        "; train the model with --trim 621:140, the window that both cover, and give --trim 621:140 here"
+    )
 
 
 def test_the_share_of_columns_by_hand():
