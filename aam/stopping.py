@@ -27,6 +27,8 @@ ONE_SECONDS = 3.0
 """Signals within this time are one request: schedulers and impatient users send several."""
 STEP_SECONDS = 12.0
 """Time for a step or an evaluation to end; then it is cut off, and the state before it is saved."""
+AGAIN_SECONDS = 0.2
+"""Time after which a signal is sent once more because Python has dropped what it raised."""
 LAST_SECONDS = 28.0
 """Time after which a command that has not ended is ended."""
 
@@ -77,6 +79,10 @@ class SignalHandlers:
         """What the first signal does."""
         raise Stopped(self.name)
 
+    def raises_again(self) -> None:
+        """Let the next signal end what is under way, however soon it comes."""
+        self._since = -math.inf
+
 
 HANDLERS: list[Callable[..., None]] = []
 """Handlers of this package that are set, the innermost last."""
@@ -126,18 +132,38 @@ def end_on_signals() -> Iterator[SignalHandlers]:
         return
     seen, wake = socket.socketpair()
     wake.setblocking(False)
-    previous = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    previous, hook = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False), sys.unraisablehook
     watch = threading.Thread(target=end_late, args=(seen,), name="aam-signals", daemon=True)
     watch.start()
+    timers = list[threading.Timer]()
+    sys.unraisablehook = lambda dropped: send_again(dropped, timers) or hook(dropped)
     try:
         with SignalHandlers() as handlers:
             yield handlers
     finally:
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
         signal.set_wakeup_fd(previous)
         wake.shutdown(socket.SHUT_RDWR)  # closing is not enough: processes that were forked have it open
         watch.join()
         wake.close()
         seen.close()
+
+
+def send_again(dropped: Any, timers: list[threading.Timer]) -> bool:
+    """Send a signal once more, by one of `timers`, if what Python has `dropped` is its `Stopped`; whether it is.
+
+    Python drops whatever is raised in callbacks of weak references, as imports use them, and in `__del__`.
+    """
+    stopped = dropped.exc_value
+    if not isinstance(stopped, Stopped) or not OPEN:
+        return False
+    OPEN[-1].raises_again()
+    timers.append(threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), signal.Signals[stopped.name])))
+    timers[-1].daemon = True
+    timers[-1].start()
+    return True
 
 
 def end_late(seen: socket.socket) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +56,37 @@ def test_a_signal_ends_the_work_of_a_command_by_name(number: int):
             ask(number)
 
     assert stopped_in(work) == signal.Signals(number).name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_callback_whose_errors_python_drops_comes_again(number: int, capsys: pytest.CaptureFixture[str]):
+    class Watched:
+        """Anything that can be referred to weakly."""
+
+    def work() -> None:
+        watched = Watched()
+        reference = weakref.ref(watched, lambda _: ask(number))
+        del watched
+        assert reference() is None
+        time.sleep(5)  # the signal has been dropped
+
+    start = time.monotonic()
+    with pytest.raises(Stopped, match=signal.Signals(number).name), end_on_signals():
+        work()
+    assert time.monotonic() - start < 3 and capsys.readouterr().err == ""
+
+
+def test_other_errors_that_python_drops_are_shown_as_ever(monkeypatch: pytest.MonkeyPatch):
+    shown: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: shown.append(dropped.exc_value))
+
+    class Broken:
+        def __del__(self) -> None:
+            raise TableError("x")
+
+    with end_on_signals():
+        Broken()
+    assert [type(error) for error in shown] == [TableError]
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
