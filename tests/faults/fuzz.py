@@ -41,6 +41,9 @@ def fuzz(name: str, folder: Path, seconds: float) -> None:
 
     with atheris.instrument_imports(include=INSTRUMENTED, enable_loader_override=False):
         from parsers import PARSERS, assert_answer_or_refusal
+
+        from aam import checkpoint, stored
+    checkpoint.RETRY_SECONDS = stored.RETRY_SECONDS = 0.0  # no run replaces these files meanwhile
     parser, place, corpus = PARSERS[name], folder / "read", folder / "corpus"
     for path in (place, corpus):
         path.mkdir(exist_ok=True)
