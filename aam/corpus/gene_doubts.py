@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aam.config import PretrainConfig, RunnableConfig
 from aam.config.reads import ReadsRecord
 from aam.corpus.windows import LENGTHS
-from aam.gene.layout import Window, common_window, layout_text, same_layout
+from aam.gene.layout import Window, common_window, same_layout, unlike_text
 from aam.gene.reads import LEAST_BASES
 from aam.gene.regions import region_text
 from aam.text import counted
@@ -59,10 +59,7 @@ def differing_reads(record: ReadsRecord, known: ReadsRecord) -> str:
     remedy = "--trim auto cuts them to the window of the model"
     if both != own:
         remedy = f"train the model with --trim {both}, the window that both cover, and give --trim {both} here"
-    return (
-        f"{layout_text(record)}, but those that the model has learned from differ: {layout_text(known)}; no ASV of one "
-        f"is an ASV of the other; {remedy}"
-    )
+    return f"{unlike_text(record, known)}; {remedy}"
 
 
 def shared(one: ReadsRecord, other: ReadsRecord) -> float:

@@ -29,6 +29,7 @@ from aam.gene.layout import (
     same_layout,
     skipped_bases,
     summarise_reads,
+    unlike_text,
 )
 from aam.gene.reads import LEAST_BASES, window_of
 from aam.gene.strands import lie_of
@@ -225,11 +226,7 @@ def doubts_of_model(record: ReadsRecord, rules: Rules) -> tuple[str, ...]:
         remedy = "--trim auto brings them to the window of the model"
     if record.start > window.start and both.length >= LEAST_BASES:
         remedy += f", with N for missing bases; better, train the model with --trim {both}, the window of both"
-    known = layout_text(rules.model[0])
-    return (
-        f"{layout_text(record)}, but those that the model has learned from differ: {known}; no ASV of one is an ASV "
-        f"of the other; {remedy}",
-    )
+    return (f"{unlike_text(record, rules.model[0])}; {remedy}",)
 
 
 def compare_tables(names: Sequence[str], records: Sequence[ReadsRecord | None]) -> tuple[str, ...]:

@@ -55,9 +55,10 @@ class Study(TableSamples):
 
 def drop_absent(table: Table) -> Table:
     """The table of the ASVs that its samples have; the others, which samples left out had, are recorded as dropped."""
-    gone = np.flatnonzero(carriers_of(table.counts) == 0)
-    names = {ONLY_LEFT_OUT: pick_texts(table.asv_ids, gone)} if len(gone) else {}
-    return replace(table.drop_absent_asvs(), dropped={**table.dropped, **names})
+    carried = carriers_of(table.counts) > 0
+    gone = pick_texts(table.asv_ids, np.flatnonzero(~carried))
+    names = {ONLY_LEFT_OUT: gone} if len(gone) else {}
+    return replace(table.select(asvs=np.flatnonzero(carried)), dropped={**table.dropped, **names})
 
 
 def open_study(data: StudiesConfig, target: TargetConfig) -> Study:

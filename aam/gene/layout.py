@@ -171,6 +171,14 @@ def layout_text(record: ReadsRecord | None) -> str:
     return f"reads begin at {begin_text(record.begin)}, {length}, {strand} ({'; '.join(parts)})"
 
 
+def unlike_text(record: ReadsRecord, known: ReadsRecord) -> str:
+    """Says that the reads of a table lie otherwise than those that a model has learned from, and what follows."""
+    return (
+        f"{layout_text(record)}, but those that the model has learned from differ: {layout_text(known)}; no ASV of one "
+        "is an ASV of the other"
+    )
+
+
 def same_layout(one: ReadsRecord, other: ReadsRecord, most: int | None = None) -> bool:
     """Whether two tables have the same begin, strand and length, of which a model reads `most` bases.
 

@@ -73,10 +73,10 @@ class KnownASVs:
         rows = rows if study is None else rows[rows["study"] == study]
         return float(np.isin(within, rows["hash"]).mean()) if len(within) else None
 
-    def share_text(self, hashes: NDArray[np.uint64], study: int | None = None) -> str:
+    def share_text(self, hashes: NDArray[np.uint64]) -> str:
         """Text with the share of these ASVs, hashes [A]; empty if it is unknown."""
-        share = self.share(hashes, study)
-        return "" if share is None else f"{share_words(share)} of the {len(hashes):,} ASVs were in training"
+        share = self.share(hashes)
+        return "" if share is None else training_text(share, len(hashes))
 
     def likeness(self, hashes: NDArray[np.uint64], counts: csr_array, study: int | None = None) -> float | None:
         """Similarity of a table to the nearest study of training: cosine, 0 to 1, of the prevalences of their ASVs.
@@ -107,6 +107,11 @@ class KnownASVs:
         theirs["study"] += self.rows["study"].max(initial=0) + 1
         both = np.concatenate([self.rows, theirs])
         return smallest_hashes(both[self.covers(both["hash"]) & other.covers(both["hash"])])
+
+
+def training_text(share: float, count: int) -> str:
+    """What share of `count` ASVs was in training, in words."""
+    return f"{share_words(share)} of the {count:,} ASVs were in training"
 
 
 def share_words(share: float) -> str:

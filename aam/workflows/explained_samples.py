@@ -9,6 +9,7 @@ import numpy as np
 
 from aam.corpus.samples import TableSamples
 from aam.errors import CheckpointError
+from aam.io.ids import find_wanted
 from aam.observer import Observer
 from aam.text import counted
 from aam.training.manifest import read_manifest_part
@@ -24,7 +25,7 @@ def samples_of_run(samples: TableSamples, model: Path, observer: Observer) -> Ta
     except CheckpointError:
         known = set()
     ids = samples.table.sample_ids
-    rows = np.array([row for row, sample in enumerate(ids) if sample in known], np.int64)
+    rows = np.flatnonzero(find_wanted(ids, known))
     if not 0 < len(rows) < len(ids):
         return samples
     observer.say(f"explains the {counted(len(rows), 'samples')} of the run, of {len(ids):,} in the table")

@@ -13,7 +13,15 @@ from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.errors import CheckpointError
-from aam.inference.known_asvs import LABELLED, SAME_STUDY, hashes_of, read_known, region_mismatch, share_words
+from aam.inference.known_asvs import (
+    LABELLED,
+    SAME_STUDY,
+    hashes_of,
+    read_known,
+    region_mismatch,
+    share_words,
+    training_text,
+)
 from aam.io.ids import read_ids
 from aam.observer import Observer
 from aam.text import QUOTED, counted, name_few, shorten
@@ -114,10 +122,9 @@ def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Obser
     """
     if (known := read_known(checkpoint)) is None:
         return
-    hashes = hashes_of(tokens)
-    share, text = known.share(hashes, study), known.share_text(hashes, study)
+    share = known.share(hashes_of(tokens), study)
     if share is not None:
-        others = "they" if share == 0 else "the others"
+        text, others = training_text(share, len(tokens)), "they" if share == 0 else "the others"
         observer.say(text if share == 1 else f"{text}; {others} are read by their sequences")
 
 
