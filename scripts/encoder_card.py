@@ -11,7 +11,7 @@ import encoder_recipe as recipe
 if TYPE_CHECKING:
     from aam.report.model_card import CardFacts, DataSource, Figure
 
-BESIDE = {"data", "method", "seen", "samples", "interval"}
+BESIDE = {"data", "method", "seen", "samples", "interval", "among"}
 """Columns of a row of figures that are no measured value."""
 BENCHMARK = "python benchmarks/encoder.py --model RUN --untrained --reference REFERENCE"
 
@@ -44,7 +44,7 @@ def data_sources(corpus: Mapping[str, Any], tips: int) -> Iterator[DataSource]:
 
 
 def card_figures(record: Mapping[str, Any]) -> Iterator[Figure]:
-    """A line for each set of samples and each measure of the encoder; other methods stand beside it, in parentheses."""
+    """A line for each set of samples and each measure, with the values of the encoder and those of other methods."""
     from aam.report.model_card import Figure
 
     models = {Path(model).name for model in record.get("models", [])}
@@ -53,8 +53,8 @@ def card_figures(record: Mapping[str, Any]) -> Iterator[Figure]:
             new = "by an encoder trained without them" if any(row["seen"] == "new" for row in rows) else ""
             about = ", ".join(text for text in (data, f"{rows[0]['samples']:,} samples", new) if text)
             for measure in dict.fromkeys(key for row in rows for key in row if key not in BESIDE):
-                what = f"{section['title']}: {about}: {measure}"
-                yield Figure(what, values_text(rows, measure, models), f"{BENCHMARK} --only {letter}")
+                own, others = values_text(rows, measure, models)
+                yield Figure(f"{about}: {measure}", own, f"{BENCHMARK} --only {letter}", section["title"], others)
 
 
 def by_data(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -65,8 +65,8 @@ def by_data(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
     return found
 
 
-def values_text(rows: Sequence[Mapping[str, Any]], measure: str, models: Collection[str]) -> str:
-    """Values of a measure: those of the encoders `models`, then in parentheses those of other methods by name."""
+def values_text(rows: Sequence[Mapping[str, Any]], measure: str, models: Collection[str]) -> tuple[str, str]:
+    """Values of a measure: those of the encoders `models`, and those of other methods by name."""
     own, others = [], []
     for row in rows:
         if measure in row:
@@ -76,5 +76,4 @@ def values_text(rows: Sequence[Mapping[str, Any]], measure: str, models: Collect
                 own.append(f"{text} ({rest})" if rest else text)
             else:
                 others.append(f"{row['method']} {text}")
-    beside = ", ".join(others)
-    return ", ".join(own) + (f" ({beside})" if own and others else beside)
+    return ", ".join(own), "; ".join(others)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from aam.config import TargetSchema
 from aam.errors import MetadataError
-from aam.io.metadata import parse_numbers
+from aam.io.metadata import parse_numbers, parse_wide_numbers
 from aam.io.metadata_rows import CATEGORICAL, NUMERIC
 from aam.spelling import look_of, plain_number, tell_apart
 from aam.text import counted, name_few, quote
@@ -69,7 +69,8 @@ def tell_cells(values: pd.Series, wrong: NDArray[np.bool_]) -> str:
     """How many cells `wrong` [N] of a column are no numbers, and the first of them with their samples."""
     cells = zip(values[wrong], values.index[wrong], strict=True)
     named = name_few([f"{quote(str(cell))} of sample {quote(str(sample))}" for cell, sample in cells], CELLS_NAMED)
-    return f"has {wrong.sum()} of {values.count()} values that are not numbers below 3e38, first {named}"
+    large = " below 3e38" if (~np.isnan(parse_wide_numbers(values[wrong]))).any() else ""
+    return f"has {wrong.sum()} of {values.count()} values that are not numbers{large}, first {named}"
 
 
 def describe_covariates(frame: pd.DataFrame) -> tuple[str, ...]:

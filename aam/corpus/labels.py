@@ -170,10 +170,11 @@ def require_numbers(values: pd.Series, source: Path | str) -> NDArray[np.float64
     numbers = parse_numbers(values)
     wrong = values.notna().to_numpy() & np.isnan(numbers)
     if wrong.any():
-        raise MetadataError(
-            f"{source}: column {values.name!r} {tell_cells(values, wrong)}; expected digits 0-9 and a decimal point: "
-            "correct them, leave them blank, or use --task classification"
-        )
+        classes, written = "use --task classification", "with digits 0-9 and a decimal point, or leave them blank"
+        cure = f"{classes}, or write numbers {written}"
+        if wrong.sum() < values.count():
+            cure = f"write them {written}, or {classes}"
+        raise MetadataError(f"{source}: column {values.name!r} {tell_cells(values, wrong)}; {cure}")
     return numbers
 
 

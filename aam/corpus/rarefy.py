@@ -17,7 +17,6 @@ from scipy import sparse
 from aam.errors import ConfigError, TableError
 from aam.io.table import Table
 from aam.spelling import whole_of
-from aam.text import counted
 
 AUTO_DEPTH = 5000
 """Reads beyond which "auto" does not go."""
@@ -80,15 +79,10 @@ def choose_depth(depths: NDArray[np.int64], setting: str) -> int | None:
 def depth_text(depths: NDArray[np.int64], setting: str, depth: int | None) -> str:
     """How many reads samples with `depths` [samples] reads have, and how many are drawn of each, in words."""
     low, high, middle = int(depths.min()), int(depths.max()), int(np.median(depths))
-    text = f"depth: {low:,} to {high:,} reads a sample, median {middle:,}; "
+    text = f"depth: {low:,} to {high:,} reads per sample, median {middle:,}; "
     if depth is None:
         return text + "all reads are used"
-    why = ""
-    if setting == "auto":
-        why = f" (--rarefy-depth auto: at most {AUTO_DEPTH:,}, and {100 - 100 // AUTO_LOSS} % of the samples have them)"
-    below = int((depths < depth).sum())
-    left = f", and {counted(below, 'samples')} with fewer {'is' if below == 1 else 'are'} left out" if below else ""
-    return f"{text}{depth:,} are drawn from each{why}{left}"
+    return f"{text}{depth:,} are drawn from each{' (--rarefy-depth auto)' if setting == 'auto' else ''}"
 
 
 class DeepSamples(NamedTuple):

@@ -215,6 +215,14 @@ def rarefied(table: Table, tree: Tree | None, max_missing: float, setting: str, 
     return TableOnTree(table, tree, tips, text)
 
 
+def drop_absent(table: Table) -> Table:
+    """The table of the ASVs that its samples have; the others, which samples left out had, are recorded as dropped."""
+    carried = carriers_of(table.counts) > 0
+    gone = pick_texts(table.asv_ids, np.flatnonzero(~carried))
+    names = {ONLY_LEFT_OUT: gone} if len(gone) else {}
+    return replace(table.select(asvs=np.flatnonzero(carried)), dropped={**table.dropped, **names})
+
+
 def open_samples(data: DataConfig, setting: str, seed: int, max_bp: int, with_tree: bool = False) -> TableSamples:
     """Open the table of `data` for a trained model that reads `max_bp` bases: lined up, `rarefied`, tokenised.
 

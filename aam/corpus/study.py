@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,13 @@ from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
 from aam.corpus.likeness import warn_of_alike_ids
 from aam.corpus.lineup import read_lined_table
 from aam.corpus.rarefy import choose_depth, depth_text, keep_deep_samples
-from aam.corpus.samples import ONLY_LEFT_OUT, TableSamples, resolve_inputs, tokenize_table
+from aam.corpus.samples import TableSamples, drop_absent, resolve_inputs, tokenize_table
 from aam.corpus.studies import open_studies
 from aam.corpus.study_checks import doubts_between_studies, doubts_of_names, notes_on_columns
 from aam.errors import MetadataError
-from aam.io.ids import find_wanted, pick_texts
+from aam.io.ids import find_wanted
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
-from aam.io.table import EMPTY_SAMPLES, Table, carriers_of
+from aam.io.table import EMPTY_SAMPLES
 from aam.text import quote
 
 NOT_IN_METADATA = "samples that are not in the metadata"
@@ -51,14 +51,6 @@ class Study(TableSamples):
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
-
-
-def drop_absent(table: Table) -> Table:
-    """The table of the ASVs that its samples have; the others, which samples left out had, are recorded as dropped."""
-    carried = carriers_of(table.counts) > 0
-    gone = pick_texts(table.asv_ids, np.flatnonzero(~carried))
-    names = {ONLY_LEFT_OUT: gone} if len(gone) else {}
-    return replace(table.select(asvs=np.flatnonzero(carried)), dropped={**table.dropped, **names})
 
 
 def open_study(data: StudiesConfig, target: TargetConfig) -> Study:

@@ -116,6 +116,18 @@ def score_subjects(
     )
 
 
+def score_samples(scores: ArrayLike, true: ArrayLike, groups: Sequence[Hashable] | None, seed: int) -> Estimate:
+    """Area under the ROC curve over N samples of two classes, `true` 0 or 1, from scores [N]; both must occur.
+
+    The interval resamples subjects, `groups` [N] (None: samples), of the two classes apart.
+    """
+    true, scores = np.asarray(true, np.float64), np.asarray(scores, np.float64)
+    subjects = pd.factorize(pd.Series(range(len(true)) if groups is None else groups, dtype=object))[0]
+    own = Units(scores[:, None], true, subjects.astype(np.int64))
+    weights = draw_weights(own, RESAMPLES, False, np.random.default_rng(seed))
+    return estimate_of(exact_auc(true, scores), resampled_auc(true, scores, weights))
+
+
 def list_units(
     scores: Mapping[str, ArrayLike], true: ArrayLike, studies: Sequence[str], groups: Sequence[Hashable] | None
 ) -> dict[str, Units]:

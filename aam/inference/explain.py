@@ -33,6 +33,8 @@ DELETED_COUNTS = (1, 2, 4, 8, 16)
 RANDOM_DRAWS = 5
 """Random deletions of each sample that are averaged."""
 RANKINGS = ("integrated gradients", "attention", "abundance", "random")
+RANKING_LABELS = ("share", "attention", "abundance", "chance")
+"""By what ASVs are chosen for deletion, in drivers.json, and in words: the share is that of the influence."""
 
 
 class Slots(NamedTuple):

@@ -26,6 +26,7 @@ from aam.evaluation.calibration import (
     negative_log_likelihood,
 )
 from aam.evaluation.intervals import prediction_intervals
+from aam.evaluation.study_metrics import score_samples
 from aam.evaluation.target_metrics import Estimate, estimate, metrics_of
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import SAMPLE_ROWS
@@ -218,9 +219,16 @@ def log_odds(chances: ArrayLike) -> NDArray[np.float64]:
 
 
 def score_probabilities(
-    values: NDArray[np.float64], classes: NDArray[np.int64], temperature: float
+    values: NDArray[np.float64],
+    classes: NDArray[np.int64],
+    temperature: float,
+    groups: Sequence[Hashable] | None,
+    seed: int,
 ) -> dict[str, float]:
-    """Calibration of the probabilities, before and after temperature scaling; of two classes also the ROC AUC."""
+    """Calibration of the probabilities, before and after temperature scaling; of two classes also the ROC AUC.
+
+    Its interval resamples `groups` [N], or samples.
+    """
     known = classes >= 0
     logs, truth = values[known, 0], classes[known]
     found = {
@@ -231,9 +239,9 @@ def score_probabilities(
     for name, t in (("ece", temperature), ("ece_uncalibrated", 1.0)):
         found[name] = expected_calibration_error(probabilities(values[known], t), truth)
     if logs.shape[1] == 2 and len(np.unique(truth)) == 2:
-        from sklearn.metrics import roc_auc_score
-
-        found["roc_auc"] = float(roc_auc_score(truth, logs[:, 1] - logs[:, 0]))
+        units = None if groups is None else [group for group, there in zip(groups, known, strict=True) if there]
+        area = score_samples(logs[:, 1] - logs[:, 0], truth, units, seed)
+        found |= flatten_metrics({"": {"roc_auc": area}})
     return found
 
 

@@ -26,8 +26,8 @@ CLASSES = (
 )
 DRIVERS = (
     "The ASVs with the largest shares of the influence: orange ones raise the explained output, blue ones lower it. "
-    "In the check, deleting the leading ASVs must change the output more than random deletion; if not, the ranking "
-    "means nothing."
+    "In the check, deleting the ASVs with the largest shares must change the output more than random deletion; if "
+    "not, the shares mean nothing. Where deletion by attention or abundance changes it more, that ranks ASVs better."
 )
 CLADE_DRIVERS = (
     "Left: the ASVs and clades with the largest shares of the influence: orange ones raise the explained output, blue "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import yaml
@@ -149,9 +148,13 @@ def training_blocks(card: Mapping[str, Any]) -> Iterator[str]:
 
 def figure_blocks(card: Mapping[str, Any]) -> Iterator[str]:
     """Stated figures below the command that gave them, then the metrics of held-out samples that the run has."""
-    for command, figures in groupby(card["figures"], itemgetter("command")):
-        rows = [[figure["what"], figure["value"]] for figure in figures]
-        yield f"By `{command}`:\n\n{markdown_table(['what', 'value'], rows)}"
+    for (title, command), group in groupby(
+        card["figures"], lambda figure: (figure.get("title", ""), figure["command"])
+    ):
+        head, figures = f"By `{command}`:" if not title else f"**{title}** (by `{command}`)", list(group)
+        names = ["what", "value", *(["others"] if any(figure.get("others") for figure in figures) else [])]
+        rows = [[figure.get(name, "") for name in names] for figure in figures]
+        yield f"{head}\n\n{markdown_table(names, rows)}"
     metrics = card["metrics"]
     parts = [target_part(metrics, card["predicts"])] if card["predicts"] else pretraining_figures(metrics)
     for part in parts:

@@ -54,11 +54,14 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value and the command that gave it."""
+    """A measured value and the command that gave it; those of one `title` are one table."""
 
     what: str
     value: str
     command: str
+    title: str = ""
+    others: str = ""
+    """The same of other methods."""
 
 
 @dataclass(frozen=True)

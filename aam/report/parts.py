@@ -201,8 +201,8 @@ def audit_part(found: Audit, what: str, numbers: str = "embeddings") -> Part:
     ]
     head = ["column", "samples", "classes", "score", "most common class", "shuffled: mean to highest", "above chance"]
     intro = (
-        f"What the {numbers} of {what} say about each column of the metadata. If study or batch is above chance, "
-        "a difference between groups that are not spread evenly over studies or batches may come from these."
+        f"What the {numbers} of {what} say about each column of the metadata. If they tell the study or batch "
+        "better than chance, compare groups of samples only within a study or batch, or where each has all groups."
     )
     about = (
         "Classes and numbers are predicted by a linear model trained without the sample and its subject, subjects by "

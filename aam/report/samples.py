@@ -85,7 +85,7 @@ def embed_study(trained: Finetuned, study: Study, fold: Fold) -> ReportSamples:
     samples = study.samples(rows, build_draw(config.data, study.depth, config.run.seed).without_limit)
     asvs = encode_asvs(model.encoder, study.tokens, np.unique(samples.counts.indices).astype(np.int64))
     encoding = Encoding(model.encoder, samples, asvs, config.data.token_limit)
-    tree = {} if config.head.pretrained is None else {"Predicted UniFrac": as_distances(encoding.best_unifrac())}
+    tree = {"UniFrac, by the frozen encoder": as_distances(encoding.best_unifrac())} if config.head.freeze else {}
     why = "the frozen encoder saw no label" if config.head.freeze else f"fold {fold.name} was tested on"
     return ReportSamples(
         list(samples.sample_ids),

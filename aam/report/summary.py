@@ -145,7 +145,7 @@ def metric_rows(run: RunRecord) -> list[list[str]]:
             key = constant_key(name, run.config.target.target)
             simple = f"{metrics[key]:.3f}" if key in metrics else ""
             rows.append([metric_words(name), f"{metrics[name]:.3f}", interval, simple])
-    for last in ("roc_auc", "nll", "ece", "interval_coverage", "interval_width"):
+    for last in ("nll", "ece", "interval_coverage", "interval_width"):
         rows += [[metric_words(name), f"{metrics[name]:.3f}", "", ""] for name in metrics if name.endswith(last)]
     return rows
 

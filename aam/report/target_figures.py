@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from aam.evaluation.calibration import reliability_bins
-from aam.inference.explain import DELETED_COUNTS, RANKINGS, Explanation
+from aam.inference.explain import DELETED_COUNTS, RANKING_LABELS, Explanation
 from aam.inference.predictions import TRUE
 from aam.report.figures import DASHED, HELD_OUT, OKABE_ITO, PAGE, TRAIN, PngFile, axis_limits, legend_label, open_figure
 
@@ -177,7 +177,7 @@ def draw_deletion_check(axes: Axes, found: Explanation) -> None:
     """Change of the output when ASVs are deleted, by ranking."""
     some = found.deleted_samples > 0
     colours = (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888")
-    for name, colour, changes in zip(RANKINGS, colours, found.deletion[:, some], strict=True):
+    for name, colour, changes in zip(RANKING_LABELS, colours, found.deletion[:, some], strict=True):
         axes.plot(np.array(DELETED_COUNTS)[some], changes, marker="o", markersize=4, color=colour, label=name)
     axes.set_xscale("log", base=2)
     axes.set_xticks(DELETED_COUNTS, [str(count) for count in DELETED_COUNTS])

@@ -7,7 +7,7 @@ import re
 from markupsafe import Markup, escape
 
 TERMS = {
-    "95 % interval": "of studies repeated with other samples, 95 of 100 such intervals would hold the true value",
+    "95 % interval": "if the study were repeated with other samples, 95 of 100 intervals would hold the true value",
     "accuracy": "the part of the samples (or bases) whose class is predicted rightly",
     "area under the ROC curve": "how often, of two samples of different classes, the right one gets the higher "
     "probability: 0.5 by chance, 1 always",

@@ -13,7 +13,7 @@ from aam.checkpoint import LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches, drop_samples
 from aam.corpus.dataset import Batch
-from aam.corpus.samples import OF_ASVS
+from aam.corpus.samples import OF_ASVS, drop_absent
 from aam.errors import NonFiniteError
 from aam.health.bundle import save_bundle
 from aam.health.ledger import FILE_NAME, Item, Ledger
@@ -50,6 +50,9 @@ def enter_table(ledger: Ledger, table: Table, dropped: Mapping[str, Sequence[str
 
     They were dropped by options (depth, --max-missing, the ids of a matrix), so they do not count towards the budget.
     """
+    if len(table.asv_ids) <= LISTED and set(dropped) - {*OF_ASVS, STORED_ZEROS}:
+        table = drop_absent(table)
+        dropped = {**dropped, **table.dropped}
     items: list[tuple[Item, Sequence[str]]] = [("sample", table.sample_ids), ("asv", table.asv_ids)]
     for item, kept in items:
         if len(kept) > LISTED:

@@ -17,7 +17,7 @@ from aam.config.apply import ExplainConfig, Inputs
 from aam.errors import ConfigError
 from aam.inference import explain as explaining
 from aam.inference.asvs import device_of
-from aam.inference.explain import Explanation
+from aam.inference.explain import RANKING_LABELS, RANKINGS, Explanation
 from aam.io.ids import FEATURE_ID
 from aam.io.taxonomy import read_taxonomy
 from aam.observer import Observer
@@ -76,11 +76,11 @@ class Drivers:
             numbers = [f"{row.rank}", f"{row.samples}", f"{row.mean_abundance:.4f}", f"{row.attention:.4f}"]
             effect = "raises" if row.attribution > 0 else "lowers"
             rows.append([label[str(row.Index)], *numbers, f"{row.share:.2%}", effect])
-        changes = [["ASVs deleted from a sample", "change of the output", "as many at random", "ratio"]]
+        changes = [["change if ASVs are deleted, chosen by", *RANKING_LABELS, "share / chance"]]
         for count, figures in self.explanation.deletion_table().items():
             mean, times = figures["mean_change"], figures["times_random"]
             ratio = "–" if times is None else f"{times:.1f}"
-            changes.append([count, f"{mean['integrated gradients']:.4f}", f"{mean['random']:.4f}", ratio])
+            changes.append([f"{count} in a sample", *(f"{mean[ranking]:.4f}" for ranking in RANKINGS), ratio])
         return [rows, changes]
 
     def draw(self, target: PngFile) -> None:

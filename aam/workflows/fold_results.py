@@ -162,7 +162,10 @@ def fit_calibration(
         return Calibration(find_residuals(found.values, study.labels.numbers[rows])), {}
     classes = encode_labels(study.labels.rows(rows), config.schema).classes
     temperature = fit_temperature(found.values[:, 0], classes)
-    return Calibration((), temperature), score_probabilities(found.values, classes, temperature)
+    groups = study.labels.rows(rows).groups
+    return Calibration((), temperature), score_probabilities(
+        found.values, classes, temperature, groups, config.run.seed
+    )
 
 
 def calibrate_folds(

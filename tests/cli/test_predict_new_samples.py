@@ -151,7 +151,7 @@ REFUSED = {
     "constant classes": (["--target", "site", "--task", "classification"], "has one class, 'gut'"),
     "text as numbers": (
         ["--target", "site"],
-        "has 19 of 19 values that are not numbers below 3e38, first 'gut' of sample ",
+        "has 19 of 19 values that are not numbers, first 'gut' of sample ",
     ),
 }
 

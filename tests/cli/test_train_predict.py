@@ -226,7 +226,7 @@ REFUSED = {
     "missing column": (["--target", "age"], "has no column 'age'; it has 'age_months'"),
     "no target": ([], "no target; give --target COLUMN"),
     "constant": (["--target", "same"], "'same' is 7 for all 188"),
-    "not numeric": (["--target", "grade"], "190 values that are not numbers below 3e38, first "),
+    "not numeric": (["--target", "grade"], "190 values that are not numbers, first "),
     "one class": (["--task", "classification", "--target", "same"], "has one class, '7'"),
     "one sample a class": (["--task", "classification", "--target", "alone"], "classes with one sample, first 'once'"),
     "target as covariate": (["--target", "weight", "--covariate", "weight"], "is the target itself"),

@@ -99,7 +99,7 @@ def test_warnings_of_names():
     (new,) = warn_of_alike_categories(pd.DataFrame({"bmi": ["Gut", "gut", "oral"]}), schema)
     assert new.startswith("covariate 'bmi': 'Gut' is read as unknown, but looks like 'gut' of training")
     (text,) = warn_of_texts(pd.DataFrame({"y": column(["1", "n.d.", None])}))
-    assert text.startswith("column 'y' has 1 of 2 values that are not numbers below 3e38, first 'n.d.' of sample 's1'")
+    assert text.startswith("column 'y' has 1 of 2 values that are not numbers, first 'n.d.' of sample 's1'")
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_plan_says_how_covariates_are_read_and_which_names_look_alike(plan):
         (
             {"y": ["1", "２５", "3"]},
             (),
-            "column 'y' has 63 of 190 values that are not numbers .* first '２５' of sample",
+            "column 'y' has 63 of 190 values that are not numbers, first '２５' of sample",
         ),
         (
             {"y": ["1", "2"], "c": ["1.5", "2", "<1", "4", "5"]},

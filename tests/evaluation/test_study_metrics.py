@@ -15,6 +15,7 @@ from aam.evaluation.study_metrics import (
     resampled_auc,
     resampled_mae,
     resampled_spearman,
+    score_samples,
     score_studies,
     weighted_midranks,
 )
@@ -121,3 +122,14 @@ def test_seeds_repeat():
         score_studies(scores, true, ["a"] * 40, None, False, seed).draws["auc_a"] for seed in (1, 1, 2)
     )
     assert (first == again).all() and (first != other).any()
+
+
+def test_the_interval_of_an_area_of_samples_resamples_subjects():
+    """Two subjects with many samples each are two units: their interval is far wider than that of as many subjects."""
+    rng = np.random.default_rng(0)
+    subject, true = np.repeat(np.arange(8), 25), np.repeat([0.0, 1.0] * 4, 25)
+    scores = true + rng.normal(size=8)[subject] + 0.01 * rng.normal(size=200)
+    value, alone = score_samples(scores, true, None, 0)
+    same, grouped = score_samples(scores, true, subject.tolist(), 0)
+    assert value == same == pytest.approx(roc_auc_score(true, scores))
+    assert alone.low < value < alone.high and grouped.high - grouped.low > 2 * (alone.high - alone.low)

@@ -144,6 +144,6 @@ def test_other_methods_stand_in_parentheses(scripts: None) -> None:
         {"data": "x", "method": "run", "seen": "new", "samples": 9, "R2": 0.75, "seconds": 3},
         {"data": "x", "method": "run, ridge", "seen": "new", "samples": 9, "R2": 0.25},
     ]
-    assert encoder_card.values_text(rows, "R2", {"run"}) == "0.750, 0.250 (ridge) (Bray-Curtis 0.500)"
-    assert encoder_card.values_text(rows, "seconds", {"run"}) == "3"
-    assert encoder_card.values_text(rows, "R2", {"other"}) == "Bray-Curtis 0.500, run 0.750, run, ridge 0.250"
+    assert encoder_card.values_text(rows, "R2", {"run"}) == ("0.750, 0.250 (ridge)", "Bray-Curtis 0.500")
+    assert encoder_card.values_text(rows, "seconds", {"run"}) == ("3", "")
+    assert encoder_card.values_text(rows, "R2", {"other"}) == ("", "Bray-Curtis 0.500; run 0.750; run, ridge 0.250")
