@@ -12,7 +12,7 @@ import click
 from aam.cli.options import OUTPUT, TREE_INPUTS, fields_of, model_command, option_values
 from aam.config import DataConfig, UnifracConfig, from_some
 from aam.config.apply import DistanceConfig
-from aam.config.reference import PlacingConfig
+from aam.config.reference import InsertionConfig
 from aam.text import counted, table_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ TREE_SUFFIXES = (".nwk", ".newick", ".tree", ".tre")
     fields_of(DataConfig, TREE_INPUTS)
     | fields_of(DistanceConfig)
     | fields_of(UnifracConfig, ("metric", "alpha"))
-    | fields_of(PlacingConfig),
+    | fields_of(InsertionConfig),
     default="the ASVs are placed on a reference",
 )
 @click.option("-o", "--output", required=True, type=OUTPUT, help="File to write: .tsv, .h5 or .npy.")

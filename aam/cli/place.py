@@ -11,7 +11,7 @@ import click
 from aam.cli.options import OUTPUT, add_options, fields_of, model_option, option_values
 from aam.config import DataConfig, from_some
 from aam.config.apply import PlaceConfig
-from aam.config.reference import PlacingConfig
+from aam.config.reference import InsertionConfig
 from aam.text import counted
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FILES = TREE, JPLACE, PLACEMENTS, TAXONOMY, RANKS = (
 
 
 @click.command("place")
-@add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(PlacingConfig) | fields_of(PlaceConfig))
+@add_options(fields_of(DataConfig, INPUT_OPTIONS) | fields_of(InsertionConfig) | fields_of(PlaceConfig))
 @model_option("the reference that comes with aam", "Model whose reference to place on")
 @click.option("-o", "--output", required=True, type=OUTPUT, help="Folder to write to.")
 def command(model_path: Path | None, output: Path, **values: Any) -> None:

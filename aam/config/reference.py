@@ -62,3 +62,13 @@ class PlacingConfig:
     threads: int | None = option(
         None, "Threads that align the sequences (default: one for each core).", low=1, high=MOST_THREADS
     )
+
+
+@dataclass(frozen=True)
+class InsertionConfig(PlacingConfig):
+    """Settings of the commands that make a tree of the ASVs that they place."""
+
+    independent: bool = option(
+        False,
+        "Place each ASV as if it were alone, so that its place is the same in every table; ASVs of a clade that the reference lacks then have no stem in common.",
+    )

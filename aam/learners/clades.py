@@ -51,12 +51,12 @@ def clade_table(counts: csr_array, sequences: Sequence[str], places: Placements,
 
 
 def clades_of(places: Placements, tree: Tree) -> csr_array:
-    """Which nodes of the reference each ASV lies below, float32 [A, nodes], of 0 and 1.
+    """Which nodes of the reference each ASV, placed independently, lies below, float32 [A, nodes], of 0 and 1.
 
     An ASV leaves the path from its anchor to the root at the depth `top`; it lies below the nodes of this path that are
     no deeper. A tip is a clade too: that of the ASVs which lie on its branch's end.
     """
-    row, node = places.placed, tree.tips()[_tips_of_anchors(places, len(tree.tip_names))[places.placed]]
+    row, node = places.placed, tree.tips()[places.anchor[places.placed]]
     depth, rows, columns = tree.depths(), list[NDArray[np.int64]](), list[NDArray[np.int64]]()
     while len(row):
         below = depth[node] <= places.top[row] + ROUNDING
@@ -66,11 +66,3 @@ def clades_of(places: Placements, tree: Tree) -> csr_array:
         row, node = row[inner], tree.parent[node[inner]].astype(np.int64)
     at = (np.concatenate(rows), np.concatenate(columns)) if rows else (row, row)
     return csr_array((np.ones(len(at[0]), np.float32), at), shape=(len(places.fate), len(tree.first)))
-
-
-def _tips_of_anchors(places: Placements, tips: int) -> NDArray[np.int64]:
-    """The reference tip below each ASV's place, int64 [A]: its anchor, or that of the ASV that it hangs on."""
-    anchor = places.anchor.copy()
-    while (on_asv := anchor >= tips).any():
-        anchor[on_asv] = anchor[anchor[on_asv] - tips]
-    return anchor

@@ -53,9 +53,9 @@ class LearnedPlacer:
 
 def place_by_network(
     reference: Reference, learned: LearnedPlacer, ids: Sequence[str], sequences: Sequence[str], progress: Progress,
-    threads: int = 1,
+    threads: int = 1, independent: bool = False,
 ) -> Placements:  # fmt: skip
-    """Place upper-case DNA on the tree of a reference."""
+    """Place upper-case DNA on the tree of a reference; ASVs hang on each other too, unless they are `independent`."""
     reads = align_reads(sequences, progress, threads)
     found = empty_placements(ids, reads, learned.candidates, reference)
     done = 0
@@ -68,7 +68,7 @@ def place_by_network(
         here = np.flatnonzero(found.fate[rows] == PLACED)
         for some in together(window, near.rows, here):
             nearest = Neighbours(near.rows[some], near.differing[some])
-            place_some(window, learned, codes[some], nearest, rows[some], found)
+            place_some(window, learned, codes[some], nearest, rows[some], found, independent)
             done += len(some)
             progress(len(ids) + done, 2 * len(ids))
     progress(2 * len(ids), 2 * len(ids))
@@ -83,11 +83,12 @@ def together(window: Window, groups: Ints, rows: Ints) -> list[Ints]:
 
 
 def place_some(
-    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], near: Neighbours, rows: Ints, found: Placements
-) -> None:
+    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], near: Neighbours, rows: Ints, found: Placements,
+    independent: bool,
+) -> None:  # fmt: skip
     """Place ASVs with codes [n, W] and nearest groups [n, K] and write what is found into `rows` of the placements."""
     alone = read_alone(window, learned.net, codes, near.rows)
-    hung = hang(window, learned.net, codes, near.rows, near.differing, alone)
+    hung = hang(window, learned.net, codes, near, alone, independent)
     width = alone.tips.shape[1]
     found.differing[rows, :width] = near.differing
     write_places(window.reference, hung, learned.shrink, rows, found)

@@ -1,14 +1,14 @@
-"""ASVs of one window placed one after the other, so that those of one branch share it.
+"""ASVs of one window placed one after the other, so that those of a clade that the reference lacks share its stem.
 
-Each ASV alone would hang on the reference by a stem of its own, and ASVs of a clade that the reference lacks would have
-their common stem counted once each. So the ASVs are placed in the order of their distance to the reference, and those
-that are placed are candidates for the others.
+Each ASV alone would hang on the reference by a stem of its own, and the stem of such a clade would be counted once for
+each. So ASVs that are far from the reference are placed in the order of their distance to it, and all that are placed
+are candidates for them. ASVs near a tip need no others: alone their places are as good, and do not depend on the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aam.gene.profile import NO_BASE
 from aam.models.placer import Placer
 from aam.placement.lineages import Lineages
-from aam.placement.neighbours import one_hot
+from aam.placement.neighbours import Neighbours, one_hot
 from aam.placement.reading import Candidates, read
 from aam.placement.window import Window
 
@@ -25,6 +25,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ROWS_AT_ONCE = 256
 """ASVs that the network reads together; bounds memory and changes nothing."""
+FAR = 0.05
+"""Part of its columns in which an ASV that may hang on other ASVs differs from its nearest tip. Of 0, 0.02, 0.05, 0.08
+and 1, 0.05 had the highest or nearly the highest correlation of UniFrac in each of eight tables (docs/log.md)."""
 DEEP_ENOUGH = 0.3
 """Share of the chance that must lie below the place of an ASV. Of 0.3, 0.4 and 0.5, and the likeliest candidate alone,
 0.3 had the highest correlations of UniFrac in two studies (docs/log.md)."""
@@ -83,38 +86,76 @@ def among_named(confidence: Floats, named: NDArray[np.bool_]) -> Floats:
     return confidence / np.maximum(confidence.sum(axis=1, keepdims=True) + none, 1e-12)
 
 
-def hang(window: Window, net: Placer, codes: NDArray[np.uint8], groups: Ints, differing: Ints, alone: Alone) -> Hung:
-    """Choose an anchor for each ASV among its reference candidates and the ASVs that were placed before it."""
-    count, width = groups.shape
-    order = np.lexsort((np.arange(count), differing[:, 0]))
+def hang(
+    window: Window, net: Placer, codes: NDArray[np.uint8], near: Neighbours, alone: Alone, independent: bool = False
+) -> Hung:
+    """Choose an anchor for each ASV: a reference candidate or, if it is `FAR` from all, an ASV placed before it.
+
+    If `independent`, none hangs on another ASV.
+    """
+    count, tips = len(codes), window.reference.ancestors.tip_depth.size
+    order = np.lexsort((np.arange(count), near.differing[:, 0]))
     place = np.empty(count, np.int64)
     place[order] = np.arange(count)
-    near, apart = earlier_neighbours(codes, place, width)
-    tips = window.reference.ancestors.tip_depth.size
-    first = np.argsort(np.concatenate([differing, apart], 1), 1, kind="stable")[:, :width]
-    group = window.describe(groups)
-    numbers = np.take_along_axis(np.concatenate([group.tip, tips + place[near]], 1), first, 1)
-    sizes = np.take_along_axis(np.concatenate([group.size, np.ones_like(near)], 1), first, 1)
-    spreads = np.take_along_axis(np.concatenate([group.spread, np.zeros(near.shape)], 1), first, 1)
-    sources = np.take_along_axis(np.concatenate([groups, len(window.codes) + near], 1), first, 1)
-    known = np.concatenate([window.codes, codes])
     lineages = Lineages(window.reference.ancestors, count)
     anchor, height, stem = np.zeros(count, np.int64), np.zeros(count), np.zeros(count)
-    for rows in waves(numbers, tips, order):
-        for some in blocks(rows):
-            with_asvs = (numbers[some] >= tips).any(axis=1)
-            said = [part[some].copy() for part in (alone.chance, alone.height, alone.stem)]
-            candidates = np.where(with_asvs[:, None], numbers[some], alone.tips[some])
-            again = some[with_asvs]
-            if again.size:
-                everyone = np.ones(numbers[again].shape, bool)
-                found = Candidates(known[sources[again]], numbers[again], sizes[again], spreads[again], everyone)
-                for part, new in zip(said, _places(net, lineages, codes[again], found, window.first - 1), strict=False):
-                    part[with_asvs] = new
-            anchor[some], top, stem[some] = middle(lineages, candidates, *said)
-            height[some] = lineages.depth[anchor[some]] - top
-            lineages.add(tips + place[some], anchor[some], top, stem[some])
+
+    def add(rows: Ints, numbers: Ints, chance: Floats, height_of: Floats, stem_of: Floats) -> None:
+        anchor[rows], top, stem[rows] = middle(lineages, numbers, chance, height_of, stem_of)
+        height[rows] = lineages.depth[anchor[rows]] - top
+        lineages.add(tips + place[rows], anchor[rows], top, stem[rows])
+
+    far = near.differing[:, 0] > FAR * (codes != NO_BASE).sum(axis=1)
+    mixed = with_earlier(window, codes, near, place, np.flatnonzero(far & (not independent)))
+    for rows in blocks(np.setdiff1d(np.arange(count), mixed.rows)):
+        add(rows, alone.tips[rows], alone.chance[rows], alone.height[rows], alone.stem[rows])
+    for wave in waves(mixed.numbers, tips + place[mixed.rows]):
+        for some in blocks(wave):
+            rows = mixed.rows[some]
+            chance, up, own, *_ = _places(net, lineages, codes[rows], mixed.read(some), window.first - 1)
+            add(rows, mixed.numbers[some], chance, up, own)
     return Hung(anchor, height, stem, order)
+
+
+class Mixed(NamedTuple):
+    """F ASVs, `rows` int64 [F], among whose K candidates are ASVs: as in `Candidates`, [F, K], and their codes."""
+
+    rows: Ints
+    numbers: Ints
+    size: Ints
+    spread: Floats
+    source: Ints
+    known: NDArray[np.uint8]
+    """Codes [groups + A, W]; `source` [F, K] are rows of it."""
+
+    def read(self, some: Ints) -> Candidates:
+        """The candidates of some of the ASVs, for the network."""
+        everyone = np.ones(self.numbers[some].shape, bool)
+        return Candidates(
+            self.known[self.source[some]], self.numbers[some], self.size[some], self.spread[some], everyone
+        )
+
+
+def with_earlier(window: Window, codes: NDArray[np.uint8], near: Neighbours, place: Ints, rows: Ints) -> Mixed:
+    """Those of the ASVs `rows` that have ASVs placed before them among their nearest, with these candidates."""
+    groups, tips = near.rows[rows], window.reference.ancestors.tip_depth.size
+    group, width = window.describe(groups), groups.shape[1]
+    earlier, apart = earlier_neighbours(codes, place, rows, width)
+    first = np.argsort(np.concatenate([near.differing[rows], apart], 1), 1, kind="stable")[:, :width]
+    numbers = np.take_along_axis(np.concatenate([group.tip, tips + place[earlier]], 1), first, 1)
+    some = np.flatnonzero((numbers >= tips).any(axis=1))
+
+    def chosen(of_tips: NDArray[np.generic], of_asvs: NDArray[np.generic]) -> NDArray[Any]:
+        return np.take_along_axis(np.concatenate([of_tips, of_asvs], 1), first, 1)[some]
+
+    return Mixed(
+        rows[some],
+        numbers[some],
+        chosen(group.size, np.ones_like(earlier)),
+        chosen(group.spread, np.zeros(earlier.shape)),
+        chosen(groups, len(window.codes) + earlier),
+        np.concatenate([window.codes, codes]),
+    )
 
 
 def middle(
@@ -139,35 +180,35 @@ def middle(
     return numbers[rows, best], depth[rows, best], np.maximum(end - depth[rows, best], 0)
 
 
-def earlier_neighbours(codes: NDArray[np.uint8], place: Ints, width: int) -> tuple[Ints, Ints]:
-    """The `width` ASVs nearest to each by differing columns among those placed before it: rows and differences [A, K].
+def earlier_neighbours(codes: NDArray[np.uint8], place: Ints, asked: Ints, width: int) -> tuple[Ints, Ints]:
+    """The `width` ASVs nearest to those `asked` [n] by differing columns, placed before: rows, differences [n, K].
 
     Where there are fewer, the row is that of the ASV itself and the difference larger than any.
     """
     width = min(width, len(codes))
     flags, covered = one_hot(codes), (codes != NO_BASE).sum(axis=1)
     order = np.argsort(place)
-    rows, apart = np.empty((len(codes), width), np.int64), np.empty((len(codes), width), np.int64)
-    for some in blocks(order):
-        before = order[: place[some].max() + 1]
+    rows, apart = np.empty((len(asked), width), np.int64), np.empty((len(asked), width), np.int64)
+    for at in blocks(np.argsort(place[asked])):
+        some = asked[at]
+        before = order[: place[some].max(initial=-1) + 1]
         same = (flags[some] @ flags[before].T).numpy()
         same[place[before][None] >= place[some][:, None]] = -1e6
         top = np.argsort(-same, 1, kind="stable")[:, :width]
         if top.shape[1] < width:
             top = np.pad(top, ((0, 0), (0, width - top.shape[1])), mode="edge")
         alike = np.take_along_axis(same, top, 1)
-        rows[some] = np.where(alike < 0, some[:, None], before[top])
-        apart[some] = np.where(alike < 0, 1 << 30, covered[some][:, None] - alike)
+        rows[at] = np.where(alike < 0, some[:, None], before[top])
+        apart[at] = np.where(alike < 0, 1 << 30, covered[some][:, None] - alike)
     return rows, apart
 
 
-def waves(numbers: Ints, tips: int, order: Ints) -> Iterator[Ints]:
-    """Rows of ASVs whose candidates, numbers [A, K], are all placed once the waves before are."""
-    level = np.zeros(len(order), np.int64)
-    for row in order.tolist():
-        before = numbers[row][numbers[row] >= tips] - tips
-        if before.size:
-            level[row] = 1 + level[order[before]].max()
+def waves(numbers: Ints, own: Ints) -> Iterator[Ints]:
+    """Rows of ASVs with numbers `own` [F] whose candidates, `numbers` [F, K], are placed once the waves before are."""
+    levels, level = dict[int, int](), np.zeros(len(own), np.int64)
+    for row in np.argsort(own).tolist():
+        level[row] = 1 + max((levels[number] for number in numbers[row].tolist() if number in levels), default=-1)
+        levels[int(own[row])] = int(level[row])
     for wave in range(int(level.max(initial=-1)) + 1):
         yield np.flatnonzero(level == wave)
 

@@ -8,14 +8,14 @@ from typing import Any
 from aam.checkpoint import config_of_encoder
 from aam.config import DataConfig, RunConfig, UnifracConfig, from_some, option_flag
 from aam.config.apply import DistanceConfig, Inputs
-from aam.config.reference import PlacingConfig
+from aam.config.reference import InsertionConfig
 from aam.errors import ConfigError
 from aam.observer import Observer
 from aam.workflows.distance import Distances, distance
 from aam.workflows.model_names import find_model, reference_of
 from aam.workflows.placed_distance import placed_distance
 
-OF_PLACEMENT = ("metric", "alpha", "reference", "threads")
+OF_PLACEMENT = ("metric", "alpha", "reference", "threads", "independent")
 """Options that have no meaning for a model."""
 
 
@@ -33,7 +33,7 @@ def any_distance(model: Path | None, asked: dict[str, Any], with_tree: bool, obs
             asked = {"metric": learned.unifrac_metric, "alpha": learned.unifrac_alpha} | asked
             if (reference := reference_of(model)) is not None:
                 asked = {"reference": reference} | asked
-        data, chosen = from_some(DataConfig, asked), from_some(PlacingConfig, asked)
+        data, chosen = from_some(DataConfig, asked), from_some(InsertionConfig, asked)
         return placed_distance(data, from_some(UnifracConfig, asked), chosen, from_some(RunConfig, asked), observer)
     others = [option_flag(name) for name in OF_PLACEMENT if name in asked] + ["--write-tree"] * with_tree
     if others:

@@ -27,9 +27,12 @@ class PlacedSamples(NamedTuple):
 
 
 def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> PlacedSamples:
-    """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference."""
+    """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference.
+
+    ASVs are placed independently, so that the clades of a sample do not depend on the other samples.
+    """
     table = samples.table
-    places = place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer)
+    places = place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer, True)
     with observer.stage("adding up clades"):
         found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
     return PlacedSamples(found, places)

@@ -16,7 +16,7 @@ from aam.checkpoint import find_checkpoint, find_members
 from aam.config import from_some, suggest
 from aam.config.apply import Inputs
 from aam.config.fields import SHIPPED
-from aam.config.reference import PlacingConfig
+from aam.config.reference import InsertionConfig
 from aam.encoders import DEFAULT, REFERENCE, shipped_models
 from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer
@@ -101,19 +101,19 @@ def with_folders(options: Mapping[str, Any], observer: Observer) -> dict[str, An
     return found
 
 
-def placing_of(model: Path | None, asked: Mapping[str, Any], observer: Observer) -> PlacingConfig:
+def placing_of(model: Path | None, asked: Mapping[str, Any], observer: Observer) -> InsertionConfig:
     """The options of placement, with the reference of a model if one is given and no other reference.
 
     Raises ConfigError for both, and for a model without a reference.
     """
     if model is None:
-        return from_some(PlacingConfig, dict(asked))
+        return from_some(InsertionConfig, dict(asked))
     if "reference" in asked:
         raise ConfigError("--model and --reference both name a reference; leave one of them out")
     reference = reference_of(find_model(model, observer))
     if reference is None:
         raise ConfigError(f"--model {model} has no {REFERENCE}/ to place on; give --reference FOLDER in its place")
-    return from_some(PlacingConfig, {**asked, "reference": reference})
+    return from_some(InsertionConfig, {**asked, "reference": reference})
 
 
 def reference_of(model: Path) -> Path | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from aam import __version__
 from aam.config.apply import PlaceConfig
-from aam.config.reference import PlacingConfig
+from aam.config.reference import InsertionConfig, PlacingConfig
 from aam.corpus.equal_asvs import order_of
 from aam.errors import ConfigError, SequenceError
 from aam.io.ids import FEATURE_ID
@@ -111,10 +111,13 @@ def open_chosen(config: PlacingConfig, observer: Observer) -> Chosen:
     return Chosen(folder, open_reference(folder), read_placer(folder))
 
 
-def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer) -> Placements:
+def place_asvs(
+    asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer, independent: bool = False
+) -> Placements:
     """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place.
 
-    An ASV may hang on another one that was placed before. They are placed in the order of `equal_asvs`, not of a file.
+    An ASV may hang on another one that was placed before, in the order of `equal_asvs`, not of a file; if
+    `independent`, its place is the same whatever other ASVs there are.
     """
     threads, reference, order = threads or usable_cores(), chosen.reference, order_of(asvs.sequences, asvs.ids)
     ids, sequences = ([texts[row] for row in order.tolist()] for texts in (asvs.ids, asvs.sequences))
@@ -122,7 +125,7 @@ def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observ
         if chosen.learned is None:
             found = place_by_nearest_tip(reference, ids, sequences, progress, threads)
         else:
-            found = place_by_network(reference, chosen.learned, ids, sequences, progress, threads)
+            found = place_by_network(reference, chosen.learned, ids, sequences, progress, threads, independent)
     found = found.in_order(np.argsort(order), len(reference.tree.tip_names))
     if not len(found.placed):
         raise SequenceError(
@@ -135,14 +138,14 @@ def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observ
     return found
 
 
-def place(asvs: Asvs, config: PlaceConfig, chosen: PlacingConfig, observer: Observer) -> Placement:
+def place(asvs: Asvs, config: PlaceConfig, chosen: InsertionConfig, observer: Observer) -> Placement:
     """Place ASVs on the tree of a reference and name their taxa."""
     if not len(asvs.ids):
         raise ConfigError(f"{asvs.source} has no ASVs; give at least one sequence")
     with observer.stage("opening the reference"):
         opened = open_chosen(chosen, observer)
     reference = opened.reference
-    places = place_asvs(asvs, opened, chosen.threads, observer)
+    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.independent)
     with observer.stage("building the tree"):
         tree = insertion_tree(places, reference, with_reference=config.tree == "reference")
         taxa = classify(places, reference)

@@ -8,7 +8,7 @@ from typing import Any
 from skbio import DistanceMatrix
 
 from aam.config import DataConfig, Metric, RunConfig, UnifracConfig
-from aam.config.reference import PlacingConfig
+from aam.config.reference import InsertionConfig
 from aam.corpus.samples import TableSamples, open_samples
 from aam.evaluation.distance import Truth, compute_truth, score_distances, score_faith_pd
 from aam.io.table import Table
@@ -32,7 +32,7 @@ WHOLE = 1 << 20
 
 
 def placed_distance(
-    data: DataConfig, config: UnifracConfig, chosen: PlacingConfig, run: RunConfig, observer: Observer
+    data: DataConfig, config: UnifracConfig, chosen: InsertionConfig, run: RunConfig, observer: Observer
 ) -> Distances:
     """Place the ASVs of a table and compute UniFrac of all pairs of samples, and Faith PD, on the insertion tree.
 
@@ -44,7 +44,7 @@ def placed_distance(
     say_opened(samples, observer, WHOLE)
     warn_of_unequal_depths(samples.table, config.rarefy_depth, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
-    places = place_asvs(asvs, opened, chosen.threads, observer)
+    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.independent)
     samples = with_places(samples, places, observer)
     placed = samples.table.select(asvs=places.placed)
     tree = insertion_tree(places, opened.reference, with_reference=False)

@@ -115,6 +115,15 @@ def test_distances_are_those_of_the_insertion_tree(study: pd.DataFrame, saved: P
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_independent_distances_of_a_part_are_those_of_the_table(study: pd.DataFrame, saved: Path, capsys):
+    study.iloc[:, 2:].to_csv("part.tsv", sep="\t", index_label="#OTU ID")
+    for table in ("table", "part"):
+        options = ("--sequences", "asvs.fasta", "--reference", saved, "--independent", "--metric", "weighted")
+        assert aam("distance", "--table", f"{table}.tsv", *options, "-o", f"{table}-d.tsv") == 0
+    whole, part = (DistanceMatrix.read(f"{table}-d.tsv") for table in ("table", "part"))
+    np.testing.assert_allclose(part.data, whole.filter(part.ids).data, atol=1e-9)
+
+
 def test_with_a_tree_of_the_study_the_distances_are_scored(study: pd.DataFrame, saved: Path, capsys):
     assert aam("place", *INPUT, "--reference", saved, "-o", "placed") == 0
     tree = ("--tree", "placed/insertion-tree.nwk")

@@ -67,13 +67,9 @@ def test_reasons_for_missing_values_are_missing_and_numbers_of_no_size_are_none(
     )
     labels, overlap = read_labels(Metadata.read(path), TargetConfig(target=("age",)), None, list("abcde"))
     assert overlap.labelled == 1 and labels.numbers[4, 0] == 3.0
-    with pytest.raises(
-        MetadataError, match="'ph' has 1 of 5 values that are not numbers, first 'inf' of .* 'e'"
-    ):
+    with pytest.raises(MetadataError, match="'ph' has 1 of 5 values that are not numbers, first 'inf' of .* 'e'"):
         read_labels(Metadata.read(path), TargetConfig(target=("ph",)), None, list("abcde"))
-    with pytest.raises(
-        MetadataError, match="covariate 'ph' has 1 of 5 values that are not numbers, first 'inf'"
-    ):
+    with pytest.raises(MetadataError, match="covariate 'ph' has 1 of 5 values that are not numbers, first 'inf'"):
         read_labels(Metadata.read(path), TargetConfig(target=("age",), covariate=("ph",)), None, list("abcde"))
 
 

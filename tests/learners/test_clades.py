@@ -33,13 +33,13 @@ def placed(anchor: list[int], top: list[float], fate: list[int] | None = None) -
 
 def test_an_asv_lies_below_the_nodes_above_its_branch():
     # asv0 is tip a itself; asv1 leaves the branch of b halfway, at depth 2.5; asv2 leaves that of cd at 0.5;
-    # asv3 hangs on asv1, at depth 2.2, so above nothing but ab and the root; asv4 has no place.
-    places = placed([0, 1, 3, 4 + 1, 0], [3.0, 2.5, 0.5, 2.2, 0.0], [PLACED] * 4 + [TOO_FAR])
+    # asv3 leaves the root; asv4 has no place.
+    places = placed([0, 1, 3, 2, 0], [3.0, 2.5, 0.5, 0.0, 0.0], [PLACED] * 4 + [TOO_FAR])
     expected = [
         [1, 0, 1, 0, 0, 0, 1],
         [0, 0, 1, 0, 0, 0, 1],
         [0, 0, 0, 0, 0, 0, 1],
-        [0, 0, 1, 0, 0, 0, 1],
+        [0, 0, 0, 0, 0, 0, 1],
         [0, 0, 0, 0, 0, 0, 0],
     ]
     assert clades_of(places, TREE).toarray().tolist() == expected

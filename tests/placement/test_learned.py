@@ -113,7 +113,7 @@ def test_nearest_rows_are_those_of_a_plain_count(seed: int):
 
 def test_earlier_neighbours_are_only_those_placed_before():
     codes = np.array([[0, 0, 0], [0, 0, 1], [0, 0, 0], [3, 3, 3]], np.uint8)
-    rows, apart = earlier_neighbours(codes, np.array([2, 0, 1, 3]), 2)
+    rows, apart = earlier_neighbours(codes, np.array([2, 0, 1, 3]), np.arange(4), 2)
     assert rows[1].tolist() == [1, 1] and (apart[1] > 3).all()  # the first to be placed: nobody
     assert rows[2, 0] == 1 and apart[2, 0] == 1
     assert rows[0].tolist() == [2, 1] and apart[0].tolist() == [0, 1]
@@ -148,6 +148,24 @@ def test_the_place_of_an_asv_does_not_depend_on_what_is_read_with_it(reference: 
     both = place_by_network(reference, placer, ["b", "a"], [read_of(reference, 50), read_of(reference, 5)], no_progress)
     assert both.candidates[1].tolist() == alone.candidates[0].tolist()
     assert both.chance[1] == pytest.approx(alone.chance[0], abs=1e-6)
+
+
+def test_a_table_and_a_part_of_it_have_the_same_independent_places(reference: Reference, placer: LearnedPlacer):
+    """Of 20 relatives those of a part stay where they are; placed on each other they do not."""
+    rng = np.random.default_rng(0)
+    reads = [list(read_of(reference, 5)) for _ in range(20)]
+    for read in reads:
+        for column in rng.integers(0, 150, 8).tolist():
+            read[column] = "ACGT"[rng.integers(4)]
+    ids, texts = [str(row) for row in range(20)], ["".join(read) for read in reads]
+    moved = {}
+    for independent in (True, False):
+        whole = place_by_network(reference, placer, ids, texts, no_progress, 1, independent)
+        part = place_by_network(reference, placer, ids[::2], texts[::2], no_progress, 1, independent)
+        assert not independent or (whole.anchor < 60).all()
+        moved[independent] = abs(np.r_[part.top - whole.top[::2], part.stem - whole.stem[::2]]).max()
+        assert not independent or part.anchor.tolist() == whole.anchor[::2].tolist()
+    assert moved[True] < 1e-6 < 1e-4 < moved[False]
 
 
 def test_placements_make_a_tree_with_all_asvs(reference: Reference, placer: LearnedPlacer):
