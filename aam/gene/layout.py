@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.config.reads import ReadsRecord
+from aam.gene.alignment import NO_COLUMN, align_bases
 from aam.gene.profile import Profile, gene_profile, reverse_complement
 from aam.gene.reads import LEAST_BASES, MARGIN, SCOUTS, Reads, lay, place_reads, some_of, window_of
 from aam.gene.regions import begin_text
@@ -55,23 +56,25 @@ def skipped_bases(profile: Profile, sequences: Sequence[str], column: int, threa
         _skipped(profile, sequences[start : start + ROWS_AT_ONCE], column, threads)
         for start in range(0, len(sequences), ROWS_AT_ONCE)
     ]
-    return Skipped(*(np.concatenate([block[part] for block in blocks]).astype(np.int64) for part in range(2)))
+    return Skipped(*(np.concatenate([block[part] for block in blocks]) for part in range(2)))
 
 
 def _skipped(profile: Profile, sequences: Sequence[str], column: int, threads: int) -> Skipped:
-    text, is_column = profile.aligned_text(sequences, threads)
-    letter = (text != ord("-")) & (text != ord("."))
-    before = np.cumsum(letter, axis=1) - letter
-    place = np.cumsum(is_column) - 1 + profile.first
-    rows, total = np.arange(len(text)), letter.sum(axis=1)
-    aligned = letter & is_column
-    first = aligned.argmax(axis=1)
-    begin = place[first] - before[rows, first]
-    inside = aligned & (place >= column)
-    at = inside.argmax(axis=1)
-    bases = np.where(inside.any(axis=1), before[rows, at], total)
-    # The column lies among the bases before the first that has one: count them off.
-    return Skipped(begin, np.where(place[first] >= column, np.clip(column - begin, 0, before[rows, first]), bases))
+    columns = align_bases(profile.hmm, sequences, threads)
+    begins, bases = list[int](), list[int]()
+    for read, text in enumerate(sequences):
+        own = columns.of(read)
+        aligned = np.flatnonzero(own != NO_COLUMN)
+        place = own[aligned] + profile.first
+        behind = np.flatnonzero(place >= column)
+        begins.append(int(place[0] - aligned[0]) if len(place) else profile.first)
+        if not len(behind):
+            bases.append(len(text))
+        elif behind[0] == 0:  # it lies among the bases before the first that has a column: count them off
+            bases.append(min(max(column - begins[-1], 0), int(aligned[0])))
+        else:
+            bases.append(int(aligned[behind[0]]))
+    return Skipped(np.array(begins), np.array(bases))
 
 
 class Looked(NamedTuple):

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.gene.alignment import NO_COLUMN, Columns, align_bases
+
 PROFILE_NAME = "16S-gg85"
 PROFILE_FILE = Path(__file__).parent / "16s.hmm.gz"
 """Written by scripts/make_profile.py, which says from what."""
@@ -22,7 +24,7 @@ BASES = "ACGT"
 NO_BASE = 4
 """Code of a column without a base: a gap, an ambiguity code, or outside of the read. A C G T are 0 to 3."""
 _LETTERS = np.full(256, NO_BASE, np.uint8)
-_LETTERS[[ord(base) for base in BASES]] = range(4)
+_LETTERS[[ord(base) for base in f"{BASES}U"]] = [*range(4), 3]
 _COMPLEMENT = str.maketrans("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN")
 MOST_ENDS = 10
 """Bases at an end that are placed without the aligner; more are no end of the gene, but, e.g., an adapter."""
@@ -65,35 +67,15 @@ class Profile:
         """
         codes = np.full((len(sequences), self.last - self.first + 1), NO_BASE, np.uint8)
         for start in range(0, len(sequences), _READS_AT_ONCE):
-            codes[start : start + _READS_AT_ONCE] = self._align(
-                sequences[start : start + _READS_AT_ONCE], threads, ends
-            )
+            some = sequences[start : start + _READS_AT_ONCE]
+            columns = align_bases(self.hmm, some, threads)
+            if ends:
+                extend_ends(columns, codes.shape[1])
+            letters = np.frombuffer("".join(some).encode(), np.uint8)
+            rows = start + np.repeat(np.arange(len(some)), np.diff(columns.bounds))
+            there = columns.of_bases != NO_COLUMN
+            codes[rows[there], columns.of_bases[there]] = _LETTERS[letters[there]]
         return codes
-
-    def _align(self, sequences: Sequence[str], threads: int, ends: bool) -> NDArray[np.uint8]:
-        text, is_column = self.aligned_text(sequences, threads)
-        codes = _LETTERS[text[:, is_column]]
-        if ends:
-            extend_ends(codes, text)
-        return codes
-
-    def aligned_text(self, sequences: Sequence[str], threads: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """The alignment of sequences, all at once: ASCII [A, T], and which of the T places are columns of the profile.
-
-        Bases in columns are upper case and gaps '-'; insertions are lower case and their padding '.'.
-        """
-        from pyhmmer import hmmalign
-        from pyhmmer.easel import DigitalSequenceBlock, TextSequence
-
-        alphabet = self.hmm.alphabet
-        reads = [
-            TextSequence(name=str(row), sequence=text.replace("U", "T")).digitize(alphabet)
-            for row, text in enumerate(sequences)
-        ]
-        block = DigitalSequenceBlock(alphabet, reads)
-        aligned: Any = hmmalign(self.hmm, block, cpus=threads, all_consensus_cols=True)
-        text = np.frombuffer("".join(aligned.alignment).encode(), np.uint8).reshape(len(reads), -1)
-        return text, ((text < ord("a")) & (text != ord("."))).all(axis=0)
 
     @cached_property
     def log_odds(self) -> NDArray[np.float32]:
@@ -112,26 +94,24 @@ class Profile:
         return found / np.maximum(lengths, 1)
 
 
-def extend_ends(codes: NDArray[np.uint8], text: NDArray[np.uint8]) -> None:
+def extend_ends(columns: Columns, width: int) -> None:
     """Give the bases at both ends of reads that the aligner left out the columns next to those it placed, in place.
 
-    codes [A, W] and aligned text [A, T] as in `Profile`. Posterior decoding leaves out the last bases of a read where
-    one of them differs from what is usual: one to eight bases of every second read of V4.
+    Posterior decoding leaves out the last bases of a read where one of them differs from what is usual: one to eight
+    bases of every second read of V4. `width`: number of columns.
     """
-    placed = codes != NO_BASE
-    upper, lower = (text >= ord("A")) & (text <= ord("Z")), text >= ord("a")
-    begin, end = placed.argmax(axis=1), placed.shape[1] - 1 - placed[:, ::-1].argmax(axis=1)
-    first, last = upper.argmax(axis=1), upper.shape[1] - 1 - upper[:, ::-1].argmax(axis=1)
-    for row in np.flatnonzero(placed.any(axis=1)).tolist():
-        letters = text[row]
-        before = letters[: first[row]][lower[row, : first[row]]]
-        behind = letters[last[row] + 1 :][lower[row, last[row] + 1 :]]
-        if 0 < len(before) <= MOST_ENDS:
-            kept = before[max(0, len(before) - begin[row]) :]
-            codes[row, begin[row] - len(kept) : begin[row]] = _LETTERS[kept - 32]
-        if 0 < len(behind) <= MOST_ENDS:
-            kept = behind[: codes.shape[1] - 1 - end[row]]
-            codes[row, end[row] + 1 : end[row] + 1 + len(kept)] = _LETTERS[kept - 32]
+    for read in range(len(columns.bounds) - 1):
+        own = columns.of(read)
+        if not len(own) or NO_COLUMN not in (own[0], own[-1]) or not (own != NO_COLUMN).any():
+            continue
+        placed = np.flatnonzero(own != NO_COLUMN)
+        before, behind = int(placed[0]), int(placed[-1])
+        if before <= MOST_ENDS:
+            kept = min(before, int(own[before]))
+            own[before - kept : before] = np.arange(own[before] - kept, own[before])
+        if len(own) - 1 - behind <= MOST_ENDS:
+            kept = min(len(own) - 1 - behind, width - 1 - int(own[behind]))
+            own[behind + 1 : behind + 1 + kept] = np.arange(own[behind] + 1, own[behind] + 1 + kept)
 
 
 @cache
