@@ -37,7 +37,7 @@ class KernelMean(nn.Module):
         widths = torch.linspace(math.log(NARROW), math.log(WIDE), features).exp()
         self.register_buffer("frequency", torch.randn(dim, features) / widths)
         self.register_buffer("phase", 2 * math.pi * torch.rand(features))
-        self.project = nn.Linear(features, dim).requires_grad_(False)
+        self.project = unlearned_linear(features, dim)
 
     def forward(self, asvs: Tensor, abundance: Tensor, valid: Tensor) -> Tensor:
         """asvs [B, S, D], relative abundance [B, S], which ASVs count [B, S]; without any the mean is 0."""
@@ -65,3 +65,13 @@ class KernelMean(nn.Module):
         # All features count alike, but those that hardly vary in these samples are not blown up.
         self.project.weight /= (deviation + deviation.median()).clamp_min(torch.finfo(deviation.dtype).tiny)
         standardise(self.project, self(asvs, abundance, valid))
+
+
+def unlearned_linear(features: int, dim: int) -> nn.Linear:
+    """A linear layer whose weight and bias are buffers: stored with the model, but nothing that could be trained."""
+    layer = nn.Linear(features, dim)
+    for name in ("weight", "bias"):
+        values = getattr(layer, name).detach()
+        delattr(layer, name)
+        layer.register_buffer(name, values)
+    return layer

@@ -132,3 +132,17 @@ def test_adapting_needs_an_encoder_and_a_tree(asked: list[str], missing: str, tm
     assert cli.main(refused) == 2
     text = f"--adapt-steps goes on with pretraining, which needs an encoder and a tree; give {missing}"
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["train", "--target", "age_months", "--draws", "1"], id="all"),
+        pytest.param(["train", "--target", "age_months", "--freeze-asvs"], id="samples", marks=pytest.mark.slow),
+        pytest.param(["pretrain", "--freeze-asvs"], id="pretrain", marks=pytest.mark.slow),
+    ],
+)
+def test_the_shipped_encoder_passes_the_preflight(options: list[str], tmp_path: Path):
+    """Its kernel mean has weights that nothing learns."""
+    asked = ["--example", "--device", "cpu", "--token-limit", "16", "--max-steps", "1", "--pretrained", "shipped"]
+    assert cli.main([*options, *asked, "--output-dir", str(tmp_path / "run")]) == 0
