@@ -52,6 +52,14 @@ def trim_columns(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(tokens[:, : 1 + int(used[-1])]) if len(used) else tokens
 
 
+def cut_tokens(tokens: NDArray[np.uint8], begin: int, bases: int) -> NDArray[np.uint8]:
+    """Tokens [A, L] of ASVs with the first `bases` bases from column `begin` of the gene on alone."""
+    kept = tokens != vocab.PAD
+    kept[:, 1:begin] = False
+    kept[:, 1:] &= np.cumsum(kept[:, 1:], axis=1, dtype=np.int32) <= bases
+    return np.where(kept, tokens, vocab.PAD).astype(np.uint8)
+
+
 def tokens_of_codes(codes: NDArray[np.uint8], first: int, width: int, bases: int | None = None) -> NDArray[np.uint8]:
     """Tokens [T, width] of codes [C, T] on the columns `first`, `first + 1`, ... of the gene.
 

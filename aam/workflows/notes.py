@@ -12,6 +12,7 @@ from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_fol
 from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
+from aam.corpus.gene_tokens import cut_tokens
 from aam.errors import CheckpointError
 from aam.inference.known_asvs import (
     LABELLED,
@@ -115,22 +116,33 @@ def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> No
         )
 
 
+def known_share(checkpoint: Path, tokens: NDArray[np.uint8], study: int | None = None) -> float | None:
+    """The part of the ASVs, tokens [A, L], that was in training; None if the checkpoint does not record it.
+
+    With positions on the gene, reads that go beyond those of training are compared on the bases that these have.
+    """
+    if (known := read_known(checkpoint)) is None:
+        return None
+    data = config_of_encoder(checkpoint).data
+    windows = {(reads.begin, reads.bases) for reads in data.reads if reads.bases} if data.positions == "gene" else ()
+    cut = [cut_tokens(tokens, *window) for window in sorted(windows)]
+    shares = [known.share(hashes_of(own), study) for own in (tokens, *cut)]
+    return max((share for share in shares if share is not None), default=None)
+
+
 def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer, study: int | None = None) -> None:
     """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it.
 
     `study`: in this one alone, for a model of labels that of the labels (`LABELLED`), without those of its encoder.
     """
-    if (known := read_known(checkpoint)) is None:
-        return
-    share = known.share(hashes_of(tokens), study)
-    if share is not None:
+    if (share := known_share(checkpoint, tokens, study)) is not None:
         text, others = training_text(share, len(tokens)), "they" if share == 0 else "the others"
         observer.say(text if share == 1 else f"{text}; {others} are read by their sequences")
 
 
 def say_pretrained_share(encoder: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], the encoder of --pretrained has read, if it records that."""
-    if (known := read_known(encoder)) is not None and (share := known.share(hashes_of(tokens))) is not None:
+    if (share := known_share(encoder, tokens)) is not None:
         text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the pretraining of the encoder"
         observer.say(f"{text}, which used no labels")
 
