@@ -82,7 +82,8 @@ STRENGTHS = (
 )
 LIMITS = (
     "Persons are told apart less well than by Jaccard or Bray-Curtis, because near relatives look alike to it.",
-    "Labels learned through one primer hardly carry over to another one.",
+    "Labels learned through one primer lose much through another one: Crohn's disease has an area under the curve of "
+    "0.80 within V4, and, learned there, 0.77, 0.68 and 0.62 through V3-V4, V1-V3 and V5-V7.",
     "Most tables of training hold reference fragments of V4 in place of reads: strains do not differ in them.",
     "Soil, sea, plants and hosts other than people are nearly absent from the samples (95 samples of mice, some dogs); "
     "the reference has their lineages.",
