@@ -50,11 +50,12 @@ def card_figures(record: Mapping[str, Any]) -> Iterator[Figure]:
     models = {Path(model).name for model in record.get("models", [])}
     for letter, section in record.get("sections", {}).items():
         for data, rows in by_data(section["rows"]).items():
-            new = "by an encoder trained without them" if any(row["seen"] == "new" for row in rows) else ""
+            own = [row for row in rows if row["method"].partition(", ")[0] in models]
+            new = "by an encoder trained without them" if any(row["seen"] == "new" for row in own) else ""
             about = ", ".join(text for text in (data, f"{rows[0]['samples']:,} samples", new) if text)
             for measure in dict.fromkeys(key for row in rows for key in row if key not in BESIDE):
-                own, others = values_text(rows, measure, models)
-                yield Figure(f"{about}: {measure}", own, f"{BENCHMARK} --only {letter}", section["title"], others)
+                value, others = values_text(rows, measure, models)
+                yield Figure(f"{about}: {measure}", value, f"{BENCHMARK} --only {letter}", section["title"], others)
 
 
 def by_data(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

@@ -44,7 +44,7 @@ COMMON = (
 @click.command("baseline", cls=HeadedCommand, common=COMMON)
 @add_options(fields_of(StudiesConfig, INPUT_OPTIONS), "Data")
 @add_options(fields_of(TargetConfig, TARGET_OPTIONS), "Target")
-@add_options(fields_of(BaselineConfig) | fields_of(PlacingConfig), "Methods")
+@add_options(fields_of(PlacingConfig) | fields_of(BaselineConfig), "Methods")
 @add_options(fields_of(FoldConfig, FOLD_OPTIONS) | fields_of(RunConfig, ("seed",)), "Folds")
 @click.option(
     "--model", type=PATH, help="Run directory of `aam train`: use its data and folds, and compare with its predictions."
@@ -84,7 +84,7 @@ def command(output: Path | None, model: Path | None, against: tuple[Path, ...], 
     check_output_files(folder, FILES if output is not None else ())
     found = baseline(config, runs, TERMINAL)
     if output is None:
-        add_to_run(found, folder, TERMINAL)
+        found = add_to_run(found, folder, TERMINAL)
     else:
         write_baselines(found, folder)
     click.echo(found.text())

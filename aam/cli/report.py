@@ -16,7 +16,8 @@ from aam.cli.options import OUTPUT, PATH
 @click.option(
     "--color-by",
     "color_by",
-    help="Metadata column that colours the samples (default: the target, else the first column that varies).",
+    help="Metadata column that colours the samples (default: the target, or for a "
+    "pretraining the column that the audit predicts best).",
 )
 @click.option("--baseline", type=PATH, help="baselines.json of `aam baseline` (default: baselines.json in RUN).")
 @click.option("--explain", type=PATH, help="Table that `aam explain` wrote (default: drivers.tsv in RUN).")

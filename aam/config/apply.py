@@ -39,7 +39,7 @@ class ApplyConfig:
 
     rarefy_depth: str = option(
         UnifracConfig.rarefy_depth,
-        "Reads drawn per sample: a number, 'none' for all reads, or 'auto' for the depth of training; samples with fewer reads are dropped.",
+        "Reads drawn per sample: a number, 'none' for all reads, or 'auto' for the depth of training (without a model: as in `aam pretrain`); samples with fewer reads are dropped.",
     )
     token_limit: int | None = option(
         None,

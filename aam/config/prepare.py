@@ -35,7 +35,7 @@ class PrepareConfig:
     )
     trim: str = option(
         DataConfig.trim,
-        "Bases of the reads to keep: none cuts nothing, auto keeps the window of the 16S gene that the reads of all tables have in common, START:LENGTH keeps LENGTH bases from column START of the gene on.",
+        "Bases of the reads to keep: none cuts nothing, auto keeps the bases of the 16S gene that the reads of all tables have, START:LENGTH keeps LENGTH bases from column START of the gene on.",
     )
     orient: Orient = option(
         DataConfig.orient, "Reads of the minus strand: auto reverse complements them, none leaves them."

@@ -79,7 +79,7 @@ class DataConfig:
     )
     trim: str = option(
         "none",
-        "Bases of the reads to keep: none cuts nothing, auto keeps the window of the 16S gene that the reads of the table (with a model: of its training, if all of that had one window) have in common, START:LENGTH keeps LENGTH bases from column START of the gene on.",
+        "Bases of the reads to keep: none cuts nothing, auto keeps the bases of the 16S gene that all reads of the table have (with a model: that all reads of its training had), START:LENGTH keeps LENGTH bases from column START of the gene on.",
     )
     orient: Orient = option("auto", "Reads of the minus strand: auto reverse complements them, none leaves them.")
     max_missing: float = option(

@@ -56,7 +56,7 @@ def doubts_on_gene(trained: RunnableConfig, tokens: NDArray[np.uint8], records: 
 def differing_reads(record: ReadsRecord, known: ReadsRecord) -> str:
     """Warning about reads of the region of training, but of another begin or length."""
     both, own = common_window([known, record]), Window(known.start, known.length)
-    remedy = "--trim auto cuts them to the window of the model"
+    remedy = "--trim auto cuts them to the bases that the model reads"
     if both != own:
         remedy = f"train the model with --trim {both}, the window that both cover, and give --trim {both} here"
     return f"{unlike_text(record, known)}; {remedy}"

@@ -162,7 +162,7 @@ def open_new_samples(data: DataConfig, target: TargetConfig, schema: TargetSchem
     text = depth_text(depths, data.rarefy_depth, depth)
     shallow = depths < (depth or 1)
     refused |= {
-        table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample"
+        table.sample_ids[row]: f"{depths[row]} reads, fewer than the {depth} drawn of each sample (--rarefy-depth)"
         for row in np.flatnonzero(shallow).tolist()
     }
     table = table.select(samples=np.flatnonzero(~shallow)).drop_absent_asvs()

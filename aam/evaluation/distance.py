@@ -32,8 +32,7 @@ NO_LINES: Mapping[str, Line] = MappingProxyType({})
 MIN_SCORED = 3
 LINES_NOTE = (
     "A straight line turns the distances of a baseline into UniFrac. It is fitted on the scored pairs (at most 300 "
-    "samples), which makes the baseline look better than it is. With such a line the model has the R2 with a "
-    "fitted line (r2_calibrated). A line fitted on training samples (carried) is that of the run."
+    "samples), which makes the baseline look better than it is; R2 with a fitted line is the same for the prediction."
 )
 
 

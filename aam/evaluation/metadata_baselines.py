@@ -78,9 +78,9 @@ class Baseline(NamedTuple):
         if self.several_studies and (study.studies is None or len(np.unique(study.studies)) < 2):
             return "the samples are of one study"
         if self.clades and study.clades is None:
-            return "the ASVs are not placed; give --reference"
+            return "the ASVs are not placed; give --reference (the word shipped, or a folder)"
         if self.distances and study.distances is None:
-            return "there is no UniFrac; give --tree or --reference"
+            return "there is no UniFrac; give --tree, or --reference (the word shipped, or a folder)"
         return None
 
 

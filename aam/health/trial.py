@@ -71,10 +71,10 @@ class Preflight:
         return tuple(check for check in self.checks if check.ok is False)
 
     def tally(self) -> str:
-        """One line: how many checks passed, and which were skipped."""
+        """One line: how many checks passed, and how many were skipped."""
         skipped = [check.name for check in self.checks if check.ok is None]
         passed = len(self.checks) - len(skipped) - len(self.failed)
-        left_out = f"; skipped, as time or data did not suffice: {', '.join(skipped)}" if skipped else ""
+        left_out = f"; {len(skipped)} skipped, for which time or samples did not suffice" if skipped else ""
         return f"{passed} checks found no fault{left_out}"
 
     def __str__(self) -> str:

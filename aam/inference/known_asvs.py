@@ -109,6 +109,12 @@ class KnownASVs:
         return smallest_hashes(both[self.covers(both["hash"]) & other.covers(both["hash"])])
 
 
+def unite(sketches: Sequence[KnownASVs]) -> KnownASVs:
+    """One sketch of the folds of a model, whose studies have the same numbers."""
+    rows = np.unique(np.concatenate([one.rows for one in sketches]))
+    return smallest_hashes(rows[np.all([one.covers(rows["hash"]) for one in sketches], axis=0)])
+
+
 def training_text(share: float, count: int) -> str:
     """What share of `count` ASVs was in training, in words."""
     return f"{share_words(share)} of the {count:,} ASVs were in training"

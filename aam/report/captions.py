@@ -7,17 +7,17 @@ from aam.report.record import CURVES_FILE, UNIFRAC_FILE
 CURVES = (
     "Each panel is one value over the steps of training. Falling errors and rising R² or accuracy on held-out samples "
     "(orange) show learning. If they get worse while training (blue) still improves, the model learns its training "
-    "samples by heart. The number in the corner is the last held-out value."
+    "samples by heart. The number in the corner is the last held-out value, of folds that of the last one."
 )
 UNIFRAC = (
     "Each point is a pair of held-out samples, or a cell of many pairs. The nearer to the dashed line, the better its "
     "UniFrac is predicted. The table beneath has the baselines."
 )
 NUMBERS = (
-    "Left: the prediction of each sample over its true value, with its interval; of many samples, the median interval "
-    "as a band. On the dashed line a prediction is exact; an interval that does not reach the line misses the true "
-    "value. Right: how far each prediction is off. If the median falls from left to right, predictions are drawn "
-    "towards the middle."
+    "Left: the prediction of each sample over its true value; on the dashed line it is exact. Each sample has an "
+    "interval of its own, wider where the model is less sure: points are orange where the true value lies outside of "
+    "it. With many samples the intervals are not drawn, but a band of their median. Right: how far each prediction is "
+    "off. If the median falls from left to right, predictions are drawn towards the middle."
 )
 CLASSES = (
     "Left: how many samples of each true class (row) are predicted as each class (column), with their part of the "
@@ -27,7 +27,7 @@ CLASSES = (
 DRIVERS = (
     "The ASVs with the largest shares of the influence: orange ones raise the explained output, blue ones lower it. "
     "In the check, deleting the ASVs with the largest shares must change the output more than random deletion; if "
-    "not, the shares mean nothing. Where deletion by attention or abundance changes it more, that ranks ASVs better."
+    "not, the shares mean nothing. If deletion by attention or by abundance changes it more, these rank ASVs better."
 )
 CLADE_DRIVERS = (
     "Left: the ASVs and clades with the largest shares of the influence: orange ones raise the explained output, blue "

@@ -76,10 +76,13 @@ def unfinished(metrics: Mapping[str, Any]) -> str:
         text += f" Sample embeddings have learned little: their distances predict UniFrac with R² {told}."
     steps, best = metrics.get("steps", FEW_STEPS), metrics.get("best_step", 0)
     if steps < FEW_STEPS and best >= LATE * steps:
-        text += f" {counted(steps, 'steps')} are few, and the held-out loss was lowest at the end: train longer."
+        text += (
+            f" {counted(steps, 'steps')} are few, and the held-out loss was lowest at the end: train longer ({LONGER})."
+        )
     return text
 
 
+LONGER = "`aam pretrain --resume --output-dir RUN --max-minutes N` goes on up to N minutes in all"
 LITTLE = 0.3
 """R² of UniFrac by distances between sample embeddings below which these say little."""
 FEW_STEPS, LATE = 300, 0.9

@@ -54,7 +54,7 @@ OVERLAP_LABELS = {
     "table": "samples in the table",
     "metadata": "samples in the metadata",
     "both": "samples in both",
-    "matching": "of these, kept by --where",
+    "matching": "of these, wanted (--where, --as-class)",
     "labelled": "of these, with a target",
 }
 """Counts of the manifest's `overlap` of table and metadata."""

@@ -51,7 +51,7 @@ def draw_against_truth(axes: Axes, known: pd.DataFrame, name: str) -> None:
     many = len(known) > MOST_BARS
     if many:
         draw_band(axes, true, ends)
-    for rows, colour, label in ((inside, TRAIN, "true value in its interval"), (~inside, HELD_OUT, "outside of it")):
+    for rows, colour, label in ((inside, TRAIN, "true value in its own interval"), (~inside, HELD_OUT, "not in it")):
         if not many:
             axes.vlines(true[rows], *ends[:, rows], color=colour, linewidth=0.8, alpha=0.25)
         looks: dict[str, Any] = {"s": 8 if many else 16, "color": colour, "edgecolors": "white", "linewidths": 0.3}
@@ -176,7 +176,7 @@ def draw_leading_asvs(axes: Axes, found: Explanation, names: Sequence[str]) -> N
 def draw_deletion_check(axes: Axes, found: Explanation) -> None:
     """Change of the output when ASVs are deleted, by ranking."""
     some = found.deleted_samples > 0
-    colours = (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[1], "#888888")
+    colours = (OKABE_ITO[4], OKABE_ITO[2], OKABE_ITO[0], "#888888")
     for name, colour, changes in zip(RANKING_LABELS, colours, found.deletion[:, some], strict=True):
         axes.plot(np.array(DELETED_COUNTS)[some], changes, marker="o", markersize=4, color=colour, label=name)
     axes.set_xscale("log", base=2)

@@ -188,7 +188,8 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
     say_lineup(lineup, observer)
     say_of_tree(tree, observer)
     warn_of_doubtful_counts(table, observer)
-    warn_of_unequal_depths(table, config.rarefy_depth, observer)
+    if not config.metric.startswith("weighted"):
+        warn_of_unequal_depths(table, config.rarefy_depth, observer)
     samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
     with observer.progress(config.metric) as progress:
         if config.metric == "faith_pd":

@@ -68,7 +68,7 @@ def embed(inputs: Inputs, config: EmbedConfig, observer: Observer) -> Embedding:
     if len(members) > 1:
         first, second = (folder.parent for folder in members[:2])
         observer.say(f"embedded by the model of {first.name}, one of {len(members)}; --model {second} takes another")
-    say_known_share(members[0], opened.samples.tokens, observer)
+    say_known_share(members[:1], opened.samples.tokens, observer)
     encoding, table = opened.encode(inputs.apply, observer), opened.samples.table
     if config.what == "asvs":
         places = np.argsort(np.arange(len(table.asv_ids)) if table.places is None else table.places)

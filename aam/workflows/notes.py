@@ -22,6 +22,7 @@ from aam.inference.known_asvs import (
     region_mismatch,
     share_words,
     training_text,
+    unite,
 )
 from aam.io.ids import read_ids
 from aam.observer import Observer
@@ -96,7 +97,7 @@ def cut_text(samples: TableSamples, max_bp: int) -> str:
         return ""
     alike = samples.alike
     same = f"; {counted(alike, 'ASVs')} then equal another one" if alike else ""
-    read = f"the {max_bp} bases that the model reads (--max-bp of pretraining)"
+    read = f"the {max_bp} bases that the model reads (--max-bp of its pretraining; auto reads all)"
     return f"cut: {counted(samples.cut, 'ASVs')} to {read}{same}"
 
 
@@ -107,42 +108,48 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
 
 
 def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> None:
-    """Warn, before UniFrac and Faith PD of all reads, of samples that have many times the reads of others."""
+    """Warn, before unweighted UniFrac or Faith PD of all reads, of samples with many times the reads of others."""
     depths = table.depths()
     if setting == "none" and len(depths) and (times := depths.max() / max(depths.min(), 1)) > UNEQUAL_DEPTHS:
         observer.warn(
             f"the deepest sample has {times:,.0f} times the reads of the shallowest, and Faith PD and unweighted "
-            "UniFrac depend on depth; --rarefy-depth auto draws as many reads from each"
+            "UniFrac depend on depth; --rarefy-depth auto draws equally many from each and leaves out the shallowest"
         )
 
 
-def known_share(checkpoint: Path, tokens: NDArray[np.uint8], study: int | None = None) -> float | None:
-    """The part of the ASVs, tokens [A, L], that was in training; None if the checkpoint does not record it.
+def known_share(members: Sequence[Path], tokens: NDArray[np.uint8], study: int | None = None) -> float | None:
+    """The part of the ASVs, tokens [A, L], that was in training; None if the checkpoints do not record it.
 
-    With positions on the gene, reads that go beyond those of training are compared on the bases that these have.
+    `members` are those of one model, or of its folds: in the training of any. With positions on the gene, reads that go
+    beyond those of training are compared on the bases that these have.
     """
-    if (known := read_known(checkpoint)) is None:
+    sketches = [known for member in members if (known := read_known(member)) is not None]
+    if not sketches:
         return None
-    data = config_of_encoder(checkpoint).data
+    known, data = unite(sketches), config_of_encoder(members[0]).data
     windows = {(reads.begin, reads.bases) for reads in data.reads if reads.bases} if data.positions == "gene" else ()
     cut = [cut_tokens(tokens, *window) for window in sorted(windows)]
     shares = [known.share(hashes_of(own), study) for own in (tokens, *cut)]
     return max((share for share in shares if share is not None), default=None)
 
 
-def say_known_share(checkpoint: Path, tokens: NDArray[np.uint8], observer: Observer, study: int | None = None) -> None:
-    """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoint records it.
-
-    `study`: in this one alone, for a model of labels that of the labels (`LABELLED`), without those of its encoder.
-    """
-    if (share := known_share(checkpoint, tokens, study)) is not None:
+def say_known_share(members: Sequence[Path], tokens: NDArray[np.uint8], observer: Observer) -> None:
+    """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoints record it."""
+    if (share := known_share(members, tokens)) is not None:
         text, others = training_text(share, len(tokens)), "they" if share == 0 else "the others"
         observer.say(text if share == 1 else f"{text}; {others} are read by their sequences")
 
 
+def say_labelled_share(members: Sequence[Path], tokens: NDArray[np.uint8], observer: Observer) -> None:
+    """Say what share of the ASVs, tokens [A, L], the samples with labels had from which a model has learned."""
+    if (share := known_share(members, tokens, LABELLED)) is not None:
+        text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the labelled samples of training"
+        observer.say(text if share == 1 else f"{text}; the model knows the others by their sequences alone")
+
+
 def say_pretrained_share(encoder: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], the encoder of --pretrained has read, if it records that."""
-    if (share := known_share(encoder, tokens)) is not None:
+    if (share := known_share([encoder], tokens)) is not None:
         text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the pretraining of the encoder"
         observer.say(f"{text}, which used no labels")
 
@@ -156,7 +163,7 @@ def warn_of_other_study(checkpoint: Path, samples: TableSamples, observer: Obser
     if likeness is not None and likeness < SAME_STUDY:
         observer.warn(
             f"the ASVs look like those of another study than that of the labels (similarity {likeness:.2f}; in one "
-            f"study {SAME_STUDY} or more): predictions may be far off; score samples of known labels with --metadata"
+            f"study {SAME_STUDY} or more): predictions may be far off, which known labels (--metadata) tell"
         )
 
 

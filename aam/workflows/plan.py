@@ -11,7 +11,7 @@ import torch
 from aam.config import DataConfig, FinetuneConfig, PretrainConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import ASVDataset, build_draw
-from aam.corpus.pretraining import Corpus
+from aam.corpus.pretraining import Corpus, lacks_samples
 from aam.corpus.reference_tips import ReferenceTips
 from aam.corpus.samples import TableSamples
 from aam.corpus.split import Fold
@@ -46,7 +46,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
         (
             "samples",
             f"{len(corpus.table.sample_ids)} kept: {len(corpus.split.train)} to train on, "
-            f"{len(corpus.split.validation)} held out",
+            f"{len(corpus.split.validation)} held out{' (simulated)' if lacks_samples(config.data) else ''}",
         ),
         *(
             ("dropped", f"{counted(len(ids), reason)}: {name_few(ids, NAMED_IDS)}")
@@ -57,7 +57,7 @@ def pretraining_plan(config: PretrainConfig, corpus: Corpus) -> str:
             "ASVs",
             f"{len(corpus.tokens):,}; {int(np.median(richness))} in the median sample, {richness.max()} in the richest",
         ),
-        ("depth", corpus.reads.removeprefix("depth: ")),
+        *([("depth", corpus.reads.removeprefix("depth: "))] if corpus.reads else []),
         ("token limit", limit_row(config.data, corpus.drawn(build_draw(config.data, corpus.depth, config.run.seed)))),
         *([] if corpus.reference is None else [("reference", reference_text(corpus.reference))]),
         ("parameters", f"{sum(p.numel() for p in learner.model.parameters()):,} ({config.run.preset})"),
@@ -162,6 +162,7 @@ def labelled_rows(config: FinetuneConfig, study: Study, folds: Sequence[Fold]) -
     return [
         ("samples", study.overlap.text()),
         *(("left out", counted(len(ids), reason)) for reason, ids in study.dropped.items()),
+        ("used", counted(len(study.table.sample_ids), "samples")),
         *(("study", found.text()) for found in list_contributions(study.labels, config.target, study.names)),
         *(("note", text) for text in study.notes),
         *reads_rows(study),

@@ -16,7 +16,6 @@ from aam.errors import ConfigError
 from aam.evaluation.calibration import Calibration, read_calibration
 from aam.evaluation.intervals import warn_of_infinite_intervals
 from aam.inference import predictions
-from aam.inference.known_asvs import LABELLED
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
 from aam.observer import Observer, Progress
@@ -66,7 +65,7 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         found = predictions.average([repeats], trained)
     else:
         card = None
-        notes.say_known_share(find_members(model)[0], new.tokens, observer, LABELLED)
+        notes.say_labelled_share(find_members(model), new.tokens, observer)
         notes.warn_of_other_region(predictors.members[0].encoder.asv_encoder, new.table.sequences, observer)
         notes.warn_of_unlike_reads(trained, new, observer)
         notes.warn_of_other_study(find_members(model)[0], new, observer)

@@ -174,6 +174,7 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
     config = settle_precision(config, partial(untrained, config, corpus, weights), observer, world)
     run = build_run(config, corpus, evaluate, weights=weights)
     state = run.start_or_restore()
+    begun = state.step
     keep_within_memory(run, observer)
     if config.run.preflight and not config.run.resume and world.first:
         check_model(config, corpus, run.learner, observer)
@@ -191,6 +192,11 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
         manifest.add_health(run.health.record(state.step), observer)
     if world.first and (text := run.early_end(state)):
         observer.say(f"{text}; --resume --patience 0 trains on")
+    elif world.first and config.run.resume and state.step == begun:
+        observer.say(
+            f"the run had ended, at step {begun:,}; --resume with a larger --max-minutes, --max-steps or "
+            "--epochs trains on"
+        )
     return Trained(run, state, held_out)
 
 

@@ -29,8 +29,10 @@ def write_baselines(found: BaselineResult, folder: Path) -> None:
         write_json(folder / BASELINES_FILE, found.metrics)
 
 
-def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
+def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> BaselineResult:
     """Write the comparison beside a run, with what earlier ones found there, and make the report of the run again.
+
+    Returns both together.
 
     Predictors that are in both are the new ones. Earlier ones are left out, which is said, if the predictions of the
     model have changed since.
@@ -43,6 +45,7 @@ def add_to_run(found: BaselineResult, run: Path, observer: Observer) -> None:
     write_baselines(found, run)
     with observer.optional(REPORT_FILE, "`aam report` makes it again"), observer.stage("drawing"):
         report_run(run, ReportOptions(), None, observer)
+    return found
 
 
 def read_earlier(run: Path) -> BaselineResult:

@@ -87,7 +87,7 @@ def test_one_study_without_a_reference(studies: Path, tmp_path: Path, capsys: py
     assert "By balanced accuracy, of which more is better, the best baseline is " in " ".join(printed.out.split())
     told = printed.err
     assert "not made: random_forest_weighted, study_forests: the samples are of one study" in told
-    assert "not made: knn: there is no UniFrac; give --tree or --reference" in told
+    assert "not made: knn: there is no UniFrac; give --tree, or --reference (the word shipped, or a folder)" in told
 
 
 @pytest.mark.slow

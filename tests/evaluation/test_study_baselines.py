@@ -202,8 +202,8 @@ def test_what_data_do_not_allow_is_said(three: LabelledCounts):
         "random_forest_weighted": "the samples are of one study",
         "study_forests": "the samples are of one study",
         "linear": "it predicts numbers",
-        "within_ridge_clades": "the ASVs are not placed; give --reference",
-        "knn": "there is no UniFrac; give --tree or --reference",
+        "within_ridge_clades": "the ASVs are not placed; give --reference (the word shipped, or a folder)",
+        "knn": "there is no UniFrac; give --tree, or --reference (the word shipped, or a folder)",
     }
 
 

@@ -23,7 +23,7 @@ def test_bases_before_a_column_and_beyond_so_many_are_cut():
 
 def test_longer_reads_of_known_asvs_are_known():
     reads = list(read_table(example().table).sequences)
-    own, longer = (known_share(shipped_models()[DEFAULT], gene_tokens(texts)) for texts in
+    own, longer = (known_share([shipped_models()[DEFAULT]], gene_tokens(texts)) for texts in
                    (reads, [read + BEHIND for read in reads]))  # fmt: skip
     assert own is not None and longer is not None
     assert own > 0.6 and abs(longer - own) < 0.05
