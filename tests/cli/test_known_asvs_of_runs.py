@@ -17,7 +17,7 @@ from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import open_corpus
 from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch_asvs, write_known
 from aam.io.sequences import tokenize
-from aam.workflows.notes import say_known_share, say_pretrained_share
+from aam.workflows.notes import say_known_share, say_labelled_share, say_pretrained_share
 from aam.workflows.pretrain import sketch_training_asvs
 from aam.workflows.train import keep_known
 
@@ -31,9 +31,9 @@ def start(tmp_path: Path) -> Path:
     return save_run(tmp_path / "start")
 
 
-def test_a_run_from_scratch_knows_its_own(tmp_path: Path, capsys):
-    keep_known(tmp_path, of("AAAA", "CCCC"), None)
-    say_known_share(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
+def test_a_run_from_scratch_knows_its_own(start: Path, capsys):
+    keep_known(start / BEST, of("AAAA", "CCCC"), None)
+    say_known_share([start / BEST], tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
     assert capsys.readouterr().err == "50% of the 4 ASVs were in training; the others are read by their sequences\n"
 
 
@@ -42,18 +42,29 @@ def test_a_run_from_scratch_knows_its_own(tmp_path: Path, capsys):
     [(["AAAA", "CCCC"], "100% of the 2 ASVs were in training\n"),
      (["GGGG"], "0% of the 1 ASVs were in training; they are read by their sequences\n")],
 )  # fmt: skip
-def test_there_are_no_others_where_all_or_none_were(sequences: list[str], said: str, tmp_path: Path, capsys):
-    keep_known(tmp_path, of("AAAA", "CCCC"), None)
-    say_known_share(tmp_path, tokenize(sequences, 10), TERMINAL)
+def test_there_are_no_others_where_all_or_none_were(sequences: list[str], said: str, start: Path, capsys):
+    keep_known(start / BEST, of("AAAA", "CCCC"), None)
+    say_known_share([start / BEST], tokenize(sequences, 10), TERMINAL)
     assert capsys.readouterr().err == said
 
 
-def test_what_the_encoder_has_read_is_said_before_a_training(tmp_path: Path, capsys):
-    keep_known(tmp_path, of("AAAA", "CCCC"), None)
-    say_pretrained_share(tmp_path, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
-    say_pretrained_share(tmp_path, tokenize(["GGGG"], 10), TERMINAL)
+def test_what_the_encoder_has_read_is_said_before_a_training(start: Path, capsys):
+    keep_known(start / BEST, of("AAAA", "CCCC"), None)
+    say_pretrained_share(start / BEST, tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
+    say_pretrained_share(start / BEST, tokenize(["GGGG"], 10), TERMINAL)
     rest = "were in the pretraining of the encoder, which used no labels\n"
     assert capsys.readouterr().err == f"50% of the 4 ASVs {rest}0% of the 1 ASVs {rest}"
+
+
+def test_what_any_fold_had_was_in_the_labelled_samples(start: Path, tmp_path: Path, capsys):
+    other = save_run(tmp_path / "other")
+    for fold, known in ((start, of("AAAA", "CCCC")), (other, of("AAAA", "GGGG"))):
+        keep_known(fold / BEST, known, None)
+    say_labelled_share([start / BEST, other / BEST], tokenize(["AAAA", "GGGG", "CCCC", "T"], 10), TERMINAL)
+    assert capsys.readouterr().err == (
+        "75% of the 4 ASVs were in the labelled samples of training; the model knows the others by their sequences "
+        "alone\n"
+    )
 
 
 def test_a_run_that_began_with_another_knows_those_of_both(tmp_path: Path, start: Path):
@@ -67,7 +78,7 @@ def test_a_run_that_began_with_another_knows_those_of_both(tmp_path: Path, start
 def test_where_the_other_does_not_tell_nobody_claims_anything(tmp_path: Path, start: Path, capsys):
     keep_known(tmp_path, of("AAAA"), start)
     assert read_known(tmp_path) is None
-    say_known_share(tmp_path, tokenize(["AAAA"], 10), TERMINAL)
+    say_known_share([tmp_path], tokenize(["AAAA"], 10), TERMINAL)
     assert capsys.readouterr().err == ""
 
 

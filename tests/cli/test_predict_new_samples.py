@@ -77,7 +77,10 @@ def test_asvs_never_seen_are_normal_and_shallow_samples_are_refused(model: Path,
     table = predicted(model, strange, tmp_path / "out.tsv")
     assert list(table.index) == ["2.10", "2.1"] and np.isfinite(table.to_numpy()).all()
     refused = pd.read_csv(tmp_path / "out.refused.tsv", sep="\t", dtype=str).set_index("sample-id")
-    assert refused.loc["poor", "reason"] == "8 reads, fewer than the 40 drawn of each sample" and len(refused) == 1
+    assert (
+        refused.loc["poor", "reason"] == "8 reads, fewer than the 40 drawn of each sample (--rarefy-depth)"
+        and len(refused) == 1
+    )
 
 
 def test_draws_are_averaged_and_their_standard_deviation_is_told(model: Path, files: Path, tmp_path: Path):

@@ -163,7 +163,9 @@ def test_a_frozen_encoder_stays(pretrained: Path, train, predict, capsys):
     frozen = open_encoder(folder)[0].state_dict()
     assert all((frozen[name] == before[name]).all() for name in before)
     assert len(predict(folder)) == 188
-    assert "100% of the 310 ASVs were in training" in capsys.readouterr().err  # of the encoder's, or of the head's
+    assert (
+        "100% of the 310 ASVs were in the labelled samples of training" in capsys.readouterr().err
+    )  # of the encoder's, or of the head's
 
 
 @pytest.mark.slow
@@ -297,7 +299,9 @@ def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path
     predict(train(*TASKS["regression"]))
     refused = pd.read_csv(tmp_path / "predicted.refused.tsv", sep="\t", index_col=0)
     assert list(refused.index) == ["11402.MC051", "11402.MC116"]
-    assert refused.loc["11402.MC051", "reason"] == "2921 reads, fewer than the 5000 drawn of each sample"
+    assert (
+        refused.loc["11402.MC051", "reason"] == "2921 reads, fewer than the 5000 drawn of each sample (--rarefy-depth)"
+    )
 
 
 def test_a_pretrained_encoder_predicts_nothing(pretrained: Path, tmp_path: Path, capsys):

@@ -123,7 +123,7 @@ def test_depths_that_differ_are_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*asked, "-o", str(tmp_path / "all.tsv")]) == 0
     assert (
         "Warning: the deepest sample has 11 times the reads of the shallowest, and Faith PD and unweighted UniFrac "
-        "depend on depth; --rarefy-depth auto draws as many reads from each\n"
+        "depend on depth; --rarefy-depth auto draws equally many from each and leaves out the shallowest\n"
     ) in capsys.readouterr().err
     assert main([*asked, "--rarefy-depth", "auto", "-o", str(tmp_path / "some.tsv")]) == 0
     assert "the deepest sample" not in capsys.readouterr().err

@@ -55,7 +55,7 @@ def test_reads_of_the_same_region_that_differ_are_told_with_what_helps():
     lie = "bases, plus strand (column 611 of the gene)"
     assert text == (
         f"reads begin at 515F, 250 {lie}, but those that the model has learned from differ: reads begin at 515F, 150 "
-        f"{lie}; no ASV of one is an ASV of the other; --trim auto cuts them to the window of the model"
+        f"{lie}; no ASV of one is an ASV of the other; --trim auto cuts them to the bases that the model reads"
     )
     (text,) = doubts(config, replace(V4, begin=621, start=621, bases=140, length=140))
     assert text.endswith(

@@ -110,7 +110,7 @@ def test_predictions_are_a_table_and_refused_samples_have_reasons(tmp_path: Path
     new.to_csv(tmp_path / "new.tsv", sep="\t", index_label="#OTU ID")
     found = predict(tmp_path / "run", DataConfig(table=tmp_path / "new.tsv"), PredictConfig(), CPU, notes)
     assert list(found.table.index) == ["rich"] and {"age", "age_sd"} <= set(found.table.columns)
-    assert found.refused.to_dict() == {"poor": "8 reads, fewer than the 40 drawn of each sample"}
+    assert found.refused.to_dict() == {"poor": "8 reads, fewer than the 40 drawn of each sample (--rarefy-depth)"}
     assert found.scores == {} and found.models == 1
     known = DataConfig(table=tmp_path / "t.tsv", metadata=tmp_path / "m.tsv")
     scored = predict(tmp_path / "run", known, PredictConfig(), CPU, notes)
