@@ -7,7 +7,7 @@ from aam.report.record import CURVES_FILE, UNIFRAC_FILE
 CURVES = (
     "Each panel is one value over the steps of training. Falling errors and rising R² or accuracy on held-out samples "
     "(orange) show learning. If they get worse while training (blue) still improves, the model learns its training "
-    "samples by heart. The number in the corner is the last held-out value, of folds that of the last one."
+    "samples by heart. The number in the corner is the last held-out value, of several folds their mean."
 )
 UNIFRAC = (
     "Each point is a pair of held-out samples, or a cell of many pairs. The nearer to the dashed line, the better its "
