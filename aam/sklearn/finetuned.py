@@ -174,7 +174,7 @@ class FineTuned(TakesTables):
         """Passes over so many training samples: as given, or the default of `aam train`."""
         if self.epochs is not None:
             return self.epochs
-        short = self.freeze and self.max_steps is None and self.max_minutes is None
+        short = self.freeze and self.max_steps is None
         return frozen_epochs(samples, config.optim) if short else FinetuneRunConfig.epochs
 
     def _samples(self, table: Table, config: FinetuneConfig) -> ASVDataset:

@@ -131,11 +131,11 @@ def with_findings(config: RunnableT, samples: TableSamples) -> RunnableT:
 def with_frozen_length(
     config: FinetuneConfig, asked: Mapping[str, Any], folds: Sequence[Fold], observer: Observer
 ) -> FinetuneConfig:
-    """The configuration with the default of --epochs for a frozen encoder, where no length is `asked` for; says it.
+    """The configuration with the default of --epochs for a frozen encoder, where neither epochs nor steps are `asked` for; says it.
 
     What a frozen encoder has to tell is learned in `FROZEN_STEPS`; the figures are in the experiment log.
     """
-    given = any(asked.get(name) is not None for name in ("epochs", "max_steps", "max_minutes"))
+    given = any(asked.get(name) is not None for name in ("epochs", "max_steps"))
     if not config.head.freeze or config.run.resume or given or is_clades(config):
         return config
     epochs = frozen_epochs(min(len(fold.train) for fold in folds), config.optim)
