@@ -131,7 +131,7 @@ def with_findings(config: RunnableT, samples: TableSamples) -> RunnableT:
 def with_frozen_length(
     config: FinetuneConfig, asked: Mapping[str, Any], folds: Sequence[Fold], observer: Observer
 ) -> FinetuneConfig:
-    """The configuration with the default of --epochs for a frozen encoder, where neither epochs nor steps are `asked` for; says it.
+    """The default of --epochs for a frozen encoder, where neither epochs nor steps are `asked` for; says it.
 
     What a frozen encoder has to tell is learned in `FROZEN_STEPS`; the figures are in the experiment log.
     """
