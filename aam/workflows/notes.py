@@ -121,13 +121,14 @@ def known_share(members: Sequence[Path], tokens: NDArray[np.uint8], study: int |
     """The part of the ASVs, tokens [A, L], that was in training; None if the checkpoints do not record it.
 
     `members` are those of one model, or of its folds: in the training of any. With positions on the gene, reads that go
-    beyond those of training are compared on the bases that these have.
+    beyond those of training are compared on the bases that these have; with `study`, all bases must be the same.
     """
     sketches = [known for member in members if (known := read_known(member)) is not None]
     if not sketches:
         return None
     known, data = unite(sketches), config_of_encoder(members[0]).data
-    windows = {(reads.begin, reads.bases) for reads in data.reads if reads.bases} if data.positions == "gene" else ()
+    on_gene = data.positions == "gene" and study is None
+    windows = {(reads.begin, reads.bases) for reads in data.reads if reads.bases} if on_gene else ()
     cut = [cut_tokens(tokens, *window) for window in sorted(windows)]
     shares = [known.share(hashes_of(own), study) for own in (tokens, *cut)]
     return max((share for share in shares if share is not None), default=None)

@@ -57,6 +57,8 @@ def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig
         data = for_model(data, trained.data, model)
         data = replace(data, rarefy_depth=depth_setting(config, trained), max_bp=trained.data.max_bp)
         new = open_new_samples(data, trained.target, trained.schema)
+    if trained.target.where:
+        observer.say(f"the model has learned from samples with {' and '.join(trained.target.where)} alone")
     for text in new.doubts:
         observer.warn(text)
     say_opened(new, observer, data.max_bp)
