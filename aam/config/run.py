@@ -26,7 +26,7 @@ class RunConfig:
     max_steps: int | None = option(None, "Largest number of optimiser steps.", low=1, high=MOST_STEPS)
     max_minutes: float | None = option(
         None,
-        "Longest time to train, in minutes (default: 20 without --epochs and --max-steps, else none).",
+        "Longest time to train, in minutes, of `aam train` for each fold (default: 20 without --epochs and --max-steps, else none).",
         above=0.0,
         high=TEN_YEARS,
     )

@@ -73,7 +73,8 @@ def unfinished(metrics: Mapping[str, Any]) -> str:
     text = ""
     if metrics.get("euclidean_r2", 1.0) < LITTLE:
         told = three_digits(metrics["euclidean_r2"])
-        text += f" Sample embeddings have learned little: their distances predict UniFrac with R² {told}."
+        text += f" Sample embeddings have learned little: their distances predict UniFrac with R² {told}; "
+        text += "until they predict it better, the encoder that ships (--model shipped) is the better start."
     steps, best = metrics.get("steps", FEW_STEPS), metrics.get("best_step", 0)
     if steps < FEW_STEPS and best >= LATE * steps:
         text += (

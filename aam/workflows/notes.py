@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
 from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
@@ -21,7 +21,6 @@ from aam.inference.known_asvs import (
     read_known,
     region_mismatch,
     share_words,
-    training_text,
     unite,
 )
 from aam.io.ids import read_ids
@@ -117,7 +116,19 @@ def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> No
         )
 
 
-def known_share(members: Sequence[Path], tokens: NDArray[np.uint8], study: int | None = None) -> float | None:
+class KnownShare(NamedTuple):
+    """The part of ASVs that was in training; `bases`: compared on so many bases, None: on all."""
+
+    value: float
+    bases: int | None = None
+
+    def text(self, count: int) -> str:
+        """Of `count` ASVs, in words."""
+        cut = "" if self.bases is None else f", by their first {self.bases} bases,"
+        return f"{share_words(self.value)} of the {count:,} ASVs{cut} were in"
+
+
+def known_share(members: Sequence[Path], tokens: NDArray[np.uint8], study: int | None = None) -> KnownShare | None:
     """The part of the ASVs, tokens [A, L], that was in training; None if the checkpoints do not record it.
 
     `members` are those of one model, or of its folds: in the training of any. With positions on the gene, reads that go
@@ -129,30 +140,30 @@ def known_share(members: Sequence[Path], tokens: NDArray[np.uint8], study: int |
     known, data = unite(sketches), config_of_encoder(members[0]).data
     on_gene = data.positions == "gene" and study is None
     windows = {(reads.begin, reads.bases) for reads in data.reads if reads.bases} if on_gene else ()
-    cut = [cut_tokens(tokens, *window) for window in sorted(windows)]
-    shares = [known.share(hashes_of(own), study) for own in (tokens, *cut)]
-    return max((share for share in shares if share is not None), default=None)
+    cut = [(cut_tokens(tokens, *window), window[1]) for window in sorted(windows)]
+    shares = [(known.share(hashes_of(own), study), bases) for own, bases in ((tokens, None), *cut)]
+    found = [KnownShare(share, bases) for share, bases in shares if share is not None]
+    return max(found, key=lambda share: share.value, default=None)
 
 
 def say_known_share(members: Sequence[Path], tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], was in training, if the checkpoints record it."""
     if (share := known_share(members, tokens)) is not None:
-        text, others = training_text(share, len(tokens)), "they" if share == 0 else "the others"
-        observer.say(text if share == 1 else f"{text}; {others} are read by their sequences")
+        text, others = f"{share.text(len(tokens))} training", "they" if share.value == 0 else "the others"
+        observer.say(text if share.value == 1 else f"{text}; {others} are read by their sequences")
 
 
 def say_labelled_share(members: Sequence[Path], tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], the samples with labels had from which a model has learned."""
     if (share := known_share(members, tokens, LABELLED)) is not None:
-        text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the labelled samples of training"
-        observer.say(text if share == 1 else f"{text}; the model knows the others by their sequences alone")
+        text = f"{share.text(len(tokens))} the labelled samples of training"
+        observer.say(text if share.value == 1 else f"{text}; the model knows the others by their sequences alone")
 
 
 def say_pretrained_share(encoder: Path, tokens: NDArray[np.uint8], observer: Observer) -> None:
     """Say what share of the ASVs, tokens [A, L], the encoder of --pretrained has read, if it records that."""
     if (share := known_share([encoder], tokens)) is not None:
-        text = f"{share_words(share)} of the {len(tokens):,} ASVs were in the pretraining of the encoder"
-        observer.say(f"{text}, which used no labels")
+        observer.say(f"{share.text(len(tokens))} the pretraining of the encoder, which used no labels")
 
 
 def warn_of_other_study(checkpoint: Path, samples: TableSamples, observer: Observer) -> None:

@@ -26,6 +26,7 @@ from aam.config.fields import AUTO_BASES
 from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, open_samples
 from aam.corpus.split import Fold
+from aam.encoders import shipped_name
 from aam.errors import CheckpointError, ConfigError
 from aam.gene.layout import Window
 from aam.inference.asvs import encode_asvs, open_cache
@@ -155,7 +156,7 @@ def frozen_epochs(samples: int, optim: OptimConfig) -> int:
 def refuse_finetuned(model: Path, config: RunnableConfig) -> None:
     """Raise `CheckpointError` for a model of `aam train`: its latent tree no longer fits its ASV embeddings."""
     if isinstance(config, FinetuneConfig):
-        start = config.head.pretrained
+        start = config.head.pretrained and (shipped_name(config.head.pretrained) or config.head.pretrained)
         raise CheckpointError(
             f"{model}: a model of `aam train`, which has learned {' and '.join(config.target.target)} and no "
             f"longer UniFrac; give {'a run of `aam pretrain`' if start is None else f'the run it began with, {start}'}"

@@ -129,7 +129,9 @@ def resolve_config(options: dict[str, Any], observer: Observer, world: World) ->
         config = with_encoder_size(config, config.start.pretrained, options, observer)
     elif config.start.freeze_asvs or config.start.restart_samples:
         flag = "--freeze-asvs" if config.start.freeze_asvs else "--restart-samples"
-        raise ConfigError(f"{flag} keeps a pretrained ASV encoder, but there is none; give --pretrained RUN")
+        raise ConfigError(
+            f"{flag} keeps a pretrained ASV encoder, but there is none; give --pretrained RUN, or shipped"
+        )
     if config.start.freeze_asvs and config.loss.masked_asvs:  # nothing that predicts bases learns
         config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, masked_asvs=0.0))
     return apply_switches(config, observer)

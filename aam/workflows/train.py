@@ -126,7 +126,9 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
     elif head.pretrained is not None:
         config = with_encoder_size(config, head.pretrained, asked, observer)
     elif head.freeze or head.freeze_asvs:
-        raise ConfigError("--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN")
+        raise ConfigError(
+            "--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN, or shipped"
+        )
     return apply_switches(config, observer)
 
 

@@ -53,7 +53,8 @@ def test_a_pretraining_that_is_too_short_is_told():
     metrics = {"unifrac_r2": 0.77, "unifrac_mae": 0.04, "euclidean_r2": -0.0306, "steps": 16, "best_step": 15}
     assert pretraining_finding(metrics).endswith(
         "differences may be chance. Sample embeddings have learned little: their distances predict UniFrac with R² "
-        "-0.0306. 16 steps are few, and the held-out loss was lowest at the end: train longer "
+        "-0.0306; until they predict it better, the encoder that ships (--model shipped) is the better start. 16 steps "
+        "are few, and the held-out loss was lowest at the end: train longer "
         "(`aam pretrain --resume --output-dir RUN --max-minutes N` goes on up to N minutes in all)."
     )
     for more in ({"best_step": 10}, {"steps": 300, "best_step": 300}):

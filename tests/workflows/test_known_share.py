@@ -26,4 +26,5 @@ def test_longer_reads_of_known_asvs_are_known():
     own, longer = (known_share([shipped_models()[DEFAULT]], gene_tokens(texts)) for texts in
                    (reads, [read + BEHIND for read in reads]))  # fmt: skip
     assert own is not None and longer is not None
-    assert own > 0.6 and abs(longer - own) < 0.05
+    assert own.value > 0.6 and own.bases is None and abs(longer.value - own.value) < 0.05
+    assert longer.text(310) == f"{own.value:.0%} of the 310 ASVs, by their first 100 bases, were in"
