@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class KnownASVs:
     def share_text(self, hashes: NDArray[np.uint64]) -> str:
         """Text with the share of these ASVs, hashes [A]; empty if it is unknown."""
         share = self.share(hashes)
-        return "" if share is None else training_text(share, len(hashes))
+        return "" if share is None else f"{KnownShare(share).text(len(hashes))} training"
 
     def likeness(self, hashes: NDArray[np.uint64], counts: csr_array, study: int | None = None) -> float | None:
         """Similarity of a table to the nearest study of training: cosine, 0 to 1, of the prevalences of their ASVs.
@@ -105,8 +106,7 @@ class KnownASVs:
         """Merge two sketches; their studies stay separate."""
         theirs = other.rows.copy()
         theirs["study"] += self.rows["study"].max(initial=0) + 1
-        both = np.concatenate([self.rows, theirs])
-        return smallest_hashes(both[self.covers(both["hash"]) & other.covers(both["hash"])])
+        return unite([self, KnownASVs(theirs)])
 
 
 def unite(sketches: Sequence[KnownASVs]) -> KnownASVs:
@@ -115,9 +115,16 @@ def unite(sketches: Sequence[KnownASVs]) -> KnownASVs:
     return smallest_hashes(rows[np.all([one.covers(rows["hash"]) for one in sketches], axis=0)])
 
 
-def training_text(share: float, count: int) -> str:
-    """What share of `count` ASVs was in training, in words."""
-    return f"{share_words(share)} of the {count:,} ASVs were in training"
+class KnownShare(NamedTuple):
+    """The part of ASVs that was in training; `bases`: compared on so many bases, None: on all."""
+
+    value: float
+    bases: int | None = None
+
+    def text(self, count: int) -> str:
+        """Of `count` ASVs, in words."""
+        cut = "" if self.bases is None else f", by their first {self.bases} bases,"
+        return f"{share_words(self.value)} of the {count:,} ASVs{cut} were in"
 
 
 def share_words(share: float) -> str:

@@ -100,7 +100,7 @@ def try_out(reference: Reference, window: Window, learned: LearnedPlacer, study:
     first, last = window.first, window.last
     codes = np.ascontiguousarray(reference.on(first, last)[:, study.tips].T)
     near = window.hood.nearest(codes, learned.candidates)
-    hung = hang(window, learned.net, codes, near, read_alone(window, learned.net, codes, near.rows))
+    hung = hang(window, learned.net, codes, near, read_alone(window, learned.net, codes, near.rows), learned.far)
     names = [reference.tree.tip_names[tip] for tip in study.tips.tolist()]
     total = len(names)
     reads = Reads(codes[:0], first, np.ones(total, np.int8), *(np.ones(total, np.int64),) * 2, np.ones(total))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from aam.placement.neighbours import Neighbours
 from aam.placement.placements import PLACED, Placements
 from aam.placement.reference import Reference
 from aam.placement.search import align_reads, fates, windows
-from aam.placement.sequence import Hung, hang, read_alone
+from aam.placement.sequence import FAR, Hung, hang, read_alone
 from aam.placement.window import Window
 
 Floats = NDArray[np.float64]
@@ -43,19 +43,28 @@ class Shrink(NamedTuple):
 
 @dataclass(frozen=True)
 class LearnedPlacer:
-    """A network, the number of candidates that it reads, and the factors of its lengths; `figures` of held-out tips."""
+    """A network, the number of candidates that it reads, and the factors of its lengths; `figures` of held-out tips.
+
+    ASVs that differ from their nearest tip in more than the part `far` of their columns may hang on other ASVs.
+    """
 
     net: Placer
     candidates: int
     shrink: Shrink = Shrink()
     figures: dict[str, Any] = field(default_factory=dict)
+    far: float = FAR
+
+    @property
+    def independent(self) -> LearnedPlacer:
+        """The same, but no ASV hangs on another one."""
+        return replace(self, far=1.0)
 
 
 def place_by_network(
     reference: Reference, learned: LearnedPlacer, ids: Sequence[str], sequences: Sequence[str], progress: Progress,
-    threads: int = 1, independent: bool = False,
+    threads: int = 1,
 ) -> Placements:  # fmt: skip
-    """Place upper-case DNA on the tree of a reference; ASVs hang on each other too, unless they are `independent`."""
+    """Place upper-case DNA on the tree of a reference."""
     reads = align_reads(sequences, progress, threads)
     found = empty_placements(ids, reads, learned.candidates, reference)
     done = 0
@@ -68,7 +77,7 @@ def place_by_network(
         here = np.flatnonzero(found.fate[rows] == PLACED)
         for some in together(window, near.rows, here):
             nearest = Neighbours(near.rows[some], near.differing[some])
-            place_some(window, learned, codes[some], nearest, rows[some], found, independent)
+            place_some(window, learned, codes[some], nearest, rows[some], found)
             done += len(some)
             progress(len(ids) + done, 2 * len(ids))
     progress(2 * len(ids), 2 * len(ids))
@@ -83,12 +92,11 @@ def together(window: Window, groups: Ints, rows: Ints) -> list[Ints]:
 
 
 def place_some(
-    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], near: Neighbours, rows: Ints, found: Placements,
-    independent: bool,
-) -> None:  # fmt: skip
+    window: Window, learned: LearnedPlacer, codes: NDArray[np.uint8], near: Neighbours, rows: Ints, found: Placements
+) -> None:
     """Place ASVs with codes [n, W] and nearest groups [n, K] and write what is found into `rows` of the placements."""
     alone = read_alone(window, learned.net, codes, near.rows)
-    hung = hang(window, learned.net, codes, near, alone, independent)
+    hung = hang(window, learned.net, codes, near, alone, learned.far)
     width = alone.tips.shape[1]
     found.differing[rows, :width] = near.differing
     write_places(window.reference, hung, learned.shrink, rows, found)

@@ -86,12 +86,10 @@ def among_named(confidence: Floats, named: NDArray[np.bool_]) -> Floats:
     return confidence / np.maximum(confidence.sum(axis=1, keepdims=True) + none, 1e-12)
 
 
-def hang(
-    window: Window, net: Placer, codes: NDArray[np.uint8], near: Neighbours, alone: Alone, independent: bool = False
-) -> Hung:
-    """Choose an anchor for each ASV: a reference candidate or, if it is `FAR` from all, an ASV placed before it.
+def hang(window: Window, net: Placer, codes: NDArray[np.uint8], near: Neighbours, alone: Alone, far: float) -> Hung:
+    """Choose an anchor for each ASV: a reference candidate or, for those `far` from all, an ASV placed before it.
 
-    If `independent`, none hangs on another ASV.
+    `far`: part of its columns in which an ASV must differ from its nearest tip; with 1 none hangs on another ASV.
     """
     count, tips = len(codes), window.reference.ancestors.tip_depth.size
     order = np.lexsort((np.arange(count), near.differing[:, 0]))
@@ -105,8 +103,8 @@ def hang(
         height[rows] = lineages.depth[anchor[rows]] - top
         lineages.add(tips + place[rows], anchor[rows], top, stem[rows])
 
-    far = near.differing[:, 0] > FAR * (codes != NO_BASE).sum(axis=1)
-    mixed = with_earlier(window, codes, near, place, np.flatnonzero(far & (not independent)))
+    apart = near.differing[:, 0] > far * (codes != NO_BASE).sum(axis=1)
+    mixed = with_earlier(window, codes, near, place, np.flatnonzero(apart))
     for rows in blocks(np.setdiff1d(np.arange(count), mixed.rows)):
         add(rows, alone.tips[rows], alone.chance[rows], alone.height[rows], alone.stem[rows])
     for wave in waves(mixed.numbers, tips + place[mixed.rows]):

@@ -84,6 +84,7 @@ def unfinished(metrics: Mapping[str, Any]) -> str:
 
 
 LONGER = "`aam pretrain --resume --output-dir RUN --max-minutes N` goes on up to N minutes in all"
+"""How a pretraining is made longer."""
 LITTLE = 0.3
 """R² of UniFrac by distances between sample embeddings below which these say little."""
 FEW_STEPS, LATE = 300, 0.9

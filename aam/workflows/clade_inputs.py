@@ -32,7 +32,8 @@ def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, ob
     ASVs are placed independently, so that the clades of a sample do not depend on the other samples.
     """
     table = samples.table
-    places = place_asvs(Asvs(table.asv_ids, table.sequences, str(table.source)), chosen, threads, observer, True)
+    asvs = Asvs(table.asv_ids, table.sequences, str(table.source))
+    places = place_asvs(asvs, chosen, threads, observer, independent=True)
     with observer.stage("adding up clades"):
         found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
     return PlacedSamples(found, places)

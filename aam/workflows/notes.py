@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
 from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
@@ -17,10 +17,10 @@ from aam.errors import CheckpointError
 from aam.inference.known_asvs import (
     LABELLED,
     SAME_STUDY,
+    KnownShare,
     hashes_of,
     read_known,
     region_mismatch,
-    share_words,
     unite,
 )
 from aam.io.ids import read_ids
@@ -114,18 +114,6 @@ def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> No
             f"the deepest sample has {times:,.0f} times the reads of the shallowest, and Faith PD and unweighted "
             "UniFrac depend on depth; --rarefy-depth auto draws equally many from each and leaves out the shallowest"
         )
-
-
-class KnownShare(NamedTuple):
-    """The part of ASVs that was in training; `bases`: compared on so many bases, None: on all."""
-
-    value: float
-    bases: int | None = None
-
-    def text(self, count: int) -> str:
-        """Of `count` ASVs, in words."""
-        cut = "" if self.bases is None else f", by their first {self.bases} bases,"
-        return f"{share_words(self.value)} of the {count:,} ASVs{cut} were in"
 
 
 def known_share(members: Sequence[Path], tokens: NDArray[np.uint8], study: int | None = None) -> KnownShare | None:
@@ -260,6 +248,15 @@ def say_last_checkpoint(model: Path, observer: Observer) -> None:
     by_design = isinstance(config, FinetuneConfig) and config.fold.selection_fraction == 0
     if opened.name == LAST and opened != model and not by_design:
         observer.say(f"{model} has no best/, which comes with the first evaluation; opened {opened}")
+
+
+def say_end(early: str, resumed: int | None, step: int, observer: Observer) -> None:
+    """Say how to go on after a pretraining that ended `early` (why, or empty), or had ended before it was `resumed`."""
+    if early:
+        observer.say(f"{early}; --resume --patience 0 trains on")
+    elif resumed == step:
+        longer = "--resume with a larger --max-minutes, --max-steps or --epochs"
+        observer.say(f"the run had ended, at step {step:,}; {longer} trains on")
 
 
 def say_default_length(run: RunConfig, observer: Observer) -> None:

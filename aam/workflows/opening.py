@@ -39,6 +39,8 @@ from aam.workflows.opened import say_limit, say_opened
 
 RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 DataT = TypeVar("DataT", bound=DataConfig)
+NO_ENCODER = "but there is none; give --pretrained RUN, or shipped"
+"""How refusals end of options that need a pretrained encoder."""
 FROZEN_EPOCHS, FROZEN_STEPS = 10, 300
 """Epochs of a training on a frozen encoder; more where these are fewer steps."""
 

@@ -125,7 +125,8 @@ def place_asvs(
         if chosen.learned is None:
             found = place_by_nearest_tip(reference, ids, sequences, progress, threads)
         else:
-            found = place_by_network(reference, chosen.learned, ids, sequences, progress, threads, independent)
+            learned = chosen.learned.independent if independent else chosen.learned
+            found = place_by_network(reference, learned, ids, sequences, progress, threads)
     found = found.in_order(np.argsort(order), len(reference.tree.tip_names))
     if not len(found.placed):
         raise SequenceError(

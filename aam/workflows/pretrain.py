@@ -51,14 +51,9 @@ from aam.training.world import World, join_world
 from aam.turns import in_turn
 from aam.workflows.checks import refuse_failed
 from aam.workflows.model_names import with_folders
-from aam.workflows.notes import (
-    apply_switches,
-    say_default_length,
-    say_of_tree,
-    warn_of_doubtful_counts,
-)
+from aam.workflows.notes import apply_switches, say_default_length, say_end, say_of_tree, warn_of_doubtful_counts
 from aam.workflows.opened import say_limit, say_opened
-from aam.workflows.opening import with_encoder_size, with_findings
+from aam.workflows.opening import NO_ENCODER, with_encoder_size, with_findings
 from aam.workflows.plan import pretraining_plan
 from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
@@ -129,9 +124,7 @@ def resolve_config(options: dict[str, Any], observer: Observer, world: World) ->
         config = with_encoder_size(config, config.start.pretrained, options, observer)
     elif config.start.freeze_asvs or config.start.restart_samples:
         flag = "--freeze-asvs" if config.start.freeze_asvs else "--restart-samples"
-        raise ConfigError(
-            f"{flag} keeps a pretrained ASV encoder, but there is none; give --pretrained RUN, or shipped"
-        )
+        raise ConfigError(f"{flag} keeps a pretrained ASV encoder, {NO_ENCODER}")
     if config.start.freeze_asvs and config.loss.masked_asvs:  # nothing that predicts bases learns
         config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, masked_asvs=0.0))
     return apply_switches(config, observer)
@@ -192,13 +185,8 @@ def train_model(config: PretrainConfig, corpus: Corpus, observer: Observer, worl
             loop.train(run, state, stop)
     finally:
         manifest.add_health(run.health.record(state.step), observer)
-    if world.first and (text := run.early_end(state)):
-        observer.say(f"{text}; --resume --patience 0 trains on")
-    elif world.first and config.run.resume and state.step == begun:
-        observer.say(
-            f"the run had ended, at step {begun:,}; --resume with a larger --max-minutes, --max-steps or "
-            "--epochs trains on"
-        )
+    if world.first:
+        say_end(run.early_end(state), begun if config.run.resume else None, state.step, observer)
     return Trained(run, state, held_out)
 
 

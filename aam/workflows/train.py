@@ -58,7 +58,7 @@ from aam.workflows.notes import (
     warn_of_unlike_reads,
 )
 from aam.workflows.opened import say_limit, say_opened
-from aam.workflows.opening import with_encoder_size, with_findings, with_frozen_length
+from aam.workflows.opening import NO_ENCODER, with_encoder_size, with_findings, with_frozen_length
 from aam.workflows.plan import clades_plan, finetuning_plan
 from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
@@ -126,9 +126,7 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
     elif head.pretrained is not None:
         config = with_encoder_size(config, head.pretrained, asked, observer)
     elif head.freeze or head.freeze_asvs:
-        raise ConfigError(
-            "--freeze keeps a pretrained encoder fixed, but there is none; give --pretrained RUN, or shipped"
-        )
+        raise ConfigError(f"--freeze keeps a pretrained encoder fixed, {NO_ENCODER}")
     return apply_switches(config, observer)
 
 

@@ -160,8 +160,9 @@ def test_a_table_and_a_part_of_it_have_the_same_independent_places(reference: Re
     ids, texts = [str(row) for row in range(20)], ["".join(read) for read in reads]
     moved = {}
     for independent in (True, False):
-        whole = place_by_network(reference, placer, ids, texts, no_progress, 1, independent)
-        part = place_by_network(reference, placer, ids[::2], texts[::2], no_progress, 1, independent)
+        own = placer.independent if independent else placer
+        whole = place_by_network(reference, own, ids, texts, no_progress)
+        part = place_by_network(reference, own, ids[::2], texts[::2], no_progress)
         assert not independent or (whole.anchor < 60).all()
         moved[independent] = abs(np.r_[part.top - whole.top[::2], part.stem - whole.stem[::2]]).max()
         assert not independent or part.anchor.tolist() == whole.anchor[::2].tolist()
