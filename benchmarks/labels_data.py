@@ -88,7 +88,7 @@ def members(names: list[str], cache: Path) -> csr_array:
         return csr_array(sp.load_npz(file))
     observer = Observer()
     chosen = open_chosen(PlacingConfig(), observer)
-    places = place_asvs(Asvs(names, names, "all studies"), chosen, None, observer, independent=True)
+    places = place_asvs(Asvs(names, names, "all studies"), chosen, None, observer)
     found = clades_of(places, chosen.reference.tree)
     sp.save_npz(file, sp.csr_matrix(found))
     list_file.write_text("\n".join(names))

@@ -18,7 +18,7 @@ from aam.placement.placements import Placements
 from aam.placement.placer_file import read_placer
 from aam.placement.reference import Reference
 
-NEAREST, OURS, BSCAMPP = "nearest-tip", "ours", "bscampp"
+NEAREST, OURS, JOINT, BSCAMPP = "nearest-tip", "ours", "joint", "bscampp"
 
 
 class Placed(NamedTuple):
@@ -65,6 +65,11 @@ def ours(reference: Reference, ids: Sequence[str], sequences: Sequence[str], lea
     return place_by_network(reference, open_placer(learned), ids, sequences, no_progress)
 
 
+def joint(reference: Reference, ids: Sequence[str], sequences: Sequence[str], learned: Path) -> Placements:
+    """The same, but ASVs far from the reference may hang on each other."""
+    return place_by_network(reference, open_placer(learned).joint, ids, sequences, no_progress)
+
+
 @cache
 def open_placer(folder: Path) -> LearnedPlacer:
     """What was learned before."""
@@ -74,4 +79,4 @@ def open_placer(folder: Path) -> LearnedPlacer:
 
 
 Method = Callable[[Reference, Sequence[str], Sequence[str], Path], Placements]
-IN_PROCESS: dict[str, Method] = {NEAREST: nearest, OURS: ours}
+IN_PROCESS: dict[str, Method] = {NEAREST: nearest, OURS: ours, JOINT: joint}

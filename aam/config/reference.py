@@ -68,7 +68,7 @@ class PlacingConfig:
 class InsertionConfig(PlacingConfig):
     """Settings of the commands that make a tree of the ASVs that they place."""
 
-    independent: bool = option(
+    joint: bool = option(
         False,
-        "Place each ASV as if it were alone, so that its place is the same in every table; ASVs of a clade that the reference lacks then have no stem in common.",
+        "Let ASVs far from the reference hang on each other, so that those of a clade that it lacks share a stem; their places then depend on the other ASVs of the table.",
     )

@@ -51,7 +51,7 @@ def clade_table(counts: csr_array, sequences: Sequence[str], places: Placements,
 
 
 def clades_of(places: Placements, tree: Tree) -> csr_array:
-    """Which nodes of the reference each ASV, placed independently, lies below, float32 [A, nodes], of 0 and 1.
+    """Which nodes of the reference each ASV, placed alone, lies below, float32 [A, nodes], of 0 and 1.
 
     An ASV leaves the path from its anchor to the root at the depth `top`; it lies below the nodes of this path that are
     no deeper. A tip is a clade too: that of the ASVs which lie on its branch's end.

@@ -21,7 +21,7 @@ from aam.placement.insertion import insertion_tree
 from aam.placement.learned import LearnedPlacer, Shrink, empty_placements, write_places
 from aam.placement.placements import PLACED, Placements
 from aam.placement.reference import Reference
-from aam.placement.sequence import Hung, hang, read_alone
+from aam.placement.sequence import FAR, Hung, hang, read_alone
 from aam.placement.window import Window
 
 Ints = NDArray[np.int64]
@@ -100,7 +100,7 @@ def try_out(reference: Reference, window: Window, learned: LearnedPlacer, study:
     first, last = window.first, window.last
     codes = np.ascontiguousarray(reference.on(first, last)[:, study.tips].T)
     near = window.hood.nearest(codes, learned.candidates)
-    hung = hang(window, learned.net, codes, near, read_alone(window, learned.net, codes, near.rows), learned.far)
+    hung = hang(window, learned.net, codes, near, read_alone(window, learned.net, codes, near.rows), FAR)
     names = [reference.tree.tip_names[tip] for tip in study.tips.tolist()]
     total = len(names)
     reads = Reads(codes[:0], first, np.ones(total, np.int8), *(np.ones(total, np.int64),) * 2, np.ones(total))

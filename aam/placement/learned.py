@@ -45,19 +45,20 @@ class Shrink(NamedTuple):
 class LearnedPlacer:
     """A network, the number of candidates that it reads, and the factors of its lengths; `figures` of held-out tips.
 
-    ASVs that differ from their nearest tip in more than the part `far` of their columns may hang on other ASVs.
+    ASVs that differ from their nearest tip in more than the part `far` of their columns may hang on other ASVs: none, so
+    that the place of an ASV depends on it alone, unless `joint`.
     """
 
     net: Placer
     candidates: int
     shrink: Shrink = Shrink()
     figures: dict[str, Any] = field(default_factory=dict)
-    far: float = FAR
+    far: float = 1.0
 
     @property
-    def independent(self) -> LearnedPlacer:
-        """The same, but no ASV hangs on another one."""
-        return replace(self, far=1.0)
+    def joint(self) -> LearnedPlacer:
+        """The same, but ASVs far from the reference may hang on other ASVs."""
+        return replace(self, far=FAR)
 
 
 def place_by_network(

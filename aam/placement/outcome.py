@@ -9,11 +9,12 @@ import numpy as np
 from aam.gene.regions import region_text
 from aam.placement.placements import REASONS, TOO_FAR, Placements
 from aam.placement.reference import Reference
+from aam.placement.sequence import FAR
 from aam.placement.tables import FATES, is_elsewhere
 from aam.text import counted
 
 MANY = 0.2
-"""Share of ASVs left out above which the result is doubtful."""
+"""Share of ASVs left out, or far from the reference, above which the result is doubtful."""
 SHARES = (0.03, 0.1)
 """Bounds between ASVs that are near, less near and far from the nearest reference, as shares of differing columns."""
 
@@ -39,6 +40,19 @@ def distances_text(placements: Placements) -> str:
         f"{counted(equal, 'ASVs')} equal a reference, {near - equal:,} differ by less than {SHARES[0]:.0%}, "
         f"{far - near:,} by {SHARES[0]:.0%} to {SHARES[1]:.0%}, {len(rows) - far:,} by more, "
         f"{int((placements.fate == TOO_FAR).sum()):,} are far from all"
+    )
+
+
+def far_text(placements: Placements) -> str:
+    """What `--joint` is for, if many of the ASVs that were placed alone are far from the reference; else empty."""
+    rows = placements.placed
+    far = int((placements.differing[rows, 0] > FAR * placements.covered[rows]).sum())
+    if far <= MANY * len(rows):
+        return ""
+    return (
+        f"{far:,} of {counted(len(rows), 'ASVs')} differ from every reference tip in more than {FAR:.0%} of their columns; "
+        "those of a clade that the reference lacks hang on stems of their own, which makes UniFrac too large: --joint lets "
+        "them share one"
     )
 
 

@@ -15,7 +15,7 @@ from aam.workflows.distance import Distances, distance
 from aam.workflows.model_names import find_model, reference_of
 from aam.workflows.placed_distance import placed_distance
 
-OF_PLACEMENT = ("metric", "alpha", "reference", "threads", "independent")
+OF_PLACEMENT = ("metric", "alpha", "reference", "threads", "joint")
 """Options that have no meaning for a model."""
 
 

@@ -29,11 +29,11 @@ class PlacedSamples(NamedTuple):
 def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, observer: Observer) -> PlacedSamples:
     """The clades of samples, all their reads; raises `SequenceError` if no ASV has a place on the reference.
 
-    ASVs are placed independently, so that the clades of a sample do not depend on the other samples.
+    Each ASV is placed alone, so that the clades of a sample do not depend on the other samples.
     """
     table = samples.table
     asvs = Asvs(table.asv_ids, table.sequences, str(table.source))
-    places = place_asvs(asvs, chosen, threads, observer, independent=True)
+    places = place_asvs(asvs, chosen, threads, observer)
     with observer.stage("adding up clades"):
         found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
     return PlacedSamples(found, places)

@@ -20,7 +20,7 @@ from aam.phylogeny.tree import Tree
 from aam.placement.insertion import insertion_tree, rooted_newick
 from aam.placement.learned import LearnedPlacer, place_by_network
 from aam.placement.nearest_tip import place_by_nearest_tip
-from aam.placement.outcome import doubts, fates_text, left_out, where_text
+from aam.placement.outcome import doubts, far_text, fates_text, left_out, where_text
 from aam.placement.placements import Placements
 from aam.placement.placer_file import read_placer
 from aam.placement.reference import Reference
@@ -112,20 +112,22 @@ def open_chosen(config: PlacingConfig, observer: Observer) -> Chosen:
 
 
 def place_asvs(
-    asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer, independent: bool = False
+    asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer, joint: bool = False
 ) -> Placements:
     """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place.
 
-    An ASV may hang on another one that was placed before, in the order of `equal_asvs`, not of a file; if
-    `independent`, its place is the same whatever other ASVs there are.
+    Its place depends on an ASV alone, unless `joint`: then one far from the reference may hang on another one that was
+    placed before, in the order of `equal_asvs`, not of a file.
     """
+    if joint and chosen.learned is None:
+        raise ConfigError(f"--joint: the reference {chosen.folder} has learned no placement; leave the option out")
     threads, reference, order = threads or usable_cores(), chosen.reference, order_of(asvs.sequences, asvs.ids)
     ids, sequences = ([texts[row] for row in order.tolist()] for texts in (asvs.ids, asvs.sequences))
     with observer.progress("placing") as progress:
         if chosen.learned is None:
             found = place_by_nearest_tip(reference, ids, sequences, progress, threads)
         else:
-            learned = chosen.learned.independent if independent else chosen.learned
+            learned = chosen.learned.joint if joint else chosen.learned
             found = place_by_network(reference, learned, ids, sequences, progress, threads)
     found = found.in_order(np.argsort(order), len(reference.tree.tip_names))
     if not len(found.placed):
@@ -135,6 +137,8 @@ def place_asvs(
         )
     say_dropped(left_out(found), observer)
     for text in doubts(found, reference):
+        observer.warn(text)
+    if chosen.learned is not None and not joint and (text := far_text(found)):
         observer.warn(text)
     return found
 
@@ -146,7 +150,7 @@ def place(asvs: Asvs, config: PlaceConfig, chosen: InsertionConfig, observer: Ob
     with observer.stage("opening the reference"):
         opened = open_chosen(chosen, observer)
     reference = opened.reference
-    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.independent)
+    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.joint)
     with observer.stage("building the tree"):
         tree = insertion_tree(places, reference, with_reference=config.tree == "reference")
         taxa = classify(places, reference)

@@ -44,7 +44,7 @@ def placed_distance(
     say_opened(samples, observer, WHOLE)
     warn_of_unequal_depths(samples.table, config.rarefy_depth, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
-    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.independent)
+    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.joint)
     samples = with_places(samples, places, observer)
     placed = samples.table.select(asvs=places.placed)
     tree = insertion_tree(places, opened.reference, with_reference=False)

@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from generated_reference import random_reference, read_of, save_reference
 from skbio import DistanceMatrix, TreeNode
 from skbio.diversity import alpha_diversity, beta_diversity
 
 from aam.cli import main
+from aam.models.placer import Placer
 from aam.placement import shipped
+from aam.placement.learned import LearnedPlacer
+from aam.placement.placer_file import write_placer
 from aam.placement.reference import Reference
 
 FILES = ["insertion-tree.nwk", "placements.jplace", "placements.tsv", "taxonomy-ranks.tsv", "taxonomy.tsv"]
@@ -115,13 +119,37 @@ def test_distances_are_those_of_the_insertion_tree(study: pd.DataFrame, saved: P
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_independent_distances_of_a_part_are_those_of_the_table(study: pd.DataFrame, saved: Path, capsys):
-    study.iloc[:, 2:].to_csv("part.tsv", sep="\t", index_label="#OTU ID")
-    for table in ("table", "part"):
-        options = ("--sequences", "asvs.fasta", "--reference", saved, "--independent", "--metric", "weighted")
-        assert aam("distance", "--table", f"{table}.tsv", *options, "-o", f"{table}-d.tsv") == 0
-    whole, part = (DistanceMatrix.read(f"{table}-d.tsv") for table in ("table", "part"))
-    np.testing.assert_allclose(part.data, whole.filter(part.ids).data, atol=1e-9)
+def test_distances_of_a_part_are_those_of_the_table_unless_joint(reference: Reference, study, tmp_path, capsys):
+    """12 relatives far from the reference (some 10 to 20 of 150 bases changed); half of them are in two of five samples.
+
+    Placed alone the distance of these two is the same without the others, and a warning names `--joint`; with it, not.
+    """
+    torch.manual_seed(0)
+    folder = save_reference(tmp_path / "learned", reference)
+    write_placer(folder, LearnedPlacer(Placer(1739, 16, 2, 1).eval(), 8))
+    rng = np.random.default_rng(0)
+    with Path("asvs.fasta").open("w") as file:
+        for name in study.index:
+            read = np.array(list(read_of(reference, 5)))
+            read[rng.choice(150, rng.integers(16, 25), replace=False)] = "A"
+            file.write(f">{name}\n{''.join(read)}\n")
+    study.iloc[1::2, :2], study.iloc[::2, 2:] = 0, 0
+    study.to_csv("table.tsv", sep="\t", index_label="#OTU ID")
+    study.iloc[::2, :2].to_csv("part.tsv", sep="\t", index_label="#OTU ID")
+    options = ("--sequences", "asvs.fasta", "--reference", folder, "--metric", "unweighted")
+    moved = {}
+    for joint in ((), ("--joint",)):
+        for table in ("table", "part"):
+            assert aam("distance", "--table", f"{table}.tsv", *options, *joint, "-o", f"{table}{len(joint)}.tsv") == 0
+            assert ("--joint lets them share one" in capsys.readouterr().err) == (not joint)
+        whole, part = (DistanceMatrix.read(f"{table}{len(joint)}.tsv") for table in ("table", "part"))
+        moved[bool(joint)] = abs(part.data - whole.filter(part.ids).data).max()
+    assert moved[False] < 1e-9 < 1e-6 < moved[True]
+
+
+def test_joint_needs_a_reference_that_has_learned(study: pd.DataFrame, saved: Path, capsys):
+    assert aam("place", *INPUT, "--reference", saved, "--joint", "-o", "placed") == 2
+    assert f"--joint: the reference {saved} has learned no placement" in capsys.readouterr().err
 
 
 def test_with_a_tree_of_the_study_the_distances_are_scored(study: pd.DataFrame, saved: Path, capsys):

@@ -150,7 +150,7 @@ def test_the_place_of_an_asv_does_not_depend_on_what_is_read_with_it(reference: 
     assert both.chance[1] == pytest.approx(alone.chance[0], abs=1e-6)
 
 
-def test_a_table_and_a_part_of_it_have_the_same_independent_places(reference: Reference, placer: LearnedPlacer):
+def test_a_table_and_a_part_of_it_have_the_same_places(reference: Reference, placer: LearnedPlacer):
     """Of 20 relatives those of a part stay where they are; placed on each other they do not."""
     rng = np.random.default_rng(0)
     reads = [list(read_of(reference, 5)) for _ in range(20)]
@@ -159,13 +159,13 @@ def test_a_table_and_a_part_of_it_have_the_same_independent_places(reference: Re
             read[column] = "ACGT"[rng.integers(4)]
     ids, texts = [str(row) for row in range(20)], ["".join(read) for read in reads]
     moved = {}
-    for independent in (True, False):
-        own = placer.independent if independent else placer
+    for alone in (True, False):
+        own = placer if alone else placer.joint
         whole = place_by_network(reference, own, ids, texts, no_progress)
         part = place_by_network(reference, own, ids[::2], texts[::2], no_progress)
-        assert not independent or (whole.anchor < 60).all()
-        moved[independent] = abs(np.r_[part.top - whole.top[::2], part.stem - whole.stem[::2]]).max()
-        assert not independent or part.anchor.tolist() == whole.anchor[::2].tolist()
+        assert not alone or (whole.anchor < 60).all()
+        moved[alone] = abs(np.r_[part.top - whole.top[::2], part.stem - whole.stem[::2]]).max()
+        assert not alone or part.anchor.tolist() == whole.anchor[::2].tolist()
     assert moved[True] < 1e-6 < 1e-4 < moved[False]
 
 
