@@ -45,8 +45,8 @@ class Shrink(NamedTuple):
 class LearnedPlacer:
     """A network, the number of candidates that it reads, and the factors of its lengths; `figures` of held-out tips.
 
-    ASVs that differ from their nearest tip in more than the part `far` of their columns may hang on other ASVs: none, so
-    that the place of an ASV depends on it alone, unless `joint`.
+    ASVs that differ from their nearest tip in more than the part `far` of their columns may hang on other ASVs:
+    none, so that the place of an ASV depends on it alone, unless `joint`.
     """
 
     net: Placer

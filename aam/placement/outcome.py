@@ -50,9 +50,9 @@ def far_text(placements: Placements) -> str:
     if far <= MANY * len(rows):
         return ""
     return (
-        f"{far:,} of {counted(len(rows), 'ASVs')} differ from every reference tip in more than {FAR:.0%} of their columns; "
-        "those of a clade that the reference lacks hang on stems of their own, which makes UniFrac too large: --joint lets "
-        "them share one"
+        f"{far:,} of {counted(len(rows), 'ASVs')} differ from every reference tip in more than {FAR:.0%} of their "
+        "columns; those of a clade that the reference lacks hang on stems of their own, which makes UniFrac too large: "
+        "--joint lets them share one"
     )
 
 

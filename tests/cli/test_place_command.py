@@ -120,7 +120,7 @@ def test_distances_are_those_of_the_insertion_tree(study: pd.DataFrame, saved: P
 
 
 def test_distances_of_a_part_are_those_of_the_table_unless_joint(reference: Reference, study, tmp_path, capsys):
-    """12 relatives far from the reference (some 10 to 20 of 150 bases changed); half of them are in two of five samples.
+    """12 relatives far from the reference (10 to 20 of 150 bases changed); half of them are in two of five samples.
 
     Placed alone the distance of these two is the same without the others, and a warning names `--joint`; with it, not.
     """
