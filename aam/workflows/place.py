@@ -111,9 +111,7 @@ def open_chosen(config: PlacingConfig, observer: Observer) -> Chosen:
     return Chosen(folder, open_reference(folder), read_placer(folder))
 
 
-def place_asvs(
-    asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer, joint: bool = False
-) -> Placements:
+def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer, joint: bool = False) -> Placements:
     """The places of ASVs; says which were left out and what is doubtful. Raises `SequenceError` if none has a place.
 
     Its place depends on an ASV alone, unless `joint`: then one far from the reference may hang on another one that was
