@@ -22,6 +22,8 @@ RunnableT = TypeVar("RunnableT", settings.PretrainConfig, settings.FinetuneConfi
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 WRITTEN = ("output_dir", "cache")
 """Options of config classes that are written to."""
+SHORT = {"output_dir": ("-o",)}
+"""Short spellings of options of config classes."""
 TRAINING_ONLY = ("output_dir", "resume", "dry_run", "preflight", "num_workers", "max_memory", "bundle_step")
 """Options of a run that mean nothing where nothing is trained."""
 LONGEST_CONFIG = 1_000_000
@@ -175,7 +177,7 @@ def build_option(name: str, field: dataclasses.Field, hint: Any, heading: str) -
     looks: dict[str, Any] = {"cls": Headed, "heading": heading, "default": None, "help": text}
     if words := field.metadata.get("words"):  # the config refuses other texts
         kind, looks["metavar"] = str, "|".join(["INTEGER", *words])
-    return click.option(settings.option_flag(name), name, type=kind, multiple=several, **looks)
+    return click.option(*SHORT.get(name, ()), settings.option_flag(name), name, type=kind, multiple=several, **looks)
 
 
 def describe_default(default: Any) -> str:

@@ -228,3 +228,11 @@ def test_common_options_exist_and_have_a_heading() -> None:
         command = cli.group.get_command(click.Context(cli.group), name)
         assert isinstance(command, HeadedCommand)
         assert command.common <= {option.name for option in command.params if isinstance(option, Headed)}
+
+
+def test_what_is_written_is_named_by_the_same_letter_everywhere() -> None:
+    for name in cli.COMMANDS:
+        command = cli.group.get_command(click.Context(cli.group), name)
+        assert command is not None
+        written = [option for option in command.params if option.name in {"output", "output_dir"}]
+        assert all(option.opts[0] == "-o" for option in written), name
