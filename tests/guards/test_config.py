@@ -101,7 +101,7 @@ def test_pretraining_has_every_option_of_its_configuration_and_no_other():
     wanted = {
         config.option_flag(name) for group in group_classes(PretrainConfig).values() for name in option_fields(group)
     }
-    assert set(parameters("pretrain")) == wanted | {"--config"}
+    assert set(parameters("pretrain")) == wanted | {"--config", "-o"}
 
 
 def test_defaults_of_the_command_line_are_those_of_the_configuration():
