@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aam.config.reads import ReadsRecord
-from aam.gene.alignment import NO_COLUMN, align_bases
+from aam.gene.alignment import NO_COLUMN, Columns, align_bases
 from aam.gene.profile import Profile, gene_profile, reverse_complement
-from aam.gene.reads import LEAST_BASES, MARGIN, SCOUTS, Reads, lay, place_reads, some_of, window_of
+from aam.gene.reads import LEAST_BASES, MARGIN, Reads, place_reads, scout, some_of, window_of
 from aam.gene.regions import begin_text
 
 LOOKED_AT = 300
@@ -53,21 +54,20 @@ def skipped_bases(profile: Profile, sequences: Sequence[str], column: int, threa
     sequencing error does not begin later for it.
     """
     blocks = [
-        _skipped(profile, sequences[start : start + ROWS_AT_ONCE], column, threads)
-        for start in range(0, len(sequences), ROWS_AT_ONCE)
+        _skipped(profile.first, align_bases(profile.hmm, some, threads), some, column)
+        for some in (sequences[start : start + ROWS_AT_ONCE] for start in range(0, len(sequences), ROWS_AT_ONCE))
     ]
     return Skipped(*(np.concatenate([block[part] for block in blocks]) for part in range(2)))
 
 
-def _skipped(profile: Profile, sequences: Sequence[str], column: int, threads: int) -> Skipped:
-    columns = align_bases(profile.hmm, sequences, threads)
+def _skipped(first: int, columns: Columns, sequences: Sequence[str], column: int) -> Skipped:
     begins, bases = list[int](), list[int]()
     for read, text in enumerate(sequences):
         own = columns.of(read)
         aligned = np.flatnonzero(own != NO_COLUMN)
-        place = own[aligned] + profile.first
+        place = own[aligned] + first
         behind = np.flatnonzero(place >= column)
-        begins.append(int(place[0] - aligned[0]) if len(place) else profile.first)
+        begins.append(int(place[0] - aligned[0]) if len(place) else first)
         if not len(behind):
             bases.append(len(text))
         elif behind[0] == 0:  # it lies among the bases before the first that has a column: count them off
@@ -97,22 +97,28 @@ def summarise_reads(sequences: Sequence[str]) -> ReadsRecord | None:
 
 def look_at(sequences: Sequence[str]) -> Looked | None:
     """Look at some reads (upper-case DNA) of a table; None if they are not 16S."""
-    some = some_of(sequences, LOOKED_AT)
+    return _look_at(tuple(some_of(sequences, LOOKED_AT)))
+
+
+@lru_cache(maxsize=64)
+def _look_at(some: tuple[str, ...]) -> Looked | None:
+    """A command opens a table more than once, for its report and its baselines."""
     reads = list(filter(is_usable, some))
-    scouts = some_of(reads, SCOUTS)
-    if not scouts or 2 * int((lay(gene_profile(), scouts).strand != 0).sum()) < len(scouts):
+    scouts = scout(reads)
+    if scouts is None or 2 * int((scouts.strand != 0).sum()) < len(scouts.strand):
         return None
     placed = place_reads(reads)
     found = np.flatnonzero(placed.strand != 0)
     plus = orient(reads, placed.strand)
     own = [plus[row] for row in found.tolist()]
     profile = profile_of(placed)
-    begins = skipped_bases(profile, own, 1).begin
+    columns = align_bases(profile.hmm, own)
+    begins = _skipped(profile.first, columns, own, 1).begin
     lengths = np.fromiter(map(len, own), np.int64, len(own))
     begin, at_begin = most_common(begins)
     bases, alike = most_common(lengths)
     start = int(np.quantile(begins, COVERED, method="inverted_cdf"))
-    left = (lengths - skipped_bases(profile, own, start).bases)[begins <= start]
+    left = (lengths - _skipped(profile.first, columns, own, start).bases)[begins <= start]
     length = int(np.quantile(left, 1 - COVERED, method="inverted_cdf"))
     minus = float((placed.strand[found] < 0).mean())
     usual = (placed.strand[found] < 0) == (minus > 0.5)

@@ -6,6 +6,7 @@ import hashlib
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,20 @@ def some_of(sequences: Sequence[str], most: int) -> list[str]:
     return heapq.nsmallest(most, sequences, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
+def scout(sequences: Sequence[str]) -> Reads | None:
+    """`SCOUTS` of some reads on the whole gene; None if there are no reads."""
+    return _scout(tuple(some_of(sequences, SCOUTS))) if len(sequences) else None
+
+
+@lru_cache(maxsize=8)
+def _scout(sequences: tuple[str, ...]) -> Reads:
+    """What looks at a table and what places its reads begin with the same ones."""
+    return lay(gene_profile(), sequences)
+
+
 def window_of(sequences: Sequence[str]) -> Profile:
     """The part of the gene on which `SCOUTS` of the reads lie; the whole gene if none fits."""
-    gene = gene_profile()
-    scouts = lay(gene, some_of(sequences, SCOUTS)) if len(sequences) else None
+    gene, scouts = gene_profile(), scout(sequences)
     if scouts is None or not (found := scouts.strand != 0).any():
         return gene
     return gene.window(int(scouts.begin[found].min()) - MARGIN, int(scouts.end[found].max()) + MARGIN)
