@@ -16,6 +16,7 @@ SEPARATORS = "\t;, "
 """In the order in which they are tried; one that another also fits is never reached."""
 TAXONOMY = {"taxonomy", "consensuslineage", "lineage", "taxon", "confidence"}
 """Names, in lower case and without blanks, points and `_`, of columns that are no sample."""
+_SAMPLES = re.compile(r"#?sample[ _.-]*(id|name)", re.IGNORECASE)
 _CORNER = re.compile(
     r"#.*|(feature|otu|zotu|asv|sv|sequence|seq|sample|row|group|representative|taxon|taxa|variant)?[ _.-]*"
     r"(id|name|table|sequence|label)?s?|index|x|v1|unnamed: 0",
@@ -31,7 +32,7 @@ class Layout:
 
     `ids`: the position of the ids of rows. `columns`: the position and name of each column of numbers. `blank`: the
     position of a last column without a name, which has to be empty. `shared`: the text is a .shared file of mothur,
-    whose rows are samples.
+    whose rows are samples. `of_samples`: the name above the ids is that of samples.
     """
 
     separator: str
@@ -42,6 +43,7 @@ class Layout:
     columns: dict[int, str]
     blank: int | None
     shared: bool
+    of_samples: bool
 
 
 def find_layout(path: Path, name: str, error: type[InputError]) -> Layout:
@@ -127,7 +129,9 @@ def _layout(separator: str, skip: int, header: str, row: str, name: str, error: 
         for place, text in enumerate(names)
         if place >= (3 if shared else 1) and place != blank and re.sub(r"[\s._-]", "", text).lower() not in TAXONOMY
     }
-    return Layout(separator, quoted, skip, len(names), int(shared), columns, blank, shared)
+    return Layout(
+        separator, quoted, skip, len(names), int(shared), columns, blank, shared, _SAMPLES.match(names[0]) is not None
+    )
 
 
 def _is_quoted(header: str) -> bool:

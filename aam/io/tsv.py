@@ -27,6 +27,7 @@ from aam.text import one_line, quote
 if TYPE_CHECKING:
     import pandas as pd
 
+METADATA = "; rows of samples look like metadata, which are given as --metadata, and the counts as --table"
 _CELLS_AT_ONCE = 1 << 22
 """Cells of one block, so that a large table is never dense in memory."""
 _WIDE_ROW = re.compile("in line ([0-9]+), saw ([0-9]+)")
@@ -145,10 +146,11 @@ def _numbers(
                 wrong = wrong | cells.str.strip().str.fullmatch(_THOUSANDS).to_numpy(bool)
             if wrong.any():
                 row = int(wrong.argmax())
-                raise error(
+                text = (
                     f"{name}: {_fault_of(cells.iloc[row])} in row {quote(ids[row])}, column {quote(column)}; expected "
                     "a number in every cell, with '.' for decimals and nothing between thousands, and no other columns"
                 )
+                raise error(text + METADATA * (layout.of_samples and error is TableError))
         values[:, number] = found
     return values
 

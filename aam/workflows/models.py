@@ -170,4 +170,6 @@ def rows_of(models: Sequence[ListedModel], most_figures: int = 3) -> list[list[s
 
 def total_text(models: Sequence[ListedModel]) -> str:
     """How many models there are, and where those of the user belong."""
-    return f"{counted(len(models), 'models')}; folders of models in {user_models()} are listed here by their names"
+    here = sum(one.place == "here" for one in models)
+    runs = f", {here} of them runs in this folder" if here else ""
+    return f"{counted(len(models), 'models')}{runs}; folders of models in {user_models()} are listed here by their names"

@@ -50,6 +50,10 @@ def test_pieces_do_not_matter(tmp_path, monkeypatch):
         (HEADER + "AC\t3\t1\nGG\t4\n", "a cell is empty or missing in row 'GG', column 'b'"),
         (HEADER + "AC\t3\tNA\n", "'NA' is not a number in row 'AC', column 'b'"),
         (HEADER + "AC\t3\t1,5\n", "'1,5' is not a number in row 'AC', column 'b'"),
+        (
+            "sample-id\tsex\tage\ns1\tfemale\t3\n",
+            "look like metadata, which are given as --metadata, and the counts as",
+        ),
         (HEADER + "AC\t3\t1\t7\n", "rows of 4 fields under a header of 3"),
         (HEADER + "AC\t3\t1\nGG\t1\t2\t7\n", "line 3 has 4 fields under a header of 3; every row needs as many fields"),
         (HEADER + "AC\t3\tinf\n", "1 of 2 counts are infinite, first inf in sample 'b', feature 'AC'"),
