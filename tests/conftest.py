@@ -41,6 +41,17 @@ def study() -> Callable[[str], Path]:
     return folder
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes on one thread: for tests that copy this process, which threads do not survive."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def small_work() -> Iterator[None]:
     """Forests of 20 trees, 50 resamples, three curves in a picture: for speed, where tests run whole commands."""

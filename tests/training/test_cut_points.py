@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from aam.training.loop import TrainingRun, train
 from aam.training.repair import repair_run
 from aam.training.sinks import open_sinks
 from aam.training.state import TrainState
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NewRun = Callable[..., tuple[TrainingRun, TrainState]]
 STEPS = 7
@@ -63,15 +65,6 @@ def trained(run: TrainingRun, state: TrainState, cut: str = "") -> Ended:
 def whole() -> dict[int, Ended]:
     """Runs that nothing cut off, by accumulation."""
     return {}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """This process is copied, which threads do not survive."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("kind", "workers", "accumulate"), CASES)

@@ -21,7 +21,7 @@ from aam.observer import Observer
 from aam.training import loop
 from aam.workflows import adapt, pretrain, train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL: dict[str, Any] = {
     "example": True, "preset": "tiny", "branches": 16, "patch": 25, "token_limit": 8, "device": "cpu",
@@ -116,15 +116,6 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     """The tensors of the last and best checkpoints of a run and its folds, by path."""
     files = [path for path in sorted(run.rglob("*.safetensors")) if path.parent.name in ("last", "best")]
     return {f"{path.relative_to(run)} {name}": one for path in files for name, one in load_file(path).items()}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """This process is copied, which threads do not survive."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
