@@ -136,9 +136,15 @@ def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observ
     say_dropped(left_out(found), observer)
     for text in doubts(found, reference):
         observer.warn(text)
-    if chosen.learned is not None and not joint and (text := far_text(found)):
-        observer.warn(text)
     return found
+
+
+def place_in_tree(asvs: Asvs, opened: Chosen, config: InsertionConfig, observer: Observer) -> Placements:
+    """The places of ASVs that are to be tips of one tree; says where `--joint` would help."""
+    places = place_asvs(asvs, opened, config.threads, observer, config.joint)
+    if opened.learned is not None and not config.joint and (text := far_text(places)):
+        observer.warn(text)
+    return places
 
 
 def place(asvs: Asvs, config: PlaceConfig, chosen: InsertionConfig, observer: Observer) -> Placement:
@@ -148,7 +154,7 @@ def place(asvs: Asvs, config: PlaceConfig, chosen: InsertionConfig, observer: Ob
     with observer.stage("opening the reference"):
         opened = open_chosen(chosen, observer)
     reference = opened.reference
-    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.joint)
+    places = place_in_tree(asvs, opened, chosen, observer)
     with observer.stage("building the tree"):
         tree = insertion_tree(places, reference, with_reference=config.tree == "reference")
         taxa = classify(places, reference)

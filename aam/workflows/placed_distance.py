@@ -23,7 +23,7 @@ from aam.workflows.asv_sources import Asvs
 from aam.workflows.distance import Distances, index_by_sample
 from aam.workflows.notes import say_dropped, warn_of_unequal_depths
 from aam.workflows.opened import say_opened
-from aam.workflows.place import open_chosen, place_asvs
+from aam.workflows.place import open_chosen, place_in_tree
 
 WITHOUT_PLACE = "samples none of whose ASVs has a place"
 """Reason under which samples are left out."""
@@ -44,7 +44,7 @@ def placed_distance(
     say_opened(samples, observer, WHOLE)
     warn_of_unequal_depths(samples.table, config.rarefy_depth, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
-    places = place_asvs(asvs, opened, chosen.threads, observer, chosen.joint)
+    places = place_in_tree(asvs, opened, chosen, observer)
     samples = with_places(samples, places, observer)
     placed = samples.table.select(asvs=places.placed)
     tree = insertion_tree(places, opened.reference, with_reference=False)
