@@ -172,4 +172,5 @@ def total_text(models: Sequence[ListedModel]) -> str:
     """How many models there are, and where those of the user belong."""
     here = sum(one.place == "here" for one in models)
     runs = f", {here} of them runs in this folder" if here else ""
-    return f"{counted(len(models), 'models')}{runs}; folders of models in {user_models()} are listed here by their names"
+    count = counted(len(models), "models")
+    return f"{count}{runs}; folders of models in {user_models()} are listed here by their names"
