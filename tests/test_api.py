@@ -21,7 +21,7 @@ from aam.api import given_options
 from aam.cli import COMMANDS, group
 from aam.cli.terminal import TERMINAL
 from aam.config import FinetuneConfig, PretrainConfig, group_classes, option_fields
-from aam.errors import CheckpointError, ConfigError
+from aam.errors import CheckpointError, ConfigError, InputError, SequenceError
 from aam.observer import Observer
 
 
@@ -97,6 +97,21 @@ def test_what_is_no_path_is_refused(value: Any, tmp_path: Path) -> None:
         aam.embed(value, model=tmp_path)
     with pytest.raises(ConfigError, match="--model is .*, expected a path"):
         aam.predict(example=True, model=value)
+
+
+@pytest.mark.parametrize("value", [None, 5, True, [], {}, b"x", pd.DataFrame(), "a\0b", "\ud800"])
+@pytest.mark.parametrize("function", ["read_table", "read_tree", "place"])
+def test_what_is_no_file_is_refused_in_words(function: str, value: Any) -> None:
+    with pytest.raises(InputError, match=r"^[^\n]+$"):
+        getattr(aam, function)(value)
+
+
+def test_a_column_without_a_name_is_no_asv() -> None:
+    frame = pd.DataFrame([[1, 2]], columns=["ACGT", None])
+    with pytest.raises(
+        SequenceError, match="column 2 of the DataFrame has no name, expected the DNA"
+    ):
+        aam.place(frame)
 
 
 def test_the_home_directory_is_found_as_in_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

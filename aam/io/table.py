@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from aam.config import path_of
 from aam.errors import TableError
 from aam.io.biom_file import open_biom_hdf5
 from aam.io.biom_json import read_biom_json
@@ -153,8 +154,8 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
     ASVs without reads are left out and listed in `dropped`. Raises `TableError` or `SequenceError`, in one line, for
     any other file.
     """
-    path = Path(path)
-    with open_rows(path, sequences is not None) as rows:
+    path, fasta = path_of("table", path), None if sequences is None else path_of("sequences", sequences)
+    with open_rows(path, fasta is not None) as rows:
         (raw,) = rows.blocks(UNLIMITED_ENTRIES)
     found = clean_counts(raw, str(path))
     refuse_empty(found.sample_ids, raw.sample_ids, path)
@@ -166,7 +167,7 @@ def read_table(path: Path | str, sequences: Path | str | None = None) -> Table:
         stored=found.counts if seen.all() else found.counts[:, seen],
         sample_ids=found.sample_ids,
         asv_ids=asv_ids,
-        sequences=sequences_of(asv_ids, None if sequences is None else Path(sequences), str(path)),
+        sequences=sequences_of(asv_ids, fasta, str(path)),
         source=path,
         dropped={reason: ids for reason, ids in dropped.items() if ids},
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aam.config import path_of
 from aam.errors import TreeError
 from aam.phylogeny.newick import Newick, format_newick, parse_newick
 from aam.phylogeny.newick_text import BEGINNING, character_number, check_beginning, check_tree_size
@@ -110,10 +111,11 @@ def read_tree(path: Path, source: str | None = None) -> Tree:
 
     `source` names the file in messages, if it is not `path`, e.g. for a tree unpacked from an archive.
     """
+    path = path_of("tree", path)
     source = source or str(path)
     try:
-        check_tree_size(Path(path).stat().st_size, source)
-        with Path(path).open("rb") as handle:
+        check_tree_size(path.stat().st_size, source)
+        with path.open("rb") as handle:
             check_beginning(handle.read(BEGINNING), source)
             handle.seek(0)
             data = handle.read()

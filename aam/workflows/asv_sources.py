@@ -87,8 +87,13 @@ def names_of(source: Any) -> list[str]:
     if isinstance(source, Table):
         return [str(name) for name in source.ids(axis="observation")]
     if isinstance(source, pd.DataFrame):
+        if (unnamed := source.columns.isna()).any():
+            raise SequenceError(
+                f"column {int(unnamed.argmax()) + 1} of the DataFrame has no name, expected the DNA or the id of an "
+                "ASV; name it, or remove it"
+            )
         return [str(name) for name in source.columns]
-    texts = list(source)
+    texts = list(source) if isinstance(source, Iterable) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"found {type(source).__name__}, expected a table, a FASTA file or sequences as text")
     return list(dict.fromkeys(texts))
