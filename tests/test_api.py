@@ -108,9 +108,7 @@ def test_what_is_no_file_is_refused_in_words(function: str, value: Any) -> None:
 
 def test_a_column_without_a_name_is_no_asv() -> None:
     frame = pd.DataFrame([[1, 2]], columns=["ACGT", None])
-    with pytest.raises(
-        SequenceError, match="column 2 of the DataFrame has no name, expected the DNA"
-    ):
+    with pytest.raises(SequenceError, match="column 2 of the DataFrame has no name, expected the DNA"):
         aam.place(frame)
 
 

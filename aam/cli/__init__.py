@@ -6,6 +6,7 @@ importing torch takes seconds. Therefore the help lines for `aam --help` are lis
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -206,6 +207,9 @@ def explain_option_error(error: Exception) -> tuple[str, int] | None:
     """Text and exit code of an error that click raised for options, None for any other error."""
     if not isinstance(error, click.ClickException):
         return None
+    if isinstance(error, click.NoSuchOption):  # the nearest one, not all that are somewhat near
+        near = difflib.get_close_matches(error.option_name, error.possibilities or (), n=1)
+        error = click.NoSuchOption(error.option_name, error.message, near, error.ctx)
     context = error.ctx if isinstance(error, click.UsageError) else None
     where = f" See `{context.command_path} --help`." if context else ""
     if "unexpected extra argument" in error.message:

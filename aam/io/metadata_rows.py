@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aam.errors import MetadataError
 from aam.io.files import check_file, read_lines
+from aam.io.kinds import KINDS, sniff
 from aam.text import name_few, quote
 
 MISSING = {"", "na", "nan", "n/a", "#n/a", "null", "not applicable", "not available", "not collected", "not provided",
@@ -30,6 +31,8 @@ SAYINGS = (*TYPES, "#q2:missing", "#sk:missing")
 ID_NAMES = {"id", "sampleid", "sample id", "sample-id", "featureid", "feature id", "feature-id"}
 ID_NAMES_AS_WRITTEN = {"#SampleID", "#Sample ID", "#OTUID", "#OTU ID", "sample_name"}
 """Names of the column of ids, in any case or as written here."""
+TABLES = ("zip", "hdf5", "json")
+"""Kinds of files that feature tables come in, among them artifacts of QIIME 2."""
 NAMED = 5
 """Columns that a message names."""
 
@@ -91,6 +94,11 @@ def read_rows(path: Path) -> MetadataRows:
 
 def lines_of(path: Path) -> Iterator[str]:
     """The lines of the file; raises `MetadataError` for commas or semicolons in place of tabs."""
+    if (kind := sniff(path)) in TABLES:
+        raise MetadataError(
+            f"{path} is {KINDS[kind].words}, expected sample metadata as tab-separated text; give a feature table as "
+            "--table, and the metadata here"
+        )
     begun = False
     for _, line in read_lines(path, str(path), MetadataError):
         if not begun and (first := line.strip()):

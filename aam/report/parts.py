@@ -194,7 +194,7 @@ def audit_part(found: Audit, what: str, numbers: str = "embeddings") -> Part:
             f"{signal.classes:,}" if signal.classes else "numbers",
             three_digits(signal.score),
             three_digits(signal.majority),
-            f"{signal.shuffled_mean:.2f} to {signal.shuffled_max:.2f}",
+            " to ".join(f"{round(value, 2) + 0.0:.2f}" for value in (signal.shuffled_mean, signal.shuffled_max)),
             "yes" if signal.above_chance else "no",
         ]
         for signal in found.signals

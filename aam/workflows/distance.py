@@ -189,7 +189,7 @@ def unifrac(data: DataConfig, config: UnifracConfig, run: RunConfig, observer: O
     say_of_tree(tree, observer)
     warn_of_doubtful_counts(table, observer)
     if not config.metric.startswith("weighted"):
-        warn_of_unequal_depths(table, config.rarefy_depth, observer)
+        warn_of_unequal_depths(table, config.rarefy_depth, config.metric, observer)
     samples, ids, asvs = build_community(table.counts, tips, tree), table.sample_ids, len(table.asv_ids)
     with observer.progress(config.metric) as progress:
         if config.metric == "faith_pd":

@@ -82,7 +82,7 @@ def find_model(asked: Path, observer: Observer) -> Path:
         return asked
     known = sorted({*shipped, *own})
     raise ConfigError(
-        f"{name}: no checkpoint here, and no model of this name{suggest(name, known)} (there are "
+        f"{name}: no checkpoint here, and no model of this name{suggest(name, [*known, SHIPPED])} (there are "
         f"{name_few(known, NAMED)}; `aam models` lists them)"
     )
 

@@ -6,10 +6,10 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
+from aam.config import FinetuneConfig, Metric, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.corpus.gene_tokens import cut_tokens
@@ -106,13 +106,16 @@ def warn_of_doubtful_counts(table: Table, observer: Observer) -> None:
         observer.warn(text)
 
 
-def warn_of_unequal_depths(table: Table, setting: str, observer: Observer) -> None:
-    """Warn, before unweighted UniFrac or Faith PD of all reads, of samples with many times the reads of others."""
+def warn_of_unequal_depths(
+    table: Table, setting: str, metric: Metric | Literal["faith_pd"], observer: Observer
+) -> None:
+    """Warn, before UniFrac or Faith PD of all reads, of samples with many times the reads of others."""
     depths = table.depths()
+    depends = "Faith PD depends" if metric.startswith("weighted") else "Faith PD and unweighted UniFrac depend"
     if setting == "none" and len(depths) and (times := depths.max() / max(depths.min(), 1)) > UNEQUAL_DEPTHS:
         observer.warn(
-            f"the deepest sample has {times:,.0f} times the reads of the shallowest, and Faith PD and unweighted "
-            "UniFrac depend on depth; --rarefy-depth auto draws equally many from each and leaves out the shallowest"
+            f"the deepest sample has {times:,.0f} times the reads of the shallowest, and {depends} on "
+            "depth; --rarefy-depth auto draws equally many from each and leaves out the shallowest"
         )
 
 

@@ -42,7 +42,7 @@ def placed_distance(
         opened = open_chosen(chosen, observer)
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
     say_opened(samples, observer, WHOLE)
-    warn_of_unequal_depths(samples.table, config.rarefy_depth, observer)
+    warn_of_unequal_depths(samples.table, config.rarefy_depth, config.metric, observer)
     asvs = Asvs(samples.table.asv_ids, samples.table.sequences, str(samples.table.source))
     places = place_in_tree(asvs, opened, chosen, observer)
     samples = with_places(samples, places, observer)

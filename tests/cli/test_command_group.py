@@ -44,6 +44,7 @@ def test_every_command_can_be_found_and_has_help(name: str, capsys: pytest.Captu
     ("arguments", "message"),
     [
         (["nonsense"], "Error: No such command 'nonsense'. See `aam --help`."),
+        (["train", "--group-colum", "x"], "Error: No such option '--group-colum'. Did you mean '--group-column'? See"),
         (["trian"], "Error: No such command 'trian'; did you mean 'train'? See `aam --help`."),
         (
             ["train", "--quantiles", "0.1", "0.9"],

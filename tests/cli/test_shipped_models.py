@@ -143,6 +143,7 @@ def test_a_name_that_does_not_exist_suggests_the_near_one(tmp_path: Path, refuse
     )
     train = ("train", *TABLE, "--metadata", "table.tsv", "--target", "x")
     assert "did you mean 'gg-13-8'?" in refused(*train, "--pretrained", "gg138", "--output-dir", "no")
+    assert "did you mean 'shipped'?" in refused(*train, "--pretrained", "shiped", "--output-dir", "no")
     assert "did you mean 'own'?" in refused("predict", *TABLE, "--model", "owm", "-o", "p.tsv")
     assert "no model of this name (there are" in refused("pretrain", "--example", "--pretrained", "x", "--dry-run")
 

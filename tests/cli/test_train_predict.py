@@ -245,6 +245,11 @@ REFUSED = {
         ["--task", "classification", "--target", "site", "--group-column", "site", "--folds", "2"],
         "alone, expected at least two classes",
     ),
+    "classes never trained on": (
+        ["--task", "classification", "--target", "site", "--group-column", "site", "--folds", "3"],
+        "no held-out sample is of a class of site that its training samples have, so all would be predicted wrongly; "
+        "give another --group-column than site",
+    ),
     "class of a name in use": (["--task", "classification", "--target", "p_b"], "two columns named 'p_b'"),
     "number too large": (["--target", "ratio"], "1 of 190 values that are not numbers below 3e38, first '1e300'"),
     "covariate too large": (["--target", "weight", "--covariate", "ratio"], "'ratio' has 1 of 190 values that are not"),
@@ -295,8 +300,11 @@ def test_overlap_and_missing_targets_are_counted(train, capsys):
     assert "values of 'subject' sit on both sides of a split" in told
 
 
-def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path: Path):
+def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path: Path, capsys):
     predict(train(*TASKS["regression"]))
+    assert (
+        "Warning: 2 of 190 samples refused, first 11402.MC051: 2921 reads, fewer than the 5000 drawn of each sample"
+    ) in capsys.readouterr().err
     refused = pd.read_csv(tmp_path / "predicted.refused.tsv", sep="\t", index_col=0)
     assert list(refused.index) == ["11402.MC051", "11402.MC116"]
     assert (

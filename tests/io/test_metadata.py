@@ -90,7 +90,10 @@ def test_a_column_that_is_not_there_gets_a_hint(tmp_path):
             "is text in UTF-16 or UTF-32, expected text; save it as UTF-8",
         ),
         (b"", "is an empty file"),
-        (b"PK\x03\x04rest", "is a zip archive, expected text; unzip it first"),
+        (
+            b"PK\x03\x04rest",
+            "is a zip archive, expected sample metadata as tab-separated text; give a feature table as --table",
+        ),
         (b"\x1f\x8b\x08rest", "is packed by gzip"),
         (b"# remark\n\n", "has no header; expected a line with 'sample-id'"),
         (b"sample-id\ta\n\t1\n", "line 2: the first cell is empty, expected the id of a sample"),
