@@ -50,6 +50,7 @@ class SignalHandlers:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Any:
+        end_if_asked()
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS if is_free(number)}
             HANDLERS.append(self._ask)
@@ -83,6 +84,11 @@ class SignalHandlers:
         """Let the next signal end what is under way, however soon it comes."""
         self._since = -math.inf
 
+    @property
+    def is_swallowed(self) -> bool:
+        """Whether work goes on although `Stopped` was raised here: a library may catch whatever comes as it loads."""
+        return bool(self.name) and self._since < math.inf
+
 
 HANDLERS: list[Callable[..., None]] = []
 """Handlers of this package that are set, the innermost last."""
@@ -109,6 +115,10 @@ class StopRequest(SignalHandlers):
         self.requested, self._patient = False, patient
         self._cut: threading.Timer | None = None
 
+    @property
+    def is_swallowed(self) -> bool:
+        return False  # it asks, and the run looks after each step
+
     def first(self) -> None:
         self.requested = True
         if not self._patient:
@@ -122,6 +132,12 @@ class StopRequest(SignalHandlers):
         super().__exit__(kind, value, trace)
         if self.requested and kind is None and self._previous:  # it came with the last step
             raise Stopped(self.name)
+
+
+def end_if_asked() -> None:
+    """Raise `Stopped` again if it was swallowed; called where new work begins."""
+    if OPEN and OPEN[-1].is_swallowed and threading.current_thread() is threading.main_thread():
+        raise Stopped(OPEN[-1].name)
 
 
 @contextmanager

@@ -10,10 +10,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from aam import cli, stopping
+from aam.cli.terminal import TERMINAL
 from aam.errors import TableError
 from aam.stopping import STOP_SIGNALS, Stopped, StopRequest, end_on_signals
 
@@ -47,6 +50,26 @@ def stopped_in(work: Callable[[], object]) -> str:
     except Stopped as stopped:
         return stopped.name
     raise AssertionError("it went on")
+
+
+@pytest.mark.parametrize("begin", [StopRequest, lambda: TERMINAL.stage("more"), lambda: TERMINAL.progress("more")])
+def test_a_signal_that_a_library_swallows_ends_what_begins_next(begin: Callable[[], Any]):
+    def work() -> None:
+        with end_on_signals():
+            with suppress(KeyboardInterrupt):  # as `except:` around an optional import does
+                ask(signal.SIGTERM)
+            with begin():
+                raise AssertionError("it went on")
+
+    assert stopped_in(work) == "SIGTERM"
+
+
+def test_a_run_that_was_asked_to_end_may_begin_its_last_work():
+    with end_on_signals(), StopRequest(patient=True) as stop:
+        ask(signal.SIGTERM)
+        with TERMINAL.stage("saving"):
+            assert stop.requested
+        stop.requested = False  # or its end would raise
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

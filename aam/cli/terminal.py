@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aam.observer import Observer, Progress, Sink
+from aam.stopping import end_if_asked
 from aam.text import counted
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Terminal(Observer):
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
         """A spinner on a terminal, one line elsewhere."""
+        end_if_asked()
         if not sys.stderr.isatty():
             print(f"{text} …", file=sys.stderr, flush=True)
             yield
@@ -70,6 +72,7 @@ class Terminal(Observer):
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Progress]:
+        end_if_asked()
         display = ProgressDisplay(0.0)
         display.show(0.0, label)
         try:
