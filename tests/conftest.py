@@ -43,7 +43,7 @@ def study() -> Callable[[str], Path]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """torch computes on one thread: for tests that copy this process, which threads do not survive."""
+    """torch computes on one thread: passes then have an order, and this process may be copied."""
     import torch
 
     before = torch.get_num_threads()

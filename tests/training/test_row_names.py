@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -36,15 +35,6 @@ def model() -> PretrainModel:
 def first():
     """Distinct ASVs birch, cedar, elm: 3; samples s1 and s2 in 2 slots each."""
     return collate_fn([sample("s1", [1, 4]), sample("s2", [1, 2])])
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As under the locator, so that passes have an order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
