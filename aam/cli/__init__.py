@@ -6,7 +6,6 @@ importing torch takes seconds. Therefore the help lines for `aam --help` are lis
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -208,6 +207,8 @@ def explain_option_error(error: Exception) -> tuple[str, int] | None:
     if not isinstance(error, click.ClickException):
         return None
     if isinstance(error, click.NoSuchOption):  # the nearest one, not all that are somewhat near
+        import difflib
+
         near = difflib.get_close_matches(error.option_name, error.possibilities or (), n=1)
         error = click.NoSuchOption(error.option_name, error.message, near, error.ctx)
     context = error.ctx if isinstance(error, click.UsageError) else None

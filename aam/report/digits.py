@@ -23,7 +23,12 @@ def with_ends(value: float, low: float, high: float, signed: bool = False) -> li
     decimals = 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 2
     decimals = min(max(decimals, 0), MOST_DECIMALS)
     form = f"{{:{'+' if signed else ''},.{decimals}f}}"
-    return [form.format(round(number, decimals) + 0.0) for number in (value, low, high)]  # no -0.00
+    return [form.format(rounded(number, decimals)) for number in (value, low, high)]
+
+
+def rounded(value: float, decimals: int) -> float:
+    """The value rounded, for which no -0.00 is printed."""
+    return round(value, decimals) + 0.0
 
 
 def format_estimate(estimate: Mapping[str, float], signed: bool = False) -> str:

@@ -18,7 +18,7 @@ from aam.evaluation.metrics import (
     predictor_words,
 )
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
-from aam.report.digits import estimate_of, format_estimate, three_digits, with_ends
+from aam.report.digits import estimate_of, format_estimate, rounded, three_digits, with_ends
 from aam.report.naming import asv_label, short_id
 from aam.report.page import DASH, HtmlTable, Part
 from aam.text import counted
@@ -194,7 +194,7 @@ def audit_part(found: Audit, what: str, numbers: str = "embeddings") -> Part:
             f"{signal.classes:,}" if signal.classes else "numbers",
             three_digits(signal.score),
             three_digits(signal.majority),
-            " to ".join(f"{round(value, 2) + 0.0:.2f}" for value in (signal.shuffled_mean, signal.shuffled_max)),
+            f"{rounded(signal.shuffled_mean, 2):.2f} to {rounded(signal.shuffled_max, 2):.2f}",
             "yes" if signal.above_chance else "no",
         ]
         for signal in found.signals

@@ -176,15 +176,15 @@ def warn_of_studies_without_contrast(config: FinetuneConfig, study: Study) -> li
 def warn_of_untrained_classes(config: FinetuneConfig, study: Study, folds: list[Fold]) -> list[str]:
     """A warning about folds with test classes that are not in training; raises ConfigError if no fold has others."""
     classes = class_of_samples(config, study)
-    known = [{classes[row] for row in fold.train} for fold in folds]
-    if not any(classes[row] in own for own, fold in zip(known, folds, strict=True) for row in fold.test):
+    tested = [{classes[row] for row in fold.test} for fold in folds]
+    missed = [own - {classes[row] for row in fold.train} for own, fold in zip(tested, folds, strict=True)]
+    if missed == tested:
         groups = config.data.group_column
         raise ConfigError(
             f"no held-out sample is of a class of {' and '.join(config.target.target)} that its training samples have, "
             "so all would be predicted wrongly"
             + (f"; give another --group-column than {groups}, in which groups have several classes" if groups else "")
         )
-    missed = [{classes[row] for row in fold.test} - {classes[row] for row in fold.train} for fold in folds]
     names = sorted({str(name) for kinds in missed for name in kinds})
     if not names:
         return []
