@@ -2,17 +2,18 @@
 
 A function takes the options of its command, with underscores for hyphens (`max_minutes=3` is `--max-minutes 3`), and
 calls the same workflow. Results are pandas and scikit-bio objects. Messages go to the logger `aam` and warnings to
-`warnings`; with `verbose=True` both go to stderr, as in the command. Unusable input raises
-`aam.errors.InputError`, a numerical fault `aam.errors.NonFiniteError`.
+`warnings`, and name options as they are called here; with `verbose=True` both go to stderr, as in the command. Unusable
+input raises `aam.errors.InputError`, a numerical fault `aam.errors.NonFiniteError`.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from aam.config import (
     DataConfig,
@@ -28,9 +29,9 @@ from aam.config import (
 )
 from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig
 from aam.config.fields import SHIPPED
-from aam.errors import ConfigError
+from aam.errors import AamError, ConfigError
 from aam.observer import Observer
-from aam.text import counted, name_few
+from aam.text import counted, name_few, python_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +45,25 @@ if TYPE_CHECKING:
     from aam.workflows.run import Run
 
 PathLike = str | os.PathLike[str]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
+def speaks_python(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The function, whose errors name options as its arguments are called."""
+
+    @wraps(function)
+    def called(*args: Given.args, **options: Given.kwargs) -> Result:
+        try:
+            return function(*args, **options)
+        except AamError as error:
+            error.args = (python_words(str(error)), *error.args[1:])
+            raise
+
+    return called
+
+
+@speaks_python
 def pretrain(
     table: PathLike | None = None,
     tree: PathLike | None = None,
@@ -64,6 +82,7 @@ def pretrain(
     return run
 
 
+@speaks_python
 def train(
     table: PathLike | Sequence[PathLike] | None = None,
     metadata: PathLike | Sequence[PathLike] | None = None,
@@ -83,6 +102,7 @@ def train(
     return train(with_absolute_paths(FinetuneConfig, given_options("train", own | options)), observer_of(verbose))
 
 
+@speaks_python
 def embed(
     table: PathLike | None = None,
     *,
@@ -102,6 +122,7 @@ def embed(
     return embed(Inputs.of(model_of(model), given), from_some(EmbedConfig, given), observer_of(verbose)).table
 
 
+@speaks_python
 def distance(
     table: PathLike | None = None, *, model: PathLike | None = None, verbose: bool = False, **options: Any
 ) -> DistanceMatrix | pd.Series:
@@ -116,6 +137,7 @@ def distance(
     return found.faith_pd if found.unifrac is None else found.unifrac
 
 
+@speaks_python
 def place(
     table: AsvSource | None = None,
     *,
@@ -140,6 +162,7 @@ def place(
     return place(asvs, from_some(PlaceConfig, given), placing_of(model_of(model), given, observer), observer)
 
 
+@speaks_python
 def explain(
     table: PathLike | None = None, *, model: PathLike | None = None, verbose: bool = False, **options: Any
 ) -> pd.DataFrame:
@@ -150,6 +173,7 @@ def explain(
     return explain(Inputs.of(model_of(model), given), from_some(ExplainConfig, given), observer_of(verbose)).table
 
 
+@speaks_python
 def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = False, **options: Any) -> pd.DataFrame:
     """Predictions of a model of `aam train` for the samples of a table, by sample id, as `aam predict`.
 
@@ -167,6 +191,7 @@ def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = F
     return found.table
 
 
+@speaks_python
 def baseline(
     model: PathLike | None = None, *, against: PathLike | Sequence[PathLike] = (), verbose: bool = False, **options: Any
 ) -> BaselineResult:
@@ -183,6 +208,7 @@ def baseline(
     return baseline(config, runs, observer_of(verbose))
 
 
+@speaks_python
 def open_model(model: PathLike = SHIPPED) -> AnyModel:
     """A trained model, in evaluation mode, with its configuration; by default the encoder that comes with aam.
 
@@ -199,6 +225,7 @@ from_pretrained = open_model
 """The name by which other packages open models that were saved or shared."""
 
 
+@speaks_python
 def save_pretrained(
     model: PathLike, folder: PathLike, *, facts: CardFacts | None = None, bf16: bool = False, verbose: bool = False
 ) -> Path:
@@ -215,6 +242,7 @@ def save_pretrained(
     return save_pretrained(found, path_of("folder", folder), facts or NO_FACTS, bf16)
 
 
+@speaks_python
 def push_to_hub(
     model: PathLike, hub_id: str, *, facts: CardFacts | None = None, private: bool = False, verbose: bool = False
 ) -> str:

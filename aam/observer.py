@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from aam.errors import error_text, expected_error
+from aam.text import python_words
 
 LOGGER = logging.getLogger("aam")
 Progress = Callable[[int, int], None]
@@ -39,14 +40,14 @@ class Observer:
 
     def say(self, text: str) -> None:
         """Send a message."""
-        LOGGER.info(text)
+        LOGGER.info(python_words(text))
 
     def warn(self, text: str) -> None:
         """Warn that a result may be doubtful; Python shows the line that called the package."""
         level, frame = 2, sys._getframe(1)
         while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "aam":
             level, frame = level + 1, frame.f_back
-        warnings.warn(text, stacklevel=level)
+        warnings.warn(python_words(text), stacklevel=level)
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 _ANNOTATIONS = re.compile(r"(;(size|ee|length)=[0-9.eE+-]*)+;?$")
+_OPTION = re.compile(r"`[^`]*`|(?<![\w-])--(no-)?([a-z][a-z0-9-]*)(?: (?=[A-Z]{2}|\d))?")
 QUOTED = 40
 """Characters of an id that a message shows."""
 
@@ -36,6 +37,19 @@ def counted(count: int, things: str) -> str:
     if count == 1:
         noun = f"{noun[:-3]}y" if noun.endswith("ies") else noun.removesuffix("s")
     return f"{count:,} {noun}{blank}{rest}"
+
+
+def python_words(text: str) -> str:
+    """A message of the command line for callers of functions: `max_minutes=3` for --max-minutes 3, `preflight=False`
+    for --no-preflight. What stands in backquotes is a command, and stays."""
+
+    def word(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return found[0]
+        name = found[2].replace("-", "_")
+        return f"{name}=False" if found[1] else f"{name}=" if found[0].endswith(" ") else name
+
+    return _OPTION.sub(word, text)
 
 
 def one_line(value: object) -> str:

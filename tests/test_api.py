@@ -91,11 +91,11 @@ def test_options_that_were_not_given_are_left_out() -> None:
 
 @pytest.mark.parametrize("value", [pd.DataFrame({"a": [1]}), 5, b"table.biom"])
 def test_what_is_no_path_is_refused(value: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--table is .*, expected a path"):
+    with pytest.raises(ConfigError, match="^table is .*, expected a path"):
         aam.pretrain(table=value, output_dir=tmp_path / "run")
-    with pytest.raises(ConfigError, match="--table is .*, expected a path"):
+    with pytest.raises(ConfigError, match="^table is .*, expected a path"):
         aam.embed(value, model=tmp_path)
-    with pytest.raises(ConfigError, match="--model is .*, expected a path"):
+    with pytest.raises(ConfigError, match="^model is .*, expected a path"):
         aam.predict(example=True, model=value)
 
 
@@ -125,7 +125,7 @@ def test_the_home_directory_is_found_as_in_a_shell(tmp_path: Path, monkeypatch: 
 def test_runs_to_compare_need_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to compare it with"):
         aam.baseline(example=True, target="age_months", against=tmp_path)
-    with pytest.raises(ConfigError, match="--model brings its own data and folds, found --folds too"):
+    with pytest.raises(ConfigError, match="^model brings its own data and folds, found folds too"):
         aam.baseline(tmp_path, folds=3)
 
 

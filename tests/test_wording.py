@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aam.text import counted, table_text
+from aam.text import counted, python_words, table_text
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,16 @@ def test_a_table_has_names_on_the_left_numbers_on_the_right_and_remarks_that_run
     ]
     assert table_text([("a", "1"), ("bcd", "10")], indent=0) == "a     1\nbcd  10"
     assert table_text([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("--max-minutes 3 is too few; give --tree FILE", "max_minutes=3 is too few; give tree=FILE"),
+        ("--target is age, but --no-preflight is given", "target is age, but preflight=False is given"),
+        ("run `aam train --freeze` again", "run `aam train --freeze` again"),
+        ("a--b is no option, nor is -- alone", "a--b is no option, nor is -- alone"),
+    ],
+)
+def test_messages_name_options_as_arguments_in_python(text: str, words: str):
+    assert python_words(text) == words

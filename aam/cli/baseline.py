@@ -24,19 +24,8 @@ FOLD_OPTIONS = ("folds", "leave_one_group_out", "leave_one_study_out", "stratify
 
 
 COMMON = (
-    *(
-        "table",
-        "metadata",
-        "target",
-        "task",
-        "as_class",
-        "group_column",
-        "study_column",
-        "sequences",
-        "tree",
-        "example",
-    ),
-    *("folds", "leave_one_study_out", "baseline"),
+    *("table", "metadata", "target", "task", "as_class", "group_column", "study_column", "sequences", "tree"),
+    *("example", "folds", "leave_one_study_out", "baseline", "reference"),
 )
 """Options that `--help` lists."""
 

@@ -56,4 +56,6 @@ def command(model_path: Path | None, output: Path, **options: Any) -> None:
     click.echo(f"explained: {drivers.explained}\n")
     for rows in drivers.printed():
         click.echo(f"{table_text(rows)}\n")
+    if drivers.verdict:
+        click.echo(f"{drivers.verdict}\n")
     click.echo(f"{drivers.count_text}: {', '.join(written)} ({time.monotonic() - started:.1f} s)")

@@ -122,6 +122,17 @@ def warn_of_infinite_intervals(residuals: Sequence[Residuals], targets: Sequence
     ]
 
 
+def warn_of_negative_predictions(true: pd.DataFrame, predicted: pd.DataFrame) -> list[str]:
+    """One warning per numeric target that is never below 0 but predicted so; `predicted` has its columns and more."""
+    below = {str(name): int((predicted[name] < 0).sum()) for name in true.columns if true[name].min() >= 0}
+    return [
+        f"{count:,} of {len(predicted):,} predictions of {name} are below 0, which no sample is: read them as 0, or "
+        "train with --target-transform log-zscore, which learns log(1 + value) and stays above -1"
+        for name, count in below.items()
+        if count
+    ]
+
+
 def measure_coverage(true: pd.Series, lower: pd.Series, upper: pd.Series) -> tuple[float, float]:
     """Fraction of the truths [N] inside the intervals, NaN left out, and mean width of all intervals."""
     inside = true.between(lower, upper)[true.notna()]

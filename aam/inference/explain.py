@@ -90,6 +90,16 @@ class Explanation:
                 found[str(count)] = {"samples": samples, "mean_change": changes, "times_random": times}
         return found
 
+    def verdict(self) -> str:
+        """What the check by deletion says of the shares, in a sentence; empty where nothing could be deleted."""
+        times = [row["times_random"] for row in self.deletion_table().values() if row["times_random"] is not None]
+        if not times:
+            return ""
+        low, high = f"{min(times):.1f}", f"{max(times):.1f}"
+        compared = f"{low if low == high else f'{low} to {high}'} times as much as deleting ASVs at random"
+        word = "tell what matters" if min(times) > 1 else "say little" if max(times) > 1 else "say nothing"
+        return f"the shares {word}: deleting the ASVs with the largest ones changes the output {compared}"
+
 
 def distance_to_mean(model: PretrainModel, mean: Tensor) -> Scalar:
     """Mean squared difference between a sample embedding and `mean` [D]."""

@@ -7,7 +7,8 @@ from aam.report.record import CURVES_FILE, UNIFRAC_FILE
 CURVES = (
     "Each panel is one value over the steps of training. Falling errors and rising R² or accuracy on held-out samples "
     "(orange) show learning. If they get worse while training (blue) still improves, the model learns its training "
-    "samples by heart. The number in the corner is the last held-out value, of several folds their mean."
+    "samples by heart. The number in the corner is the last held-out value, of several folds their mean; the metrics "
+    "of the report are of all held-out predictions of the stored model, so they differ a little."
 )
 UNIFRAC = (
     "Each point is a pair of held-out samples, or a cell of many pairs. The nearer to the dashed line, the better its "

@@ -39,7 +39,8 @@ LABEL = 32
 """Characters of a label; more leave no room for what is drawn."""
 DASHED: dict[str, Any] = {"color": "#333333", "linewidth": 1.2, "linestyle": (0, (4, 3))}
 """Of the line on which predictions would lie that are right."""
-DOT: dict[str, Any] = {"s": 24, "edgecolors": "white", "linewidths": 0.3}
+DOT: dict[str, Any] = {"s": 24, "edgecolors": "#4D4D4D", "linewidths": 0.4}
+"""The edge tells light colours from the paper."""
 
 PngFile = Path | BinaryIO
 Looks = dict[str | None, tuple[str, str]]

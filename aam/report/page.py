@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -158,7 +159,7 @@ def report_html(run: RunRecord, parts: Sequence[Part] = (), notes: Sequence[str]
         name=run.name,
         version=manifest.get("versions", {}).get("aam", ""),
         started=manifest.get("started", "at an unknown time"),
-        command=" ".join(map(str, manifest.get("command", [])[1:])),
+        command=[shlex.quote(str(word)) for word in manifest.get("command", [])[1:]],
         facts=run_facts({**manifest, **run.metrics}),
         finding=finding,
         terms=SectionTerms(),

@@ -66,9 +66,9 @@ def metric_name(key: str) -> str:
 
 
 def verdict(key: str, rival: str, what: str, less: Mapping[str, float]) -> str:
-    """Whether the model is clearly better or worse than a rival, with the difference and what its sign means."""
+    """Whether the model is better or worse than a rival, with the difference and what its sign means."""
     smaller, excludes = key in SMALLER_IS_BETTER, not less["low"] <= 0 <= less["high"]
-    better = "clearly better than" if (less["high"] < 0) == smaller else "clearly worse than"
+    better = "better than" if (less["high"] < 0) == smaller else "worse than"
     interval = f"95 % interval {{}}, which {'excludes' if excludes else 'includes'} 0"
     value, _, ends = format_estimate(less, signed=True).removesuffix(")").partition(" (")
     return (

@@ -77,6 +77,12 @@ def lines_of(text: str) -> str:
     return textwrap.fill(text, LINE, break_on_hyphens=False)
 
 
+def reference_option(run: RunRecord) -> str:
+    """What gives `aam baseline` a tree for methods that need one, where the run had none."""
+    given = run.config.data.tree or run.config.data.example or run.config.learner.reference or run.on_clades
+    return "" if given else " --reference shipped"
+
+
 def data_options(sequences: Path | Sequence[Path] | None) -> str:
     """The options of a command that reads another table like that of a run, which was given these sequences or none."""
     return f"--table TABLE{' --sequences SEQUENCES' if sequences else ''}"
@@ -117,7 +123,7 @@ def finetuning_summary(run: RunRecord) -> str:
         ["predictions", str(folder / OUT_OF_FOLD)],
         ["metrics", str(folder / METRICS_FILE)],
         ["report", str(folder / REPORT_FILE)],
-        ["compare it", f"aam baseline --model {shell_path(folder)}"],
+        ["compare it", f"aam baseline --model {shell_path(folder)}{reference_option(run)}"],
         [
             "use it",
             f"aam predict --model {shell_path(folder)} {data_options(config.data.sequences)} -o predictions.tsv",

@@ -25,7 +25,8 @@ TERMS = {
     "coverage": "the part of the samples whose true value lies in the prediction interval",
     "cross-entropy": "the mean logarithm of one over the probability of what was true; smaller is better",
     "embedding": "the numbers by which the model describes an ASV or a sample",
-    "expected calibration error": "how far probabilities are from the part that is right, on average; 0 is best",
+    "expected calibration error": "how far probabilities are from the part that is right, on average; 0 is "
+    "best. Calibration lowers the negative log-likelihood, and with few samples this error may rise",
     "fold": "one part of a cross-validation: predicted by a model that was trained on the other parts",
     "held out": "not used for training, so that it tests the model",
     "held-out": "not used for training, so that it tests the model",

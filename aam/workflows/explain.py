@@ -57,6 +57,11 @@ class Drivers:
         return counted(len(self.ids), "ASVs")
 
     @property
+    def verdict(self) -> str:
+        """What the check by deletion says, in a sentence."""
+        return self.explanation.verdict()
+
+    @property
     def record(self) -> dict[str, Any]:
         """JSON values: what was explained, and the check by deletion."""
         found = self.explanation

@@ -67,6 +67,11 @@ class CladeDrivers:
         return counted(len(self.table), "clades and ASVs")
 
     @property
+    def verdict(self) -> str:
+        """Nothing: the effect of deletion stands beside each clade and ASV."""
+        return ""
+
+    @property
     def record(self) -> dict[str, Any]:
         """JSON values."""
         return {

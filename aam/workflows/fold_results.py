@@ -23,7 +23,12 @@ from aam.evaluation.calibration import (
     Calibration,
     fit_temperature,
 )
-from aam.evaluation.intervals import find_residuals, measure_coverage, warn_of_infinite_intervals
+from aam.evaluation.intervals import (
+    find_residuals,
+    measure_coverage,
+    warn_of_infinite_intervals,
+    warn_of_negative_predictions,
+)
 from aam.evaluation.metrics import CONSTANT, MODEL
 from aam.evaluation.study_metrics import StudyFigures, score_studies
 from aam.evaluation.target_metrics import metrics_of, to_comparable_arrays
@@ -107,6 +112,7 @@ def write_results(config: FinetuneConfig, study: Study, results: list[FoldResult
     write_json(folder / METRICS_FILE, metrics)
     text = finetuning_summary(RunRecord(folder, read_manifest(folder), metrics))
     doubts = warn_of_infinite_intervals(calibration.residuals, config.target.target, config.fold.coverage)
+    doubts += warn_of_negative_predictions(true, table) if config.target.task in NUMERIC_TASKS else []
     text += "".join(f"\n  Warning: {doubt}\n" for doubt in doubts)
     write_text(folder / SUMMARY_FILE, text)
 

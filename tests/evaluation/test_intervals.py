@@ -18,6 +18,7 @@ from aam.evaluation.intervals import (
     measure_coverage,
     prediction_intervals,
     warn_of_infinite_intervals,
+    warn_of_negative_predictions,
 )
 
 
@@ -37,6 +38,13 @@ def test_intervals_without_end_are_told_with_what_can_be_promised():
     assert text.endswith("--coverage 0.916 at most, not 0.95")
     assert warn_of_infinite_intervals((few, many), ("age", "weight"), 0.916) == []
     assert warn_of_infinite_intervals((), ("class",), 0.999) == []
+
+
+def test_predictions_below_zero_of_what_never_is_are_told():
+    true = pd.DataFrame({"age": [0.0, 2.0, np.nan], "change": [-1.0, 1.0, 2.0], "depth": [1.0, 1.0, 1.0]})
+    predicted = pd.DataFrame({"age": [-0.1, 3.0, -2.0], "change": [-5.0, -5.0, 0.0], "depth": [1.0, 0.0, 2.0]})
+    (told,) = warn_of_negative_predictions(true, predicted)
+    assert told.startswith("2 of 3 predictions of age are below 0, which no sample is: read them as 0, or train with")
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])

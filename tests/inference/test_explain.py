@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -120,3 +121,19 @@ def test_the_figure_is_drawn(explained: Explanation, tree: bool):
     target, names = BytesIO(), ["ACGT" * 10] * len(explained.share)
     plot_explanation(explained, names, np.arange(len(names)) if tree else None, target)
     assert target.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_verdict_is_on_all_numbers_of_deleted_asvs(explained: Explanation):
+    shares, chance = RANKINGS.index("integrated gradients"), RANKINGS.index("random")
+
+    def verdict(*times: float) -> str:
+        changes, there = np.ones_like(explained.deletion), np.zeros_like(explained.deleted_samples)
+        changes[shares, : len(times)], changes[chance], there[: len(times)] = times, 1.0, 5
+        return replace(explained, deletion=changes, deleted_samples=there).verdict()
+
+    assert verdict(3.0, 1.5).startswith("the shares tell what matters: ") and "1.5 to 3.0 times as much" in verdict(
+        3, 1.5
+    )
+    assert verdict(0.9, 1.5).startswith("the shares say little: ")
+    assert verdict(0.9).startswith("the shares say nothing: ") and "output 0.9 times as much" in verdict(0.9)
+    assert verdict() == ""

@@ -122,7 +122,7 @@ def test_the_best_baseline_is_told_by_the_paired_difference() -> None:
     linear = {"mae": estimate, "model_minus_baseline": {"mae": less}}
     found = run_finding(trained(NUMBERS), {"age": {"model": {"mae": {}}, "linear": linear}})
     assert found.endswith(
-        "lies above 0. By mean absolute error the model is clearly better than the only baseline, linear model on "
+        "lies above 0. By mean absolute error the model is better than the only baseline, linear model on "
         "centred log-ratios: model minus baseline is -3.00 (95 % interval -5.00 to -1.00, which excludes 0); below 0 "
         "the model is better."
     )

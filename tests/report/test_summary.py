@@ -81,7 +81,7 @@ def test_a_comparison_ends_with_its_conclusion() -> None:
         "  model - within_ridge_presence  -0.500 (-0.600 to -0.400)",
         "  model - constant                  -2.50 (-2.60 to -2.40)",
         "",
-        "By mean absolute error the model is clearly better than the best baseline, ridge on presence of ASVs",
+        "By mean absolute error the model is better than the best baseline, ridge on presence of ASVs",
         "(within_ridge_presence): model minus baseline is -0.500 (95 % interval -0.600 to -0.400, which",
         "excludes 0); below 0 the model is better.",
     ]
