@@ -31,7 +31,7 @@ from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig
 from aam.config.fields import SHIPPED
 from aam.errors import AamError, ConfigError
 from aam.observer import Observer
-from aam.text import counted, name_few, python_words
+from aam.text import python_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,8 +186,7 @@ def predict(table: PathLike | None = None, *, model: PathLike, verbose: bool = F
     observer = observer_of(verbose)
     found = predict(path_of("model", model), data, config, run, observer)
     if len(found.refused):
-        reasons = name_few([f"{sample}: {reason}" for sample, reason in found.refused.items()], 3)
-        observer.warn(f"{counted(len(found.refused), 'samples')} not predicted; {reasons}")
+        observer.warn(found.refusal)
     return found.table
 
 

@@ -28,12 +28,10 @@ from aam.stored import (
     CHECKPOINT_FORMAT,
     CONFIG,
     KIND_OF,
-    KINDS,
     MODEL,
     RETRY_SECONDS,
     STATE,
     TRAINING,
-    Stored,
     read_about,
     read_checked,
     read_now,
@@ -41,20 +39,6 @@ from aam.stored import (
     read_unchanged,
 )
 
-__all__ = [
-    "BEST",
-    "CHECKPOINT_FORMAT",
-    "CONFIG",
-    "KINDS",
-    "KIND_OF",
-    "LAST",
-    "MODEL",
-    "STATE",
-    "TRAINING",
-    "Stored",
-    "read_stored",
-    "read_unchanged",
-]
 FOLD = "fold-"
 
 

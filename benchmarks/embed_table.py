@@ -22,9 +22,10 @@ import torch
 from measure import files_of
 from scale import alone
 
-from aam.checkpoint import BEST, Checkpoint, save_checkpoint
+from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import PretrainConfig, from_options
 from aam.corpus.pretraining import open_corpus
+from aam.folders import BEST
 from aam.models.pretrain_model import PretrainModel
 from aam.training.run import build_learner, training_batches
 from aam.training.step import step

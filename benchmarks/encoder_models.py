@@ -18,10 +18,12 @@ from placement_data import Study
 from scipy import sparse
 
 import aam
-from aam.checkpoint import BEST, CONFIG, config_of_encoder, find_checkpoint
+from aam.checkpoint import config_of_encoder, find_checkpoint
 from aam.config import ModelConfig, option_fields
 from aam.corpus.store import CORPUS_MANIFEST
+from aam.folders import BEST
 from aam.io.files import digest
+from aam.stored import CONFIG
 from aam.training.manifest import MANIFEST
 
 Floats = NDArray[np.float64]

@@ -22,7 +22,7 @@ import click
 from safetensors.torch import save_file
 
 from aam.atomic import follow_umask, read_json, replace_file, write_json, write_text
-from aam.checkpoint import CHECKPOINT_FORMAT, CONFIG, KIND_OF, MODEL, Pretrained, find_checkpoint, open_as, read_stored
+from aam.checkpoint import Pretrained, find_checkpoint, open_as
 from aam.config import PretrainConfig, group_classes, option_fields, to_dict
 from aam.encoders import CARD, DEFAULT, HOME, REFERENCE
 from aam.errors import AamError, CheckpointError, ReferenceFolderError
@@ -32,6 +32,7 @@ from aam.io.files import digest
 from aam.models.storage import in_half_size
 from aam.placement.placer_file import read_placer, write_placer
 from aam.placement.store import RECORD, open_reference
+from aam.stored import CHECKPOINT_FORMAT, CONFIG, KIND_OF, MODEL, read_stored
 
 CARD_TEXT, ATTRIBUTION = "card.md", "ATTRIBUTION.md"
 MOST_WEIGHTS, MOST_REFERENCE = 10_000_000, 12_000_000

@@ -17,7 +17,6 @@ import torch
 from generated_samples import tiny_model
 from safetensors.torch import save
 
-from aam.checkpoint import CONFIG, MODEL, TRAINING, read_stored
 from aam.cli.options import read_config_file
 from aam.config import PretrainConfig, from_options, to_dict
 from aam.errors import ConfigError, InputError
@@ -29,6 +28,7 @@ from aam.io.packed import ROOTED_TREE, plain_file
 from aam.io.sequences import read_sequences
 from aam.io.table import read_table
 from aam.phylogeny.tree import read_tree
+from aam.stored import CONFIG, MODEL, TRAINING, read_stored
 
 SAMPLES, ASVS = ["s1", "s2", "s3"], ["ACGT", "TTTT", "GGCC", "AACC"]
 COUNTS = np.array([[5, 0, 2, 1], [0, 7, 0, 3], [1, 1, 1, 1]], dtype=float)

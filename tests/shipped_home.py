@@ -9,7 +9,7 @@ from generated_reference import random_reference, save_reference
 from trained_run import save_run
 
 from aam import encoders
-from aam.checkpoint import BEST
+from aam.folders import BEST
 
 
 def ship_small(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = encoders.DEFAULT) -> Path:

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from aam.checkpoint import BEST, Checkpoint, save_checkpoint
+from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.config import PretrainConfig, from_options
+from aam.folders import BEST
 from aam.models.pretrain_model import PretrainModel
 
 

@@ -60,12 +60,7 @@ def command(output: Path, **values: Any) -> None:
         if found.card is not None:
             write_new_json(card, found.card.record())
     if len(found.refused):
-        first, reason = next(iter(found.refused.items()))
-        total = len(found.table) + len(found.refused)
-        TERMINAL.warn(
-            f"{len(found.refused):,} of {counted(total, 'samples')} refused, first {first}: {reason}; all "
-            f"reasons are in {refused}"
-        )
+        TERMINAL.warn(f"{found.refusal}; all reasons are in {refused}")
     for name, value in found.scores.items():
         if not name.endswith(("_low", "_high")):
             click.echo(f"{name:<24}{value:.4f}", err=True)

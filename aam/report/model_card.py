@@ -15,7 +15,7 @@ from typing import Any
 
 import aam
 from aam.atomic import write_json, write_text
-from aam.checkpoint import KIND_OF, MODEL, find_members, read_stored
+from aam.checkpoint import find_members
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
@@ -33,6 +33,7 @@ from aam.gene.regions import begin_text, region_text
 from aam.io.files import read_json_file
 from aam.report.card_page import card_page
 from aam.report.record import RunRecord
+from aam.stored import KIND_OF, MODEL, read_stored
 from aam.training.manifest import find_run_folder
 
 PAGE, ATTRIBUTION = "card.md", "ATTRIBUTION.md"

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aam.checkpoint import BEST
 from aam.config import RunnableConfig
 from aam.evaluation.metrics import (
     CONSTANT,
@@ -20,6 +19,7 @@ from aam.evaluation.metrics import (
 )
 from aam.evaluation.study_metrics import MEAN, OVER_SUBJECTS
 from aam.evaluation.tip_distances import BIN_LABELS, error_rows
+from aam.folders import BEST
 from aam.inference.predictions import OUT_OF_FOLD
 from aam.io.output import shell_path
 from aam.report.digits import format_estimate

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aam.checkpoint import KIND_OF, KINDS, Finetuned, build_model
+from aam.checkpoint import Finetuned, build_model
 from aam.config import RunnableConfig, from_dict, to_dict
 from aam.corpus.batches import LabelledBatch
 from aam.corpus.dataset import Batch
 from aam.errors import CheckpointError, NonFiniteError
 from aam.health.bundle import load_bundle, restore_random_state
+from aam.stored import KIND_OF, KINDS
 from aam.training.losses import TargetScale
 from aam.training.objective import Objective, PretrainObjective, TargetObjective
 from aam.training.optim import MuonAdamW, loss_scaler

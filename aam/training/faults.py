@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from aam.atomic import write_text
-from aam.checkpoint import LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches, drop_samples
 from aam.corpus.dataset import Batch
 from aam.corpus.samples import OF_ASVS, drop_absent
 from aam.errors import NonFiniteError
+from aam.folders import LAST
 from aam.health.bundle import save_bundle
 from aam.health.ledger import FILE_NAME, Item, Ledger
 from aam.io.table import STORED_ZEROS, Table

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
-from aam.checkpoint import BEST, LAST
 from aam.config import RunnableConfig
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import Batch
 from aam.errors import Interrupted, NonFiniteError, OutOfMemoryError, WorkerError, lacks_memory
+from aam.folders import BEST, LAST
 from aam.io.table import Table
 from aam.observer import Sink
 from aam.stopping import Stopped, StopRequest

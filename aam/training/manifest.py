@@ -21,7 +21,7 @@ import numpy as np
 
 import aam
 from aam.atomic import write_record, write_text
-from aam.checkpoint import FOLD, fold_folders, read_stored
+from aam.checkpoint import FOLD, fold_folders
 from aam.config import (
     FinetuneConfig,
     PretrainConfig,
@@ -46,6 +46,7 @@ from aam.folders import BEST, LAST, PREVIOUS
 from aam.io.files import digest, lock_folder, refuse_inside, refuse_unwritable
 from aam.observer import Observer
 from aam.stopping import Stopped
+from aam.stored import read_stored
 from aam.training.run_files import FILES, MANIFEST, forget_files, read_manifest, recorded, remember_files
 from aam.training.state import GROWING
 

@@ -9,21 +9,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from aam.checkpoint import (
-    CONFIG,
-    MODEL,
-    STATE,
-    TRAINING,
-    Checkpoint,
-    fold_folders,
-    load_checkpoint,
-    read_stored,
-    save_checkpoint,
-)
+from aam.checkpoint import Checkpoint, fold_folders, load_checkpoint, save_checkpoint
 from aam.config import is_clades
 from aam.errors import CheckpointError
 from aam.folders import BEST, LAST, PREVIOUS, partial_folder_of, set_aside
 from aam.observer import Observer
+from aam.stored import CONFIG, MODEL, STATE, TRAINING, read_stored
 from aam.training.manifest import ADAPTED, MANIFEST, has_checkpoint, read_manifest, reserve_output_directory
 from aam.training.sinks import LOG
 from aam.training.state import read_train_state

@@ -25,10 +25,11 @@ from torch.distributed.checkpoint import save as write_parts
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from aam.checkpoint import MODEL, TRAINING, Checkpoint, write_about
+from aam.checkpoint import Checkpoint, write_about
 from aam.folders import partial_folder_of, replace_folder
 from aam.health.stats import gather_tensor
 from aam.models.pretrain_model import PretrainModel, PretrainOutput
+from aam.stored import MODEL, TRAINING
 from aam.training.distributed import Replicas, SharedRows
 from aam.training.optim import build_optimizer, set_moments, set_weights
 from aam.training.run import PretrainLearner

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from aam.atomic import sync
-from aam.checkpoint import STATE, Checkpoint, load_checkpoint, tensor_error_text
+from aam.checkpoint import Checkpoint, load_checkpoint, tensor_error_text
 from aam.config import RunConfig, RunnableConfig
 from aam.errors import CheckpointError
 from aam.health.ledger import FILE_NAME
 from aam.models.devices import lasted
 from aam.records import FINGERPRINT, NUMBER, Fingerprint, Many, check_shape
+from aam.stored import STATE
 from aam.training.optim import set_moments, set_weights
 from aam.training.sinks import LOG
 from aam.training.step import Learner

@@ -23,9 +23,9 @@ from types import FrameType
 import torch
 import torch.distributed as dist
 
-from aam.checkpoint import LAST
 from aam.config import RanksConfig
 from aam.errors import AamError, InputError, Interrupted
+from aam.folders import LAST
 
 SEARCH = 5.0
 """Seconds in which a rank that lost contact looks for who is gone; `torchrun` kills it after 30."""

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aam
-from aam.checkpoint import CONFIG, FOLD, fold_folders, read_about, read_stored
+from aam.checkpoint import FOLD, fold_folders, read_about
 from aam.errors import CheckpointError, ConfigError
 from aam.observer import Observer
 from aam.report.model_card import NO_FACTS, PAGE, CardFacts
+from aam.stored import CONFIG, read_stored
 from aam.text import one_line, quote, shorten
 from aam.workflows.save_pretrained import KNOWN, OWN_FILES, SUFFIXES, save_pretrained
 

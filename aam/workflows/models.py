@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from aam.atomic import read_json
-from aam.checkpoint import MODEL, find_members, read_stored
+from aam.checkpoint import find_members
 from aam.config import FinetuneConfig, RunnableConfig, is_clades
 from aam.corpus.gene_doubts import knows_every_region, span_text
 from aam.encoders import CARD, shipped_models
 from aam.errors import CheckpointError
 from aam.observer import Observer
 from aam.report.record import read_metrics
+from aam.stored import MODEL, read_stored
 from aam.text import counted, name_few
 from aam.workflows.model_names import models_in, user_models
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from aam.checkpoint import FOLD, LAST, config_of_encoder, find_members, fold_folders
+from aam.checkpoint import FOLD, config_of_encoder, find_members, fold_folders
 from aam.config import FinetuneConfig, Metric, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.corpus.gene_tokens import cut_tokens
 from aam.errors import CheckpointError
+from aam.folders import LAST
 from aam.inference.known_asvs import (
     LABELLED,
     SAME_STUDY,

@@ -20,7 +20,7 @@ from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
 from aam.observer import Observer, Progress
 from aam.spelling import whole_of
-from aam.text import counted
+from aam.text import counted, name_few
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
 from aam.workflows.opened import say_limit, say_opened
@@ -45,6 +45,13 @@ class NewPredictions:
     scores: dict[str, float]
     models: int
     card: TransferCard | None = None
+
+    @property
+    def refusal(self) -> str:
+        """How many samples cannot be predicted, and the reasons of the first three."""
+        total = len(self.table) + len(self.refused)
+        reasons = name_few([f"{sample}: {reason}" for sample, reason in self.refused.items()], 3)
+        return f"{len(self.refused):,} of {counted(total, 'samples')} cannot be predicted: {reasons}"
 
 
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from aam.atomic import write_json, write_record, write_text
-from aam.checkpoint import BEST, Pretrained, open_as, open_encoder
+from aam.checkpoint import Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
 from aam.corpus.batches import TrainingBatches
 from aam.corpus.dataset import build_draw
 from aam.corpus.pretraining import Corpus, lacks_samples, open_corpus
 from aam.errors import ConfigError
 from aam.evaluation.baselines import BASELINES
+from aam.folders import BEST
 from aam.inference.heldout import Embedded, HeldOut
 from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
 from aam.inference.scales import SCALES, fit_scales

@@ -24,17 +24,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from aam.atomic import follow_umask, replace_file, write_record
-from aam.checkpoint import (
-    CHECKPOINT_FORMAT,
-    CONFIG,
-    KIND_OF,
-    MODEL,
-    STATE,
-    Stored,
-    find_checkpoint,
-    fold_folders,
-    read_stored,
-)
+from aam.checkpoint import find_checkpoint, fold_folders
 from aam.config import RunnableConfig, group_classes, is_clades, option_fields, to_dict
 from aam.encoders import REFERENCE
 from aam.errors import ConfigError
@@ -45,6 +35,7 @@ from aam.io.files import digest, refuse_inside, refuse_unwritable
 from aam.learners.transfer import STUDIES
 from aam.models.storage import in_half_size
 from aam.report.model_card import CARD, NO_FACTS, PAGE, CardFacts, run_folder, write_card
+from aam.stored import CHECKPOINT_FORMAT, CONFIG, KIND_OF, MODEL, STATE, Stored, read_stored
 
 OWN_FILES = (CONFIG, MODEL, KNOWN, SCALES, STUDIES, STATE, CALIBRATION, PAGE, CARD)
 """Files of a saved model, the one first without which it is none."""

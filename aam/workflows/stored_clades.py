@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from aam.checkpoint import BEST, MODEL, Checkpoint, Stored, find_members, read_stored, save_checkpoint
+from aam.checkpoint import Checkpoint, find_members, save_checkpoint
 from aam.config import NUMERIC_TASKS, FinetuneConfig, is_clades
 from aam.corpus.label_schema import unscale_values
 from aam.errors import CheckpointError
+from aam.folders import BEST
 from aam.io.files import digest
 from aam.learners.clades import CladeTable
 from aam.learners.ensemble import Ensemble
 from aam.learners.stored import from_tensors, to_tensors
 from aam.placement.store import RECORD
+from aam.stored import MODEL, Stored, read_stored
 
 REFERENCE_DIGEST = "reference_sha256"
 """Key, in the state of a stored ensemble, of the record of the reference that its clades are of."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aam.checkpoint import BEST, FOLD, LAST, Finetuned, config_of_encoder, find_members, open_as, open_encoder
+from aam.checkpoint import FOLD, Finetuned, config_of_encoder, find_members, open_as, open_encoder
 from aam.config import FinetuneConfig, from_options, is_clades
 from aam.config.learner import CLADES
 from aam.corpus.batches import LabelledBatches
@@ -20,6 +20,7 @@ from aam.corpus.split import Fold
 from aam.corpus.study import Study, open_study
 from aam.corpus.study_checks import list_contributions
 from aam.errors import ConfigError
+from aam.folders import BEST, LAST
 from aam.inference.known_asvs import KnownASVs, read_known, sketch_asvs, write_known
 from aam.inference.predictions import decode, embed_asvs, refuse_clashes
 from aam.models.devices import resolve_device

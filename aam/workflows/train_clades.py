@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.checkpoint import config_of_encoder, find_members, read_stored
+from aam.checkpoint import config_of_encoder, find_members
 from aam.config import NUMERIC_TASKS, FinetuneConfig, is_clades
 from aam.config.learner import CLADES
 from aam.corpus.label_schema import encode_labels, fit_schema, scale_values
@@ -24,6 +24,7 @@ from aam.observer import Observer
 from aam.placement.threads import usable_cores
 from aam.report.build import write_run_report
 from aam.report.clade_samples import describe_clades
+from aam.stored import read_stored
 from aam.text import name_few
 from aam.training.manifest import Manifest, recorded
 from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples

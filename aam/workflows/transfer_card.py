@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.atomic import write_record
-from aam.checkpoint import BEST
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.samples import TableSamples
 from aam.corpus.study import Study
@@ -23,6 +22,7 @@ from aam.evaluation.baselines import choose_scored
 from aam.evaluation.ordination import principal_components
 from aam.evaluation.separability import class_signal, halves, within
 from aam.evaluation.study_metrics import CLASSES, MEAN, NUMERIC
+from aam.folders import BEST
 from aam.gene.regions import region_text
 from aam.inference.known_asvs import hashes_of, read_known, sketch_asvs, write_known
 from aam.io.table import relative_abundance

@@ -14,9 +14,9 @@ from trained_run import save_run
 
 from aam import datasets
 from aam.atomic import write_record
-from aam.checkpoint import BEST
 from aam.cli import main
 from aam.cli.distance import score_table
+from aam.folders import BEST
 from aam.inference.known_asvs import KNOWN, hashes_of, sketch_asvs, write_known
 from aam.inference.scales import GROWN, SCALES
 from aam.io.matrix import read_matrix

@@ -9,12 +9,12 @@ import pytest
 from scipy.sparse import csr_array
 from trained_run import save_run
 
-from aam.checkpoint import BEST
 from aam.cli.terminal import TERMINAL
 from aam.config import DataConfig, PrepareConfig, PretrainConfig
 from aam.corpus.dataset import Draw
 from aam.corpus.prepare import prepare
 from aam.corpus.pretraining import open_corpus
+from aam.folders import BEST
 from aam.inference.known_asvs import KnownASVs, hashes_of, read_known, sketch_asvs, write_known
 from aam.io.sequences import tokenize
 from aam.workflows.notes import say_known_share, say_labelled_share, say_pretrained_share

@@ -12,13 +12,14 @@ import pytest
 from trained_run import save_run
 
 from aam import cli
-from aam.checkpoint import BEST, read_stored
 from aam.corpus.lineup import Rules, line_up
 from aam.corpus.store import open_store
 from aam.datasets import example
+from aam.folders import BEST
 from aam.gene.profile import reverse_complement
 from aam.io.table import read_table
 from aam.phylogeny.tree import read_tree
+from aam.stored import read_stored
 
 SIZE = ["--preset", "tiny", "--branches", "16", "--patch", "25", "--device", "cpu"]
 SIZE += ["--rarefy-depth", "none", "--batch-size", "8"]

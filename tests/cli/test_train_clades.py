@@ -12,9 +12,10 @@ from clade_studies import options_of, write_clade_studies
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from aam.checkpoint import find_members, read_stored
+from aam.checkpoint import find_members
 from aam.cli import main
 from aam.learners import ensemble
+from aam.stored import read_stored
 from aam.workflows.stored_clades import open_clades
 
 CLASSES = ("--target", "state", "--task", "classification")

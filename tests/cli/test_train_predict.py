@@ -303,7 +303,7 @@ def test_overlap_and_missing_targets_are_counted(train, capsys):
 def test_samples_it_cannot_take_are_listed_with_reasons(train, predict, tmp_path: Path, capsys):
     predict(train(*TASKS["regression"]))
     assert (
-        "Warning: 2 of 190 samples refused, first 11402.MC051: 2921 reads, fewer than the 5000 drawn of each sample"
+        "Warning: 2 of 190 samples cannot be predicted: 11402.MC051: 2921 reads, fewer than the"
     ) in capsys.readouterr().err
     refused = pd.read_csv(tmp_path / "predicted.refused.tsv", sep="\t", index_col=0)
     assert list(refused.index) == ["11402.MC051", "11402.MC116"]

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from aam.checkpoint import BEST, Checkpoint, save_checkpoint
+from aam.checkpoint import Checkpoint, save_checkpoint
 from aam.cli.debugging import script_workbench
 from aam.datasets import example
 from aam.errors import ConfigError, InputError
+from aam.folders import BEST
 from aam.workflows.workbench import Workbench
 
 SCRIPTS = Path(__file__).parents[2] / "debug"

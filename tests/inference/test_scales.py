@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from trained_run import save_run
 
-from aam.checkpoint import BEST, open_model
+from aam.checkpoint import open_model
 from aam.config import DataConfig, PretrainConfig
 from aam.corpus.dataset import Draw
 from aam.corpus.pretraining import open_corpus
 from aam.errors import CheckpointError
 from aam.evaluation.baselines import Line
 from aam.evaluation.metrics import upper_triangle
+from aam.folders import BEST
 from aam.inference.asvs import encode_asvs
 from aam.inference.embed import Encoding
 from aam.inference.scales import (

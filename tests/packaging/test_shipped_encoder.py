@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from trained_run import save_run
 
 import aam
-from aam.checkpoint import CONFIG, MODEL, open_model
+from aam.checkpoint import open_model
 from aam.cli import main
 from aam.datasets import example
 from aam.encoders import DEFAULT, REFERENCE, shipped_models, shipped_name
@@ -31,6 +31,7 @@ from aam.models.storage import in_half_size
 from aam.placement.learned import LearnedPlacer
 from aam.placement.placer_file import WEIGHTS, read_placer, write_placer
 from aam.placement.store import open_reference
+from aam.stored import CONFIG, MODEL
 
 ROOT = Path(__file__).parents[2]
 MODELS = shipped_models()

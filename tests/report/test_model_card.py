@@ -12,13 +12,15 @@ import pytest
 import yaml
 from trained_run import save_run
 
-from aam.checkpoint import BEST, find_members, read_stored
+from aam.checkpoint import find_members
 from aam.cli import group
 from aam.config import PretrainConfig, from_options
 from aam.encoders import CARD
 from aam.errors import CheckpointError
+from aam.folders import BEST
 from aam.report.card_page import card_page
 from aam.report.model_card import ATTRIBUTION, NO_FACTS, PAGE, CardFacts, DataSource, Figure, read_card, write_card
+from aam.stored import read_stored
 
 FACTS = CardFacts(
     name="gut-encoder",

@@ -25,14 +25,7 @@ from processes import Copy
 
 from aam import checkpoint as checkpoints
 from aam import folders, stored
-from aam.checkpoint import (
-    Checkpoint,
-    config_of_encoder,
-    find_checkpoint,
-    load_checkpoint,
-    open_model,
-    save_checkpoint,
-)
+from aam.checkpoint import Checkpoint, config_of_encoder, find_checkpoint, load_checkpoint, open_model, save_checkpoint
 from aam.config import PretrainConfig
 from aam.errors import CheckpointError
 from aam.models.pretrain_model import PretrainModel

@@ -15,9 +15,10 @@ from local_hub import LocalHub, serve_hub
 from trained_run import save_run
 
 import aam
-from aam.checkpoint import MODEL, open_model
+from aam.checkpoint import open_model
 from aam.errors import AamError, CheckpointError, ConfigError
 from aam.report.model_card import CardFacts
+from aam.stored import MODEL
 from aam.workflows.save_pretrained import save_pretrained
 
 pytest.importorskip("huggingface_hub", reason="NOT TESTED: the hub; pip install 'aam[hub]'")

@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 from trained_run import save_run
 
 import aam
-from aam.checkpoint import BEST, MODEL, open_model
+from aam.checkpoint import open_model
 from aam.encoders import CARD
 from aam.errors import CheckpointError, ConfigError
+from aam.folders import BEST
 from aam.inference.known_asvs import KNOWN
 from aam.inference.scales import SCALES
 from aam.report.model_card import CardFacts
+from aam.stored import MODEL
 from aam.workflows.save_pretrained import save_pretrained
 
 
