@@ -47,7 +47,8 @@ class ASVMemory:
         """The kept embeddings, with room for so many rows."""
         kept = self._kept
         if kept is None or len(kept) < rows:
-            wider = like.new_empty(max(FIRST_ROWS, 2 * rows), like.shape[1])
+            with torch.inference_mode(False):  # made in an evaluation, it is written to by later steps of training
+                wider = torch.empty(max(FIRST_ROWS, 2 * rows), like.shape[1], dtype=like.dtype, device=like.device)
             if kept is not None:
                 wider[: len(kept)] = kept
             self._kept = kept = wider

@@ -34,6 +34,6 @@ def place_samples(samples: TableSamples, chosen: Chosen, threads: int | None, ob
     table = samples.table
     asvs = Asvs(table.asv_ids, table.sequences, str(table.source))
     places = place_asvs(asvs, chosen, threads, observer)
-    with observer.stage("adding up clades"):
+    with observer.stage("adding up clades, of all reads of each sample: none are drawn"):
         found = clade_table(table.counts, list(table.sequences), places, chosen.reference.tree)
     return PlacedSamples(found, places)

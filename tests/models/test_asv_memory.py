@@ -50,3 +50,13 @@ def test_a_copy_is_empty():
     memory = ASVMemory()
     memory.recall(tokens(4), lambda rows: rows[:, :2].float())
     assert not copy.deepcopy(memory)._place
+
+
+def test_what_an_evaluation_remembers_training_adds_to():
+    memory, sizes = ASVMemory(), (3, 5000, 3)
+    for number, size in enumerate(sizes):  # the second call makes room
+        with torch.inference_mode(number != 2):
+            found = memory.recall(tokens(size), lambda rows: rows[:, 1:2].float())
+    trained = torch.ones(1, requires_grad=True)
+    (found * trained).sum().backward()
+    assert trained.grad == found.sum()
