@@ -36,7 +36,7 @@ def command(output: Path, **values: Any) -> None:
     Example: aam predict --model age-model --table new.biom -o predictions.tsv
     """
     from aam.cli.terminal import TERMINAL
-    from aam.io.frames import write_frame
+    from aam.io.frames import EXACT, write_frame
     from aam.io.output import all_or_none, check_output, new_file, refuse_existing, write_new_json
 
     asked = option_values(values)
@@ -53,7 +53,7 @@ def command(output: Path, **values: Any) -> None:
     found = predict(config.model, data, config, run, TERMINAL)
     with all_or_none():
         with new_file(output) as partial:
-            write_frame(partial, found.table)
+            write_frame(partial, found.table, EXACT)
         if len(found.refused):
             with new_file(refused) as partial:
                 write_frame(partial, found.refused)

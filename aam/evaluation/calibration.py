@@ -18,6 +18,7 @@ from scipy.special import expit, log_softmax
 from aam.errors import CheckpointError
 from aam.evaluation.intervals import Residuals
 from aam.io.files import read_json_file
+from aam.text import counted
 
 CALIBRATION = "calibration.json"
 TEMPERATURES = (0.05, 20.0)
@@ -38,17 +39,26 @@ class Calibration:
         return {"residuals": [one.to_dict() for one in self.residuals], "temperature": self.temperature}
 
 
-def read_calibration(folder: Path) -> Calibration | None:
-    """The calibration in the folder of a run or of a checkpoint of it; None if there is none."""
+def read_calibration(folder: Path, numbers: int) -> Calibration | None:
+    """The calibration in the folder of a run or of a checkpoint of it; None if there is none.
+
+    Raises CheckpointError if it is damaged, or not one of a model of so many `numbers`, 0 of classes.
+    """
     for place in (folder, folder.parent):
         if (place / CALIBRATION).exists():
-            return read_json_file(place / CALIBRATION, parse_calibration, CheckpointError, "train again")
+            found = read_json_file(place / CALIBRATION, parse_calibration, CheckpointError, "train again")
+            if len(found.residuals) != numbers:
+                raise CheckpointError(
+                    f"{place / CALIBRATION}: residuals of {counted(len(found.residuals), 'numbers')}, but the model "
+                    f"predicts {numbers}; it is of another run: train again"
+                )
+            return found
     return None
 
 
 def parse_calibration(record: Any) -> Calibration:
     """A calibration from the result of its `to_dict`."""
-    residuals = record["residuals"] if "residuals" in record else record["scores"]
+    residuals = record["scores"] if "scores" in record else record["residuals"]
     return Calibration(tuple(map(Residuals.parse, residuals)), float(record["temperature"]))
 
 

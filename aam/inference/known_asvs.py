@@ -180,9 +180,9 @@ def write_known(checkpoint: Path, known: KnownASVs) -> None:
 def read_known(checkpoint: Path) -> KnownASVs | None:
     """Read the sketch of a checkpoint; None if its run is not finished. Raises CheckpointError for a damaged file."""
     file = checkpoint / KNOWN
+    check_further_file(checkpoint, KNOWN)
     if not file.exists():
         return None
-    check_further_file(checkpoint, KNOWN)
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -7,7 +7,7 @@ cannot be fitted on a later table without tree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from aam.atomic import write_record
+from aam.checkpoint import check_further_file, further_file
 from aam.corpus.dataset import Draw, Sample, target_arguments
 from aam.corpus.pretraining import Corpus
 from aam.corpus.samples import TableSamples
@@ -97,9 +99,16 @@ class Scales:
     lines: dict[str, Line] = field(default_factory=dict)
 
 
+def write_scales(checkpoint: Path, scales: Scales) -> None:
+    """Write the scales into the folder of a checkpoint."""
+    with further_file(checkpoint, SCALES):
+        write_record(checkpoint / SCALES, asdict(scales))
+
+
 def read_scales(checkpoint: Path) -> Scales:
     """Read the scales of a checkpoint; empty if its run is not finished. Raises CheckpointError for a damaged file."""
     file = checkpoint / SCALES
+    check_further_file(checkpoint, SCALES)
     if not file.exists():
         return Scales()
 

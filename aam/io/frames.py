@@ -26,19 +26,23 @@ def unescape(cell: Any) -> Any:
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
-def write_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
-    """Write a table as tab-separated text, numbers with six digits; ids and other texts are escaped."""
+EXACT = 15
+"""Digits with which every number of a user's file comes back as it was: what a double holds of a decimal number."""
+
+
+def write_frame(path: Path, frame: pd.DataFrame | pd.Series, digits: int = 6) -> None:
+    """Write a table as tab-separated text, numbers with so many digits; ids and other texts are escaped."""
     table = (frame.to_frame() if frame.ndim == 1 else frame).map(escape)
     table.index = table.index.map(escape)
     table.index.name = frame.index.name
     with open_text(path) as file:
-        table.to_csv(file, sep="\t", float_format="%.6g", lineterminator="\n")
+        table.to_csv(file, sep="\t", float_format=f"%.{digits}g", lineterminator="\n")
 
 
 def replace_frame(path: Path, frame: pd.DataFrame | pd.Series) -> None:
-    """Write a table as `write_frame` does, in place of an older file: whole or not at all."""
+    """Write a table that is read back, in place of an older file: whole or not at all, numbers `EXACT`."""
     with replace_file(path) as partial:
-        write_frame(partial, frame)
+        write_frame(partial, frame, EXACT)
 
 
 def read_frame(path: Path, **options: Any) -> pd.DataFrame:

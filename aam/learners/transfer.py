@@ -25,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from aam.atomic import write_record
+from aam.checkpoint import check_further_file, further_file
 from aam.errors import CheckpointError
 from aam.io.files import read_json_file
 from aam.io.table import relative_abundance
@@ -141,13 +143,9 @@ class TrainingStudies:
         known = self.study_signal is not None and self.label_signal is not None
         return known and (self.study_signal or 0.0) > (self.label_signal or 0.0)
 
-    def record(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
-
 
 def parse_studies(record: Any) -> TrainingStudies:
-    """Studies from the result of `TrainingStudies.record`; raises KeyError, TypeError or ValueError for others."""
+    """Studies from what `write_studies` wrote; raises KeyError, TypeError or ValueError for others."""
     studies = []
     for one in record["studies"]:
         own = dict(one)
@@ -157,9 +155,16 @@ def parse_studies(record: Any) -> TrainingStudies:
     return TrainingStudies(studies, record["study_signal"], record["label_signal"], record["scores"])
 
 
+def write_studies(folder: Path, studies: TrainingStudies) -> None:
+    """Write the studies of training into the folder of a checkpoint."""
+    with further_file(folder, STUDIES):
+        write_record(folder / STUDIES, asdict(studies))
+
+
 def read_studies(folder: Path) -> TrainingStudies | None:
     """The studies of training of a checkpoint, None if it has no such file; raises CheckpointError for a bad one."""
     path = folder / STUDIES
+    check_further_file(folder, STUDIES)
     return read_json_file(path, parse_studies, CheckpointError, "remove it, or train again") if path.exists() else None
 
 

@@ -22,6 +22,7 @@ from aam.learners.clades import CladeTable
 from aam.learners.features import choose_features
 from aam.report.record import ORDINATION_FILE, RunRecord
 from aam.report.samples import ReportSamples
+from aam.training.run_files import check_recorded, recorded
 
 
 def describe_clades(table: CladeTable, study: Study, config: FinetuneConfig) -> ReportSamples:
@@ -33,15 +34,17 @@ def describe_clades(table: CladeTable, study: Study, config: FinetuneConfig) -> 
     frame = pd.DataFrame(points, pd.Index(list(labels.sample_ids), name=SAMPLE_ID), names)
     if labels.studies is not None:
         frame.insert(0, STUDY, list(labels.studies))
-    replace_frame(config.run.output_dir / ORDINATION_FILE, frame)
+    with recorded(config.run.output_dir, ORDINATION_FILE):
+        replace_frame(config.run.output_dir / ORDINATION_FILE, frame)
     return with_metadata(samples_of(list(labels.sample_ids), points, labels.studies), study, config)
 
 
 def reopen_clades(run: RunRecord, notes: list[str]) -> ReportSamples:
     """The samples of a finished run; `notes` gets a line if its data cannot be opened, and there is no metadata.
 
-    Raises CheckpointError if the file of the components is missing or damaged.
+    Raises CheckpointError if the file of the components is missing, damaged or of another run.
     """
+    check_recorded(run.folder, ORDINATION_FILE, "train again")
     found = read_ordination(run.folder / ORDINATION_FILE)
     try:
         return with_metadata(found, open_study(run.config.data, run.config.target), run.config)

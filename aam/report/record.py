@@ -22,6 +22,7 @@ from aam.io.files import read_json_file
 from aam.io.frames import read_frame
 from aam.io.ids import FEATURE_ID
 from aam.records import NUMBER, Many, check_shape
+from aam.training.members import check_members
 from aam.training.run_files import FILES, MANIFEST, check_recorded, read_manifest
 
 METRICS_FILE, SUMMARY_FILE, REPORT_FILE = "metrics.json", "summary.txt", "report.html"
@@ -73,6 +74,10 @@ class RunRecord:
                 check_recorded(self.folder, name, "restore it; what is shown of it may be wrong")
             except CheckpointError as error:
                 found.append(str(error))
+        try:
+            check_members(self.folder)
+        except CheckpointError as error:
+            found.append(str(error))
         return found
 
     @property

@@ -269,12 +269,23 @@ def with_new_budgets(stored: StoredConfig, given: dict[str, Any], folder: Path) 
     """The stored configuration of a run of any command, with the new options."""
     known = {name: value for name, value in given.items() if (name, value) not in FOUND_BEFORE}
     config = with_options(stored, known)
-    for part, group in group_classes(type(stored)).items():
-        for name in option_fields(group):
-            before, now = (getattr(getattr(c, part), name) for c in (stored, config))
-            if before != now and name not in MAY_CHANGE:
-                raise ConfigError(
-                    f"--resume: {option_flag(name)} is {now}, but the run in {folder} began with {before}; "
-                    f"leave it out, or start another run"
-                )
+    for name, before, now in differing_options(stored, config):
+        raise ConfigError(
+            f"--resume: {option_flag(name)} is {value_text(now)}, but the run in {folder} began with "
+            f"{value_text(before)}; leave it out, or start another run"
+        )
     return config
+
+
+def value_text(value: Any) -> str:
+    """The value of an option for a message."""
+    return (", ".join(map(str, value)) or "not given") if isinstance(value, tuple) else str(value)
+
+
+def differing_options(one: RunnableConfig, other: RunnableConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of each option by which two configurations are of two runs."""
+    for part, group in group_classes(type(one)).items():
+        for name in option_fields(group):
+            values = [getattr(getattr(config, part), name) for config in (one, other)]
+            if values[0] != values[1] and name not in MAY_CHANGE:
+                yield name, *values

@@ -1,6 +1,6 @@
 """Fingerprints of the files of a run that are read back, in its manifest, which is sealed.
 
-JSON that is sealed itself, and the files of checkpoints, are not among them.
+The files of checkpoints are not among them: their digests lie beside them.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ from aam.training.run_files import read_manifest
 
 NOT_OF_CONSTANTS = ("pearson",)
 """Metrics that predictions without spread do not have."""
-RESULTS = (OUT_OF_FOLD, METRICS_FILE, SUMMARY_FILE)
-"""Files that `write_results` writes, sealed ones aside."""
+RESULTS = (OUT_OF_FOLD, CALIBRATION, METRICS_FILE, SUMMARY_FILE)
+"""Files that `write_results` writes."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from aam.observer import Observer
 from aam.placement.shipped import find_reference
 from aam.placement.store import RECORD
 from aam.text import name_few
+from aam.training.members import check_members
 
 VARIABLE = "AAM_MODELS"
 """Environment variable with the folder of the user's models."""
@@ -66,6 +67,7 @@ def find_model(asked: Path, observer: Observer) -> Path:
     if name == SHIPPED:
         name = DEFAULT
     elif holds_model(asked):
+        check_members(asked)
         return asked
     if name in shipped:
         observer.say(f"model: {name}, which comes with aam")

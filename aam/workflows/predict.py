@@ -8,19 +8,21 @@ from pathlib import Path
 import pandas as pd
 
 from aam.checkpoint import Finetuned, find_members, open_predictors
-from aam.config import DataConfig, FinetuneConfig, PredictConfig, RunConfig
+from aam.config import NUMERIC_TASKS, DataConfig, FinetuneConfig, PredictConfig, RunConfig
 from aam.corpus.dataset import Draw, build_draw
 from aam.corpus.label_schema import encode_labels
 from aam.corpus.study import NewSamples, open_new_samples
 from aam.errors import ConfigError
-from aam.evaluation.calibration import Calibration, read_calibration
+from aam.evaluation.calibration import CALIBRATION, Calibration, read_calibration
 from aam.evaluation.intervals import warn_of_infinite_intervals
 from aam.inference import predictions
 from aam.io.ids import SAMPLE_ID
 from aam.models.devices import resolve_device
 from aam.observer import Observer, Progress
+from aam.report.model_card import run_folder
 from aam.spelling import whole_of
 from aam.text import counted, name_few
+from aam.training.run_files import check_recorded
 from aam.workflows import notes
 from aam.workflows.model_names import find_model
 from aam.workflows.opened import say_limit, say_opened
@@ -57,8 +59,9 @@ class NewPredictions:
 def predict(model: Path, data: DataConfig, config: PredictConfig, run: RunConfig, observer: Observer) -> NewPredictions:
     """Predict all samples of a table that the models of a run can read; raises an InputError for unusable files."""
     model = find_model(model, observer)
-    predictors, calibration = open_any(model, observer), read_calibration(model)
+    predictors = open_any(model, observer)
     trained, text = predictors.config, config.prevalence
+    calibration = stored_calibration(model, trained)
     wanted = None if text is None else parse_prevalence(text, trained.schema.classes)
     with observer.stage("reading the data"):
         data = for_model(data, trained.data, model)
@@ -129,6 +132,13 @@ def open_any(model: Path, observer: Observer) -> Networks | StoredClades:
     members = open_predictors(model)
     notes.warn_of_missing_folds(model, len(members), observer)
     return Networks(members)
+
+
+def stored_calibration(model: Path, trained: FinetuneConfig) -> Calibration | None:
+    """The calibration beside a model, None if there is none; raises CheckpointError for one of another run."""
+    if (run_folder(model) / CALIBRATION).exists():
+        check_recorded(run_folder(model), CALIBRATION, "train again, or restore it")
+    return read_calibration(model, len(trained.target.target) if trained.target.task in NUMERIC_TASKS else 0)
 
 
 def depth_setting(config: PredictConfig, trained: FinetuneConfig) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
-from aam.atomic import write_json, write_record, write_text
+from aam.atomic import write_json, write_text
 from aam.checkpoint import Pretrained, open_as, open_encoder
 from aam.config import PretrainConfig, RunnableConfig, from_options
 from aam.corpus.batches import TrainingBatches
@@ -20,7 +20,7 @@ from aam.evaluation.baselines import BASELINES
 from aam.folders import BEST
 from aam.inference.heldout import Embedded, HeldOut
 from aam.inference.known_asvs import KnownASVs, sketch_asvs, write_known
-from aam.inference.scales import SCALES, fit_scales
+from aam.inference.scales import SCALES, fit_scales, write_scales
 from aam.io.output import shell_path
 from aam.models.devices import lasted, refuse_uncompilable, resolve_device
 from aam.observer import Observer, Sink
@@ -213,7 +213,7 @@ def finish(trained: Trained, observer: Observer) -> Run:
         with observer.optional(f"{METRICS_FILE} with the baselines", again):
             write_metrics(config, metrics)
         with observer.optional(f"{BEST}/{SCALES}", again):
-            write_record(folder / BEST / SCALES, dataclasses.asdict(fit_scales(best, corpus, held_out.draw, metrics)))
+            write_scales(folder / BEST, fit_scales(best, corpus, held_out.draw, metrics))
     with observer.stage("drawing"):
         picture = unifrac_picture(held_out, embedded, metrics)
         write_run_report(folder, partial(embed_held_out, opened, held_out, embedded), observer, picture)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aam.atomic import write_record
 from aam.config import NUMERIC_TASKS, FinetuneConfig
 from aam.corpus.samples import TableSamples
 from aam.corpus.study import Study
@@ -29,7 +28,6 @@ from aam.io.table import relative_abundance
 from aam.learners.transfer import (
     FEWEST_SAMPLES,
     NEAR,
-    STUDIES,
     Profile,
     ReadFigures,
     TrainingStudies,
@@ -38,6 +36,7 @@ from aam.learners.transfer import (
     known_elsewhere,
     mean_share,
     nearest_study,
+    write_studies,
 )
 from aam.observer import Observer
 from aam.report.record import read_metrics
@@ -87,7 +86,7 @@ def record_studies(
                 )  # fmt: skip
             )
         found = TrainingStudies(studies, *signals(config, study, features), scores_of(metrics, MEAN))
-        write_record(folder / BEST / STUDIES, found.record())
+        write_studies(folder / BEST, found)
     if found.study_outweighs:
         observer.warn(study_warning(found))
 

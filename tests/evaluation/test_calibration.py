@@ -37,21 +37,23 @@ def test_calibration_error_by_hand():
 
 
 def test_calibration_comes_back_from_its_file(tmp_path: Path):
-    assert read_calibration(tmp_path / "last") is None
+    assert read_calibration(tmp_path / "last", 1) is None
     residuals = Residuals(np.array([3.0, 4.0]), np.array([0.5, -1.0]), np.array([-0.5, 1.0]))
     kept = Calibration((residuals,), 2.0)
     write_json(tmp_path / CALIBRATION, kept.to_dict())
     for place in (tmp_path, tmp_path / "fold-1"):
-        found = read_calibration(place)
+        found = read_calibration(place, 1)
         assert found is not None and found.to_dict() == kept.to_dict()
+    with pytest.raises(CheckpointError, match="residuals of 1 number, but the model predicts 0; it is of another run"):
+        read_calibration(tmp_path, 0)
     (tmp_path / CALIBRATION).write_text("{}")
-    with pytest.raises(CheckpointError, match="not readable"):
-        read_calibration(tmp_path)
+    with pytest.raises(CheckpointError, match="not readable .*'residuals'"):
+        read_calibration(tmp_path, 1)
 
 
 def test_calibrations_of_sizes_alone_are_read(tmp_path: Path):
     """As written before predictions were kept: intervals as they were, one margin for all."""
     write_json(tmp_path / CALIBRATION, {"scores": [np.arange(1.0, 200.0).tolist()], "temperature": 1.0})
-    found = read_calibration(tmp_path)
+    found = read_calibration(tmp_path, 1)
     assert found is not None
     assert prediction_intervals(np.array([[[5.0]]]), found.residuals, 0.9).tolist() == [[[-175.0, 185.0]]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from aam.learners.transfer import (
     known_elsewhere,
     nearest_study,
     read_studies,
+    write_studies,
 )
 from aam.placement.placements import PLACED, TOO_FAR, Placements
 
@@ -100,7 +100,7 @@ def test_the_farthest_study_is_the_one_that_is_farthest_from_its_nearest():
 def test_studies_are_stored_whole_and_a_damaged_file_is_refused(tmp_path: Path):
     found = studies_of((0.0, 0.25), (0.5, 0.75))
     assert read_studies(tmp_path) is None
-    (tmp_path / STUDIES).write_text(json.dumps(found.record()))
+    write_studies(tmp_path, found)
     assert read_studies(tmp_path) == TrainingStudies(list(found.studies), 0.9, 0.4)
     (tmp_path / STUDIES).write_text('{"studies": [{"study": "a"}]}')
     with pytest.raises(CheckpointError, match="not readable"):
