@@ -109,7 +109,7 @@ def test_a_damaged_record_of_studies_is_refused(run: Path, studies: Path, capsys
     (copied / "best" / STUDIES).write_text("{")
     options = ["--model", str(copied), "--table", str(studies / "new.tsv"), "-o", str(studies / "damaged.tsv")]
     assert main(["predict", *options]) == 2
-    assert f"{STUDIES}: not readable" in capsys.readouterr().err
+    assert f"{STUDIES}: SHA-256 is" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -186,7 +186,7 @@ def test_scales_that_have_changed_give_no_distances(run: Path, capsys: Capture):
     flip(run / "best" / "scales.json")
     asked = ["distance", "--model", str(run), "--example", "--output", str(run.parent / "out.tsv")]
     assert main(asked) == 2
-    assert "best/scales.json: not readable (it has changed since it was written" in capsys.readouterr().err
+    assert "best/scales.json: SHA-256 is" in capsys.readouterr().err
 
 
 DEEP = '{"a": ' * 100_000

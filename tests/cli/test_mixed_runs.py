@@ -102,13 +102,3 @@ def test_a_lost_record_of_studies_is_told(runs: Path, tmp_path: Path, capsys: py
     (folder / "best" / "studies.json").unlink()
     assert main(["predict", "--model", str(folder), "--example", "-o", str(tmp_path / "out.tsv")]) == 2
     assert "best/studies.json is missing; restore it" in capsys.readouterr().err
-
-
-def test_scales_of_another_run_give_no_distances(
-    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = shutil.copytree(pretrained, tmp_path / "run")
-    scales = run / "best" / "scales.json"
-    scales.write_text(scales.read_text() + "\n")  # whole, but not what the run wrote
-    assert main(["distance", "--model", str(run), "--example", "-o", str(tmp_path / "out.tsv")]) == 2
-    assert "best/scales.json: SHA-256 is" in capsys.readouterr().err
