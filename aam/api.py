@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from aam.config import (
     DataConfig,
@@ -29,9 +28,8 @@ from aam.config import (
 )
 from aam.config.apply import EmbedConfig, ExplainConfig, Inputs, PlaceConfig
 from aam.config.fields import SHIPPED
-from aam.errors import AamError, ConfigError
+from aam.errors import ConfigError, speaks_python
 from aam.observer import Observer
-from aam.text import python_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,22 +43,6 @@ if TYPE_CHECKING:
     from aam.workflows.run import Run
 
 PathLike = str | os.PathLike[str]
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
-
-
-def speaks_python(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """The function, whose errors name options as its arguments are called."""
-
-    @wraps(function)
-    def called(*args: Given.args, **options: Given.kwargs) -> Result:
-        try:
-            return function(*args, **options)
-        except AamError as error:
-            error.args = (python_words(str(error)), *error.args[1:])
-            raise
-
-    return called
 
 
 @speaks_python

@@ -110,6 +110,8 @@ def find_checkpoint(path: Path) -> Path:
             return folder
         if (folder / MODEL).exists():
             raise CheckpointError(f"{folder}: {CONFIG} is missing beside {MODEL}; copy the whole folder again")
+    if folds := fold_folders(path):
+        raise CheckpointError(f"{path}: the run has a model in each of its {len(folds)} folds; give one, as {folds[0]}")
     raise CheckpointError(f"{path}: no checkpoint here, expected a run directory with best/ or last/; check the path")
 
 

@@ -27,9 +27,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from aam.text import one_line, quote
+from aam.text import one_line, python_words, quote
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 FAILED, REFUSED = 1, 2
 """Exit codes beside those of `AamError`: what the machine refused or nobody foresaw, and input that was refused."""
@@ -256,3 +262,17 @@ def memory_text(text: str) -> str:
             "or a GPU with more"
         )
     return f"not enough memory{asked}; use a smaller --batch-size, --token-limit or table, or a machine with more"
+
+
+def speaks_python(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The function, whose errors name options as its arguments are called."""
+
+    @wraps(function)
+    def called(*args: Given.args, **options: Given.kwargs) -> Result:
+        try:
+            return function(*args, **options)
+        except AamError as error:
+            error.args = (python_words(str(error)), *error.args[1:])
+            raise
+
+    return called

@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from trained_run import save_run
 
 from aam import cli, datasets
-from aam.errors import ConfigError, MetadataError, SequenceError
+from aam.errors import ConfigError, MetadataError, SequenceError, TableError
 from aam.inference.known_asvs import reverse_complement
 from aam.io.table import read_table
 from aam.sklearn import AAMClassifier, AAMRegressor
@@ -152,9 +152,11 @@ def test_rarefaction_is_drawn_anew_and_averaged(frame: pd.DataFrame, age: pd.Ser
     ("settings", "columns", "y", "error", "message"),
     [
         ({"freeze": True}, ["ACGT", "CCCC"], [1, 2], ConfigError, "give pretrained=RUN"),
-        ({"lr": -1.0}, ["ACGT", "CCCC"], [1, 2], ConfigError, "--lr is -1"),
+        ({"lr": -1.0}, ["ACGT", "CCCC"], [1, 2], ConfigError, "^lr is -1"),
         ({"sequences": {"a": "ACGT"}}, ["a", "b"], [1, 2], SequenceError, "lacks 1 of 2 columns of X, first 'b'"),
-        ({}, ["a", "taxon"], [1, 2], SequenceError, "the columns of X.*not DNA"),
+        ({}, ["a", "taxon"], [1, 2], SequenceError, "the columns of X.*not DNA.*give sequences={name: DNA} to the"),
+        ({}, ["ACGT", "ACGT"], [1, 2], TableError, "1 name of columns more than once, first 'ACGT'; add these"),
+        ({}, ["ACGT", "CCCC"], ["x", None], MetadataError, "y has no class for 1 of 2 samples, first that of row 1"),
         ({}, ["ACGT", "CCCC"], ["x", "x"], MetadataError, "one class, 'x', expected at least two"),
         ({}, ["ACGT", "CCCC"], [1, 2, 1], ValueError, "inconsistent numbers of samples"),
         ({}, ["ACGT", "CCCC"], None, ValueError, "requires y to be passed"),
@@ -163,3 +165,11 @@ def test_rarefaction_is_drawn_anew_and_averaged(frame: pd.DataFrame, age: pd.Ser
 def test_what_cannot_be_learned_is_refused(settings: dict, columns: list[str], y: list, error: type, message: str):
     with pytest.raises(error, match=message):
         AAMClassifier(**(FRESH | settings)).fit(pd.DataFrame([[3, 1], [1, 2]], columns=columns), y)
+
+
+def test_numbers_that_do_not_vary_are_refused():
+    X = pd.DataFrame([[3, 1], [1, 2]], columns=["ACGT", "CCCC"])
+    with pytest.raises(MetadataError, match="^y is 7 for all 2 samples in use; there is nothing to learn"):
+        AAMRegressor(**FRESH).fit(X, [7, 7])
+    with pytest.raises(MetadataError, match="^column 1 of y lies between 0 and 9.99989e-321, too close together"):
+        AAMRegressor(**FRESH).fit(X, [[1, 1e-320], [2, 0]])

@@ -22,7 +22,7 @@ from aam.config.sizes import check_sizes
 from aam.errors import ConfigError
 from aam.paths import plain_path
 from aam.spelling import number_of, whole_of
-from aam.text import QUOTED, one_line, shorten
+from aam.text import QUOTED, one_line, python_words, shorten
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -138,7 +138,10 @@ def with_absolute_paths(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def path_of(name: str, value: Any) -> Path:
     """A path that a program gives, with `~` expanded; raises ConfigError for what is no path, such as a table."""
-    return plain_path(option_flag(name), convert(name, value, Path))
+    try:
+        return plain_path(option_flag(name), convert(name, value, Path))
+    except ConfigError as error:
+        raise ConfigError(python_words(str(error))) from error
 
 
 def select_options(cls: type, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Encoding of labels as arrays, by the classes, scales and categories of the training samples; checks of covariates."""
+"""Encoding of labels as arrays, by the classes, scales and categories of the training samples; checks of targets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ NO_CLASS = -1
 """Number of the class of a sample without one."""
 PERFECT = 0.999
 """Rank correlation, or fraction of variance explained, from which a covariate is taken for the target itself."""
+FINEST = 1e-12
+"""Range of a target in proportion to its size below which rounding decides it."""
 MIN_EVIDENCE = 8
 """With fewer samples no covariate is refused for what it predicts."""
 
@@ -171,6 +173,21 @@ def encode_covariates(
         np.column_stack(numeric).astype(np.float32) if numeric else np.zeros((count, 0), np.float32),
         np.column_stack(categories) if categories else np.zeros((count, 0), np.int64),
     )
+
+
+def check_spread(name: str, values: NDArray[np.float64]) -> None:
+    """Raise MetadataError for a target, called by this name, whose values [N] (NaN: missing) cannot be told apart."""
+    known = values[~np.isnan(values)]
+    if len(known) == 0 or (known == known[0]).all():
+        found = f"is {known[0]:g} for all" if len(known) else "has no value for any of the"
+        raise MetadataError(
+            f"{name} {found} {len(values)} samples in use; there is nothing to learn, choose another target"
+        )
+    if np.ptp(known) < max(FINEST * np.abs(known).max(), np.finfo(np.float32).tiny):
+        raise MetadataError(
+            f"{name} lies between {known.min():.6g} and {known.max():.6g}, too close together for arithmetic; subtract "
+            "their level, or give other units"
+        )
 
 
 def refuse_leaks(labels: Labels, config: TargetConfig) -> None:

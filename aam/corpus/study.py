@@ -13,7 +13,7 @@ from aam.config import NUMERIC_TASKS, DataConfig, StudiesConfig, TargetConfig, T
 from aam.corpus.class_rules import classify, parse_rules
 from aam.corpus.covariates import describe_covariates, read_covariates, warn_of_alike_categories, warn_of_texts
 from aam.corpus.equal_asvs import order_by_id
-from aam.corpus.label_schema import class_names, refuse_leaks
+from aam.corpus.label_schema import check_spread, class_names, refuse_leaks
 from aam.corpus.labels import NO_STUDY, Labels, MetadataOverlap, read_labels
 from aam.corpus.likeness import warn_of_alike_ids
 from aam.corpus.lineup import read_lined_table
@@ -21,7 +21,7 @@ from aam.corpus.rarefy import choose_depth, depth_text, keep_deep_samples
 from aam.corpus.samples import TableSamples, drop_absent, resolve_inputs, tokenize_table
 from aam.corpus.studies import open_studies
 from aam.corpus.study_checks import doubts_between_studies, doubts_of_names, notes_on_columns
-from aam.errors import MetadataError
+from aam.errors import ConfigError, MetadataError
 from aam.io.ids import find_wanted
 from aam.io.metadata import parse_numbers, read_text, refuse_unmatched, select_column
 from aam.io.table import EMPTY_SAMPLES
@@ -104,15 +104,12 @@ def check_study(labels: Labels, target: TargetConfig, data: StudiesConfig, sourc
                 f"{source}: column {column!r} has no value for {len(nameless)} of {len(labels.sample_ids)} samples, "
                 f"first {quote(nameless[0])}; fill the column in, or leave these out"
             )
+    for option, column in (("--study-column", data.study_column), ("--group-column", data.group_column)):
+        if column in target.target:
+            raise ConfigError(f"--target and {option} are both {column!r}: no sample to test has a value of training")
     if target.task in NUMERIC_TASKS:
         for name, values in zip(target.target, labels.numbers.T, strict=True):
-            known = values[~np.isnan(values)]
-            if len(known) == 0 or (known == known[0]).all():
-                found = f"is {known[0]:g} for all" if len(known) else "has no value for any of the"
-                raise MetadataError(
-                    f"{source}: column {name!r} {found} {len(labels.sample_ids)} samples in use; there is "
-                    "nothing to learn, choose another target"
-                )
+            check_spread(f"{source}: column {name!r}", values)
     refuse_leaks(labels, target)
 
 

@@ -49,6 +49,10 @@ def _code_table() -> NDArray[np.uint8]:
 _CODES = _code_table()
 
 
+GIVE_SEQUENCES = "give the sequences with --sequences FILE (FASTA or .qza)"
+"""Advice to users of the command line whose ids are no DNA."""
+
+
 class InvalidCharacter(NamedTuple):
     """First character that is not DNA: `row` of its sequence, `position` from 1, and how many rows have one."""
 
@@ -249,7 +253,7 @@ def to_plain_dna(text: str) -> str:
 
 def _not_dna(ids: Sequence[str], fault: InvalidCharacter, table: str) -> str:
     """Error text for feature ids that are no sequences."""
-    look, advice = "", "give the sequences with --sequences FILE (FASTA or .qza)"
+    look, advice = "", GIVE_SEQUENCES
     if all(map(_MD5.fullmatch, ids)):
         look = " (they look like MD5 hashes)"
     elif _ANNOTATED.search(ids[fault.row]):

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_DECIMALS = 6
-"""Of a value with its interval; smaller ones are 0 to a reader."""
+"""Of a value with its interval; smaller ones have an exponent."""
+NOISE = 1e-12
+"""Sizes up to which a value is 0 to a reader: what rounding leaves of one."""
 
 
 def three_digits(value: Any) -> str:
@@ -20,10 +22,12 @@ def three_digits(value: Any) -> str:
 def with_ends(value: float, low: float, high: float, signed: bool = False) -> list[str]:
     """A value and the ends of its interval, with the decimals that give the value or half the interval three digits."""
     size = max(abs(value), (high - low) / 2)
+    sign = "+" if signed else ""
+    if NOISE < size < 10.0 ** (2 - MOST_DECIMALS - 1):
+        return [f"{number + 0.0:{sign}.2e}" for number in (value, low, high)]
     decimals = 2 - math.floor(math.log10(size)) if 0 < size < math.inf else 2
     decimals = min(max(decimals, 0), MOST_DECIMALS)
-    form = f"{{:{'+' if signed else ''},.{decimals}f}}"
-    return [form.format(rounded(number, decimals)) for number in (value, low, high)]
+    return [f"{rounded(number, decimals):{sign},.{decimals}f}" for number in (value, low, high)]
 
 
 def rounded(value: float, decimals: int) -> float:

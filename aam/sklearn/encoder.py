@@ -21,6 +21,7 @@ from aam.config.apply import ApplyConfig
 from aam.config.fields import SHIPPED
 from aam.corpus.dataset import Draw
 from aam.corpus.samples import TableSamples, tokenize_table
+from aam.errors import speaks_python
 from aam.observer import Observer
 from aam.sklearn.tables import TakesTables, warn_of_other_region
 
@@ -64,6 +65,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
         tags.transformer_tags.preserves_dtype = []  # counts in, float32 out
         return tags
 
+    @speaks_python
     def fit(self, X: Any, y: Any = None) -> AAMEncoder:
         """Open the model; X is checked, not learned from."""
         from aam.checkpoint import find_members, open_model
@@ -79,6 +81,7 @@ class AAMEncoder(TransformerMixin, TakesTables):
         self.token_limit_ = opened.config.data.token_limit
         return self
 
+    @speaks_python
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embeddings [N, D], rows in the order of X."""
         check_is_fitted(self, "encoder_")

@@ -7,18 +7,16 @@ restores the random state of torch.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import Tags, assert_all_finite, check_array, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from aam.checkpoint import open_encoder
@@ -44,7 +42,7 @@ from aam.corpus.equal_asvs import order_by_id
 from aam.corpus.label_schema import encode_labels, fit_schema
 from aam.corpus.labels import Labels
 from aam.corpus.samples import TableSamples, tokenize_table
-from aam.errors import ConfigError, MetadataError
+from aam.errors import ConfigError, MetadataError, speaks_python
 from aam.inference.predictions import Predictions, average, decode, embed_asvs, predict_draws, probabilities
 from aam.io.table import Table
 from aam.models.devices import resolve_device
@@ -52,6 +50,7 @@ from aam.models.finetune_model import FinetuneModel
 from aam.models.pretrain_model import PretrainModel
 from aam.observer import Observer
 from aam.sklearn.tables import TakesTables, warn_of_other_region
+from aam.sklearn.targets import TargetValues, read_classes, read_numbers
 from aam.stopping import StopRequest
 from aam.training.finetune import Start, build_target_learner, count_identities
 from aam.training.loop import TrainingRun, train
@@ -63,33 +62,6 @@ MIN_ROWS = 2
 """Scales of features and targets need two samples."""
 NEVER = MOST_STEPS
 """Steps between evaluations: a fit holds nothing out, so only its end is evaluated."""
-
-
-@dataclass(frozen=True)
-class TargetValues:
-    """Targets of N samples: `numbers` [N, T], or `codes` [N] of classes from 0; the other is None."""
-
-    numbers: NDArray[np.float64]
-    codes: NDArray[np.int64] | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the targets, for internal use."""
-        return tuple(f"y{place}" for place in range(max(1, self.numbers.shape[1])))
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of their codes."""
-        return () if self.codes is None else tuple(str(code) for code in range(int(self.codes.max()) + 1))
-
-    def rows(self, rows: NDArray[np.int64]) -> TargetValues:
-        """Those of some samples."""
-        return TargetValues(self.numbers[rows], None if self.codes is None else self.codes[rows])
-
-    def labels(self, ids: Sequence[str]) -> Labels:
-        """The targets as labels of `aam train` of samples `ids` [N]."""
-        classes: list[str | None] = [None] * len(ids) if self.codes is None else [str(code) for code in self.codes]
-        return Labels(list(ids), self.numbers, classes, pd.DataFrame(index=list(ids)), None)
 
 
 @dataclass(eq=False, repr=False)
@@ -182,6 +154,7 @@ class FineTuned(TakesTables):
         draw = Draw(self.rarefy_depth, self.token_limit, DataConfig.asv_selection, self.seed)
         return TableSamples(table, tokenize_table(table, config.data.max_bp, config.data.positions)).drawn(draw)
 
+    @speaks_python
     def _predictions(self, X: Any) -> Predictions:
         """Predictions for each row of X, averaged over draws."""
         check_is_fitted(self, "model_")
@@ -216,13 +189,6 @@ def fit_model(
     return model
 
 
-def require_y(y: Any, asked: FineTuned) -> Any:
-    """y, which supervised estimators need."""
-    if y is None:
-        raise ValueError(f"{type(asked).__name__} requires y to be passed, but the target y is None")
-    return y
-
-
 @dataclass(eq=False, repr=False)
 class AAMRegressor(RegressorMixin, FineTuned):
     """Numbers from counts [N, A] of ASVs: y [N], or several columns [N, T] at once, in their own units.
@@ -243,10 +209,11 @@ class AAMRegressor(RegressorMixin, FineTuned):
         )
         return tags
 
+    @speaks_python
     def fit(self, X: Any, y: Any) -> AAMRegressor:
         """Learn y [N] or [N, T] from the table X."""
         table = self._read(X, fitting=True, least=MIN_ROWS)
-        numbers = check_array(require_y(y, self), ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        numbers = read_numbers(y, self)
         check_consistent_length(table.counts, numbers)
         self.single_target_ = numbers.ndim == 1
         return self._learn(table, TargetValues(numbers.reshape(len(numbers), -1)))
@@ -274,12 +241,11 @@ class AAMClassifier(ClassifierMixin, FineTuned):
         tags.classifier_tags.poor_score = True  # random numbers as counts: see `AAMRegressor`
         return tags
 
+    @speaks_python
     def fit(self, X: Any, y: Any) -> AAMClassifier:
         """Learn the classes y [N], of any type, from the table X."""
         table = self._read(X, fitting=True, least=MIN_ROWS)
-        labels = column_or_1d(require_y(y, self), warn=True)
-        check_classification_targets(labels)
-        assert_all_finite(labels, input_name="y", estimator_name=type(self).__name__)
+        labels = read_classes(y, self)
         check_consistent_length(table.counts, labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:

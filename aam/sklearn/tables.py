@@ -20,10 +20,10 @@ from sklearn.utils import Tags, check_array
 from aam.corpus.equal_asvs import merge_equal_asvs, order_asvs
 from aam.errors import EmptySampleError, SequenceError, TableError
 from aam.inference.known_asvs import region_mismatch
-from aam.io.sequences import sequences_of
+from aam.io.sequences import GIVE_SEQUENCES, sequences_of
 from aam.io.table import Table
 from aam.models.chunked_encoder import ChunkedEncoder
-from aam.text import quote
+from aam.text import counted, quote
 
 SOURCE = "the columns of X"
 """Where ASVs come from, in messages."""
@@ -83,6 +83,12 @@ def read_frame(X: Any, asked: BaseEstimator, least: int) -> tuple[sparse.csr_arr
     import pandas as pd
     from biom import Table as BiomTable
 
+    if isinstance(X, pd.DataFrame) and not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()]
+        raise TableError(
+            f"X has {counted(twice.nunique(), 'names')} of columns more than once, first {quote(str(twice[0]))}; add "
+            "these columns up, as X.T.groupby(level=0).sum().T"
+        )
     if isinstance(X, BiomTable):
         values, sample_ids, names = X.matrix_data.T, X.ids(), X.ids(axis="observation")
     else:
@@ -118,7 +124,11 @@ def counts_of(values: sparse.csr_array, sample_ids: Sequence[str], asked: str) -
 def dna_of(names: list[str], sequences: Mapping[str, str] | None) -> list[str]:
     """The DNA of each column; raises `SequenceError` if it is missing."""
     if sequences is None:
-        return sequences_of(names, None, SOURCE)
+        try:
+            return sequences_of(names, None, SOURCE)
+        except SequenceError as error:
+            text = str(error).replace(GIVE_SEQUENCES, "give sequences={name: DNA} to the estimator")
+            raise SequenceError(text) from error
     missing = [name for name in names if name not in sequences]
     if missing:
         raise SequenceError(

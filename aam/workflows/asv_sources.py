@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from io import IOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -87,15 +88,21 @@ def names_of(source: Any) -> list[str]:
     if isinstance(source, Table):
         return [str(name) for name in source.ids(axis="observation")]
     if isinstance(source, pd.DataFrame):
+        if source.columns.nlevels > 1:
+            raise SequenceError(
+                f"the columns of the DataFrame have {source.columns.nlevels} levels, expected one with the DNA or the "
+                "ids of ASVs; give that level alone, as frame.columns.get_level_values"
+            )
         if (unnamed := source.columns.isna()).any():
             raise SequenceError(
                 f"column {int(unnamed.argmax()) + 1} of the DataFrame has no name, expected the DNA or the id of an "
                 "ASV; name it, or remove it"
             )
         return [str(name) for name in source.columns]
-    texts = list(source) if isinstance(source, Iterable) else []
+    texts = list(source) if isinstance(source, Iterable) and not isinstance(source, IOBase) else []
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"found {type(source).__name__}, expected a table, a FASTA file or sequences as text")
+        empty = "an empty " if isinstance(source, Sized) and not len(source) else ""
+        raise ConfigError(f"found {empty}{type(source).__name__}, expected a table, a FASTA file or sequences as text")
     return list(dict.fromkeys(texts))
 
 
@@ -103,6 +110,9 @@ def checked(ids: Sequence[str], sequences: Sequence[str], name: str) -> Asvs:
     """ASVs of these ids and sequences; raises `SequenceError` for unusable ones."""
     texts = [str(text) for text in ids]
     check_ids(texts, "id", name, SequenceError, MAX_FEATURE_ID)
+    for text, sequence in zip(texts, sequences, strict=True):
+        if not isinstance(sequence, str):
+            raise SequenceError(f"{name}: that of {quote(text)} is {type(sequence).__name__}, expected DNA as text")
     return Asvs(texts, plain_sequences(dict(zip(texts, sequences, strict=True)), Path(name)), name)
 
 

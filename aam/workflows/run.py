@@ -14,9 +14,9 @@ from aam.checkpoint import find_members, fold_folders, open_model
 from aam.config import FinetuneConfig, path_of
 from aam.errors import CheckpointError
 from aam.report.model_card import NO_FACTS, CardFacts
-from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, read_metrics, read_predictions
+from aam.report.record import METRICS_FILE, REPORT_FILE, SUMMARY_FILE, RunRecord, read_metrics, read_predictions
 from aam.training.manifest import find_run_folder, read_config
-from aam.training.run_files import check_recorded
+from aam.training.run_files import check_recorded, read_manifest
 from aam.training.sinks import LOG, read_log
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Training log as rows: `fold`, `kind` ("train" or "validation"), `step`, `time` and losses."""
+        """Training log as rows: `fold`, `kind` ("train" or "validation"), `step`, `time` and losses; none on clades."""
+        if RunRecord(self.folder, read_manifest(self.folder)).on_clades:
+            return pd.DataFrame(columns=["fold", "kind", "step", "time"])
         folders = fold_folders(self.folder) or [self.folder]
         for folder in folders:
             check_recorded(self.folder, str((folder / LOG).relative_to(self.folder)), "restore it")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import aam
 from aam.cli import main
+from aam.errors import InputError
 
 QUICK = ("--preset", "tiny", "--max-steps", "2", "--folds", "2", "--no-preflight", "--device", "cpu")
 AGE = ("--example", "--target", "age_months")
@@ -95,6 +97,16 @@ def test_a_fold_that_the_run_does_not_have(runs: Path, tmp_path: Path, capsys: p
     for command in (["predict", *asked], ["embed", *asked]):
         assert main(command) == 2
         assert "3 folders of folds, but the run has 2; take fold-3 away, which is" in capsys.readouterr().err
+
+
+def test_python_opens_what_these_runs_have(runs: Path) -> None:
+    assert aam.Run.open(runs / "clades").history.empty
+    with pytest.raises(InputError, match="one: the run has a model in each of its 2 folds; give one, as .*one/fold-1$"):
+        aam.open_model(runs / "one")
+    with pytest.raises(InputError, match="^folder is None, expected a path$"):
+        aam.Run.open(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="^table is None, expected a path$"):
+        aam.read_table(None)  # type: ignore[arg-type]
 
 
 def test_a_lost_record_of_studies_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

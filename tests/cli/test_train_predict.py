@@ -40,6 +40,8 @@ def metadata(tmp_path_factory: pytest.TempPathFactory) -> Path:
         age.fillna(6) + rng.normal(0, 2, len(frame)), [-50, 6, 9, 99], labels=["low", "mid", "high"]
     )
     frame["site"] = rng.choice(["1.10", "1.1", "00123"], len(frame))
+    frame["place"] = frame["site"]
+    frame["day"] = [f"{10**17 + row}" for row in range(len(frame))]
     frame["reads"] = rng.normal(100, 10, len(frame)).round(2)
     frame["subject"] = [f"s{row // 3}" for row in range(len(frame))]
     frame["same"] = "7"
@@ -241,14 +243,22 @@ REFUSED = {
         ["--target", "weight", "--covariate", "barcode"],
         "'barcode' is another in each of the 179 samples",
     ),
+    "target as group": (
+        ["--target", "age_months", "--group-column", "age_months"],
+        "--target and --group-column are both 'age_months': no sample to test has a value of training",
+    ),
+    "no spread": (
+        ["--target", "day"],
+        "'day' lies between 1e+17 and 1e+17, too close together for arithmetic; subtract",
+    ),
     "classes by group": (
-        ["--task", "classification", "--target", "site", "--group-column", "site", "--folds", "2"],
+        ["--task", "classification", "--target", "site", "--group-column", "place", "--folds", "2"],
         "alone, expected at least two classes",
     ),
     "classes never trained on": (
-        ["--task", "classification", "--target", "site", "--group-column", "site", "--folds", "3"],
+        ["--task", "classification", "--target", "site", "--group-column", "place", "--folds", "3"],
         "no held-out sample is of a class of site that its training samples have, so all would be predicted wrongly; "
-        "give another --group-column than site",
+        "give another --group-column than place",
     ),
     "class of a name in use": (["--task", "classification", "--target", "p_b"], "two columns named 'p_b'"),
     "number too large": (["--target", "ratio"], "1 of 190 values that are not numbers below 3e38, first '1e300'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import biom
@@ -47,7 +48,14 @@ def test_all_kinds_of_sources(tmp_path: Path):
     [
         (None, None, "no feature table; give --table FILE"),
         ("nowhere.fasta", None, "nowhere.fasta does not exist"),
-        ([], None, "found list, expected a table, a FASTA file or sequences as text"),
+        ([], None, "found an empty list, expected a table, a FASTA file or sequences as text"),
+        (StringIO("ACGT"), None, "found StringIO, expected a table, a FASTA file or sequences as text"),
+        ({"a": 1}, None, "the mapping of sequences: that of 'a' is int, expected DNA as text"),
+        (
+            pd.DataFrame(np.ones((1, 2)), columns=pd.MultiIndex.from_product([["gut"], PLAIN[:2]])),
+            None,
+            "the columns of the DataFrame have 2 levels, expected one with the DNA or the ids of ASVs",
+        ),
         ([1, 2], None, "found list, expected a table"),
         (["ACGT", "hello"], None, "1 of 2 feature ids are not DNA, first 'hello'"),
         ({"a": "AC-GT"}, None, "1 of 1 sequences are not DNA, first that of 'a': '-' at position 3"),
