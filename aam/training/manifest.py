@@ -189,11 +189,15 @@ def begun_config(folder: Path) -> FinetuneConfig:
 
 def read_config(kind: type[RunnableT], folder: Path) -> RunnableT:
     """The configuration that a run's manifest records; raises CheckpointError for a run of another command."""
+    stored = read_manifest_part(folder, "config")
+    of_training, wanted = "target" in stored, kind is FinetuneConfig
+    if of_training != wanted:
+        commands = {True: "`aam train`", False: "`aam pretrain`"}
+        raise CheckpointError(f"{folder}: a run of {commands[of_training]}, expected one of {commands[wanted]}")
     try:
-        return from_dict(kind, read_manifest_part(folder, "config"))
+        return from_dict(kind, stored)
     except ConfigError as error:
-        command = "aam train" if kind is FinetuneConfig else "aam pretrain"
-        raise CheckpointError(f"{folder}: not a run of `{command}` ({error}); give one") from error
+        raise CheckpointError(f"{folder / MANIFEST}: config: {error}; restore the file, or update aam") from error
 
 
 def find_run_folder(path: Path) -> Path:

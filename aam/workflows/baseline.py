@@ -96,6 +96,10 @@ def resolve_runs(model: Path | None, against: Sequence[Path], asked: dict[str, A
     if extra := [name for name in asked if name not in WITH_MODEL]:
         raise ConfigError(f"--model brings its own data and folds, found {option_flag(extra[0])} too; leave it out")
     model = find_run_folder(model)
+    for other in against:
+        read_config(FinetuneConfig, other)
+        if find_run_folder(other).samefile(model):
+            raise ConfigError(f"--against {other}: the run of --model itself; give another run of `aam train`")
     return recorded_config(model, asked), Runs(model, tuple(against), wanted)
 
 

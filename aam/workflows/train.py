@@ -63,7 +63,7 @@ from aam.workflows.opening import NO_ENCODER, with_encoder_size, with_findings, 
 from aam.workflows.plan import clades_plan, finetuning_plan
 from aam.workflows.precision import settle_precision
 from aam.workflows.run import Run
-from aam.workflows.train_clades import learns_clades, train_clades
+from aam.workflows.train_clades import learns_clades, train_clades, warn_of_unused
 
 
 @in_turn()
@@ -120,6 +120,7 @@ def resolve_config(options: Mapping[str, Any], observer: Observer) -> FinetuneCo
     if config.run.resume:
         config = with_new_budgets(begun_config(folder), asked, folder)
     elif learns_clades(config):
+        warn_of_unused(asked, observer)
         return dataclasses.replace(config, learner=dataclasses.replace(config.learner, learner=CLADES))
     elif head.adapt_steps and (head.pretrained is None or not (data.tree or data.example)):
         missing = "--pretrained RUN" if head.pretrained is None else "--tree FILE"

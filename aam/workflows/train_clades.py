@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aam.checkpoint import config_of_encoder, find_members
-from aam.config import NUMERIC_TASKS, FinetuneConfig, is_clades
+from aam.config import NUMERIC_TASKS, FinetuneConfig, ModelConfig, is_clades, option_fields, option_flag
+from aam.config.finetune import FinetuneOptimConfig, HeadConfig
 from aam.config.learner import CLADES
 from aam.corpus.label_schema import encode_labels, fit_schema, scale_values
 from aam.corpus.split import Fold
@@ -37,6 +38,12 @@ from aam.workflows.transfer_card import record_studies
 NAMED = 5
 """Most classes that a message lists."""
 TASKS = ("regression", "classification")
+OF_NETWORKS = {
+    *({*option_fields(HeadConfig), *option_fields(ModelConfig), *option_fields(FinetuneOptimConfig)} - {"pretrained"}),
+    *("loss", "over_penalty", "under_penalty", "class_weights", "draws", "selection_fraction", "preset"),
+    *("epochs", "max_steps", "max_minutes", "patience", "eval_every", "token_limit", "asv_selection"),
+}
+"""Options of `aam train` that this learner does not read."""
 
 
 def learns_clades(config: FinetuneConfig) -> bool:
@@ -58,6 +65,13 @@ def learns_clades(config: FinetuneConfig) -> bool:
     return chosen == CLADES or (chosen == "auto" and (several or begins_with_clades(config)) and not unable)
 
 
+def warn_of_unused(asked: Mapping[str, Any], observer: Observer) -> None:
+    """Warn of options that only a network has."""
+    if unused := [option_flag(name) for name in asked if name in OF_NETWORKS]:
+        verb = "has" if len(unused) == 1 else "have"
+        observer.warn(f"{' and '.join(unused)} {verb} no effect: --learner clades trains no network")
+
+
 def begins_with_clades(config: FinetuneConfig) -> bool:
     """Whether --pretrained names a run of this learner."""
     start = config.head.pretrained
@@ -72,7 +86,9 @@ def open_prior(config: FinetuneConfig, study: Study, chosen: Chosen) -> Ensemble
     opened.check_reference(chosen.folder)
     if not study.classes:
         raise ConfigError("--pretrained with a run on clades takes classes, found numbers; leave it out")
-    if (known := opened.config.schema.classes) != study.classes:
+    if not (known := opened.config.schema.classes):
+        raise ConfigError(f"--pretrained {config.head.pretrained} has learned numbers, found classes; leave it out")
+    if known != study.classes:
         raise ConfigError(
             f"--pretrained {config.head.pretrained} has learned the classes {name_few(known, NAMED)}, "
             f"found {name_few(study.classes, NAMED)}; name them alike with --as-class"

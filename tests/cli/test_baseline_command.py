@@ -133,6 +133,6 @@ def test_what_cannot_be_scored_is_refused(studies: Path, tmp_path: Path, capsys:
     )
     assert main(["baseline", *plain, "--baseline", "linear"]) == 2
     assert "--baseline linear: it predicts numbers" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="--baseline is 'forest', expected one of random_forest, "):
+    with pytest.raises(ConfigError, match="^baseline is 'forest', expected one of random_forest, "):
         aam.baseline(table=[studies / "north.tsv"], target="state", baseline="forest")
     assert not (tmp_path / "b").exists()

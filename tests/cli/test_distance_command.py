@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,11 @@ from scipy.sparse import csr_array
 from trained_run import save_run
 
 from aam import datasets
-from aam.atomic import write_record
 from aam.cli import main
 from aam.cli.distance import score_table
 from aam.folders import BEST
 from aam.inference.known_asvs import KNOWN, hashes_of, sketch_asvs, write_known
-from aam.inference.scales import GROWN, SCALES
+from aam.inference.scales import GROWN, SCALES, read_scales, write_scales
 from aam.io.matrix import read_matrix
 from aam.io.sequences import tokenize
 from aam.io.table import read_table
@@ -73,12 +73,13 @@ def test_a_finished_run_tells_faith_pd_in_the_units_of_its_tree(finished: Path, 
     assert diversity["faith_pd"].mean() == pytest.approx(diversity["true_faith_pd"].mean(), rel=0.2)
     figures = json.loads((tmp_path / "d.json").read_text())
     assert figures["baseline_jaccard_carried_r2"] <= figures["baseline_jaccard_r2"] + 1e-3
-    scales = json.loads((finished / "best" / "scales.json").read_text())
+    scales = read_scales(finished / "best")
     metrics = json.loads((finished / "metrics.json").read_text())
-    assert scales["lines"]["upgma"] == [metrics["baseline_upgma_slope"], metrics["baseline_upgma_intercept"]]
-    write_record(finished / "best" / "scales.json", scales | {"faith_pd": 2 * scales["faith_pd"]})
+    assert scales.lines["upgma"] == (metrics["baseline_upgma_slope"], metrics["baseline_upgma_intercept"])
+    assert scales.faith_pd is not None
+    write_scales(finished / "best", replace(scales, faith_pd=2 * scales.faith_pd))
     assert main(["distance", "--model", str(finished), "--example", "-o", str(tmp_path / "twice.tsv")]) == 0
-    write_record(finished / "best" / "scales.json", scales)
+    write_scales(finished / "best", scales)
     assert main(["distance", "--model", str(finished), "--example", "-o", str(tmp_path / "once.tsv")]) == 0
     once, twice = (
         pd.read_csv(tmp_path / f"{name}.faith_pd.tsv", sep="\t", index_col=0)["faith_pd"] for name in ("once", "twice")

@@ -223,7 +223,7 @@ def test_a_run_of_another_command_does_not_go_on(refused: Callable[..., str], da
     (data / "old").mkdir()
     (data / "old" / "manifest.json").write_text('{"config": {"target": {}}}')
     error = refused("--output-dir", data / "old", "--resume")
-    assert error.startswith(f"{data / 'old'}: not a run of `aam pretrain` (unknown key 'target'")
+    assert error.startswith(f"{data / 'old'}: a run of `aam train`, expected one of `aam pretrain`")
 
 
 def test_all_samples_of_one_group(refused: Callable[..., str], data: Path):

@@ -111,6 +111,12 @@ def test_the_plan_says_what_is_to_be_placed(studies: Path, capsys: pytest.Captur
     assert "ASVs on the reference" in told and "fold north" in told and "steps" not in told
 
 
+def test_options_of_a_network_alone_are_told(studies: Path, capsys: pytest.CaptureFixture[str]):
+    more = ["--dry-run", "--lr", "0.1", "--freeze"]
+    assert main(["train", *options_of(studies, "north", "south"), *CLASSES, "--leave-one-study-out", *more]) == 0
+    assert "--lr and --freeze have no effect: --learner clades trains no network" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

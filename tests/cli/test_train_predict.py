@@ -326,7 +326,7 @@ def test_a_pretrained_encoder_predicts_nothing(pretrained: Path, tmp_path: Path,
     assert cli.main(["predict", "--model", str(pretrained), "--example", "-o", str(tmp_path / "p.tsv")]) == 2
     assert "found a model of `aam pretrain`, expected one of `aam train`" in capsys.readouterr().err
     assert cli.main(["baseline", "--model", str(pretrained), "-o", str(tmp_path / "b")]) == 2
-    assert f"Error: {pretrained}: not a run of `aam train` (unknown key " in capsys.readouterr().err
+    assert f"Error: {pretrained}: a run of `aam pretrain`, expected one of `aam train`" in capsys.readouterr().err
     assert cli.main(["baseline", "--model", str(tmp_path)]) == 2
     assert "no manifest.json here, expected the output directory of a run" in capsys.readouterr().err
 
@@ -367,6 +367,8 @@ def test_baselines_and_another_run_are_compared_sample_by_sample(train, tmp_path
     assert "age_months_gradient_boosting" in both
     assert "gradient boosting on relative abundance" in (first / "report.html").read_text()
     capsys.readouterr()
+    assert cli.main(["baseline", "--model", str(first), "--against", str(first)]) == 2
+    assert "the run of --model itself; give another run" in capsys.readouterr().err
     assert cli.main(["baseline", "--model", str(first), "-o", str(first)]) == 2
     assert "exists and is not overwritten" in capsys.readouterr().err
     changed = json.loads((first / "baselines.json").read_text())
