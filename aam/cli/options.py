@@ -18,7 +18,6 @@ from aam.errors import ConfigError
 from aam.paths import input_path, output_path
 from aam.spelling import number_of
 
-RunnableT = TypeVar("RunnableT", settings.PretrainConfig, settings.FinetuneConfig)
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 WRITTEN = ("output_dir", "cache")
 """Options of config classes that are written to."""

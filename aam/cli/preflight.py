@@ -38,10 +38,3 @@ def command(config_file: Path | None, seconds: float, **options: Any) -> None:
     click.echo(str(found))
     refuse_failed(found.failed)
     click.echo(found.tally())
-
-
-def refuse(failed: Any, remedy: str = "") -> None:
-    """Raise NonFiniteError (exit code 3) if there are failed checks; see `aam.workflows.checks.refuse_failed`."""
-    from aam.workflows.checks import refuse_failed
-
-    refuse_failed(failed, remedy)

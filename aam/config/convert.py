@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aam.config.fields import GENE_COLUMNS, Preset, option_flag
-from aam.config.finetune import FinetuneConfig
+from aam.config.finetune import FinetuneConfig, RunnableT
 from aam.config.pretrain import PRESETS, PretrainConfig
 from aam.config.run import RunConfig
 from aam.config.sizes import check_sizes
@@ -32,7 +32,6 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, 
 NAMED = {"pretrained", "reference"}
 """Options that take the name of a model or reference in place of its path."""
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
-WholeRunT = TypeVar("WholeRunT", PretrainConfig, FinetuneConfig)
 
 
 @cache
@@ -58,7 +57,7 @@ def group_classes(cls: type) -> dict[str, type]:
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
 
 
-def from_options(cls: type[WholeRunT], given: dict[str, Any]) -> WholeRunT:
+def from_options(cls: type[RunnableT], given: dict[str, Any]) -> RunnableT:
     """Build a whole-run config from flat option values. Other options get their defaults, those of the model by preset.
 
     Raises ConfigError for an unknown option, a wrong type or a value out of bounds.
@@ -79,7 +78,7 @@ def from_options(cls: type[WholeRunT], given: dict[str, Any]) -> WholeRunT:
     return config
 
 
-def with_options(config: WholeRunT, given: dict[str, Any]) -> WholeRunT:
+def with_options(config: RunnableT, given: dict[str, Any]) -> RunnableT:
     """Replace the values of some options; values that were derived from the data stay."""
     parts: dict[str, Any] = {
         part: from_dict(group, to_dict(getattr(config, part)) | select_options(group, given))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from aam.config.fields import (
     LARGEST_DECAY,
@@ -275,6 +275,7 @@ class FinetuneConfig:
 
 RunnableConfig = PretrainConfig | FinetuneConfig
 """What loop and step are configured by, whatever is learned."""
+RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 
 
 def is_clades(config: RunnableConfig) -> bool:

@@ -5,7 +5,6 @@ An ASV keeps its id, and the sequence that it was read with (`Table.originals`),
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from aam.gene.layout import (
 from aam.gene.reads import LEAST_BASES, window_of
 from aam.gene.strands import lie_of
 from aam.io.table import Table, read_table
+from aam.placement.threads import usable_cores
 from aam.spelling import whole_of
 from aam.text import counted
 
@@ -41,6 +41,8 @@ UNKNOWN = "N"
 """Base that a model reads as hidden."""
 OUTSIDE = "ASVs outside of the window of --trim"
 ALL_OUTSIDE = "samples all of whose ASVs are outside of the window of --trim"
+MOST_THREADS = 8
+"""Most threads that align."""
 
 
 @dataclass(frozen=True)
@@ -248,4 +250,4 @@ def compare_tables(names: Sequence[str], records: Sequence[ReadsRecord | None]) 
 
 def threads() -> int:
     """Threads to align with."""
-    return max(1, min(os.cpu_count() or 1, 8))
+    return min(usable_cores(), MOST_THREADS)

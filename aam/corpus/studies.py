@@ -33,10 +33,10 @@ from aam.corpus.prepare import find_common_window
 from aam.corpus.prepared import open_prepared
 from aam.corpus.samples import OF_ASVS
 from aam.corpus.store import CORPUS_MANIFEST
-from aam.errors import ConfigError
+from aam.errors import ConfigError, MetadataError
 from aam.io.metadata import Metadata, refuse_unmatched, select_column
 from aam.io.table import STORED_ZEROS, Table
-from aam.text import name_few
+from aam.text import name_few, quote
 
 STUDY = "study"
 """Column of the study of each sample in joined metadata that have no other column of this name."""
@@ -180,7 +180,8 @@ def stack_tables(sources: Sequence[StudyFiles], tables: Sequence[Table], notes: 
         RowsOf(stored.indptr, stored.indices, stored.data), ids, twice, owners, "give each sample once"
     )
     naming = make_names_unique(every, of_all, twice, notes.append)
-    sequences, originals = ([text for table in tables for text in texts(table)] for texts in (read_as, read_with))
+    sequences = [text for table in tables for text in table.sequences]
+    originals = [text for table in tables for text in table.originals or table.sequences]
     joined = Table(
         stored,
         [naming(text, name) for text, name in zip(ids, owners, strict=True)],
@@ -191,16 +192,6 @@ def stack_tables(sources: Sequence[StudyFiles], tables: Sequence[Table], notes: 
         originals=None if originals == sequences else [originals[place] for place in first],
     )
     return order_asvs(joined)
-
-
-def read_as(table: Table) -> Sequence[str]:
-    """The sequences of the ASVs as they are used."""
-    return table.sequences
-
-
-def read_with(table: Table) -> Sequence[str]:
-    """The sequences of the ASVs as the table has them."""
-    return table.originals or table.sequences
 
 
 def join_dropped(names: Sequence[str], tables: Sequence[Table], naming: Naming) -> dict[str, list[str]]:
@@ -242,6 +233,11 @@ def join_metadata(paths: Sequence[Path], names: Sequence[str], studies: Mapping[
             entries, types = entries + rows, {**types, **own_types}
             joined = {text: f"{name}.{text}" for text in found.index if text not in own}
             found = found.rename(index={text: there for text, there in joined.items() if there in own})
+            if (twice := found.index[found.index.duplicated()]).size:
+                raise MetadataError(
+                    f"{path}: {quote(twice[0])} and {quote(twice[0].removeprefix(f'{name}.'))} are one sample, since "
+                    "several tables have the shorter name; give each sample once"
+                )
             refuse_unmatched(found, [sample for sample in studies if sample in own], path)
             doubts += warn_of_alike_ids([sample for sample in studies if sample in own], found.index)
             frames.append(found[found.index.isin(own)])

@@ -18,7 +18,7 @@ HEADERS = {"feature id", "feature-id", "featureid", "#otu id", "#otuid", "otu id
 DIRECTIVE = "#q2:types"
 
 
-def read_taxonomy(path: Path, option: str = "--taxonomy") -> dict[str, str]:
+def read_taxonomy(path: Path) -> dict[str, str]:
     """Lineage of each id, ranks joined by `BETWEEN_RANKS`: of tab-separated text, as it is or in gzip, or of a .qza.
 
     The first column is the id, the second the ranks between semicolons, with blanks or without; others, such as a
@@ -26,7 +26,7 @@ def read_taxonomy(path: Path, option: str = "--taxonomy") -> dict[str, str]:
     and ids that repeat.
     """
     path = Path(path)
-    with plain_file(path, option, TAXONOMY_TYPE) as plain:
+    with plain_file(path, "--taxonomy", TAXONOMY_TYPE) as plain:
         found = _parse(plain, str(path))
     if not found:
         raise TaxonomyError(f"{path} holds no lineages; expected lines of an id, a tab and ranks between ';'")

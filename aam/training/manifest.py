@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from aam.config import (
     RanksConfig,
     RunConfig,
     RunnableConfig,
+    RunnableT,
     TargetSchema,
     from_dict,
     group_classes,
@@ -53,7 +54,6 @@ from aam.training.state import GROWING
 ADAPTED = "adapted"
 """Folder of the adapted encoder in that of a fold."""
 TRAIN_IDS, VALIDATION_IDS = "samples_train.txt", "samples_validation.txt"
-RunnableT = TypeVar("RunnableT", bound=RunnableConfig)
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "biom-format", "scikit-bio", "safetensors")
 MAY_CHANGE = {
     "output_dir",
@@ -74,7 +74,6 @@ MAY_CHANGE = {
 """What may differ in a resumed run without making it another one."""
 FOUND_BEFORE = (("max_bp", "auto"), ("trim", "auto"), ("precision", "auto"))
 """Options that a resumed run does not look for again: it recorded what it had found."""
-StoredConfig = TypeVar("StoredConfig", PretrainConfig, FinetuneConfig)
 
 
 def check_output_directory(folder: Path, resume: bool) -> None:
@@ -269,7 +268,7 @@ def resume_config(given: dict[str, Any]) -> PretrainConfig:
     return with_new_budgets(stored, given, folder)
 
 
-def with_new_budgets(stored: StoredConfig, given: dict[str, Any], folder: Path) -> StoredConfig:
+def with_new_budgets(stored: RunnableT, given: dict[str, Any], folder: Path) -> RunnableT:
     """The stored configuration of a run of any command, with the new options."""
     known = {name: value for name, value in given.items() if (name, value) not in FOUND_BEFORE}
     config = with_options(stored, known)

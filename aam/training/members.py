@@ -21,8 +21,8 @@ def check_members(run: Path) -> None:
         return
     try:
         record, members = read_manifest(run), [read_stored(member) for member in find_members(run)]
-        kind = FinetuneConfig if "target" in record["config"] else PretrainConfig
-        began = read_config(kind, run)
+        of_training = "target" in record["config"]
+        began = read_config(FinetuneConfig, run) if of_training else read_config(PretrainConfig, run)
     except (CheckpointError, KeyError):
         return
     folders, folds = fold_folders(run), record.get("folds", ())
@@ -32,7 +32,7 @@ def check_members(run: Path) -> None:
             "which is not of this run"
         )
     for member in members:
-        other = "it is of another command" if type(member.config) is not kind else ""
+        other = "it is of another command" if type(member.config) is not type(began) else ""
         for name, before, found in () if other else differing_options(began, member.config):
             other = other or f"{option_flag(name)} is {value_text(found)}, but the run began with {value_text(before)}"
         if other:

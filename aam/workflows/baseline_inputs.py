@@ -23,8 +23,9 @@ from aam.phylogeny.engines import full_matrix
 from aam.phylogeny.tree import Tree, match_tips
 from aam.phylogeny.unifrac import Measure, build_community
 from aam.placement.insertion import insertion_tree
-from aam.workflows.clade_inputs import open_reference_of, place_samples
+from aam.workflows.clade_inputs import place_samples
 from aam.workflows.notes import say_of_tree
+from aam.workflows.place import open_chosen
 
 
 class Inputs(NamedTuple):
@@ -69,7 +70,7 @@ def place_if_wanted(
     tried = learner == CLADES or (learner == "auto" and study.labels.studies is not None)
     if not explicit and (asked or not tried):
         return None
-    chosen = open_reference_of(config.learner, observer)
+    chosen = open_chosen(config.learner, observer)
     try:
         clades, places = place_samples(study, chosen, config.learner.threads, observer)
     except SequenceError as error:

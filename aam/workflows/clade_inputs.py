@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from aam.config.reference import PlacingConfig
 from aam.corpus.samples import TableSamples
 from aam.learners.clades import CladeTable, clade_table
 from aam.observer import Observer
 from aam.placement.placements import Placements
 from aam.workflows.asv_sources import Asvs
-from aam.workflows.place import Chosen, open_chosen, place_asvs
-
-
-def open_reference_of(config: PlacingConfig, observer: Observer) -> Chosen:
-    """The reference to place on; raises an InputError if it is unusable."""
-    with observer.stage("opening the reference"):
-        return open_chosen(config, observer)
+from aam.workflows.place import Chosen, place_asvs
 
 
 class PlacedSamples(NamedTuple):

@@ -29,11 +29,11 @@ from aam.report.figures import PngFile
 from aam.report.naming import asv_label
 from aam.report.parts import TAXON, TIPS
 from aam.text import counted
-from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
+from aam.workflows.clade_inputs import PlacedSamples, place_samples
 from aam.workflows.explained_samples import samples_of_run, say_drawn_samples
 from aam.workflows.opened import say_opened
 from aam.workflows.opening import for_model
-from aam.workflows.place import Chosen
+from aam.workflows.place import Chosen, open_chosen
 from aam.workflows.stored_clades import StoredClades
 
 DELETED = 30
@@ -106,7 +106,7 @@ def explain_clades(opened: StoredClades, inputs: Inputs, config: ExplainConfig, 
     lineages = None if config.taxonomy is None else read_taxonomy(config.taxonomy)
     samples = samples_of_run(open_table(opened, inputs, observer).by_id(), inputs.model, observer)
     say_drawn_samples(len(samples.table.sample_ids), config.max_samples, observer)
-    chosen = open_reference_of(trained.learner, observer)
+    chosen = open_chosen(trained.learner, observer)
     opened.check_reference(chosen.folder)
     placed = place_samples(samples, chosen, trained.learner.threads, observer)
     count = len(samples.table.sample_ids)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Place = Literal["shipped", "yours", "here"]
+MOST_FIGURES = 3
+"""Metrics of a model that its line has room for."""
 FIGURES = (
     *("unifrac_r2", "nucleotide_accuracy", "faith_pd_r2"),
     *("auc_mean_over_studies", "spearman_mean_over_studies", "mae_mean_over_studies"),
@@ -61,12 +63,12 @@ class ListedModel:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def list_models(observer: Observer, here: Path = Path()) -> list[ListedModel]:
-    """The models that ship, those of the user, and the runs in the folder `here`; warns of those it cannot read."""
+def list_models(observer: Observer) -> list[ListedModel]:
+    """The models that ship, those of the user, and the runs in this folder; warns of those it cannot read."""
     places: dict[Place, dict[str, Path]] = {
         "shipped": shipped_models(),
         "yours": models_in(user_models()),
-        "here": models_in(here),
+        "here": models_in(Path()),
     }
     found = []
     for place, models in places.items():
@@ -159,11 +161,11 @@ def size_text(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def rows_of(models: Sequence[ListedModel], most_figures: int = 3) -> list[list[str]]:
+def rows_of(models: Sequence[ListedModel]) -> list[list[str]]:
     """The cells of the table of `aam models`, the head first."""
     rows = [["name", "where", "kind", "region", "width", "parameters", "size", "metrics of held-out samples"]]
     for one in models:
-        figures = [f"{name} {value:.3f}" for name, value in list(one.figures.items())[:most_figures]]
+        figures = [f"{name} {value:.3f}" for name, value in list(one.figures.items())[:MOST_FIGURES]]
         cells = [one.name, one.place, one.kind, one.region, str(one.width or "-"), f"{one.parameters:,}"]
         rows.append([*cells, size_text(one.size), ", ".join(figures) or "-"])
     return rows

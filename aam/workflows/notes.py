@@ -6,10 +6,10 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from aam.checkpoint import FOLD, config_of_encoder, find_members, fold_folders
-from aam.config import FinetuneConfig, Metric, PretrainConfig, RunConfig, RunnableConfig, TargetConfig
+from aam.config import FinetuneConfig, Metric, RunConfig, RunnableConfig, RunnableT, TargetConfig
 from aam.config.switches import read_switches
 from aam.corpus.gene_doubts import doubts_on_gene
 from aam.corpus.gene_tokens import cut_tokens
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from aam.models.chunked_encoder import ChunkedEncoder
     from aam.phylogeny.tree import Tree
 
-RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 LEAST_COMPARED = 10
 """Samples from which on a table is compared with a study: the prevalences of ASVs in fewer say little."""
 UNEQUAL_DEPTHS = 10

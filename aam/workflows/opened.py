@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from aam.corpus.dataset import ASVDataset
 from aam.corpus.samples import TableSamples
 from aam.corpus.token_limit import limit_text
@@ -11,14 +9,9 @@ from aam.observer import Observer
 from aam.workflows.notes import say_dropped, say_of_tree, say_reads, warn_of_doubtful_counts
 
 
-def say_opened(
-    samples: TableSamples, observer: Observer, max_bp: int, dropped: Mapping[str, Sequence[str]] | None = None
-) -> None:
-    """Say what was opened for a model that reads `max_bp` bases, and warn of what is doubtful.
-
-    `dropped`: the ids to name as left out, by default all.
-    """
-    say_dropped(samples.dropped if dropped is None else dropped, observer)
+def say_opened(samples: TableSamples, observer: Observer, max_bp: int) -> None:
+    """Say what was opened for a model that reads `max_bp` bases, and warn of what is doubtful."""
+    say_dropped(samples.dropped, observer)
     if samples.reads:
         observer.say(samples.reads)
     say_of_tree(samples.tree, observer)

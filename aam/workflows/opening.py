@@ -15,8 +15,8 @@ from aam.config import (
     FinetuneRunConfig,
     ModelConfig,
     OptimConfig,
-    PretrainConfig,
     RunnableConfig,
+    RunnableT,
     is_clades,
     option_fields,
     option_flag,
@@ -37,7 +37,6 @@ from aam.observer import Observer
 from aam.workflows.notes import say_last_checkpoint, warn_of_other_region, warn_of_unlike_reads
 from aam.workflows.opened import say_limit, say_opened
 
-RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 DataT = TypeVar("DataT", bound=DataConfig)
 NO_ENCODER = "but there is none; give --pretrained RUN, or shipped"
 """How refusals end of options that need a pretrained encoder."""

@@ -107,8 +107,9 @@ class Chosen(NamedTuple):
 
 def open_chosen(config: PlacingConfig, observer: Observer) -> Chosen:
     """The reference to place on; raises an InputError if it is unusable."""
-    folder = find_reference(config.reference, observer)
-    return Chosen(folder, open_reference(folder), read_placer(folder))
+    with observer.stage("opening the reference"):
+        folder = find_reference(config.reference, observer)
+        return Chosen(folder, open_reference(folder), read_placer(folder))
 
 
 def place_asvs(asvs: Asvs, chosen: Chosen, threads: int | None, observer: Observer, joint: bool = False) -> Placements:
@@ -151,8 +152,7 @@ def place(asvs: Asvs, config: PlaceConfig, chosen: InsertionConfig, observer: Ob
     """Place ASVs on the tree of a reference and name their taxa."""
     if not len(asvs.ids):
         raise ConfigError(f"{asvs.source} has no ASVs; give at least one sequence")
-    with observer.stage("opening the reference"):
-        opened = open_chosen(chosen, observer)
+    opened = open_chosen(chosen, observer)
     reference = opened.reference
     places = place_in_tree(asvs, opened, chosen, observer)
     with observer.stage("building the tree"):

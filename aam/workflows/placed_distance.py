@@ -38,8 +38,8 @@ def placed_distance(
 
     With a tree in `data`, those of that tree too, and the metrics of the comparison.
     """
-    with observer.stage("opening the reference and reading the data"):
-        opened = open_chosen(chosen, observer)
+    opened = open_chosen(chosen, observer)
+    with observer.stage("reading the data"):
         samples = open_samples(data, config.rarefy_depth, run.seed, WHOLE, with_tree=True)
     say_opened(samples, observer, WHOLE)
     warn_of_unequal_depths(samples.table, config.rarefy_depth, config.metric, observer)

@@ -6,12 +6,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from aam.config import FinetuneConfig, ModelConfig, Precision, PretrainConfig
+from aam.config import FinetuneConfig, ModelConfig, Precision, PretrainConfig, RunnableT
 from aam.corpus.batches import TrainingBatches, split_batch
 from aam.corpus.dataset import Batch
 from aam.health.locator import keep_in_one_thread
@@ -22,7 +21,6 @@ from aam.training.memory import limit_memory
 from aam.training.step import Learner, add_gradients
 from aam.training.world import World
 
-RunnableT = TypeVar("RunnableT", PretrainConfig, FinetuneConfig)
 Build = Callable[[], tuple[Learner, TrainingBatches]]
 """Builds the model of a run before its first step, and its batches."""
 ALONE = World()

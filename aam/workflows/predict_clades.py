@@ -13,7 +13,8 @@ from aam.learners.ensemble import FEWEST_TO_CENTRE
 from aam.learners.transfer import read_studies
 from aam.observer import Observer
 from aam.text import counted
-from aam.workflows.clade_inputs import open_reference_of, place_samples
+from aam.workflows.clade_inputs import place_samples
+from aam.workflows.place import open_chosen
 from aam.workflows.stored_clades import StoredClades
 from aam.workflows.transfer_card import TransferCard, make_card, say_card
 
@@ -35,7 +36,7 @@ def predict_clades(
 
     Raises an InputError without the reference of the training, and if no ASV has a place on it.
     """
-    chosen = open_reference_of(stored.config.learner, observer)
+    chosen = open_chosen(stored.config.learner, observer)
     stored.check_reference(chosen.folder)
     if stored.ensemble.studies and (count := len(samples.table.sample_ids)) < FEWEST_TO_CENTRE:
         observer.warn(

@@ -28,9 +28,9 @@ from aam.report.clade_samples import describe_clades
 from aam.stored import read_stored
 from aam.text import name_few
 from aam.training.manifest import Manifest, recorded
-from aam.workflows.clade_inputs import PlacedSamples, open_reference_of, place_samples
+from aam.workflows.clade_inputs import PlacedSamples, place_samples
 from aam.workflows.fold_results import RESULTS, FoldResult, write_results
-from aam.workflows.place import Chosen
+from aam.workflows.place import Chosen, open_chosen
 from aam.workflows.run import Run
 from aam.workflows.stored_clades import StoredClades, open_clades, reference_digest
 from aam.workflows.transfer_card import record_studies
@@ -106,7 +106,7 @@ def train_clades(
     folder, begun = config.run.output_dir, time.perf_counter()
     for fold in folds:
         refuse_without_contrast(config, study, fold)
-    chosen = open_reference_of(config.learner, observer)
+    chosen = open_chosen(config.learner, observer)
     prior = open_prior(config, study, chosen)
     try:
         table, places = place_samples(study, chosen, config.learner.threads, observer)

@@ -169,6 +169,15 @@ def test_metadata_of_another_study_are_refused(two: list[Path]):
         open_study(config(two), TARGET)
 
 
+def test_two_names_of_one_sample_are_refused(two: list[Path]):
+    path = two[0] / "metadata.tsv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[1].replace("s0\t", "alpha.s0\t") + "\n")
+    with pytest.raises(
+        MetadataError, match="'alpha.s0' and 's0' are one sample, since several tables have the shorter"
+    ):
+        open_study(config(two), TARGET)
+
+
 def test_classes_that_differ_in_spelling_are_refused_with_both_studies(two: list[Path]):
     path = two[1] / "metadata.tsv"
     path.write_text(path.read_text().replace("control", " Con-trol"))
