@@ -7,6 +7,7 @@ the encoder was pretrained on other samples.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aam.models.pretrain_model import PretrainModel
 
 
+@dataclass(eq=False, repr=False)
 class AAMEncoder(TransformerMixin, TakesTables):
     """Sample embeddings [N, D] of counts [N, A] by a trained model.
 
@@ -42,23 +44,13 @@ class AAMEncoder(TransformerMixin, TakesTables):
     columns that are not DNA; it warns of ASVs from another region, or the other strand, than the model's.
     """
 
-    def __init__(
-        self,
-        model: str | Path = SHIPPED,
-        rarefy_depth: int | None = None,
-        seed: int = 0,
-        cache: str | Path | None = None,
-        device: str = RunConfig.device,
-        sequences: Mapping[str, str] | None = None,
-        precision: Precision = ApplyConfig.precision,
-    ):
-        self.model = model
-        self.rarefy_depth = rarefy_depth
-        self.seed = seed
-        self.cache = cache
-        self.device = device
-        self.sequences = sequences
-        self.precision = precision
+    model: str | Path = SHIPPED
+    rarefy_depth: int | None = None
+    seed: int = 0
+    cache: str | Path | None = None
+    device: str = RunConfig.device
+    sequences: Mapping[str, str] | None = None
+    precision: Precision = ApplyConfig.precision
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
