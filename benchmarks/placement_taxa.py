@@ -25,7 +25,7 @@ from placement_methods import Methods
 from placement_scores import Floats, Ints, place_error, placed_by_all, scores_of, unifracs
 from scipy import sparse
 
-from aam.evaluation.placement import calibration_error
+from aam.evaluation.calibration import expected_calibration_error
 from aam.placement.placements import Placements
 from aam.placement.reference import Reference
 
@@ -81,7 +81,11 @@ def genera(tables: Path, methods: Methods) -> Iterator[tuple[str, dict[str, Any]
 
 def judged(right: np.ndarray, confidence: Floats) -> dict[str, Any]:
     """Share of right ones, and how well the confidence tells it."""
-    return {"right": float(right.mean()), "calibration error": calibration_error(confidence, right), "tips": len(right)}
+    return {
+        "right": float(right.mean()),
+        "calibration error": expected_calibration_error(confidence, right),
+        "tips": len(right),
+    }
 
 
 def genus_of(lineage: str) -> str:

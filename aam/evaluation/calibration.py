@@ -95,14 +95,19 @@ def negative_log_likelihood(
 
 def reliability_bins(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bins of confidence that are not empty [n, 3]: mean confidence, accuracy and samples of each."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
+    return bins_of(probabilities.max(axis=1), probabilities.argmax(axis=1) == classes)
+
+
+def bins_of(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The bins [n, 3] of answers of this confidence [N], which are right or not [N]."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return np.array(
         [(confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).sum()) for b in np.unique(bins)]
     )
 
 
-def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
-    """Mean gap between confidence and accuracy of probabilities [N, C] over bins, weighted by samples; 0 is perfect."""
-    confidence, accuracy, samples = reliability_bins(probabilities, classes).T
-    return float((np.abs(accuracy - confidence) * samples).sum() / samples.sum())
+def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
+    """Mean gap between confidence [N] and share of right answers [N] over bins of equal width, weighted by samples; 0 is
+    perfect (Guo et al. 2017)."""
+    mean, accuracy, samples = bins_of(confidence, right).T
+    return float((np.abs(accuracy - mean) * samples).sum() / samples.sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from aam.evaluation.calibration import BINS, expected_calibration_error
 from aam.placement.hold_out import GENUS, HeldOut
 from aam.placement.learned import LearnedPlacer
 from aam.placement.lessons import make_lesson
@@ -15,8 +16,6 @@ from aam.placement.window import WELL_COVERED, Window, covering
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-BINS = 10
-"""Bins of the confidence whose mean is compared with the share that is right."""
 ALIKE = 1e-6
 """Depths of ancestors that differ by less are equal."""
 
@@ -70,7 +69,7 @@ def score(window: Window, learned: LearnedPlacer, tips: Ints) -> dict[str, float
         taxon, confidence = best_taxon(genus[said.tips[known]], said.confidence[known, :, GENUS])
         right = taxon == genus[tips[known]]
         found["genus"] = float(right.mean())
-        found["genus_calibration_error"] = calibration_error(confidence, right)
+        found["genus_calibration_error"] = expected_calibration_error(confidence, right)
     return found
 
 
@@ -80,11 +79,3 @@ def best_taxon(taxa: NDArray[np.integer], weights: Floats) -> tuple[NDArray[np.i
     sums = ((taxa[:, :, None] == taxa[:, None]) * weights[:, None]).sum(axis=2) * (taxa >= 0)
     best = sums.argmax(axis=1)[:, None]
     return np.take_along_axis(taxa, best, 1)[:, 0], np.take_along_axis(sums, best, 1)[:, 0]
-
-
-def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
-    """Mean distance between confidence and share of right answers over bins of equal width, weighted by their sizes
-    (Guo et al. 2017)."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    sums = [np.bincount(bins, values, BINS) for values in (confidence, right.astype(float))]
-    return float(abs(sums[0] - sums[1]).sum() / len(confidence))

@@ -237,7 +237,8 @@ def score_probabilities(
         "nll_uncalibrated": negative_log_likelihood(logs, truth),
     }
     for name, t in (("ece", temperature), ("ece_uncalibrated", 1.0)):
-        found[name] = expected_calibration_error(probabilities(values[known], t), truth)
+        chances = probabilities(values[known], t)
+        found[name] = expected_calibration_error(chances.max(axis=1), chances.argmax(axis=1) == truth)
     if logs.shape[1] == 2 and len(np.unique(truth)) == 2:
         units = None if groups is None else [group for group, there in zip(groups, known, strict=True) if there]
         area = score_samples(logs[:, 1] - logs[:, 0], truth, units, seed)
