@@ -107,7 +107,9 @@ def bins_of(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArr
 
 
 def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
-    """Mean gap between confidence [N] and share of right answers [N] over bins of equal width, weighted by samples; 0 is
-    perfect (Guo et al. 2017)."""
+    """Mean gap between confidence [N] and share of `right` answers [N] over bins of equal width (Guo et al. 2017).
+
+    Bins are weighted by their samples; 0 is perfect.
+    """
     mean, accuracy, samples = bins_of(confidence, right).T
     return float((np.abs(accuracy - mean) * samples).sum() / samples.sum())

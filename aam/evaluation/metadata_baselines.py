@@ -113,11 +113,10 @@ def predict_folds(
     Raises ValueError for what a baseline lacks, and for empty samples, which have no composition.
     """
     if study.numeric:
-        return _predict(baseline, study, folds, (), seed, progress)[:, 0]
+        return predict_chances(baseline, study, folds, (), seed, progress)[:, 0]
     classes = sorted(set(study.target))
-    return np.array(classes, dtype=object)[
-        predict_chances(baseline, study, folds, classes, seed, progress).argmax(axis=1)
-    ]
+    likeliest = predict_chances(baseline, study, folds, classes, seed, progress).argmax(axis=1)
+    return np.array(classes, dtype=object)[likeliest]
 
 
 def predict_chances(
@@ -128,18 +127,7 @@ def predict_chances(
     seed: int,
     progress: Progress = no_progress,
 ) -> FloatArray:
-    """As `predict_folds`, but probabilities [n, C] of these classes; the likeliest is what `predict_folds` gives."""
-    return _predict(baseline, study, folds, classes, seed, progress)
-
-
-def _predict(
-    baseline: BaselineName,
-    study: LabelledCounts,
-    folds: Sequence[Fold],
-    classes: Sequence[str],
-    seed: int,
-    progress: Progress,
-) -> FloatArray:
+    """As `predict_folds`, but probabilities [n, C] of these classes; numbers, without classes, as [n, 1]."""
     _check(baseline, study)
     found = []
     for number, fold in enumerate(folds, start=1):
