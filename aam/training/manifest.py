@@ -282,7 +282,9 @@ def with_new_budgets(stored: RunnableT, given: dict[str, Any], folder: Path) -> 
 
 def value_text(value: Any) -> str:
     """The value of an option for a message."""
-    return (", ".join(map(str, value)) or "not given") if isinstance(value, tuple) else str(value)
+    if value is None or value == ():
+        return "not given"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def differing_options(one: RunnableConfig, other: RunnableConfig) -> Iterator[tuple[str, Any, Any]]:
